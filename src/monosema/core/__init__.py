@@ -1,0 +1,84 @@
+"""What every station uses: sites, errors, configurations, estimates, files, random state, devices, progress."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from monosema.core.config import Config
+from monosema.core.errors import (
+    AnomalyError,
+    ConfigError,
+    CorpusError,
+    DamagedFileError,
+    DiskFullError,
+    FormatError,
+    InputError,
+    MissingExtraError,
+    MonosemaError,
+    RunError,
+    SiteError,
+    UnknownModelError,
+    UnsupportedModelError,
+    VectorError,
+    nearest,
+)
+from monosema.core.estimate import Estimate, bootstrap_mean, bootstrap_ratio, wilson
+from monosema.core.files import atomic_path, digest, read_json, sha256_file, write_json
+from monosema.core.progress import Progress, SilentProgress, progress_bar
+from monosema.core.seeds import derive_seed, numpy_generator, seed_everything, torch_generator
+from monosema.core.site import Site
+
+if TYPE_CHECKING:
+    from monosema.core.device import MachineFacts, bf16_is_fast, choose_device, choose_dtype, measure_machine
+
+__all__ = [
+    "AnomalyError",
+    "Config",
+    "ConfigError",
+    "CorpusError",
+    "DamagedFileError",
+    "DiskFullError",
+    "Estimate",
+    "FormatError",
+    "InputError",
+    "MachineFacts",
+    "MissingExtraError",
+    "MonosemaError",
+    "Progress",
+    "RunError",
+    "SilentProgress",
+    "Site",
+    "SiteError",
+    "UnknownModelError",
+    "UnsupportedModelError",
+    "VectorError",
+    "atomic_path",
+    "bf16_is_fast",
+    "bootstrap_mean",
+    "bootstrap_ratio",
+    "choose_device",
+    "choose_dtype",
+    "derive_seed",
+    "digest",
+    "measure_machine",
+    "nearest",
+    "numpy_generator",
+    "progress_bar",
+    "read_json",
+    "seed_everything",
+    "sha256_file",
+    "torch_generator",
+    "wilson",
+    "write_json",
+]
+
+_FROM_DEVICE = {"MachineFacts", "bf16_is_fast", "choose_device", "choose_dtype", "measure_machine"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only when a device is asked about."""
+    if name in _FROM_DEVICE:
+        from monosema.core import device
+
+        return getattr(device, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,135 @@
+"""Which device and which precision: measured, not guessed."""
+
+from __future__ import annotations
+
+import functools
+import os
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+
+from monosema.core.errors import ConfigError
+
+__all__ = ["MachineFacts", "bf16_is_fast", "choose_device", "choose_dtype", "measure_machine"]
+
+
+@dataclass(frozen=True)
+class MachineFacts:
+    """What was measured of this machine.
+
+    Attributes:
+        device: name of the processor or GPU that would be used.
+        cores: processor cores that this process may use.
+        memory_gb, memory_free_gb: main memory, or the GPU's where one is used.
+        fp32_gflops, bf16_gflops: rates of matrix products, in 10⁹ floating-point operations a second.
+    """
+
+    device: str
+    cores: int
+    memory_gb: float
+    memory_free_gb: float
+    fp32_gflops: float
+    bf16_gflops: float
+
+    @property
+    def bf16_speedup(self) -> float:
+        """Rate of bf16 products over that of fp32 products."""
+        return self.bf16_gflops / self.fp32_gflops
+
+
+def choose_device(name: str | None = None) -> torch.device:
+    """The device asked for, or the best there is: CUDA, then Apple's MPS, then the CPU.
+
+    Raises:
+        ConfigError: no such device on this machine.
+    """
+    if name is None:
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        raise ConfigError(
+            f"There is no device {name!r} on this machine. Use 'cpu', or 'cuda' where `monosema doctor` finds a GPU."
+        ) from None
+    return device
+
+
+def choose_dtype(device: torch.device, name: str | None = None) -> torch.dtype:
+    """The precision asked for (``float32``, ``bfloat16``, ``float16``), or bfloat16 where its products are fast.
+
+    Raises:
+        ConfigError: no such precision.
+    """
+    if name is None:
+        return torch.bfloat16 if bf16_is_fast(device) else torch.float32
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ConfigError(f"There is no precision {name!r}. Use one of: {', '.join(known)}.")
+    return known[name]
+
+
+@functools.cache
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether bf16 matrix products run at least 1.5 times as fast as fp32 ones; measured once a process.
+
+    The environment variable MONOSEMA_BF16 (``0`` or ``1``) overrides the measurement.
+    """
+    override = os.environ.get("MONOSEMA_BF16")
+    if override in ("0", "1"):
+        return override == "1"
+    fp32 = product_rate(device, torch.float32, size=512, repeats=5)
+    return product_rate(device, torch.bfloat16, size=512, repeats=5) >= 1.5 * fp32
+
+
+def product_rate(device: torch.device, dtype: torch.dtype, size: int, repeats: int) -> float:
+    """Rate of the product of two square matrices in 10⁹ floating-point operations a second, median of the repeats."""
+    a = torch.randn(size, size, device=device).to(dtype)
+    b = torch.randn(size, size, device=device).to(dtype)
+    seconds = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        _ = a @ b
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / statistics.median(seconds[2:]) / 1e9
+
+
+def measure_machine(device: torch.device) -> MachineFacts:
+    """Measure what `monosema doctor` prints; takes a second or two."""
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        name = torch.cuda.get_device_name(device)
+    else:
+        import psutil
+
+        memory = psutil.virtual_memory()
+        free, total = memory.available, memory.total
+        name = _processor_name()
+    size = 2048 if device.type == "cpu" else 8192
+    return MachineFacts(
+        device=name,
+        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        memory_gb=total / 2**30,
+        memory_free_gb=free / 2**30,
+        fp32_gflops=product_rate(device, torch.float32, size, repeats=5),
+        bf16_gflops=product_rate(device, torch.bfloat16, size, repeats=5),
+    )
+
+
+def _processor_name() -> str:
+    import platform
+
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,85 @@
+"""A measured figure with its uncertainty."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from monosema.core.seeds import numpy_generator
+
+__all__ = ["Estimate", "bootstrap_mean", "bootstrap_ratio", "wilson"]
+
+_RESAMPLES = 1000
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure, its 95 % confidence interval, and the number of independent units behind it.
+
+    Attributes:
+        value: the figure on the whole sample.
+        low, high: ends of the interval.
+        n: independent units (documents, windows, prompts), not tokens.
+        method: how the interval was made.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    method: str = "bootstrap"
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} [{self.low:.3g}, {self.high:.3g}]"
+
+    def to_dict(self) -> dict[str, float | int | str]:
+        """Plain values for JSON."""
+        return {"value": self.value, "low": self.low, "high": self.high, "n": self.n, "method": self.method}
+
+
+def bootstrap_mean(values: ArrayLike, seed: int = 0) -> Estimate:
+    """Mean over independent units, with a percentile bootstrap interval.
+
+    Args:
+        values: one figure a unit, shape (n,).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    return bootstrap_ratio(values, np.ones_like(values), seed)
+
+
+def bootstrap_ratio(numerators: ArrayLike, denominators: ArrayLike, seed: int = 0) -> Estimate:
+    """Ratio of two sums over the same independent units (FVU; a mean per token over documents of unlike length),
+    with a percentile bootstrap interval that draws units, not tokens.
+
+    Args:
+        numerators, denominators: one figure a unit each, shape (n,).
+
+    Raises:
+        ValueError: no units, or denominators that sum to zero.
+    """
+    top = np.asarray(numerators, dtype=np.float64)
+    bottom = np.asarray(denominators, dtype=np.float64)
+    if top.shape != bottom.shape or top.ndim != 1 or top.size == 0:
+        raise ValueError(f"Need two vectors of one length above 0, got shapes {top.shape} and {bottom.shape}.")
+    if bottom.sum() == 0:
+        raise ValueError("The denominators sum to zero.")
+    draws = numpy_generator(seed, "bootstrap").integers(0, top.size, size=(_RESAMPLES, top.size), dtype=np.int32)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = top[draws].sum(axis=1) / bottom[draws].sum(axis=1)
+    ratios = ratios[np.isfinite(ratios)]
+    low, high = np.quantile(ratios, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Estimate(float(top.sum() / bottom.sum()), float(low), float(high), int(top.size))
+
+
+def wilson(successes: int, n: int) -> Estimate:
+    """Share of successes with Wilson's score interval (Wilson 1927), which holds near 0 and 1."""
+    if not 0 <= successes <= n or n == 0:
+        raise ValueError(f"Need 0 <= successes <= n and n > 0, got {successes} of {n}.")
+    z = 1.959963984540054
+    share = successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
+    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), n, "wilson")

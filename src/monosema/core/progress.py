@@ -1,0 +1,77 @@
+"""Progress of long work: bars with rates and time left on stderr; stdout stays free for results."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Protocol
+
+__all__ = ["Progress", "SilentProgress", "progress_bar"]
+
+
+class Progress(Protocol):
+    """What long work tells about itself."""
+
+    def advance(self, n: int) -> None:
+        """So many units more are done."""
+        ...
+
+    def note(self, **figures: float) -> None:
+        """Figures worth showing beside the bar, as they are now."""
+        ...
+
+
+class SilentProgress:
+    """Tells nobody."""
+
+    def advance(self, n: int) -> None:
+        """Do nothing."""
+
+    def note(self, **figures: float) -> None:
+        """Do nothing."""
+
+
+@contextlib.contextmanager
+def progress_bar(description: str, total: int | None, unit: str, done: int = 0) -> Iterator[Progress]:
+    """Show a bar with rate and time left while the block runs.
+
+    Args:
+        total: units in all; None where nobody knows.
+        unit: what is counted, in the plural.
+        done: units that an earlier process finished; they don't count towards the rate.
+
+    The environment variable MONOSEMA_QUIET=1 silences all bars.
+    """
+    if os.environ.get("MONOSEMA_QUIET") == "1":
+        yield SilentProgress()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as RichProgress
+
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(bar_width=24),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[figures]}"),
+    )
+    with RichProgress(*columns, console=Console(stderr=True)) as display:
+        task = display.add_task(description, total=total, completed=done, rate="", figures="")
+
+        class Bar:
+            def advance(self, n: int) -> None:
+                display.advance(task, n)
+                elapsed = display.tasks[0].elapsed or 0.0
+                if elapsed > 0:
+                    rate = (display.tasks[0].completed - done) / elapsed
+                    display.update(task, rate=f"{rate:,.0f} {unit}/s")
+
+            def note(self, **figures: float) -> None:
+                display.update(task, figures=" ".join(f"{name} {value:.4g}" for name, value in figures.items()))
+
+        yield Bar()
