@@ -1,0 +1,105 @@
+"""Indirect object identification: "Then, Mary and John went to the store. John gave a drink to" → " Mary".
+
+Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593): fifteen templates in two orders (ABBA: the
+indirect object comes first; BABA: the subject comes first), metric logit(IO) − logit(S) at the last position, and the
+ABC corruption, in which the three names are replaced by three unrelated ones.
+
+Departures: the templates are our own; held-out prompts use pairs of names and pairs of place and object that no
+training sentence contains; four further templates never occur in training.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Literal
+
+from .names import NAMES, OBJECTS, PLACES
+from .task import Prompt, Split, Task, TaskFamily, fill, in_split
+
+TEMPLATES = (
+    "Then, {N1} and {N2} went to the {PLACE}. {S2} gave a {OBJECT} to",
+    "When {N1} and {N2} arrived at the {PLACE}, {S2} handed a {OBJECT} to",
+    "After {N1} and {N2} had met at the {PLACE}, {S2} brought a {OBJECT} to",
+    "One morning {N1} and {N2} walked to the {PLACE}. There {S2} showed a {OBJECT} to",
+    "While {N1} and {N2} were working at the {PLACE}, {S2} passed a {OBJECT} to",
+    "Today {N1} and {N2} had a long talk in the {PLACE}. Afterwards {S2} said good night to",
+    "The {PLACE} was quiet when {N1} and {N2} came in, and {S2} offered a {OBJECT} to",
+    "Yesterday {N1} and {N2} found a {OBJECT} near the {PLACE}. At once {S2} gave it to",
+    "Because {N1} and {N2} were late for the {PLACE}, {S2} sent a {OBJECT} to",
+    "Friends said that {N1} and {N2} lived by the {PLACE}, where {S2} sold a {OBJECT} to",
+    "As {N1} and {N2} left the {PLACE}, {S2} threw a {OBJECT} to",
+    "Once {N1} and {N2} had bought a {OBJECT} at the {PLACE}, {S2} decided to give it to",
+    "In the evening {N1} and {N2} sat down in the {PLACE}, and {S2} read a letter to",
+    "Long ago {N1} and {N2} shared a room near the {PLACE}, and {S2} lent a {OBJECT} to",
+    "It was cold at the {PLACE} when {N1} met {N2}, so {S2} carried a {OBJECT} to",
+)
+UNSEEN_TEMPLATES = (
+    "Last week {N1} and {N2} visited the {PLACE}. In the end {S2} gave a {OBJECT} to",
+    "Before {N1} and {N2} returned from the {PLACE}, {S2} promised a {OBJECT} to",
+    "On their way to the {PLACE}, {N1} and {N2} stopped for a while, and {S2} showed a {OBJECT} to",
+    "At noon {N1} and {N2} were alone in the {PLACE}. Then {S2} handed the {OBJECT} to",
+)
+Order = Literal["ABBA", "BABA"]
+ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
+
+
+def _draw_words(rng: random.Random, split: Split) -> tuple[str, str, str, str]:
+    """Two names, a place and an object of the split: both pairs must be in it, neither pair may be in the other."""
+    while True:
+        io, subject = rng.sample(NAMES, 2)
+        if in_split(split, "names", *sorted((io, subject))):
+            break
+    while True:
+        place, thing = rng.choice(PLACES), rng.choice(OBJECTS)
+        if in_split(split, "things", place, thing):
+            return io, subject, place, thing
+
+
+def _prompt(rng: random.Random, split: Split, template: str, order: Order, form: str) -> Prompt:
+    io, subject, place, thing = _draw_words(rng, split)
+    first, second = (io, subject) if order == "ABBA" else (subject, io)
+    roles = {"N1": "IO" if order == "ABBA" else "S1", "N2": "S1" if order == "ABBA" else "IO"}
+    words = {"N1": first, "N2": second, "S2": subject, "PLACE": place, "OBJECT": thing}
+    clean, spans = fill(template, words, roles)
+    others = rng.sample([name for name in NAMES if name not in (io, subject)], 3)
+    corrupt, _ = fill(template, words | dict(zip(("N1", "N2", "S2"), others, strict=True)))
+    return Prompt(
+        clean=clean, corrupt=corrupt, correct=(f" {io}",), wrong=(f" {subject}",), spans=spans, form=f"{form}-{order}"
+    )
+
+
+def sentences(rng: random.Random, n: int, split: Split = "train") -> list[str]:
+    """n full sentences over the fifteen templates in both orders, with pairs of the split."""
+    made = []
+    for _ in range(n):
+        prompt = _prompt(rng, split, rng.choice(TEMPLATES), rng.choice(ORDERS), "")
+        made.append(f"{prompt.clean}{prompt.correct[0]}.")
+    return made
+
+
+def prompts(
+    rng: random.Random,
+    n: int,
+    split: Split = "train",
+    *,
+    templates: Literal["seen", "unseen"] = "seen",
+    order: Order | None = None,
+) -> Task:
+    """n prompts with pairs of the split; `templates="unseen"` uses the templates that no training sentence has."""
+    if templates == "unseen" and split != "test":
+        raise ValueError("templates='unseen' needs split='test': the unseen templates are held out from training.")
+    pool = {"seen": TEMPLATES, "unseen": UNSEEN_TEMPLATES}[templates]
+    made = []
+    for index in range(n):
+        which = rng.randrange(len(pool))
+        made.append(_prompt(rng, split, pool[which], order or ORDERS[index % 2], f"{templates}{which}"))
+    return Task(name="ioi", metric="logit_difference", split=split, prompts=tuple(made))
+
+
+FAMILY = TaskFamily(
+    name="ioi",
+    about="indirect object identification (Wang et al. 2022)",
+    metric="logit_difference",
+    sentences=sentences,
+    prompts=prompts,
+)
