@@ -1,0 +1,31 @@
+"""Activations: captured at sites, stored in shards, and streamed in shuffled batches."""
+
+from monosema.activations.capture import CaptureConfig, capture_to_store
+from monosema.activations.codec import Coded, CodecKind, coding_error, encode
+from monosema.activations.manifest import Manifest, ShardRecord
+from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
+from monosema.activations.rows import ActivationModel
+from monosema.activations.shuffle import Shuffle
+from monosema.activations.source import RowSource
+from monosema.activations.store import Store
+from monosema.activations.stream import ActivationStream, StoreStream
+
+__all__ = [
+    "ActivationModel",
+    "ActivationStream",
+    "CaptureConfig",
+    "Coded",
+    "CodecKind",
+    "Manifest",
+    "Preprocessing",
+    "RowSource",
+    "ShardRecord",
+    "Shuffle",
+    "Store",
+    "StoreStream",
+    "Welford",
+    "capture_to_store",
+    "coding_error",
+    "encode",
+    "fit_preprocessing",
+]

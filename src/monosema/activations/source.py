@@ -1,0 +1,53 @@
+"""What streams and statistics need of rows on disk; a captured store and a matrix of anybody's vectors both give it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.activations.codec import Coded
+from monosema.core import Site
+
+__all__ = ["RowSource"]
+
+
+class RowSource(Protocol):
+    """Rows of activations, numbered from 0, the same row at every site being the same token."""
+
+    @property
+    def name(self) -> str:
+        """Path, for messages."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A short hash of the content, for resume."""
+        ...
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Sites that there are rows of."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        ...
+
+    def width(self, site: Site | str) -> int:
+        """Values in a row."""
+        ...
+
+    def row_bytes(self, site: Site | str) -> float:
+        """Bytes of a row as stored."""
+        ...
+
+    def coded(self, site: Site | str, start: int, stop: int) -> Coded:
+        """Rows start … stop - 1 as stored."""
+        ...
+
+    def read(self, site: Site | str, start: int, stop: int) -> Float[Tensor, "n width"]:
+        """Rows start … stop - 1 in float32."""
+        ...

@@ -1,0 +1,76 @@
+"""The built-in corpus: documentation, stories and skill sentences in one shuffled order."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import random
+import sys
+from collections.abc import Iterator
+from functools import cached_property
+
+from monosema.core import derive_seed, digest
+from monosema.data import tasks
+from monosema.data.builtin import documentation, stories
+from monosema.data.document import Document
+
+__all__ = ["BuiltinCorpus"]
+
+STORIES = 3_200
+"""Generated stories, letters and the like."""
+SKILLS = 1_600
+"""Documents of skill sentences."""
+
+
+class BuiltinCorpus:
+    """Some 2M tokens of text on any machine: the same for the same Python, version of monosema, and seed.
+
+    Half of it is documentation written by people, the rest is generated: stories, and sentences that teach skills (the
+    training sides of `monosema.data.tasks`; their held-out items never occur here). Document ids follow the shuffled
+    order, so that each part of the corpus holds all kinds.
+    """
+
+    name = "builtin"
+
+    def __init__(self, seed: int = 0, limit: int | None = None) -> None:
+        self._seed = seed
+        self._limit = limit
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the Python whose documentation it is, of the generators' own source, and of seed and limit."""
+        files = [[name, path.stat().st_size] for name, path in documentation.library_files()]
+        modules = [stories, documentation, sys.modules[__name__], tasks]
+        modules += [value for value in vars(tasks).values() if inspect.ismodule(value)]
+        sources = sorted(hashlib.sha256(inspect.getsource(module).encode()).hexdigest() for module in modules)
+        return digest([sys.version, files, sources, self._seed, self._limit])
+
+    @cached_property
+    def _documentation(self) -> list[tuple[str, str]]:
+        return [*documentation.topics(), *documentation.documentation()]
+
+    def documents(self) -> Iterator[Document]:
+        """All documents; documentation is parsed once, generated ones are made when they are reached."""
+        order = [("documentation", index) for index in range(len(self._documentation))]
+        order += [("story", index) for index in range(STORIES)]
+        order += [("skill", index) for index in range(SKILLS)]
+        random.Random(derive_seed(self._seed, "order")).shuffle(order)
+        for number, (kind, index) in enumerate(order[: self._limit]):
+            source, text = self._make(kind, index)
+            yield Document(number, text, source)
+
+    def _make(self, kind: str, index: int) -> tuple[str, str]:
+        if kind == "documentation":
+            return self._documentation[index]
+        rng = random.Random(derive_seed(self._seed, kind, index))
+        return stories.story(rng) if kind == "story" else _skills(rng)
+
+
+def _skills(rng: random.Random) -> tuple[str, str]:
+    """A document of one skill, or of several mixed."""
+    families = list(tasks.ALL_TASKS.values())
+    n = rng.randint(4, 14)
+    if rng.random() < 0.5:
+        family = rng.choice(families)
+        return f"skill/{family.name}", " ".join(family.sentences(rng, n, "train"))
+    return "skill/mixed", " ".join(rng.choice(families).sentences(rng, 1, "train")[0] for _ in range(n))

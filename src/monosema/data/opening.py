@@ -1,0 +1,38 @@
+"""One way to open any text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monosema.core import CorpusError
+from monosema.data.builtin import BuiltinCorpus
+from monosema.data.document import Corpus
+from monosema.data.readers import FileCorpus, HubCorpus
+
+__all__ = ["open_corpus"]
+
+
+def open_corpus(
+    spec: str | Path, *, column: str = "text", split: str = "train", limit: int | None = None, seed: int = 0
+) -> Corpus:
+    """Open a corpus; documents are read later, as a stream.
+
+    Args:
+        spec: ``"builtin"``; a .parquet, .jsonl or text file; a folder of such files; ``"hf:NAME"`` or
+            ``"hf:NAME:CONFIG"`` for a Hugging Face dataset.
+        column: which column of Parquet, JSON lines and datasets holds the text.
+        split: which split of a Hugging Face dataset (held-out documents are chosen later, by TextConfig).
+        limit: documents to read at most.
+        seed: seed of the generated part of the built-in corpus.
+
+    Raises CorpusError where there is no such corpus.
+    """
+    if limit is not None and limit < 1:
+        raise CorpusError(f"limit = {limit} leaves no documents: give 1 or more, or None for all.")
+    text = str(spec)
+    if text == "builtin":
+        return BuiltinCorpus(seed=seed, limit=limit)
+    if text.startswith("hf:"):
+        name, _, config = text.removeprefix("hf:").partition(":")
+        return HubCorpus(name, config or None, split=split, column=column, limit=limit)
+    return FileCorpus(spec, column=column, limit=limit)
