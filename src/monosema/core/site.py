@@ -10,7 +10,8 @@ from monosema.core.errors import SiteError
 __all__ = ["Site"]
 
 _PREFIXES = {
-    **dict.fromkeys(("resid_pre", "resid_mid", "resid_post", "attn_in", "attn_out", "mlp_in", "mlp_out"), "hook_"),
+    **dict.fromkeys(("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_in", "mlp_out"), "hook_"),
+    **dict.fromkeys(("attn_in", "q_input", "k_input", "v_input"), "hook_"),
     **dict.fromkeys(("q", "k", "v", "z", "rot_q", "rot_k", "result", "attn_scores", "pattern"), "attn.hook_"),
     **dict.fromkeys(("mlp.pre", "mlp.pre_linear", "mlp.post"), "mlp.hook_"),
     **dict.fromkeys(("ln1.scale", "ln1.normalized"), "ln1.hook_"),

@@ -1,0 +1,29 @@
+"""Language models with sites: one decoder for the families we compute ourselves, an adapter for all others."""
+
+from __future__ import annotations
+
+from monosema.models.cache import KVCache
+from monosema.models.chat import ChatTemplate
+from monosema.models.config import AttentionConfig, RotaryConfig, TransformerConfig
+from monosema.models.loading import load_model, model_folder
+from monosema.models.protocol import LanguageModel
+from monosema.models.random_model import byte_tokenizer, random_model
+from monosema.models.taps import Captured
+from monosema.models.tokenizer import Tokenizer
+from monosema.models.transformer import Transformer
+
+__all__ = [
+    "AttentionConfig",
+    "Captured",
+    "ChatTemplate",
+    "KVCache",
+    "LanguageModel",
+    "RotaryConfig",
+    "Tokenizer",
+    "Transformer",
+    "TransformerConfig",
+    "byte_tokenizer",
+    "load_model",
+    "model_folder",
+    "random_model",
+]

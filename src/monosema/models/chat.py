@@ -1,0 +1,75 @@
+"""Chat templates: how a model wants messages written as one text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from monosema.core import InputError
+
+__all__ = ["ChatTemplate", "Message"]
+
+Message = Mapping[str, str]
+"""``{"role": "user", "content": "…"}``."""
+
+
+class ChatTemplate:
+    """A Jinja template as Hugging Face models carry it, run in a sandbox that can change nothing.
+
+    Args:
+        source: the template.
+        variables: what it may use besides the messages, such as bos_token.
+    """
+
+    def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+        from jinja2.exceptions import TemplateError
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+        def refuse(message: str) -> NoReturn:
+            raise TemplateError(message)
+
+        def to_json(value: Any, indent: int | None = None) -> str:
+            return json.dumps(value, ensure_ascii=False, indent=indent)
+
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = to_json
+        environment.globals["raise_exception"] = refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        self.source = source
+        self.variables = dict(variables)
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise InputError(f"The model's chat template is not valid: {error}.") from None
+
+    @classmethod
+    def from_folder(cls, folder: Path, settings: Mapping[str, Any]) -> ChatTemplate | None:
+        """The template of chat_template.jinja, or else of tokenizer_config.json; None where there is none."""
+        path = folder / "chat_template.jinja"
+        source = path.read_text(encoding="utf-8") if path.exists() else settings.get("chat_template")
+        if isinstance(source, list):  # several templates with names
+            source = {entry["name"]: entry["template"] for entry in source}.get("default")
+        if not source:
+            return None
+        names = ("bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token")
+        values = {name: settings[name] for name in names if settings.get(name) is not None}
+        return cls(source, {name: v["content"] if isinstance(v, Mapping) else v for name, v in values.items()})
+
+    def render(self, messages: Sequence[Message], *, answer: bool = True) -> str:
+        """The messages as one text; with `answer`, up to where the model's answer begins.
+
+        Raises InputError when the template refuses the messages.
+        """
+        from jinja2.exceptions import TemplateError
+
+        try:
+            return self._template.render(
+                messages=[dict(message) for message in messages], add_generation_prompt=answer, **self.variables
+            )
+        except TemplateError as error:
+            raise InputError(f"The model's chat template refuses these messages: {error}.") from None

@@ -1,0 +1,90 @@
+"""Llama 1 to 3 (arXiv 2407.21783), and the layout of weights that Mistral, Qwen and Gemma share with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monosema.models.config import TransformerConfig
+from monosema.models.fields import ACTIVATIONS, Fields, rotary_config, same_attention
+from monosema.models.weights import Layout, concatenated, stored
+
+__all__ = ["config", "layout"]
+
+BASE = 10_000.0
+
+
+def config(values: dict[str, Any]) -> TransformerConfig:
+    """Our configuration from config.json."""
+    fields = Fields(values)
+    common = common_fields(fields)
+    d_head, context = common["d_head"], common["context"]
+    rotary = rotary_config(fields, rope_values(fields), d_head, BASE, context)
+    bias = fields.take("attention_bias", False)
+    result = TransformerConfig(
+        **common,
+        attention=same_attention(common["n_layers"], scale=d_head**-0.5, rotary=rotary),
+        activation=fields.choose("hidden_act", "silu", ACTIVATIONS),
+        norm_eps=fields.take("rms_norm_eps", 1e-6),
+        qkv_bias=bias,
+        attention_out_bias=bias,
+        mlp_bias=fields.take("mlp_bias", False),
+        tied=fields.take("tie_word_embeddings", False),
+    )
+    fields.finish()
+    return result
+
+
+def common_fields(fields: Fields) -> dict[str, Any]:
+    """What all families with Llama's names have in common."""
+    d_model, n_heads = fields.take("hidden_size"), fields.take("num_attention_heads")
+    return {
+        "family": fields.family,
+        "d_model": d_model,
+        "n_layers": fields.take("num_hidden_layers"),
+        "n_heads": n_heads,
+        "n_kv_heads": fields.take("num_key_value_heads", n_heads),
+        "d_head": fields.take("head_dim", d_model // n_heads),
+        "d_mlp": fields.take("intermediate_size"),
+        "vocab": fields.take("vocab_size"),
+        "context": fields.take("max_position_embeddings", 2048),
+        "gated": True,
+        "norm": "rms",
+    }
+
+
+def rope_values(fields: Fields) -> dict[str, Any]:
+    """The rotary fields of old and new files together: rope_parameters, or rope_theta and rope_scaling."""
+    parameters = fields.take("rope_parameters", {})
+    scaling = fields.take("rope_scaling", {})
+    theta = fields.take("rope_theta", None)
+    return {**({} if theta is None else {"rope_theta": theta}), **parameters, **scaling}
+
+
+def layout(config: TransformerConfig) -> Layout:
+    """Where the weights are."""
+    sources = {"embed.weight": stored("model.embed_tokens.weight"), "ln_final.weight": stored("model.norm.weight")}
+    if not config.tied:
+        sources["unembedding.weight"] = stored("lm_head.weight")
+    sandwich = config.norm_outputs
+    norms = {"ln1": "input_layernorm", "ln2": "pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"}
+    if sandwich:
+        norms |= {"ln1_post": "post_attention_layernorm", "ln2_post": "post_feedforward_layernorm"}
+    if config.norm_queries_and_keys:
+        norms |= {"attn.q_norm": "self_attn.q_norm", "attn.k_norm": "self_attn.k_norm"}
+    biases = {"attn.qkv": config.qkv_bias, "attn.o": config.attention_out_bias, "mlp": config.mlp_bias}
+    for layer in range(config.n_layers):
+        ours, theirs = f"blocks.{layer}", f"model.layers.{layer}"
+        for name, other in norms.items():
+            sources[f"{ours}.{name}.weight"] = stored(f"{theirs}.{other}.weight")
+        for part in ("weight", "bias"):
+            if part == "weight" or biases["attn.qkv"]:
+                qkv = [f"{theirs}.self_attn.{name}_proj.{part}" for name in "qkv"]
+                sources[f"{ours}.attn.qkv.{part}"] = concatenated(*qkv)
+            if part == "weight" or biases["attn.o"]:
+                sources[f"{ours}.attn.o.{part}"] = stored(f"{theirs}.self_attn.o_proj.{part}")
+            if part == "weight" or biases["mlp"]:
+                inner = [f"{theirs}.mlp.{name}_proj.{part}" for name in ("gate", "up")]
+                sources[f"{ours}.mlp.inner.{part}"] = concatenated(*inner)
+                sources[f"{ours}.mlp.out.{part}"] = stored(f"{theirs}.mlp.down_proj.{part}")
+    ignored = (".rotary_emb.inv_freq", *(("lm_head.weight",) if config.tied else ()))
+    return Layout(sources, "model.", ignored)

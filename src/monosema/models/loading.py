@@ -1,0 +1,133 @@
+"""Loading a language model: the embedded one, a local directory, or one of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monosema.core import (
+    FormatError,
+    UnknownModelError,
+    UnsupportedModelError,
+    choose_device,
+    choose_dtype,
+    nearest,
+    read_json,
+)
+from monosema.models import gpt2, gpt_neox, llama
+from monosema.models.config import TransformerConfig
+from monosema.models.tokenizer import Tokenizer
+from monosema.models.transformer import Transformer
+from monosema.models.weights import Layout, WeightFiles
+
+__all__ = ["FAMILIES", "Family", "load_model", "model_folder"]
+
+
+@dataclass(frozen=True)
+class Family:
+    """How models of one `model_type` are read.
+
+    Attributes:
+        config: from config.json to our configuration.
+        layout: where the weights are.
+        unused_tokens: tokens of tokenizer.json that the model has no embedding for, as they mark images.
+    """
+
+    config: Callable[[dict[str, Any]], TransformerConfig]
+    layout: Callable[[TransformerConfig], Layout]
+    unused_tokens: frozenset[str] = frozenset()
+
+
+FAMILIES = {
+    "gpt2": Family(gpt2.config, gpt2.layout),
+    "gpt_neox": Family(gpt_neox.config, gpt_neox.layout),
+    "llama": Family(llama.config, llama.layout),
+}
+
+SPECIMEN = Path(__file__).parent / "specimen"
+
+
+def load_model(
+    name_or_path: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+) -> Transformer:
+    """Load a language model.
+
+    Args:
+        name_or_path: "specimen" for the embedded model; a directory in Hugging Face's layout (config.json,
+            tokenizer.json, safetensors); or a hub id, with a revision after "@" if wanted.
+        device: "cpu", "cuda", …; None chooses the best there is.
+        dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where its products are fast; None for float32 on a
+            CPU and the stored precision elsewhere.
+
+    Raises:
+        UnknownModelError: no such model, or the hub can't be reached.
+        UnsupportedModelError: a field of its configuration, or a tensor, that would be computed wrongly.
+        DamagedFileError: a file that is missing, ends too early or can't be read.
+        FormatError: tokenizer and model don't belong together.
+    """
+    folder = model_folder(name_or_path)
+    values = read_json(folder / "config.json")
+    family = family_of(values)
+    config = family.config(values)
+    tokenizer = Tokenizer.from_folder(folder, values)
+    check_vocabularies(tokenizer, config.vocab, family.unused_tokens, folder)
+    chosen = choose_device(None if device is None else str(device))
+    files = WeightFiles(folder)
+    with torch.device("meta"):
+        model = Transformer(config, tokenizer, name=str(name_or_path), folder=folder)
+    shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
+    weights = files.read(family.layout(config), shapes, _dtype(dtype, chosen, files))
+    model.load_state_dict(weights, assign=True)
+    return model.to(chosen).eval()
+
+
+def model_folder(name_or_path: str | Path, *, weights: bool = True) -> Path:
+    """The directory of a model's files; fetched from the hub if it is neither "specimen" nor a local directory.
+
+    Without `weights`, only the configuration and the tokenizer are fetched.
+    """
+    if str(name_or_path) == "specimen":
+        folder = SPECIMEN
+    elif Path(name_or_path).expanduser().is_dir():
+        folder = Path(name_or_path).expanduser()
+    else:
+        from monosema.models.hub import fetch
+
+        folder = fetch(str(name_or_path), weights=weights)
+    if not (folder / "config.json").exists():
+        raise UnknownModelError(f"{folder} holds no model: there is no config.json in it.")
+    return folder
+
+
+def family_of(values: dict[str, Any]) -> Family:
+    """The family that config.json names. Raises UnsupportedModelError for any other."""
+    kind = values.get("model_type")
+    if kind not in FAMILIES:
+        raise UnsupportedModelError(
+            f"Models of type {kind!r} are not among those that monosema computes itself "
+            f"({', '.join(FAMILIES)}).{nearest(str(kind), FAMILIES)}"
+        )
+    return FAMILIES[kind]
+
+
+def check_vocabularies(tokenizer: Tokenizer, vocab: int, unused: frozenset[str], folder: Path) -> None:
+    """Refuse a tokenizer whose ids the model does not know, or one that reaches less than half of a large embedding."""
+    pieces = tokenizer.raw.get_vocab(with_added_tokens=True)
+    size = max((id for piece, id in pieces.items() if piece not in unused), default=-1) + 1
+    if size > vocab or (vocab > 2 * size and vocab - size > 1024):
+        raise FormatError(
+            f"The tokenizer and the model in {folder} don't fit: tokenizer.json has ids up to {size - 1}, "
+            f"the model an embedding for {vocab} tokens. One of the two files belongs to another model."
+        )
+
+
+def _dtype(dtype: str | torch.dtype | None, device: torch.device, files: WeightFiles) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype is None:
+        return files.stored_dtype() if device.type == "cuda" else torch.float32
+    return choose_dtype(device, None if dtype == "auto" else dtype)

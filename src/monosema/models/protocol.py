@@ -1,0 +1,108 @@
+"""What every station may ask of a language model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from monosema.core import Site
+from monosema.models.cache import KVCache
+from monosema.models.taps import Captured
+from monosema.models.tokenizer import Tokenizer
+
+__all__ = ["LanguageModel"]
+
+
+class LanguageModel(Protocol):
+    """A model of text with sites, that can be read, changed and continued. `Transformer` and `AdaptedModel` are such."""
+
+    name: str
+
+    @property
+    def digest(self) -> str:
+        """Hash of configuration, tokenizer and weights."""
+        ...
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        ...
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        ...
+
+    @property
+    def n_heads(self) -> int:
+        """Number of attention heads in a block."""
+        ...
+
+    @property
+    def vocab(self) -> int:
+        """Number of token ids that the model knows."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Longest sequence that the model is made for, in tokens."""
+        ...
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights and of what is computed."""
+        ...
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids and back."""
+        ...
+
+    def sites(self) -> list[Site]:
+        """All sites, in the order in which the model comes to them."""
+        ...
+
+    def site_width(self, site: Site | str) -> int:
+        """Size of the last dimension there."""
+        ...
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch pos vocab"]:
+        """Logits of the token after each position."""
+        ...
+
+    def capture(self, *sites: Site | str) -> contextlib.AbstractContextManager[Captured]:
+        """Keep the activations at these sites of every forward pass in the block."""
+        ...
+
+    def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor]) -> contextlib.AbstractContextManager[None]:
+        """Replace the activation at a site by ``fn(activation)`` in every forward pass in the block."""
+        ...
+
+    def activations(
+        self, tokens: Tensor, sites: Sequence[Site | str], attention_mask: Tensor | None = None
+    ) -> dict[Site, Tensor]:
+        """Activations at the sites, from a forward pass that stops after the last of them."""
+        ...
+
+    def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+        """Change of the logits along directions of the final residual stream, up to the norm's scale."""
+        ...
+
+    def generate(self, prompts: Any, **settings: Any) -> Any:
+        """Continue texts; see `monosema.models.generate`."""
+        ...

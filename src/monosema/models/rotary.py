@@ -1,0 +1,49 @@
+"""Rotary position embedding (Su et al. 2021, arXiv 2104.09864), as Llama, GPT-NeoX and their kin arrange it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monosema.models.config import RotaryConfig
+
+__all__ = ["frequencies", "rotate", "rotation"]
+
+
+def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " half"]:
+    """Angle a position for each pair of dimensions, in float32: ``base^(-2i/dims)``, stretched as `scaling` says.
+
+    llama3 (Llama 3.1's own code): with r = original_context / wavelength, a frequency is divided by `factor` where
+    r ≤ low_frequency_factor, kept where r ≥ high_frequency_factor, and blended linearly in r between them.
+    """
+    steps = torch.arange(0, config.dims, 2, dtype=torch.float32, device=device)
+    angles = 1.0 / (config.base ** (steps / config.dims))
+    if config.scaling == "linear":
+        return angles / config.factor
+    if config.scaling == "llama3":
+        turns = config.original_context * angles / (2 * math.pi)
+        span = config.high_frequency_factor - config.low_frequency_factor
+        kept = ((turns - config.low_frequency_factor) / span).clamp(0, 1)
+        return kept * angles + (1 - kept) * angles / config.factor
+    return angles
+
+
+def rotation(
+    config: RotaryConfig, positions: Int[Tensor, "rows pos"], dtype: torch.dtype
+) -> tuple[Float[Tensor, "rows pos 1 half"], Float[Tensor, "rows pos 1 half"]]:
+    """Cosine and sine of each position's angles, for all heads alike."""
+    angles = positions[:, :, None, None].float() * frequencies(config, positions.device)
+    return angles.cos().to(dtype), angles.sin().to(dtype)
+
+
+def rotate(
+    x: Float[Tensor, "batch pos head d_head"], cos_sin: tuple[Tensor, Tensor]
+) -> Float[Tensor, "batch pos head d_head"]:
+    """Turn the pairs (i, i + dims/2) of the first `dims` dimensions of each head; the rest stays."""
+    cos, sin = cos_sin
+    half = cos.shape[-1]
+    first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
+    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)

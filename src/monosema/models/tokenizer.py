@@ -1,0 +1,157 @@
+"""Text to token ids and back, and pieces that can be shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from monosema.core import DamagedFileError, FormatError, InputError, read_json
+from monosema.models.chat import ChatTemplate
+
+__all__ = ["Tokenizer"]
+
+
+class Tokenizer:
+    """A thin wrapper over a tokenizer of the `tokenizers` library.
+
+    Attributes:
+        bos_id, eos_id, pad_id: ids of the tokens that begin and end a sequence, and fill it up; None where there is none.
+        chat_template: how messages are written as one text; None where the model is not made for it.
+        raw: the library's tokenizer.
+    """
+
+    def __init__(
+        self,
+        raw: tokenizers.Tokenizer,
+        *,
+        bos_id: int | None = None,
+        eos_id: int | None = None,
+        pad_id: int | None = None,
+        chat_template: ChatTemplate | None = None,
+    ) -> None:
+        self.raw = raw
+        self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+        self.chat_template = chat_template
+        raw.no_padding()
+        raw.no_truncation()
+
+    @classmethod
+    def from_folder(cls, folder: Path, model_config: Mapping[str, Any]) -> Tokenizer:
+        """Read tokenizer.json, with the special tokens of tokenizer_config.json or else config.json.
+
+        Raises:
+            FormatError: there is no tokenizer.json.
+            DamagedFileError: it can't be read.
+        """
+        path = folder / "tokenizer.json"
+        if not path.exists():
+            raise FormatError(
+                f"There is no tokenizer.json in {folder}. Models with another kind of tokenizer file must be "
+                "converted: load it with transformers' AutoTokenizer and save it again."
+            )
+        try:
+            raw = tokenizers.Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises bare Exception
+            raise DamagedFileError(f"{path} is not a tokenizer that can be read ({error}). Fetch it again.") from None
+        settings: dict[str, Any] = {}
+        for name in ("special_tokens_map.json", "tokenizer_config.json"):
+            if (folder / name).exists():
+                settings |= read_json(folder / name)
+        ids = {name: _special_id(name, raw, settings, model_config) for name in ("bos", "eos", "pad")}
+        return cls(
+            raw,
+            bos_id=ids["bos"],
+            eos_id=ids["eos"],
+            pad_id=ids["pad"],
+            chat_template=ChatTemplate.from_folder(folder, settings),
+        )
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return max(self.raw.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    def encode(self, text: str, bos: bool = True) -> list[int]:
+        """Ids of a text; with `bos`, also the special tokens that the model expects around it."""
+        return self.encode_batch([text], bos)[0]
+
+    def encode_batch(self, texts: Sequence[str], bos: bool = True) -> list[list[int]]:
+        """Ids of each text."""
+        rows = [encoding.ids for encoding in self.raw.encode_batch(list(texts), add_special_tokens=bos)]
+        if not bos or self.bos_id is None:
+            return rows
+        return [row if row[:1] == [self.bos_id] else [self.bos_id, *row] for row in rows]
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """The text of ids."""
+        return self.raw.decode(list(ids), skip_special_tokens=skip_special)
+
+    def id(self, piece: str) -> int:
+        """The id of a token, given the text that it stands for (``" the"``). Raises InputError if it isn't one token."""
+        ids = self.encode(piece, bos=False)
+        if len(ids) != 1:
+            raise InputError(f"{piece!r} is {len(ids)} tokens, not one: {self.tokens(ids)}.")
+        return ids[0]
+
+    def token(self, id: int) -> str:
+        """What a token stands for, to be shown: its text, with ``<0xE2>`` for bytes that are no whole character.
+
+        Raises InputError when there is no such token.
+        """
+        piece = self.raw.id_to_token(id)
+        if piece is None:
+            raise InputError(f"There is no token {id}: the tokenizer knows 0 to {self.vocab_size - 1}.")
+        if id in self._added:
+            return piece
+        if self._is_bytes:
+            return _show(bytes(_BYTE_OF[char] for char in piece)) if all(char in _BYTE_OF for char in piece) else piece
+        if len(piece) == 6 and piece.startswith("<0x") and piece.endswith(">"):
+            return _show(bytes([int(piece[3:5], 16)]))
+        return piece.replace("▁", " ")
+
+    def tokens(self, ids: Sequence[int]) -> list[str]:
+        """What each token stands for."""
+        return [self.token(int(id)) for id in ids]
+
+    @cached_property
+    def _added(self) -> frozenset[int]:
+        return frozenset(self.raw.get_added_tokens_decoder())
+
+    @cached_property
+    def _is_bytes(self) -> bool:
+        return '"ByteLevel"' in json.dumps(json.loads(self.raw.to_str())["decoder"])
+
+
+def _special_id(
+    name: str, raw: tokenizers.Tokenizer, settings: Mapping[str, Any], model_config: Mapping[str, Any]
+) -> int | None:
+    if f"{name}_token" in settings:
+        token = settings[f"{name}_token"]
+        return None if token is None else raw.token_to_id(token["content"] if isinstance(token, Mapping) else token)
+    stand_in = {"bos": "cls_token", "eos": "sep_token"}.get(name)
+    if stand_in in settings and isinstance(settings[stand_in], str):
+        return raw.token_to_id(settings[stand_in])
+    value = model_config.get(f"{name}_token_id")
+    value = value[0] if isinstance(value, list) and value else value
+    return value if isinstance(value, int) and raw.id_to_token(value) is not None else None
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The printable character that GPT-2's tokenizer writes for each byte, inverted."""
+    printable = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
+
+
+_BYTE_OF = _byte_alphabet()
+
+
+def _show(content: bytes) -> str:
+    """Text, with ``<0xE2>`` for each byte that is part of no whole character."""
+    shown = content.decode("utf-8", errors="surrogateescape")
+    return "".join(f"<0x{ord(char) - 0xDC00:02X}>" if 0xDC80 <= ord(char) <= 0xDCFF else char for char in shown)

@@ -1,0 +1,326 @@
+"""One decoder for all families: GPT-2, GPT-NeoX, Llama, Mistral, Qwen, Gemma.
+
+    x = embed(tokens) (+ position vectors)
+    each block:   x = x + attention(norm(x)) ;   x = x + mlp(norm(x))        (parallel: both read the block's input)
+    logits = unembed(norm(x))
+
+Which of the variants each family uses is in its `TransformerConfig`. Sites are TransformerLens' (see `taps`): nothing
+is computed, kept or checked for a site where nothing is attached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from monosema.core import InputError, Site, SiteError, digest
+from monosema.models.attention import Attention
+from monosema.models.cache import KVCache
+from monosema.models.config import TransformerConfig
+from monosema.models.digests import bytes_digest, files_digest
+from monosema.models.norms import Norm
+from monosema.models.reading import Reading
+from monosema.models.taps import Action, SiteAccess, Tap, Taps
+from monosema.models.tokenizer import Tokenizer
+
+__all__ = ["Transformer"]
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": nn.functional.gelu,
+    "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),
+    "relu": nn.functional.relu,
+    "silu": nn.functional.silu,
+}
+
+
+class Mlp(nn.Module):
+    """``out = W_out act(W_in x + b_in) + b_out``, or ``W_out (act(W_gate x) × (W_in x))`` where it is gated.
+
+    Of a gated one, rows of ``inner`` are those of the gate, then those of W_in; the site ``mlp.pre`` is the gate's,
+    ``mlp.pre_linear`` that of W_in.
+    """
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.gated = config.gated
+        self.activation = _ACTIVATIONS[config.activation]
+        self.inner = nn.Linear(config.d_model, config.d_mlp * (1 + config.gated), bias=config.mlp_bias)
+        self.out = nn.Linear(config.d_mlp, config.d_model, bias=config.mlp_bias)
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"], tap: Tap | None = None) -> Tensor:
+        """From the normalised residual stream to what is added to it."""
+        pre = self.inner(x)
+        linear = None
+        if self.gated:
+            pre, linear = pre.chunk(2, dim=-1)
+        if tap is not None:
+            pre = tap("mlp.pre", pre)
+            linear = linear if linear is None else tap("mlp.pre_linear", linear)
+        post = self.activation(pre)
+        if linear is not None:
+            post = post * linear
+        return self.out(post if tap is None else tap("mlp.post", post))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each reading from the residual stream and adding to it."""
+
+    def __init__(self, config: TransformerConfig, layer: int) -> None:
+        super().__init__()
+        self.parallel = config.parallel
+        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
+        self.ln1 = Norm(config.d_model, config.norm, config.norm_eps)
+        self.attn = Attention(config, layer)
+        self.ln2 = Norm(config.d_model, config.norm, config.norm_eps)
+        self.mlp = Mlp(config)
+        twice = config.norm_outputs
+        self.ln1_post = Norm(config.d_model, config.norm, config.norm_eps) if twice else None
+        self.ln2_post = Norm(config.d_model, config.norm, config.norm_eps) if twice else None
+
+    def forward(self, x: Float[Tensor, "batch pos d_model"], reading: Reading, tap: Tap | None = None) -> Tensor:
+        """The residual stream after this block."""
+        if tap is not None:
+            x = tap("resid_pre", x)
+        attended = self.attn(self._attention_input(x, tap), reading, tap)
+        if self.ln1_post is not None:
+            attended = self.ln1_post(attended)
+        if tap is not None:
+            attended = tap("attn_out", attended)
+        if not self.parallel:
+            x = x + attended
+        if tap is not None and not self.parallel:
+            x = tap("resid_mid", x)
+        out = self.mlp(self.ln2(x if tap is None else tap("mlp_in", x), tap, "ln2"), tap)
+        if self.ln2_post is not None:
+            out = self.ln2_post(out)
+        if tap is not None:
+            out = tap("mlp_out", out)
+        x = x + attended + out if self.parallel else x + out
+        return x if tap is None else tap("resid_post", x)
+
+    def _attention_input(self, x: Tensor, tap: Tap | None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
+        """The normalised stream; a copy for each head where a site asks for it, so that each can be edited alone."""
+        if tap is None or not tap.wants("attn_in", "q_input", "k_input", "v_input"):
+            return self.ln1(x, tap, "ln1")
+        queries, keys = (x[:, :, None].expand(-1, -1, n, -1) for n in (self.n_heads, self.n_kv_heads))
+        if tap.wants("attn_in"):
+            queries = keys = tap("attn_in", queries)
+        parts = (tap("q_input", queries), tap("k_input", keys), tap("v_input", keys))
+        q, k, v = (self.ln1(part, tap, "ln1") for part in parts)
+        return q, k, v
+
+
+class Transformer(nn.Module, SiteAccess):
+    """A decoder-only language model whose sites can be captured and edited; see the module's docstring.
+
+    Attributes:
+        config: what it computes.
+        name: "specimen", a hub id, a path; what reports call it.
+        folder: where its files are; None for a model that was made in memory.
+        taps: what is attached to its sites.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        tokenizer: Tokenizer | None = None,
+        name: str = "unnamed",
+        folder: Path | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.name = name
+        self.folder = folder
+        self.taps = Taps()
+        self._tokenizer = tokenizer
+        self.embed = nn.Embedding(config.vocab, config.d_model)
+        self.pos_embed = nn.Embedding(config.context, config.d_model) if config.learned_positions else None
+        self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
+        self.ln_final = Norm(config.d_model, config.norm, config.norm_eps)
+        self.unembedding = None if config.tied else nn.Linear(config.d_model, config.vocab, bias=False)
+        self._sites = dict.fromkeys(_sites_of(config))
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids and back. Raises InputError when the model was made without one."""
+        if self._tokenizer is None:
+            raise InputError(f"The model {self.name!r} was made without a tokenizer: give it token ids.")
+        return self._tokenizer
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of the files it was loaded from, or of its configuration and weights where there are none."""
+        if self.folder is not None:
+            return files_digest(self.folder)
+        weights = {name: bytes_digest(tensor) for name, tensor in self.state_dict().items()}
+        return digest({"config": self.config.to_dict(), "weights": weights})
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        return self.config.d_model
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.config.n_layers
+
+    @property
+    def n_heads(self) -> int:
+        """Number of attention heads in a block."""
+        return self.config.n_heads
+
+    @property
+    def vocab(self) -> int:
+        """Number of logits."""
+        return self.config.vocab
+
+    @property
+    def context(self) -> int:
+        """Longest sequence that the model is made for, in tokens."""
+        return self.config.context
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.embed.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights and of what is computed."""
+        return self.embed.weight.dtype
+
+    def forward(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        cache: KVCache | None = None,
+        *,
+        last: bool = False,
+    ) -> Float[Tensor, "batch out vocab"]:
+        """Logits of the token after each position.
+
+        Args:
+            tokens: ids.
+            attention_mask: False at padding, which may be on either side; None where there is none.
+            cache: what was read before, to which these tokens are added.
+            last: give the logits of the last position only.
+
+        Raises:
+            InputError: ids outside the vocabulary, more positions than there are vectors, or shapes that don't fit.
+        """
+        reading = Reading(tokens, attention_mask, cache)
+        x = self._embed(tokens, reading)
+        for layer, block in enumerate(self.blocks):
+            x = block(x, reading, self.taps.at(layer))
+        return self.logits(self.ln_final(x[:, -1:] if last else x, self.taps.at(None), "ln_final"))
+
+    def logits(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
+        """Logits from the normalised residual stream."""
+        out = nn.functional.linear(x, self.unembed_weight)
+        cap = self.config.logit_softcap
+        return out if cap is None else cap * torch.tanh(out / cap)
+
+    @property
+    def unembed_weight(self) -> Float[Tensor, "vocab d_model"]:
+        """The matrix that gives the logits; the embedding's where they are tied."""
+        return self.embed.weight if self.unembedding is None else self.unembedding.weight
+
+    def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+        """Change of the logits along directions of the final residual stream, up to the norm's positive scale.
+
+        The linear part of the final norm (centring, for LayerNorm, and its weights), then the unembedding; its bias,
+        which is the same for all directions, and a softcap on the logits are left out.
+        """
+        x = directions.to(self.device).float()
+        if self.ln_final.kind == "layer":
+            x = x - x.mean(-1, keepdim=True)
+        return nn.functional.linear(x * self.ln_final.gain(), self.unembed_weight.float())
+
+    def _embed(self, tokens: Tensor, reading: Reading) -> Tensor:
+        tap = self.taps.at(None)
+        try:
+            x = self.embed(tokens)
+        except IndexError:
+            raise InputError(
+                f"There are token ids from {int(tokens.min())} to {int(tokens.max())}; the model knows "
+                f"0 to {self.config.vocab - 1}. Were they made by another model's tokenizer?"
+            ) from None
+        if self.config.embed_scale != 1:
+            x = x * torch.tensor(self.config.embed_scale, dtype=x.dtype, device=x.device)
+        if tap is not None:
+            x = tap("embed", x)
+        if self.pos_embed is None:
+            return x
+        if reading.total > self.config.context:
+            raise InputError(f"There are {reading.total} positions; the model has vectors for {self.config.context}.")
+        positions = self.pos_embed(reading.positions).expand_as(x)
+        return x + (positions if tap is None else tap("pos_embed", positions))
+
+    def sites(self) -> list[Site]:
+        """All sites, in the order in which the model comes to them."""
+        return list(self._sites)
+
+    def site_width(self, site: Site | str) -> int:
+        """Size of the last dimension there."""
+        component = self.find(site).component
+        if component in ("attn_scores", "pattern"):
+            raise SiteError(f"{Site.parse(site)} has no fixed width: its last dimension is the length of the text.")
+        if component in ("q", "k", "v", "z", "rot_q", "rot_k"):
+            return self.config.d_head
+        if component.endswith(".scale"):
+            return 1
+        return self.config.d_mlp if component.startswith("mlp.") else self.config.d_model
+
+    def attach(self, site: Site, action: Action) -> contextlib.AbstractContextManager[None]:
+        """Run an action at a site while the block lasts."""
+        return self.taps.attach(site, action)
+
+    def run(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        """Run the model."""
+        return self(tokens, attention_mask)
+
+    def _explain_missing(self, site: Site, known: list[Site]) -> str:
+        config = self.config
+        if site.layer is not None and site.layer >= config.n_layers:
+            return f"There is no {site}: the model has {config.n_layers} blocks, 0 to {config.n_layers - 1}."
+        reasons = {
+            "resid_mid": "attention and MLP of a block both read its input, so there is no residual between them",
+            "pos_embed": "positions are rotations of queries and keys, not vectors that are added",
+            "rot_q": "positions are vectors that are added, not rotations",
+            "rot_k": "positions are vectors that are added, not rotations",
+            "mlp.pre_linear": "its MLP has no gate",
+            "attn_in": "heads share keys and values, so there are fewer of these: use q_input, k_input, v_input",
+        }
+        if site.component in reasons:
+            return f"There is no {site} in {config.family} models: {reasons[site.component]}."
+        return super()._explain_missing(site, known)
+
+
+def _sites_of(config: TransformerConfig) -> tuple[Site, ...]:
+    absent = set()
+    if config.parallel:
+        absent.add("resid_mid")
+    if not config.gated:
+        absent.add("mlp.pre_linear")
+    if config.n_kv_heads != config.n_heads:
+        absent.add("attn_in")
+    sites = [Site(None, "embed")] + ([Site(None, "pos_embed")] if config.learned_positions else [])
+    for layer, attention in enumerate(config.attention):
+        unturned = {"rot_q", "rot_k"} if attention.rotary is None else set()
+        sites += [Site(layer, component) for component in _BLOCK_ORDER if component not in absent | unturned]
+    return (*sites, Site(None, "ln_final.scale"), Site(None, "ln_final.normalized"))
+
+
+_BLOCK_ORDER = (
+    *("resid_pre", "attn_in", "q_input", "k_input", "v_input", "ln1.scale", "ln1.normalized"),
+    *("q", "k", "v", "rot_q", "rot_k", "attn_scores", "pattern", "z", "result", "attn_out"),
+    *("resid_mid", "mlp_in", "ln2.scale", "ln2.normalized", "mlp.pre", "mlp.pre_linear", "mlp.post", "mlp_out"),
+    "resid_post",
+)

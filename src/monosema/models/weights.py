@@ -1,0 +1,171 @@
+"""Reading weights from safetensors, one tensor at a time, and naming what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from monosema.core import DamagedFileError, FormatError, UnsupportedModelError, read_json
+
+__all__ = ["Layout", "Source", "WeightFiles", "concatenated", "stored", "transposed"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """How one of our parameters is made from stored tensors.
+
+    Attributes:
+        names: the tensors that it is made of.
+        make: from these tensors, in that order, to the parameter.
+    """
+
+    names: tuple[str, ...]
+    make: Callable[..., Tensor]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a family keeps its weights.
+
+    Attributes:
+        sources: for each of our parameters, how it is made.
+        prefix: what stands before the names when the file is of the model with its head, and not otherwise.
+        ignored: endings of tensors that hold nothing to be loaded (masks, frequencies, a tied head).
+        aliases: other names that some files use, by the name in the sources.
+    """
+
+    sources: dict[str, Source]
+    prefix: str
+    ignored: tuple[str, ...]
+    aliases: dict[str, str] = field(default_factory=dict)
+
+
+def stored(name: str) -> Source:
+    """The tensor as it is."""
+    return Source((name,), lambda tensor: tensor)
+
+
+def transposed(name: str) -> Source:
+    """The transpose of a stored matrix."""
+    return Source((name,), lambda tensor: tensor.mT)
+
+
+def concatenated(*names: str) -> Source:
+    """Several tensors, one below the other."""
+    return Source(names, lambda *tensors: torch.cat(tensors))
+
+
+class WeightFiles:
+    """The safetensors files of a model's directory, sharded or not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = folder / "model.safetensors.index.json"
+        if index.exists():
+            self._files = {str(name): folder / str(file) for name, file in _weight_map(index).items()}
+        else:
+            file = folder / "model.safetensors"
+            if not file.exists():
+                other = sorted(path.name for path in folder.glob("*.bin"))
+                hint = f" There is {other[0]}, a pickle, which is never loaded: convert it." if other else ""
+                raise FormatError(f"There are no weights in {folder}: model.safetensors is missing.{hint}")
+            self._files = dict.fromkeys(self._names_in(file), file)
+        for file in self.paths():
+            if not file.exists():
+                raise DamagedFileError(f"{file} is missing, though {index.name} lists it. Fetch it again.")
+
+    def paths(self) -> list[Path]:
+        """The files, in order of their names."""
+        return sorted(set(self._files.values()))
+
+    def names(self) -> list[str]:
+        """Names of all stored tensors."""
+        return list(self._files)
+
+    def stored_dtype(self) -> torch.dtype:
+        """Precision in which most tensors are stored: that of the first matrix."""
+        dtypes = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
+        for name, file in self._files.items():
+            with self._open(file) as handle:
+                part = handle.get_slice(name)
+                if len(part.get_shape()) == 2 and part.get_dtype() in dtypes:
+                    return dtypes[part.get_dtype()]
+        return torch.float32
+
+    def read(self, layout: Layout, shapes: dict[str, torch.Size], dtype: torch.dtype) -> dict[str, Tensor]:
+        """Our parameters, in a precision.
+
+        Raises:
+            DamagedFileError: a file ends too early, or tensors are missing.
+            UnsupportedModelError: a tensor's shape is not what config.json says, or there are tensors that
+                the model would ignore.
+        """
+        wanted = {name: self._resolve(name, layout) for name in _all(layout.sources.values())}
+        self._check_names(wanted, layout)
+        state = {}
+        for parameter, source in layout.sources.items():
+            made = source.make(*(self._tensor(wanted[name]) for name in source.names))
+            if made.shape != shapes[parameter]:
+                raise UnsupportedModelError(
+                    f"{' + '.join(wanted[name] for name in source.names)} in {self.folder} gives the shape "
+                    f"{tuple(made.shape)}; by config.json it should be {tuple(shapes[parameter])}."
+                )
+            state[parameter] = made.to(dtype).contiguous()
+        return state
+
+    def _resolve(self, name: str, layout: Layout) -> str:
+        """The name that this file uses for a tensor; the expected one where it has none."""
+        candidates = (name, name.removeprefix(layout.prefix), layout.aliases.get(name, name))
+        return next((candidate for candidate in candidates if candidate in self._files), name)
+
+    def _check_names(self, wanted: dict[str, str], layout: Layout) -> None:
+        missing = [name for name in wanted.values() if name not in self._files]
+        if missing:
+            raise DamagedFileError(
+                f"{len(missing)} of {len(wanted)} tensors are missing in {self.folder}: {', '.join(missing[:4])}"
+                f"{' …' if len(missing) > 4 else ''}. The download may be incomplete."
+            )
+        unused = set(self._files) - set(wanted.values())
+        extra = sorted(name for name in unused if not name.endswith(layout.ignored))
+        if extra:
+            raise UnsupportedModelError(
+                f"{self.folder} holds {len(extra)} tensors that a model of this config.json does not use: "
+                f"{', '.join(extra[:4])}{' …' if len(extra) > 4 else ''}. Ignoring them would change what it computes."
+            )
+
+    def _tensor(self, name: str) -> Tensor:
+        with self._open(self._files[name]) as handle:
+            try:
+                return handle.get_tensor(name)
+            except SafetensorError as error:
+                raise DamagedFileError(f"{name} can't be read from {self._files[name]} ({error}).") from None
+
+    def _names_in(self, file: Path) -> Iterable[str]:
+        with self._open(file) as handle:
+            return list(handle.keys())
+
+    @staticmethod
+    def _open(file: Path) -> safe_open:
+        try:
+            return safe_open(str(file), framework="pt")
+        except (SafetensorError, OSError) as error:
+            raise DamagedFileError(
+                f"{file} is damaged or ends too early ({error}). Fetch it again; it is {file.stat().st_size:,} bytes long."
+            ) from None
+
+
+def _all(sources: Iterable[Source]) -> list[str]:
+    return [name for source in sources for name in source.names]
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    content = read_json(index)
+    mapping = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(mapping, dict) or not mapping:
+        raise DamagedFileError(f"{index} has no weight_map. Fetch it again.")
+    return mapping
