@@ -1,0 +1,31 @@
+"""Dictionaries: activations written as sparse sums of directions, one file per architecture."""
+
+from __future__ import annotations
+
+from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.formats import load_dictionary, save_dictionary
+from monosema.dictionaries.initialisation import data_directions, geometric_median, random_directions
+from monosema.dictionaries.neurons import Neurons
+from monosema.dictionaries.pca import Pca
+from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, Moment, Trainable
+from monosema.dictionaries.random import RandomDirections
+from monosema.dictionaries.topk import TopK, TopKConfig
+
+__all__ = [
+    "Codes",
+    "Dictionary",
+    "Losses",
+    "Metadata",
+    "Moment",
+    "Neurons",
+    "Pca",
+    "RandomDirections",
+    "TopK",
+    "TopKConfig",
+    "Trainable",
+    "data_directions",
+    "geometric_median",
+    "load_dictionary",
+    "random_directions",
+    "save_dictionary",
+]

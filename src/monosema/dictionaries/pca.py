@@ -1,0 +1,87 @@
+"""Principal components as a dictionary: the dense baseline that a sparse one is compared with.
+
+Codes are the (signed) coordinates along the first n principal directions of the centred data; the reconstruction is the
+best linear one of that rank. With as many components as a sparse dictionary's L0, both spend as many numbers per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.core import ConfigError, VectorError
+from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.protocol import Metadata
+
+__all__ = ["Pca"]
+
+
+class Pca:
+    """A dictionary of principal directions.
+
+    Attributes:
+        mean: subtracted before encoding, added after decoding.
+        directions: orthonormal rows, by falling variance.
+        variances: variance of the data along each.
+    """
+
+    def __init__(
+        self,
+        mean: Float[Tensor, " d"],
+        directions: Float[Tensor, "n d"],
+        variances: Float[Tensor, " n"],
+        metadata: Metadata | None = None,
+    ) -> None:
+        self.mean = mean
+        self.directions = directions
+        self.variances = variances
+        self.metadata = metadata or Metadata()
+        self.n_latents, self.d_in = directions.shape
+        self.d_out = self.d_in
+
+    @classmethod
+    def fit(
+        cls, batches: Iterable[Float[Tensor, "batch d"]], n_components: int, metadata: Metadata | None = None
+    ) -> Pca:
+        """Exact components of all rows of a stream, in one pass and memory d × d (sums in float64).
+
+        Raises:
+            ConfigError: more components than the data has values in a row, or fewer than one.
+            VectorError: no rows.
+        """
+        rows, total, products = 0, None, None
+        for batch in batches:
+            exact = batch.to(torch.float64)
+            rows += len(exact)
+            if total is None or products is None:
+                total, products = exact.sum(dim=0), exact.T @ exact
+            else:
+                total += exact.sum(dim=0)
+                products += exact.T @ exact
+        if total is None or products is None or rows == 0:
+            raise VectorError("There are no rows to find principal components of.")
+        d = len(total)
+        if not 1 <= n_components <= d:
+            raise ConfigError(f"n_components = {n_components} is not valid: give a number from 1 to {d}.")
+        mean = total / rows
+        variances, vectors = torch.linalg.eigh(products / rows - torch.outer(mean, mean))
+        chosen = slice(d - n_components, d)
+        directions = vectors[:, chosen].flip(1).T.contiguous()
+        return cls(mean.float(), directions.float(), variances[chosen].flip(0).clamp_min(0).float(), metadata)
+
+    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+        """Coordinates along all components."""
+        values = (x - self.mean) @ self.directions.T
+        indices = torch.arange(self.n_latents, device=x.device).expand(len(x), -1)
+        return Codes(values, indices, self.n_latents)
+
+    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
+        """Rows from coordinates."""
+        return codes.dense() @ self.directions + self.mean
+
+    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+        """Projection onto the components."""
+        return self.decode(self.encode(x))

@@ -1,0 +1,82 @@
+"""What a training run is, and what it gives."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from monosema.core import Config
+
+__all__ = ["TrainConfig", "TrainResult"]
+
+
+class TrainConfig(Config):
+    """How a dictionary is trained."""
+
+    lr: float | None = Field(None, gt=0)
+    """Peak learning rate; None takes `learning_rate`'s rule of steps and latents."""
+    warmup: int = Field(5, ge=0)
+    """Steps over which the learning rate rises linearly."""
+    decay: float = Field(0.7, ge=0, le=1)
+    """Share of all steps, at the end, over which the learning rate falls linearly to 0."""
+    beta1: float = Field(0.9, ge=0, lt=1)
+    """Adam's decay of the mean of gradients (Kingma and Ba 2014)."""
+    beta2: float = Field(0.999, ge=0, lt=1)
+    """Adam's decay of the mean of squared gradients (Kingma and Ba 2014)."""
+    epsilon: float = Field(1e-12, gt=0)
+    """Adam's ε; small, since the loss is a share of the variance and its gradients are small."""
+    clip: float | None = Field(None, gt=0)
+    """Largest norm of all gradients together; None does not clip, as Adam's step does not depend on their scale."""
+    product: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the encoder's matrix product; auto takes bf16 where the machine does it faster, as measured."""
+    start_rows: int = Field(16_384, gt=0)
+    """Rows of the stream that the dictionary's start is taken from, at most."""
+    seed: int = 0
+    """Seed of all that is random."""
+    log_every: int = Field(10, gt=0)
+    """Steps between two lines of metrics.jsonl."""
+    checkpoint_seconds: float = Field(60.0, gt=0)
+    """Seconds between two checkpoints."""
+    checkpoint_steps: int | None = Field(None, gt=0)
+    """Steps between two checkpoints; overrides the seconds."""
+    keep: int = Field(2, gt=0)
+    """Checkpoints that are kept, the newest."""
+
+    def recipe(self) -> dict[str, Any]:
+        """The fields that change the result."""
+        unimportant = {"log_every", "checkpoint_seconds", "checkpoint_steps", "keep"}
+        return self.model_dump(mode="json", exclude=unimportant)
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What came of a training run.
+
+    Attributes:
+        steps: optimiser steps in all.
+        step_ms: median milliseconds of a step in this process, without waiting for data; None if it made no step.
+        tokens_per_second: vectors a second by that median.
+        held_out_fvu: share of the held-out rows' variance left unexplained; None without held-out rows.
+        l0: active latents per held-out row; None likewise.
+        alive: share of latents active on at least one held-out row; None likewise.
+        peak_memory_mb: peak resident memory of the process while training (GPU memory, on a GPU), in 10⁶ bytes.
+        memory_before_mb: what the process took before, libraries and data mappings included.
+        dictionary: folder of the saved dictionary.
+    """
+
+    steps: int
+    step_ms: float | None
+    tokens_per_second: float | None
+    held_out_fvu: float | None
+    l0: float | None
+    alive: float | None
+    peak_memory_mb: float
+    memory_before_mb: float
+    dictionary: Path
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {**asdict(self), "dictionary": str(self.dictionary)}

@@ -1,0 +1,70 @@
+"""The record of a run, and figures of a dictionary on rows it was not trained on."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.dictionaries import Dictionary
+
+__all__ = ["HeldOut", "MetricsFile", "held_out_figures"]
+
+
+class MetricsFile:
+    """metrics.jsonl: a JSON object a line, cut back to the checkpoint on resume so that no step stands there twice."""
+
+    def __init__(self, path: Path, keep_bytes: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "ab")  # noqa: SIM115 - open as long as the run
+        self._file.truncate(min(keep_bytes, os.path.getsize(path)))
+
+    def write(self, **figures: float) -> None:
+        """Append a line and hand it to the operating system."""
+        self._file.write((json.dumps(figures) + "\n").encode())
+        self._file.flush()
+
+    @property
+    def bytes(self) -> int:
+        """Length so far."""
+        return os.fstat(self._file.fileno()).st_size
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Figures on held-out rows.
+
+    Attributes:
+        fvu: Σ‖x − x̂‖² / Σ‖x − x̄‖², with x̄ the mean of these rows; None where all rows are equal.
+        l0: mean number of active latents.
+        alive: share of latents active on at least one row.
+    """
+
+    fvu: float | None
+    l0: float
+    alive: float
+
+
+def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n d_in"], block: int = 1024) -> HeldOut:
+    """Measure a dictionary on rows, in blocks; sums in float64. Changes nothing."""
+    mean = rows.mean(dim=0, dtype=torch.float64)
+    error = variance = active = 0.0
+    counts = torch.zeros(dictionary.n_latents, dtype=torch.int64, device=rows.device)
+    for x in rows.split(block):
+        codes = dictionary.encode(x)
+        error += float((x - dictionary.decode(codes)).to(torch.float64).square().sum())
+        variance += float((x - mean).square().sum())
+        counts += codes.counts()
+        active += float(codes.l0.sum())
+    return HeldOut(
+        error / variance if variance > 0 else None, active / max(len(rows), 1), float((counts > 0).float().mean())
+    )

@@ -1,0 +1,27 @@
+"""Learning rates: the peak by a scaling rule, and its course over the run."""
+
+from __future__ import annotations
+
+__all__ = ["learning_rate", "schedule"]
+
+
+def learning_rate(n_latents: int, steps: int) -> float:
+    """Peak learning rate of Adam for a run of so many steps.
+
+    Gao et al. 2024 (arXiv:2406.04093, figure 3): ∝ 1 / √(m / 2¹⁴) in the number of latents m. Their factor,
+    2e-4, is for runs of 10⁵ steps and more; short runs gain from larger steps.
+    """
+    return min(1e-2, 6e-3 * (n_latents / 2**14) ** -0.5) * min(1.0, (200 / max(steps, 1)) ** 0.5)
+
+
+def schedule(step: int, steps: int, warmup: int, decay: float) -> float:
+    """Factor on the peak rate at a step, counted from 0: a linear rise, a plateau, a linear fall to near 0.
+
+    Args:
+        warmup: steps of the rise.
+        decay: share of the run that the fall takes.
+    """
+    rise = min(1.0, (step + 1) / (warmup + 1))
+    falling = decay * steps
+    fall = min(1.0, (steps - step) / falling) if falling > 0 else 1.0
+    return min(rise, fall)
