@@ -1,31 +1,37 @@
 """Activations: captured at sites, stored in shards, and streamed in shuffled batches."""
 
 from monosema.activations.capture import CaptureConfig, capture_to_store
-from monosema.activations.codec import Coded, CodecKind, coding_error, encode
+from monosema.activations.codec import CodecKind, Coded, coding_error, encode
 from monosema.activations.manifest import Manifest, ShardRecord
+from monosema.activations.model_stream import ModelStream
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
 from monosema.activations.rows import ActivationModel
 from monosema.activations.shuffle import Shuffle
 from monosema.activations.source import RowSource
 from monosema.activations.store import Store
 from monosema.activations.stream import ActivationStream, StoreStream
+from monosema.activations.vectors import VectorStore, open_rows, open_vectors
 
 __all__ = [
     "ActivationModel",
     "ActivationStream",
     "CaptureConfig",
-    "Coded",
     "CodecKind",
+    "Coded",
     "Manifest",
+    "ModelStream",
     "Preprocessing",
     "RowSource",
     "ShardRecord",
     "Shuffle",
     "Store",
     "StoreStream",
+    "VectorStore",
     "Welford",
     "capture_to_store",
     "coding_error",
     "encode",
     "fit_preprocessing",
+    "open_rows",
+    "open_vectors",
 ]

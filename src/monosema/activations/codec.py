@@ -21,12 +21,12 @@ from torch import Tensor
 
 from monosema.core import VectorError
 
-__all__ = ["BYTES", "Coded", "CodecKind", "coding_error", "encode"]
+__all__ = ["BYTES", "CodecKind", "Coded", "coding_error", "encode"]
 
 CodecKind = Literal["bfloat16", "float32", "float16", "int8"]
 
-DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
-BYTES = {"bfloat16": 2.0, "float32": 4.0, "float16": 2.0, "int8": 1.0}
+DTYPES: dict[CodecKind, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+BYTES: dict[CodecKind, float] = {"bfloat16": 2.0, "float32": 4.0, "float16": 2.0, "int8": 1.0}
 """Bytes a value; int8 has four more a row."""
 
 

@@ -112,7 +112,7 @@ class RowTaker:
 def _rows(site: Site, values: Tensor, batch: TokenBatch, index: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
     if values.ndim < 3 or values.shape[:2] != batch.tokens.shape:
         raise SiteError(
-            f"The site {site} gives an array of shape {list(values.shape)} for {list(batch.tokens.shape)} tokens: it has no "
-            "row for each token, so no dictionary can be trained on it. Choose a site such as 3.resid_post."
+            f"The site {site} gives an array of shape {list(values.shape)} for {list(batch.tokens.shape)} tokens: it "
+            "has no row for each token, so no dictionary can be trained on it. Choose a site such as 3.resid_post."
         )
     return values.reshape(batch.tokens.numel(), -1).index_select(0, index)

@@ -27,7 +27,8 @@ class Shuffle:
 
     Attributes:
         start, stop: which rows.
-        batch: rows in a batch. What does not fill a batch at the end of a pass is left out; each pass leaves out others.
+        batch: rows in a batch. What does not fill a batch at the end of a pass is left out; each pass leaves out
+            others.
         memory_rows: rows in a block at most, though never less than a batch.
         chunk: neighbouring rows that are read together.
         seed: seed of all passes.

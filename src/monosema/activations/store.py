@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.activations.codec import BYTES, Coded
+from monosema.activations.codec import BYTES, CodecKind, Coded
 from monosema.activations.manifest import Manifest
 from monosema.core import DamagedFileError, RunError, Site, SiteError, digest
 
@@ -78,9 +78,10 @@ class Store:
         return self._starts[-1]
 
     @property
-    def codec(self) -> str:
+    def codec(self) -> CodecKind:
         """How the rows are stored: bfloat16, float32, float16 or int8."""
-        return str(self.manifest.recipe["codec"])
+        kind: CodecKind = self.manifest.recipe["codec"]
+        return kind
 
     def width(self, site: Site | str) -> int:
         """Values in a row of a site."""
@@ -130,7 +131,7 @@ class Store:
     def _gather(self, key: str, start: int, stop: int) -> Tensor:
         if not 0 <= start <= stop <= self.rows:
             raise IndexError(f"Rows {start}:{stop} are not within the {self.rows} rows of {self.path}.")
-        parts = []
+        parts: list[Tensor] = []
         first = min(bisect.bisect_right(self._starts, start), len(self.manifest.shards)) - 1
         for index in range(first, len(self.manifest.shards)):
             low = self._starts[index]

@@ -99,8 +99,8 @@ class StoreStream:
             raise ConfigError(f"StoreStream.rows = {rows} is not valid: rows must follow each other (step 1).")
         if stop - start < batch:
             raise VectorError(
-                f"{source.name} has {max(stop - start, 0):,} rows to train on ({source.rows:,} in all), fewer than one batch "
-                f"of {batch:,}. Capture more text, hold out fewer rows, or lower the batch."
+                f"{source.name} has {max(stop - start, 0):,} rows to train on ({source.rows:,} in all), fewer than one "
+                f"batch of {batch:,}. Capture more text, hold out fewer rows, or lower the batch."
             )
         self.d_in = source.width(self._site)
         self.batch = batch
@@ -146,8 +146,8 @@ class StoreStream:
         """Go to where another stream was. Raises RunError where its rows or their order were others."""
         if state["recipe"] != self._recipe():
             raise RunError(
-                f"The stream's state is from other rows than those of {self._source.name} at {self._site.short}, or from "
-                "another seed, batch, memory_mb or chunk. Resume with the recipe that the run began with."
+                f"The stream's state is from other rows than those of {self._source.name} at {self._site.short}, or "
+                "from another seed, batch, memory_mb or chunk. Resume with the recipe that the run began with."
             )
         self._given = int(state["given"])
 

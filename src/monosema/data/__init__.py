@@ -7,7 +7,7 @@ from monosema.data.document import Corpus, Document
 from monosema.data.encoder import TextEncoder
 from monosema.data.opening import open_corpus
 from monosema.data.packing import pack_windows, sentence_rows
-from monosema.data.readers import FileCorpus, HubCorpus
+from monosema.data.readers import FileCorpus, HubCorpus, fingerprint
 from monosema.data.sentences import SentenceSplitter
 from monosema.data.split import in_split, is_heldout
 from monosema.data.text_config import TextConfig
@@ -24,6 +24,7 @@ __all__ = [
     "TokenBatch",
     "TokenBatches",
     "TokenCounts",
+    "fingerprint",
     "in_split",
     "is_heldout",
     "open_corpus",

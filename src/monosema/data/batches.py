@@ -165,8 +165,8 @@ class TokenBatches(Iterator[TokenBatch]):
         kind = "windows" if self.config.mode == "windows" else "sentences"
         tokens = sum(row.shape[1] for row in rows)
         return CorpusError(
-            f"The corpus {self.corpus.name} is smaller than a batch: it gives {len(rows)} {kind} ({tokens} tokens), and a "
-            f"batch has {self.config.batch}. Lower batch{' or window' if kind == 'windows' else ''}, or add text."
+            f"The corpus {self.corpus.name} is smaller than a batch: it gives {len(rows)} {kind} ({tokens} tokens), "
+            f"and a batch has {self.config.batch}. Lower batch{' or window' if kind == 'windows' else ''}, or add text."
         )
 
 

@@ -6,13 +6,14 @@ NLTK's implementation. Punkt learns from unlabelled text which words are abbrevi
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from typing import Any
 
 __all__ = ["SentenceSplitter"]
 
 TRAINING_CHARACTERS = 1_000_000
-"""Characters, from the first document on, that Punkt learns from: its tables are full long before, and memory is bounded."""
+"""Characters, from the first document on, that Punkt learns from; memory is bounded."""
 
 
 class SentenceSplitter:
@@ -37,4 +38,4 @@ class SentenceSplitter:
         """Sentences of a text; joined, they are the text again."""
         starts = [start for start, _ in self._punkt.span_tokenize(text)]
         bounds = [0, *starts[1:], len(text)]
-        return [text[a:b] for a, b in zip(bounds[:-1], bounds[1:], strict=True) if text[a:b].strip()]
+        return [text[a:b] for a, b in itertools.pairwise(bounds) if text[a:b].strip()]

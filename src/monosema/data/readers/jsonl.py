@@ -14,7 +14,10 @@ __all__ = ["read_jsonl"]
 
 
 def read_jsonl(path: Path, column: str) -> Iterator[str]:
-    """The key's values in order; blank lines and nulls are left out. Raises CorpusError naming the file and the line."""
+    """The key's values in order; blank lines and nulls are left out.
+
+    Raises CorpusError naming the file and the line.
+    """
     number = 0
     try:
         with gzip.open(path, "rb") if path.suffix == ".gz" else open(path, "rb") as file:

@@ -13,7 +13,10 @@ ROWS_TOGETHER = 256
 
 
 def read_parquet(path: Path, column: str) -> Iterator[str]:
-    """The column's values in order; nulls are left out. Raises CorpusError naming the file and what is wrong with it."""
+    """The column's values in order; nulls are left out.
+
+    Raises CorpusError naming the file and what is wrong with it.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 

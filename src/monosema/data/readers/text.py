@@ -32,7 +32,8 @@ def read_text(path: Path) -> Iterator[str]:
         pending += decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise CorpusError(
-            f"{path} is not text in UTF-8 (near byte {read + error.start:,}: {error.reason}). Convert it, or leave it out."
+            f"{path} is not text in UTF-8 (near byte {read + error.start:,}: {error.reason}). "
+            "Convert it, or leave it out."
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read beyond byte {read:,} ({error}). Fetch it again.") from error

@@ -1,0 +1,168 @@
+"""Matrices in foreign files, mapped into memory rather than read."""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+from monosema.core import DiskFullError, VectorError, nearest
+
+__all__ = ["read_npy", "read_parquet_matrix", "read_safetensors_matrix"]
+
+Matrix = Shaped[Tensor, "n width"]
+FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+ROWS_TOGETHER = 4_096
+
+
+def _checked(path: Path, what: str, shape: tuple[int, ...], kind: str, *, floating: bool) -> None:
+    if len(shape) != 2:
+        raise VectorError(
+            f"{path}{what} has shape {list(shape)}; vectors must be a matrix, one vector a row. Reshape it."
+        )
+    if 0 in shape:
+        raise VectorError(f"{path}{what} is empty: its shape is {list(shape)}.")
+    if not floating:
+        raise VectorError(
+            f"{path}{what} holds {kind}; vectors must be float16, bfloat16, float32 or float64. Convert it to float32."
+        )
+
+
+def read_npy(path: Path, column: str | None = None) -> Matrix:
+    """The array of a .npy file. Raises VectorError."""
+    if column is not None:
+        raise VectorError(f"{path} is a .npy file: it has no columns, so column = {column!r} means nothing.")
+    try:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise VectorError(
+            f"{path} can't be read as .npy ({error}). It may be truncated, or hold Python objects."
+        ) from error
+    floating = array.dtype.kind == "f" and array.dtype.itemsize <= 8 and array.dtype.isnative
+    _checked(path, "", array.shape, str(array.dtype), floating=floating)
+    return torch.from_numpy(array)
+
+
+def read_safetensors_matrix(path: Path, key: str | None = None) -> Matrix:
+    """One tensor of a safetensors file: the one called `key`, or the only one. Raises VectorError."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = list(file.keys())
+            if key is None and len(names) != 1:
+                raise VectorError(f"{path} holds {len(names)} tensors ({', '.join(names)}): say which with column = …")
+            name = names[0] if key is None else key
+            if name not in names:
+                raise VectorError(f"{path} has no tensor {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+            tensor: Tensor = file.get_tensor(name)
+    except (SafetensorError, OSError) as error:
+        raise VectorError(
+            f"{path} can't be read as safetensors ({error}). It may be truncated: fetch it again."
+        ) from error
+    kind = str(tensor.dtype).removeprefix("torch.")
+    _checked(path, f", tensor {name!r},", tuple(tensor.shape), kind, floating=tensor.dtype in FLOATING)
+    return tensor
+
+
+def read_parquet_matrix(path: Path, column: str | None = None) -> Matrix:
+    """A Parquet file's column of lists, or all of its numeric columns side by side, unpacked into a temporary file.
+
+    The temporary file vanishes with the matrix. Raises VectorError, and DiskFullError where it finds no room.
+    """
+    pieces = _pieces(path, column)
+    first = next(pieces, None)
+    if first is None:
+        raise VectorError(f"{path} is empty: it has no rows.")
+    width, rows = first.shape[1], 0
+    with tempfile.TemporaryFile() as unpacked:
+        for piece in itertools.chain((first,), pieces):
+            if piece.shape[1] != width:
+                raise VectorError(
+                    f"{path} has vectors of {piece.shape[1]} values from row {rows:,} on, and of {width} before."
+                )
+            try:
+                piece.tofile(unpacked)
+                unpacked.flush()
+            except OSError as error:
+                raise DiskFullError(
+                    f"No room in {tempfile.gettempdir()} to unpack {path} ({error}). Make room, or set TMPDIR."
+                ) from error
+            rows += len(piece)
+        _checked(path, "", (rows, width), str(first.dtype), floating=True)
+        return torch.from_numpy(np.memmap(unpacked, dtype=first.dtype, mode="r+", shape=(rows, width)))
+
+
+def _pieces(path: Path, column: str | None) -> Iterator[np.ndarray]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    at = 0
+    try:
+        with pq.ParquetFile(path, pre_buffer=False) as file:
+            columns = _vector_columns(path, file.schema_arrow, column)
+            for batch in file.iter_batches(batch_size=ROWS_TOGETHER, columns=columns):
+                yield _piece(path, batch, at)
+                at += len(batch)
+    except (pa.ArrowException, OSError) as error:
+        raise VectorError(
+            f"{path} can't be read as Parquet ({str(error).splitlines()[0]}). It may be truncated: fetch it again."
+        ) from error
+
+
+def _vector_columns(path: Path, schema: Any, column: str | None) -> list[str]:
+    import pyarrow as pa
+
+    def is_vector(kind: Any) -> bool:
+        lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+        return bool(lists and pa.types.is_floating(kind.value_type))
+
+    names: list[str] = schema.names
+    if column is not None:
+        if column not in names:
+            raise VectorError(f"{path} has no column {column!r}.{nearest(column, names)} It has: {', '.join(names)}.")
+        kind = schema.field(column).type
+        if not (is_vector(kind) or pa.types.is_floating(kind)):
+            raise VectorError(f"The column {column!r} of {path} holds {kind}, not lists of floating numbers.")
+        return [column]
+    vectors = [name for name in names if is_vector(schema.field(name).type)]
+    if len(vectors) == 1:
+        return vectors
+    if names and all(pa.types.is_floating(schema.field(name).type) for name in names):
+        return names
+    described = ", ".join(f"{name} ({schema.field(name).type})" for name in names)
+    raise VectorError(
+        f"{path} does not say which column holds the vectors. It has: {described}. "
+        "Say which holds lists of floating numbers with column = …"
+    )
+
+
+def _piece(path: Path, batch: Any, at: int) -> np.ndarray:
+    """Rows of a batch of one column of lists, or of one or more columns of numbers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    where = f"between rows {at:,} and {at + len(batch):,}"
+    if pa.types.is_floating(batch.schema.types[0]):
+        columns = batch.columns
+        lengths = [len(columns)]
+    else:
+        lists = batch.column(0)
+        lengths = sorted(set(pc.list_value_length(lists.drop_null()).to_pylist()))
+        columns = [lists.flatten(), lists]
+    if missing := sum(values.null_count for values in columns):
+        raise VectorError(f"{path} has {missing} missing vectors or values {where}. Remove these rows.")
+    if len(lengths) > 1:
+        raise VectorError(f"{path} has vectors of different lengths {where}: {', '.join(map(str, lengths))}.")
+    if pa.types.is_floating(batch.schema.types[0]):
+        rows = np.stack([values.to_numpy(zero_copy_only=False) for values in columns], axis=1)
+    else:
+        rows = columns[0].to_numpy(zero_copy_only=False).reshape(len(batch), -1)
+    return rows if rows.dtype == np.float16 else rows.astype(np.float32, copy=False)

@@ -1,0 +1,147 @@
+"""Bring your own: any matrix of vectors in .npy, safetensors or Parquet files is a store of one site."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+from collections.abc import Callable
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from monosema.activations.codec import Coded
+from monosema.activations.matrices import read_npy, read_parquet_matrix, read_safetensors_matrix
+from monosema.activations.store import Store
+from monosema.core import Site, SiteError, VectorError, digest
+from monosema.data import fingerprint
+
+__all__ = ["VectorStore", "open_rows", "open_vectors"]
+
+READERS: dict[str, Callable[[Path, str | None], Tensor]] = {
+    ".npy": read_npy,
+    ".safetensors": read_safetensors_matrix,
+    ".parquet": read_parquet_matrix,
+}
+CHECKED_TOGETHER = 8_192
+NAMED_ROWS = 5
+
+
+class VectorStore:
+    """Rows of one matrix, or of the matrices of several files one below the other; each file is a shard.
+
+    Files stay on the disk and are mapped into memory; Parquet is unpacked into a temporary file first.
+    """
+
+    def __init__(self, path: Path, shards: list[tuple[Path, Shaped[Tensor, "n width"]]]) -> None:
+        self.path = path
+        self._shards = [matrix for _, matrix in shards]
+        self._files = [file for file, _ in shards]
+        self._starts = [0, *itertools.accumulate(len(matrix) for matrix in self._shards)]
+        self._site = Site(None, "vectors")
+
+    @property
+    def name(self) -> str:
+        """Path, for messages."""
+        return str(self.path)
+
+    @cached_property
+    def digest(self) -> str:
+        """Hash of the files' content."""
+        return digest([[file.name, fingerprint(file)] for file in self._files])
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The one site, called ``vectors``."""
+        return (self._site,)
+
+    @property
+    def rows(self) -> int:
+        """Rows in all files."""
+        return self._starts[-1]
+
+    def width(self, site: Site | str | None = None) -> int:
+        """Values in a row."""
+        self._check_site(site)
+        return int(self._shards[0].shape[1])
+
+    def row_bytes(self, site: Site | str | None = None) -> float:
+        """Bytes of a row as stored."""
+        return float(self.width(site) * self._shards[0].element_size())
+
+    def coded(self, site: Site | str | None, start: int, stop: int) -> Coded:
+        """Rows start … stop - 1 as stored."""
+        self._check_site(site)
+        if not 0 <= start <= stop <= self.rows:
+            raise IndexError(f"Rows {start}:{stop} are not within the {self.rows} rows of {self.path}.")
+        parts: list[Tensor] = []
+        first = min(bisect.bisect_right(self._starts, start), len(self._shards)) - 1
+        for index in range(first, len(self._shards)):
+            low = self._starts[index]
+            if low >= stop and parts:
+                break
+            parts.append(self._shards[index][max(start - low, 0) : max(stop - low, 0)])
+        return Coded(parts[0] if len(parts) == 1 else torch.cat(parts))
+
+    def read(self, site: Site | str | None, start: int, stop: int) -> Float[Tensor, "n width"]:
+        """Rows start … stop - 1 in float32."""
+        return self.coded(site, start, stop).decode()
+
+    def _check_site(self, site: Site | str | None) -> None:
+        if site is not None and Site.parse(site) != self._site:
+            raise SiteError(f"{self.path} holds vectors of no model; its only site is 'vectors', not {str(site)!r}.")
+
+    def refuse_unusable(self) -> None:
+        """Raise VectorError that counts NaN and infinity by file, where there are any. Reads everything once."""
+        found = []
+        for file, matrix in zip(self._files, self._shards, strict=True):
+            values, rows = 0, []
+            for start in range(0, len(matrix), CHECKED_TOGETHER):
+                bad = ~torch.isfinite(matrix[start : start + CHECKED_TOGETHER].to(torch.float32))
+                if bool(bad.any()):
+                    values += int(bad.sum())
+                    rows += (bad.any(dim=1).nonzero().squeeze(1) + start).tolist()
+            if values:
+                named = ", ".join(map(str, rows[:NAMED_ROWS])) + (", …" if len(rows) > NAMED_ROWS else "")
+                found.append(f"{file.name}: {values:,} values in {len(rows):,} of {len(matrix):,} rows (rows {named})")
+        if found:
+            raise VectorError(
+                f"{self.path} holds NaN or infinity, or values beyond float32, which no dictionary can be trained on. "
+                f"{'; '.join(found)}. Remove these rows."
+            )
+
+
+def open_vectors(path: str | Path, column: str | None = None, *, check: bool = True) -> VectorStore:
+    """Open a matrix of vectors, one a row, as a store.
+
+    Args:
+        path: a .npy, .safetensors or .parquet file, or a folder of such files of one width.
+        column: for Parquet, the column of lists that holds the vectors (all numeric columns, if left out and there is
+            no list); for safetensors, the tensor's key (if left out, there must be one only).
+        check: look for NaN and infinity now.
+
+    Raises VectorError where the file isn't a matrix of floating numbers with a row at least, is truncated, lacks the
+    column (the message names those there are), or holds NaN or infinity (counted, by file).
+    """
+    root = Path(path)
+    if not root.exists():
+        raise VectorError(f"There is no file or folder {root}.")
+    files = sorted(file for file in root.iterdir() if file.suffix in READERS) if root.is_dir() else [root]
+    if not files or any(file.suffix not in READERS for file in files):
+        raise VectorError(f"{root} holds no vectors that can be read: known are {', '.join(READERS)} files.")
+    shards = [(file, READERS[file.suffix](file, column)) for file in files]
+    kinds = {(matrix.shape[1], matrix.dtype) for _, matrix in shards}
+    if len(kinds) > 1:
+        described = "; ".join(f"{file.name}: {m.shape[1]} × {str(m.dtype)[6:]}" for file, m in shards)
+        raise VectorError(f"The files in {root} differ in width or type ({described}). Keep those of one kind.")
+    store = VectorStore(root, shards)
+    if check:
+        store.refuse_unusable()
+    return store
+
+
+def open_rows(path: str | Path, column: str | None = None) -> Store | VectorStore:
+    """Open whatever rows are there: a captured store (a folder with a manifest.json), or vectors."""
+    return Store.open(path) if (Path(path) / "manifest.json").exists() else open_vectors(path, column)
