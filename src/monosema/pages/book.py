@@ -1,0 +1,317 @@
+"""An atlas folded into blocks of text for one HTML file.
+
+Three sorts of block (see `packing`): `index` holds what the list of features, its search and the plots need;
+`text` holds the shared text of all passages (see `text`); `features-N` hold all else of GROUP features each and are
+opened only when one of them is looked at. Activations are kept as 255 levels of their passage's maximum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosema.core import FormatError
+from monosema.pages.packing import pack, smallest_uint
+from monosema.pages.tables import (
+    KINDS,
+    Passages,
+    Ragged,
+    Vocabulary,
+    atlas_folder,
+    column,
+    ragged,
+    read_passages,
+    read_table,
+)
+from monosema.pages.text import SharedText, share_text
+
+__all__ = ["GROUP", "Book", "fold"]
+
+GROUP = 64
+_LEVELS = 255
+_BINS = 32
+_TOP_TOKENS = 5
+_AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
+
+
+@dataclass(frozen=True)
+class Book:
+    """An atlas in blocks, and what the page says about it.
+
+    Attributes:
+        blocks: block text by name: index, text, features-0, features-1, …
+        n_features, n_alive: latents in the table, and those that fired.
+        n_passages, n_tokens: passages in the book, and tokens of text they share.
+        passages_per_feature: (top passages, passages of each quantile) kept of every feature.
+        complete: whether these are all that the atlas has.
+        n_scored, score_median, control_median: labels with a score, and the medians; None where there is none.
+    """
+
+    blocks: dict[str, str]
+    n_features: int
+    n_alive: int
+    n_passages: int
+    n_tokens: int
+    passages_per_feature: tuple[int, int]
+    complete: bool
+    n_scored: int = 0
+    score_median: float | None = None
+    control_median: float | None = None
+
+    @property
+    def size(self) -> int:
+        """Length of all blocks in bytes."""
+        return sum(len(block) for block in self.blocks.values())
+
+
+def fold(atlas: Any, limit_mb: float | int = 14.0) -> Book:
+    """Fold an atlas into blocks of at most about `limit_mb` MB, with fewer passages a feature where all don't fit.
+
+    Args:
+        atlas: an open atlas (anything with a `path`) or the path of its folder.
+        limit_mb: aim for the size of all blocks; the smallest amount of passages is used whatever its size.
+    """
+    folder = atlas_folder(atlas)
+    limit = limit_mb * 1e6
+    rung = 0
+    while True:
+        book = _fold(folder, *_AMOUNTS[rung], complete=rung == 0)
+        if book.size <= limit or rung == len(_AMOUNTS) - 1:
+            return book
+        amounts = [top + 10 * quantile for top, quantile in _AMOUNTS]
+        wanted = amounts[rung] * limit / book.size
+        rung = next((i for i in range(rung + 1, len(amounts)) if amounts[i] <= wanted), len(amounts) - 1)
+
+
+def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
+    features = read_table(folder, "features")
+    latent = column(features, "latent", np.int64)
+    if latent.size == 0:
+        raise FormatError(f"{folder} has no features. Build the atlas again with: monosema atlas RUN")
+    features = features.take(np.argsort(latent, kind="stable"))
+    latent = column(features, "latent", np.int64)
+    vocabulary = Vocabulary()
+    lists = {
+        name: ragged(features, name, vocabulary if name in ("top_tokens", "promoted", "suppressed") else None)
+        for name in (
+            "top_tokens",
+            "top_token_shares",
+            "promoted",
+            "promoted_logits",
+            "suppressed",
+            "suppressed_logits",
+            "position_profile",
+        )
+    }
+    passages = read_passages(folder, vocabulary, top, quantile)
+    lengths = np.diff(passages.tokens.first)
+    if not np.array_equal(lengths, np.diff(passages.activations.first)):
+        raise FormatError(f"{folder}/examples.parquet has passages whose tokens and activations differ in number.")
+    shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
+    histograms = _by_latent(read_table(folder, "histograms"), latent)
+    n = latent.size
+    controls = _controls(folder, features)
+    blocks = {"index": _index(features, lists, histograms, controls, vocabulary)}
+    blocks["text"] = _text(shared)
+    sections = _Sections(folder, latent)
+    for number, begin in enumerate(range(0, n, GROUP)):
+        rows = np.arange(begin, min(begin + GROUP, n))
+        blocks[f"features-{number}"] = _group(rows, latent, lists, histograms, passages, shared.offsets, sections)
+    score = column(features, "label_score", np.float64, np.nan)
+    return Book(
+        blocks,
+        n_features=n,
+        n_alive=int(column(features, "alive", bool).sum()),
+        n_passages=int(passages.latent.size),
+        n_tokens=int(shared.tokens.size),
+        passages_per_feature=(top, quantile),
+        complete=complete,
+        n_scored=int(np.isfinite(score).sum()),
+        score_median=_median(score),
+        control_median=_median(controls),
+    )
+
+
+def _index(
+    features: Any,
+    lists: dict[str, Ragged],
+    histograms: dict[str, NDArray[Any]],
+    controls: NDArray[np.float32],
+    vocabulary: Vocabulary,
+) -> str:
+    n = features.num_rows
+    labels = [text or "" for text in features["label"].to_pylist()] if "label" in features.column_names else [""] * n
+    methods = features["label_method"].to_pylist() if "label_method" in features.column_names else [""] * n
+    names = sorted({method or "" for method in methods})
+    counts = histograms["counts"].reshape(n, -1).astype(np.float64)
+    tallest = np.maximum(counts.max(axis=1, keepdims=True, initial=0), 1)
+    spark = np.round(np.log1p(counts) / np.log1p(tallest) * _LEVELS).astype(np.uint8)
+    arrays: dict[str, NDArray[Any]] = {
+        "latent": column(features, "latent", np.uint32),
+        "alive": column(features, "alive", np.uint8),
+        "n_active": column(features, "n_active", np.uint32),
+        "method": np.array([names.index(method or "") for method in methods], dtype=np.uint8),
+        "spark": spark.reshape(-1),
+        "label_control": controls,
+    }
+    for name in ("density", "mean", "mean_active", "max", "label_score", "label_low", "label_high"):
+        arrays[name] = column(features, name, np.float32, np.nan)
+    for name in ("top_tokens", "promoted"):
+        arrays |= _ragged_arrays(name, lists[name])
+    extra = {"labels": labels, "methods": names, "words": vocabulary.words, "bins": counts.shape[1], "group": GROUP}
+    return pack(arrays, extra)
+
+
+def _text(shared: SharedText) -> str:
+    return pack(
+        {
+            "tokens": smallest_uint(shared.tokens),
+            "span_first": shared.span_first.astype(np.uint32),
+            "span_document": shared.span_document.astype(np.int32),
+            "span_position": shared.span_position.astype(np.int32),
+        }
+    )
+
+
+def _group(
+    rows: NDArray[np.int64],
+    latent: NDArray[np.int64],
+    lists: dict[str, Ragged],
+    histograms: dict[str, NDArray[Any]],
+    passages: Passages,
+    offsets: NDArray[np.int64],
+    sections: _Sections,
+) -> str:
+    arrays: dict[str, NDArray[Any]] = {"latent": latent[rows].astype(np.uint32)}
+    for name, lists_of in lists.items():
+        arrays |= _ragged_arrays(name, lists_of.take(rows))
+    arrays["low"] = histograms["low"][rows].astype(np.float32)
+    arrays["high"] = histograms["high"][rows].astype(np.float32)
+    arrays["counts"] = smallest_uint(histograms["counts"].reshape(latent.size, -1)[rows].reshape(-1))
+    begin, end = np.searchsorted(passages.latent, [latent[rows[0]], latent[rows[-1]] + 1])
+    part = np.arange(begin, end)
+    arrays["passage_first"] = np.searchsorted(passages.latent[part], [*latent[rows], latent[rows[-1]] + 1]).astype(
+        np.uint32
+    )
+    tokens, activations = passages.tokens, passages.activations.take(part)
+    lengths = np.diff(tokens.first)[part]
+    arrays["kind"] = passages.kind[part].astype(np.uint8)
+    arrays["offset"] = offsets[part].astype(np.uint32)
+    arrays["length"] = smallest_uint(lengths)
+    arrays["peak"] = smallest_uint(passages.peak[part])
+    arrays["maximum"] = passages.maximum[part]
+    arrays |= _levels(activations, passages.maximum[part])
+    arrays |= sections.neighbours(latent[rows])
+    return pack(arrays, {"kinds": KINDS, **sections.words(latent[rows])}, level=7)
+
+
+def _levels(activations: Ragged, maximum: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Activations above 0 only: how many a passage, where in it, and at which of 255 levels of its maximum."""
+    lengths = np.diff(activations.first)
+    owner = np.repeat(np.arange(lengths.size), lengths)
+    within = np.arange(owner.size) - np.repeat(activations.first[:-1], lengths)
+    on = activations.values > 0
+    scale = np.where(maximum > 0, maximum, 1)[owner[on]]
+    level = np.clip(np.round(activations.values[on] / scale * _LEVELS), 1, _LEVELS)
+    return {
+        "on_count": smallest_uint(np.bincount(owner[on], minlength=lengths.size)),
+        "on_place": smallest_uint(within[on]),
+        "on_level": level.astype(np.uint8),
+    }
+
+
+def _ragged_arrays(name: str, lists: Ragged) -> dict[str, NDArray[Any]]:
+    values = lists.values
+    values = smallest_uint(values) if values.dtype.kind in "iu" else values.astype(np.float32)
+    return {f"{name}_first": lists.first.astype(np.uint32), name: values}
+
+
+def _by_latent(table: Any, latent: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Histograms, one row for each of `latent`; a latent without one has zeros."""
+    low, high = np.zeros(latent.size, np.float32), np.zeros(latent.size, np.float32)
+    counts = np.zeros((latent.size, _BINS), np.int64)
+    if table is not None and table.num_rows:
+        lists = ragged(table, "counts")
+        bins = int(np.diff(lists.first).max())
+        counts = np.zeros((latent.size, bins), np.int64)
+        known = column(table, "latent", np.int64)
+        rows = np.searchsorted(latent, known)
+        low[rows], high[rows] = column(table, "low", np.float32), column(table, "high", np.float32)
+        lengths = np.diff(lists.first)
+        within = np.arange(lists.values.size) - np.repeat(lists.first[:-1], lengths)
+        counts[np.repeat(rows, lengths), within] = lists.values
+    return {"low": low, "high": high, "counts": counts.reshape(-1)}
+
+
+def _controls(folder: Path, features: Any) -> NDArray[np.float32]:
+    """The control beside each label's score: that of the score whose value is the label's."""
+    latent = column(features, "latent", np.int64)
+    control = np.full(latent.size, np.nan, np.float32)
+    table = read_table(folder, "scores")
+    if table is None or not table.num_rows:
+        return control
+    rows = np.searchsorted(latent, column(table, "latent", np.int64))
+    mine = column(features, "label_score", np.float64, np.nan)[rows]
+    same = np.isclose(column(table, "value", np.float64, np.nan), mine, rtol=1e-5, atol=1e-6)
+    control[rows[same]] = column(table, "control", np.float32, np.nan)[same]
+    return control
+
+
+def _median(values: NDArray[Any]) -> float | None:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if values.size else None
+
+
+class _Sections:
+    """Small tables of an atlas, cut by feature: neighbours, explanations, scores."""
+
+    def __init__(self, folder: Path, latent: NDArray[np.int64]) -> None:
+        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._at: dict[str, NDArray[np.int64]] = {}
+        for name, order in (
+            ("neighbours", ("latent", "kind", "rank")),
+            ("explanations", ("latent",)),
+            ("scores", ("latent",)),
+        ):
+            table = read_table(folder, name)
+            rows = [] if table is None else table.sort_by([(key, "ascending") for key in order]).to_pylist()
+            self._rows[name] = rows
+            self._at[name] = np.array([row["latent"] for row in rows], dtype=np.int64)
+
+    def _of(self, name: str, latents: NDArray[np.int64]) -> Iterator[list[dict[str, Any]]]:
+        begin = np.searchsorted(self._at[name], latents, "left")
+        end = np.searchsorted(self._at[name], latents, "right")
+        for first, last in zip(begin, end, strict=True):
+            yield self._rows[name][first:last]
+
+    def neighbours(self, latents: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Decoder neighbours and co-active latents, as ragged columns."""
+        arrays: dict[str, NDArray[Any]] = {}
+        per_latent = list(self._of("neighbours", latents))
+        for kind in ("decoder", "coactivation"):
+            mine = [[row for row in rows if row["kind"] == kind] for rows in per_latent]
+            first = np.concatenate([[0], np.cumsum([len(rows) for rows in mine])]).astype(np.uint32)
+            arrays[f"{kind}_first"] = first
+            arrays[f"{kind}_other"] = np.array([row["other"] for rows in mine for row in rows], dtype=np.uint32)
+            arrays[f"{kind}_value"] = np.array([row["value"] for rows in mine for row in rows], dtype=np.float32)
+        return arrays
+
+    def words(self, latents: NDArray[np.int64]) -> dict[str, Any]:
+        """Explanations and scores, as lists of plain rows for each latent."""
+        return {
+            name: [[_plain(row) for row in rows] for rows in self._of(name, latents)]
+            for name in ("explanations", "scores")
+        }
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        key: None if isinstance(value, float) and not np.isfinite(value) else value
+        for key, value in row.items()
+        if key != "latent" and value is not None
+    }

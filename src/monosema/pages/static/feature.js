@@ -1,0 +1,299 @@
+// A feature's page: what it is, where it fires, what it does, what is near it.
+(function (root) {
+  "use strict";
+  const monosema = (root.monosema = root.monosema || {});
+  const { el, number, share, bare, chip, heatmap, plots } = monosema;
+  const INTERVALS = 10;
+
+  // Builds the page of one feature. context: {index, open(row), step(by), starred, onStar, settings, save()}.
+  function page(feature, context) {
+    return el(
+      "article",
+      { class: "feature", "aria-labelledby": "feature-title" },
+      head(feature, context),
+      figures(feature),
+      el(
+        "div",
+        { class: "feature-body" },
+        el("div", { class: "feature-main" }, passages(feature, context)),
+        el(
+          "div",
+          { class: "feature-side" },
+          feature.alive ? activationPlot(feature) : null,
+          logits(feature),
+          neighbours(feature, context),
+          profile(feature),
+          evidence(feature)
+        )
+      )
+    );
+  }
+
+  function head(feature, context) {
+    const button = (text, label, handler, extra) => el("button", Object.assign({ type: "button", "aria-label": label, title: label, on: { click: handler } }, extra), text);
+    return el(
+      "header",
+      { class: "feature-head" },
+      el(
+        "div",
+        { class: "feature-bar" },
+        button("‹ List", "Back to the list", context.close, { class: "back" }),
+        el("span", { class: "eyebrow" }, "Feature ", el("b", {}, String(feature.latent))),
+        el("span", { class: "gap" }),
+        button("‹", "Previous feature (k)", () => context.step(-1)),
+        button("›", "Next feature (j)", () => context.step(1)),
+        button(context.starred ? "★" : "☆", "Keep in my list (s)", context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
+        button("JSON", "Save this feature as JSON", () => monosema.save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
+      ),
+      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto" }, feature.label || (feature.alive ? "No label yet" : "Dead: it never fired on this text")),
+      byline(feature)
+    );
+  }
+
+  function byline(feature) {
+    const parts = [];
+    if (feature.label_method) parts.push(el("span", {}, "label by " + feature.label_method.replace(/[_-]/g, " ")));
+    if (feature.label_score !== null) {
+      const { label_score: value, label_low: low, label_high: high, label_control: control } = feature;
+      const points = [[value, low ?? value, high ?? value], control === null ? null : [control, control, control]];
+      parts.push(
+        el(
+          "span",
+          { class: "scored", title: "How well the label predicts the feature; the hollow dot is the control" },
+          "score ",
+          el("b", {}, value.toFixed(2)),
+          low !== null && high !== null ? el("span", { class: "soft" }, ` [${low.toFixed(2)}, ${high.toFixed(2)}]`) : null,
+          plots.strip(points, { domain: [Math.min(0, value, control ?? 0), 1] }),
+          control === null ? null : el("span", { class: "soft" }, `control ${control.toFixed(2)}`)
+        )
+      );
+    } else if (feature.alive) parts.push(el("span", { class: "soft" }, "no score"));
+    return el("p", { class: "byline" }, parts);
+  }
+
+  function figures(feature) {
+    const item = (name, value, detail) => el("div", {}, el("dt", {}, name), el("dd", {}, value, detail ? el("small", {}, detail) : null));
+    const often = feature.density > 0 ? "1 in " + number(Math.max(1, Math.round(1 / feature.density))) + " tokens" : null;
+    return el(
+      "dl",
+      { class: "figures" },
+      item("Density", share(feature.density), often),
+      item("Active on", number(feature.n_active), "tokens"),
+      item("Mean when active", number(feature.mean_active)),
+      item("Strongest", number(feature.max))
+    );
+  }
+
+  // Passages: a tab for the strongest, one for a walk through all intervals, one for each interval.
+  function passages(feature, context) {
+    const groups = new Map();
+    for (const passage of feature.passages) {
+      if (!groups.has(passage.kind)) groups.set(passage.kind, []);
+      groups.get(passage.kind).push(passage);
+    }
+    const { settings } = context;
+    const quantiles = Array.from({ length: INTERVALS }, (_, i) => "q" + (INTERVALS - 1 - i)).filter((kind) => groups.has(kind));
+    const tabs = [];
+    if (groups.has("top")) tabs.push({ id: "top", text: "Strongest", list: groups.get("top"), about: `The ${groups.get("top").length} passages with the strongest activation.` });
+    if (quantiles.length > 1)
+      tabs.push({
+        id: "walk",
+        text: "Strong to weak",
+        list: quantiles.flatMap((kind) => groups.get(kind).slice(0, 2)),
+        about: "Passages from every interval of activation: a feature is what all of these share, not only the strongest.",
+      });
+    for (const kind of quantiles) {
+      const place = +kind.slice(1) + 1;
+      const list = groups.get(kind);
+      const maxima = list.map((passage) => passage.maximum);
+      tabs.push({
+        id: kind,
+        text: String(place),
+        small: true,
+        list,
+        strength: place / INTERVALS,
+        about: `Interval ${place} of ${INTERVALS}${place === INTERVALS ? ", the strongest" : place === 1 ? ", the weakest" : ""}: peaks here run from ${number(Math.min(...maxima))} to ${number(Math.max(...maxima))}.`,
+      });
+    }
+    const section = el("section", { class: "passages", "aria-label": "Passages" });
+    if (!tabs.length) {
+      section.append(el("p", { class: "none" }, feature.alive ? "The atlas has no passages of this feature." : "A dead feature has no passages."));
+      return section;
+    }
+    const show = (id) => {
+      settings.tab = id;
+      context.save();
+      const tab = tabs.find((one) => one.id === id) || tabs[0];
+      const scale = settings.scale === "passage" ? null : feature.max;
+      section.replaceChildren(
+        el("div", { class: "tabs", role: "tablist", "aria-label": "Which passages" }, tabs.map((one) => tabButton(one, one === tab, show))),
+        el(
+          "div",
+          { class: "passage-tools" },
+          el("p", { class: "soft" }, tab.about),
+          toggle("Full context", settings.full, (on) => ((settings.full = on), show(tab.id))),
+          toggle("Shade by passage", settings.scale === "passage", (on) => ((settings.scale = on ? "passage" : "feature"), show(tab.id)))
+        ),
+        el("div", { class: "passage-list", role: "tabpanel", id: "passage-panel", "aria-label": tab.text }, tab.list.map((passage) => line(passage, scale, settings.full)))
+      );
+    };
+    show(settings.tab);
+    return section;
+  }
+
+  function tabButton(tab, selected, show) {
+    const button = el(
+      "button",
+      {
+        type: "button",
+        role: "tab",
+        class: tab.small ? "small" : null,
+        "data-tab": tab.id,
+        "aria-selected": String(selected),
+        "aria-controls": "passage-panel",
+        "aria-label": tab.small ? tab.about : null,
+        title: tab.about,
+        on: { click: () => show(tab.id) },
+      },
+      tab.text
+    );
+    if (tab.strength) button.style.setProperty("--a", (0.08 + 0.85 * tab.strength).toFixed(2));
+    return button;
+  }
+
+  function toggle(text, on, handler) {
+    return el("label", { class: "toggle" }, el("input", { type: "checkbox", checked: on, on: { change: (event) => handler(event.target.checked) } }), text);
+  }
+
+  function line(passage, scale, full) {
+    const peak = bare(passage.tokens[passage.peak] ?? "");
+    return el(
+      "div",
+      { class: "passage", role: "group", "aria-label": `peak ${number(passage.maximum)} on ${peak}` },
+      el("span", { class: "peak-value", title: `document ${passage.document}, token ${passage.position}` }, number(passage.maximum)),
+      heatmap(passage, { scale: scale ?? passage.maximum, full }),
+      full ? el("span", { class: "where" }, `document ${passage.document}, token ${passage.position}`) : null
+    );
+  }
+
+  function box(title, about, ...children) {
+    return el("section", { class: "box" }, el("h3", { title: about }, title), children);
+  }
+
+  function activationPlot(feature) {
+    const { low, high, counts } = feature.histogram;
+    if (!(high > low)) return null;
+    const host = el("div", { class: "plot" });
+    plots.histogram(host, {
+      counts,
+      low,
+      high,
+      heat: true,
+      height: 130,
+      name: `Histogram of ${number(feature.n_active)} activations, up to ${number(high)}`,
+      x: { label: null },
+      y: { log: true },
+      margin: { left: 34, top: 8, bottom: 22, right: 8 },
+    });
+    return box("Activations", "How many tokens (upright, logarithmic) have each strength of activation", host);
+  }
+
+  function logits(feature) {
+    const { promoted, suppressed } = feature;
+    if (!promoted.length && !suppressed.length) return null;
+    const top = Math.max(...[...promoted, ...suppressed].map(([, value]) => Math.abs(value)), 1e-9);
+    const list = (pairs, kind) =>
+      el(
+        "ol",
+        { class: "logits " + kind },
+        pairs.map(([token, value]) =>
+          el(
+            "li",
+            {},
+            chip(token),
+            el("span", { class: "logit-track" }, el("span", { style: { width: (100 * Math.abs(value)) / top + "%" } })),
+            el("span", { class: "value" }, (value > 0 ? "+" : "") + number(value, 2))
+          )
+        )
+      );
+    return box(
+      "Next tokens",
+      "Tokens that the feature's direction makes more or less likely (change of the logit for a unit of activation)",
+      el("h4", {}, "promoted"),
+      list(promoted, "up"),
+      el("h4", {}, "suppressed"),
+      list(suppressed, "down")
+    );
+  }
+
+  function neighbours(feature, context) {
+    const { index } = context;
+    const list = (rows, unit) =>
+      el(
+        "ol",
+        { class: "near" },
+        rows.map(({ other, value }) => {
+          const row = index.rows.get(other);
+          return el(
+            "li",
+            {},
+            el(
+              "a",
+              { href: "#feature-" + other, on: { click: (event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
+              el("span", { class: "id" }, String(other)),
+              el("span", { class: "label", dir: "auto" }, row === undefined ? "" : index.label(row))
+            ),
+            el("span", { class: "value", title: unit }, number(value, 2))
+          );
+        })
+      );
+    const { decoder, coactivation } = feature.neighbours;
+    return [
+      decoder.length ? box("Near in direction", "Features whose decoder directions have the highest cosine with this one", list(decoder, "cosine of decoder directions")) : null,
+      coactivation.length ? box("Fire together", "Features that are active on the same tokens", list(coactivation, "co-activation")) : null,
+    ];
+  }
+
+  function profile(feature) {
+    const values = feature.position_profile;
+    if (values.length < 2 || !values.some((value) => value > 0)) return null;
+    const host = el("div", { class: "plot" });
+    plots.histogram(host, {
+      counts: values,
+      low: 0,
+      high: values.length,
+      height: 96,
+      name: "Density by position in the context",
+      x: { ticks: [0, values.length], format: (v) => (v === 0 ? "start" : "end of context") },
+      y: { domain: [0, Math.max(...values) * 1.05], ticks: [0, Math.max(...values)], format: share },
+      margin: { left: 46, top: 8, bottom: 20, right: 8 },
+    });
+    return box("By position", "Density of the feature from the beginning to the end of the context", host);
+  }
+
+  function evidence(feature) {
+    const { explanations, scores } = feature;
+    if (!explanations.length && !scores.length) return null;
+    const rows = scores.map((score) => {
+      const interval = score.low !== undefined && score.high !== undefined ? ` [${number(score.low, 2)}, ${number(score.high, 2)}]` : "";
+      return el(
+        "tr",
+        {},
+        el("td", {}, [score.method, score.scorer].filter(Boolean).join(", ").replace(/_/g, " ")),
+        el("td", {}, el("b", {}, number(score.value ?? null, 2)), el("span", { class: "soft" }, interval)),
+        el("td", {}, number(score.control ?? null, 2)),
+        el("td", {}, number(score.n ?? null))
+      );
+    });
+    return box(
+      "Labels and scores",
+      "All labels, who made them, and how they did beside their control",
+      explanations.map((one) => el("p", { class: "explanation" }, el("span", { dir: "auto" }, one.text || "no text"), el("small", {}, [one.author, one.method, one.model].filter(Boolean).join(" · ").replace(/_/g, " ")))),
+      rows.length
+        ? el("table", { class: "scores" }, el("thead", {}, el("tr", {}, ["score", "value", "control", "n"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))
+        : null
+    );
+  }
+
+  Object.assign(monosema, { featurePage: page });
+})(typeof globalThis === "undefined" ? this : globalThis);

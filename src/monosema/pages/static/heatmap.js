@@ -1,0 +1,118 @@
+// Token heat maps, and the small helpers that every page uses: building elements and writing numbers.
+(function (root) {
+  "use strict";
+  const monosema = (root.monosema = root.monosema || {});
+  const GLYPHS = { "\n": "↵", "\r": "␍", "\t": "⇥" };
+  const SHAPELESS = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\u2028\u2029]/gu;
+  const AROUND = [14, 8];
+
+  // An element with attributes and children; text goes in as text, so nothing from the data is ever read as HTML.
+  function el(tag, attributes, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (value === null || value === undefined || value === false) continue;
+      if (name === "on") for (const [event, handler] of Object.entries(value)) element.addEventListener(event, handler);
+      else if (name === "style") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text);
+      else element.setAttribute(name, value === true ? "" : value);
+    }
+    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+    return element;
+  }
+
+  // A token as a reader can see it; the twin of pages/heat.py's visible().
+  function visible(token) {
+    if (/^\s+$/u.test(token) && !/[\n\r\t]/.test(token)) return "␣".repeat(token.length);
+    return token
+      .replace(/[\n\r\t]/g, (character) => GLYPHS[character])
+      .replace(SHAPELESS, (character) => "⟨U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩");
+  }
+
+  function number(value, digits = 3) {
+    if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+    if (Number.isInteger(value)) return value.toLocaleString("en-US");
+    const size = Math.abs(value);
+    if (size >= 10 ** digits) return Math.round(value).toLocaleString("en-US");
+    if (size < 1e-4) return value.toExponential(1).replaceAll("-", "−");
+    return value.toPrecision(digits).replace("-", "−");
+  }
+
+  function share(value) {
+    if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+    if (value === 0) return "0 %";
+    const percent = 100 * value;
+    return (percent >= 10 ? percent.toFixed(1) : percent >= 1e-3 ? percent.toPrecision(2) : percent.toExponential(0)) + " %";
+  }
+
+  const compact = (value) => {
+    for (const [size, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]])
+      if (Math.abs(value) >= size) return +(value / size).toPrecision(3) + letter;
+    return String(+value.toPrecision(3));
+  };
+
+  const bare = (token) => visible(token.trim() === "" ? token : token.replace(/^ /, "").replace(/ $/, ""));
+
+  function chip(token) {
+    return el("span", { class: "chip" }, bare(token));
+  }
+
+  // One passage. `scale` is the activation of the full shade; `full` shows all context, not only what is near the peak.
+  function heatmap(passage, { scale, full }) {
+    const last = passage.tokens.length;
+    const from = full ? 0 : Math.max(0, passage.peak - AROUND[0]);
+    const to = full ? last : Math.min(last, passage.peak + AROUND[1] + 1);
+    const line = el("div", { class: "heat", dir: "auto" });
+    if (from > 0) line.append(el("span", { class: "cut" }, "…"));
+    for (let i = from; i < to; i++) {
+      const value = passage.activations[i];
+      const token = passage.tokens[i];
+      const quiet = !(value > 0) && i !== passage.peak && /^ +$/.test(token);
+      const span = el("span", { class: "t" }, quiet ? token : visible(token));
+      if (value > 0) {
+        const strength = scale > 0 ? Math.min(1, value / scale) : 0;
+        span.classList.add("on");
+        span.style.setProperty("--a", (0.07 + 0.93 * strength).toFixed(3));
+      }
+      if (token.trim() === "") span.classList.add("blank");
+      if (i === passage.peak) span.classList.add("peak");
+      span.dataset.i = i;
+      line.append(span);
+      if (token.includes("\n") && full) line.append(el("br"));
+    }
+    if (to < last) line.append(el("span", { class: "cut" }, "…"));
+    line.passage = passage;
+    return line;
+  }
+
+  // The value of the token under the pointer or finger, in one box for the whole page.
+  function tips(host) {
+    const tip = el("div", { class: "tip", role: "status", hidden: true });
+    document.body.append(tip);
+    const show = (event) => {
+      const span = event.target.closest && event.target.closest(".t");
+      if (!span) return void (tip.hidden = true);
+      const passage = span.parentElement.passage;
+      const value = passage.activations[+span.dataset.i];
+      tip.replaceChildren(
+        el("b", {}, JSON.stringify(passage.tokens[+span.dataset.i])),
+        el("span", {}, value > 0 ? number(value) : "0"),
+        el("span", { class: "soft" }, value > 0 ? Math.round((100 * value) / passage.maximum) + " % of this passage’s peak" : "not active")
+      );
+      place(tip, span.getBoundingClientRect());
+    };
+    host.addEventListener("pointerover", show);
+    host.addEventListener("pointerdown", show);
+    host.addEventListener("pointerleave", () => (tip.hidden = true));
+    document.addEventListener("scroll", () => (tip.hidden = true), true);
+  }
+
+  function place(tip, box) {
+    tip.hidden = false;
+    const width = tip.offsetWidth;
+    const left = Math.min(Math.max(8, box.left + box.width / 2 - width / 2), document.documentElement.clientWidth - width - 8);
+    const above = box.top - tip.offsetHeight - 6;
+    tip.style.left = left + "px";
+    tip.style.top = (above > 8 ? above : box.bottom + 6) + "px";
+  }
+
+  Object.assign(monosema, { el, visible, bare, number, share, compact, chip, heatmap, tips, place });
+})(typeof globalThis === "undefined" ? this : globalThis);

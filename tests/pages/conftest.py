@@ -1,0 +1,326 @@
+"""A make-believe atlas in the real tables: features that fire on words of Python's own documentation."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from monosema.core import Estimate
+from monosema.pages import EvaluationRow, ReportData, StageRow
+
+NASTY = [
+    "</script><img src=x onerror=alert(1)>",
+    "<!--",
+    "&amp;",
+    "\n",
+    "\t",
+    "   ",
+    "\u202eabc",
+    " 한국어",
+    "\u2028",
+    '"',
+    "\x00",
+    "",
+]
+
+
+def _corpus(documents: int) -> list[list[str]]:
+    from pydoc_data import topics
+
+    texts = [text for _, text in sorted(topics.topics.items())][:documents]
+    return [re.findall(r" ?\w+|\n+| +|[^\w\s]", text)[:4000] for text in texts]
+
+
+def write_atlas(
+    folder: Path,
+    n: int = 96,
+    top: int = 20,
+    quantile: int = 5,
+    documents: int = 12,
+    seed: int = 0,
+    nasty: bool = False,
+    scores: bool = True,
+) -> Path:
+    """Write all tables of an atlas of `n` latents into `folder`; every eleventh latent is dead."""
+    random = np.random.default_rng(seed)
+    corpus = _corpus(documents)
+    if nasty:
+        corpus[0] = (NASTY * 40)[:400] + corpus[0]
+    places: dict[str, list[tuple[int, int]]] = {}
+    for d, tokens in enumerate(corpus):
+        for i, token in enumerate(tokens):
+            places.setdefault(token, []).append((d, i))
+    words = sorted(places, key=lambda word: (word not in NASTY if nasty else False, -len(places[word]), word))
+    targets = [words[i % len(words)] for i in range(n)]
+    alive = np.array([i % 11 != 7 for i in range(n)])
+    total = sum(len(tokens) for tokens in corpus)
+    n_active = np.array([len(places[target]) * 3 * a for target, a in zip(targets, alive, strict=True)])
+    maximum = np.where(alive, random.gamma(4, 2, n), 0).astype(np.float32)
+    score = np.where(alive, np.clip(random.beta(3, 2, n), 0, 1), np.nan)
+    nearby = random.integers(0, len(words), (n, 20))
+    some = lambda rows, a, b: [[words[j] for j in row[a:b]] for row in rows]  # noqa: E731
+    label = [f"the token {t.strip() or 'blank'!r}" if a else "" for t, a in zip(targets, alive, strict=True)]
+    if nasty:
+        label[1] = "</script><script>alert('label')</script> 한국어 라벨"
+    features = {
+        "latent": pa.array(np.arange(n, dtype=np.int32)),
+        "alive": pa.array(alive),
+        "density": pa.array(n_active / (total * 3.0)),
+        "n_active": pa.array(n_active.astype(np.int64)),
+        "mean": pa.array((maximum * n_active / (total * 9)).astype(np.float32)),
+        "mean_active": pa.array((maximum / 3).astype(np.float32)),
+        "max": pa.array(maximum),
+        "label": pa.array(label),
+        "label_method": pa.array(["token_lookup" if a else None for a in alive]),
+        "label_score": pa.array([float(s) if np.isfinite(s) and scores else None for s in score], pa.float32()),
+        "label_low": pa.array(
+            [max(0.0, float(s) - 0.06) if np.isfinite(s) and scores else None for s in score], pa.float32()
+        ),
+        "label_high": pa.array(
+            [min(1.0, float(s) + 0.05) if np.isfinite(s) and scores else None for s in score], pa.float32()
+        ),
+        "promoted": pa.array(some(nearby, 0, 10)),
+        "promoted_logits": pa.array(
+            [sorted(row, reverse=True) for row in random.gamma(3, 0.3, (n, 10)).tolist()], pa.list_(pa.float32())
+        ),
+        "suppressed": pa.array(some(nearby, 10, 20)),
+        "suppressed_logits": pa.array(
+            [sorted(row) for row in (-random.gamma(2, 0.3, (n, 10))).tolist()], pa.list_(pa.float32())
+        ),
+        "position_profile": pa.array(
+            (n_active[:, None] / total * random.random((n, 16))).tolist(), pa.list_(pa.float32())
+        ),
+        "top_tokens": pa.array([[t, *(words[j] for j in row[:4])] for t, row in zip(targets, nearby, strict=True)]),
+        "top_token_shares": pa.array([[0.6, 0.1, 0.05, 0.03, 0.01]] * n, pa.list_(pa.float32())),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table(features), folder / "features.parquet")
+    pq.write_table(
+        _examples(random, corpus, places, targets, alive, maximum, top, quantile), folder / "examples.parquet"
+    )
+    counts = (n_active[:, None] * np.exp(-np.arange(32) / 6)[None] / 6).astype(np.int64)
+    pq.write_table(
+        pa.table(
+            {
+                "latent": pa.array(np.arange(n, dtype=np.int32)),
+                "low": pa.array(np.zeros(n, np.float32)),
+                "high": pa.array(maximum),
+                "counts": pa.array(counts.tolist()),
+            }
+        ),
+        folder / "histograms.parquet",
+    )
+    near = [
+        {"latent": i, "kind": kind, "rank": r, "other": int(o), "value": float(v)}
+        for i in range(n)
+        for kind in ("decoder", "coactivation")
+        for r, (o, v) in enumerate(zip(random.integers(0, n, 6), np.sort(random.random(6))[::-1], strict=True))
+    ]
+    pq.write_table(pa.Table.from_pylist(near), folder / "neighbours.parquet")
+    if scores:
+        pq.write_table(
+            pa.Table.from_pylist(
+                [
+                    {
+                        "latent": i,
+                        "author": "monosema",
+                        "method": "token_lookup",
+                        "model": None,
+                        "prompt_version": None,
+                        "text": label[i],
+                    }
+                    for i in range(n)
+                    if alive[i]
+                ],
+                pa.schema(
+                    [
+                        ("latent", pa.int32()),
+                        *((k, pa.string()) for k in ("author", "method", "model", "prompt_version", "text")),
+                    ]
+                ),
+            ),
+            folder / "explanations.parquet",
+        )
+        pq.write_table(
+            pa.Table.from_pylist(
+                [
+                    {
+                        "latent": i,
+                        "method": "token_lookup",
+                        "scorer": "simulation",
+                        "value": float(np.float32(score[i])),
+                        "low": float(score[i] - 0.06),
+                        "high": float(score[i] + 0.05),
+                        "n": 400,
+                        "control": 0.04,
+                    }
+                    for i in range(n)
+                    if alive[i]
+                ]
+            ),
+            folder / "scores.parquet",
+        )
+    return folder
+
+
+def _examples(random, corpus, places, targets, alive, maximum, top, quantile) -> pa.Table:  # type: ignore[no-untyped-def]
+    rows: dict[str, list] = {
+        k: []
+        for k in (
+            "latent",
+            "kind",
+            "rank",
+            "document",
+            "position",
+            "peak",
+            "tokens",
+            "activations",
+            "maximum",
+            "passage_hash",
+        )
+    }
+    for i, target in enumerate(targets):
+        if not alive[i]:
+            continue
+        where = places[target]
+        for kind, many in [("top", top), *((f"q{q}", quantile) for q in range(10))]:
+            for rank in range(min(many, len(where))):
+                d, p = where[int(random.integers(len(where)))] if rank else where[0]
+                a, b = max(0, p - 24), min(len(corpus[d]), p + 12)
+                strength = maximum[i] * (1 - rank / 40 if kind == "top" else (int(kind[1:]) + 1) / 10)
+                values = np.zeros(b - a, np.float32)
+                values[p - a] = strength
+                for extra in random.integers(0, b - a, 2):
+                    values[extra] = max(values[extra], strength * 0.3)
+                tokens = corpus[d][a:b]
+                for key, value in (
+                    ("latent", i),
+                    ("kind", kind),
+                    ("rank", rank),
+                    ("document", d),
+                    ("position", p),
+                    ("peak", p - a),
+                    ("tokens", tokens),
+                    ("activations", values.tolist()),
+                    ("maximum", float(strength)),
+                    ("passage_hash", hashlib.sha256(repr((d, p, i)).encode()).hexdigest()[:16]),
+                ):
+                    rows[key].append(value)
+    types = {
+        "latent": pa.int32(),
+        "rank": pa.int16(),
+        "document": pa.int64(),
+        "position": pa.int32(),
+        "peak": pa.int16(),
+        "activations": pa.list_(pa.float32()),
+        "maximum": pa.float32(),
+        "tokens": pa.list_(pa.string()),
+    }
+    return pa.table({key: pa.array(values, types.get(key, pa.string())) for key, values in rows.items()})
+
+
+def report_data(title: str = "specimen, layer 3: a TopK dictionary") -> ReportData:
+    """Facts of a run that never was."""
+    e = lambda v, r=0.01: Estimate(v, v * (1 - r), v * (1 + r), 512)  # noqa: E731
+    steps = np.arange(1, 121)
+    training = [
+        {
+            "step": int(s),
+            "tokens": int(s) * 8192,
+            "fvu": float(0.18 + 0.8 * np.exp(-s / 14) + 0.004 * np.sin(s)),
+            "l0": 32.0,
+            "dead": float(0.05 * np.exp(-s / 60)),
+            "loss": 1.0,
+        }
+        for s in steps
+    ]
+    return ReportData(
+        title=title,
+        model_name="specimen",
+        site="blocks.3.hook_resid_post",
+        architecture="TopK",
+        corpus="the built-in corpus",
+        tokens=1_000_000,
+        heldout_tokens=65_536,
+        sinks_left_out=7_812,
+        created="21 November 2026, monosema 0.1.0, seed 0",
+        evaluation=[
+            EvaluationRow(
+                name="TopK, k = 32",
+                kind="dictionary",
+                figures={
+                    "fvu": e(0.182),
+                    "variance_explained": e(0.818),
+                    "l0": e(32.0, 0),
+                    "alive": e(0.963),
+                    "loss_recovered": e(0.957),
+                    "kl": e(0.112, 0.04),
+                    "ce_clean": e(3.214),
+                    "ce_spliced": e(3.371),
+                    "ce_zero": e(7.9),
+                    "ce_mean": e(6.1),
+                },
+            ),
+            EvaluationRow(
+                name="PCA, 32 components",
+                kind="pca",
+                figures={
+                    "fvu": e(0.39),
+                    "variance_explained": e(0.61),
+                    "l0": 32.0,
+                    "alive": "does not apply",
+                    "loss_recovered": e(0.71),
+                    "kl": e(0.94),
+                    "ce_spliced": e(4.57),
+                },
+            ),
+            EvaluationRow(
+                name="random dictionary",
+                kind="random",
+                figures={
+                    "fvu": e(0.83),
+                    "variance_explained": e(0.17),
+                    "l0": e(32.0, 0),
+                    "alive": e(1.0, 0),
+                    "loss_recovered": e(0.12),
+                    "kl": e(3.4),
+                    "ce_spliced": e(7.31),
+                },
+            ),
+        ],
+        training=training,
+        stages=[
+            StageRow(name="capture", seconds=38.2, note="1,000,000 tokens"),
+            StageRow(name="train", seconds=71.4),
+            StageRow(name="evaluate", seconds=14.0),
+            StageRow(name="atlas", seconds=63.9),
+            StageRow(name="report", seconds=None, note="reused"),
+        ],
+        recipe={
+            "model": "specimen",
+            "site": "3.resid_post",
+            "tokens": 1_000_000,
+            "seed": 0,
+            "train": {"k": 32, "latents": 4096, "batch": 4096, "lr": 0.0008},
+        },
+        model={"layers": 6, "d_model": 256, "heads": 8, "vocabulary": 8192, "parameters": 6_300_000, "context": 512},
+    )
+
+
+@pytest.fixture(scope="session")
+def fake_atlas() -> Callable[..., Path]:
+    """`write_atlas`, which writes an atlas of make-believe features."""
+    return write_atlas
+
+
+@pytest.fixture
+def facts() -> ReportData:
+    """Facts of a run that never was."""
+    return report_data()

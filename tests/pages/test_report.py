@@ -1,0 +1,224 @@
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from monosema.core import FormatError
+from monosema.pages import EvaluationRow, ReportData, write_report
+from monosema.pages.book import GROUP, fold
+from monosema.pages.packing import unpack
+from monosema.pages.tables import KINDS
+from monosema.pages.words import duration, number, text_of
+
+HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+class Page(HTMLParser):
+    """Tags with attributes, and the text of each script by id."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.scripts, self.text, self.inside = [], {}, "", None
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        self.inside = dict(attrs).get("id", "main") if tag == "script" else tag if tag == "style" else None
+        if tag == "script":
+            self.scripts[self.inside] = ""
+
+    def handle_endtag(self, tag):
+        self.inside = None
+
+    def handle_data(self, data):
+        if self.inside in self.scripts:
+            self.scripts[self.inside] += data
+        elif self.inside is None:
+            self.text += data
+
+
+@pytest.fixture(scope="module")
+def atlas(fake_atlas, tmp_path_factory):
+    return fake_atlas(tmp_path_factory.mktemp("atlas"), n=150, nasty=True)
+
+
+@pytest.fixture
+def page(atlas, facts, tmp_path):
+    return Page(write_report(facts, atlas, tmp_path / "report.html").read_text(encoding="utf-8"))
+
+
+def passages(blocks):
+    """All passages of a book, decoded the way the page does it."""
+    index, extra = unpack(blocks["index"])
+    text, _ = unpack(blocks["text"])
+    words = extra["words"]
+    for row, latent in enumerate(index["latent"]):
+        group, names = unpack(blocks[f"features-{row // extra['group']}"])
+        begin, end = group["passage_first"][row % extra["group"]], group["passage_first"][row % extra["group"] + 1]
+        on = np.concatenate([[0], np.cumsum(group["on_count"].astype(np.int64))])
+        for i in range(begin, end):
+            offset, length = int(group["offset"][i]), int(group["length"][i])
+            values = np.zeros(length)
+            places = slice(on[i], on[i + 1])
+            values[group["on_place"][places]] = group["on_level"][places] / 255 * group["maximum"][i]
+            yield {
+                "latent": int(latent),
+                "kind": names["kinds"][group["kind"][i]],
+                "peak": int(group["peak"][i]),
+                "tokens": [words[t] for t in text["tokens"][offset : offset + length]],
+                "activations": values,
+            }
+
+
+def test_every_passage_is_read_back_as_it_was(atlas):
+    got = list(passages(fold(atlas).blocks))
+    rows = pq.read_table(atlas / "examples.parquet").to_pylist()
+    rows.sort(key=lambda row: (row["latent"], KINDS.index(row["kind"]), row["rank"]))
+    assert len(got) == len(rows)
+    for mine, row in zip(got, rows, strict=True):
+        assert {key: mine[key] for key in ("latent", "kind", "peak", "tokens")} == {
+            key: row[key] for key in ("latent", "kind", "peak", "tokens")
+        }
+        np.testing.assert_allclose(mine["activations"], row["activations"], atol=row["maximum"] / 255)
+
+
+def test_index_holds_the_table_of_features(atlas):
+    index, extra = unpack(fold(atlas).blocks["index"])
+    table = pq.read_table(atlas / "features.parquet").to_pydict()
+    assert extra["labels"] == table["label"]
+    np.testing.assert_array_equal(index["n_active"], table["n_active"])
+    np.testing.assert_allclose(index["density"], table["density"], rtol=1e-6)
+    np.testing.assert_array_equal(index["label_score"], np.array(table["label_score"], dtype=np.float32))
+    first = index["top_tokens_first"]
+    words = [extra["words"][i] for i in index["top_tokens"][first[3] : first[4]]]
+    assert words == table["top_tokens"][3]
+    assert np.isnan(index["label_control"][7])
+    assert index["label_control"][3] == np.float32(0.04)
+
+
+def test_one_file_that_asks_for_nothing_from_outside(page):
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "action", "data", "poster", "srcset"):
+            link = attributes.get(name) or ""
+            assert link.startswith(("#", "data:,")) or not link, (tag, link)
+    policy = next(a["content"] for t, a in page.tags if t == "meta" and a.get("http-equiv"))
+    assert "default-src 'none'" in policy
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page.scripts["main"])
+    assert "@import" not in page.scripts["main"]
+
+
+def test_nothing_hostile_becomes_markup(fake_atlas, facts, tmp_path):
+    atlas = fake_atlas(tmp_path / "atlas", n=40, nasty=True)
+    row = EvaluationRow(name=HOSTILE, kind="dictionary", figures={"fvu": HOSTILE, HOSTILE: 1.0})
+    data = replace(
+        facts,
+        title=HOSTILE,
+        model_name=HOSTILE,
+        site=HOSTILE,
+        notes=[HOSTILE],
+        evaluation=[row],
+        recipe={HOSTILE: {HOSTILE: HOSTILE}},
+        created=HOSTILE,
+    )
+    plain = Page(write_report(facts, atlas, tmp_path / "plain.html").read_text(encoding="utf-8"))
+    page = Page(write_report(data, atlas, tmp_path / "hostile.html").read_text(encoding="utf-8"))
+    assert not [
+        tag for tag, attributes in page.tags if tag == "img" or any(name.startswith("on") for name in attributes)
+    ]
+    assert set(page.scripts) == set(plain.scripts)
+    assert page.scripts["main"] == plain.scripts["main"]
+    assert page.text.count(HOSTILE) >= 6
+
+
+def test_the_page_says_what_the_run_was(page):
+    for words in (
+        "150 features of specimen",
+        "1,000,000 tokens of the built-in corpus",
+        "7,812 tokens were left out as attention sinks",
+        "65,536 tokens",
+        "[0.180, 0.184]",
+        "does not apply",
+        "train.latents",
+        "71.4 s",
+    ):
+        assert words in page.text, words
+
+
+def test_a_report_needs_only_a_title(fake_atlas, tmp_path):
+    atlas = fake_atlas(tmp_path / "atlas", n=10, scores=False)
+    page = Page(write_report(ReportData(title="bare"), atlas, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "10 features of a language model" in page.text
+    assert "nan" not in page.text.lower().split()
+
+
+def test_passages_are_left_out_where_the_file_would_be_too_large_and_the_page_says_so(fake_atlas, facts, tmp_path):
+    atlas = fake_atlas(tmp_path / "atlas", n=80, quantile=5)
+    whole = fold(atlas)
+    limit = 0.7 * whole.size / 1e6
+    less = fold(atlas, limit_mb=limit)
+    assert whole.complete
+    assert not less.complete
+    assert less.size <= limit * 1e6
+    assert 0 < less.n_passages < whole.n_passages
+    path = write_report(facts, atlas, tmp_path / "r.html", limit_mb=limit)
+    assert "To keep this file small" in path.read_text(encoding="utf-8")
+
+
+def test_size_per_feature_stays_small(atlas):
+    book = fold(atlas)
+    assert book.size / book.n_features < 3500
+
+
+def test_an_unfinished_report_leaves_the_old_one(atlas, facts, tmp_path, monkeypatch):
+    path = write_report(facts, atlas, tmp_path / "report.html")
+    before = path.read_bytes()
+    with pytest.raises(FormatError, match="no atlas"):
+        write_report(facts, tmp_path, path)
+    assert path.read_bytes() == before
+
+
+def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, tmp_path):
+    atlas = fake_atlas(tmp_path / "atlas", n=30)
+    table = pq.read_table(atlas / "features.parquet")
+    keep = np.random.default_rng(0).permutation([i for i in range(30) if i % 5])
+    pq.write_table(table.take(keep), atlas / "features.parquet")
+    index, _ = unpack(fold(atlas).blocks["index"])
+    assert index["latent"].tolist() == sorted(keep.tolist())
+    kept = {row["latent"] for row in passages(fold(atlas).blocks)}
+    assert kept <= set(keep.tolist())
+
+
+def test_blocks_hold_whole_groups(atlas):
+    blocks = fold(atlas).blocks
+    assert [name for name in blocks if name.startswith("features-")] == [
+        f"features-{i}" for i in range(-(-150 // GROUP))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0.9312, "share", "93.1 %"),
+        (1.0, "share", "100 %"),
+        (0.165, "", "0.165"),
+        (32.0, "", "32.0"),
+        (0.0, "nats", "0.000"),
+    ],
+)
+def test_figures_are_written_for_people(value, unit, text):
+    assert text_of(value, unit) == text
+
+
+def test_numbers_and_durations():
+    assert [number(v) for v in (1234567, 0.0123456, 12.3456, 123.456, 1.5e-7)] == [
+        "1,234,567",
+        "0.0123",
+        "12.3",
+        "123.5",
+        "1.50e-07",
+    ]
+    assert [duration(v) for v in (8.24, 200, 3900)] == ["8.2 s", "3 min 20 s", "1 h 05 min"]

@@ -1,0 +1,311 @@
+"""The report as a person meets it: opened from a file in Chromium, searched, sorted and read."""
+
+import json
+import math
+import shutil
+import time
+
+import pyarrow.parquet as pq
+import pytest
+
+from monosema.pages import write_report
+
+pytestmark = pytest.mark.browser
+
+FLAGS = (
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not chromium or not driver:
+        pytest.fail("This test drives Chromium, which is not installed: apt-get install chromium chromium-driver")
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", "--window-size=1440,900"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    service = Service(driver)
+    window = webdriver.Chrome(options=options, service=service)
+    yield window
+    window.quit()
+    for pipe in (service.process.stdin, service.process.stdout, service.process.stderr):
+        if pipe:
+            pipe.close()
+
+
+@pytest.fixture(scope="module")
+def atlas(fake_atlas, tmp_path_factory):
+    return fake_atlas(tmp_path_factory.mktemp("atlas"), n=300, nasty=True)
+
+
+@pytest.fixture
+def report(browser, atlas, facts, tmp_path):
+    """The report, open and ready, and a check afterwards that the browser had nothing to complain about."""
+    path = write_report(facts, atlas, tmp_path / "report.html")
+    browser.get_log("browser")
+    browser.get_log("performance")
+    visit(browser, path.as_uri())
+    yield browser
+    assert browser.get_log("browser") == []
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
+    assert {url for url in asked if not url.startswith(("file:", "data:", "blob:"))} == set()
+
+
+def visit(browser, address):
+    browser.get("about:blank")
+    browser.get(address)
+    wait(browser, "return document.documentElement.dataset.ready === 'yes'")
+
+
+def wait(browser, script, seconds=10):
+    """Until the script gives something true; its value."""
+    end = time.monotonic() + seconds
+    while not (value := browser.execute_script(script)):
+        assert time.monotonic() < end, f"Waited {seconds} s for: {script}"
+        time.sleep(0.02)
+    return value
+
+
+def find(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+def texts(browser, selector):
+    return browser.execute_script(
+        "return Array.from(document.querySelectorAll(arguments[0]), e => e.textContent)", selector
+    )
+
+
+def type_in(browser, text):
+    box = find(browser, "#search")[0]
+    box.clear()
+    box.send_keys(text)
+
+
+def chosen(browser, latent):
+    wait(browser, f"return document.getElementById('detail').dataset.latent === '{latent}'")
+
+
+def select(browser, name, value):
+    browser.execute_script(
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('change'))",
+        name,
+        value,
+    )
+
+
+def test_search_finds_features_by_label_and_by_token(report, atlas):
+    table = pq.read_table(atlas / "features.parquet").to_pydict()
+    word = next(label for i, label in enumerate(table["label"]) if i > 30 and label)
+    type_in(report, word)
+    wait(report, "return document.querySelectorAll('.row').length < 6")
+    assert word in texts(report, ".row .label")
+    token = table["top_tokens"][40][0].strip()
+    type_in(report, f'token:"{token}"')
+    wanted = sum(
+        alive and any(t.strip().lower() == token.lower() for t in tokens)
+        for alive, tokens in zip(table["alive"], table["top_tokens"], strict=True)
+    )
+    wait(report, f"return document.getElementById('count').textContent.startsWith('{wanted} of')")
+    type_in(report, "no such thing anywhere")
+    wait(report, "return document.querySelector('.rows .none')")
+    assert texts(report, "#count") == ["0 of 300"]
+
+
+def test_sorting_and_filters(report, atlas):
+    table = pq.read_table(atlas / "features.parquet").to_pydict()
+    select(report, "sort", "density")
+    shown = [int(text) for text in texts(report, ".row .id")]
+    density = [table["density"][latent] for latent in shown]
+    assert len(shown) > 8
+    assert density == sorted(density, reverse=True)
+    select(report, "state", "dead")
+    assert texts(report, "#count") == [f"{table['alive'].count(False)} of 300"]
+    select(report, "state", "all")
+    select(report, "score", "0.7")
+    good = sum(score is not None and score >= 0.7 for score in table["label_score"])
+    assert texts(report, "#count") == [f"{good} of 300"]
+
+
+def test_a_feature_is_read(report, atlas):
+    row = pq.read_table(atlas / "features.parquet").to_pylist()[17]
+    examples = [r for r in pq.read_table(atlas / "examples.parquet").to_pylist() if r["latent"] == 17]
+    top = next(r for r in examples if r["kind"] == "top" and r["rank"] == 0)
+    report.execute_script("location.hash = '#feature-17'")
+    chosen(report, 17)
+    assert texts(report, "#feature-title") == [row["label"]]
+    heat = (
+        "return Array.from(document.querySelector('.heat').querySelectorAll('.t'), e => [+e.dataset.i, e.textContent])"
+    )
+    shown = report.execute_script(heat)
+    assert [i for i, _ in shown] == list(range(shown[0][0], shown[-1][0] + 1))
+    assert dict(shown)[top["peak"]].strip() == top["tokens"][top["peak"]].strip()
+    assert texts(report, ".heat .peak")[0] == dict(shown)[top["peak"]]
+    assert len(find(report, ".heat")) == sum(r["kind"] == "top" for r in examples)
+    assert texts(report, ".logits.up .chip") == [token.strip() or token for token in row["promoted"]]
+    find(report, "[data-tab=q2]")[0].click()
+    weak = [r["maximum"] for r in examples if r["kind"] == "q2"]
+    peaks = [float(text) for text in texts(report, ".peak-value")]
+    assert len(peaks) == len(weak)
+    assert all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(peaks, weak, strict=True))
+
+
+def test_the_value_of_a_token_is_shown(report):
+    from selenium.webdriver import ActionChains
+
+    report.execute_script("location.hash = '#feature-17'")
+    chosen(report, 17)
+    ActionChains(report).move_to_element(find(report, ".heat .peak")[0]).perform()
+    tip = wait(report, "return Array.from(document.querySelectorAll('.tip:not([hidden])'), e => e.textContent)[0]")
+    assert "100 % of this passage" in tip
+
+
+def test_keyboard_walks_the_list(report):
+    from selenium.webdriver import Keys
+
+    first, second = texts(report, ".row .id")[:2]
+    chosen(report, first)
+    body = find(report, "body")[0]
+    body.send_keys("j")
+    chosen(report, second)
+    assert report.execute_script("return location.hash") == f"#feature-{second}"
+    body.send_keys("k")
+    chosen(report, first)
+    body.send_keys("/")
+    assert report.execute_script("return document.activeElement.id") == "search"
+    report.switch_to.active_element.send_keys("jk", Keys.ARROW_DOWN)
+    assert find(report, "#search")[0].get_attribute("value") == "jk"
+
+
+def test_map_opens_the_feature_under_the_pointer(report):
+    canvas = find(report, "#map canvas")[0]
+    report.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
+    before = report.execute_script("return document.getElementById('detail').dataset.latent")
+    for x in range(60, 600, 6):
+        report.execute_script(
+            "const b = arguments[0].getBoundingClientRect(); arguments[0].dispatchEvent(new MouseEvent('click',"
+            "{clientX: b.left + arguments[1], clientY: b.top + 200, bubbles: true}))",
+            canvas,
+            x,
+        )
+        if report.execute_script("return location.hash"):
+            break
+    hash_now = report.execute_script("return location.hash")
+    assert hash_now.startswith("#feature-")
+    chosen(report, hash_now.removeprefix("#feature-"))
+    assert before is not None
+
+
+def test_stars_make_a_list(report):
+    latent = texts(report, ".row .id")[2]
+    find(report, f"#row-{latent} .star")[0].click()
+    select(report, "state", "starred")
+    assert texts(report, ".row .id") == [latent]
+
+
+def test_exports(report, atlas):
+    report.execute_script("window.saved = []; monosema.save = (name, text) => window.saved.push([name, text])")
+    report.execute_script("location.hash = '#feature-17'")
+    chosen(report, 17)
+    find(report, "[aria-label='Save this feature as JSON']")[0].click()
+    find(report, "#tsv")[0].click()
+    (name, text), (tsv_name, tsv) = report.execute_script("return window.saved")
+    feature = json.loads(text)
+    assert (name, tsv_name) == ("feature-17.json", "features.tsv")
+    row = pq.read_table(atlas / "features.parquet").to_pylist()[17]
+    assert feature["label"] == row["label"]
+    assert [token for token, _ in feature["suppressed"]] == row["suppressed"]
+    top = next(
+        r for r in pq.read_table(atlas / "examples.parquet").to_pylist() if r["latent"] == 17 and r["kind"] == "top"
+    )
+    passage = feature["passages"][0]
+    assert (passage["tokens"], passage["document"], passage["position"]) == (
+        top["tokens"],
+        top["document"],
+        top["position"],
+    )
+    lines = tsv.rstrip("\n").split("\n")
+    width = lines[0].count("\t")
+    assert len(lines) == 1 + int(texts(report, "#count")[0].split()[0])
+    assert all(line.count("\t") == width for line in lines)
+
+
+def test_nothing_hostile_runs(report):
+    report.execute_script("window.alert = () => { document.documentElement.dataset.hurt = 'yes' }")
+    type_in(report, "script")
+    for latent in (0, 1, 2, 3):
+        report.execute_script(f"location.hash = '#feature-{latent}'")
+        chosen(report, latent)
+        report.execute_script("document.querySelectorAll('.toggle input')[0].click()")
+    assert report.execute_script("return document.documentElement.dataset.hurt") is None
+    assert find(report, ".detail img, .row img") == []
+    label = "</script><script>alert('label')</script> 한국어 라벨"
+    report.execute_script("location.hash = '#feature-1'")
+    chosen(report, 1)
+    assert texts(report, "#feature-title") == [label]
+
+
+def test_light_and_dark(report):
+    paper = "return getComputedStyle(document.body).backgroundColor"
+    before = report.execute_script(paper)
+    report.execute_script("document.getElementById('theme').click()")
+    after = report.execute_script(paper)
+    assert before != after
+    report.execute_script("document.getElementById('theme').click()")
+    assert report.execute_script(paper) == before
+
+
+def test_text_has_enough_contrast_on_the_strongest_shade(report):
+    report.execute_script("location.hash = '#feature-17'")
+    chosen(report, 17)
+    script = """
+        const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+        const rgb = (...layers) => { for (const c of layers) { canvas.fillStyle = c; canvas.fillRect(0, 0, 1, 1); }
+            return Array.from(canvas.getImageData(0, 0, 1, 1).data).slice(0, 3); };
+        const lum = (c) => {
+            const [r, g, b] = c.map(v => (v /= 255) <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
+        const token = document.querySelector('.heat .peak'), style = getComputedStyle(token);
+        const paper = getComputedStyle(document.querySelector('.workspace')).backgroundColor;
+        const soft = getComputedStyle(document.querySelector('.passage-tools .soft')).color;
+        const ratio = (a, b) => {
+            const [x, y] = [lum(a), lum(b)].sort((p, q) => q - p); return (x + 0.05) / (y + 0.05); };
+        return [ratio(rgb(style.color), rgb(paper, style.backgroundColor)), ratio(rgb(soft), rgb(paper))];
+    """
+    for _ in range(2):
+        assert min(report.execute_script(script)) >= 4.5
+        report.execute_script("document.getElementById('theme').click()")
+
+
+def test_a_phone_shows_the_list_and_then_the_feature(report):
+    report.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    )
+    try:
+        visit(report, report.current_url.split("#")[0])
+        wide = "return document.documentElement.scrollWidth <= 390"
+        assert report.execute_script(wide)
+        assert not find(report, "#detail")[0].is_displayed()
+        row = find(report, ".row")[1]
+        report.execute_script("arguments[0].scrollIntoView({block: 'center'}); arguments[0].click()", row)
+        wait(report, "return document.body.classList.contains('reading') && location.hash")
+        assert find(report, "#detail")[0].is_displayed()
+        assert report.execute_script(wide)
+        find(report, ".back")[0].click()
+        assert not find(report, "#detail")[0].is_displayed()
+    finally:
+        report.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
