@@ -1,0 +1,64 @@
+# monosema's commands. `make demo` and `make test` do all their own set-up: a virtual environment in .venv with
+# torch first (so that the build you have on disk or in your index is kept), then everything that the lock file pins.
+
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+PEERS  := .venv-peers
+RUN    ?= runs/demo
+CORPUS ?= corpus
+TORCH  := torch==2.13.0
+
+.PHONY: demo test check interop bench serve specimen lock clean
+
+demo: $(VENV)/.installed  ## the main job: embedded model -> dictionary -> evaluation -> atlas -> report
+	$(BIN)/monosema run --out $(RUN)
+
+test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
+	$(BIN)/python -m pytest -m "not interop and not browser"
+
+check: $(VENV)/.installed  ## lint, format, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+interop: $(VENV)/.installed $(PEERS)/.installed  ## tests against the peers' own libraries, and pages in Chromium
+	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium chromium-driver"; exit 1; }
+	MONOSEMA_PEERS_PYTHON=$(abspath $(PEERS)/bin/python) $(BIN)/python -m pytest -m "interop or browser"
+
+bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the peers; about half an hour
+	for bench in benchmarks/*.py; do $(BIN)/python $$bench --peer-python $(PEERS)/bin/python || exit 1; done
+
+serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
+	@test -d $(RUN)/report || { echo "There is no report in $(RUN) yet: make demo"; exit 1; }
+	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory $(RUN)/report
+
+specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped
+	$(BIN)/python -m monosema.recipes.specimen --corpus $(CORPUS) --out build/specimen
+
+lock:  ## write the lock files anew from pyproject.toml, in environments made for it
+	for part in dev peers; do \
+	  $(PYTHON) -m venv --clear build/lock-$$part && \
+	  build/lock-$$part/bin/python -m pip install --quiet $(TORCH) && \
+	  build/lock-$$part/bin/python -m pip install --quiet -e .[$$part] && \
+	  build/lock-$$part/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > build/$$part.lock || exit 1; \
+	done
+	mv build/dev.lock requirements.lock && mv build/peers.lock requirements-peers.lock
+
+clean:  ## remove environments and caches; runs stay
+	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: apt-get install python3.11 python3.11-venv, or make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+$(PEERS)/.installed: requirements-peers.lock
+	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-peers.lock
+	touch $@
