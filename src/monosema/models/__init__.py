@@ -5,6 +5,8 @@ from __future__ import annotations
 from monosema.models.cache import KVCache
 from monosema.models.chat import ChatTemplate
 from monosema.models.config import AttentionConfig, RotaryConfig, TransformerConfig
+from monosema.models.generation import Generation, GenerationConfig
+from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.loading import load_model, model_folder
 from monosema.models.protocol import LanguageModel
 from monosema.models.random_model import byte_tokenizer, random_model
@@ -16,14 +18,18 @@ __all__ = [
     "AttentionConfig",
     "Captured",
     "ChatTemplate",
+    "Generation",
+    "GenerationConfig",
     "KVCache",
     "LanguageModel",
+    "ModelFacts",
     "RotaryConfig",
     "Tokenizer",
     "Transformer",
     "TransformerConfig",
     "byte_tokenizer",
     "load_model",
+    "model_facts",
     "model_folder",
     "random_model",
 ]

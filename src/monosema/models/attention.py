@@ -34,10 +34,9 @@ class Attention(nn.Module):
         self.sizes = [n * self.d_head for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
         self.qkv = nn.Linear(config.d_model, sum(self.sizes), bias=config.qkv_bias)
         self.o = nn.Linear(self.sizes[0], config.d_model, bias=config.attention_out_bias)
-        kind = "rms_offset" if config.norm == "rms_offset" else "rms"
         normed = config.norm_queries_and_keys
-        self.q_norm = Norm(self.d_head, kind, config.norm_eps) if normed else None
-        self.k_norm = Norm(self.d_head, kind, config.norm_eps) if normed else None
+        self.q_norm = Norm(self.d_head, config.norm, config.norm_eps) if normed else None
+        self.k_norm = Norm(self.d_head, config.norm, config.norm_eps) if normed else None
 
     def forward(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 __all__ = ["KVCache"]
@@ -42,8 +42,3 @@ class KVCache:
             k, v = torch.cat((past_k, k), dim=1), torch.cat((past_v, v), dim=1)
         self._layers[layer] = (k, v)
         return k, v
-
-    def select(self, rows: Int[Tensor, " kept"]) -> None:
-        """Keep these rows of the batch only."""
-        self._layers = {layer: (k[rows], v[rows]) for layer, (k, v) in self._layers.items()}
-        self._mask = None if self._mask is None else self._mask[rows]

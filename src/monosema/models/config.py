@@ -79,7 +79,7 @@ class TransformerConfig(Config):
     norm_outputs: bool = False
     """Whether attention and MLP outputs are normalised once more before they are added (Gemma 2 and 3)."""
     norm_queries_and_keys: bool = False
-    """Whether each query and key is normalised by RMSNorm before it turns (Qwen 3, Gemma 3)."""
+    """Whether each query and key is normalised before it turns (Qwen 3, Gemma 3)."""
     qkv_bias: bool = False
     """Biases of queries, keys and values."""
     attention_out_bias: bool = False

@@ -10,23 +10,31 @@ from monosema.models.config import AttentionConfig, RotaryConfig
 __all__ = ["Fields", "rotary_config"]
 
 _INERT = frozenset(
-    # who made it, and how it was stored
-    "_name_or_path architectures model_type torch_dtype dtype transformers_version auto_map _commit_hash "
-    "_attn_implementation attn_implementation _attn_implementation_autoset unsloth_version unsloth_fixed "
-    # training only
-    "attention_dropout hidden_dropout hidden_dropout_prob attention_probs_dropout_prob classifier_dropout attn_pdrop "
-    "embd_pdrop resid_pdrop initializer_range pretraining_tp gradient_checkpointing "
-    # other heads and tasks
-    "summary_type summary_use_proj summary_activation summary_proj_to_labels summary_first_dropout id2label label2id "
-    "num_labels problem_type task_specific_params finetuning_task architectures is_decoder "
-    # how it is called, and how text is sampled
-    "use_cache cache_implementation output_attentions output_hidden_states output_past return_dict return_dict_in_generate "
-    "output_scores bos_token_id eos_token_id pad_token_id sep_token_id decoder_start_token_id forced_bos_token_id "
-    "forced_eos_token_id suppress_tokens begin_suppress_tokens bad_words_ids prefix tokenizer_class max_length min_length "
-    "do_sample early_stopping num_beams num_beam_groups diversity_penalty temperature top_k top_p typical_p "
-    "repetition_penalty length_penalty no_repeat_ngram_size encoder_no_repeat_ngram_size num_return_sequences "
-    "exponential_decay_length_penalty remove_invalid_values tf_legacy_loss torchscript use_bfloat16 n_ctx "
-    "chunk_size_feed_forward pruned_heads tie_encoder_decoder cross_attention_hidden_size".split()
+    (
+        # who made it, and how it was stored
+        *("_name_or_path", "architectures", "model_type", "torch_dtype", "dtype", "transformers_version"),
+        *("auto_map", "_commit_hash", "_attn_implementation", "attn_implementation"),
+        *("_attn_implementation_autoset", "unsloth_version", "unsloth_fixed"),
+        # training only
+        *("attention_dropout", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"),
+        *("classifier_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "initializer_range", "pretraining_tp"),
+        "gradient_checkpointing",
+        # other heads and tasks
+        *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"),
+        *("summary_first_dropout", "id2label", "label2id", "num_labels", "problem_type", "task_specific_params"),
+        "finetuning_task",
+        # how it is called, and how text is sampled
+        *("use_cache", "cache_implementation", "output_attentions", "output_hidden_states", "output_past"),
+        *("return_dict", "return_dict_in_generate", "output_scores", "bos_token_id", "eos_token_id"),
+        *("pad_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"),
+        *("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "prefix", "tokenizer_class", "max_length"),
+        *("min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty"),
+        *("temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
+        *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_return_sequences"),
+        *("exponential_decay_length_penalty", "remove_invalid_values", "tf_legacy_loss", "torchscript"),
+        *("use_bfloat16", "n_ctx", "chunk_size_feed_forward", "pruned_heads", "tie_encoder_decoder"),
+        "cross_attention_hidden_size",
+    )
 )
 
 

@@ -76,7 +76,6 @@ def layout(config: TransformerConfig) -> Layout:
             if part == "weight" or config.qkv_bias:
                 sources[f"{ours}.attn.qkv.{part}"] = Source((f"{theirs}.attention.query_key_value.{part}",), by_kind)
                 sources[f"{ours}.attn.o.{part}"] = stored(f"{theirs}.attention.dense.{part}")
-    ignored = (".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
-    if config.tied:
-        ignored += ("embed_out.weight", "lm_head.weight")
-    return Layout(sources, head, ignored, aliases={"embed_out.weight": "lm_head.weight"})
+    masks = (".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq")
+    unused = ("embed_out.weight", "lm_head.weight") if config.tied else ()
+    return Layout(sources, head, masks + unused, aliases={"embed_out.weight": "lm_head.weight"})

@@ -19,7 +19,7 @@ __all__ = ["LanguageModel"]
 
 
 class LanguageModel(Protocol):
-    """A model of text with sites, that can be read, changed and continued. `Transformer` and `AdaptedModel` are such."""
+    """A model of text whose sites can be read and changed: a `Transformer`, or an `AdaptedModel`."""
 
     name: str
 
@@ -104,5 +104,5 @@ class LanguageModel(Protocol):
         ...
 
     def generate(self, prompts: Any, **settings: Any) -> Any:
-        """Continue texts; see `monosema.models.generate`."""
+        """Continue a text (a `Generation`) or several (a list of them); settings are `GenerationConfig`'s fields."""
         ...

@@ -1,4 +1,4 @@
-"""Decoders with random weights and a tokenizer of bytes: to test with, and the control that a trained model must beat."""
+"""Decoders with random weights and a tokenizer of bytes: for tests, and as the control of a trained model."""
 
 from __future__ import annotations
 

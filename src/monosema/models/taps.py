@@ -104,7 +104,7 @@ class Captured(Mapping[Site, Tensor]):
         return isinstance(site, (str, Site)) and Site.parse(site) in self._values
 
 
-class _AllReached(Exception):
+class _AllReachedError(Exception):
     """Ends a forward pass after the last site that was asked for; never leaves this module."""
 
 
@@ -175,13 +175,13 @@ class SiteAccess(ABC):
 
         def stop(value: Tensor) -> Tensor:
             if len(captured) == len(set(found)):
-                raise _AllReached
+                raise _AllReachedError
             return value
 
         with contextlib.ExitStack() as stack:
             for site in dict.fromkeys(found):
                 stack.enter_context(self.attach(site, captured.keep(site)))
                 stack.enter_context(self.attach(site, stop))
-            with contextlib.suppress(_AllReached):
+            with contextlib.suppress(_AllReachedError):
                 self.run(tokens, attention_mask)
         return {site: captured[site] for site in found}

@@ -20,7 +20,8 @@ class Tokenizer:
     """A thin wrapper over a tokenizer of the `tokenizers` library.
 
     Attributes:
-        bos_id, eos_id, pad_id: ids of the tokens that begin and end a sequence, and fill it up; None where there is none.
+        bos_id, eos_id, pad_id: ids of the tokens that begin, end and fill up a sequence; None where there is none.
+        end_ids: all tokens that end a text, or the model's turn in a chat.
         chat_template: how messages are written as one text; None where the model is not made for it.
         raw: the library's tokenizer.
     """
@@ -32,10 +33,12 @@ class Tokenizer:
         bos_id: int | None = None,
         eos_id: int | None = None,
         pad_id: int | None = None,
+        end_ids: frozenset[int] = frozenset(),
         chat_template: ChatTemplate | None = None,
     ) -> None:
         self.raw = raw
         self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
+        self.end_ids = end_ids | ({eos_id} if eos_id is not None else set())
         self.chat_template = chat_template
         raw.no_padding()
         raw.no_truncation()
@@ -62,12 +65,15 @@ class Tokenizer:
         for name in ("special_tokens_map.json", "tokenizer_config.json"):
             if (folder / name).exists():
                 settings |= read_json(folder / name)
+        calls = folder / "generation_config.json"
+        ends = [values.get("eos_token_id") for values in (model_config, read_json(calls) if calls.exists() else {})]
         ids = {name: _special_id(name, raw, settings, model_config) for name in ("bos", "eos", "pad")}
         return cls(
             raw,
             bos_id=ids["bos"],
             eos_id=ids["eos"],
             pad_id=ids["pad"],
+            end_ids=frozenset(id for end in ends for id in (end if isinstance(end, list) else [end]) if id is not None),
             chat_template=ChatTemplate.from_folder(folder, settings),
         )
 
@@ -92,7 +98,7 @@ class Tokenizer:
         return self.raw.decode(list(ids), skip_special_tokens=skip_special)
 
     def id(self, piece: str) -> int:
-        """The id of a token, given the text that it stands for (``" the"``). Raises InputError if it isn't one token."""
+        """The id of the token that a text (``" the"``) is. Raises InputError if it isn't one token."""
         ids = self.encode(piece, bos=False)
         if len(ids) != 1:
             raise InputError(f"{piece!r} is {len(ids)} tokens, not one: {self.tokens(ids)}.")
@@ -133,9 +139,9 @@ def _special_id(
     if f"{name}_token" in settings:
         token = settings[f"{name}_token"]
         return None if token is None else raw.token_to_id(token["content"] if isinstance(token, Mapping) else token)
-    stand_in = {"bos": "cls_token", "eos": "sep_token"}.get(name)
-    if stand_in in settings and isinstance(settings[stand_in], str):
-        return raw.token_to_id(settings[stand_in])
+    stand_in = settings.get({"bos": "cls_token", "eos": "sep_token"}.get(name, ""))
+    if isinstance(stand_in, str):
+        return raw.token_to_id(stand_in)
     value = model_config.get(f"{name}_token_id")
     value = value[0] if isinstance(value, list) and value else value
     return value if isinstance(value, int) and raw.id_to_token(value) is not None else None

@@ -24,6 +24,7 @@ from monosema.models.attention import Attention
 from monosema.models.cache import KVCache
 from monosema.models.config import TransformerConfig
 from monosema.models.digests import bytes_digest, files_digest
+from monosema.models.generation import TextGeneration
 from monosema.models.norms import Norm
 from monosema.models.reading import Reading
 from monosema.models.taps import Action, SiteAccess, Tap, Taps
@@ -116,7 +117,7 @@ class Block(nn.Module):
         return q, k, v
 
 
-class Transformer(nn.Module, SiteAccess):
+class Transformer(nn.Module, SiteAccess, TextGeneration):
     """A decoder-only language model whose sites can be captured and edited; see the module's docstring.
 
     Attributes:
@@ -227,6 +228,12 @@ class Transformer(nn.Module, SiteAccess):
         cap = self.config.logit_softcap
         return out if cap is None else cap * torch.tanh(out / cap)
 
+    def next_logits(
+        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch vocab"]:
+        """Logits after the last position."""
+        return self(tokens, attention_mask, cache, last=True)[:, -1]
+
     @property
     def unembed_weight(self) -> Float[Tensor, "vocab d_model"]:
         """The matrix that gives the logits; the embedding's where they are tied."""
@@ -258,8 +265,9 @@ class Transformer(nn.Module, SiteAccess):
             x = tap("embed", x)
         if self.pos_embed is None:
             return x
-        if reading.total > self.config.context:
-            raise InputError(f"There are {reading.total} positions; the model has vectors for {self.config.context}.")
+        furthest = int(reading.positions.max())
+        if furthest >= self.config.context:
+            raise InputError(f"There are {furthest + 1} positions; the model has vectors for {self.config.context}.")
         positions = self.pos_embed(reading.positions).expand_as(x)
         return x + (positions if tap is None else tap("pos_embed", positions))
 

@@ -155,7 +155,7 @@ class WeightFiles:
             return safe_open(str(file), framework="pt")
         except (SafetensorError, OSError) as error:
             raise DamagedFileError(
-                f"{file} is damaged or ends too early ({error}). Fetch it again; it is {file.stat().st_size:,} bytes long."
+                f"{file} is damaged or ends too early ({error}). It has {file.stat().st_size:,} bytes; fetch it again."
             ) from None
 
 
