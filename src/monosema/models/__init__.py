@@ -5,8 +5,8 @@ from __future__ import annotations
 from monosema.models.cache import KVCache
 from monosema.models.chat import ChatTemplate
 from monosema.models.config import AttentionConfig, RotaryConfig, TransformerConfig
-from monosema.models.generation import Generation, GenerationConfig
 from monosema.models.facts import ModelFacts, model_facts
+from monosema.models.generation import Generation, GenerationConfig
 from monosema.models.loading import load_model, model_folder
 from monosema.models.protocol import LanguageModel
 from monosema.models.random_model import byte_tokenizer, random_model
