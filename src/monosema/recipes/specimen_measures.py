@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from monosema.core.errors import InputError
 from monosema.data.tasks import ALL_TASKS, Task
 from monosema.data.tasks.induction import repeated
-
-from .specimen_text import BOS, SPECIAL, VOCABULARY, Corpus
+from monosema.recipes.specimen_text import BOS, SPECIAL, VOCABULARY, Corpus, token_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Scores:
 @torch.no_grad()
 def last_logits(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str], rows: int = 64) -> Tensor:
     """Logits after each text, n × vocabulary; texts are padded on the right, which a causal model does not see."""
-    bos = tokenizer.token_to_id(BOS)
+    bos = token_id(tokenizer, BOS)
     encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     out = torch.empty(len(encoded), VOCABULARY)
@@ -56,10 +56,10 @@ def last_logits(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str], ro
 
 
 def answer_id(tokenizer: Tokenizer, answer: str) -> int:
-    """Token of an answer; raises `ValueError` if it is not a single token."""
+    """Token of an answer; raises `InputError` if it is not a single token."""
     ids = tokenizer.encode(answer, add_special_tokens=False).ids
     if len(ids) != 1:
-        raise ValueError(f"answer {answer!r} is {len(ids)} tokens; answers must be single tokens of the tokenizer.")
+        raise InputError(f"answer {answer!r} is {len(ids)} tokens; answers must be single tokens of the tokenizer.")
     return ids[0]
 
 
@@ -105,10 +105,8 @@ def token_losses(model: nn.Module, tokens: Tensor) -> Tensor:
     return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 
 
-def repeat_losses(
-    model: nn.Module, corpus: Corpus, *, n: int, length: int, natural: bool, seed: int
-) -> tuple[float, float]:
-    """Mean loss on the first occurrence and on the repeated half of `n` sequences that occur exactly twice."""
+def repeat_token_losses(model: nn.Module, corpus: Corpus, *, n: int, length: int, natural: bool, seed: int) -> Tensor:
+    """Loss of every token of `n` sequences whose random first half occurs twice, n × length."""
     tokens, _ = repeated(
         np.random.default_rng([7, seed]),
         n,
@@ -117,14 +115,27 @@ def repeat_losses(
         vocabulary=np.arange(len(SPECIAL), VOCABULARY),
         probabilities=corpus.frequencies[len(SPECIAL) :] if natural else None,
     )
-    bos = np.full((n, 1), corpus.tokenizer.token_to_id(BOS))
-    losses = token_losses(model, torch.from_numpy(np.concatenate([bos, tokens], axis=1)))
+    bos = np.full((n, 1), corpus.bos)
+    return token_losses(model, torch.from_numpy(np.concatenate([bos, tokens], axis=1)))
+
+
+def repeat_losses(
+    model: nn.Module, corpus: Corpus, *, n: int, length: int, natural: bool, seed: int
+) -> tuple[float, float]:
+    """Mean loss on the first half and on the second; the second's first token cannot be foreseen and is left out."""
+    losses = repeat_token_losses(model, corpus, n=n, length=length, natural=natural, seed=seed)
     half = length // 2
     return float(losses[:, :half].mean()), float(losses[:, half + 1 :].mean())
 
 
+def windows_of(tokens: NDArray[np.uint16], *, windows: int, context: int, bos: int) -> NDArray[np.int64]:
+    """Evenly spaced windows of `context` tokens that do not overlap, each with a bos in front."""
+    windows = min(windows, len(tokens) // context)
+    starts = np.linspace(0, len(tokens) - context, windows).astype(np.int64)
+    return np.stack([np.concatenate([[bos], tokens[start : start + context]]) for start in starts]).astype(np.int64)
+
+
 def loss_on_tokens(model: nn.Module, tokens: NDArray[np.uint16], *, windows: int, context: int, bos: int = 0) -> float:
-    """Mean loss on evenly spaced windows of text, each with a bos in front."""
-    starts = np.linspace(0, len(tokens) - context - 1, windows).astype(np.int64)
-    rows = np.stack([np.concatenate([[bos], tokens[start : start + context]]) for start in starts]).astype(np.int64)
+    """Mean loss on evenly spaced windows of text."""
+    rows = windows_of(tokens, windows=windows, context=context, bos=bos)
     return float(token_losses(model, torch.from_numpy(rows)).mean())

@@ -7,19 +7,20 @@ that runs this. Every batch is a function of (seed, step) alone, so a resumed ru
 
 from __future__ import annotations
 
-import json
-import os
 import random
 import sysconfig
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
+from monosema.core.errors import ConfigError, CorpusError, InputError, RunError
+from monosema.core.files import atomic_path
 from monosema.data.tasks import ALL_TASKS, brackets, gender, names, sentiment, truth, weekdays
 from monosema.data.tasks.induction import repeated
 
@@ -49,7 +50,7 @@ def required_words() -> tuple[str, ...]:
 # -- documents -----------------------------------------------------------------------------------------------------
 
 
-def _column(path: Path, *columns: str) -> Iterator[tuple]:
+def _column(path: Path, *columns: str) -> Iterator[tuple[Any, ...]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(path, columns=list(columns)).to_pydict()
@@ -66,7 +67,11 @@ def code_documents(held_out: bool) -> Iterator[str]:
     skipped = {"site-packages", "test", "tests", "idlelib", "lib2to3", "ensurepip", "__pycache__", "turtledemo"}
     for path in sorted(root.rglob("*.py")):
         name = path.relative_to(root).as_posix()
-        if skipped & set(path.relative_to(root).parts) or path.stat().st_size > 400_000 or name.startswith("_sysconfig"):
+        if (
+            skipped & set(path.relative_to(root).parts)
+            or path.stat().st_size > 400_000
+            or name.startswith("_sysconfig")
+        ):
             continue
         if _held_out(name, MODULES_HELD_OUT_ONE_IN) == held_out:
             yield path.read_text(encoding="utf-8", errors="ignore")
@@ -100,7 +105,7 @@ def documents(corpus: Path, source: str) -> Iterator[str]:
             rows = list(_column(corpus / "human_rights_declaration.parquet", "text"))
             yield from (text for (text,) in rows[:: max(1, len(rows) // DECLARATION_LANGUAGES)])
         case _:
-            raise ValueError(f"unknown source {source!r}; valid: {[*SOURCES, 'books_validation', 'code_validation']}")
+            raise CorpusError(f"unknown source {source!r}; valid: {[*SOURCES, 'books_validation', 'code_validation']}")
 
 
 def _chunks(text: str) -> Iterator[str]:
@@ -130,7 +135,7 @@ def _tokenizer_text(corpus: Path, seed: int) -> Iterator[str]:
 
 
 def train_tokenizer(corpus: Path, seed: int = 0) -> Tokenizer:
-    """Byte-level BPE of `VOCABULARY` tokens; raises `ValueError` if a required word is not one token."""
+    """Byte-level BPE of `VOCABULARY` tokens; raises `CorpusError` if a required word is not one token."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -151,8 +156,16 @@ def train_tokenizer(corpus: Path, seed: int = 0) -> Tokenizer:
     )
     missing = [word for word in required_words() if len(tokenizer.encode(word, add_special_tokens=False).ids) != 1]
     if missing:
-        raise ValueError(f"{len(missing)} required words are not single tokens: {missing[:20]}")
+        raise CorpusError(f"{len(missing)} required words are not single tokens: {missing[:20]}")
     return tokenizer
+
+
+def token_id(tokenizer: Tokenizer, token: str) -> int:
+    """Id of a token of the vocabulary; raises `InputError` if there is none."""
+    number = tokenizer.token_to_id(token)
+    if number is None:
+        raise InputError(f"the tokenizer has no token {token!r}.")
+    return number
 
 
 # -- encoded corpus ------------------------------------------------------------------------------------------------
@@ -160,7 +173,7 @@ def train_tokenizer(corpus: Path, seed: int = 0) -> Tokenizer:
 
 def encode_source(tokenizer: Tokenizer, corpus: Path, source: str) -> NDArray[np.uint16]:
     """All documents of a source in one row of tokens, each between its bos and its eos."""
-    bos, eos = tokenizer.token_to_id(BOS), tokenizer.token_to_id(EOS)
+    bos, eos = token_id(tokenizer, BOS), token_id(tokenizer, EOS)
     parts: list[NDArray[np.uint16]] = []
     for text in documents(corpus, source):
         encoded = tokenizer.encode_batch_fast(list(_chunks(text)), add_special_tokens=False)
@@ -183,26 +196,42 @@ class Corpus:
     sources: Mapping[str, NDArray[np.uint16]]
     frequencies: NDArray[np.float64]
 
+    @property
+    def bos(self) -> int:
+        """Id of the token that begins every text."""
+        return token_id(self.tokenizer, BOS)
 
-def prepare(corpus: Path, out: Path, seed: int = 0) -> Corpus:
-    """Train the tokenizer and encode the corpus once into `out`; later calls read what is there."""
+    @property
+    def eos(self) -> int:
+        """Id of the token that ends every document."""
+        return token_id(self.tokenizer, EOS)
+
+
+def prepare(corpus: Path, out: Path, *, seed: int = 0, tokenizer: Path | None = None) -> Corpus:
+    """Train the tokenizer (or take one) and encode the corpus once into `out`; later calls read what is there.
+
+    Raises `RunError` if `out` was made with another tokenizer.
+    """
+    out.mkdir(parents=True, exist_ok=True)
     path = out / "tokenizer.json"
     if not path.exists():
-        train_tokenizer(corpus, seed).save(f"{path}.tmp")
-        os.replace(f"{path}.tmp", path)
-    tokenizer = Tokenizer.from_file(str(path))
+        with atomic_path(path) as temporary:
+            (Tokenizer.from_file(str(tokenizer)) if tokenizer else train_tokenizer(corpus, seed)).save(str(temporary))
+    made = Tokenizer.from_file(str(path))
+    if tokenizer is not None and made.get_vocab() != Tokenizer.from_file(str(tokenizer)).get_vocab():
+        raise RunError(f"{out} was made with another tokenizer than {tokenizer}; give another --out, or none.")
     arrays = {}
     for source in (*SOURCES, "books_validation", "code_validation"):
         file = out / f"tokens-{source}.npy"
         if not file.exists():
-            with open(f"{file}.tmp", "wb") as handle:
-                np.save(handle, encode_source(tokenizer, corpus, source))
-            os.replace(f"{file}.tmp", file)
+            with atomic_path(file) as temporary, open(temporary, "wb") as handle:
+                np.save(handle, encode_source(made, corpus, source))
         arrays[source] = np.load(file, mmap_mode="r")
-    counts = sum(np.bincount(arrays[source], minlength=VOCABULARY) for source in SOURCES).astype(np.float64)
-    counts[[tokenizer.token_to_id(token) for token in SPECIAL]] = 0
-    (out / "sizes.json").write_text(json.dumps({name: len(tokens) for name, tokens in arrays.items()}))
-    return Corpus(tokenizer=tokenizer, sources=arrays, frequencies=counts / counts.sum())
+    counts = np.zeros(VOCABULARY)
+    for source in SOURCES:
+        counts += np.bincount(arrays[source], minlength=VOCABULARY)
+    counts[[token_id(made, token) for token in SPECIAL]] = 0
+    return Corpus(tokenizer=made, sources=arrays, frequencies=counts / counts.sum())
 
 
 # -- batches -------------------------------------------------------------------------------------------------------
@@ -226,12 +255,12 @@ class Mix:
 
     def __post_init__(self) -> None:
         if not 0 <= self.repeats + sum(self.skills.values()) <= 1:
-            raise ValueError(f"shares of a Mix must lie in [0, 1] together, got {self}.")
+            raise ConfigError(f"shares of a Mix must lie in [0, 1] together, got {self}.")
 
 
 def _skill_row(corpus: Corpus, rng: random.Random, skills: Mapping[str, float], width: int) -> list[int]:
     """Sentences of one skill, or of all, joined by spaces or as documents of their own, to `width` tokens."""
-    bos, eos = corpus.tokenizer.token_to_id(BOS), corpus.tokenizer.token_to_id(EOS)
+    bos, eos = corpus.bos, corpus.eos
     kinds, weights = list(skills), list(skills.values())
     only = rng.choices(kinds, weights)[0] if rng.random() < 0.5 else None
     joined = rng.random() < 0.4
@@ -254,7 +283,7 @@ def batch(corpus: Corpus, mix: Mix, rows: int, context: int, *, seed: int, step:
     """Tokens of one step, rows × (context + 1), a function of (seed, step) alone; every row begins with bos."""
     rng = np.random.default_rng([seed, step])
     words = random.Random(seed * 1_000_003 + step)
-    bos = corpus.tokenizer.token_to_id(BOS)
+    bos = corpus.bos
     out = np.full((rows, context + 1), bos, dtype=np.int64)
     skill_share = sum(mix.skills.values())
     for row in range(rows):

@@ -8,12 +8,12 @@ frequencies make induction appear within 3M tokens, and it stays when the text c
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
-import os
 import random
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from .specimen_measures import loss_on_tokens, repeat_losses, task_scores
-from .specimen_text import BOS, EOS, PAD, VOCABULARY, Corpus, Mix, batch
+from monosema.core.errors import ConfigError
+from monosema.core.files import atomic_path
+from monosema.data.tasks import ioi
+from monosema.recipes.specimen_measures import loss_on_tokens, repeat_losses, score, task_scores
+from monosema.recipes.specimen_text import PAD, VOCABULARY, Corpus, Mix, batch
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
@@ -60,7 +63,7 @@ class Phase:
 
 
 LONG_SKILLS = {
-    "ioi": 0.055,
+    "ioi": 0.065,
     "greater_than": 0.03,
     "gender": 0.03,
     "truth": 0.05,
@@ -126,9 +129,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.tokens <= 0:
-            raise ValueError(f"tokens must be positive, got {self.tokens}.")
+            raise ConfigError(f"tokens must be positive, got {self.tokens}.")
         if not 0 <= self.decay_from < 1:
-            raise ValueError(f"decay_from must lie in [0, 1), got {self.decay_from}.")
+            raise ConfigError(f"decay_from must lie in [0, 1), got {self.decay_from}.")
 
     def rate(self, step: int, tokens: int) -> float:
         """Learning rate at a step, when `tokens` have been read."""
@@ -164,8 +167,8 @@ def model_config(corpus: Corpus) -> LlamaConfig:
         rope_theta=10_000.0,
         rms_norm_eps=1e-5,
         tie_word_embeddings=True,
-        bos_token_id=corpus.tokenizer.token_to_id(BOS),
-        eos_token_id=corpus.tokenizer.token_to_id(EOS),
+        bos_token_id=corpus.bos,
+        eos_token_id=corpus.eos,
         pad_token_id=corpus.tokenizer.token_to_id(PAD),
         use_cache=False,
     )
@@ -184,29 +187,31 @@ def build(corpus: Corpus, settings: Settings) -> tuple[LlamaForCausalLM, torch.o
     return model, torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
 
 
+def half_copy(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """The bfloat16 model that runs forward and backward; attention is spelt out, which compiles to faster code here."""
+    half = copy.deepcopy(model).bfloat16()
+    half.set_attn_implementation("eager")
+    return half
+
+
 def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Mean next-token loss in nats over rows of tokens, with matrix products in bfloat16."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(input_ids=tokens[:, :-1]).logits
+    """Mean next-token loss in nats over rows of tokens."""
+    logits = model(input_ids=tokens[:, :-1]).logits
     return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
 
 
-def save(out: Path, model: nn.Module, optimizer: torch.optim.Optimizer, state: State) -> None:
-    """Write the checkpoint through a temporary file."""
-    payload = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "state": asdict(state)}
-    torch.save(payload, out / f"{CHECKPOINT}.tmp")
-    os.replace(out / f"{CHECKPOINT}.tmp", out / CHECKPOINT)
-
-
-def load(out: Path, model: nn.Module, optimizer: torch.optim.Optimizer | None) -> State:
-    """Read the checkpoint, if there is one."""
-    if not (out / CHECKPOINT).exists():
-        return State()
-    payload = torch.load(out / CHECKPOINT, weights_only=True)
-    model.load_state_dict(payload["model"])
-    if optimizer is not None:
-        optimizer.load_state_dict(payload["optimizer"])
-    return State(**payload["state"])
+def take_step(model: nn.Module, half: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
+    """Gradients in bfloat16, the update on float32 weights, and the new weights back into the bfloat16 model."""
+    loss.backward()
+    masters, copies = list(model.parameters()), list(half.parameters())
+    for master, rounded in zip(masters, copies, strict=True):
+        master.grad = None if rounded.grad is None else rounded.grad.float()
+        rounded.grad = None
+    nn.utils.clip_grad_norm_(masters, clip)
+    optimizer.step()
+    with torch.no_grad():
+        for rounded, master in zip(copies, masters, strict=True):
+            rounded.copy_(master)
 
 
 def measure(model: LlamaForCausalLM, corpus: Corpus, state: State) -> dict[str, float]:
@@ -220,6 +225,8 @@ def measure(model: LlamaForCausalLM, corpus: Corpus, state: State) -> dict[str, 
     for source in ("books_validation",) if quick else ("books_validation", "code_validation"):
         got[f"loss_{source}"] = loss_on_tokens(model, corpus.sources[source], windows=16, context=256)
     rng = random.Random(state.step)
+    unseen = score(model, corpus.tokenizer, ioi.prompts(rng, 200, "test", templates="unseen"))
+    got |= {"ioi_unseen_accuracy": unseen.accuracy, "ioi_unseen_metric": unseen.metric}
     for name, scores in task_scores(model, corpus.tokenizer, rng, n=200, only=("ioi",) if quick else None).items():
         got |= {f"{name}_accuracy": scores.accuracy, f"{name}_metric": scores.metric}
     return got
@@ -237,48 +244,81 @@ def _stop_signal() -> Iterator[list[bool]]:
             signal.signal(number, handler)
 
 
-def _log(out: Path, record: dict[str, Any]) -> None:
-    with open(out / METRICS, "a", encoding="utf-8") as handle:
-        handle.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in record.items()}) + "\n")
+class Run:
+    """A training run in a folder: it goes on from the checkpoint there, if there is one."""
+
+    def __init__(self, corpus: Corpus, out: Path, settings: Settings) -> None:
+        self.corpus, self.out, self.settings = corpus, out, settings
+        self.model, self.optimizer = build(corpus, settings)
+        self.state = State()
+        if (out / CHECKPOINT).exists():
+            payload = torch.load(out / CHECKPOINT, weights_only=True)
+            self.model.load_state_dict(payload["model"])
+            self.optimizer.load_state_dict(payload["optimizer"])
+            self.state = State(**payload["state"])
+        self.half = half_copy(self.model)
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that the run is in."""
+        return PHASES[self.state.phase]
+
+    def save(self) -> None:
+        """Write the checkpoint through a temporary file."""
+        payload = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "state": asdict(self.state),
+        }
+        with atomic_path(self.out / CHECKPOINT) as temporary:
+            torch.save(payload, temporary)
+
+    def step(self, forward: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """One step of training; returns its loss."""
+        started, state = time.monotonic(), self.state
+        rows, context = self.phase.shapes[state.step % len(self.phase.shapes)]
+        tokens = batch(self.corpus, self.phase.mix, rows, context, seed=self.settings.seed, step=state.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.rate(state.step, state.tokens)
+        loss = forward(self.half, torch.from_numpy(tokens))
+        take_step(self.model, self.half, self.optimizer, loss, self.settings.clip)
+        state.step += 1
+        state.tokens += rows * context
+        state.seconds += time.monotonic() - started
+        return loss.detach()
+
+    def measure(self, losses: list[Tensor], tokens_per_second: float) -> None:
+        """Measure the skills, add a line to the metrics, and go to the next phase if this one is done."""
+        state, phase = self.state, self.phase
+        state.measured = measure(self.half, self.corpus, state)
+        record: dict[str, Any] = {"step": state.step, "phase": phase.name, "tokens": state.tokens}
+        record |= {"tokens_per_second": tokens_per_second, "lr": self.optimizer.param_groups[0]["lr"]}
+        record |= {"loss": float(torch.stack(losses).mean()), **state.measured}
+        with open(self.out / METRICS, "a", encoding="utf-8") as handle:
+            rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in record.items()}
+            handle.write(json.dumps(rounded) + "\n")
+        steps = state.step - state.phase_start
+        if state.phase + 1 < len(PHASES) and phase.done(steps, state.measured):
+            state.history.append({"phase": phase.name, "steps": steps, "end": state.tokens})
+            state.phase, state.phase_start = state.phase + 1, state.step
 
 
-def train(corpus: Corpus, out: Path, settings: Settings, *, compiled: bool = True, stop_after: int | None = None) -> State:
+def train(
+    corpus: Corpus, out: Path, settings: Settings, *, compiled: bool = True, stop_after: int | None = None
+) -> State:
     """Train to `settings.tokens`, or `stop_after` steps more; goes on from the checkpoint in `out` if there is one."""
-    model, optimizer = build(corpus, settings)
-    state = load(out, model, optimizer)
+    run = Run(corpus, out, settings)
     forward = torch.compile(loss_of, dynamic=False) if compiled else loss_of
-    last_save, since = time.monotonic(), (time.monotonic(), state.tokens)
-    end = None if stop_after is None else state.step + stop_after
-    losses: list[Tensor] = []
+    end = None if stop_after is None else run.state.step + stop_after
+    saved, since, losses = time.monotonic(), (time.monotonic(), run.state.tokens), list[Tensor]()
     with _stop_signal() as stopped:
-        while state.tokens < settings.tokens and not stopped and state.step != end:
-            phase = PHASES[state.phase]
-            rows, context = phase.shapes[state.step % len(phase.shapes)]
-            started = time.monotonic()
-            tokens = torch.from_numpy(batch(corpus, phase.mix, rows, context, seed=settings.seed, step=state.step))
-            for group in optimizer.param_groups:
-                group["lr"] = settings.rate(state.step, state.tokens)
-            loss = forward(model, tokens)
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
-            state.step += 1
-            state.tokens += rows * context
-            state.seconds += time.monotonic() - started
-            if (state.step - state.phase_start) % phase.measure_every == 0:
-                state.measured = measure(model, corpus, state)
-                speed = (state.tokens - since[1]) / (time.monotonic() - since[0])
-                record = {"step": state.step, "phase": phase.name, "tokens": state.tokens, "tokens_per_second": speed}
-                record |= {"loss": float(torch.stack(losses).mean()), "lr": optimizer.param_groups[0]["lr"]}
-                _log(out, record | state.measured)
-                losses, since = [], (time.monotonic(), state.tokens)
-                if state.phase + 1 < len(PHASES) and phase.done(state.step - state.phase_start, state.measured):
-                    state.history.append({"phase": phase.name, "steps": state.step - state.phase_start, "end": state.tokens})
-                    state.phase, state.phase_start = state.phase + 1, state.step
-            if time.monotonic() - last_save > settings.checkpoint_seconds:
-                save(out, model, optimizer, state)
-                last_save = time.monotonic()
-    save(out, model, optimizer, state)
-    return state
+        while run.state.tokens < settings.tokens and not stopped and run.state.step != end:
+            losses.append(run.step(forward))
+            if (run.state.step - run.state.phase_start) % run.phase.measure_every == 0:
+                run.measure(losses, (run.state.tokens - since[1]) / (time.monotonic() - since[0]))
+                since, losses = (time.monotonic(), run.state.tokens), []
+            if time.monotonic() - saved > settings.checkpoint_seconds:
+                run.save()
+                saved = time.monotonic()
+    run.save()
+    return run.state

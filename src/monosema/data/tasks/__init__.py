@@ -1,7 +1,18 @@
 """Prompt-pair tasks and the sentences that teach them: one file per skill, one frozen `Task` for all methods."""
 
-from . import brackets, gender, greater_than, ioi, sentiment, truth, weekdays
-from .task import Metric, Prompt, Span, Split, Task, TaskFamily, fill, in_split, is_held_out, token_index
+from monosema.data.tasks import brackets, gender, greater_than, ioi, sentiment, truth, weekdays
+from monosema.data.tasks.task import (
+    Metric,
+    Prompt,
+    Span,
+    Split,
+    Task,
+    TaskFamily,
+    fill,
+    in_split,
+    is_held_out,
+    token_index,
+)
 
 ALL_TASKS: dict[str, TaskFamily] = {
     family.name: family

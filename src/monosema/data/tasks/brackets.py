@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import random
 
-from .task import Prompt, Span, Split, Task, TaskFamily, in_split
+from monosema.data.tasks.task import Prompt, Span, Split, Task, TaskFamily, in_split, words_of
 
 PAIRS = {"(": ")", "[": "]", "{": "}"}
-WORDS = tuple("red blue green black white sun moon star tree bird fish wind rain fire snow gold".split())
+WORDS = words_of("red blue green black white sun moon star tree bird fish wind rain fire snow gold")
 MAX_DEPTH = 4
 MIN_WORDS = 6
 
@@ -25,7 +25,7 @@ def _draw(rng: random.Random) -> tuple[list[str], list[int]]:
         open_at: list[int] = []
         for _ in range(rng.randrange(6, 16)):
             roll = rng.random()
-            if roll < 0.4 and len(open_at) < MAX_DEPTH or not open_at:
+            if (roll < 0.4 and len(open_at) < MAX_DEPTH) or not open_at:
                 open_at.append(len(words))
                 words.append(rng.choice("([{"))
                 partner.append(-1)

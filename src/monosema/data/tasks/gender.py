@@ -9,11 +9,20 @@ from __future__ import annotations
 
 import random
 
-from .names import FEMALE, MALE
-from .task import Prompt, Split, Task, TaskFamily, fill, in_split
+from monosema.data.tasks.names import FEMALE, MALE
+from monosema.data.tasks.task import Prompt, Split, Task, TaskFamily, fill, in_split
 
 MALE_NOUNS = ("the king", "the boy", "the father", "the uncle", "the brother", "the gentleman", "the prince", "the son")
-FEMALE_NOUNS = ("the queen", "the girl", "the mother", "the aunt", "the sister", "the lady", "the princess", "the daughter")
+FEMALE_NOUNS = (
+    "the queen",
+    "the girl",
+    "the mother",
+    "the aunt",
+    "the sister",
+    "the lady",
+    "the princess",
+    "the daughter",
+)
 TEMPLATES = (
     "Nobody saw that {SUBJECT} was tired, because",
     "We know that {SUBJECT} likes to read when",

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import random
 
-from .task import Prompt, Split, Task, TaskFamily, fill, in_split
+from monosema.data.tasks.task import Prompt, Split, Task, TaskFamily, fill, in_split, words_of
 
-NOUNS = tuple(
+NOUNS = words_of(
     """alliance argument blockade building campaign ceremony conflict conquest consulate contract crisis crusade debate
     decline drought dynasty education embargo emergency epidemic era exile expedition exploration famine feud
     friendship government hunt insurgency invasion journey kingdom marriage mission negotiation occupation operation
     partnership peace plague plot pilgrimage practice project quarrel rebellion reform reign revolt revolution rule
-    scandal search siege strike struggle study trade treaty trial truce unrest voyage war work""".split()
+    scandal search siege strike struggle study trade treaty trial truce unrest voyage war work"""
 )
 TEMPLATES = (
     "The {NOUN} lasted from the year {XX1}{YY} to the year {XX2}",

@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from monosema.core.errors import InputError
+
 
 def repeated(
     rng: np.random.Generator,
@@ -32,7 +34,7 @@ def repeated(
     """
     low, high = periods
     if not 1 <= low <= high:
-        raise ValueError(f"periods must be (low, high) with 1 <= low <= high, got {periods}.")
+        raise InputError(f"periods must be (low, high) with 1 <= low <= high, got {periods}.")
     drawn = rng.choice(vocabulary, size=(n, high), p=probabilities)
     period = rng.integers(low, high + 1, size=n)
     index = np.arange(length)[None, :] % period[:, None]

@@ -4,8 +4,11 @@ Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593): fifteen tem
 indirect object comes first; BABA: the subject comes first), metric logit(IO) − logit(S) at the last position, and the
 ABC corruption, in which the three names are replaced by three unrelated ones.
 
-Departures: the templates are our own; held-out prompts use pairs of names and pairs of place and object that no
-training sentence contains; four further templates never occur in training.
+Departures: the templates are our own; half of the training sentences come from a small grammar with far more forms
+than fifteen, since a model that sees fifteen alone learns in each where the indirect object stands, and fails
+elsewhere (5 % on the ABBA order of unseen templates, after 2.7M tokens); held-out prompts
+use pairs of names and pairs of place and object that no training sentence contains; four further templates never occur
+in training.
 """
 
 from __future__ import annotations
@@ -13,8 +16,9 @@ from __future__ import annotations
 import random
 from typing import Literal
 
-from .names import NAMES, OBJECTS, PLACES
-from .task import Prompt, Split, Task, TaskFamily, fill, in_split
+from monosema.core.errors import InputError
+from monosema.data.tasks.names import NAMES, OBJECTS, PLACES
+from monosema.data.tasks.task import Prompt, Split, Task, TaskFamily, fill, in_split
 
 TEMPLATES = (
     "Then, {N1} and {N2} went to the {PLACE}. {S2} gave a {OBJECT} to",
@@ -39,6 +43,37 @@ UNSEEN_TEMPLATES = (
     "On their way to the {PLACE}, {N1} and {N2} stopped for a while, and {S2} showed a {OBJECT} to",
     "At noon {N1} and {N2} were alone in the {PLACE}. Then {S2} handed the {OBJECT} to",
 )
+OPENINGS = (
+    "", "So ", "Then ", "Often ", "Today ", "Later ", "In May ", "That day ", "This time ", "On Sunday ",
+    "After dinner ", "In the winter ", "A year ago ", "At midnight ", "To their joy ", "As usual ", "By chance ", "Two days later ",
+)  # fmt: skip
+MEETINGS = (
+    "went to the {PLACE}", "were at the {PLACE}", "met in the {PLACE}", "waited near the {PLACE}",
+    "ran to the {PLACE}", "worked in the {PLACE}", "came back to the {PLACE}", "saw the old {PLACE}",
+    "looked for a {PLACE}",
+    "had to leave the {PLACE}", "talked about the {PLACE}", "cleaned the {PLACE} together", "drove past the {PLACE}",
+    "got lost on the road to the {PLACE}", "lived in a {PLACE}", "liked the new {PLACE} very much",
+)  # fmt: skip
+LINKS = (
+    ". ",
+    ". Soon ",
+    ". Later ",
+    ", and ",
+    ", but ",
+    ", so ",
+    ". Of course ",
+    ". A little later ",
+    ". Without a word ",
+)
+GIVINGS = (
+    "gave a {OBJECT} to", "handed a {OBJECT} to", "brought the {OBJECT} to", "showed the old {OBJECT} to",
+    "sold a {OBJECT} to",
+    "sent a new {OBJECT} to", "passed the {OBJECT} to", "threw a {OBJECT} to", "took a {OBJECT} and gave it to",
+    "talked about the {OBJECT} to", "sang a song to", "said good morning to", "told a long story to", "waved to",
+    "wrote a few lines to", "wanted to give a {OBJECT} to", "was happy to lend a {OBJECT} to", "listened to",
+)  # fmt: skip
+Templates = Literal["seen", "unseen"]
+TEMPLATE_SETS: dict[Templates, str] = {"seen": "held-out pairs", "unseen": "held-out pairs, unseen templates"}
 Order = Literal["ABBA", "BABA"]
 ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
 
@@ -68,11 +103,18 @@ def _prompt(rng: random.Random, split: Split, template: str, order: Order, form:
     )
 
 
+def _free_template(rng: random.Random) -> str:
+    """A template of the grammar: two people somewhere, then one of them does something for the other."""
+    opening, meeting, link, giving = (rng.choice(part) for part in (OPENINGS, MEETINGS, LINKS, GIVINGS))
+    return f"{opening}{{N1}} and {{N2}} {meeting}{link}{{S2}} {giving}"
+
+
 def sentences(rng: random.Random, n: int, split: Split = "train") -> list[str]:
-    """n full sentences over the fifteen templates in both orders, with pairs of the split."""
+    """n full sentences over the fifteen templates and the grammar in both orders, with pairs of the split."""
     made = []
     for _ in range(n):
-        prompt = _prompt(rng, split, rng.choice(TEMPLATES), rng.choice(ORDERS), "")
+        template = rng.choice(TEMPLATES) if rng.random() < 0.5 else _free_template(rng)
+        prompt = _prompt(rng, split, template, rng.choice(ORDERS), "")
         made.append(f"{prompt.clean}{prompt.correct[0]}.")
     return made
 
@@ -82,12 +124,12 @@ def prompts(
     n: int,
     split: Split = "train",
     *,
-    templates: Literal["seen", "unseen"] = "seen",
+    templates: Templates = "seen",
     order: Order | None = None,
 ) -> Task:
     """n prompts with pairs of the split; `templates="unseen"` uses the templates that no training sentence has."""
     if templates == "unseen" and split != "test":
-        raise ValueError("templates='unseen' needs split='test': the unseen templates are held out from training.")
+        raise InputError("templates='unseen' needs split='test': the unseen templates are held out from training.")
     pool = {"seen": TEMPLATES, "unseen": UNSEEN_TEMPLATES}[templates]
     made = []
     for index in range(n):

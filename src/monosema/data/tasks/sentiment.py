@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import random
 
-from .task import Prompt, Split, Task, TaskFamily, fill, in_split
+from monosema.data.tasks.task import Prompt, Split, Task, TaskFamily, fill, in_split, words_of
 
-GOOD = tuple(
+GOOD = words_of(
     """amazing beautiful brilliant charming clever delightful enjoyable excellent exciting fantastic fascinating fine
     fresh funny good great hilarious impressive intelligent lovely magnificent memorable moving perfect powerful
-    remarkable splendid superb touching wonderful""".split()
+    remarkable splendid superb touching wonderful"""
 )
-BAD = tuple(
+BAD = words_of(
     """annoying awful bad boring clumsy confusing dreadful dull empty flat foolish forgettable horrible lame lifeless
     mediocre messy painful pathetic pointless poor predictable ridiculous silly stupid terrible tedious ugly weak
-    worthless""".split()
+    worthless"""
 )
 LIKED = ("adored", "admired", "enjoyed", "liked", "loved", "recommended")
 HATED = ("despised", "disliked", "hated", "loathed", "regretted", "resented")
-NOUNS = tuple("film movie story plot acting book play script picture show scene cast director music ending".split())
+NOUNS = words_of("film movie story plot acting book play script picture show scene cast director music ending")
 TEMPLATES = (
     "I thought the {NOUN} was {WORD1} and {WORD2}",
     "We {WORD2} the {NOUN}, because it was so {WORD1}",

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from monosema.core.errors import InputError
+
 Split = Literal["train", "test"]
 Metric = Literal["logit_difference", "probability_difference", "kl_divergence"]
 
@@ -40,7 +42,7 @@ class Span:
 
     def __post_init__(self) -> None:
         if not 0 <= self.start < self.end:
-            raise ValueError(f"Span {self.role!r}: 0 <= start < end must hold, got start={self.start}, end={self.end}.")
+            raise InputError(f"Span {self.role!r}: 0 <= start < end must hold, got start={self.start}, end={self.end}.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,14 +67,14 @@ class Prompt:
 
     def __post_init__(self) -> None:
         if not self.correct or not self.wrong:
-            raise ValueError(f"Prompt {self.clean!r} needs at least one correct and one wrong answer.")
+            raise InputError(f"Prompt {self.clean!r} needs at least one correct and one wrong answer.")
         if set(self.correct) & set(self.wrong):
-            raise ValueError(f"Prompt {self.clean!r} has answers that are both correct and wrong.")
+            raise InputError(f"Prompt {self.clean!r} has answers that are both correct and wrong.")
         if self.clean.endswith(" "):
-            raise ValueError(f"Prompt {self.clean!r} must not end in a space: the space belongs to the answer.")
+            raise InputError(f"Prompt {self.clean!r} must not end in a space: the space belongs to the answer.")
         for span in self.spans:
             if span.end > len(self.clean):
-                raise ValueError(f"Span {span.role!r} ends at {span.end}, beyond the prompt {self.clean!r}.")
+                raise InputError(f"Span {span.role!r} ends at {span.end}, beyond the prompt {self.clean!r}.")
 
     def span(self, role: str) -> Span:
         """The span that plays `role`; raises `KeyError` with the roles there are."""
@@ -88,7 +90,8 @@ class Task:
 
     Attributes:
         name: name of the family that made it.
-        metric: `logit_difference` is logit(correct) − logit(wrong); `probability_difference` is ΣP(correct) − ΣP(wrong).
+        metric: `logit_difference` is logit(correct) − logit(wrong), `probability_difference` is
+            ΣP(correct) − ΣP(wrong).
         split: whether the prompts may have been seen in training.
         prompts: the prompts.
     """
@@ -134,6 +137,11 @@ class TaskFamily:
     prompts: Callable[[random.Random, int, Split], Task]
 
 
+def words_of(text: str) -> tuple[str, ...]:
+    """The words of a text, in order."""
+    return tuple(text.split())
+
+
 def is_held_out(*parts: str) -> bool:
     """Whether the item made of these words belongs to the test split (order matters; sort for unordered items)."""
     return zlib.crc32("\x1f".join(parts).encode()) % HELD_OUT_ONE_IN == 0
@@ -142,11 +150,13 @@ def is_held_out(*parts: str) -> bool:
 def in_split(split: Split, *parts: str) -> bool:
     """Whether the item made of these words belongs to `split`."""
     if split not in ("train", "test"):
-        raise ValueError(f"split must be 'train' or 'test', got {split!r}.")
+        raise InputError(f"split must be 'train' or 'test', got {split!r}.")
     return is_held_out(*parts) == (split == "test")
 
 
-def fill(template: str, words: Mapping[str, str], roles: Mapping[str, str] | None = None) -> tuple[str, tuple[Span, ...]]:
+def fill(
+    template: str, words: Mapping[str, str], roles: Mapping[str, str] | None = None
+) -> tuple[str, tuple[Span, ...]]:
     """Put words into a template such as `"{N1} saw {N2}"`; return the text and a span for every field, and `END`.
 
     `roles` renames fields to roles (`{"N1": "IO"}`); a field that is not in it keeps its own name.
@@ -166,10 +176,10 @@ def fill(template: str, words: Mapping[str, str], roles: Mapping[str, str] | Non
 def token_index(span: Span, offsets: Sequence[tuple[int, int]]) -> int:
     """Index of the last token of `span`, given each token's (start, end) in characters.
 
-    Tokens may carry the space before a word; special tokens have empty offsets. Raises `ValueError` if none fits.
+    Tokens may carry the space before a word; special tokens have empty offsets. Raises `InputError` if none fits.
     """
     for index in range(len(offsets) - 1, -1, -1):
         start, end = offsets[index]
         if start < end and start < span.end and end >= span.end:
             return index
-    raise ValueError(f"no token ends span {span.role!r} ({span.start}–{span.end}); is this the prompt it belongs to?")
+    raise InputError(f"no token ends span {span.role!r} ({span.start}–{span.end}); is this the prompt it belongs to?")

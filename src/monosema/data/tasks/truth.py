@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import random
 
-from .task import Prompt, Split, Task, TaskFamily, fill, in_split
+from monosema.data.tasks.task import Prompt, Split, Task, TaskFamily, fill, in_split, words_of
 
 
 def _pairs(text: str) -> dict[str, str]:
@@ -35,9 +35,9 @@ OPPOSITES = _pairs(
     """hot:cold, big:small, long:short, old:young, rich:poor, light:dark, hard:soft, fast:slow, early:late, full:empty,
     high:low, strong:weak, wet:dry, good:bad, right:wrong, open:closed, loud:quiet, sweet:bitter"""
 )
-NUMBERS = (
+NUMBERS = words_of(
     """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-    eighteen""".split()
+    eighteen"""
 )
 SUMS = {f"{NUMBERS[a]} and {NUMBERS[b]}": NUMBERS[a + b] for a in range(1, 10) for b in range(1, 10)}
 

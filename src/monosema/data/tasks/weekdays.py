@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 
-from .task import Prompt, Split, Task, TaskFamily, fill, in_split
+from monosema.data.tasks.task import Prompt, Split, Task, TaskFamily, fill, in_split
 
 DAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 MONTHS = (
