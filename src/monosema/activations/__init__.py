@@ -5,7 +5,6 @@ from monosema.activations.codec import CodecKind, Coded, coding_error, encode
 from monosema.activations.manifest import Manifest, ShardRecord
 from monosema.activations.model_stream import ModelStream
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
-from monosema.activations.rows import ActivationModel
 from monosema.activations.shuffle import Shuffle
 from monosema.activations.source import RowSource
 from monosema.activations.store import Store
@@ -13,7 +12,6 @@ from monosema.activations.stream import ActivationStream, StoreStream
 from monosema.activations.vectors import VectorStore, open_rows, open_vectors
 
 __all__ = [
-    "ActivationModel",
     "ActivationStream",
     "CaptureConfig",
     "CodecKind",

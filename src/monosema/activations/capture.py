@@ -20,7 +20,7 @@ from torch import Tensor
 
 from monosema.activations.codec import BYTES, CodecKind, Coded, coding_error, encode
 from monosema.activations.manifest import Manifest, ShardRecord, differences
-from monosema.activations.rows import ActivationModel, BatchRows, RowTaker
+from monosema.activations.rows import BatchRows, RowTaker
 from monosema.activations.store import Store, scale_key, values_key
 from monosema.core import (
     Config,
@@ -34,6 +34,7 @@ from monosema.core import (
     sha256_file,
 )
 from monosema.data import TextConfig, TokenBatch, TokenBatches
+from monosema.models import LanguageModel
 
 __all__ = ["CaptureConfig", "capture_to_store"]
 
@@ -52,7 +53,7 @@ class CaptureConfig(Config):
 
 
 def capture_to_store(
-    model: ActivationModel,
+    model: LanguageModel,
     batches: Iterable[TokenBatch],
     sites: Iterable[Site | str],
     path: str | Path,
@@ -164,7 +165,7 @@ class _Capture:
 
     def __init__(
         self,
-        model: ActivationModel,
+        model: LanguageModel,
         sites: list[Site],
         folder: Path,
         config: CaptureConfig,

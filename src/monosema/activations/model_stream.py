@@ -16,9 +16,10 @@ from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from monosema.activations.preprocessing import Preprocessing
-from monosema.activations.rows import ActivationModel, RowTaker
+from monosema.activations.rows import RowTaker
 from monosema.core import ConfigError, CorpusError, RunError, Site, VectorError, digest, torch_generator
 from monosema.data import TokenBatch
+from monosema.models import LanguageModel
 
 __all__ = ["ModelStream"]
 
@@ -28,7 +29,7 @@ class ModelStream:
 
     def __init__(
         self,
-        model: ActivationModel,
+        model: LanguageModel,
         token_batches: Callable[[], Iterator[TokenBatch]],
         site: Site | str,
         *,

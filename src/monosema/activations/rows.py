@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.core import Site, SiteError, VectorError
 from monosema.data import TokenBatch
+from monosema.models import LanguageModel
 
-__all__ = ["ActivationModel", "BatchRows", "RowTaker"]
-
-
-class ActivationModel(Protocol):
-    """The part of `monosema.models.LanguageModel` that capture needs."""
-
-    name: str
-    digest: str
-    device: torch.device
-    dtype: torch.dtype
-
-    def activations(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        sites: list[Site],
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-    ) -> dict[Site, Tensor]:
-        """Activations at the sites; the pass stops after the last of them."""
-        ...
+__all__ = ["BatchRows", "RowTaker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +43,7 @@ class RowTaker:
 
     def __init__(
         self,
-        model: ActivationModel,
+        model: LanguageModel,
         sites: list[Site],
         limit: float | None,
         typical_norms: dict[Site, float] | None = None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,6 +13,7 @@ from monosema.core import Site
 __all__ = ["RowSource"]
 
 
+@runtime_checkable
 class RowSource(Protocol):
     """Rows of activations, numbered from 0, the same row at every site being the same token."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -19,6 +19,7 @@ from monosema.core import ConfigError, RunError, Site, VectorError, digest
 __all__ = ["ActivationStream", "StoreStream"]
 
 
+@runtime_checkable
 class ActivationStream(Protocol):
     """Batches of equal size until the passes are over.
 

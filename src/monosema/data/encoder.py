@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = ["TextEncoder"]
 
 
+@runtime_checkable
 class TextEncoder(Protocol):
     """Turns texts into token ids."""
 

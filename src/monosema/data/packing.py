@@ -19,7 +19,7 @@ from jaxtyping import Int64
 
 __all__ = ["Row", "pack_windows", "sentence_rows"]
 
-Row = Int64[np.ndarray, "3 n"]
+Row = Int64[np.ndarray, "3 _"]
 
 
 def _row(ids: Sequence[int], document: int, first_position: int) -> Row:

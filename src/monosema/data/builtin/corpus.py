@@ -7,7 +7,7 @@ import inspect
 import random
 import sys
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 
 from monosema.core import derive_seed, digest
 from monosema.data import tasks
@@ -23,7 +23,7 @@ SKILLS = 1_600
 
 
 class BuiltinCorpus:
-    """Some 1.8M tokens (byte-level BPE of 4,096) on any machine: the same for the same Python, version of monosema, and seed.
+    """Some 1.8M tokens (byte-level BPE of 4,096) on any machine: the same for the same Python, monosema, and seed.
 
     Half of it is documentation written by people, the rest is generated: stories, and sentences that teach skills (the
     training sides of `monosema.data.tasks`; their held-out items never occur here). Document ids follow the shuffled
@@ -45,13 +45,9 @@ class BuiltinCorpus:
         sources = sorted(hashlib.sha256(inspect.getsource(module).encode()).hexdigest() for module in modules)
         return digest([sys.version, files, sources, self._seed, self._limit])
 
-    @cached_property
-    def _documentation(self) -> list[tuple[str, str]]:
-        return [*documentation.topics(), *documentation.documentation()]
-
     def documents(self) -> Iterator[Document]:
-        """All documents; documentation is parsed once, generated ones are made when they are reached."""
-        order = [("documentation", index) for index in range(len(self._documentation))]
+        """All documents; documentation is parsed once, generated texts are made when they are reached."""
+        order = [("documentation", index) for index in range(len(_documentation()))]
         order += [("story", index) for index in range(STORIES)]
         order += [("skill", index) for index in range(SKILLS)]
         random.Random(derive_seed(self._seed, "order")).shuffle(order)
@@ -61,9 +57,15 @@ class BuiltinCorpus:
 
     def _make(self, kind: str, index: int) -> tuple[str, str]:
         if kind == "documentation":
-            return self._documentation[index]
+            return _documentation()[index]
         rng = random.Random(derive_seed(self._seed, kind, index))
         return stories.story(rng) if kind == "story" else _skills(rng)
+
+
+@cache
+def _documentation() -> tuple[tuple[str, str], ...]:
+    """All (source, text): some 3 MB, the same for every corpus of this process."""
+    return (*documentation.topics(), *documentation.documentation())
 
 
 def _skills(rng: random.Random) -> tuple[str, str]:
