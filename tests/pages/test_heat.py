@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.pages import heatmap_html
-from monosema.pages.heat import visible
+from monosema.pages.heat import readable, visible
 
 
 class Reader(HTMLParser):
@@ -68,3 +68,17 @@ def test_all_zero_and_unknown_activations():
 def test_lengths_must_agree():
     with pytest.raises(ValueError, match="2 tokens but 1 activations"):
         heatmap_html(["a", "b"], [1.0])
+
+
+@pytest.mark.parametrize(
+    ("tokens", "shown"),
+    [
+        (["<0xEC>", "<0x95>", "<0x88>", "!"], ["안", "·", "·", "!"]),
+        ([" a<0xEC><0x95>", "<0x88>b"], [" a안", "b"]),
+        (["<0x95>", "<0xEC>", "x"], ["<0x95>", "<0xEC>", "x"]),
+        (["<0xF0>", "<0x9F>", "<0x98><0x80><0xC3>", "<0xA9>"], ["😀", "·", "é", "·"]),
+        (["<0x0A>", ""], ["<0x0A>", ""]),
+    ],
+)
+def test_bytes_of_one_character_are_shown_as_that_character(tokens, shown):
+    assert readable(tokens) == shown

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from monosema.pages import write_report
+from monosema.pages.heat import readable, visible
 
 pytestmark = pytest.mark.browser
 
@@ -309,3 +310,17 @@ def test_a_phone_shows_the_list_and_then_the_feature(report):
         assert not find(report, "#detail")[0].is_displayed()
     finally:
         report.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@pytest.mark.parametrize(
+    "tokens",
+    [
+        ["<0xEC>", "<0x95>", "<0x88>", "!"],
+        [" a<0xEC><0x95>", "<0x88>b"],
+        ["<0x95>", "<0xEC>", "x", ""],
+        ["<0xF0>", "<0x9F>", "<0x98><0x80><0xC3>", "<0xA9>", "\u202e", "\n\n", "  ", "\x00"],
+    ],
+)
+def test_page_and_notebook_show_tokens_alike(report, tokens):
+    script = "return monosema.readable(arguments[0]).map(monosema.visible)"
+    assert report.execute_script(script, tokens) == [visible(text) for text in readable(tokens)]

@@ -27,6 +27,7 @@ from monosema.pages.tables import (
     ragged,
     read_passages,
     read_table,
+    rows_of,
 )
 from monosema.pages.text import SharedText, share_text
 
@@ -36,6 +37,8 @@ GROUP = 64
 _LEVELS = 255
 _BINS = 32
 _TOP_TOKENS = 5
+_LEAST_BYTES = 12
+"""A passage takes at least about so many bytes of a block, so more are never read than could fit."""
 _AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
 
 
@@ -78,14 +81,16 @@ def fold(atlas: Any, limit_mb: float | int = 14.0) -> Book:
     """
     folder = atlas_folder(atlas)
     limit = limit_mb * 1e6
-    rung = 0
+    amounts = [top + 10 * quantile for top, quantile in _AMOUNTS]
+    last = len(amounts) - 1
+    most = limit / _LEAST_BYTES / max(1, rows_of(folder, "examples")) * amounts[0]
+    rung = next((i for i, amount in enumerate(amounts) if amount <= most), last)
     while True:
         book = _fold(folder, *_AMOUNTS[rung], complete=rung == 0)
-        if book.size <= limit or rung == len(_AMOUNTS) - 1:
+        if book.size <= limit or rung == last:
             return book
-        amounts = [top + 10 * quantile for top, quantile in _AMOUNTS]
         wanted = amounts[rung] * limit / book.size
-        rung = next((i for i in range(rung + 1, len(amounts)) if amounts[i] <= wanted), len(amounts) - 1)
+        rung = next((i for i in range(rung + 1, last) if amounts[i] <= wanted), last)
 
 
 def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
@@ -118,7 +123,7 @@ def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
     controls = _controls(folder, features)
     blocks = {"index": _index(features, lists, histograms, controls, vocabulary)}
     blocks["text"] = _text(shared)
-    sections = _Sections(folder, latent)
+    sections = _Sections(folder)
     for number, begin in enumerate(range(0, n, GROUP)):
         rows = np.arange(begin, min(begin + GROUP, n))
         blocks[f"features-{number}"] = _group(rows, latent, lists, histograms, passages, shared.offsets, sections)
@@ -270,18 +275,26 @@ def _median(values: NDArray[Any]) -> float | None:
 class _Sections:
     """Small tables of an atlas, cut by feature: neighbours, explanations, scores."""
 
-    def __init__(self, folder: Path, latent: NDArray[np.int64]) -> None:
+    def __init__(self, folder: Path) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._at: dict[str, NDArray[np.int64]] = {}
-        for name, order in (
-            ("neighbours", ("latent", "kind", "rank")),
-            ("explanations", ("latent",)),
-            ("scores", ("latent",)),
-        ):
+        for name in ("explanations", "scores"):
             table = read_table(folder, name)
-            rows = [] if table is None else table.sort_by([(key, "ascending") for key in order]).to_pylist()
+            rows = [] if table is None else table.sort_by("latent").to_pylist()
             self._rows[name] = rows
             self._at[name] = np.array([row["latent"] for row in rows], dtype=np.int64)
+        self._near = {kind: _neighbours(folder, kind) for kind in ("decoder", "coactivation")}
+
+    def neighbours(self, latents: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Decoder neighbours and co-active latents, nearest first, as ragged columns."""
+        arrays: dict[str, NDArray[Any]] = {}
+        for kind, (latent, other, value) in self._near.items():
+            begin, end = np.searchsorted(latent, [latents[0], latents[-1] + 1])
+            first = np.searchsorted(latent[begin:end], [*latents, latents[-1] + 1])
+            arrays[f"{kind}_first"] = first.astype(np.uint32)
+            arrays[f"{kind}_other"] = other[begin:end].astype(np.uint32)
+            arrays[f"{kind}_value"] = value[begin:end]
+        return arrays
 
     def _of(self, name: str, latents: NDArray[np.int64]) -> Iterator[list[dict[str, Any]]]:
         begin = np.searchsorted(self._at[name], latents, "left")
@@ -289,24 +302,24 @@ class _Sections:
         for first, last in zip(begin, end, strict=True):
             yield self._rows[name][first:last]
 
-    def neighbours(self, latents: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Decoder neighbours and co-active latents, as ragged columns."""
-        arrays: dict[str, NDArray[Any]] = {}
-        per_latent = list(self._of("neighbours", latents))
-        for kind in ("decoder", "coactivation"):
-            mine = [[row for row in rows if row["kind"] == kind] for rows in per_latent]
-            first = np.concatenate([[0], np.cumsum([len(rows) for rows in mine])]).astype(np.uint32)
-            arrays[f"{kind}_first"] = first
-            arrays[f"{kind}_other"] = np.array([row["other"] for rows in mine for row in rows], dtype=np.uint32)
-            arrays[f"{kind}_value"] = np.array([row["value"] for rows in mine for row in rows], dtype=np.float32)
-        return arrays
-
     def words(self, latents: NDArray[np.int64]) -> dict[str, Any]:
         """Explanations and scores, as lists of plain rows for each latent."""
         return {
             name: [[_plain(row) for row in rows] for rows in self._of(name, latents)]
             for name in ("explanations", "scores")
         }
+
+
+def _neighbours(folder: Path, kind: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Latent, other and value of one kind of neighbours, sorted by latent and rank."""
+    import pyarrow.compute as pc
+
+    table = read_table(folder, "neighbours", pc.field("kind") == kind)
+    if table is None:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    latent = column(table, "latent", np.int64)
+    order = np.lexsort((column(table, "rank", np.int64), latent))
+    return latent[order], column(table, "other", np.int64)[order], column(table, "value", np.float32)[order]
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 import unicodedata
 from collections.abc import Sequence
 from html import escape
-from itertools import zip_longest
 
 __all__ = ["heatmap_html", "visible"]
 
@@ -15,6 +16,7 @@ _STYLE = (
     "font:14px/1.9 ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','D2Coding','Noto Sans Mono CJK KR',"
     "monospace;white-space:pre-wrap;overflow-wrap:anywhere"
 )
+_BYTE = re.compile(r"(<0x[89A-F][0-9A-F]>)")
 _GLYPHS = {"\n": "↵", "\r": "␍", "\t": "⇥"}
 
 
@@ -27,6 +29,33 @@ def visible(token: str) -> str:
         _GLYPHS.get(character) or (f"⟨U+{ord(character):04X}⟩" if _shapeless(character) else character)
         for character in token
     )
+
+
+def readable(tokens: Sequence[str]) -> list[str]:
+    """Tokens as read in their place: bytes that only together make a character (``<0xEC>``, ``<0x95>``, ``<0x88>``)
+    show that character on the token where it begins, and a dot on those that only continue it."""
+    pieces = [(owner, text) for owner, token in enumerate(tokens) for text in _BYTE.split(token) if text]
+    shown = [""] * len(tokens)
+    i = 0
+    while i < len(pieces):
+        owner, text = pieces[i]
+        size = _size(text)
+        run = [piece for _, piece in pieces[i : i + size]]
+        if size and len(run) == size and all(_BYTE.fullmatch(piece) for piece in run):
+            with contextlib.suppress(UnicodeDecodeError):
+                text = bytes(int(piece[3:5], 16) for piece in run).decode("utf-8")
+                i += size - 1
+        shown[owner] += text
+        i += 1
+    return [text or ("·" if token else "") for text, token in zip(shown, tokens, strict=True)]
+
+
+def _size(piece: str) -> int:
+    """Bytes of the character that a piece like ``<0xEC>`` begins; 0 where it begins none."""
+    if not _BYTE.fullmatch(piece):
+        return 0
+    byte = int(piece[3:5], 16)
+    return 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 0
 
 
 def heatmap_html(tokens: Sequence[str], activations: Sequence[float], maximum: float | None = None) -> str:
@@ -47,7 +76,8 @@ def heatmap_html(tokens: Sequence[str], activations: Sequence[float], maximum: f
     top = maximum if maximum is not None else max(known, default=0.0)
     peak = max(range(len(values)), key=lambda i: values[i] if math.isfinite(values[i]) else -math.inf, default=None)
     cells = [
-        _cell(token, value, top, index == peak) for index, (token, value) in enumerate(zip_longest(tokens, values))
+        _cell(token, value, top, index == peak)
+        for index, (token, value) in enumerate(zip(readable(tokens), values, strict=True))
     ]
     return f'<div dir="auto" style="{_STYLE}">{"".join(cells)}</div>'
 

@@ -21,6 +21,7 @@ __all__ = [
     "ragged",
     "read_passages",
     "read_table",
+    "rows_of",
 ]
 
 KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)))
@@ -35,14 +36,28 @@ def atlas_folder(atlas: Any) -> Path:
     return path
 
 
-def read_table(folder: Path, name: str, columns: list[str] | None = None, filters: Any = None) -> Any:
-    """One table as Arrow; None when the atlas has no such table (labels and scores may not have been made)."""
+def read_table(folder: Path, name: str, filters: Any = None, words: str = "") -> Any:
+    """One table as Arrow; None when the atlas has no such table (labels and scores may not have been made).
+
+    The list column `words` is read as numbers of its distinct strings, which takes a fraction of the memory.
+    """
     import pyarrow.parquet as pq
 
     path = folder / f"{name}.parquet"
     if not path.is_file():
         return None
-    return pq.read_table(path, columns=columns, filters=filters)
+    with pq.ParquetFile(path) as file:
+        leaves = [file.schema.column(i).path for i in range(len(file.schema))]
+    distinct = [leaf for leaf in leaves if words and leaf.startswith(f"{words}.")]
+    return pq.read_table(path, filters=filters, read_dictionary=distinct or None)
+
+
+def rows_of(folder: Path, name: str) -> int:
+    """Number of rows of a table, without reading it."""
+    import pyarrow.parquet as pq
+
+    path = folder / f"{name}.parquet"
+    return int(pq.read_metadata(path).num_rows) if path.is_file() else 0
 
 
 def column(table: Any, name: str, dtype: Any, missing: float = 0) -> NDArray[Any]:
@@ -133,7 +148,7 @@ def read_passages(folder: Path, vocabulary: Vocabulary, top: int, quantile: int)
     keep = ((pc.field("kind") == "top") & (pc.field("rank") < top)) | (
         (pc.field("kind") != "top") & (pc.field("rank") < quantile)
     )
-    table = read_table(folder, "examples", filters=keep)
+    table = read_table(folder, "examples", keep, words="tokens")
     if table is None:
         raise FormatError(f"{folder} holds no examples.parquet. Build the atlas again with: monosema atlas RUN")
     order_of = {kind: number for number, kind in enumerate(KINDS)}

@@ -27,6 +27,31 @@
       .replace(SHAPELESS, (character) => "⟨U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩");
   }
 
+  // Tokens as read in their place: bytes that only together make a character (<0xEC><0x95><0x88>) show that character
+  // on the token where it begins, and a dot on those that only continue it.
+  function readable(tokens) {
+    const parts = tokens.map((token) => token.split(/(<0x[0-9A-F]{2}>)/).filter(Boolean));
+    const pieces = parts.flatMap((list, owner) => list.map((text) => ({ text, owner, byte: /^<0x[89A-F][0-9A-F]>$/.test(text) ? parseInt(text.slice(3, 5), 16) : -1 })));
+    const shown = tokens.map(() => "");
+    const size = (byte) => (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc0 ? 2 : 0);
+    for (let i = 0; i < pieces.length; i++) {
+      const { text, owner, byte } = pieces[i];
+      const bytes = byte < 0 ? [] : pieces.slice(i, i + size(byte)).map((piece) => piece.byte);
+      const whole = bytes.length > 0 && bytes.length === size(byte) && !bytes.includes(-1) ? decoded(bytes) : null;
+      shown[owner] += whole ?? text;
+      if (whole !== null) i += bytes.length - 1;
+    }
+    return shown.map((text, i) => text || (tokens[i] ? "·" : ""));
+  }
+
+  function decoded(bytes) {
+    try {
+      return new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(bytes));
+    } catch {
+      return null;
+    }
+  }
+
   function number(value, digits = 3) {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
     if (Number.isInteger(value)) return value.toLocaleString("en-US");
@@ -61,12 +86,13 @@
     const from = full ? 0 : Math.max(0, passage.peak - AROUND[0]);
     const to = full ? last : Math.min(last, passage.peak + AROUND[1] + 1);
     const line = el("div", { class: "heat", dir: "auto" });
+    const texts = readable(passage.tokens);
     if (from > 0) line.append(el("span", { class: "cut" }, "…"));
     for (let i = from; i < to; i++) {
       const value = passage.activations[i];
       const token = passage.tokens[i];
       const quiet = !(value > 0) && i !== passage.peak && /^ +$/.test(token);
-      const span = el("span", { class: "t" }, quiet ? token : visible(token));
+      const span = el("span", { class: "t" }, quiet ? token : visible(texts[i]));
       if (value > 0) {
         const strength = scale > 0 ? Math.min(1, value / scale) : 0;
         span.classList.add("on");
@@ -114,5 +140,5 @@
     tip.style.top = (above > 8 ? above : box.bottom + 6) + "px";
   }
 
-  Object.assign(monosema, { el, visible, bare, number, share, compact, chip, heatmap, tips, place });
+  Object.assign(monosema, { el, visible, readable, bare, number, share, compact, chip, heatmap, tips, place });
 })(typeof globalThis === "undefined" ? this : globalThis);
