@@ -54,6 +54,10 @@ class Fields:
             raise UnsupportedModelError(f"config.json of this {self.family} model lacks the field {name!r}.")
         return default
 
+    def take_nullable(self, name: str, default: Any) -> Any:
+        """The value of a field, where null is a value of its own; the default where it is absent."""
+        return self._values.pop(name, default)
+
     def require(self, name: str, supported: Any) -> None:
         """Refuse any value of a field but the one that is supported, which is also its default."""
         value = self.take(name, supported)

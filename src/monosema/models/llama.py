@@ -8,9 +8,7 @@ from monosema.models.config import TransformerConfig
 from monosema.models.fields import ACTIVATIONS, Fields, rotary_config, same_attention
 from monosema.models.weights import Layout, concatenated, stored
 
-__all__ = ["config", "layout"]
-
-BASE = 10_000.0
+__all__ = ["common_fields", "config", "layer_kinds", "layout", "rope_values"]
 
 
 def config(values: dict[str, Any]) -> TransformerConfig:
@@ -18,7 +16,7 @@ def config(values: dict[str, Any]) -> TransformerConfig:
     fields = Fields(values)
     common = common_fields(fields)
     d_head, context = common["d_head"], common["context"]
-    rotary = rotary_config(fields, rope_values(fields), d_head, BASE, context)
+    rotary = rotary_config(fields, rope_values(fields), d_head, 10_000.0, context)
     bias = fields.take("attention_bias", False)
     result = TransformerConfig(
         **common,
@@ -34,22 +32,32 @@ def config(values: dict[str, Any]) -> TransformerConfig:
     return result
 
 
-def common_fields(fields: Fields) -> dict[str, Any]:
-    """What all families with Llama's names have in common."""
+def common_fields(
+    fields: Fields, kv_heads: int | None = None, d_head: int | None = None, context: int = 2048
+) -> dict[str, Any]:
+    """What all families with Llama's names have in common; given are a family's defaults for absent fields."""
     d_model, n_heads = fields.take("hidden_size"), fields.take("num_attention_heads")
     return {
         "family": fields.family,
         "d_model": d_model,
         "n_layers": fields.take("num_hidden_layers"),
         "n_heads": n_heads,
-        "n_kv_heads": fields.take("num_key_value_heads", n_heads),
-        "d_head": fields.take("head_dim", d_model // n_heads),
+        "n_kv_heads": fields.take_nullable("num_key_value_heads", kv_heads) or n_heads,
+        "d_head": fields.take_nullable("head_dim", d_head) or d_model // n_heads,
         "d_mlp": fields.take("intermediate_size"),
         "vocab": fields.take("vocab_size"),
-        "context": fields.take("max_position_embeddings", 2048),
+        "context": fields.take("max_position_embeddings", context),
         "gated": True,
         "norm": "rms",
     }
+
+
+def layer_kinds(fields: Fields, n_layers: int, default: list[str]) -> list[str]:
+    """The kind of attention of each layer, as layer_types says: "full_attention" or "sliding_attention"."""
+    kinds = fields.take("layer_types", default)
+    if len(kinds) != n_layers or not set(kinds) <= {"full_attention", "sliding_attention"}:
+        raise fields.unsupported("layer_types", kinds, f"{n_layers} times 'full_attention' or 'sliding_attention'")
+    return kinds
 
 
 def rope_values(fields: Fields) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from monosema.core import (
     nearest,
     read_json,
 )
-from monosema.models import gpt2, gpt_neox, llama
+from monosema.models import gemma, gpt2, gpt_neox, llama, mistral, qwen
 from monosema.models.config import TransformerConfig
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
@@ -46,6 +46,11 @@ FAMILIES = {
     "gpt2": Family(gpt2.config, gpt2.layout),
     "gpt_neox": Family(gpt_neox.config, gpt_neox.layout),
     "llama": Family(llama.config, llama.layout),
+    "mistral": Family(mistral.config, mistral.layout),
+    "qwen2": Family(qwen.config, qwen.layout),
+    "qwen3": Family(qwen.config, qwen.layout),
+    "gemma2": Family(gemma.config, gemma.layout),
+    "gemma3_text": Family(gemma.config, gemma.layout, gemma.UNUSED_TOKENS),
 }
 
 SPECIMEN = Path(__file__).parent / "specimen"
