@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 __all__ = ["Progress", "SilentProgress", "progress_bar"]
 
 
+@runtime_checkable
 class Progress(Protocol):
     """What long work tells about itself."""
 

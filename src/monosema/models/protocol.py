@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +18,7 @@ from monosema.models.tokenizer import Tokenizer
 __all__ = ["LanguageModel"]
 
 
+@runtime_checkable
 class LanguageModel(Protocol):
     """A model of text whose sites can be read and changed: a `Transformer`, or an `AdaptedModel`."""
 
