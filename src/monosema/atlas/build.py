@@ -1,0 +1,210 @@
+"""Making an atlas: one pass over the text, then all tables, block of latents by block of latents.
+
+    text ─► sweep ─► spill ─► statistics ─► blocks: passages, labels ─► features, examples, explanations, scores
+                         └──► co-activation ┐
+    dictionary ─► decoder cosines ──────────┴► neighbours;  ─► direct effects ─► promoted, suppressed
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from monosema.atlas.blocks import blocks, load_block
+from monosema.atlas.columns import Pieces, example_columns, feature_columns, label_columns
+from monosema.atlas.config import AtlasConfig
+from monosema.atlas.effects import Effects, direct_effects, why_no_effects
+from monosema.atlas.lookup import label_block, token_totals
+from monosema.atlas.neighbours import Coactivation, coactivation_neighbours, decoder_neighbours
+from monosema.atlas.passages import segments, select_examples
+from monosema.atlas.query import Atlas, open_atlas
+from monosema.atlas.spill import Spill
+from monosema.atlas.statistics import Statistics, gather_statistics
+from monosema.atlas.sweep import sweep
+from monosema.atlas.tables import FORMAT, describe, write_table
+from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
+from monosema.data import TokenBatch
+from monosema.dictionaries import Dictionary
+from monosema.models import LanguageModel
+
+__all__ = ["build_atlas", "dictionary_digest"]
+
+_MOST_LATENTS = 8192
+
+
+def build_atlas(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    site: Site | str,
+    batches: Iterable[TokenBatch],
+    path: str | Path,
+    config: AtlasConfig | None = None,
+    progress: Progress | None = None,
+) -> Atlas:
+    """Look at all latents of a dictionary on a text at once, and write what is seen as tables.
+
+    Killed at any moment, the same call goes on after the last finished stretch of the text and ends with the same
+    tables. An older atlas in the folder stays readable until each of its tables is replaced.
+
+    Args:
+        model: where the activations come from.
+        dictionary: whose latents to look at; a latent is active on a token where its code is above 0.
+        site: where the dictionary reads.
+        batches: the text, from its beginning on; only kept tokens are looked at.
+        path: folder of the tables.
+        config: what to keep, and how much memory to use.
+        progress: advanced by kept tokens.
+
+    Returns:
+        The atlas, open.
+
+    Raises:
+        ConfigError: the dictionary does not fit the site.
+        SiteError: the model has no such site.
+        CorpusError: the text has no kept tokens.
+        DiskFullError: no room; what was finished before is intact.
+    """
+    site, path, config = Site.parse(site), Path(path), config or AtlasConfig()
+    if model.site_width(site) != dictionary.d_in:
+        raise ConfigError(
+            f"The dictionary reads {dictionary.d_in} values and {site.short} of {model.name} has {model.site_width(site)}. "
+            f"{'It belongs to ' + dictionary.metadata.site.short + '.' if dictionary.metadata.site else ''}"
+        )
+    identity = dictionary_digest(dictionary)
+    spill = Spill(path / ".spill", _key(model, identity, site, config))
+    sweep(model, dictionary, site, batches, spill, config.passage, config.memory_mb, progress or SilentProgress())
+    statistics = gather_statistics(spill, dictionary.n_latents)
+    reason = why_no_effects(model, dictionary, site)
+    effects = None if reason else direct_effects(model, dictionary, config.effects)
+    (path / "meta.json").unlink(missing_ok=True)
+    absent = {} if reason is None else {"promoted": reason, "suppressed": reason}
+    _write_latents(spill, statistics, effects, Pieces(model.tokenizer, model.vocab), path, config)
+    together = _write_neighbours(spill, statistics, dictionary, path, config)
+    _write_meta(path, model, dictionary, identity, site, config, statistics, together, absent)
+    if not config.keep_spill:
+        spill.remove()
+    return open_atlas(path)
+
+
+def dictionary_digest(dictionary: Dictionary) -> str:
+    """What tells dictionaries apart: a hash of their directions and of their codes of fixed random rows."""
+    state = hashlib.sha256()
+    directions = dictionary.directions.detach()
+    rows = torch.randn(16, dictionary.d_in, generator=torch_generator(0, "digest")).to(directions.device)
+    with torch.inference_mode():
+        codes = dictionary.encode(rows)
+    for tensor in (directions.float(), codes.values.float(), codes.indices):
+        state.update(str(tuple(tensor.shape)).encode())
+        state.update(tensor.cpu().contiguous().numpy().tobytes())
+    return state.hexdigest()[:16]
+
+
+def _key(model: LanguageModel, identity: str, site: Site, config: AtlasConfig) -> dict[str, Any]:
+    """All that the spill depends on, apart from the text."""
+    return {
+        "format": FORMAT,
+        "model": model.digest,
+        "dtype": str(model.dtype),
+        "dictionary": identity,
+        "site": str(site),
+        "passage": config.passage,
+        "memory_mb": config.memory_mb,
+    }
+
+
+def _write_latents(
+    spill: Spill, statistics: Statistics, effects: Effects | None, pieces: Pieces, path: Path, config: AtlasConfig
+) -> None:
+    """Write the tables that go latent by latent."""
+    totals = token_totals(spill, len(pieces))
+    with contextlib.ExitStack() as stack:
+        names = ("features", "examples", "histograms", "explanations", "scores")
+        tables = {name: stack.enter_context(write_table(path, name)) for name in names}
+        for low, high in blocks(statistics.n_active, config.memory_mb, _MOST_LATENTS):
+            block = load_block(spill, low, high, config.memory_mb)
+            parts = segments(block)
+            labels = label_block(block, parts, totals, config.top_tokens, config.label_tokens, config.seed)
+            examples = select_examples(block, parts, spill, config)
+            tables["features"].write(feature_columns(low, high, statistics, labels, effects, pieces))
+            tables["examples"].write(example_columns(block, examples, spill, pieces, config))
+            tables["histograms"].write(histogram_columns(low, high, statistics))
+            explanations, scores = label_columns(low, labels, pieces)
+            tables["explanations"].write(explanations)
+            tables["scores"].write(scores)
+
+
+def histogram_columns(low: int, high: int, statistics: Statistics) -> dict[str, Any]:
+    """Rows of the histogram table for the latents of a block that are ever active."""
+    from monosema.atlas.columns import fixed_lists
+
+    alive = np.flatnonzero(statistics.n_active[low:high]) + low
+    return {
+        "latent": alive.astype(np.int32),
+        "low": np.zeros(len(alive), np.float32),
+        "high": statistics.maximum[alive],
+        "counts": fixed_lists(statistics.histogram[alive]),
+    }
+
+
+def _write_neighbours(
+    spill: Spill, statistics: Statistics, dictionary: Dictionary, path: Path, config: AtlasConfig
+) -> Coactivation | None:
+    kinds = {"decoder": decoder_neighbours(dictionary.directions.detach(), config.neighbours)}
+    together = None
+    if config.coactivation_tokens and config.neighbours:
+        wanted = (dictionary.n_latents, statistics.tokens, config.coactivation_tokens, config.neighbours, config.seed)
+        together = coactivation_neighbours(spill, *wanted)
+        kinds["coactivation"] = together.neighbours
+    with write_table(path, "neighbours") as table:
+        for kind, pairs in kinds.items():
+            table.write(
+                {
+                    "latent": pairs.latent,
+                    "kind": [kind] * len(pairs.latent),
+                    "rank": pairs.rank.astype(np.int16),
+                    "other": pairs.other,
+                    "value": pairs.value,
+                }
+            )
+    return together
+
+
+def _write_meta(
+    path: Path,
+    model: LanguageModel,
+    dictionary: Dictionary,
+    identity: str,
+    site: Site,
+    config: AtlasConfig,
+    statistics: Statistics,
+    together: Coactivation | None,
+    absent: dict[str, str],
+) -> None:
+    edges = statistics.buckets.tolist()
+    write_json(
+        path / "meta.json",
+        {
+            "format": FORMAT,
+            "model": {"name": model.name, "digest": model.digest},
+            "site": str(site),
+            "dictionary": {"digest": identity, "n_latents": dictionary.n_latents, "d_in": dictionary.d_in},
+            "config": config.to_dict(),
+            "text": {
+                "tokens": statistics.tokens,
+                "left_out": statistics.positions - statistics.tokens,
+                "passages": statistics.passages,
+                "coactivation_tokens": 0 if together is None else together.tokens,
+            },
+            "alive": int((statistics.n_active > 0).sum()),
+            "position_buckets": [[low, high] for low, high in zip(edges[:-1], edges[1:], strict=True)],
+            "absent": absent,
+            "id": digest([model.digest, identity, str(site), config.to_dict()]),
+            "tables": describe(path),
+        },
+    )

@@ -1,0 +1,217 @@
+"""Results of the stations of an atlas as columns of its tables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from monosema.atlas.blocks import Block
+from monosema.atlas.config import AtlasConfig
+from monosema.atlas.effects import Effects
+from monosema.atlas.lookup import Labels
+from monosema.atlas.passages import QUANTILES, TOP, Examples
+from monosema.atlas.spill import Spill
+from monosema.atlas.statistics import Statistics
+from monosema.models import Tokenizer
+
+__all__ = ["METHOD", "Pieces", "example_columns", "feature_columns", "fixed_lists", "label_columns"]
+
+METHOD = "token lookup"
+_KINDS = (*(f"q{i}" for i in range(QUANTILES)), "top")
+
+
+class Pieces:
+    """The text of every token, for columns of strings."""
+
+    def __init__(self, tokenizer: Tokenizer, vocab: int) -> None:
+        """Ids that the model has and the tokenizer has not (a padded vocabulary) are written as ``<id>``."""
+        import pyarrow as pa
+
+        known = min(vocab, tokenizer.vocab_size)
+        self._pieces = [*tokenizer.tokens(range(known)), *(f"<{id}>" for id in range(known, vocab))]
+        self._array = pa.array(self._pieces, pa.string())
+
+    def __len__(self) -> int:
+        return len(self._pieces)
+
+    def __getitem__(self, token: int) -> str:
+        return self._pieces[token]
+
+    def lists(self, tokens: NDArray[np.integer], lengths: NDArray[np.integer]) -> Any:
+        """Arrow lists of strings: so many of the tokens each, one after the other."""
+        import pyarrow as pa
+
+        strings = self._array.take(pa.array(tokens))
+        return pa.ListArray.from_arrays(_offsets(lengths), strings)
+
+
+def feature_columns(
+    low: int, high: int, statistics: Statistics, labels: Labels, effects: Effects | None, pieces: Pieces
+) -> dict[str, Any]:
+    """Rows of the feature table for the latents of a block."""
+    part = slice(low, high)
+    n_active, total = statistics.n_active[part], statistics.total[part]
+    alive = n_active > 0
+    top = labels.top >= 0
+    columns = {
+        "latent": np.arange(low, high, dtype=np.int32),
+        "alive": alive,
+        "density": n_active / statistics.tokens,
+        "n_active": n_active,
+        "mean": (total / statistics.tokens).astype(np.float32),
+        "mean_active": _nullable(np.divide(total, n_active, out=np.zeros(high - low), where=alive), alive),
+        "max": statistics.maximum[part],
+        "label": label_texts(labels, pieces),
+        "label_method": [METHOD if tokens[0] >= 0 else None for tokens in labels.tokens],
+        "label_score": _nullable(labels.score, ~np.isnan(labels.score)),
+        "label_low": _nullable(labels.low, ~np.isnan(labels.low)),
+        "label_high": _nullable(labels.high, ~np.isnan(labels.high)),
+        "position_profile": _profiles(statistics, part),
+        "top_tokens": pieces.lists(labels.top[top], top.sum(axis=1)),
+        "top_token_shares": _lists(labels.top_share[top], top.sum(axis=1)),
+    }
+    for name in ("promoted", "suppressed"):
+        tokens = np.zeros((high - low, 0), np.int64) if effects is None else getattr(effects, name)[part]
+        logits = np.zeros((high - low, 0), np.float32) if effects is None else getattr(effects, f"{name}_logits")[part]
+        columns[name] = pieces.lists(tokens.reshape(-1), np.full(high - low, tokens.shape[1]))
+        columns[f"{name}_logits"] = fixed_lists(logits)
+    return columns
+
+
+def label_texts(labels: Labels, pieces: Pieces) -> list[str | None]:
+    """Labels for people: ``' cat' (61 %), ' dog'``; None for latents that have none."""
+    texts: list[str | None] = []
+    for tokens, shares in zip(labels.tokens.tolist(), labels.share.tolist(), strict=True):
+        words = [repr(pieces[token]) for token in tokens if token >= 0]
+        texts.append(", ".join([f"{words[0]} ({shares[0]:.0%})".replace("%", " %"), *words[1:]]) if words else None)
+    return texts
+
+
+def label_columns(low: int, labels: Labels, pieces: Pieces) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rows of the explanation and score tables: token lookup, for the latents that have a label, and a score."""
+    texts = label_texts(labels, pieces)
+    has = np.array([index for index, text in enumerate(texts) if text is not None], np.int64)
+    explanations = {
+        "latent": (has + low).astype(np.int32),
+        "author": ["monosema"] * len(has),
+        "method": [METHOD] * len(has),
+        "model": [None] * len(has),
+        "prompt_version": [None] * len(has),
+        "text": [texts[index] for index in has],
+    }
+    scored = np.flatnonzero(~np.isnan(labels.score))
+    control = labels.control[scored]
+    scores = {
+        "latent": (scored + low).astype(np.int32),
+        "method": [METHOD] * len(scored),
+        "scorer": ["balanced accuracy"] * len(scored),
+        "value": labels.score[scored],
+        "low": labels.low[scored],
+        "high": labels.high[scored],
+        "n": labels.n[scored],
+        "control": _nullable(control, ~np.isnan(control)),
+    }
+    return explanations, scores
+
+
+def example_columns(
+    block: Block, examples: Examples, spill: Spill, pieces: Pieces, config: AtlasConfig
+) -> dict[str, Any]:
+    """Rows of the example table for the latents of a block."""
+    import pyarrow as pa
+
+    n = len(examples.peak)
+    length = examples.stop - examples.start
+    offsets = np.cumsum(length) - length
+    token = np.zeros(int(length.sum()), np.int32)
+    document, place = np.zeros(n, np.int64), np.zeros(n, np.int32)
+    for shard in spill:
+        base = shard.first_position
+        inside = np.flatnonzero((examples.peak >= base) & (examples.peak < base + shard.positions))
+        if not len(inside):
+            continue
+        layout = shard.layout
+        document[inside] = layout.document[examples.peak[inside] - base]
+        place[inside] = layout.place[examples.peak[inside] - base]
+        within = _ramps(length[inside])
+        source = np.repeat(examples.start[inside] - base, length[inside]) + within
+        token[np.repeat(offsets[inside], length[inside]) + within] = layout.token[source]
+    activations = _context_activations(block, examples, offsets, int(length.sum()), config)
+    return {
+        "latent": (examples.latent + block.low).astype(np.int32),
+        "kind": pa.array(_KINDS).take(pa.array(examples.kind)),
+        "rank": examples.rank.astype(np.int16),
+        "document": document,
+        "position": place,
+        "peak": (examples.peak - examples.start).astype(np.int16),
+        "tokens": pieces.lists(token, length),
+        "activations": _lists(activations, length),
+        "maximum": examples.strength,
+        "passage_hash": _hexadecimal(examples.hash),
+    }
+
+
+def _context_activations(
+    block: Block, examples: Examples, offsets: NDArray[np.int64], size: int, config: AtlasConfig
+) -> NDArray[np.float32]:
+    """The latent's activation at each token shown.
+
+    Activations of one latent are sorted by position, so those in the context are at most `before` entries before the
+    peak's and `after` entries behind it.
+    """
+    out = np.zeros(size, np.float32)
+    for step in range(-config.before, config.after + 1):
+        entry = examples.entry + step
+        low, high = block.first[examples.latent], block.first[examples.latent + 1]
+        inside = np.flatnonzero((entry >= low) & (entry < high))
+        position = block.position[entry[inside]]
+        shown = (position >= examples.start[inside]) & (position < examples.stop[inside])
+        inside, position = inside[shown], position[shown]
+        out[offsets[inside] + position - examples.start[inside]] = block.value[entry[inside]]
+    return out
+
+
+def fixed_lists(rows: NDArray[Any]) -> Any:
+    """Arrow lists of equal length from a matrix."""
+    return _lists(np.ascontiguousarray(rows).reshape(-1), np.full(len(rows), rows.shape[1]))
+
+
+def _lists(values: NDArray[Any], lengths: NDArray[np.integer]) -> Any:
+    import pyarrow as pa
+
+    return pa.ListArray.from_arrays(_offsets(lengths), pa.array(values))
+
+
+def _offsets(lengths: NDArray[np.integer]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
+
+
+def _ramps(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
+    """0 … length − 1, for each length."""
+    ends = np.cumsum(lengths)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
+
+
+def _nullable(values: NDArray[Any], present: NDArray[np.bool_]) -> Any:
+    import pyarrow as pa
+
+    return pa.array(values.astype(np.float32), mask=~present)
+
+
+def _profiles(statistics: Statistics, part: slice) -> Any:
+    """Density in each bucket of positions; null in a bucket without kept tokens."""
+    import pyarrow as pa
+
+    tokens = statistics.bucket_tokens
+    density = statistics.profile[part] / np.maximum(tokens, 1)
+    mask = np.tile(tokens == 0, len(density))
+    values = pa.array(density.astype(np.float32).reshape(-1), mask=mask)
+    return pa.ListArray.from_arrays(_offsets(np.full(len(density), len(tokens))), values)
+
+
+def _hexadecimal(hashes: NDArray[np.uint64]) -> list[str]:
+    return [f"{value:016x}" for value in hashes.tolist()]

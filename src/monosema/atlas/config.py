@@ -1,0 +1,40 @@
+"""What an atlas holds, and how much memory making it may take."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from monosema.core import Config
+
+__all__ = ["AtlasConfig"]
+
+
+class AtlasConfig(Config):
+    """How many passages, tokens and neighbours are kept for each feature, and how much memory is used."""
+
+    passage: int = Field(128, ge=2)
+    """Rows of text longer than this are cut into passages of so many tokens; a feature has one peak in a passage."""
+    before: int = Field(28, ge=0)
+    """Tokens shown before the peak of a passage, at most."""
+    after: int = Field(12, ge=0)
+    """Tokens shown after the peak, at most."""
+    top: int = Field(20, ge=1)
+    """Strongest passages kept."""
+    per_quantile: int = Field(5, ge=0)
+    """Passages drawn at random from each tenth of the activating passages, by their maximum."""
+    effects: int = Field(10, ge=0)
+    """Promoted, and suppressed, tokens kept."""
+    neighbours: int = Field(10, ge=0)
+    """Nearest features kept, by decoder and by co-activation each."""
+    top_tokens: int = Field(10, ge=1)
+    """Tokens kept that carry most of the activation."""
+    label_tokens: int = Field(8, ge=1)
+    """Tokens in a label, at most."""
+    coactivation_tokens: int = Field(131_072, ge=0)
+    """Tokens drawn from the text to count co-activations on; 0 leaves them out."""
+    memory_mb: int = Field(768, ge=16)
+    """Working memory beside model and dictionary; more text than fits goes through the disk."""
+    seed: int = 0
+    """Decides which passages are drawn, and the shuffled labels of the control."""
+    keep_spill: bool = False
+    """Keep the codes of the whole text in the folder's .spill after the tables are written."""

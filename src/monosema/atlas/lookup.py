@@ -1,0 +1,223 @@
+"""A first label without a language model: the tokens that carry most of a feature's activation, and how well they predict it.
+
+Label. On the passages that labels are made from, each token's share of the feature's activation mass is
+
+    share(t) = Σ_{i: token_i = t} a_i / Σ_i a_i.
+
+The label is the shortest list of the tokens with the greatest shares, of at most `label_tokens`, that has the highest
+balanced accuracy there as a rule "the feature fires where the token is one of these".
+
+Score. The same rule's balanced accuracy ½ (TPR + TNR) on all kept tokens of the other passages, none of which has the
+same text as one that the label was made from. Both rates are ratios over passages of unequal size, so each has a Wilson
+interval with the effective sample size of clusters (Kish 1965); Newcombe's (1998) square-and-add rule joins them. For TNR the
+variance is bounded from above: with S the label's tokens, sd(false positives in a passage) ≤ Σ_{t∈S} sd(occurrences of t).
+
+Control. The score of another feature's label, drawn at random, on the same feature.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from monosema.atlas.blocks import Block
+from monosema.atlas.passages import Segments
+from monosema.atlas.spill import Spill
+from monosema.atlas.statistics import passage_side
+from monosema.core import numpy_generator
+
+__all__ = ["MIN_PASSAGES", "Labels", "TokenTotals", "label_block", "token_totals"]
+
+MIN_PASSAGES = 5
+"""A label is scored where at least so many test passages activate the feature."""
+_Z = 1.959963984540054
+_CELLS = 4_194_304
+
+
+@dataclass(frozen=True)
+class TokenTotals:
+    """How often each token occurs among the kept tokens.
+
+    Attributes:
+        label: occurrences in the passages that labels are made from.
+        test: occurrences in the others.
+        deviation: standard deviation of the occurrences in one test passage.
+        test_passages: number of the others, with at least one kept token.
+    """
+
+    label: Int[np.ndarray, " vocab"]
+    test: Int[np.ndarray, " vocab"]
+    deviation: Float[np.ndarray, " vocab"]
+    test_passages: int
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Token lookup for the latents of a block; NaN and -1 where there is nothing.
+
+    Attributes:
+        top, top_share: the tokens with the greatest shares over the whole text, strongest first; -1 after the last.
+        tokens, share: those of the label, likewise, and their shares in the passages it was made from.
+        score, low, high: balanced accuracy on test passages, and its interval.
+        n: test passages that activate the latent.
+        control: score of another feature's label.
+    """
+
+    top: Int[np.ndarray, "n top"]
+    top_share: Float[np.ndarray, "n top"]
+    tokens: Int[np.ndarray, "n most"]
+    share: Float[np.ndarray, "n most"]
+    score: Float[np.ndarray, " n"]
+    low: Float[np.ndarray, " n"]
+    high: Float[np.ndarray, " n"]
+    n: Int[np.ndarray, " n"]
+    control: Float[np.ndarray, " n"]
+
+
+def token_totals(spill: Spill, vocab: int) -> TokenTotals:
+    """Count tokens on both sides, shard by shard."""
+    label, test = np.zeros(vocab, np.int64), np.zeros(vocab, np.int64)
+    squares = np.zeros(vocab, np.int64)
+    passages = 0
+    for shard in spill:
+        layout = shard.layout
+        side = passage_side(layout.passage_hash)[layout.passage]
+        label += np.bincount(layout.token[layout.keep & side], minlength=vocab)
+        tested = layout.keep & ~side
+        test += np.bincount(layout.token[tested], minlength=vocab)
+        keys, counts = np.unique(layout.passage[tested].astype(np.int64) * vocab + layout.token[tested], return_counts=True)
+        squares += np.bincount(keys % vocab, weights=counts**2, minlength=vocab).astype(np.int64)
+        passages += len(np.unique(layout.passage[tested]))
+    mean = test / max(passages, 1)
+    variance = np.maximum(squares / max(passages, 1) - mean**2, 0)
+    return TokenTotals(label, test, np.sqrt(variance), passages)
+
+
+def label_block(block: Block, parts: Segments, totals: TokenTotals, top: int, most: int, seed: int) -> Labels:
+    """Label and score all latents of a block.
+
+    Args:
+        top: tokens to report.
+        most: tokens in a label at most.
+    """
+    n, vocab = block.high - block.low, len(totals.label)
+    step = max(1, _CELLS // vocab)
+    chunks = [_carriers(block, totals, low, min(low + step, n), top, most) for low in range(0, n, step)]
+    top_tokens, top_share, tokens, share = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
+    score, low, high, passages = _score(block, parts, totals, tokens)
+    control = _score(block, parts, totals, _shuffled(tokens, seed, block.low))[0]
+    return Labels(top_tokens, top_share, tokens, share, score, low, high, passages, control)
+
+
+def _carriers(
+    block: Block, totals: TokenTotals, low: int, high: int, top: int, most: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
+    """Tokens with the greatest shares over all passages, and the label from the label side, for some latents."""
+    vocab, n = len(totals.label), high - low
+    part = slice(int(block.first[low]), int(block.first[high]))
+    latent = np.repeat(np.arange(n), np.diff(block.first[low : high + 1]))
+    keys, value, side = latent * vocab + block.token[part], block.value[part], block.side[part]
+    mass = np.bincount(keys, weights=value, minlength=n * vocab).reshape(n, vocab)
+    top_tokens, top_share = _strongest(mass, min(top, vocab))
+    keys, value = keys[side], value[side]
+    mass = np.bincount(keys, weights=value, minlength=n * vocab).reshape(n, vocab)
+    tokens, share = _strongest(mass, min(most, vocab))
+    del mass
+    active = np.bincount(keys, minlength=n * vocab).reshape(n, vocab)
+    hits = np.where(tokens >= 0, np.take_along_axis(active, np.maximum(tokens, 0), axis=1), 0)
+    positives = active.sum(axis=1, keepdims=True)
+    seen = np.where(tokens >= 0, totals.label[tokens], 0)
+    negatives = np.maximum(totals.label.sum() - positives / block.share, 1)
+    true, false = hits.cumsum(axis=1), (seen - hits / block.share).cumsum(axis=1)
+    accuracy = np.where(tokens >= 0, true / np.maximum(positives, 1) - false / negatives, -np.inf)
+    length = accuracy.argmax(axis=1)[:, None] + 1
+    inside = np.arange(tokens.shape[1]) < length
+    return top_tokens, top_share, np.where(inside, tokens, -1), np.where(inside, share, 0)
+
+
+def _strongest(mass: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k tokens with the greatest mass and their shares; -1 where there are fewer. Of equals the lower id is first."""
+    best = torch.from_numpy(mass).topk(k, dim=1)
+    values, tokens = best.values.numpy(), best.indices.numpy()
+    order = np.lexsort((tokens, -values), axis=1)
+    values, tokens = np.take_along_axis(values, order, axis=1), np.take_along_axis(tokens, order, axis=1)
+    share = values / np.maximum(mass.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
+    return np.where(values > 0, tokens, -1), share.astype(np.float32)
+
+
+def _shuffled(tokens: NDArray[np.int64], seed: int, low: int) -> NDArray[np.int64]:
+    """Each labelled latent gets the label of another; nobody keeps its own. With fewer than two, there are none."""
+    labelled = np.flatnonzero(tokens[:, 0] >= 0)
+    shuffled = np.full_like(tokens, -1)
+    if len(labelled) > 1:
+        order = numpy_generator(seed, "shuffled labels", low).permutation(labelled)
+        shuffled[order] = tokens[np.roll(order, 1)]
+    return shuffled
+
+
+def _score(
+    block: Block, parts: Segments, totals: TokenTotals, tokens: NDArray[np.int64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
+    """Balanced accuracy of labels on the test side with its interval; NaN where it can't be known."""
+    n, vocab = len(tokens), len(totals.test)
+    tested = ~block.side[parts.start[:-1]] if len(block.side) else np.zeros(0, np.bool_)
+    latent = parts.latent[tested]
+    actives, trues = (_per_segment(parts, tested, hits) for hits in (None, _hits(block, tokens, vocab)))
+    passages = np.bincount(latent, minlength=n)
+    positives, true = np.bincount(latent, actives, n), np.bincount(latent, trues, n)
+    labelled = (tokens[:, 0] >= 0) & (passages >= MIN_PASSAGES) & (totals.test.sum() > positives / block.share)
+    rate = np.divide(true, positives, out=np.zeros(n), where=labelled)
+    spread = np.bincount(latent, (trues - rate[latent] * actives) ** 2, n)
+    variance = np.divide(spread, positives**2, out=np.zeros(n), where=labelled)
+    seen = np.where(tokens >= 0, totals.test[tokens], 0).sum(axis=1)
+    negatives = np.maximum(totals.test.sum() - positives / block.share, 1)
+    missed = np.clip((seen - true / block.share) / negatives, 0, 1)
+    deviation = np.where(tokens >= 0, totals.deviation[tokens], 0).sum(axis=1)
+    false_variance = deviation**2 * totals.test_passages / negatives**2
+    low_true, high_true = _wilson(rate, variance, passages)
+    low_false, high_false = _wilson(missed, false_variance, np.full(n, max(totals.test_passages, 1)))
+    score = (rate + 1 - missed) / 2
+    low = score - np.hypot(rate - low_true, high_false - missed) / 2
+    high = score + np.hypot(high_true - rate, missed - low_false) / 2
+    score, low, high = (np.where(labelled, figure, np.nan).astype(np.float32) for figure in (score, low, high))
+    return score, np.maximum(low, 0), np.minimum(high, 1), passages
+
+
+def _hits(block: Block, tokens: NDArray[np.int64], vocab: int) -> NDArray[np.bool_]:
+    """Whether the token of each activation is one of its latent's label."""
+    hits = np.empty(len(block.value), np.bool_)
+    step = max(1, 8 * _CELLS // vocab)
+    for low in range(0, len(tokens), step):
+        high = min(low + step, len(tokens))
+        member = np.zeros((high - low, vocab), np.bool_)
+        row, column = np.nonzero(tokens[low:high] >= 0)
+        member[row, tokens[low:high][row, column]] = True
+        part = slice(int(block.first[low]), int(block.first[high]))
+        latent = np.repeat(np.arange(high - low), np.diff(block.first[low : high + 1]))
+        hits[part] = member[latent, block.token[part]]
+    return hits
+
+
+def _per_segment(parts: Segments, which: NDArray[np.bool_], hits: NDArray[np.bool_] | None) -> NDArray[np.int64]:
+    """Activations of each segment, or those of them that are hits."""
+    if hits is None:
+        return np.diff(parts.start)[which]
+    if not len(hits):
+        return np.zeros(0, np.int64)
+    return np.add.reduceat(hits, parts.start[:-1], dtype=np.int64)[which]
+
+
+def _wilson(
+    rate: NDArray[np.float64], variance: NDArray[np.float64], clusters: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Wilson's interval with the effective sample size of clusters, at most the number of clusters."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        n = np.where(variance > 0, rate * (1 - rate) / variance, np.inf)
+    n = np.clip(np.nan_to_num(n, nan=1.0, posinf=np.inf), 1.0, np.maximum(clusters, 1))
+    centre = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z / (1 + _Z**2 / n) * np.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2))
+    return np.minimum(centre - half, rate), np.maximum(centre + half, rate)

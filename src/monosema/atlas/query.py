@@ -1,0 +1,312 @@
+"""An atlas opened for reading: features as values, lists and searches, and SQL over its tables.
+
+The Parquet files are read in place by DuckDB. Words of people reach it as parameters, never as parts of a query; the
+database is cut off from all files but the atlas's, so that a query can read nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from monosema.atlas.feature import Example, Explanation, Feature, Histogram, Neighbour, Score, TokenWeight
+from monosema.atlas.tables import FORMAT, NAMES, check_tables, table_path
+from monosema.core import DamagedFileError, Estimate, FormatError, InputError, Site, nearest
+
+__all__ = ["Atlas", "open_atlas"]
+
+_SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label")
+_LISTED = "latent, alive, density, n_active, mean, mean_active, max, label, label_method, label_score, label_low, label_high"
+_EXAMPLE_ORDER = "if(kind = 'top', 10, cast(substr(kind, 2) as integer)) desc, rank"
+
+
+class Atlas:
+    """The features of one dictionary on one text.
+
+    Attributes:
+        path: folder of the tables.
+        meta: meta.json as plain values.
+        model_name: the model's name or path.
+        site: where the dictionary reads.
+        n_latents: number of latents, alive or not.
+        tokens: tokens that were looked at.
+    """
+
+    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
+        self.path = path
+        self.meta = meta
+        self.model_name: str = meta["model"]["name"]
+        self.site = Site.parse(meta["site"])
+        self.n_latents: int = meta["dictionary"]["n_latents"]
+        self.tokens: int = meta["text"]["tokens"]
+        self._database = _connect(path)
+
+    def __len__(self) -> int:
+        return self.n_latents
+
+    def __iter__(self) -> Iterator[Feature]:
+        return (self.feature(latent) for latent in range(self.n_latents))
+
+    @property
+    def absent(self) -> dict[str, str]:
+        """What the atlas does not have, and why."""
+        return dict(self.meta["absent"])
+
+    @property
+    def position_buckets(self) -> list[tuple[int, int]]:
+        """Positions in the row, from the first to below the second, of each value of a position profile."""
+        return [(low, high) for low, high in self.meta["position_buckets"]]
+
+    def feature(self, latent: int) -> Feature:
+        """All that is known of one latent.
+
+        Raises:
+            InputError: there is no such latent.
+        """
+        if isinstance(latent, bool) or not 0 <= latent < self.n_latents:
+            raise InputError(f"There is no feature {latent!r}: this atlas has 0 to {self.n_latents - 1}.")
+        row = self._rows("select * from features where latent = ?", [int(latent)])[0]
+        related = {
+            name: self._rows(f"select * exclude (latent) from {name} where latent = ? order by {order}", [int(latent)])
+            for name, order in (
+                ("examples", _EXAMPLE_ORDER),
+                ("histograms", "low"),
+                ("neighbours", "kind desc, rank"),
+                ("explanations", "author, method"),
+                ("scores", "method, scorer"),
+            )
+        }
+        return _feature(row, related)
+
+    def features(
+        self,
+        sort: str = "density",
+        descending: bool | None = None,
+        search: str | None = None,
+        alive_only: bool = True,
+        limit: int | None = 100,
+        offset: int = 0,
+    ) -> list[dict[str, Any]]:
+        """Features as rows of their figures and labels.
+
+        Args:
+            sort: latent, density, n_active, mean, mean_active, max, label_score or label.
+            descending: by default the greatest first, but latents and labels upwards. Rows without a value come last.
+            search: only features that `search` would find.
+            alive_only: leave out latents that were never active.
+            limit, offset: which part of the list; None for all.
+
+        Raises:
+            InputError: no such order, or a negative limit or offset.
+        """
+        if sort not in _SORTS:
+            raise InputError(f"Features can't be sorted by {sort!r}.{nearest(sort, _SORTS)} Choose from: {', '.join(_SORTS)}.")
+        _check_page(limit, offset)
+        if descending is None:
+            descending = sort not in ("latent", "label")
+        wanted = "where alive" if alive_only else "where true"
+        values: list[Any] = []
+        if search is not None:
+            found = [row["latent"] for row in self.search(search, limit=None, alive_only=alive_only)]
+            wanted += " and list_contains(?, latent)"
+            values.append(found)
+        direction = "desc" if descending else "asc"
+        query = f"select {_LISTED} from features {wanted} order by {sort} {direction} nulls last, latent limit ? offset ?"
+        return self._rows(query, [*values, limit, offset])
+
+    def search(self, text: str, limit: int | None = 20, offset: int = 0, alive_only: bool = True) -> list[dict[str, Any]]:
+        """Features whose labels, explanations, top tokens or promoted tokens have all words of a text; best first.
+
+        A word counts most where it is a top token (by its share), then in a label or an explanation, then as a promoted
+        token. Case does not matter. Rows are those of `features`, with `relevance`.
+
+        Raises:
+            InputError: the text has no word.
+        """
+        words = text.lower().split()
+        if not words:
+            raise InputError("Say what to search for: a word of a label, or a token.")
+        _check_page(limit, offset)
+        alive = "and features.alive" if alive_only else ""
+        query = f"""
+            with words as (select unnest(?::varchar[]) as word, unnest(range(?)) as number),
+            texts as (select latent, lower(string_agg(text, ' ')) as text from explanations group by latent),
+            relevances as (
+                select features.latent, word, number,
+                    2 * coalesce(list_sum([if(lower(trim(pair[1])) = word, pair[2], 0)
+                        for pair in list_zip(top_tokens, top_token_shares)]), 0)
+                    + if(contains(lower(coalesce(label, '')), word), 1, 0)
+                    + if(contains(coalesce(text, ''), word), 0.5, 0)
+                    + if(list_contains([lower(trim(token)) for token in promoted], word), 0.25, 0) as relevance
+                from features cross join words left join texts on texts.latent = features.latent
+                where true {alive}
+            ),
+            found as (
+                select latent, sum(relevance) as relevance from relevances group by latent having min(relevance) > 0
+            )
+            select {_LISTED.replace("latent", "features.latent", 1)}, relevance
+            from found join features on features.latent = found.latent
+            order by relevance desc, label_score desc nulls last, features.latent limit ? offset ?
+        """
+        return self._rows(query, [words, len(words), limit, offset])
+
+    def search_token(self, token: str, limit: int | None = 20, offset: int = 0) -> list[dict[str, Any]]:
+        """Features that fire on a token, the most devoted to it first: rows of `features`, with its share of their
+        activation mass.
+
+        Args:
+            token: its text, with or without the space before it.
+        """
+        _check_page(limit, offset)
+        query = f"""
+            with shares as (
+                select latent, list_sum([if(pair[1] = asked.token or trim(pair[1]) = asked.token, pair[2], 0)
+                    for pair in list_zip(top_tokens, top_token_shares)]) as share
+                from features cross join (select ?::varchar as token) as asked
+            )
+            select {_LISTED.replace("latent", "features.latent", 1)}, share
+            from shares join features on features.latent = shares.latent
+            where share > 0 order by share desc, features.latent limit ? offset ?
+        """
+        return self._rows(query, [token, limit, offset])
+
+    def sql(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a query over the tables features, examples, histograms, neighbours, explanations and scores.
+
+        Args:
+            query: one SELECT in DuckDB's dialect.
+            parameters: values of its question marks.
+
+        Raises:
+            InputError: the query is wrong, or wants more than to read the tables.
+            DamagedFileError: a table can't be read.
+        """
+        import duckdb
+
+        kinds = [statement.type for statement in _statements(query)]
+        if kinds != [duckdb.StatementType.SELECT]:
+            raise InputError("An atlas answers one SELECT at a time. Its tables are: " + ", ".join(NAMES) + ".")
+        return self._rows(query, list(parameters))
+
+    def verify(self) -> None:
+        """Compare all tables with their checksums. Raises DamagedFileError, which names the first that differs."""
+        check_tables(self.path, checksums=True)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        self._database.close()
+
+    def _rows(self, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
+        import duckdb
+
+        try:
+            answer = self._database.cursor().execute(query, parameters)
+            names = [column[0] for column in answer.description]
+            return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
+        except (duckdb.IOException, duckdb.SerializationException, duckdb.InvalidInputException) as error:
+            self.verify()
+            raise DamagedFileError(f"A table of {self.path} can't be read: {_first_line(error)}") from None
+        except duckdb.Error as error:
+            raise InputError(f"The query failed: {_first_line(error)}") from None
+
+
+def open_atlas(path: str | Path, name: str | None = None, *, checksums: bool = True) -> Atlas:
+    """Open an atlas.
+
+    Args:
+        path: its folder, or the folder of a run.
+        name: which of a run's atlases; None where it has one.
+        checksums: read all tables once to see that they are whole; without, sizes are compared and nothing else.
+
+    Raises:
+        FormatError: there is no atlas, or several and no name.
+        DamagedFileError: a table is missing or not what was written.
+    """
+    folder = _folder(Path(path), name)
+    meta = check_tables(folder, checksums)
+    if meta["format"] != FORMAT:
+        raise FormatError(f"The atlas {folder} has format {meta['format']}; this version reads {FORMAT}. Build it again.")
+    return Atlas(folder, meta)
+
+
+def _folder(path: Path, name: str | None) -> Path:
+    if (path / "meta.json").is_file() and name is None:
+        return path
+    home = path / "atlas" if (path / "atlas").is_dir() else path
+    there = sorted(child.name for child in home.iterdir() if (child / "meta.json").is_file()) if home.is_dir() else []
+    if name is not None and name in there:
+        return home / name
+    if name is None and len(there) == 1:
+        return home / there[0]
+    if not there:
+        problem = "holds no atlas" if path.is_dir() else "does not exist"
+        raise FormatError(f"{path} {problem}. Build one with: monosema atlas RUN")
+    asked = f"no atlas {name!r}" if name else "several atlases: say which"
+    raise FormatError(f"{path} has {asked}. There is: {', '.join(there)}.")
+
+
+def _connect(path: Path) -> Any:
+    import duckdb
+
+    database = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    database.execute("set enable_progress_bar = false")
+    try:
+        for name in NAMES:
+            database.read_parquet(str(table_path(path, name))).create_view(name)
+    except duckdb.Error as error:
+        raise DamagedFileError(f"A table of {path} can't be read: {_first_line(error)}") from None
+    database.execute("set allowed_directories = ?", [[f"{path}/"]])
+    database.execute("set enable_external_access = false")
+    database.execute("set lock_configuration = true")
+    return database
+
+
+def _statements(query: str) -> list[Any]:
+    import duckdb
+
+    try:
+        return duckdb.extract_statements(query)
+    except duckdb.Error as error:
+        raise InputError(f"The query can't be read: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]
+
+
+def _check_page(limit: int | None, offset: int) -> None:
+    if (limit is not None and limit < 0) or offset < 0:
+        raise InputError(f"A list can't have limit {limit} and offset {offset}: neither may be below 0.")
+
+
+def _feature(row: dict[str, Any], related: dict[str, list[dict[str, Any]]]) -> Feature:
+    plain = ("latent", "alive", "density", "n_active", "mean", "mean_active", "max", "label", "label_method")
+    scores = tuple(_score(score) for score in related["scores"])
+    first = next((score.estimate for score in scores if score.method == row["label_method"]), None)
+    histograms = [Histogram(one["low"], one["high"], tuple(one["counts"])) for one in related["histograms"]]
+    return Feature(
+        **{name: row[name] for name in plain},
+        label_score=first,
+        promoted=_weights(row["promoted"], row["promoted_logits"]),
+        suppressed=_weights(row["suppressed"], row["suppressed_logits"]),
+        top_tokens=_weights(row["top_tokens"], row["top_token_shares"]),
+        position_profile=tuple(row["position_profile"]),
+        histogram=histograms[0] if histograms else None,
+        neighbours=tuple(Neighbour(**one) for one in related["neighbours"]),
+        examples=tuple(
+            Example(**{**one, "tokens": tuple(one["tokens"]), "activations": tuple(one["activations"])})
+            for one in related["examples"]
+        ),
+        explanations=tuple(Explanation(**one) for one in related["explanations"]),
+        scores=scores,
+    )
+
+
+def _score(row: dict[str, Any]) -> Score:
+    estimate = Estimate(row["value"], row["low"], row["high"], row["n"], "clustered Wilson")
+    return Score(row["method"], row["scorer"], estimate, row["control"])
+
+
+def _weights(tokens: Sequence[str], weights: Sequence[float]) -> tuple[TokenWeight, ...]:
+    return tuple(TokenWeight(token, weight) for token, weight in zip(tokens, weights, strict=True))

@@ -1,0 +1,130 @@
+"""The one pass over the text: tokens to activations to codes to shards of the spill."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.atlas.layout import lay_out
+from monosema.atlas.spill import ByLatent, Spill
+from monosema.core import CorpusError, Progress, Site, bf16_is_fast
+from monosema.data import TokenBatch
+from monosema.dictionaries import Codes, Dictionary
+from monosema.models import LanguageModel
+
+__all__ = ["encode_batch", "sweep"]
+
+_BYTES_PER_ACTIVATION = 40
+_POSITIONS = 262_144
+
+
+def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch: TokenBatch) -> Codes:
+    """Codes of the kept tokens of a batch, in row-major order."""
+    x = activations_at(model, site, batch)[batch.keep.to(model.device)].float()
+    return dictionary.encode(x, torch.bfloat16 if bf16_is_fast(x.device) else None)
+
+
+def activations_at(model: LanguageModel, site: Site, batch: TokenBatch) -> Float[Tensor, "batch pos d"]:
+    """Activations of all positions of a batch, from a forward pass that stops at the site."""
+    mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
+    return model.activations(batch.tokens.to(model.device), [site], mask)[site]
+
+
+@torch.inference_mode()
+def sweep(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    site: Site,
+    batches: Iterable[TokenBatch],
+    spill: Spill,
+    passage: int,
+    memory_mb: int,
+    progress: Progress,
+) -> None:
+    """Encode the whole text into the spill, going on after the shards that are already there.
+
+    Batches that finished shards hold are read but not computed again. Where they are not the ones that the shards
+    were made of, the shards from there on are made anew.
+
+    Raises:
+        CorpusError: there is not one kept token.
+    """
+    room = int(memory_mb * 1e6 / _BYTES_PER_ACTIVATION)
+    stream = iter(batches)
+    pending = _skip_finished(stream, spill, progress)
+    stretch = _Stretch()
+    while (batch := pending.pop(0) if pending else next(stream, None)) is not None:
+        stretch.add(batch, encode_batch(model, dictionary, site, batch))
+        progress.advance(int(batch.keep.sum()))
+        if stretch.activations >= room or stretch.positions >= _POSITIONS:
+            stretch.write(spill, dictionary.n_latents, passage)
+            stretch = _Stretch()
+    if stretch.batches:
+        stretch.write(spill, dictionary.n_latents, passage)
+    if not sum(shard.activations for shard in spill) and not any(shard.layout.keep.any() for shard in spill):
+        raise CorpusError("The text has no tokens to look at: an atlas needs at least one that is not padding or a sink.")
+
+
+def _skip_finished(stream: Iterable[TokenBatch], spill: Spill, progress: Progress) -> list[TokenBatch]:
+    """Read past the batches of finished shards; gives those that were read but are in no shard any more."""
+    stream = iter(stream)
+    for index, shard in enumerate(spill):
+        read = [batch for _, batch in zip(range(shard.batches), stream, strict=False)]
+        if len(read) != shard.batches or text_hash(read) != shard.text:
+            spill.truncate(index)
+            return read
+        progress.advance(sum(int(batch.keep.sum()) for batch in read))
+    return []
+
+
+def text_hash(batches: Iterable[TokenBatch]) -> str:
+    """Hash of the tokens of batches, and of which are kept."""
+    state = hashlib.sha256()
+    for batch in batches:
+        for tensor in (batch.tokens, batch.keep, batch.document):
+            state.update(str(tuple(tensor.shape)).encode())
+            state.update(tensor.contiguous().numpy().tobytes())
+    return state.hexdigest()[:16]
+
+
+class _Stretch:
+    """Batches and their codes, until they are a shard."""
+
+    def __init__(self) -> None:
+        self.batches: list[TokenBatch] = []
+        self.positions = 0
+        self.activations = 0
+        self._latents: list[np.ndarray] = []
+        self._values: list[np.ndarray] = []
+        self._counts: list[np.ndarray] = []
+
+    def add(self, batch: TokenBatch, codes: Codes) -> None:
+        """Take the codes of one batch; those above 0 count."""
+        active = codes.values > 0
+        counts = np.zeros(batch.tokens.numel(), np.int64)
+        counts[batch.keep.numpy().reshape(-1)] = active.sum(dim=1).cpu().numpy()
+        self._counts.append(counts)
+        self._latents.append(codes.indices[active].to(torch.int32).cpu().numpy())
+        self._values.append(codes.values[active].float().cpu().numpy())
+        self.batches.append(batch)
+        self.positions += batch.tokens.numel()
+        self.activations += len(self._values[-1])
+
+    def write(self, spill: Spill, n_latents: int, passage: int) -> None:
+        """Turn the codes over and write the shard."""
+        spill.append(lay_out(self.batches, passage), self._turned(n_latents), len(self.batches), text_hash(self.batches))
+
+    def _turned(self, n_latents: int) -> ByLatent:
+        from scipy.sparse import csr_array
+
+        ends = np.concatenate([[0], np.cumsum(np.concatenate(self._counts))]).astype(np.int64)
+        latents, values = np.concatenate(self._latents), np.concatenate(self._values)
+        index = latents.dtype if len(latents) < 2**31 else np.dtype(np.int64)
+        shape = (self.positions, n_latents)
+        turned = csr_array((values, latents, ends.astype(index)), shape=shape).tocsc()
+        return ByLatent(turned.indptr.astype(np.int64), turned.indices.astype(np.int32), turned.data)
