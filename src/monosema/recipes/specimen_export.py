@@ -138,8 +138,8 @@ What held out means: ioi, pairs of names and pairs of place and object that no t
 so templates that none has; greater_than, triples of noun, century and year; gender, pairs of subject and template;
 truth, triples of phrasing, subject and object (the fact is known from its other phrasing); sentiment, triples of noun
 and two sentiment words; weekdays, phrasing × number × direction × start (the sum is known from other phrasings);
-brackets, whole strings; repeats, drawn afresh. `monosema.data.tasks` decides by checksum. Books and code: five books
-and a twenty-fifth of the modules, none of them in training.
+brackets, the first six words of a string; repeats, drawn afresh. `monosema.data.tasks` decides by checksum. Books and
+code: five books and a twenty-fifth of the modules, none of them in training.
 
 ## How it was trained
 

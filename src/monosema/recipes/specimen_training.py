@@ -94,7 +94,7 @@ PHASES = (
         mix=Mix(repeats=0.05, uniform=0.3, periods=(5, 128), skills=LONG_SKILLS),
         steps=(0, 0),
         until=None,
-        measure_every=500,
+        measure_every=250,
     ),
 )
 

@@ -2,7 +2,8 @@
 
 A language of nested brackets of three kinds with words between them (a Dyck language, Hewitt et al. 2020,
 arXiv 2010.07515). Correct is the bracket that closes the innermost open one; wrong are the two other closing brackets.
-The corruption changes the kind of the opening bracket that is to be closed. Held out are whole strings.
+The corruption changes the kind of the opening bracket that is to be closed. Held out are the first
+`MIN_WORDS` words, and with them every string that begins so.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def _draw(rng: random.Random) -> tuple[list[str], list[int]]:
 def _draw_in(rng: random.Random, split: Split) -> tuple[list[str], list[int]]:
     while True:
         words, partner = _draw(rng)
-        if in_split(split, *words):
+        if in_split(split, *words[:MIN_WORDS]):
             return words, partner
 
 

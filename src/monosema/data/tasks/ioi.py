@@ -45,14 +45,15 @@ UNSEEN_TEMPLATES = (
 )
 OPENINGS = (
     "", "So ", "Then ", "Often ", "Today ", "Later ", "In May ", "That day ", "This time ", "On Sunday ",
-    "After dinner ", "In the winter ", "A year ago ", "At midnight ", "To their joy ", "As usual ", "By chance ", "Two days later ",
+    "After dinner ", "In the winter ", "A year ago ", "At midnight ", "To their joy ", "As usual ", "By chance ",
+    "Two days later ",
 )  # fmt: skip
 MEETINGS = (
     "went to the {PLACE}", "were at the {PLACE}", "met in the {PLACE}", "waited near the {PLACE}",
     "ran to the {PLACE}", "worked in the {PLACE}", "came back to the {PLACE}", "saw the old {PLACE}",
-    "looked for a {PLACE}",
-    "had to leave the {PLACE}", "talked about the {PLACE}", "cleaned the {PLACE} together", "drove past the {PLACE}",
-    "got lost on the road to the {PLACE}", "lived in a {PLACE}", "liked the new {PLACE} very much",
+    "looked for a {PLACE}", "had to leave the {PLACE}", "talked about the {PLACE}", "cleaned the {PLACE} together",
+    "drove past the {PLACE}", "got lost on the road to the {PLACE}", "lived in a {PLACE}",
+    "liked the new {PLACE} very much",
 )  # fmt: skip
 LINKS = (
     ". ",
@@ -67,10 +68,10 @@ LINKS = (
 )
 GIVINGS = (
     "gave a {OBJECT} to", "handed a {OBJECT} to", "brought the {OBJECT} to", "showed the old {OBJECT} to",
-    "sold a {OBJECT} to",
-    "sent a new {OBJECT} to", "passed the {OBJECT} to", "threw a {OBJECT} to", "took a {OBJECT} and gave it to",
-    "talked about the {OBJECT} to", "sang a song to", "said good morning to", "told a long story to", "waved to",
-    "wrote a few lines to", "wanted to give a {OBJECT} to", "was happy to lend a {OBJECT} to", "listened to",
+    "sold a {OBJECT} to", "sent a new {OBJECT} to", "passed the {OBJECT} to", "threw a {OBJECT} to",
+    "took a {OBJECT} and gave it to", "talked about the {OBJECT} to", "sang a song to", "said good morning to",
+    "told a long story to", "waved to", "wrote a few lines to", "wanted to give a {OBJECT} to",
+    "was happy to lend a {OBJECT} to", "listened to",
 )  # fmt: skip
 Templates = Literal["seen", "unseen"]
 TEMPLATE_SETS: dict[Templates, str] = {"seen": "held-out pairs", "unseen": "held-out pairs, unseen templates"}
