@@ -7,15 +7,15 @@ opened only when one of them is looked at. Activations are kept as 255 levels of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from monosema.core import FormatError
+from monosema.core import FormatError, read_json
 from monosema.pages.packing import pack, smallest_uint
 from monosema.pages.tables import (
     KINDS,
@@ -52,6 +52,8 @@ class Book:
         n_passages, n_tokens: passages in the book, and tokens of text they share.
         passages_per_feature: (top passages, passages of each quantile) kept of every feature.
         complete: whether these are all that the atlas has.
+        text_tokens: tokens of the text that the atlas was made on, where it says so.
+        absent: what the atlas could not hold, and why.
         n_scored, score_median, control_median: labels with a score, and the medians; None where there is none.
     """
 
@@ -62,6 +64,8 @@ class Book:
     n_tokens: int
     passages_per_feature: tuple[int, int]
     complete: bool
+    text_tokens: int | None = None
+    absent: Mapping[str, str] = field(default_factory=dict)
     n_scored: int = 0
     score_median: float | None = None
     control_median: float | None = None
@@ -121,7 +125,8 @@ def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
     histograms = _by_latent(read_table(folder, "histograms"), latent)
     n = latent.size
     controls = _controls(folder, features)
-    blocks = {"index": _index(features, lists, histograms, controls, vocabulary)}
+    meta = read_json(folder / "meta.json") if (folder / "meta.json").is_file() else {}
+    blocks = {"index": _index(features, lists, histograms, controls, vocabulary, meta.get("position_buckets", []))}
     blocks["text"] = _text(shared)
     sections = _Sections(folder)
     for number, begin in enumerate(range(0, n, GROUP)):
@@ -136,6 +141,8 @@ def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
         n_tokens=int(shared.tokens.size),
         passages_per_feature=(top, quantile),
         complete=complete,
+        text_tokens=meta.get("text", {}).get("tokens"),
+        absent=meta.get("absent", {}),
         n_scored=int(np.isfinite(score).sum()),
         score_median=_median(score),
         control_median=_median(controls),
@@ -148,6 +155,7 @@ def _index(
     histograms: dict[str, NDArray[Any]],
     controls: NDArray[np.float32],
     vocabulary: Vocabulary,
+    buckets: list[list[int]],
 ) -> str:
     n = features.num_rows
     labels = [text or "" for text in features["label"].to_pylist()] if "label" in features.column_names else [""] * n
@@ -169,7 +177,7 @@ def _index(
     for name in ("top_tokens", "promoted"):
         arrays |= _ragged_arrays(name, lists[name])
     extra = {"labels": labels, "methods": names, "words": vocabulary.words, "bins": counts.shape[1], "group": GROUP}
-    return pack(arrays, extra)
+    return pack(arrays, extra | {"buckets": buckets})
 
 
 def _text(shared: SharedText) -> str:

@@ -208,6 +208,8 @@ def _notes(data: ReportData, book: Book) -> list[str]:
             f"{data.sinks_left_out:,} tokens were left out as attention sinks (the beginning-of-text token and its "
             "like): their activations are huge and say nothing about the text."
         )
+    if book.text_tokens:
+        notes.append(f"Passages, densities and labels come from {book.text_tokens:,} tokens of text.")
     dead = book.n_features - book.n_alive
     if dead:
         notes.append(
@@ -220,7 +222,7 @@ def _notes(data: ReportData, book: Book) -> list[str]:
             f"The labels of {book.n_scored:,} features are scored: the median is {book.score_median:.2f}{control}."
         )
     top, quantile = book.passages_per_feature
-    kept = f"up to {top} top passages and {quantile} from each of ten intervals of activation"
+    kept = f"up to {top} of its strongest passages and {quantile} from each tenth of all, from strong to weak"
     if book.complete:
         notes.append(f"Each feature comes with {kept}: {book.n_passages:,} passages in all.")
     else:
@@ -228,6 +230,7 @@ def _notes(data: ReportData, book: Book) -> list[str]:
             f"To keep this file small, each feature comes with {kept} ({book.n_passages:,} passages in all); "
             "the atlas has more."
         )
+    notes += [f"Not made: {what}, because {reason}" for what, reason in book.absent.items()]
     notes.append("Activations of single tokens are rounded to 1/255 of the strongest in their passage.")
     return notes
 

@@ -110,7 +110,8 @@ TERMS = (
     (
         "Label and score",
         "A guess at what makes the feature fire, and how well that guess predicts the feature on "
-        "passages it was not made from. Read the score beside its control: what a guess about another feature gets.",
+        "passages it was not made from. Token lookup is scored by balanced accuracy: 0.5 is chance, 1 is perfect. The "
+        "control is what the label of another feature gets.",
     ),
     (
         "Promoted, suppressed",

@@ -3,7 +3,7 @@
   "use strict";
   const monosema = (root.monosema = root.monosema || {});
   const { el, number, share, bare, chip, heatmap, plots } = monosema;
-  const INTERVALS = 10;
+  const TENTHS = 10;
 
   // Builds the page of one feature. context: {index, open(row), step(by), starred, onStar, settings, save()}.
   function page(feature, context) {
@@ -22,7 +22,7 @@
           feature.alive ? activationPlot(feature) : null,
           logits(feature),
           neighbours(feature, context),
-          profile(feature),
+          profile(feature, context.index.buckets),
           evidence(feature)
         )
       )
@@ -84,7 +84,7 @@
     );
   }
 
-  // Passages: a tab for the strongest, one for a walk through all intervals, one for each interval.
+  // Passages: a tab for the strongest, one for a walk through all tenths, one for each tenth.
   function passages(feature, context) {
     const groups = new Map();
     for (const passage of feature.passages) {
@@ -92,7 +92,7 @@
       groups.get(passage.kind).push(passage);
     }
     const { settings } = context;
-    const quantiles = Array.from({ length: INTERVALS }, (_, i) => "q" + (INTERVALS - 1 - i)).filter((kind) => groups.has(kind));
+    const quantiles = Array.from({ length: TENTHS }, (_, i) => "q" + (TENTHS - 1 - i)).filter((kind) => groups.has(kind));
     const tabs = [];
     if (groups.has("top")) tabs.push({ id: "top", text: "Strongest", list: groups.get("top"), about: `The ${groups.get("top").length} passages with the strongest activation.` });
     if (quantiles.length > 1)
@@ -100,7 +100,7 @@
         id: "walk",
         text: "Strong to weak",
         list: quantiles.flatMap((kind) => groups.get(kind).slice(0, 2)),
-        about: "Passages from every interval of activation: a feature is what all of these share, not only the strongest.",
+        about: "Passages of every strength: a feature is what all of these share, not only the strongest.",
       });
     for (const kind of quantiles) {
       const place = +kind.slice(1) + 1;
@@ -111,8 +111,8 @@
         text: String(place),
         small: true,
         list,
-        strength: place / INTERVALS,
-        about: `Interval ${place} of ${INTERVALS}${place === INTERVALS ? ", the strongest" : place === 1 ? ", the weakest" : ""}: peaks here run from ${number(Math.min(...maxima))} to ${number(Math.max(...maxima))}.`,
+        strength: place / TENTHS,
+        about: `${place === TENTHS ? "The strongest tenth" : place === 1 ? "The weakest tenth" : `Tenth ${place} of ${TENTHS}, 10 the strongest`}: peaks here run from ${number(Math.min(...maxima))} to ${number(Math.max(...maxima))}.`,
       });
     }
     const section = el("section", { class: "passages", "aria-label": "Passages" });
@@ -254,7 +254,8 @@
     ];
   }
 
-  function profile(feature) {
+  // Positions are counted in buckets of doubling width, where the atlas says so.
+  function profile(feature, buckets) {
     const values = feature.position_profile;
     if (values.length < 2 || !values.some((value) => value > 0)) return null;
     const host = el("div", { class: "plot" });
@@ -262,11 +263,12 @@
       counts: values,
       low: 0,
       high: values.length,
-      height: 96,
+      height: 108,
       name: "Density by position in the context",
-      x: { ticks: [0, values.length], format: (v) => (v === 0 ? "start" : "end of context") },
+      titles: values.map((value, i) => (buckets[i] ? `positions ${buckets[i][0]} to ${buckets[i][1] - 1}: ` : "") + share(value)),
+      x: { ticks: values.map((_, i) => i).filter((i) => i % 2 === 0), format: (i) => (buckets[i] ? number(buckets[i][0]) : number(i)), label: "position" },
       y: { domain: [0, Math.max(...values) * 1.05], ticks: [0, Math.max(...values)], format: share },
-      margin: { left: 46, top: 8, bottom: 20, right: 8 },
+      margin: { left: 46, top: 8, bottom: 32, right: 8 },
     });
     return box("By position", "Density of the feature from the beginning to the end of the context", host);
   }

@@ -95,7 +95,7 @@
     const byScore = scored.length > 1;
     if (!byScore) $("map-title").textContent = "Strongest activation against density";
     const maxima = rows.map((row) => index.max[row]).filter((value) => value > 0);
-    const most = byScore ? [Math.min(0, ...scored.map((row) => index.label_score[row])), 1] : [10 ** Math.floor(Math.log10(Math.min(...maxima))), 10 ** Math.ceil(Math.log10(Math.max(...maxima)))];
+    const most = byScore ? [Math.floor(10 * Math.min(0.9, ...scored.map((row) => index.label_score[row]))) / 10, 1] : [10 ** Math.floor(Math.log10(Math.min(...maxima))), 10 ** Math.ceil(Math.log10(Math.max(...maxima)))];
     map = plots.scatter($("map"), index, {
       rows: byScore ? scored : rows.filter((row) => index.max[row] > 0),
       X: index.density,

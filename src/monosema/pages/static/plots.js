@@ -108,7 +108,7 @@
   }
 
   // Columns over an axis: counts, and low/high edges of the whole.
-  function histogram(host, { counts, low, high, log, x, y, height = 170, name, heat, margin }) {
+  function histogram(host, { counts, low, high, log, x, y, height = 170, name, heat, margin, titles }) {
     const edges = Array.from({ length: counts.length + 1 }, (_, i) =>
       log ? low * (high / low) ** (i / counts.length) : low + ((high - low) * i) / counts.length
     );
@@ -129,7 +129,7 @@
           const bar = svg(
             "rect",
             { class: heat ? "pillar heated" : "pillar", x: X(edges[i]) + 0.5, width: Math.max(1, X(edges[i + 1]) - X(edges[i]) - 1), y: Y(count), height: h - m.bottom - Y(count) },
-            svg("title", {}, `${(x && x.format ? x.format : number)(edges[i])} to ${(x && x.format ? x.format : number)(edges[i + 1])}: ${number(count)}`)
+            svg("title", {}, (titles && titles[i]) || `${(x && x.format ? x.format : number)(edges[i])} to ${(x && x.format ? x.format : number)(edges[i + 1])}: ${number(count)}`)
           );
           if (heat) bar.style.setProperty("--a", (0.25 + (0.75 * i) / counts.length).toFixed(2));
           picture.append(bar);
