@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from monosema.core import read_json
+from monosema.core import UnsupportedModelError, read_json
 from monosema.models.config import TransformerConfig
-from monosema.models.loading import family_of, model_folder
+from monosema.models.loading import FAMILIES, model_folder
 from monosema.models.transformer import Transformer
 
 __all__ = ["ModelFacts", "model_facts"]
@@ -75,7 +75,13 @@ def model_facts(name_or_path: str | Path) -> ModelFacts:
     """
     folder = model_folder(name_or_path, weights=False)
     values = read_json(folder / "config.json")
-    config: TransformerConfig = family_of(values).config(values)
+    family = FAMILIES.get(values.get("model_type", ""))
+    if family is None:
+        raise UnsupportedModelError(
+            f"{name_or_path} is of type {values.get('model_type')!r}, whose shape is known to its own code only; "
+            f"models of these types can be inspected: {', '.join(FAMILIES)}."
+        )
+    config = family.config(values)
     parameters = _parameters(config)
     heads = config.n_heads * config.d_head
     used = parameters["attention"] + parameters["mlp"] + config.vocab * config.d_model
