@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monosema.models.adapter import AdaptedModel
 from monosema.models.cache import KVCache
 from monosema.models.chat import ChatTemplate
 from monosema.models.config import AttentionConfig, RotaryConfig, TransformerConfig
@@ -15,6 +16,7 @@ from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
 
 __all__ = [
+    "AdaptedModel",
     "AttentionConfig",
     "Captured",
     "ChatTemplate",

@@ -85,6 +85,11 @@ class TextGeneration(ABC):
     def device(self) -> torch.device:
         """Where the weights are."""
 
+    @property
+    def can_cache(self) -> bool:
+        """Whether `next_logits` can go on from a cache."""
+        return True
+
     @abstractmethod
     def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None) -> Tensor:
         """Logits after the last position, [batch, vocab]."""
@@ -123,6 +128,7 @@ class TextGeneration(ABC):
         return self._continue([template.render(messages)], GenerationConfig(**{"bos": False, **settings}))[0]
 
     def _continue(self, prompts: list[Prompt], config: GenerationConfig) -> list[Generation]:
+        config = config.replace(use_cache=config.use_cache and self.can_cache)
         return generate_texts(
             self.next_logits, self.tokenizer, prompts, config, context=self.context, device=self.device
         )

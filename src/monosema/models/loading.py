@@ -15,10 +15,10 @@ from monosema.core import (
     UnsupportedModelError,
     choose_device,
     choose_dtype,
-    nearest,
     read_json,
 )
 from monosema.models import gemma, gpt2, gpt_neox, llama, mistral, qwen
+from monosema.models.adapter import AdaptedModel, load_adapted
 from monosema.models.config import TransformerConfig
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
@@ -58,8 +58,8 @@ SPECIMEN = Path(__file__).parent / "specimen"
 
 def load_model(
     name_or_path: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
-) -> Transformer:
-    """Load a language model.
+) -> Transformer | AdaptedModel:
+    """Load a language model: by our own decoder where it knows the family, by transformers' code otherwise.
 
     Args:
         name_or_path: "specimen" for the embedded model; a directory in Hugging Face's layout (config.json,
@@ -75,17 +75,20 @@ def load_model(
         FormatError: tokenizer and model don't belong together.
     """
     folder = model_folder(name_or_path)
+    chosen = choose_device(None if device is None else str(device))
+    precision = _precision(dtype, chosen)
     values = read_json(folder / "config.json")
-    family = family_of(values)
+    family = FAMILIES.get(values.get("model_type", ""))
+    if family is None:
+        return load_adapted(folder, str(name_or_path), chosen, precision)
     config = family.config(values)
     tokenizer = Tokenizer.from_folder(folder, values)
     check_vocabularies(tokenizer, config.vocab, family.unused_tokens, folder)
-    chosen = choose_device(None if device is None else str(device))
     files = WeightFiles(folder)
     with torch.device("meta"):
         model = Transformer(config, tokenizer, name=str(name_or_path), folder=folder)
     shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
-    weights = files.read(family.layout(config), shapes, _dtype(dtype, chosen, files))
+    weights = files.read(family.layout(config), shapes, precision or files.stored_dtype())
     model.load_state_dict(weights, assign=True)
     return model.to(chosen).eval()
 
@@ -109,12 +112,11 @@ def model_folder(name_or_path: str | Path, *, weights: bool = True) -> Path:
 
 
 def family_of(values: dict[str, Any]) -> Family:
-    """The family that config.json names. Raises UnsupportedModelError for any other."""
-    kind = values.get("model_type")
+    """The family that config.json names. Raises UnsupportedModelError for those that our decoder doesn't know."""
+    kind = str(values.get("model_type"))
     if kind not in FAMILIES:
         raise UnsupportedModelError(
-            f"Models of type {kind!r} are not among those that monosema computes itself "
-            f"({', '.join(FAMILIES)}).{nearest(str(kind), FAMILIES)}"
+            f"Models of type {kind!r} are not among those that monosema computes itself: {', '.join(FAMILIES)}."
         )
     return FAMILIES[kind]
 
@@ -130,9 +132,10 @@ def check_vocabularies(tokenizer: Tokenizer, vocab: int, unused: frozenset[str],
         )
 
 
-def _dtype(dtype: str | torch.dtype | None, device: torch.device, files: WeightFiles) -> torch.dtype:
+def _precision(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype | None:
+    """The precision asked for; None for the one that is stored."""
     if isinstance(dtype, torch.dtype):
         return dtype
     if dtype is None:
-        return files.stored_dtype() if device.type == "cuda" else torch.float32
+        return torch.float32 if device.type == "cpu" else None
     return choose_dtype(device, None if dtype == "auto" else dtype)

@@ -184,4 +184,7 @@ class SiteAccess(ABC):
                 stack.enter_context(self.attach(site, stop))
             with contextlib.suppress(_AllReachedError):
                 self.run(tokens, attention_mask)
+        unreached = [str(site) for site in found if site not in captured]
+        if unreached:
+            raise SiteError(f"The model ran without coming to {', '.join(unreached)}.")
         return {site: captured[site] for site in found}

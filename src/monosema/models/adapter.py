@@ -1,0 +1,317 @@
+"""Sites by module path in any torch module: other language models, encoders, vision models, recommenders.
+
+A site is the output of a module, named by its path (``encoder.layer.3``); of an output that is a tuple, a list or a
+mapping it is the first tensor. They are reached by forward hooks that exist only while something is attached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from monosema.core import (
+    ConfigError,
+    DamagedFileError,
+    InputError,
+    Site,
+    SiteError,
+    UnsupportedModelError,
+    digest,
+    nearest,
+    read_json,
+)
+from monosema.models.cache import KVCache
+from monosema.models.digests import bytes_digest, files_digest
+from monosema.models.generation import TextGeneration
+from monosema.models.taps import Action, SiteAccess
+from monosema.models.tokenizer import Tokenizer
+
+__all__ = ["AdaptedModel", "load_adapted"]
+
+_NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+_FACTS = {
+    "d_model": ("hidden_size", "n_embd", "d_model", "dim"),
+    "n_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
+    "n_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
+    "vocab": ("vocab_size",),
+    "context": ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx"),
+}
+
+
+class AdaptedModel(SiteAccess, TextGeneration):
+    """Any torch module, with sites by module path.
+
+    Args:
+        module: the module. One of Hugging Face's is called with token ids and mask; any other with its input as it is
+            (a tuple gives several arguments, a mapping named ones).
+        name: what reports call it.
+        tokenizer: for a language model.
+        folder: where its files are.
+        example: an input for modules that are not Hugging Face's, from which the widths of sites are learnt.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        name: str = "unnamed",
+        tokenizer: Tokenizer | None = None,
+        folder: Path | None = None,
+        example: Any = None,
+    ) -> None:
+        self.module = module.eval()
+        self.name = name
+        self.folder = folder
+        self.example = example
+        self._tokenizer = tokenizer
+        self._parts = {path: m for path, m in module.named_modules() if path and not isinstance(m, _NEVER_CALLED)}
+
+    @property
+    def _is_hugging_face(self) -> bool:
+        return hasattr(self.module, "config") and hasattr(self.module, "get_input_embeddings")
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """Text to ids and back. Raises InputError when the model has none."""
+        if self._tokenizer is None:
+            raise InputError(f"The model {self.name!r} has no tokenizer: give it its inputs as tensors.")
+        return self._tokenizer
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Hash of the files it was loaded from, or of its weights where there are none."""
+        if self.folder is not None:
+            return files_digest(self.folder)
+        weights = {name: bytes_digest(tensor) for name, tensor in self.module.state_dict().items()}
+        return digest({"module": type(self.module).__name__, "weights": weights})
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.module.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Precision of the weights."""
+        return next(self.module.parameters()).dtype
+
+    @property
+    def d_model(self) -> int:
+        """Width of the residual stream, as the configuration says."""
+        return self._fact("d_model")
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks, as the configuration says."""
+        return self._fact("n_layers")
+
+    @property
+    def n_heads(self) -> int:
+        """Number of attention heads in a block, as the configuration says."""
+        return self._fact("n_heads")
+
+    @property
+    def vocab(self) -> int:
+        """Number of token ids that the model knows, as the configuration says."""
+        return self._fact("vocab")
+
+    @property
+    def context(self) -> int:
+        """Longest sequence that the model is made for, in tokens, as the configuration says."""
+        return self._fact("context")
+
+    def _fact(self, name: str) -> int:
+        config = getattr(self.module, "config", None)
+        for field in _FACTS[name]:
+            value = getattr(config, field, None)
+            if isinstance(value, int):
+                return value
+        raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not say its {name}.")
+
+    def __call__(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        cache: KVCache | None = None,
+    ) -> Float[Tensor, "batch pos out"]:
+        """Logits; of an encoder, its last hidden state.
+
+        Raises:
+            ConfigError: a cache, which only models that monosema computes itself can use.
+        """
+        if cache is not None:
+            raise ConfigError(f"{self.name!r} runs by its own code and takes no cache: give all tokens at once.")
+        return _first_tensor(self.run(tokens, attention_mask))
+
+    def run(self, tokens: Any, attention_mask: Tensor | None = None) -> Any:
+        """Run the module on token ids and mask, or on whatever its input is; gives what it gives."""
+        if self._is_hugging_face and isinstance(tokens, Tensor):
+            more: dict[str, Any] = {}
+            if attention_mask is not None:
+                more["attention_mask"] = attention_mask.long()
+                if self._is_causal and self._takes_positions:
+                    more["position_ids"] = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
+            return self.module(input_ids=tokens, **more)
+        if isinstance(tokens, Mapping):
+            return self.module(**tokens)
+        return self.module(*tokens) if isinstance(tokens, (tuple, list)) else self.module(tokens)
+
+    @property
+    def _is_causal(self) -> bool:
+        return type(self.module).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+
+    @functools.cached_property
+    def _takes_positions(self) -> bool:
+        import inspect
+
+        return "position_ids" in inspect.signature(self.module.forward).parameters
+
+    def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None = None) -> Tensor:
+        """Logits after the last position. Raises UnsupportedModelError for models that don't continue text."""
+        if not self._is_causal:
+            raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not continue text.")
+        return self(tokens, attention_mask, cache)[:, -1]
+
+    @property
+    def can_cache(self) -> bool:
+        """Whether generation may keep keys and values."""
+        return False
+
+    def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
+        """Product of directions with the output embedding. The final norm of a foreign model is not known, so its
+        weights are not in it. Raises UnsupportedModelError when the model has no output embedding."""
+        head = cast(Any, self.module).get_output_embeddings() if self._is_hugging_face else None
+        if head is None:
+            raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) gives no logits of tokens.")
+        return nn.functional.linear(directions.to(self.device).float(), head.weight.float())
+
+    def sites(self) -> list[Site]:
+        """The path of every module that can be called, in the order of the module tree."""
+        return [Site(None, path) for path in self._parts]
+
+    def find(self, site: Site | str) -> Site:
+        """The site, if there is such a module. Raises SiteError, with the nearest paths, if not."""
+        path = site.component if isinstance(site, Site) and site.layer is None else str(site)
+        if path not in self._parts:
+            raise SiteError(
+                f"There is no module {path!r} in {self.name!r}, whose sites are the paths of its modules."
+                f"{nearest(path, self._parts)}"
+            )
+        return Site(None, path)
+
+    def site_width(self, site: Site | str) -> int:
+        """Size of the last dimension of what the module gives, learnt from a first small run.
+
+        Raises SiteError when the module does not run, or gives no tensor; InputError without an example to run on.
+        """
+        found = self.find(site)
+        if found.component not in self._widths:
+            raise SiteError(f"{found} has no width: the module does not run, or gives no tensor.")
+        return self._widths[found.component]
+
+    @functools.cached_property
+    def _widths(self) -> dict[str, int]:
+        example = self.example
+        if example is None:
+            if not self._is_hugging_face:
+                raise InputError(f"To know the widths of {self.name!r}'s sites, give AdaptedModel an example input.")
+            example = torch.ones(1, 2, dtype=torch.long, device=self.device)
+        widths: dict[str, int] = {}
+
+        def note(path: str) -> Callable[..., None]:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                with contextlib.suppress(SiteError):
+                    widths[path] = _first_tensor(output).shape[-1]
+
+            return hook
+
+        handles = [module.register_forward_hook(note(path)) for path, module in self._parts.items()]
+        try:
+            with torch.no_grad():
+                self.run(example)
+        finally:
+            for handle in handles:
+                handle.remove()
+        return widths
+
+    @contextlib.contextmanager
+    def attach(self, site: Site, action: Action) -> Iterator[None]:
+        """Run an action on what a module gives, while the block lasts."""
+
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
+            return _with_first_tensor(output, action(_first_tensor(output)))
+
+        handle = self._parts[site.component].register_forward_hook(hook)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _first_key(output: Any) -> Any:
+    items = output.items() if isinstance(output, Mapping) else enumerate(output)
+    for key, value in items:
+        if isinstance(value, Tensor):
+            return key
+    raise SiteError(f"A site's module gave a {type(output).__name__} without a tensor.")
+
+
+def _first_tensor(output: Any) -> Tensor:
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, (tuple, list, Mapping)):
+        return output[_first_key(output)]
+    raise SiteError(f"A site's module gave a {type(output).__name__}, which is no tensor and holds none.")
+
+
+def _with_first_tensor(output: Any, value: Tensor) -> Any:
+    if isinstance(output, Tensor):
+        return value
+    key = _first_key(output)
+    if output[key] is value:
+        return output
+    if isinstance(output, Mapping):
+        return type(output)(**{**output, key: value})
+    parts = [value if index == key else part for index, part in enumerate(output)]
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
+def load_adapted(folder: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> AdaptedModel:
+    """Load any other Hugging Face model by transformers' own code.
+
+    Raises:
+        UnsupportedModelError: transformers doesn't know the type, or the model needs code of its own.
+        DamagedFileError: weights that are missing or can't be read.
+    """
+    from safetensors import SafetensorError
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    values = read_json(folder / "config.json")
+    writes = any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in values.get("architectures") or ())
+    kind = AutoModelForCausalLM if writes else AutoModel
+    try:
+        module, report = kind.from_pretrained(
+            folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, local_files_only=True
+        )
+    except SafetensorError as error:
+        raise DamagedFileError(f"The weights in {folder} are damaged or end too early ({error}).") from None
+    except (ValueError, OSError, ImportError) as error:
+        raise UnsupportedModelError(
+            f"Models of type {values.get('model_type')!r} are not among those that monosema computes itself, and "
+            f"transformers can't load this one from {folder}: {error}"
+        ) from None
+    missing = [key for key in report["missing_keys"] if "pooler." not in key]
+    if missing:
+        raise DamagedFileError(
+            f"{len(missing)} tensors are missing in {folder}: {', '.join(sorted(missing)[:4])}. It is not complete."
+        )
+    if len(missing) < len(report["missing_keys"]):
+        module.pooler = None  # it was never trained
+    tokenizer = Tokenizer.from_folder(folder, values) if (folder / "tokenizer.json").exists() else None
+    return AdaptedModel(module.to(device), name, tokenizer, folder)
