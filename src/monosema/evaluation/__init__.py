@@ -1,0 +1,15 @@
+"""Evaluations: what a dictionary is worth, in figures with intervals beside their controls."""
+
+from __future__ import annotations
+
+from monosema.evaluation.evaluate import EvaluationConfig, evaluate, evaluate_vectors
+from monosema.evaluation.result import DensityHistogram, Evaluation, EvaluationRow
+
+__all__ = [
+    "DensityHistogram",
+    "Evaluation",
+    "EvaluationConfig",
+    "EvaluationRow",
+    "evaluate",
+    "evaluate_vectors",
+]

@@ -1,0 +1,81 @@
+"""How well a dictionary's reconstructions stand for the activations, and how many latents it takes.
+
+    FVU = Σ ‖x − x̂‖² / Σ ‖x − μ‖²,   variance explained = 1 − FVU,   with μ the mean of the same held-out tokens
+
+(several libraries centre on each batch, on each token, or on another set: those are other figures). L0 is the mean number of
+latents that are not 0; cosine the mean of cos(x, x̂).
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from monosema.core import Estimate, wilson
+from monosema.dictionaries import Codes, Dictionary
+from monosema.evaluation.result import DensityHistogram
+from monosema.evaluation.units import UnitSums
+
+__all__ = ["Reconstruction", "add_activations", "density_histogram"]
+
+_BINS_PER_DECADE = 4
+_DECADES = 7
+
+
+class Reconstruction:
+    """Sums of one dictionary's errors, filled batch by batch."""
+
+    def __init__(self, name: str, dictionary: Dictionary, sums: UnitSums) -> None:
+        self.name = name
+        self.dictionary = dictionary
+        self._sums = sums
+        self._counts = torch.zeros(dictionary.n_latents, dtype=torch.int64)
+        self._tokens = 0
+
+    def add(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+        """Take the activations of the batch that was announced to the sums; gives the reconstructions."""
+        codes: Codes = self.dictionary.encode(x)
+        rebuilt = self.dictionary.decode(codes)
+        self._sums.add(f"{self.name}.error", (x - rebuilt).double().square().sum(dim=1))
+        self._sums.add(f"{self.name}.cosine", torch.nn.functional.cosine_similarity(x, rebuilt, dim=1))
+        self._sums.add(f"{self.name}.l0", codes.l0)
+        self._counts += codes.counts().cpu()
+        self._tokens += len(x)
+        return rebuilt
+
+    def figures(self) -> tuple[dict[str, Estimate], dict[str, str]]:
+        """Figures, and those that are absent with the reason."""
+        sums = self._sums
+        tokens = sums["tokens"]
+        figures = {
+            "cosine": sums.ratio(sums[f"{self.name}.cosine"], tokens),
+            "l0": sums.ratio(sums[f"{self.name}.l0"], tokens),
+            "alive": wilson(int((self._counts > 0).sum()), len(self._counts)),
+        }
+        total = sums["variance"]
+        if not total.sum() > 0:
+            return figures, dict.fromkeys(("fvu", "variance_explained"), "the activations are all alike")
+        fvu = sums.ratio(sums[f"{self.name}.error"], total)
+        figures["fvu"] = fvu
+        figures["variance_explained"] = Estimate(1 - fvu.value, 1 - fvu.high, 1 - fvu.low, fvu.n, fvu.method)
+        return figures, {}
+
+    def density(self) -> DensityHistogram:
+        """How often its latents fire."""
+        return density_histogram(self._counts, self._tokens)
+
+
+def add_activations(sums: UnitSums, x: Float[Tensor, "n d"], mean: Float[Tensor, " d"]) -> None:
+    """Add the tokens and their total variance about the mean of all of them, once a batch."""
+    sums.add("tokens", torch.ones(len(x)))
+    sums.add("variance", (x.double() - mean).square().sum(dim=1))
+
+
+def density_histogram(counts: Int[Tensor, " n_latents"], tokens: int) -> DensityHistogram:
+    """Latents by log₁₀ of the share of tokens on which they fire, from 10⁻⁷ to 1; rarer ones are in the first bin."""
+    edges = [-_DECADES + index / _BINS_PER_DECADE for index in range(_DECADES * _BINS_PER_DECADE + 1)]
+    fired = counts[counts > 0].double() / max(tokens, 1)
+    bins = ((fired.log10() + _DECADES) * _BINS_PER_DECADE).floor().long().clamp(0, len(edges) - 2)
+    binned = torch.bincount(bins, minlength=len(edges) - 1)
+    return DensityHistogram(tuple(edges), tuple(binned.tolist()), int((counts == 0).sum()))

@@ -1,0 +1,129 @@
+"""What evaluations of dictionaries find: figures with intervals, in rows beside their controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from monosema.core import Estimate
+
+__all__ = ["DensityHistogram", "Evaluation", "EvaluationRow"]
+
+
+@dataclass(frozen=True)
+class DensityHistogram:
+    """How often latents fire.
+
+    Attributes:
+        edges: of the bins, in log₁₀ of the share of tokens; one more than there are counts.
+        counts: latents in each bin.
+        never: latents that never fired on the text.
+    """
+
+    edges: tuple[float, ...]
+    counts: tuple[int, ...]
+    never: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"edges": list(self.edges), "counts": list(self.counts), "never": self.never}
+
+
+@dataclass(frozen=True)
+class EvaluationRow:
+    """The figures of one dictionary.
+
+    Attributes:
+        name: "dictionary", or the name of the control.
+        kind: likewise; reports tell controls apart by it.
+        n_latents: number of its latents.
+        figures: by name: fvu, variance_explained, cosine, l0, alive; ce_clean, ce_spliced, ce_zero, ce_mean,
+            loss_recovered, kl (in nats per token).
+        absent: figures that could not be computed, and why.
+        density: how often its latents fire.
+    """
+
+    name: str
+    kind: str
+    n_latents: int
+    figures: dict[str, Estimate]
+    absent: dict[str, str]
+    density: DensityHistogram
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "n_latents": self.n_latents,
+            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "absent": dict(self.absent),
+            "density": self.density.to_dict(),
+        }
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of a dictionary and its controls on one held-out text.
+
+    Attributes:
+        rows: the dictionary first, then the controls.
+        tokens: tokens that figures are of.
+        left_out: tokens that are neither scored nor edited: padding is not counted among them.
+        unit, units: what intervals draw, and how many there are.
+        model, site: where the activations come from; None for vectors without a model.
+        notes: what a reader should know besides.
+    """
+
+    rows: tuple[EvaluationRow, ...]
+    tokens: int
+    left_out: int
+    unit: str
+    units: int
+    model: str | None = None
+    site: str | None = None
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def dictionary(self) -> EvaluationRow:
+        """The row that is not a control."""
+        return self.rows[0]
+
+    def row(self, name: str) -> EvaluationRow:
+        """The row of this name. Raises KeyError."""
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "model": self.model,
+            "site": self.site,
+            "tokens": self.tokens,
+            "left_out": self.left_out,
+            "unit": self.unit,
+            "units": self.units,
+            "rows": [row.to_dict() for row in self.rows],
+            "notes": list(self.notes),
+        }
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Evaluation:
+        """Read what `to_dict` gave."""
+        rows = tuple(
+            EvaluationRow(
+                row["name"],
+                row["kind"],
+                row["n_latents"],
+                {name: Estimate(**figure) for name, figure in row["figures"].items()},
+                dict(row["absent"]),
+                DensityHistogram(
+                    tuple(row["density"]["edges"]), tuple(row["density"]["counts"]), row["density"]["never"]
+                ),
+            )
+            for row in values["rows"]
+        )
+        rest = {name: value for name, value in values.items() if name not in ("rows", "notes")}
+        return cls(rows, notes=tuple(values["notes"]), **rest)
