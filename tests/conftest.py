@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("MONOSEMA_QUIET", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -17,3 +21,45 @@ from hypothesis import settings
 
 settings.register_profile("steady", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("steady")
+
+
+@pytest.fixture(scope="session")
+def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Hugging Face directory of a Llama-like model with random weights and a tokenizer of bytes: 2 layers, d_model 32."""
+    import torch
+    from safetensors.torch import save_file
+
+    from monosema.models import byte_tokenizer
+
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    folder.mkdir()
+    tokenizer = byte_tokenizer()
+    tokenizer.raw.save(str(folder / "tokenizer.json"))
+    config = {
+        "model_type": "llama",
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "intermediate_size": 64,
+        "vocab_size": tokenizer.vocab_size,
+        "max_position_embeddings": 128,
+        "tie_word_embeddings": True,
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": tokenizer.pad_id,
+    }
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    shapes = {"model.embed_tokens.weight": (tokenizer.vocab_size, 32), "model.norm.weight": (32,)}
+    for layer in range(2):
+        rows = {"self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32)}
+        rows |= {"self_attn.o_proj": (32, 32), "mlp.gate_proj": (64, 32), "mlp.up_proj": (64, 32), "mlp.down_proj": (32, 64)}
+        rows |= {"input_layernorm": (32,), "post_attention_layernorm": (32,)}
+        shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in rows.items()}
+    generator = torch.Generator().manual_seed(0)
+    weights = {
+        name: torch.ones(shape) if len(shape) == 1 else torch.randn(shape, generator=generator) * shape[1] ** -0.5
+        for name, shape in shapes.items()
+    }
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    return folder

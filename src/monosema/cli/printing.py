@@ -1,0 +1,232 @@
+"""Results as people read them in a terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console, Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from monosema.core import Config
+
+__all__ = [
+    "feature_values",
+    "heat_text",
+    "plain",
+    "show_feature",
+    "show_features",
+    "show_keys",
+    "show_rows",
+    "show_run",
+]
+
+_HEAT = (255, 140, 0)
+_LEVELS = 8
+
+
+def heat_text(tokens: Sequence[str], activations: Sequence[float], maximum: float) -> Text:
+    """Tokens on one line, each with a background as strong as its activation; control characters made visible."""
+    text = Text(overflow="fold")
+    for token, activation in zip(tokens, activations, strict=True):
+        share = min(max(activation / maximum, 0.0), 1.0) if maximum > 0 else 0.0
+        level = round(share * _LEVELS) / _LEVELS
+        shown = visible(token)
+        if level == 0:
+            text.append(shown)
+        else:
+            red, green, blue = (round(24 + (channel - 24) * level) for channel in _HEAT)
+            text.append(shown, style=f"{'black' if level > 0.5 else 'white'} on rgb({red},{green},{blue})")
+    return text
+
+
+def visible(token: str) -> str:
+    """The token with line breaks and tabs as signs."""
+    return token.replace("\n", "↵").replace("\r", "␍").replace("\t", "⇥")
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, arrays and tuples as values that JSON can hold."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value.item() if hasattr(value, "item") else value
+
+
+def show_keys(recipe: Config, console: Console) -> None:
+    """All keys of a recipe: name, value, meaning."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("key")
+    table.add_column("value", overflow="fold")
+    table.add_column("what it is", style="dim")
+    for name, value, meaning in _fields(recipe, ""):
+        table.add_row(f"--{name}", "none" if value is None else str(value), meaning)
+    console.print(table)
+
+
+def _fields(config: Config, prefix: str) -> list[tuple[str, Any, str]]:
+    rows = []
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            rows += _fields(value, f"{prefix}{name}.")
+        else:
+            rows.append((prefix + name, value, " ".join((field.description or "").split())))
+    return rows
+
+
+def show_features(features: Sequence[Any], console: Console) -> None:
+    """Features as a list: number, density, maximum, label."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (
+        ("feature", "right"),
+        ("density", "right"),
+        ("max", "right"),
+        ("score", "right"),
+        ("label", "left"),
+    ):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for feature in features:
+        values = plain(feature)
+        table.add_row(
+            str(values["latent"]),
+            f"{values['density']:.3%}",
+            _number(values.get("max")),
+            _number(values.get("label_score")),
+            Text(visible(str(values.get("label") or "–"))),
+        )
+    console.print(table if features else "No feature found.")
+
+
+def feature_values(feature: Any, limit: int) -> dict[str, Any]:
+    """A feature as plain values, with at most so many passages."""
+    values: dict[str, Any] = plain(feature)
+    values["examples"] = values["examples"][:limit]
+    return values
+
+
+def show_feature(feature: Any, limit: int, console: Console) -> None:
+    """A feature as a page: figures, tokens it promotes, passages with heat."""
+    values = feature_values(feature, limit)
+    head = Text.assemble((f"feature {values['latent']}", "bold"), "  ", visible(str(values.get("label") or "no label")))
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    facts.add_row(
+        "fires on",
+        f"{values['density']:.3%} of tokens",
+        f"max {_number(values['max'])}",
+        f"mean {_number(values['mean'])}",
+    )
+    console.print(head)
+    console.print(facts)
+    for name in ("promoted", "suppressed"):
+        tokens = values.get(name) or []
+        if tokens:
+            console.print(
+                Text.assemble((f"{name:<11}", "dim"), "  ".join(visible(_word(token)) for token in tokens[:10]))
+            )
+    neighbours = values.get("neighbours") or []
+    if neighbours:
+        near = "  ".join(f"{other['other']} ({other['value']:.2f}, {other['kind']})" for other in neighbours[:6])
+        console.print(Text.assemble(("near       ", "dim"), near))
+    passages = [heat_text(example["tokens"], example["activations"], values["max"]) for example in values["examples"]]
+    kinds = [Text(f"{example['kind']:>4} {example['maximum']:6.2f} ", style="dim") for example in values["examples"]]
+    rows = Table(box=None, show_header=False, padding=(0, 1, 1, 0))
+    for kind, passage in zip(kinds, passages, strict=True):
+        rows.add_row(kind, passage)
+    console.print(Padding(Group(rows), (1, 0, 0, 0)))
+
+
+def _word(token: Any) -> str:
+    return str(
+        token["token"] if isinstance(token, Mapping) else token[0] if isinstance(token, (list, tuple)) else token
+    )
+
+
+def show_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    """The rows of a query as a table."""
+    if not rows:
+        console.print("No rows.")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in rows[0]:
+        table.add_column(str(name), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(visible(_cell(value))) for value in row.values()))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
+
+
+_FIGURES = (
+    ("fvu", "unexplained variance (FVU)", ".3f"),
+    ("variance_explained", "variance explained", ".1%"),
+    ("l0", "active latents a token (L0)", ".1f"),
+    ("alive", "latents that ever fire", ".1%"),
+    ("ce_clean", "loss of the model", ".3f"),
+    ("ce_spliced", "loss with the dictionary spliced in", ".3f"),
+    ("ce_mean", "loss with the mean instead", ".3f"),
+    ("ce_zero", "loss with nothing instead", ".3f"),
+    ("loss_recovered", "loss recovered", ".1%"),
+    ("kl", "KL from the model", ".3f"),
+)
+
+
+def show_run(summary: Mapping[str, Any], console: Console) -> None:
+    """What a run is known to be by now: figures with intervals beside their controls, times, and where things are."""
+    rows = summary.get("evaluation") or []
+    if rows:
+        console.print(_figures(rows))
+        console.print(Text("In brackets: 95 % confidence intervals over held-out documents.", style="dim"))
+        console.print()
+    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    training = summary.get("training") or {}
+    for name, value in (
+        ("tokens", _count(summary.get("tokens"))),
+        ("features", _count(summary.get("features"))),
+        ("held-out FVU in training", _number(training["held_out_fvu"]) if training.get("held_out_fvu") else None),
+        ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
+        ("seconds", "  ".join(f"{stage} {seconds:.1f}" for stage, seconds in summary["seconds"].items())),
+        ("run", summary["run"]),
+        ("report", summary.get("report")),
+    ):
+        if value:
+            facts.add_row(f"[bold]{name}", Text(str(value), overflow="fold"))
+    console.print(facts)
+
+
+def _figures(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 3, 0, 0))
+    table.add_column("")
+    for row in rows:
+        table.add_column(str(row["name"]), justify="right")
+    for key, words, form in _FIGURES:
+        if any(key in row["figures"] for row in rows):
+            table.add_row(f"[bold]{words}", *(_estimate(row["figures"].get(key), form) for row in rows))
+    return table
+
+
+def _estimate(figure: Any, form: str) -> Text:
+    if figure is None:
+        return Text("–", style="dim")
+    if isinstance(figure, str):
+        return Text(figure, style="dim", overflow="fold")
+    if not isinstance(figure, Mapping):
+        return Text(format(figure, form))
+    value, low, high = (format(figure[part], form) for part in ("value", "low", "high"))
+    return Text.assemble(value, (f" [{low.removesuffix('%')}, {high}]", "dim"))
+
+
+def _count(value: int | None) -> str | None:
+    return None if value is None else f"{value:,}"

@@ -1,0 +1,29 @@
+"""The built-in recipe: the whole walk on the embedded model, in minutes on two cores."""
+
+from __future__ import annotations
+
+from monosema.activations import CaptureConfig
+from monosema.atlas import AtlasConfig
+from monosema.data import TextConfig
+from monosema.dictionaries import TopKConfig
+from monosema.evaluation import EvaluationConfig
+from monosema.runs import CorpusChoice, ModelChoice, Recipe
+from monosema.training import TrainConfig
+
+__all__ = ["demo"]
+
+
+def demo() -> Recipe:
+    """Text → tokens → activations → dictionary → evaluation → atlas → report."""
+    return Recipe(
+        name="demo",
+        site="3.resid_post",
+        model=ModelChoice(name="specimen"),
+        corpus=CorpusChoice(source="builtin"),
+        text=TextConfig(tokens=1_000_000),
+        capture=CaptureConfig(),
+        dictionary=TopKConfig(d_in=256, n_latents=4096, k=32),
+        training=TrainConfig(),
+        evaluation=EvaluationConfig(),
+        atlas=AtlasConfig(),
+    )

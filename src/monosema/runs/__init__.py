@@ -1,0 +1,29 @@
+"""Runs on disk: a recipe, its stages, what is done and what is next."""
+
+from __future__ import annotations
+
+from monosema.runs.doctor import examine
+from monosema.runs.ledger import StageRecord
+from monosema.runs.overrides import apply_overrides, flatten, parse_keys
+from monosema.runs.recipe import SHORT_KEYS, CorpusChoice, ModelChoice, Recipe, ReportChoice, StreamChoice
+from monosema.runs.run import Run, run
+from monosema.runs.vectors import VectorRecipe, read_vector_recipe, train_vectors
+
+__all__ = [
+    "SHORT_KEYS",
+    "CorpusChoice",
+    "ModelChoice",
+    "Recipe",
+    "ReportChoice",
+    "Run",
+    "StageRecord",
+    "StreamChoice",
+    "VectorRecipe",
+    "apply_overrides",
+    "examine",
+    "flatten",
+    "parse_keys",
+    "read_vector_recipe",
+    "run",
+    "train_vectors",
+]

@@ -1,0 +1,67 @@
+"""What a report says about a run, gathered from its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from monosema.core import MonosemaError, read_json
+from monosema.evaluation import Evaluation
+from monosema.models import model_facts
+from monosema.pages import EvaluationRow, ReportData, StageRow
+from monosema.runs.ledger import Ledger, StageRecord
+from monosema.runs.workbench import Workbench
+
+__all__ = ["report_data", "row_names"]
+
+
+def report_data(bench: Workbench) -> ReportData:
+    """Gather the report's facts; the stages before the report must be done."""
+    recipe = bench.recipe
+    stages = Ledger(bench.folder).records()
+    evaluation = Evaluation.from_dict(read_json(bench.evaluation))
+    names = row_names(recipe.dictionary.k, bench.width)
+    title = f"What {Path(recipe.model.name).name} computes at {recipe.site}"
+    return ReportData(
+        title=recipe.report.title or title,
+        model_name=Path(recipe.model.name).name,
+        site=recipe.site,
+        architecture="TopK",
+        corpus=bench.corpus.name,
+        tokens=stages["capture"].counts["rows"],
+        heldout_tokens=evaluation.tokens,
+        sinks_left_out=stages["capture"].counts["sinks"],
+        evaluation=[
+            EvaluationRow(name=names.get(row.kind, row.name), kind=row.kind, figures={**row.absent, **row.figures})
+            for row in evaluation.rows
+        ],
+        training=_metrics(bench.dictionary / "metrics.jsonl"),
+        stages=[_stage_row(name, record) for name, record in stages.items() if record.state == "done"],
+        recipe=recipe.to_dict(),
+        model=_model(recipe.model.name),
+        notes=evaluation.notes,
+    )
+
+
+def row_names(k: int, width: int) -> dict[str, str]:
+    """What the rows of an evaluation are called, by kind."""
+    return {"dictionary": f"TopK, k = {k}", "pca": f"PCA, {min(k, width)} components", "random": "random dictionary"}
+
+
+def _metrics(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _stage_row(name: str, record: StageRecord) -> StageRow:
+    counts = {key: value for key, value in record.counts.items() if isinstance(value, int)}
+    return StageRow(name=name, seconds=record.seconds, note=", ".join(f"{n:,} {key}" for key, n in counts.items()))
+
+
+def _model(name: str) -> dict[str, Any]:
+    """The model's facts; nothing where its shape is known to its own code only."""
+    try:
+        facts = model_facts(name).to_dict()
+    except MonosemaError:
+        return {}
+    return {key: value for key, value in facts.items() if key not in ("name", "path")}

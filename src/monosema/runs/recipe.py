@@ -1,0 +1,179 @@
+"""A recipe: all that decides what a run makes, as one value that TOML can hold."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from monosema.activations import CaptureConfig
+from monosema.atlas import AtlasConfig
+from monosema.core import Config, ConfigError, FormatError, Site, atomic_path, bf16_is_fast, choose_device
+from monosema.data import TextConfig
+from monosema.dictionaries import TopKConfig
+from monosema.evaluation import EvaluationConfig
+from monosema.training import TrainConfig
+
+__all__ = ["SHORT_KEYS", "CorpusChoice", "ModelChoice", "Recipe", "ReportChoice"]
+
+SHORT_KEYS = {
+    "model": "model.name",
+    "corpus": "corpus.source",
+    "tokens": "text.tokens",
+    "window": "text.window",
+    "latents": "dictionary.n_latents",
+    "batch": "stream.batch",
+    "title": "report.title",
+}
+"""Short names on the command line, for keys whose last part is not theirs alone or not what one would say."""
+
+
+class ModelChoice(Config):
+    """Which language model."""
+
+    name: str = "specimen"
+    """``specimen`` (the embedded model), a Hugging Face directory, or a name on the hub."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of weights and products; auto takes bfloat16 where the machine does it faster, as measured."""
+
+
+class CorpusChoice(Config):
+    """Which text."""
+
+    source: str = "builtin"
+    """``builtin``, a .parquet, .jsonl or text file, a folder of such files, or ``hf:NAME[:CONFIG]``."""
+    column: str = "text"
+    """Which column of Parquet, JSON lines and datasets holds the text."""
+    split: str = "train"
+    """Which split of a Hugging Face dataset."""
+    limit: int | None = Field(None, ge=1)
+    """Documents to read at most; None reads all."""
+    seed: int = Field(0, ge=0)
+    """Seed of the generated part of the built-in text."""
+
+
+class StreamChoice(Config):
+    """How rows of activations come to the trainer."""
+
+    batch: int = Field(4096, ge=1)
+    """Rows in a batch."""
+    passes: int = Field(1, ge=1)
+    """How often every row is given."""
+    memory_mb: float = Field(512.0, gt=0)
+    """Megabytes that rows may take in memory; beyond that they are shuffled by parts."""
+
+
+class ReportChoice(Config):
+    """How the report looks."""
+
+    title: str | None = None
+    """Headline; None says the model and the site."""
+    limit_mb: float = Field(14.0, gt=0)
+    """Size to aim for; fewer passages a feature are kept where all don't fit."""
+
+
+class Recipe(Config):
+    """All that decides what a run makes: its stations' configurations, side by side."""
+
+    name: str = Field("demo", pattern=r"^[\w][\w.\-]*$")
+    """Name of the run; its folder is runs/NAME where no other is given."""
+    site: str = "3.resid_post"
+    """Where in the model the dictionary's activations are read."""
+    evaluation_tokens: int = Field(100_000, ge=1)
+    """Held-out tokens that the dictionary is measured on."""
+    atlas_tokens: int | None = Field(500_000, ge=1)
+    """Tokens that features are described on; None reads the whole text."""
+    model: ModelChoice = ModelChoice()
+    corpus: CorpusChoice = CorpusChoice()
+    text: TextConfig = TextConfig(tokens=1_000_000)
+    """How text becomes the tokens that the dictionary is trained on."""
+    capture: CaptureConfig = CaptureConfig()
+    dictionary: TopKConfig
+    """What the dictionary is; d_in follows from the model and the site, and is set when the run begins."""
+    stream: StreamChoice = StreamChoice()
+    training: TrainConfig = TrainConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    atlas: AtlasConfig = AtlasConfig()
+    report: ReportChoice = ReportChoice()
+
+    @field_validator("site")
+    @classmethod
+    def _short_site(cls, text: str) -> str:
+        return Site.parse(text).short
+
+    @property
+    def dictionary_name(self) -> str:
+        """Name of the dictionary's folders in the run."""
+        return f"{self.site}-topk"
+
+    def resolve(self, previous: Recipe | None, device: str | None) -> Recipe:
+        """The recipe with what was left open decided: absolute paths, and precisions that depend on the machine.
+
+        Args:
+            previous: the recipe of the same folder before, whose decisions are kept.
+            device: where the model will run.
+        """
+        fast = "bfloat16" if bf16_is_fast(choose_device(device)) else "float32"
+        before = self if previous is None else previous
+        dtype = next((kind for kind in (self.model.dtype, before.model.dtype) if kind != "auto"), fast)
+        product = next((kind for kind in (self.training.product, before.training.product) if kind != "auto"), fast)
+        return self.replace(
+            model=self.model.replace(name=_absolute(self.model.name), dtype=dtype),
+            corpus=self.corpus.replace(source=_absolute(self.corpus.source)),
+            training=self.training.replace(product=product),
+        )
+
+    def fitted(self, width: int) -> Recipe:
+        """The recipe for activations of so many values."""
+        return self.replace(dictionary=self.dictionary.replace(d_in=width))
+
+    def seeded(self, seed: int) -> Recipe:
+        """The recipe with one seed for all that is random."""
+        parts = {name: getattr(self, name) for name in type(self).model_fields}
+        with_seed = {name: part for name, part in parts.items() if "seed" in getattr(type(part), "model_fields", ())}
+        return self.replace(**{name: part.replace(seed=seed) for name, part in with_seed.items()})
+
+    def to_toml(self) -> str:
+        """The recipe as TOML."""
+        import tomli_w
+
+        return tomli_w.dumps(self.to_dict())
+
+    @classmethod
+    def from_toml(cls, text: str, name: str = "the recipe") -> Recipe:
+        """Read TOML. Raises FormatError where it isn't TOML, ConfigError for unknown keys and wrong values."""
+        try:
+            values: dict[str, Any] = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise FormatError(f"{name} is not valid TOML: {error}.") from None
+        try:
+            return cls(**values)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """Read a file. Raises FormatError where there is none."""
+        path = Path(path)
+        try:
+            return cls.from_toml(path.read_text(encoding="utf-8"), str(path))
+        except (FileNotFoundError, IsADirectoryError):
+            raise FormatError(f"There is no recipe {path}.") from None
+        except UnicodeDecodeError:
+            raise FormatError(f"{path} is not a recipe: it isn't text.") from None
+
+    def write(self, path: str | Path) -> None:
+        """Write a file, atomically."""
+        with atomic_path(path) as temporary:
+            temporary.write_text(
+                f"# A recipe in full. Repeat it with: monosema run THIS_FILE --out FOLDER\n\n{self.to_toml()}",
+                encoding="utf-8",
+            )
+
+
+def _absolute(text: str) -> str:
+    """An absolute path where the text names something on this disk, else the text."""
+    path = Path(text).expanduser()
+    return str(path.resolve()) if path.exists() and text not in ("specimen", "builtin") else text

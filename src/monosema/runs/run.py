@@ -1,0 +1,147 @@
+"""A run: a folder that holds one recipe and all that was made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monosema.atlas import Atlas, open_atlas
+from monosema.core import RunError, read_json
+from monosema.dictionaries import Dictionary, load_dictionary
+from monosema.evaluation import Evaluation
+from monosema.runs.ledger import Ledger, StageRecord
+from monosema.runs.lock import run_lock
+from monosema.runs.overrides import flatten
+from monosema.runs.recipe import Recipe
+from monosema.runs.stages import Tell, advance, stage_inputs
+from monosema.runs.summary import summarise
+from monosema.runs.walk import STAGES
+from monosema.runs.workbench import Workbench
+
+__all__ = ["Run", "run"]
+
+
+class Run:
+    """A run on disk.
+
+    Attributes:
+        folder: where it is.
+        recipe: what it is made from.
+    """
+
+    def __init__(self, folder: Path, recipe: Recipe) -> None:
+        self.folder = folder
+        self.recipe = recipe
+        self._bench = Workbench(recipe, folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Run:
+        """Open an existing run. Raises RunError where the folder holds none."""
+        folder = Path(folder)
+        path = folder / "recipe.toml"
+        if not path.exists():
+            there = "holds no run (no recipe.toml)" if folder.is_dir() else "does not exist"
+            raise RunError(f"The folder {folder} {there}. Make a run with: monosema run --out {folder}")
+        return cls(folder, Recipe.read(path))
+
+    @property
+    def stages(self) -> Mapping[str, StageRecord]:
+        """The stages that were begun, by name."""
+        return Ledger(self.folder).records()
+
+    @property
+    def report(self) -> Path | None:
+        """The report's page, where it is written."""
+        return self._bench.report if self._bench.report.exists() else None
+
+    def dictionary(self) -> Dictionary:
+        """The dictionary. Raises RunError where it isn't trained yet."""
+        self._require("train")
+        return load_dictionary(self._bench.dictionary)
+
+    def evaluation(self) -> Evaluation:
+        """The evaluation on held-out text. Raises RunError where it isn't made yet."""
+        self._require("evaluate")
+        return Evaluation.from_dict(read_json(self._bench.evaluation))
+
+    def atlas(self) -> Atlas:
+        """The atlas. Raises RunError where it isn't built yet."""
+        self._require("atlas")
+        return open_atlas(self._bench.atlas)
+
+    def summary(self) -> dict[str, Any]:
+        """What is known by now, as plain figures."""
+        bench = self._bench
+        return summarise(self.folder, self.stages, bench.evaluation, bench.dictionary, bench.report)
+
+    def _require(self, stage: str) -> None:
+        record = self.stages.get(stage)
+        if record is None or record.state != "done":
+            raise RunError(
+                f"The run {self.folder} has not finished the stage {stage!r}. Make it with: monosema run {self.folder}"
+            )
+
+
+def run(
+    recipe: Recipe,
+    out: str | Path | None = None,
+    *,
+    until: str = "report",
+    device: str | None = None,
+    update: bool = False,
+    tell: Tell | None = None,
+) -> Run:
+    """Do what the recipe says, in a folder: skip stages that are done, go on with one that was killed, make the rest.
+
+    Args:
+        recipe: what to make.
+        out: the run folder; None for ``runs/NAME``.
+        until: the last stage to make: capture, train, evaluate, atlas or report.
+        device: where to compute; None for the best there is.
+        update: let the recipe replace another one that the folder was made by; only stages that depend on the
+            difference are made again.
+        tell: receives one line for people about each stage.
+
+    Returns:
+        The run.
+
+    Raises:
+        RunError: the folder belongs to another recipe or is in use by another process.
+        InputError: the model, site or text isn't there.
+        MonosemaError: a stage failed; run again to go on from there.
+    """
+    folder = Path(out) if out is not None else Path("runs") / recipe.name
+    previous = _previous(folder)
+    bench = Workbench(recipe.resolve(previous, device), folder, device)
+    bench.recipe = recipe = bench.recipe.fitted(bench.width)
+    if previous is not None and not update:
+        _require_same(previous, recipe, folder)
+    inputs = stage_inputs(STAGES, recipe.to_dict(), {"model": bench.model.digest, "corpus": bench.corpus.digest})
+    with run_lock(folder):
+        if recipe != previous:
+            recipe.write(folder / "recipe.toml")
+        advance(STAGES, until, folder, inputs, bench, tell or (lambda line: None))
+    return Run(folder, recipe)
+
+
+def _previous(folder: Path) -> Recipe | None:
+    path = folder / "recipe.toml"
+    if path.exists():
+        return Recipe.read(path)
+    if folder.is_file() or (folder.is_dir() and any(not entry.name.startswith(".lock") for entry in folder.iterdir())):
+        raise RunError(
+            f"{folder} is not a run folder: it holds other things, and no recipe.toml. Choose another with --out."
+        )
+    return None
+
+
+def _require_same(previous: Recipe, recipe: Recipe, folder: Path) -> None:
+    old, new = flatten(previous.to_dict()), flatten(recipe.to_dict())
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    if keys:
+        lines = [f"{key} is {old.get(key, 'none')} there and {new.get(key, 'none')} here" for key in keys]
+        raise RunError(
+            f"The run folder {folder} was made by another recipe: {'; '.join(lines)}. Choose another with --out, "
+            f"go on with that recipe by `monosema run {folder}`, or change this run with --update."
+        )

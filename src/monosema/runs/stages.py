@@ -1,0 +1,134 @@
+"""Stages as a graph, and the walk along it: skip what is done, go on with what was begun, make the rest."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monosema.core import DiskFullError, digest
+from monosema.core.files import is_disk_full
+from monosema.runs.ledger import Ledger, StageRecord, versions
+
+__all__ = ["Stage", "Tell", "advance", "needed", "stage_inputs"]
+
+Tell = Callable[[str], None]
+"""Receives one line for people about what a run does."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One station of the walk.
+
+    Attributes:
+        name: as in stages.json and on the command line.
+        needs: stages whose results it reads.
+        reads: parts of the recipe that its result depends on.
+        version: raised when the code makes another result from the same inputs.
+        resumes: whether its work goes on from half-made outputs, and mends damaged ones; else they are removed first.
+        outputs: the files or folders it makes, on the bench that the walk was given.
+        work: makes them; returns counts worth keeping.
+    """
+
+    name: str
+    needs: tuple[str, ...]
+    reads: tuple[str, ...]
+    version: int
+    resumes: bool
+    outputs: Callable[[Any], Sequence[Path]]
+    work: Callable[[Any], Mapping[str, Any]]
+
+
+def needed(stages: Sequence[Stage], until: str) -> list[Stage]:
+    """The stage `until` and all it needs, in their order. Raises KeyError when there is no such stage."""
+    by_name = {stage.name: stage for stage in stages}
+    wanted = {until}
+    for stage in reversed(stages):
+        if stage.name in wanted:
+            wanted.update(by_name[stage.name].needs)
+    if until not in by_name:
+        raise KeyError(until)
+    return [stage for stage in stages if stage.name in wanted]
+
+
+def stage_inputs(stages: Sequence[Stage], recipe: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, str]:
+    """Digest of all that each stage's result depends on: the sources (digests of the model and the text), its parts of
+    the recipe, the digests of the stages it needs, and its version."""
+    digests: dict[str, str] = {}
+    for stage in stages:
+        digests[stage.name] = digest(
+            {
+                "stage": [stage.name, stage.version],
+                "recipe": {part: recipe.get(part) for part in stage.reads},
+                "needs": [digests[name] for name in stage.needs],
+                "sources": dict(sources),
+            }
+        )
+    return digests
+
+
+def advance(
+    stages: Sequence[Stage], until: str, folder: Path, inputs: Mapping[str, str], bench: Any, tell: Tell
+) -> None:
+    """Bring the run to where the stage `until` is done.
+
+    Args:
+        stages: the graph, each stage after all that it needs.
+        until: the last stage to make.
+        folder: the run folder.
+        inputs: digest of each stage's inputs.
+        bench: handed to the stages' functions.
+        tell: receives a line about each stage that is skipped, continued or made again.
+
+    Raises:
+        DiskFullError: no room; the stages before stay valid.
+        MonosemaError: whatever a stage refuses.
+    """
+    ledger = Ledger(folder)
+    for stage in needed(stages, until):
+        record = ledger.records().get(stage.name)
+        if record is not None and record.inputs == inputs[stage.name]:
+            damage = ledger.damage(record) if record.state == "done" else []
+            if record.state == "done" and not damage:
+                tell(f"{stage.name}: done before{_counted(record.counts)}")
+                continue
+            tell(f"{stage.name}: {'; '.join(damage)}: making it again" if damage else f"{stage.name}: going on")
+            if not stage.resumes:
+                _remove(stage.outputs(bench))
+        elif record is not None:
+            tell(f"{stage.name}: its inputs changed: making it again")
+            _remove(stage.outputs(bench))
+        _make(stage, ledger, inputs[stage.name], bench)
+
+
+def _make(stage: Stage, ledger: Ledger, inputs: str, bench: Any) -> None:
+    ledger.write(stage.name, StageRecord("running", inputs, versions=versions()))
+    start = time.perf_counter()
+    try:
+        counts = dict(stage.work(bench))
+    except Exception as error:
+        if is_disk_full(error) and not isinstance(error, DiskFullError):
+            raise DiskFullError(
+                f"No room left on the disk while the stage {stage.name} wrote into {ledger.folder} ({error}). "
+                "What was finished before is intact: make room and run the same command again."
+            ) from error
+        raise
+    outputs = ledger.measure(stage.outputs(bench))
+    seconds = time.perf_counter() - start
+    ledger.write(stage.name, StageRecord("done", inputs, seconds, counts, versions(), outputs))
+
+
+def _remove(paths: Sequence[Path]) -> None:
+    for path in paths:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _counted(counts: Mapping[str, Any]) -> str:
+    numbers = {name: value for name, value in counts.items() if isinstance(value, int)}
+    return f" ({', '.join(f'{value:,} {name}' for name, value in numbers.items())})" if numbers else ""

@@ -1,0 +1,171 @@
+"""The stages: capture → train → evaluate → atlas → report. Each calls its station and counts what it did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from monosema.activations import Store, StoreStream, capture_to_store, fit_preprocessing
+from monosema.atlas import build_atlas, open_atlas
+from monosema.core import progress_bar, write_json
+from monosema.dictionaries import Dictionary, Metadata, Pca, RandomDirections, TopK, load_dictionary
+from monosema.evaluation import evaluate
+from monosema.pages import write_report
+from monosema.runs.facts import report_data
+from monosema.runs.stages import Stage
+from monosema.runs.workbench import Workbench
+from monosema.training import held_out_rows, train
+
+__all__ = ["STAGES"]
+
+CONTROL_ROWS = 65_536
+"""Rows that the controls (PCA, random directions) are fitted on, at most."""
+
+
+def _capture(bench: Workbench) -> Mapping[str, Any]:
+    recipe = bench.recipe
+    batches = bench.batches(recipe.text)
+    with progress_bar("capture", recipe.text.tokens, "tokens") as bar:
+        store = capture_to_store(bench.model, batches, [bench.site], bench.store, recipe.capture, progress=bar)
+    counts = store.manifest.counts
+    return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
+
+
+def _train(bench: Workbench) -> Mapping[str, Any]:
+    recipe, device = bench.recipe, bench.model.device
+    store = Store.open(bench.store)
+    kept = held_out_rows(store.rows)
+    rows = slice(0, store.rows - kept)
+    stream: Any = StoreStream(
+        store,
+        bench.site,
+        batch=recipe.stream.batch,
+        seed=recipe.training.seed,
+        passes=recipe.stream.passes,
+        preprocessing=fit_preprocessing(store, bench.site, rows=rows),
+        rows=rows,
+        memory_mb=recipe.stream.memory_mb,
+    )
+    dictionary = TopK(recipe.dictionary, _metadata(bench), seed=recipe.training.seed).to(device)
+    held = store.read(bench.site, store.rows - kept, store.rows) if kept else None
+    with progress_bar("train", stream.batches * stream.batch, "tokens") as bar:
+        result = train(dictionary, stream, recipe.training, bench.dictionary, heldout=held, progress=bar)
+    figures = result.to_dict()
+    return {name: value for name, value in figures.items() if name != "dictionary"}
+
+
+def _metadata(bench: Workbench) -> Metadata:
+    return Metadata(
+        model=bench.recipe.model.name,
+        site=bench.site,
+        context=bench.recipe.text.window,
+        prepend_bos=bench.model.tokenizer.bos_id is not None,
+        dataset=bench.corpus.name,
+    )
+
+
+def _open(bench: Workbench) -> Dictionary:
+    dictionary: Any = load_dictionary(bench.dictionary)
+    return dictionary.to(bench.model.device) if hasattr(dictionary, "to") else dictionary
+
+
+def _evaluate(bench: Workbench) -> Mapping[str, Any]:
+    recipe = bench.recipe
+    dictionary = _open(bench)
+    text = recipe.text.replace(split="heldout", tokens=recipe.evaluation_tokens)
+    with progress_bar("evaluate", recipe.evaluation_tokens, "tokens") as bar:
+        evaluation = evaluate(
+            bench.model,
+            dictionary,
+            bench.site,
+            bench.batches(text),
+            recipe.evaluation,
+            controls=_controls(bench),
+            progress=bar,
+        )
+    write_json(bench.evaluation, evaluation.to_dict())
+    return {"tokens": evaluation.tokens}
+
+
+def _controls(bench: Workbench) -> dict[str, Dictionary]:
+    """What would expose a score that says nothing: PCA with as many components as latents are kept, and a dictionary
+    that was not trained, both fitted on rows that the dictionary was trained on."""
+    recipe = bench.recipe
+    store = Store.open(bench.store)
+    k = recipe.dictionary.k
+    rows = slice(0, store.rows - held_out_rows(store.rows))
+    batch = min(recipe.stream.batch, rows.stop)
+    stream = StoreStream(store, bench.site, batch=batch, seed=recipe.training.seed, rows=rows)
+    sample = torch.cat([part for part, _ in zip(stream, range(max(1, CONTROL_ROWS // batch)), strict=False)])
+    sample = sample.to(bench.model.device)
+    components = min(k, sample.shape[1])
+    return {
+        "pca": Pca.fit([sample], components),
+        "random": RandomDirections.fit(sample, recipe.dictionary.n_latents, k, seed=recipe.training.seed),
+    }
+
+
+def _atlas(bench: Workbench) -> Mapping[str, Any]:
+    recipe = bench.recipe
+    tokens = recipe.atlas_tokens or recipe.text.tokens
+    batches = bench.batches(recipe.text.replace(tokens=tokens))
+    with progress_bar("atlas", tokens, "tokens") as bar:
+        atlas = build_atlas(bench.model, _open(bench), bench.site, batches, bench.atlas, recipe.atlas, progress=bar)
+    alive = atlas.sql("select count(*) as n from features where alive")[0]["n"]
+    return {"tokens": batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
+
+
+def _report(bench: Workbench) -> Mapping[str, Any]:
+    path = write_report(report_data(bench), open_atlas(bench.atlas), bench.report, bench.recipe.report.limit_mb)
+    return {"bytes": path.stat().st_size}
+
+
+STAGES = (
+    Stage(
+        name="capture",
+        needs=(),
+        reads=("site", "model", "corpus", "text", "capture"),
+        version=1,
+        resumes=True,
+        outputs=lambda bench: [bench.store],
+        work=_capture,
+    ),
+    Stage(
+        name="train",
+        needs=("capture",),
+        reads=("dictionary", "stream", "training"),
+        version=1,
+        resumes=True,
+        outputs=lambda bench: [bench.dictionary],
+        work=_train,
+    ),
+    Stage(
+        name="evaluate",
+        needs=("train",),
+        reads=("evaluation", "evaluation_tokens"),
+        version=1,
+        resumes=False,
+        outputs=lambda bench: [bench.evaluation],
+        work=_evaluate,
+    ),
+    Stage(
+        name="atlas",
+        needs=("train",),
+        reads=("atlas", "atlas_tokens"),
+        version=1,
+        resumes=True,
+        outputs=lambda bench: [bench.atlas],
+        work=_atlas,
+    ),
+    Stage(
+        name="report",
+        needs=("evaluate", "atlas"),
+        reads=("name", "report"),
+        version=1,
+        resumes=False,
+        outputs=lambda bench: [bench.report],
+        work=_report,
+    ),
+)

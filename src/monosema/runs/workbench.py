@@ -1,0 +1,88 @@
+"""What the stages of a run share: the recipe, the folder, the model and the text, each opened when first needed."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from monosema.core import Site
+from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
+from monosema.models import LanguageModel, load_model
+from monosema.runs.recipe import Recipe
+
+__all__ = ["Workbench"]
+
+
+class Workbench:
+    """A recipe on a folder, with what its stages read.
+
+    Attributes:
+        recipe: the resolved recipe.
+        folder: the run folder.
+        device: where to compute; None for the best there is.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, device: str | None = None) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.device = device
+
+    @functools.cached_property
+    def model(self) -> LanguageModel:
+        """The language model, on the device."""
+        model: Any = load_model(self.recipe.model.name, device=self.device, dtype=self.recipe.model.dtype)
+        return model
+
+    @functools.cached_property
+    def width(self) -> int:
+        """Values of a row of activations at the site; of a site with heads, those of all heads together.
+
+        Raises SiteError where the model has no such site, or one without a fixed width.
+        """
+        self.model.site_width(self.site)
+        token = torch.zeros((1, 1), dtype=torch.int64, device=self.model.device)
+        with torch.inference_mode():
+            return self.model.activations(token, [self.site])[self.site].numel()
+
+    @functools.cached_property
+    def corpus(self) -> Corpus:
+        """The text."""
+        text = self.recipe.corpus
+        return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit, seed=text.seed)
+
+    @property
+    def site(self) -> Site:
+        """Where the dictionary's activations are read."""
+        return Site.parse(self.recipe.site)
+
+    def batches(self, config: TextConfig) -> TokenBatches:
+        """Batches of the text from its first document on."""
+        return token_batches(self.corpus, self.model.tokenizer, config)
+
+    @property
+    def store(self) -> Path:
+        """Folder of captured activations."""
+        return self.folder / "activations"
+
+    @property
+    def dictionary(self) -> Path:
+        """Folder of the dictionary."""
+        return self.folder / "dictionaries" / self.recipe.dictionary_name
+
+    @property
+    def evaluation(self) -> Path:
+        """The evaluation on held-out text."""
+        return self.folder / "evaluations" / self.recipe.dictionary_name / "heldout.json"
+
+    @property
+    def atlas(self) -> Path:
+        """Folder of the atlas's tables."""
+        return self.folder / "atlas" / self.recipe.dictionary_name
+
+    @property
+    def report(self) -> Path:
+        """The report's page."""
+        return self.folder / "report" / f"{self.recipe.dictionary_name}.html"

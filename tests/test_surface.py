@@ -1,0 +1,44 @@
+"""The public surface, fixed: a name that goes or comes must be changed here too."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+
+import monosema
+
+PUBLIC = [
+    "MonosemaError",
+    "Recipe",
+    "Run",
+    "Site",
+    "__version__",
+    "load_dictionary",
+    "load_model",
+    "open_atlas",
+    "open_corpus",
+    "run",
+    "save_dictionary",
+]
+
+
+def test_the_public_names_are_these() -> None:
+    assert monosema.__all__ == PUBLIC
+    assert dir(monosema) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(monosema, name) is not None
+
+
+def test_an_unknown_name_says_which_there_are() -> None:
+    with pytest.raises(AttributeError, match=r"'laod_model'.*load_model"):
+        _ = monosema.laod_model
+
+
+def test_names_stay_after_their_station_is_imported() -> None:
+    importlib.import_module("monosema.runs")
+    importlib.import_module("monosema.runs.run")
+    assert callable(monosema.run)
