@@ -138,12 +138,12 @@ def test_a_corpus_smaller_than_a_batch_says_how_large_it_is():
 
 
 def test_an_empty_split_says_so():
-    with pytest.raises(CorpusError, match="heldout split .* heldout_share"):
+    with pytest.raises(CorpusError, match=r"heldout split .* heldout_share"):
         list(read(TextConfig(split="heldout", heldout_share=0.0)))
 
 
 def test_values_out_of_range_are_named():
-    with pytest.raises(ConfigError, match="TextConfig.window = 1"):
+    with pytest.raises(ConfigError, match=r"TextConfig.window = 1"):
         TextConfig(window=1)
     with pytest.raises(ConfigError, match="split"):
         TextConfig(split="test")

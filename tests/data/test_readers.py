@@ -47,9 +47,9 @@ def test_a_missing_column_is_named_with_those_there_are(tmp_path, write, name):
 
 
 def test_a_column_that_is_no_text_is_refused(tmp_path):
-    with pytest.raises(CorpusError, match="'id' .* holds int64, not text"):
+    with pytest.raises(CorpusError, match=r"'id' .* holds int64, not text"):
         list(open_corpus(write_parquet(tmp_path / "a.parquet", TEXTS), column="id").documents())
-    with pytest.raises(CorpusError, match="'id' in line 1 .* is a int, not text"):
+    with pytest.raises(CorpusError, match=r"'id' in line 1 .* is a int, not text"):
         list(open_corpus(write_jsonl(tmp_path / "a.jsonl", TEXTS), column="id").documents())
 
 
@@ -151,7 +151,7 @@ def test_datasets_stream_from_a_local_directory(dataset):
 
 
 def test_datasets_say_what_there_is(dataset, tmp_path):
-    with pytest.raises(CorpusError, match="no column 'body'.*id, text"):
+    with pytest.raises(CorpusError, match=r"no column 'body'.*id, text"):
         open_corpus(f"hf:{dataset}", column="body")
     with pytest.raises(CorpusError, match="split 'nights', can't be read"):
         open_corpus(f"hf:{dataset}", split="nights")

@@ -37,7 +37,7 @@ class ModelStream:
         seed: int = 0,
         passes: int = 1,
         preprocessing: Preprocessing | None = None,
-        memory_mb: float = 512.0,
+        memory_mb: int | float = 512,
         extreme_norm: float | None = 10.0,
     ) -> None:
         """Start at the first batch of the first pass; one token batch is computed to learn the width.

@@ -68,7 +68,7 @@ class StoreStream:
         passes: int = 1,
         preprocessing: Preprocessing | None = None,
         rows: slice = slice(None),
-        memory_mb: float = 512.0,
+        memory_mb: int | float = 512,
         chunk: int = 512,
     ) -> None:
         """Start at the first batch of the first pass.
@@ -95,6 +95,7 @@ class StoreStream:
             )
         self._source = source
         self._site = Site.parse(source.sites[0] if site is None else site)
+        self.d_in = source.width(self._site)
         start, stop, step = rows.indices(source.rows)
         if step != 1:
             raise ConfigError(f"StoreStream.rows = {rows} is not valid: rows must follow each other (step 1).")
@@ -103,7 +104,6 @@ class StoreStream:
                 f"{source.name} has {max(stop - start, 0):,} rows to train on ({source.rows:,} in all), fewer than one "
                 f"batch of {batch:,}. Capture more text, hold out fewer rows, or lower the batch."
             )
-        self.d_in = source.width(self._site)
         self.batch = batch
         self.passes = passes
         self.preprocessing = preprocessing

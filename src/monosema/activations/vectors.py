@@ -35,7 +35,7 @@ class VectorStore:
     Files stay on the disk and are mapped into memory; Parquet is unpacked into a temporary file first.
     """
 
-    def __init__(self, path: Path, shards: list[tuple[Path, Shaped[Tensor, "n width"]]]) -> None:
+    def __init__(self, path: Path, shards: list[tuple[Path, Shaped[Tensor, "_ width"]]]) -> None:
         self.path = path
         self._shards = [matrix for _, matrix in shards]
         self._files = [file for file, _ in shards]
