@@ -51,8 +51,7 @@ class ReportData:
 
     Attributes:
         title: headline of the page.
-        model_name, site, architecture, corpus: names for the opening sentence; the corpus as it reads after "of":
-            "the built-in corpus".
+        model_name, site, architecture, corpus: names for the opening sentence.
         tokens, heldout_tokens, sinks_left_out: tokens trained on, tokens evaluated on, and tokens left out as
             attention sinks.
         evaluation: the dictionary's row first, controls after it.
@@ -143,7 +142,7 @@ def _lede(data: ReportData, book: Book) -> str:
     if data.tokens:
         sentence += f" trained on {data.tokens:,} tokens"
         if data.corpus:
-            sentence += f" of {data.corpus}"
+            sentence += " of the built-in corpus" if data.corpus == "builtin" else f" of {data.corpus}"
     sentence += "."
     row = _main(data)
     pca: Mapping[str, Value] = next((other.figures for other in data.evaluation if other.kind == "pca"), {})

@@ -47,6 +47,13 @@ FIGURES = (
     ),
     Figure("variance_explained", "Variance explained", "share", "higher", "1 − FVU, as a percentage."),
     Figure(
+        "cosine",
+        "Cosine similarity",
+        "",
+        "higher",
+        "Of each activation and its rebuilt twin, on average: whether they point the same way.",
+    ),
+    Figure(
         "l0",
         "L0",
         "",

@@ -2,7 +2,7 @@
 (function (root) {
   "use strict";
   const monosema = (root.monosema = root.monosema || {});
-  const { el, number, share, bare, chip, heatmap, plots } = monosema;
+  const { el, number, measured, share, bare, chip, labelled, heatmap, plots } = monosema;
   const TENTHS = 10;
 
   // Builds the page of one feature. context: {index, open(row), step(by), starred, onStar, settings, save()}.
@@ -45,7 +45,7 @@
         button(context.starred ? "★" : "☆", "Keep in my list (s)", context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
         button("JSON", "Save this feature as JSON", () => monosema.save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
       ),
-      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto" }, feature.label || (feature.alive ? "No label yet" : "Dead: it never fired on this text")),
+      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto" }, feature.label ? labelled(feature.label) : feature.alive ? "No label yet" : "Dead: it never fired on this text"),
       byline(feature)
     );
   }
@@ -79,8 +79,8 @@
       { class: "figures" },
       item("Density", share(feature.density), often),
       item("Active on", number(feature.n_active), "tokens"),
-      item("Mean when active", number(feature.mean_active)),
-      item("Strongest", number(feature.max))
+      item("Mean when active", measured(feature.mean_active)),
+      item("Strongest", measured(feature.max))
     );
   }
 
@@ -112,7 +112,7 @@
         small: true,
         list,
         strength: place / TENTHS,
-        about: `${place === TENTHS ? "The strongest tenth" : place === 1 ? "The weakest tenth" : `Tenth ${place} of ${TENTHS}, 10 the strongest`}: peaks here run from ${number(Math.min(...maxima))} to ${number(Math.max(...maxima))}.`,
+        about: `${place === TENTHS ? "The strongest tenth" : place === 1 ? "The weakest tenth" : `Tenth ${place} of ${TENTHS}, 10 the strongest`}: peaks here run from ${measured(Math.min(...maxima))} to ${measured(Math.max(...maxima))}.`,
       });
     }
     const section = el("section", { class: "passages", "aria-label": "Passages" });
@@ -169,8 +169,8 @@
     const peak = bare(passage.tokens[passage.peak] ?? "");
     return el(
       "div",
-      { class: "passage", role: "group", "aria-label": `peak ${number(passage.maximum)} on ${peak}` },
-      el("span", { class: "peak-value", title: `document ${passage.document}, token ${passage.position}` }, number(passage.maximum)),
+      { class: "passage", role: "group", "aria-label": `peak ${measured(passage.maximum)} on ${peak}` },
+      el("span", { class: "peak-value", title: `document ${passage.document}, token ${passage.position}` }, measured(passage.maximum)),
       heatmap(passage, { scale: scale ?? passage.maximum, full }),
       full ? el("span", { class: "where" }, `document ${passage.document}, token ${passage.position}`) : null
     );
@@ -241,7 +241,7 @@
               "a",
               { href: "#feature-" + other, on: { click: (event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
               el("span", { class: "id" }, String(other)),
-              el("span", { class: "label", dir: "auto" }, row === undefined ? "" : index.label(row))
+              el("span", { class: "label", dir: "auto" }, row === undefined ? "" : labelled(index.label(row)))
             ),
             el("span", { class: "value", title: unit }, number(value, 2))
           );
@@ -290,7 +290,7 @@
     return box(
       "Labels and scores",
       "All labels, who made them, and how they did beside their control",
-      explanations.map((one) => el("p", { class: "explanation" }, el("span", { dir: "auto" }, one.text || "no text"), el("small", {}, [one.author, one.method, one.model].filter(Boolean).join(" · ").replace(/_/g, " ")))),
+      explanations.map((one) => el("p", { class: "explanation" }, el("span", { dir: "auto" }, one.text ? labelled(one.text) : "no text"), el("small", {}, [one.author, one.method, one.model].filter(Boolean).join(" · ").replace(/_/g, " ")))),
       rows.length
         ? el("table", { class: "scores" }, el("thead", {}, el("tr", {}, ["score", "value", "control", "n"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))
         : null

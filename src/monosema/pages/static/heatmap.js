@@ -61,6 +61,12 @@
     return value.toPrecision(digits).replace("-", "−");
   }
 
+  // A measured value: always three digits, so that columns of them are alike ("68.0", "67.5").
+  function measured(value) {
+    if (value === null || value === undefined || !Number.isFinite(value)) return "–";
+    return Math.abs(value) >= 100 ? number(Math.round(value)) : value === 0 ? "0" : Math.abs(value) < 1e-4 ? number(value) : value.toPrecision(3).replaceAll("-", "−");
+  }
+
   function share(value) {
     if (value === null || value === undefined || !Number.isFinite(value)) return "–";
     if (value === 0) return "0 %";
@@ -78,6 +84,33 @@
 
   function chip(token) {
     return el("span", { class: "chip" }, bare(token));
+  }
+
+  const QUOTED = /(^|[\s(,])(['"])((?:\\.|(?!\2)[^\\]){1,40}?)\2(?=$|[\s,;.:)(])/gu;
+  const ESCAPES = { n: "\n", t: "\t", r: "\r" };
+  const unescaped = (text) =>
+    text.replace(/\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))/gsu, (_, x, u, long, other) =>
+      other === undefined ? String.fromCodePoint(parseInt(x ?? u ?? long, 16)) : (ESCAPES[other] ?? other)
+    );
+
+  // A label's text, with tokens that stand in quotes ('\n', ' the') set as tokens.
+  function labelled(text) {
+    const parts = [];
+    let at = 0;
+    for (const match of text.matchAll(QUOTED)) {
+      const begin = match.index + match[1].length;
+      const between = text.slice(at, begin);
+      const part = /^ \((\d+ %)\),? ?$/.exec(between);
+      if (part) parts.push(" ", el("span", { class: "part" }, part[1]), " ");
+      else if (between) parts.push(between === ", " ? " " : between);
+      parts.push(el("span", { class: "quoted" }, visible(unescaped(match[3]).replace(/^ (?=\S)/, ""))));
+      at = match.index + match[0].length;
+    }
+    const rest = text.slice(at);
+    const part = at > 0 && /^ \((\d+ %)\)$/.exec(rest);
+    if (part) parts.push(" ", el("span", { class: "part" }, part[1]));
+    else if (rest) parts.push(rest);
+    return parts;
   }
 
   // One passage. `scale` is the activation of the full shade; `full` shows all context, not only what is near the peak.
@@ -120,7 +153,7 @@
       const value = passage.activations[+span.dataset.i];
       tip.replaceChildren(
         el("b", {}, JSON.stringify(passage.tokens[+span.dataset.i])),
-        el("span", {}, value > 0 ? number(value) : "0"),
+        el("span", {}, measured(value)),
         el("span", { class: "soft" }, value > 0 ? Math.round((100 * value) / passage.maximum) + " % of this passage’s peak" : "not active")
       );
       place(tip, span.getBoundingClientRect());
@@ -140,5 +173,5 @@
     tip.style.top = (above > 8 ? above : box.bottom + 6) + "px";
   }
 
-  Object.assign(monosema, { el, visible, readable, bare, number, share, compact, chip, heatmap, tips, place });
+  Object.assign(monosema, { el, visible, readable, bare, labelled, number, measured, share, compact, chip, heatmap, tips, place });
 })(typeof globalThis === "undefined" ? this : globalThis);

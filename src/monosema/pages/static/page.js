@@ -225,6 +225,12 @@
     return true;
   }
 
+  // Where to begin: the first in the list that fires on words, and not on every page.
+  function inviting() {
+    const wordy = (row) => index.density[row] < 0.02 && index.tokens("top_tokens", row, 3).every((token) => /\p{L}{3}/u.test(token));
+    return list.rows.slice(0, 500).find(wordy) ?? list.rows[0];
+  }
+
   async function start() {
     theme();
     runPlots();
@@ -247,7 +253,7 @@
     monosema.tips($("detail"));
     document.addEventListener("keydown", keys);
     root.addEventListener("hashchange", () => fromAddress({ jump: true }));
-    if (!fromAddress({ jump: true }) && list.rows.length) await open(list.rows[0], { quiet: true });
+    if (!fromAddress({ jump: true }) && list.rows.length) await open(inviting(), { quiet: true });
     document.documentElement.dataset.ready = "yes";
   }
 

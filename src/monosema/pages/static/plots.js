@@ -259,7 +259,7 @@
       if (row === null) return void (tip.hidden = true);
       tip.replaceChildren(
         el("b", {}, "#" + index.latent[row] + " "),
-        el("span", {}, index.label(row)),
+        el("span", {}, monosema.labelled(index.label(row))),
         el("span", { class: "soft" }, `${yLabel} ${yFormat(value[row])} · density ${share(density[row])}`),
         el("span", { class: "mono" }, index.tokens("top_tokens", row, 4).map(bare).join("  "))
       );

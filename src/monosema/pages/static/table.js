@@ -2,7 +2,7 @@
 (function (root) {
   "use strict";
   const monosema = (root.monosema = root.monosema || {});
-  const { el, number, share, chip, plots } = monosema;
+  const { el, number, share, chip, labelled, plots } = monosema;
   const ROW = 66;
 
   const SORTS = {
@@ -126,7 +126,7 @@
           "div",
           { class: "row-line" },
           el("span", { class: "id" }, String(latent)),
-          el("span", { class: "label" + (index.labels[row] ? "" : " soft"), dir: "auto" }, index.label(row)),
+          el("span", { class: "label" + (index.labels[row] ? "" : " soft"), dir: "auto", title: index.labels[row] || null }, labelled(index.label(row))),
           el(
             "span",
             { class: "score", title: known ? `score ${number(score)}, 95 % interval ${number(index.label_low[row])} to ${number(index.label_high[row])}` : "no score" },
@@ -150,10 +150,18 @@
           "div",
           { class: "row-line low" },
           plots.spark(index.sparkline(row)),
-          el("span", { class: "chips" }, index.tokens("top_tokens", row).map(chip)),
+          this.words(row),
           el("span", { class: "density" }, index.alive[row] ? share(index.density[row]) : "dead")
         )
       );
+    }
+
+    // Tokens that say more than the label: what the feature promotes, where the label itself is the tokens it fires on.
+    words(row) {
+      const { index } = this;
+      const told = /^token.lookup$/.test(index.methods[index.method[row]]) && index.tokens("promoted", row).length;
+      const [name, about] = told ? ["promoted", "promotes"] : ["top_tokens", "fires on"];
+      return el("span", { class: "chips", title: about }, told ? "→ " : null, index.tokens(name, row).map(chip));
     }
 
     choose(row) {
