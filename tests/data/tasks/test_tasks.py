@@ -22,7 +22,7 @@ def test_same_seed_gives_the_same_sentences_and_prompts(family):
 
 @FAMILIES
 def test_no_training_sentence_begins_with_a_test_prompt(family):
-    training = set(family.sentences(random.Random(0), 4000, "train"))
+    training = set(family.sentences(random.Random(0), 1000, "train"))
     answered = {f"{p.clean}{answer}" for p in family.prompts(random.Random(1), 300, "test") for answer in p.correct}
     assert not any(sentence.startswith(tuple(answered)) for sentence in training)
 
@@ -41,7 +41,7 @@ def test_prompts_are_well_formed(family):
 
 def test_ioi_training_sentences_hold_no_held_out_pair_and_no_unseen_template():
     pairs, things = set(), set()
-    for prompt in ioi.prompts(random.Random(0), 2000, "test"):
+    for prompt in ioi.prompts(random.Random(0), 1000, "test"):
         pairs.add(frozenset((prompt.correct[0].strip(), prompt.wrong[0].strip())))
         words = {s.role: prompt.clean[s.start : s.end] for s in prompt.spans}
         if "OBJECT" in words and "PLACE" in words:
@@ -49,7 +49,7 @@ def test_ioi_training_sentences_hold_no_held_out_pair_and_no_unseen_template():
     unseen = [re.split(r"\{\w+\}", template)[-2].strip() for template in ioi.UNSEEN_TEMPLATES]
     openings = [template.split("{")[0] for template in ioi.UNSEEN_TEMPLATES]
     assert all(unseen)
-    for sentence in ioi.sentences(random.Random(1), 5000, "train"):
+    for sentence in ioi.sentences(random.Random(1), 1500, "train"):
         words = re.findall(r"\w+", sentence)
         found = frozenset(word for word in words if word in names.NAMES)
         assert len(found) == 2
