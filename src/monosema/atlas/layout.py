@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Int, UInt64
@@ -107,7 +108,7 @@ def lay_out(batches: Sequence[TokenBatch], passage: int) -> Layout:
     )
 
 
-def _flat(batch: TokenBatch, passage: int) -> tuple[NDArray[np.generic], ...]:
+def _flat(batch: TokenBatch, passage: int) -> tuple[Any, ...]:
     rows, width = batch.tokens.shape
     column = np.tile(np.arange(width, dtype=np.int32), rows)
     pieces = -(-width // passage)

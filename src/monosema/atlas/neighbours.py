@@ -100,7 +100,7 @@ def coactivation_neighbours(spill: Spill, n_latents: int, kept: int, tokens: int
     spread = np.sqrt(count * (drawn - count))
     by_latent = codes.T.tocsr()
 
-    def block(low: int) -> tuple[NDArray[np.integer], ...]:
+    def block(low: int) -> tuple[Any, ...]:
         together = (by_latent[low : low + _ROWS] @ codes).tocoo()
         row, column = together.row + low, together.col
         frequent = (together.data >= MIN_TOGETHER) & (row != column)

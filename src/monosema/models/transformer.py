@@ -204,7 +204,7 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         cache: KVCache | None = None,
         *,
         last: bool = False,
-    ) -> Float[Tensor, "batch out vocab"]:
+    ) -> Float[Tensor, "rows out vocab"]:
         """Logits of the token after each position.
 
         Args:

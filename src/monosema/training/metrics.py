@@ -24,7 +24,7 @@ class MetricsFile:
         self._file = open(path, "ab")  # noqa: SIM115 - open as long as the run
         self._file.truncate(min(keep_bytes, os.path.getsize(path)))
 
-    def write(self, **figures: float) -> None:
+    def write(self, **figures: float | int) -> None:
         """Append a line and hand it to the operating system."""
         self._file.write((json.dumps(figures) + "\n").encode())
         self._file.flush()
