@@ -83,7 +83,7 @@ class Ragged:
         """These rows, in this order."""
         lengths = np.diff(self.first)[rows]
         first = np.concatenate([[0], np.cumsum(lengths)])
-        index = np.repeat(self.first[rows], lengths) + np.arange(first[-1]) - np.repeat(first[:-1], lengths)
+        index = np.repeat(self.first[rows] - first[:-1], lengths) + np.arange(first[-1])
         return Ragged(first, self.values[index])
 
 

@@ -54,15 +54,14 @@ def share_text(document: NDArray[Any], start: NDArray[Any], length: NDArray[Any]
     offsets = np.empty_like(start)
     offsets[order] = base[span] + place
     own = np.cumsum(length) - length
-    within = np.arange(tokens.size) - np.repeat(own, length)
-    flat = np.repeat(offsets, length) + within
+    flat = np.repeat(offsets - own, length) + np.arange(tokens.size)
     shared = np.zeros(int(lengths.sum()), dtype=np.int64)
     shared[flat] = tokens
     opens = np.concatenate([[True], span[1:] != span[:-1]])
     span_document, span_position = document[order][opens], start[order][opens]
 
     wrong = np.zeros(document.size, dtype=bool)
-    wrong[np.repeat(np.arange(document.size), length)[shared[flat] != tokens]] = True
+    wrong[np.searchsorted(own, np.flatnonzero(shared[flat] != tokens), side="right") - 1] = True
     if wrong.any():
         extra = np.cumsum(length[wrong]) - length[wrong]
         offsets[wrong] = shared.size + extra

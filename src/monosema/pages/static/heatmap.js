@@ -135,7 +135,7 @@
       if (i === passage.peak) span.classList.add("peak");
       span.dataset.i = i;
       line.append(span);
-      if (token.includes("\n") && full) line.append(el("br"));
+      if (full && token.includes("\n") && !(i + 1 < to && passage.tokens[i + 1].startsWith("\n"))) line.append(el("br"));
     }
     if (to < last) line.append(el("span", { class: "cut" }, "…"));
     line.passage = passage;

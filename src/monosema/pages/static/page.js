@@ -157,7 +157,11 @@
     if (list.query.state === "starred") list.update({});
     else list.paint();
     starred();
-    if (list.chosen !== null && index.latent[list.chosen] === latent) open(list.chosen, { quiet: !location.hash });
+    const button = $("detail").dataset.latent === String(latent) && $("detail").querySelector(".star");
+    if (button) {
+      button.textContent = stars.has(latent) ? "★" : "☆";
+      button.setAttribute("aria-pressed", String(stars.has(latent)));
+    }
   }
 
   function starred() {
@@ -209,7 +213,8 @@
     const inList = event.target === $("rows") || (typing && typing.id === "search");
     if (inList) Object.assign(actions, { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.chosen !== null && open(list.chosen, { focus: true }) });
     const inTabs = event.target.closest("[role=tablist]");
-    if (!actions[event.key] || (inTabs && event.key.startsWith("Arrow"))) return;
+    const outside = event.target !== document.body && !event.target.closest("#features");
+    if (!actions[event.key] || (event.key.startsWith("Arrow") && (inTabs || outside))) return;
     event.preventDefault();
     actions[event.key]();
   }
