@@ -43,9 +43,7 @@ class Pca:
         self.d_out = self.d_in
 
     @classmethod
-    def fit(
-        cls, batches: Iterable[Float[Tensor, "batch d"]], n_components: int, metadata: Metadata | None = None
-    ) -> Pca:
+    def fit(cls, batches: Iterable[Float[Tensor, "_ d"]], n_components: int, metadata: Metadata | None = None) -> Pca:
         """Exact components of all rows of a stream, in one pass and memory d × d (sums in float64).
 
         Raises:

@@ -29,6 +29,10 @@ from monosema.kernels import decode_codes, encode_codes, encode_top_k, sparse_de
 __all__ = ["TopK", "TopKConfig"]
 
 
+GAIN_ROWS = 1024
+"""Rows of the sample that the encoder's scale at the start is fitted to."""
+
+
 class TopKConfig(Config):
     """What a TopK dictionary is."""
 
@@ -116,7 +120,14 @@ class TopK(nn.Module):
                 self.decoder.copy_(random_directions(self.n_latents, self.d_in, generator))
             self.encoder.copy_(self.decoder)
             self.encoder_bias.zero_()
+            self.encoder.mul_(self._best_gain(sample[:GAIN_ROWS]))
             self.silent_tokens.zero_()
+
+    def _best_gain(self, sample: Float[Tensor, "n d_in"]) -> float:
+        """The factor on the encoder that reconstructs a sample best, by least squares; 1 where none is above 0."""
+        wanted, given = sample - self.decoder_bias, self(sample) - self.decoder_bias
+        gain = float((wanted * given).sum() / given.square().sum().clamp_min(torch.finfo(sample.dtype).tiny))
+        return gain if gain > 0 else 1.0
 
     def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
         """Forward pass and loss terms; changes no state."""

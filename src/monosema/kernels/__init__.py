@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from monosema.kernels.allocation import keep_large_blocks
 from monosema.kernels.encode import encode_top_k, encode_top_k_dense
 from monosema.kernels.functions import decode_codes, encode_codes
-from monosema.kernels.selection import Selection, top_k
+from monosema.kernels.selection import Selection, top_k, top_k_dense
 from monosema.kernels.sparse import (
     decode_dense,
     row_sums,
@@ -22,11 +23,13 @@ __all__ = [
     "encode_codes",
     "encode_top_k",
     "encode_top_k_dense",
+    "keep_large_blocks",
     "row_sums",
     "row_sums_dense",
     "sparse_decode",
     "to_dense",
     "top_k",
+    "top_k_dense",
     "value_products",
     "value_products_dense",
 ]

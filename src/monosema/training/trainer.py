@@ -28,6 +28,7 @@ from monosema.core import (
     write_json,
 )
 from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
+from monosema.kernels import keep_large_blocks
 from monosema.training.checkpoint import Checkpoint, Checkpoints
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.memory import PeakMemory
@@ -98,6 +99,7 @@ class _Run:
 
     def run(self, heldout: Tensor | None) -> TrainResult:
         memory = PeakMemory(self.device)
+        keep_large_blocks()
         metrics = MetricsFile(self.out / "metrics.jsonl", self._begin())
         saved_at = time.monotonic()
         try:
@@ -148,8 +150,8 @@ class _Run:
         if self.config.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
         self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
         self.dictionary.constrain()
+        self.optimiser.zero_grad(set_to_none=True)
         self.dictionary.observe(losses.codes)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)

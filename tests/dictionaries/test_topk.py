@@ -1,0 +1,126 @@
+"""TopK: AuxK to the letter, starts from data, configuration errors."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from monosema.core import ConfigError
+from monosema.dictionaries import Moment, TopK, TopKConfig, geometric_median
+
+MOMENT = Moment(0, 10, 100)
+
+
+def with_dead(dead: list[int], **config: object) -> tuple[TopK, torch.Tensor]:
+    dictionary = TopK(TopKConfig(d_in=6, n_latents=20, k=3, dead_after=50, **config))
+    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) + 2.0
+    dictionary.start(x, 0)
+    with torch.no_grad():
+        dictionary.encoder_bias[dead] = -100.0
+    dictionary.silent_tokens[dead] = 60
+    return dictionary, x
+
+
+def test_aux_is_the_formula() -> None:
+    dictionary, x = with_dead([], k_aux=2)
+    dead = [1, 5, 9]
+    dictionary.silent_tokens[dead] = 60
+    pre = (x - dictionary.decoder_bias) @ dictionary.encoder.T + dictionary.encoder_bias
+    residual = x - dictionary(x)
+    largest = pre[:, dead].topk(2, dim=1)
+    codes = torch.zeros(30, 3).scatter(1, largest.indices, largest.values.relu())
+    expected = (residual - codes @ dictionary.decoder[dead]).square().sum()
+    variance = (x - x.mean(dim=0)).square().sum()
+    aux = dictionary.losses(x, MOMENT).terms["aux"]
+    torch.testing.assert_close(aux, (expected / variance / 32).detach())
+
+
+def test_aux_reaches_encoder_and_decoder_of_dead_latents_only() -> None:
+    dictionary, x = with_dead([])
+    with torch.no_grad():
+        dictionary.encoder_bias[7] = 0.3
+    dictionary.silent_tokens[7] = 60
+    dictionary.losses(x, MOMENT).total.backward()
+    with_aux = [parameter.grad.clone() for parameter in dictionary.parameters()]
+    dictionary.zero_grad()
+    dictionary.silent_tokens.zero_()
+    dictionary.losses(x, MOMENT).total.backward()
+    encoder, _, decoder, _ = (a - p.grad for a, p in zip(with_aux, dictionary.parameters(), strict=True))
+    for gradient in (encoder, decoder):
+        assert gradient[7].abs().max() > 0
+        others = torch.arange(20) != 7
+        torch.testing.assert_close(gradient[others], torch.zeros(19, 6), atol=1e-7, rtol=0)
+
+
+def test_a_latent_that_never_wins_learns_through_aux() -> None:
+    dictionary, x = with_dead([])
+    with torch.no_grad():
+        dictionary.encoder[4] *= 0.01
+    dictionary.silent_tokens[4] = 60
+    optimiser = torch.optim.Adam(dictionary.parameters(), lr=0.02)
+    dictionary.losses(x, MOMENT).total.backward()
+    assert dictionary.encoder.grad[4].abs().max() > 0
+    optimiser.step()
+
+
+def test_aux_is_absent_without_dead_latents_and_when_switched_off() -> None:
+    dictionary, x = with_dead([])
+    assert set(dictionary.losses(x, MOMENT).terms) == {"mse"}
+    dictionary, x = with_dead([2], k_aux=0)
+    assert set(dictionary.losses(x, MOMENT).terms) == {"mse"}
+
+
+def test_dead_after_a_tenth_of_a_short_run() -> None:
+    dictionary = TopK(TopKConfig(d_in=4, n_latents=8, k=2))
+    dictionary.silent_tokens[3] = 100
+    assert dictionary.dead(Moment(0, 10, 100)).tolist() == [3]
+    assert dictionary.dead(Moment(0, 11, 100)).tolist() == []
+
+
+def test_start_from_data() -> None:
+    x = torch.randn(50, 5) + 4.0
+    dictionary = TopK(TopKConfig(d_in=5, n_latents=30, k=3))
+    dictionary.start(x, 0)
+    torch.testing.assert_close(dictionary.decoder_bias, x.mean(dim=0))
+    assert torch.equal(dictionary.encoder, dictionary.decoder)
+    torch.testing.assert_close(dictionary.decoder.norm(dim=1), torch.ones(30))
+    again = TopK(TopKConfig(d_in=5, n_latents=30, k=3))
+    again.start(x, 0)
+    assert torch.equal(again.decoder, dictionary.decoder)
+    again.start(x, 1)
+    assert not torch.equal(again.decoder, dictionary.decoder)
+
+
+def test_geometric_median_ignores_a_far_point() -> None:
+    points = torch.randn(101, 3)
+    points[0] = 1e6
+    assert geometric_median(points).norm() < 1.0
+    square = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    torch.testing.assert_close(geometric_median(square), torch.tensor([0.5, 0.5]))
+
+
+def test_a_centre_by_the_median() -> None:
+    x = torch.randn(60, 5)
+    x[0] = 1e4
+    dictionary = TopK(TopKConfig(d_in=5, n_latents=8, k=2, centre="median"))
+    dictionary.start(x, 0)
+    assert dictionary.decoder_bias.norm() < 2
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"d_in": 4, "n_latents": 8, "k": 0}, "k"),
+        ({"d_in": 0, "n_latents": 8}, "d_in"),
+        ({"d_in": 4, "n_latents": 8, "kk": 3}, "kk"),
+        ({"d_in": 4, "n_latents": 8, "start": "magic"}, "start"),
+    ],
+)
+def test_configuration_errors_name_the_field(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TopKConfig(**values)
+
+
+def test_more_kept_than_there_are() -> None:
+    with pytest.raises(ConfigError, match="only 8 latents"):
+        TopK(TopKConfig(d_in=4, n_latents=8, k=9))

@@ -1,0 +1,192 @@
+"""A run that was killed goes on as if nothing had happened: equal weights, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from monosema.core import RunError
+from monosema.dictionaries import TopK, TopKConfig
+from monosema.training import TrainConfig, train_on_vectors
+from monosema.training.checkpoint import Checkpoint, Checkpoints
+from monosema.training.trainer import _Run
+
+SCRIPT = """
+import sys, torch
+torch.set_num_threads(1)
+from monosema.training import TrainConfig, train_on_vectors
+import monosema.training.trainer as trainer
+pause = float(sys.argv[3])
+step = trainer._Run._train_on
+def slow(self, batch):
+    import time
+    time.sleep(pause)
+    losses = step(self, batch)
+    print(self.step, flush=True)
+    return losses
+trainer._Run._train_on = slow
+train_on_vectors(sys.argv[1], latents=64, k=4, batch=100, out=sys.argv[2], passes=3,
+                 config=TrainConfig(checkpoint_steps=4, log_every=5, seed=7))
+"""
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    path = tmp_path / "x.npy"
+    np.save(path, (generator.standard_normal((1200, 6)) @ generator.standard_normal((6, 12)) + 2).astype("float32"))
+    return path
+
+
+def start(vectors: Path, out: Path, pause: float = 0.0) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "MONOSEMA_BF16": "0"}
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(vectors), str(out), str(pause)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_the_weights_are_equal_to_the_bit(vectors: Path, tmp_path: Path) -> None:
+    finish(start(vectors, tmp_path / "whole"))
+    out = tmp_path / "killed"
+    for steps in (3, 6, 9):
+        process = start(vectors, out, pause=0.02)
+        assert process.stdout is not None
+        for _ in range(steps):
+            process.stdout.readline()
+        time.sleep(0.01 * steps)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert not (out / "cfg.json").exists(), "nothing looks finished that is not"
+    finish(start(vectors, out))
+    for name in ("sae_weights.safetensors", "cfg.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+    steps_of = [
+        [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        for folder in (out, tmp_path / "whole")
+    ]
+    assert steps_of[0] == steps_of[1], "no step is recorded twice or left out"
+
+
+def interrupted(vectors: Path, out: Path, monkeypatch: pytest.MonkeyPatch, at: int = 10, **config: object) -> None:
+    step = _Run._train_on
+
+    def stop(self: _Run, batch: torch.Tensor) -> object:
+        if self.step == at:
+            raise KeyboardInterrupt
+        return step(self, batch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(_Run, "_train_on", stop)
+        train_on_vectors(
+            vectors, latents=64, k=4, batch=100, out=out, passes=3, config=TrainConfig(checkpoint_steps=4, **config)
+        )
+
+
+def test_goes_on_from_the_checkpoint(vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(vectors, tmp_path / "a", monkeypatch)
+    assert [path.name for path in Checkpoints(tmp_path / "a" / "checkpoint", 2).paths()] == [
+        "step-00000004",
+        "step-00000008",
+    ]
+    steps = []
+    step = _Run._train_on
+    monkeypatch.setattr(_Run, "_train_on", lambda self, batch: (steps.append(self.step), step(self, batch))[1])
+    train_on_vectors(
+        vectors, latents=64, k=4, batch=100, out=tmp_path / "a", passes=3, config=TrainConfig(checkpoint_steps=4)
+    )
+    assert steps[0] == 8
+    train_on_vectors(vectors, latents=64, k=4, batch=100, out=tmp_path / "b", passes=3)
+    weights = "sae_weights.safetensors"
+    assert (tmp_path / "a" / weights).read_bytes() == (tmp_path / "b" / weights).read_bytes()
+
+
+def test_a_damaged_checkpoint_is_passed_over(vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(vectors, tmp_path / "a", monkeypatch)
+    newest = tmp_path / "a" / "checkpoint" / "step-00000008" / "state.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-7])
+    checkpoint = Checkpoints(tmp_path / "a" / "checkpoint", 2).newest()
+    assert checkpoint is not None
+    assert checkpoint.step == 4
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.5}, {"decay": 0.1}])
+def test_a_checkpoint_of_another_recipe_is_refused(
+    vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, float]
+) -> None:
+    interrupted(vectors, tmp_path / "a", monkeypatch)
+    with pytest.raises(RunError, match="another recipe"):
+        train_on_vectors(
+            vectors, latents=64, k=4, batch=100, out=tmp_path / "a", passes=3, config=TrainConfig(**change)
+        )
+
+
+def test_how_often_to_log_is_no_part_of_the_recipe(
+    vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(vectors, tmp_path / "a", monkeypatch)
+    config = TrainConfig(log_every=3, keep=1, checkpoint_steps=7)
+    train_on_vectors(vectors, latents=64, k=4, batch=100, out=tmp_path / "a", passes=3, config=config)
+
+
+def test_other_vectors_are_refused(vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    interrupted(vectors, tmp_path / "a", monkeypatch)
+    np.save(vectors, np.load(vectors) + 1)
+    with pytest.raises(RunError):
+        train_on_vectors(vectors, latents=64, k=4, batch=100, out=tmp_path / "a", passes=3)
+
+
+def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", 2)
+    for step in (1, 2, 10):
+        checkpoints.save(Checkpoint(step, "r", {"given": step}, 0, {"dictionary.w": torch.full((3,), float(step))}))
+    assert [path.name for path in checkpoints.paths()] == ["step-00000002", "step-00000010"]
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.stream == {"given": 10}
+    assert newest.tensors["dictionary.w"].tolist() == [10.0] * 3
+
+
+def test_a_full_disk_leaves_earlier_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monosema.core import DiskFullError
+
+    checkpoints = Checkpoints(tmp_path / "c", 2)
+    checkpoints.save(Checkpoint(1, "r", {}, 0, {"dictionary.w": torch.ones(2)}))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(DiskFullError):
+        checkpoints.save(Checkpoint(2, "r", {}, 0, {"dictionary.w": torch.ones(2)}))
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.step == 1
+    assert len(list((tmp_path / "c").iterdir())) == 1
+
+
+def test_counters_and_optimiser_are_part_of_a_checkpoint(
+    vectors: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupted(vectors, tmp_path / "a", monkeypatch)
+    checkpoint = Checkpoints(tmp_path / "a" / "checkpoint", 2).newest()
+    assert checkpoint is not None
+    names = set(checkpoint.tensors)
+    parameters = len(list(TopK(TopKConfig(d_in=2, n_latents=2, k=1)).parameters()))
+    assert "dictionary.silent_tokens" in names
+    assert {f"optimiser.{i}.{s}" for i in range(parameters) for s in ("step", "exp_avg", "exp_avg_sq")} <= names

@@ -1,0 +1,26 @@
+"""The learning rate's course."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from monosema.training import learning_rate, schedule
+
+
+def test_rises_stays_and_falls() -> None:
+    course = [schedule(step, 100, 4, 0.5) for step in range(100)]
+    assert course[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert set(course[5:51]) == {1.0}
+    assert course[51:] == pytest.approx([(100 - step) / 50 for step in range(51, 100)])
+
+
+@given(st.integers(1, 300), st.integers(0, 50), st.floats(0, 1))
+def test_stays_within_zero_and_one(steps: int, warmup: int, decay: float) -> None:
+    assert all(0 < schedule(step, steps, warmup, decay) <= 1 for step in range(steps))
+
+
+def test_rate_falls_with_latents_and_length() -> None:
+    assert learning_rate(65_536, 100) == pytest.approx(learning_rate(16_384, 100) / 2)
+    assert learning_rate(16_384, 10_000) < learning_rate(16_384, 100)

@@ -1,0 +1,168 @@
+"""The trainer: what it writes, what it refuses, and that it stops when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from monosema.activations import Preprocessing
+from monosema.core import AnomalyError, RunError, VectorError
+from monosema.dictionaries import TopK, TopKConfig, load_dictionary
+from monosema.training import TrainConfig, held_out_figures, train
+
+D = 8
+
+
+class Batches:
+    """A stream over a tensor in memory."""
+
+    def __init__(self, x: torch.Tensor, batch: int = 50, preprocessing: Preprocessing | None = None) -> None:
+        self.d_in, self.batch, self.rows = x.shape[1], batch, len(x)
+        self.batches = len(x) // batch
+        self.preprocessing = preprocessing
+        self._x = x if preprocessing is None else preprocessing(x)
+        self.given = 0
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        while self.given < self.batches:
+            yield self.next_batch()
+
+    def next_batch(self) -> torch.Tensor:
+        if self.given >= self.batches:
+            raise StopIteration
+        self.given += 1
+        return self._x[(self.given - 1) * self.batch : self.given * self.batch]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"given": self.given}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.given = state["given"]
+
+
+def data(n: int = 2000, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.nn.functional.normalize(torch.randn(16, D, generator=torch.Generator().manual_seed(9)), dim=1)
+    active = (torch.rand(n, 16, generator=generator) < 0.2) * torch.rand(n, 16, generator=generator)
+    return active @ directions * 5 + 1.0
+
+
+def topk(**config: Any) -> TopK:
+    return TopK(TopKConfig(d_in=D, n_latents=32, k=4, **config))
+
+
+def lines(out: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_trains_saves_and_reports(tmp_path: Path) -> None:
+    x, held = data(), data(500, seed=1)
+    result = train(topk(), Batches(x), TrainConfig(lr=1e-2), tmp_path, heldout=held)
+    assert result.steps == 40
+    assert result.step_ms is not None
+    assert result.tokens_per_second == pytest.approx(50 / result.step_ms * 1e3)
+    assert result.peak_memory_mb >= result.memory_before_mb > 0
+    loaded = load_dictionary(result.dictionary)
+    figures = held_out_figures(loaded, held)
+    assert figures.fvu == pytest.approx(result.held_out_fvu)
+    assert figures.fvu < 0.3
+    assert (figures.l0, figures.alive) == (result.l0, result.alive)
+    assert loaded.metadata.tokens == 2000
+    assert not (tmp_path / "checkpoint").exists()
+
+
+def test_preprocessing_is_folded_into_what_is_saved(tmp_path: Path) -> None:
+    raw = data() * 30 + 500
+    preprocessing = Preprocessing(
+        raw.mean(dim=0), float(D**0.5 / (raw - raw.mean(dim=0)).norm(dim=1).square().mean().sqrt())
+    )
+    result = train(topk(), Batches(raw, preprocessing=preprocessing), TrainConfig(lr=1e-2), tmp_path, heldout=raw[:300])
+    assert result.held_out_fvu is not None
+    assert result.held_out_fvu < 0.3
+    loaded = load_dictionary(tmp_path)
+    torch.testing.assert_close(loaded.directions.norm(dim=1), torch.ones(32))
+    assert held_out_figures(loaded, raw[:300]).fvu == pytest.approx(result.held_out_fvu)
+
+
+def test_metrics_are_recorded(tmp_path: Path) -> None:
+    train(topk(), Batches(data()), TrainConfig(lr=1e-2, log_every=15), tmp_path)
+    recorded = lines(tmp_path)
+    assert [line["step"] for line in recorded] == [15, 30, 40]
+    assert [line["tokens"] for line in recorded] == [750, 1500, 2000]
+    assert all({"fvu", "l0", "dead", "lr", "loss_mse"} <= set(line) for line in recorded)
+    assert recorded[-1]["fvu"] < recorded[0]["fvu"]
+
+
+@pytest.mark.parametrize("log_every", [1, 7])
+def test_recording_and_checkpoints_change_nothing(tmp_path: Path, log_every: int) -> None:
+    train(topk(), Batches(data()), TrainConfig(lr=1e-2, log_every=1000), tmp_path / "a")
+    config = TrainConfig(lr=1e-2, log_every=log_every, checkpoint_steps=3)
+    train(topk(), Batches(data()), config, tmp_path / "b", heldout=data(200, seed=1))
+    weights = "sae_weights.safetensors"
+    assert (tmp_path / "a" / weights).read_bytes() == (tmp_path / "b" / weights).read_bytes()
+
+
+def test_gradients_are_cleared_between_steps(tmp_path: Path) -> None:
+    dictionary = topk()
+    train(dictionary, Batches(data()), TrainConfig(lr=1e-2), tmp_path)
+    assert all(parameter.grad is None for parameter in dictionary.parameters())
+
+
+def test_widths_must_fit(tmp_path: Path) -> None:
+    with pytest.raises(VectorError, match=r"width 5.*width 8"):
+        train(topk(), Batches(torch.randn(100, 5)), TrainConfig(), tmp_path)
+
+
+def test_without_held_out_rows_nothing_is_claimed(tmp_path: Path) -> None:
+    result = train(topk(), Batches(data()), TrainConfig(), tmp_path)
+    assert result.held_out_fvu is None
+    assert result.l0 is None
+    assert result.alive is None
+
+
+def test_nan_stops_with_the_reason_and_the_last_checkpoint(tmp_path: Path) -> None:
+    x = data()
+    x[1234, 3] = float("nan")
+    with pytest.raises(AnomalyError, match=r"not a number.*step-00000020"):
+        train(topk(), Batches(x), TrainConfig(checkpoint_steps=10, log_every=5, start_rows=500), tmp_path)
+
+
+def test_an_explosion_stops_the_run(tmp_path: Path) -> None:
+    with pytest.raises(AnomalyError, match="exploded"):
+        train(topk(), Batches(data()), TrainConfig(lr=1e5, log_every=1), tmp_path)
+
+
+def test_all_dead_stops_the_run(tmp_path: Path) -> None:
+    class Silent(TopK):
+        def start(self, sample: torch.Tensor, seed: int) -> None:
+            super().start(sample, seed)
+            with torch.no_grad():
+                self.encoder_bias.fill_(-1e6)
+
+    silent = Silent(TopKConfig(d_in=D, n_latents=32, k=4))
+    with pytest.raises(AnomalyError, match="all latents are dead"):
+        train(silent, Batches(data()), TrainConfig(log_every=1), tmp_path)
+
+
+def test_a_stream_without_end_is_refused(tmp_path: Path) -> None:
+    stream = Batches(data())
+    stream.batches = None
+    with pytest.raises(RunError, match="how many batches"):
+        train(topk(), stream, TrainConfig(), tmp_path)
+
+
+def test_clipping_bounds_the_gradient(tmp_path: Path) -> None:
+    seen = []
+
+    class Watched(TopK):
+        def constrain(self) -> None:
+            super().constrain()
+            seen.append(float(torch.stack([p.grad.norm() for p in self.parameters()]).norm()))
+
+    train(Watched(TopKConfig(d_in=D, n_latents=32, k=4)), Batches(data()), TrainConfig(clip=1e-3), tmp_path)
+    assert max(seen) <= 1.0001e-3
