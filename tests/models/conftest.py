@@ -33,7 +33,10 @@ GEMMA = {**SMALL, **GQA, "head_dim": 8, "sliding_window": 4, "query_pre_attn_sca
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("GPT2", GPT2),
-    "gpt2-untied-wide-relu": ("GPT2", {**GPT2, "tie_word_embeddings": False, "n_inner": 80, "activation_function": "relu"}),
+    "gpt2-untied-wide-relu": (
+        "GPT2",
+        {**GPT2, "tie_word_embeddings": False, "n_inner": 80, "activation_function": "relu"},
+    ),
     "gpt2-scales": ("GPT2", {**GPT2, "scale_attn_weights": False, "scale_attn_by_inverse_layer_idx": True}),
     "gpt_neox": ("GPTNeoX", SMALL),
     "gpt_neox-sequential": ("GPTNeoX", {**SMALL, "use_parallel_residual": False}),

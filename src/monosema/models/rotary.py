@@ -33,10 +33,11 @@ def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " h
 
 def rotation(
     config: RotaryConfig, positions: Int[Tensor, "rows pos"], dtype: torch.dtype
-) -> tuple[Float[Tensor, "rows pos 1 half"], Float[Tensor, "rows pos 1 half"]]:
-    """Cosine and sine of each position's angles, for all heads alike."""
+) -> tuple[Float[Tensor, "rows pos 1 dims"], Float[Tensor, "rows pos 1 dims"]]:
+    """Cosine of each position's angles, and their signed sine (see `rotate`), for all heads alike."""
     angles = positions[:, :, None, None].float() * frequencies(config, positions.device)
-    return angles.cos().to(dtype), angles.sin().to(dtype)
+    cos, sin = angles.cos(), angles.sin()
+    return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 
 def rotate(
@@ -44,6 +45,7 @@ def rotate(
 ) -> Float[Tensor, "batch pos head d_head"]:
     """Turn the pairs (i, i + dims/2) of the first `dims` dimensions of each head; the rest stays."""
     cos, sin = cos_sin
-    half = cos.shape[-1]
+    half = cos.shape[-1] // 2
     first, second, rest = x[..., :half], x[..., half : 2 * half], x[..., 2 * half :]
-    return torch.cat((first * cos - second * sin, second * cos + first * sin, rest), dim=-1)
+    turned = torch.addcmul(x[..., : 2 * half] * cos, torch.cat((second, first), dim=-1), sin)
+    return torch.cat((turned, rest), dim=-1) if rest.shape[-1] else turned

@@ -1,0 +1,221 @@
+"""Loading: what is read, and what is said when something is wrong."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from monosema.core import (
+    ConfigError,
+    DamagedFileError,
+    FormatError,
+    UnknownModelError,
+    UnsupportedModelError,
+    write_json,
+)
+from monosema.models import byte_tokenizer, load_model
+
+TOKENS = torch.arange(12).reshape(2, 6)
+Copied = Callable[[str], Path]
+
+
+def change_config(folder: Path, **changes: Any) -> None:
+    path = folder / "config.json"
+    values = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({name: value for name, value in values.items() if value != "absent"}))
+
+
+def change_weights(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    path = folder / "model.safetensors"
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, metadata={"format": "pt"})
+
+
+@torch.inference_mode()
+def test_shards_give_the_same_model(foreign: Any, tmp_path: Path) -> None:
+    theirs, folder = foreign("llama-gqa-tied")
+    theirs.save_pretrained(tmp_path, max_shard_size="20KB")
+    byte_tokenizer().raw.save(str(tmp_path / "tokenizer.json"))
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    assert torch.equal(load_model(tmp_path)(TOKENS), load_model(folder)(TOKENS))
+    next(iter(sorted(tmp_path.glob("*.safetensors")))).unlink()
+    with pytest.raises(DamagedFileError, match="is missing, though"):
+        load_model(tmp_path)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("kind", "prefix"), [("gpt2", "transformer."), ("llama-gqa-tied", "model.")])
+def test_files_of_the_model_without_its_head(copied: Copied, foreign: Any, kind: str, prefix: str) -> None:
+    folder = copied(kind)
+
+    def strip(weights: dict[str, torch.Tensor]) -> None:
+        for name in list(weights):
+            weights[name.removeprefix(prefix)] = weights.pop(name)
+
+    change_weights(folder, strip)
+    assert torch.equal(load_model(folder)(TOKENS), load_model(foreign(kind)[1])(TOKENS))
+
+
+@torch.inference_mode()
+def test_old_files_carry_masks_and_frequencies_that_are_not_needed(copied: Copied) -> None:
+    folder = copied("gpt_neox")
+    mask, frequencies = "gpt_neox.layers.0.attention.masked_bias", "gpt_neox.layers.0.attention.rotary_emb.inv_freq"
+    change_weights(folder, lambda weights: weights.update({mask: torch.zeros(()), frequencies: torch.ones(1)}))
+    change_config(folder, rope_parameters="absent", rotary_pct=0.25, rotary_emb_base=10000, tie_word_embeddings=False)
+    assert load_model(folder)(TOKENS).isfinite().all()
+
+
+def test_precisions(foreign: Any) -> None:
+    folder = foreign("llama")[1]
+    assert load_model(folder).dtype == torch.float32
+    assert load_model(folder, dtype="bfloat16").dtype == torch.bfloat16
+    assert load_model(folder, dtype=torch.float16).dtype == torch.float16
+    with pytest.raises(ConfigError, match="float8"):
+        load_model(folder, dtype="float8")
+    with pytest.raises(ConfigError, match="quantum"):
+        load_model(folder, device="quantum")
+
+
+def test_digest_follows_the_content(foreign: Any, copied: Copied) -> None:
+    folder = copied("llama")
+    original = load_model(foreign("llama")[1]).digest
+    assert load_model(folder).digest == original
+    change_weights(folder, lambda weights: weights["model.norm.weight"].add_(1))
+    assert load_model(folder).digest != original
+
+
+def test_unknown_models(tmp_path: Path) -> None:
+    with pytest.raises(UnknownModelError, match=r"config\.json"):
+        load_model(tmp_path)
+    with pytest.raises(UnknownModelError, match="specimen"):
+        load_model("no such/model at/all")
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "named"),
+    [
+        ("llama", {"hidden_act": "swiglu"}, "hidden_act = 'swiglu'"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type = 'yarn'"),
+        ("llama", {"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "'dynamic'"),
+        ("llama", {"rope_parameters": {"rope_type": "linear"}}, "lacks the field 'factor'"),
+        ("llama", {"rope_parameters": {"rope_type": "default", "spin": 2}}, "'spin' = 2"),
+        ("llama", {"num_hidden_layers": "absent"}, "lacks the field 'num_hidden_layers'"),
+        ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
+        ("llama", {"attention_sinks": 4}, "attention_sinks"),
+        ("gpt2", {"add_cross_attention": True}, "add_cross_attention = True"),
+        ("gpt2", {"activation_function": "quick_gelu"}, "quick_gelu"),
+        ("gpt_neox", {"rope_parameters": {"rope_type": "longrope"}}, "longrope"),
+        ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
+        ("qwen2", {"layer_types": ["chunked_attention"] * 3}, "layer_types"),
+        ("qwen2", {"layer_types": ["full_attention"]}, "layer_types"),
+        ("qwen3", {"use_mrope": True}, "use_mrope"),
+        ("llama", {"model_type": "mamba9"}, "mamba9"),
+    ],
+)
+def test_unsupported_fields_are_named(copied: Copied, kind: str, changes: dict[str, Any], named: str) -> None:
+    folder = copied(kind)
+    change_config(folder, **changes)
+    with pytest.raises(UnsupportedModelError, match=named):
+        load_model(folder)
+
+
+def test_fields_that_change_nothing_are_let_through(copied: Copied) -> None:
+    folder = copied("llama")
+    change_config(folder, attention_dropout=0.5, temperature=0.7, use_mrope=False, something_new=None)
+    load_model(folder)
+
+
+def test_a_config_that_contradicts_itself(copied: Copied) -> None:
+    folder = copied("llama")
+    change_config(folder, num_key_value_heads=3)
+    with pytest.raises(ConfigError, match="multiple of n_kv_heads"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("size", [0, 5, 100, 5000])
+def test_truncated_weights(copied: Copied, size: int) -> None:
+    folder = copied("llama")
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(DamagedFileError, match=r"model\.safetensors"):
+        load_model(folder)
+
+
+def test_missing_tensors_are_named(copied: Copied) -> None:
+    folder = copied("llama")
+    change_weights(folder, lambda weights: weights.pop("model.layers.1.self_attn.k_proj.weight"))
+    with pytest.raises(DamagedFileError, match=r"1 of .* missing .* model\.layers\.1\.self_attn\.k_proj\.weight"):
+        load_model(folder)
+
+
+def test_wrong_shapes_are_named(copied: Copied) -> None:
+    folder = copied("llama")
+    change_config(folder, intermediate_size=40)
+    with pytest.raises(UnsupportedModelError, match=r"gate_proj.*\(96, 32\).*\(80, 32\)"):
+        load_model(folder)
+
+
+def test_tensors_that_nobody_uses_are_refused(copied: Copied) -> None:
+    folder = copied("llama-mqa-biases")
+    change_config(folder, attention_bias=False)
+    with pytest.raises(UnsupportedModelError, match=r"12 tensors .* model\.layers\.0\.self_attn\.k_proj\.bias"):
+        load_model(folder)
+
+
+def test_other_kinds_of_weights(copied: Copied) -> None:
+    folder = copied("llama")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(FormatError, match="a pickle"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "tokenizer.json"])
+def test_json_that_is_none(copied: Copied, name: str) -> None:
+    folder = copied("llama")
+    (folder / name).write_text('{"weight_map": ')
+    with pytest.raises(DamagedFileError, match=name):
+        load_model(folder)
+
+
+def test_vocabularies_that_do_not_fit(copied: Copied) -> None:
+    folder = copied("llama")
+    tokenizer = byte_tokenizer()
+    tokenizer.raw.add_tokens(["too", "many"])
+    tokenizer.raw.save(str(folder / "tokenizer.json"))
+    with pytest.raises(FormatError, match="ids up to 260, the model an embedding for 259"):
+        load_model(folder)
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(FormatError, match=r"no tokenizer\.json"):
+        load_model(folder)
+
+
+def test_a_tokenizer_much_smaller_than_the_model(copied: Copied) -> None:
+    folder = copied("llama")
+    change_config(folder, vocab_size=50_000)
+    with pytest.raises(FormatError, match="don't fit"):
+        load_model(folder)
+
+
+def test_gemma_marks_images_with_a_token_that_the_text_model_lacks(copied: Copied) -> None:
+    folder = copied("gemma3")
+    tokenizer = byte_tokenizer()
+    tokenizer.raw.add_special_tokens(["<image_soft_token>"])
+    tokenizer.raw.save(str(folder / "tokenizer.json"))
+    assert load_model(folder).vocab == 259
+
+
+def test_of_several_rope_settings_the_scaling_counts(copied: Copied) -> None:
+    folder = copied("llama")
+    scaling = {"type": "linear", "factor": 4.0}
+    change_config(folder, rope_parameters="absent", rope_theta=5000.0, rope_scaling=scaling)
+    rotary = load_model(folder).config.attention[0].rotary
+    assert (rotary.base, rotary.scaling, rotary.factor) == (5000.0, "linear", 4.0)
+    write_json(folder / "config.json", {**json.loads((folder / "config.json").read_text()), "rope_scaling": None})
+    assert load_model(folder).config.attention[0].rotary.scaling == "none"
