@@ -188,8 +188,24 @@ def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, tmp_path):
     pq.write_table(table.take(keep), atlas / "features.parquet")
     index, _ = unpack(fold(atlas).blocks["index"])
     assert index["latent"].tolist() == sorted(keep.tolist())
-    kept = {row["latent"] for row in passages(fold(atlas).blocks)}
-    assert kept <= set(keep.tolist())
+    got = list(passages(fold(atlas).blocks))
+    rows = [row for row in pq.read_table(atlas / "examples.parquet").to_pylist() if row["latent"] % 5]
+    assert sorted((row["latent"], row["tokens"]) for row in got) == sorted((r["latent"], r["tokens"]) for r in rows)
+    wanted = pq.read_table(atlas / "histograms.parquet").to_pylist()
+    group, _ = unpack(fold(atlas).blocks["features-0"])
+    assert group["counts"].tolist() == [n for row in wanted if row["latent"] % 5 for n in row["counts"]]
+    near = [row for row in pq.read_table(atlas / "neighbours.parquet").to_pylist() if row["latent"] % 5]
+    assert group["decoder_other"].tolist() == [row["other"] for row in near if row["kind"] == "decoder"]
+
+
+def test_document_numbers_beyond_four_billion(fake_atlas, tmp_path):
+    atlas = fake_atlas(tmp_path / "atlas", n=3)
+    table = pq.read_table(atlas / "examples.parquet")
+    large = [2**40 + row for row in table["document"].to_pylist()]
+    place = table.schema.get_field_index("document")
+    pq.write_table(table.set_column(place, table.schema.field(place), [large]), atlas / "examples.parquet")
+    text, _ = unpack(fold(atlas).blocks["text"])
+    assert set(text["span_document"]) <= {float(number) for number in large}
 
 
 def test_blocks_hold_whole_groups(atlas):

@@ -24,6 +24,7 @@ from monosema.pages.tables import (
     Vocabulary,
     atlas_folder,
     column,
+    known_rows,
     ragged,
     read_passages,
     read_table,
@@ -36,7 +37,6 @@ __all__ = ["GROUP", "Book", "fold"]
 GROUP = 64
 _LEVELS = 255
 _BINS = 32
-_TOP_TOKENS = 5
 _LEAST_BYTES = 12
 """A passage takes at least about so many bytes of a block, so more are never read than could fit."""
 _AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
@@ -117,18 +117,18 @@ def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
             "position_profile",
         )
     }
-    passages = read_passages(folder, vocabulary, top, quantile)
+    passages = read_passages(folder, latent, vocabulary, top, quantile)
     lengths = np.diff(passages.tokens.first)
     if not np.array_equal(lengths, np.diff(passages.activations.first)):
         raise FormatError(f"{folder}/examples.parquet has passages whose tokens and activations differ in number.")
     shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
-    histograms = _by_latent(read_table(folder, "histograms"), latent)
+    histograms = _by_latent(known_rows(read_table(folder, "histograms"), latent), latent)
     n = latent.size
     controls = _controls(folder, features)
     meta = read_json(folder / "meta.json") if (folder / "meta.json").is_file() else {}
     blocks = {"index": _index(features, lists, histograms, controls, vocabulary, meta.get("position_buckets", []))}
     blocks["text"] = _text(shared)
-    sections = _Sections(folder)
+    sections = _Sections(folder, latent)
     for number, begin in enumerate(range(0, n, GROUP)):
         rows = np.arange(begin, min(begin + GROUP, n))
         blocks[f"features-{number}"] = _group(rows, latent, lists, histograms, passages, shared.offsets, sections)
@@ -185,7 +185,7 @@ def _text(shared: SharedText) -> str:
         {
             "tokens": smallest_uint(shared.tokens),
             "span_first": shared.span_first.astype(np.uint32),
-            "span_document": shared.span_document.astype(np.int32),
+            "span_document": shared.span_document.astype(np.float64),
             "span_position": shared.span_position.astype(np.int32),
         }
     )
@@ -252,8 +252,7 @@ def _by_latent(table: Any, latent: NDArray[np.int64]) -> dict[str, NDArray[Any]]
         lists = ragged(table, "counts")
         bins = int(np.diff(lists.first).max())
         counts = np.zeros((latent.size, bins), np.int64)
-        known = column(table, "latent", np.int64)
-        rows = np.searchsorted(latent, known)
+        rows = np.searchsorted(latent, column(table, "latent", np.int64))
         low[rows], high[rows] = column(table, "low", np.float32), column(table, "high", np.float32)
         lengths = np.diff(lists.first)
         within = np.arange(lists.values.size) - np.repeat(lists.first[:-1], lengths)
@@ -265,7 +264,7 @@ def _controls(folder: Path, features: Any) -> NDArray[np.float32]:
     """The control beside each label's score: that of the score whose value is the label's."""
     latent = column(features, "latent", np.int64)
     control = np.full(latent.size, np.nan, np.float32)
-    table = read_table(folder, "scores")
+    table = known_rows(read_table(folder, "scores"), latent)
     if table is None or not table.num_rows:
         return control
     rows = np.searchsorted(latent, column(table, "latent", np.int64))
@@ -283,7 +282,7 @@ def _median(values: NDArray[Any]) -> float | None:
 class _Sections:
     """Small tables of an atlas, cut by feature: neighbours, explanations, scores."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, latent: NDArray[np.int64]) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._at: dict[str, NDArray[np.int64]] = {}
         for name in ("explanations", "scores"):
@@ -291,7 +290,7 @@ class _Sections:
             rows = [] if table is None else table.sort_by("latent").to_pylist()
             self._rows[name] = rows
             self._at[name] = np.array([row["latent"] for row in rows], dtype=np.int64)
-        self._near = {kind: _neighbours(folder, kind) for kind in ("decoder", "coactivation")}
+        self._near = {kind: _neighbours(folder, kind, latent) for kind in ("decoder", "coactivation")}
 
     def neighbours(self, latents: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Decoder neighbours and co-active latents, nearest first, as ragged columns."""
@@ -318,11 +317,13 @@ class _Sections:
         }
 
 
-def _neighbours(folder: Path, kind: str) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+def _neighbours(
+    folder: Path, kind: str, known: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Latent, other and value of one kind of neighbours, sorted by latent and rank."""
     import pyarrow.compute as pc
 
-    table = read_table(folder, "neighbours", pc.field("kind") == kind)
+    table = known_rows(read_table(folder, "neighbours", pc.field("kind") == kind), known)
     if table is None:
         return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
     latent = column(table, "latent", np.int64)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 __all__ = ["pack", "script_json", "smallest_uint", "unpack"]
 
 _ALIGN = 8
-_TYPES = ("uint8", "uint16", "uint32", "int32", "float32")
+_TYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
 _LEVEL = 9
 
 
@@ -27,7 +27,8 @@ def pack(arrays: Mapping[str, NDArray[Any]], extra: Any = None, level: int = _LE
     """Pack named vectors and one JSON value into text that is safe inside an HTML script element.
 
     Args:
-        arrays: vectors of the types a page can map directly: uint8, uint16, uint32, int32, float32.
+        arrays: vectors of the types a page can map directly: uint8, uint16, uint32, int32, float32,
+            float64.
         extra: anything JSON can hold; not-a-number is refused.
         level: zlib's effort, 1 to 9.
 

@@ -18,6 +18,7 @@ __all__ = [
     "Vocabulary",
     "atlas_folder",
     "column",
+    "known_rows",
     "ragged",
     "read_passages",
     "read_table",
@@ -50,6 +51,14 @@ def read_table(folder: Path, name: str, filters: Any = None, words: str = "") ->
         leaves = [file.schema.column(i).path for i in range(len(file.schema))]
     distinct = [leaf for leaf in leaves if words and leaf.startswith(f"{words}.")]
     return pq.read_table(path, filters=filters, read_dictionary=distinct or None)
+
+
+def known_rows(table: Any, latents: NDArray[np.int64]) -> Any:
+    """The rows of a table that are about one of these latents; the table itself where all are."""
+    if table is None:
+        return None
+    known = np.isin(column(table, "latent", np.int64), latents)
+    return table if known.all() else table.filter(known)
 
 
 def rows_of(folder: Path, name: str) -> int:
@@ -141,14 +150,16 @@ class Passages:
     activations: Ragged
 
 
-def read_passages(folder: Path, vocabulary: Vocabulary, top: int, quantile: int) -> Passages:
-    """The `top` strongest passages and `quantile` passages of each quantile, of every latent."""
+def read_passages(
+    folder: Path, latents: NDArray[np.int64], vocabulary: Vocabulary, top: int, quantile: int
+) -> Passages:
+    """The `top` strongest passages and `quantile` passages of each quantile, of each of `latents`."""
     import pyarrow.compute as pc
 
     keep = ((pc.field("kind") == "top") & (pc.field("rank") < top)) | (
         (pc.field("kind") != "top") & (pc.field("rank") < quantile)
     )
-    table = read_table(folder, "examples", keep, words="tokens")
+    table = known_rows(read_table(folder, "examples", keep, words="tokens"), latents)
     if table is None:
         raise FormatError(f"{folder} holds no examples.parquet. Build the atlas again with: monosema atlas RUN")
     order_of = {kind: number for number, kind in enumerate(KINDS)}

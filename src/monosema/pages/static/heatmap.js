@@ -160,7 +160,8 @@
     };
     host.addEventListener("pointerover", show);
     host.addEventListener("pointerdown", show);
-    host.addEventListener("pointerleave", () => (tip.hidden = true));
+    host.addEventListener("pointerleave", (event) => (tip.hidden = event.pointerType !== "touch"));
+    document.addEventListener("pointerdown", (event) => host.contains(event.target) || (tip.hidden = true));
     document.addEventListener("scroll", () => (tip.hidden = true), true);
   }
 

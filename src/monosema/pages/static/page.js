@@ -118,8 +118,8 @@
       if (location.hash !== hash) history[jump ? "pushState" : "replaceState"](null, "", hash);
       document.body.classList.add("reading");
     }
-    const feature = await source.feature(row);
-    if (mine !== ticket) return;
+    const feature = await source.feature(row).catch(fail);
+    if (!feature || mine !== ticket) return;
     const context = {
       index,
       settings,
@@ -136,7 +136,6 @@
     document.title = quiet ? facts.title : `${feature.latent} ${feature.label || ""} – ${facts.title}`;
     if (jump) $("features").scrollIntoView({ block: "start" });
     if (focus && !WIDE.matches) $("feature-title").focus({ preventScroll: true });
-    for (const host of $("detail").querySelectorAll(".plot")) host.dispatchEvent(new Event("resize"));
   }
 
   function close() {
@@ -262,12 +261,14 @@
     document.documentElement.dataset.ready = "yes";
   }
 
-  start().catch((error) => {
+  function fail(error) {
     const old = typeof DecompressionStream === "undefined";
     $("trouble").hidden = false;
     $("trouble").textContent = old
       ? "This browser is too old to open the features (it has no DecompressionStream). Chromium 111, Firefox 120, Safari 17.5 or later can."
       : "The features could not be opened: " + error.message;
-    throw error;
-  });
+    console.error(error);
+  }
+
+  start().catch(fail);
 })(typeof globalThis === "undefined" ? this : globalThis);
