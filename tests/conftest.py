@@ -63,3 +63,39 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A JSONL corpus of 300 short documents."""
+    import random
+
+    words = "the a cat dog sat ran on under mat tree and then she he went home to see what was there again".split()
+    draw = random.Random(0)
+    path = tmp_path_factory.mktemp("text") / "small.jsonl"
+    lines = [json.dumps({"text": f"{number}: " + " ".join(draw.choices(words, k=40)) + "."}) for number in range(300)]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="session")
+def small_keys(tiny_directory: Path, small_text: Path) -> dict[str, str]:
+    """Keys of a recipe that takes the whole walk in a second or two."""
+    return {
+        "model": str(tiny_directory),
+        "model.dtype": "float32",
+        "corpus": str(small_text),
+        "site": "1.resid_post",
+        "tokens": "8000",
+        "window": "64",
+        "text.batch": "8",
+        "heldout_share": "0.3",
+        "latents": "64",
+        "k": "4",
+        "batch": "512",
+        "product": "float32",
+        "start_rows": "1024",
+        "capture.shard_rows": "1000",
+        "evaluation_tokens": "2000",
+        "atlas_tokens": "4000",
+    }

@@ -170,34 +170,36 @@ def _number(value: float | None) -> str:
 
 
 _FIGURES = (
-    ("fvu", "unexplained variance (FVU)", ".3f"),
+    ("fvu", "unexplained (FVU)", ".3f"),
     ("variance_explained", "variance explained", ".1%"),
-    ("l0", "active latents a token (L0)", ".1f"),
-    ("alive", "latents that ever fire", ".1%"),
-    ("ce_clean", "loss of the model", ".3f"),
-    ("ce_spliced", "loss with the dictionary spliced in", ".3f"),
-    ("ce_mean", "loss with the mean instead", ".3f"),
-    ("ce_zero", "loss with nothing instead", ".3f"),
+    ("l0", "active latents (L0)", ".1f"),
+    ("alive", "latents alive", ".1%"),
+    ("ce_clean", "loss, model alone", ".3f"),
+    ("ce_spliced", "loss, spliced in", ".3f"),
+    ("ce_mean", "loss, mean instead", ".3f"),
+    ("ce_zero", "loss, zero instead", ".3f"),
     ("loss_recovered", "loss recovered", ".1%"),
     ("kl", "KL from the model", ".3f"),
 )
+_WIDE = 112
 
 
 def show_run(summary: Mapping[str, Any], console: Console) -> None:
     """What a run is known to be by now: figures with intervals beside their controls, times, and where things are."""
     rows = summary.get("evaluation") or []
     if rows:
-        console.print(_figures(rows))
-        console.print(Text("In brackets: 95 % confidence intervals over held-out documents.", style="dim"))
+        console.print(_figures(rows, console.width >= _WIDE))
+        console.print(Text("[95 % confidence interval over held-out documents]", style="dim"))
         console.print()
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     training = summary.get("training") or {}
+    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
     for name, value in (
         ("tokens", _count(summary.get("tokens"))),
         ("features", _count(summary.get("features"))),
-        ("held-out FVU in training", _number(training["held_out_fvu"]) if training.get("held_out_fvu") else None),
+        ("held-out rows' FVU", _number(training.get("held_out_fvu")) if training else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
-        ("seconds", "  ".join(f"{stage} {seconds:.1f}" for stage, seconds in summary["seconds"].items())),
+        ("seconds", f"{seconds}  together {sum(summary['seconds'].values()):.1f}"),
         ("run", summary["run"]),
         ("report", summary.get("report")),
     ):
@@ -206,26 +208,25 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
     console.print(facts)
 
 
-def _figures(rows: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(box=None, padding=(0, 3, 0, 0))
-    table.add_column("")
+def _figures(rows: Sequence[Mapping[str, Any]], wide: bool) -> Table:
+    """Figures downwards, the dictionary and its controls across; the controls' intervals only where there is room."""
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
     for row in rows:
-        table.add_column(str(row["name"]), justify="right")
+        name = row["name"] if wide or row is rows[0] else row["kind"]
+        table.add_column(Text(str(name)), justify="right", no_wrap=True)
     for key, words, form in _FIGURES:
         if any(key in row["figures"] for row in rows):
-            table.add_row(f"[bold]{words}", *(_estimate(row["figures"].get(key), form) for row in rows))
+            cells = [_estimate(row["figures"].get(key), form, wide or row is rows[0]) for row in rows]
+            table.add_row(f"[bold]{words}", *cells)
     return table
 
 
-def _estimate(figure: Any, form: str) -> Text:
+def _estimate(figure: Mapping[str, Any] | None, form: str, interval: bool) -> Text:
     if figure is None:
         return Text("–", style="dim")
-    if isinstance(figure, str):
-        return Text(figure, style="dim", overflow="fold")
-    if not isinstance(figure, Mapping):
-        return Text(format(figure, form))
     value, low, high = (format(figure[part], form) for part in ("value", "low", "high"))
-    return Text.assemble(value, (f" [{low.removesuffix('%')}, {high}]", "dim"))
+    return Text.assemble(value, (f" [{low.removesuffix('%')}, {high}]", "dim")) if interval else Text(value)
 
 
 def _count(value: int | None) -> str | None:

@@ -13,7 +13,7 @@ from monosema.pages import EvaluationRow, ReportData, StageRow
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.workbench import Workbench
 
-__all__ = ["report_data", "row_names"]
+__all__ = ["report_data"]
 
 
 def report_data(bench: Workbench) -> ReportData:
@@ -21,7 +21,7 @@ def report_data(bench: Workbench) -> ReportData:
     recipe = bench.recipe
     stages = Ledger(bench.folder).records()
     evaluation = Evaluation.from_dict(read_json(bench.evaluation))
-    names = row_names(recipe.dictionary.k, bench.width)
+    names = recipe.row_names
     title = f"What {Path(recipe.model.name).name} computes at {recipe.site}"
     return ReportData(
         title=recipe.report.title or title,
@@ -42,11 +42,6 @@ def report_data(bench: Workbench) -> ReportData:
         model=_model(recipe.model.name),
         notes=evaluation.notes,
     )
-
-
-def row_names(k: int, width: int) -> dict[str, str]:
-    """What the rows of an evaluation are called, by kind."""
-    return {"dictionary": f"TopK, k = {k}", "pca": f"PCA, {min(k, width)} components", "random": "random dictionary"}
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:

@@ -108,6 +108,13 @@ class Recipe(Config):
         """Name of the dictionary's folders in the run."""
         return f"{self.site}-topk"
 
+    @property
+    def row_names(self) -> dict[str, str]:
+        """What the dictionary and its controls are called, by kind."""
+        k = self.dictionary.k
+        components = min(k, self.dictionary.d_in)
+        return {"dictionary": f"TopK, k = {k}", "pca": f"PCA, {components} components", "random": "random directions"}
+
     def resolve(self, previous: Recipe | None, device: str | None) -> Recipe:
         """The recipe with what was left open decided: absolute paths, and precisions that depend on the machine.
 

@@ -73,7 +73,8 @@ class Run:
     def summary(self) -> dict[str, Any]:
         """What is known by now, as plain figures."""
         bench = self._bench
-        return summarise(self.folder, self.stages, bench.evaluation, bench.dictionary, bench.report)
+        names = self.recipe.row_names
+        return summarise(self.folder, self.stages, names, bench.evaluation, bench.dictionary, bench.report)
 
     def _require(self, stage: str) -> None:
         record = self.stages.get(stage)

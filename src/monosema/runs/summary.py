@@ -16,13 +16,19 @@ FIGURES = ("fvu", "variance_explained", "l0", "alive", "ce_clean", "ce_spliced",
 
 
 def summarise(
-    folder: Path, stages: Mapping[str, StageRecord], evaluation: Path, dictionary: Path, report: Path
+    folder: Path,
+    stages: Mapping[str, StageRecord],
+    names: Mapping[str, str],
+    evaluation: Path,
+    dictionary: Path,
+    report: Path,
 ) -> dict[str, Any]:
     """Figures of the stages that are done; what is not made yet, or could not be measured, is absent.
 
     Args:
         folder: the run folder.
         stages: the records of stages.json.
+        names: what the rows of an evaluation are called, by kind.
         evaluation, dictionary, report: where these lie.
     """
     done = {name: record for name, record in stages.items() if record.state == "done"}
@@ -30,12 +36,10 @@ def summarise(
     if "evaluate" in done:
         rows: Sequence[Mapping[str, Any]] = read_json(evaluation)["rows"]
         figures = rows[0]["figures"]
-        values = {name: _value(figures.get(name)) for name in FIGURES}
-        summary |= {name: value for name, value in values.items() if value is not None}
-        summary["intervals"] = {
-            name: [figure["low"], figure["high"]] for name, figure in figures.items() if isinstance(figure, Mapping)
-        }
-        summary["evaluation"] = rows
+        summary |= {name: figures[name]["value"] for name in FIGURES if name in figures}
+        summary["intervals"] = {name: [figure["low"], figure["high"]] for name, figure in figures.items()}
+        summary["absent"] = rows[0]["absent"]
+        summary["evaluation"] = [{**row, "name": names.get(row["kind"], row["name"])} for row in rows]
     if "atlas" in done:
         summary["features"] = done["atlas"].counts["features"]
     if "capture" in done:
@@ -48,9 +52,3 @@ def summarise(
         summary["report"] = str(report.resolve())
     summary["run"] = str(folder.resolve())
     return summary
-
-
-def _value(figure: Any) -> float | None:
-    if isinstance(figure, Mapping):
-        return float(figure["value"])
-    return None if figure is None or isinstance(figure, str) else float(figure)

@@ -43,13 +43,13 @@ def atlas(
     sort
         Order of a list: density, max, mean_active, label_score or latent; the greatest first, latent upwards.
     """
-    from monosema.core import InputError
+    from monosema.core import InputError, nearest
 
     if len(words) < 2 or words[1].startswith("--") or words[0].startswith("--"):
         return walk("atlas", words, out, update, common)
     folder, action, *rest = words
     if action not in _ACTIONS:
-        raise InputError(f"The atlas can't {action!r}. Use one of: {', '.join(_ACTIONS)}.")
+        raise InputError(f"The atlas can't {action!r}.{nearest(action, _ACTIONS)} Use one of: {', '.join(_ACTIONS)}.")
     argument = _argument(action, rest)
     from monosema.runs import Run
 

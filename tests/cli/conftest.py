@@ -1,0 +1,53 @@
+"""What the tests of the command line share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from monosema.cli import main
+from monosema.recipes import demo
+from monosema.runs import SHORT_KEYS, Run, apply_overrides, run
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs the command line in this process; gives exit code, stdout, and stderr with its lines joined."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        code = main([str(word) for word in words])
+        captured = capfd.readouterr()
+        return code, captured.out, " ".join(captured.err.split())
+
+    return call
+
+
+@pytest.fixture
+def words(small_keys: dict[str, str]) -> Callable[..., list[str]]:
+    """The small recipe's keys as words, with some changed; None leaves a key out."""
+
+    def make(**changed: str | None) -> list[str]:
+        keys = {**small_keys, **changed}
+        return [word for key, value in keys.items() if value is not None for word in (f"--{key}", value)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def finished(small_keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of the small recipe; not to be changed."""
+    return run(apply_overrides(demo(), small_keys, SHORT_KEYS), tmp_path_factory.mktemp("finished") / "run")
+
+
+@pytest.fixture(scope="session")
+def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A matrix of 3,000 × 16 random vectors."""
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("vectors") / "vectors.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32))
+    return path
