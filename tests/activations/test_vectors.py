@@ -58,7 +58,7 @@ def test_every_format_gives_the_same_rows(tmp_path, kind, dtype):
     expected = tensor.float()
     assert torch.equal(store.read(None, 0, store.rows), expected)
     assert torch.equal(store.read("vectors", 1234, 1240), expected[1234:1240])
-    assert torch.equal(store.coded(None, 7, 9).decode(), expected[7:9])
+    assert torch.equal(store.gather(None, [(7, 9), (4000, 4002)]).decode(), expected[[7, 8, 4000, 4001]])
     stream = StoreStream(store, batch=100, memory_mb=0.01, chunk=64)
     rows = torch.cat(list(stream))
     assert len(rows) == 5000
@@ -192,7 +192,8 @@ def test_no_room_to_unpack_says_so(tmp_path, monkeypatch):
 
     pq.write_table(lists(X), tmp_path / "x.parquet")
     real = tempfile.TemporaryFile
-    monkeypatch.setattr(tempfile, "TemporaryFile", lambda: Path("/dev/full").open("wb", buffering=0))
+    full = Path("/dev/full")
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda buffering: full.open("wb", buffering=buffering))
     with pytest.raises(DiskFullError, match="No room"):
         open_vectors(tmp_path / "x.parquet")
     monkeypatch.setattr(tempfile, "TemporaryFile", real)

@@ -1,10 +1,13 @@
-"""Matrices in foreign files, mapped into memory rather than read."""
+"""Matrices in foreign files. A file is mapped into memory only while rows of it are read."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +18,31 @@ from torch import Tensor
 
 from monosema.core import DiskFullError, VectorError, nearest
 
-__all__ = ["read_npy", "read_parquet_matrix", "read_safetensors_matrix"]
+__all__ = ["Matrix", "read_npy", "read_parquet_matrix", "read_safetensors_matrix"]
 
-Matrix = Shaped[Tensor, "n width"]
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ROWS_TOGETHER = 4_096
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix in a file.
+
+    Attributes:
+        rows, width: its shape.
+        dtype: type of its values.
+        open: maps it into memory; the file is released when the tensor is.
+    """
+
+    rows: int
+    width: int
+    dtype: torch.dtype
+    open: Callable[[], Shaped[Tensor, "rows width"]]
+
+
+def _matrix(open_it: Callable[[], Tensor]) -> Matrix:
+    tensor = open_it()
+    return Matrix(tensor.shape[0], tensor.shape[1], tensor.dtype, open_it)
 
 
 def _checked(path: Path, what: str, shape: tuple[int, ...], kind: str, *, floating: bool) -> None:
@@ -40,36 +63,41 @@ def read_npy(path: Path, column: str | None = None) -> Matrix:
     if column is not None:
         raise VectorError(f"{path} is a .npy file: it has no columns, so column = {column!r} means nothing.")
     try:
-        array = np.load(path, mmap_mode="c", allow_pickle=False)
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise VectorError(
             f"{path} can't be read as .npy ({error}). It may be truncated, or hold Python objects."
         ) from error
     floating = array.dtype.kind == "f" and array.dtype.itemsize <= 8 and array.dtype.isnative
     _checked(path, "", array.shape, str(array.dtype), floating=floating)
-    return torch.from_numpy(array)
+    return _matrix(lambda: torch.from_numpy(np.load(path, mmap_mode="c")))
 
 
 def read_safetensors_matrix(path: Path, key: str | None = None) -> Matrix:
     """One tensor of a safetensors file: the one called `key`, or the only one. Raises VectorError."""
     from safetensors import SafetensorError, safe_open
 
+    def open_it() -> Tensor:
+        with safe_open(path, framework="pt") as file:
+            tensor: Tensor = file.get_tensor(name)
+        return tensor
+
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-            if key is None and len(names) != 1:
-                raise VectorError(f"{path} holds {len(names)} tensors ({', '.join(names)}): say which with column = …")
-            name = names[0] if key is None else key
-            if name not in names:
-                raise VectorError(f"{path} has no tensor {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
-            tensor: Tensor = file.get_tensor(name)
+        if key is None and len(names) != 1:
+            raise VectorError(f"{path} holds {len(names)} tensors ({', '.join(names)}): say which with column = …")
+        name = names[0] if key is None else key
+        if name not in names:
+            raise VectorError(f"{path} has no tensor {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+        tensor = open_it()
     except (SafetensorError, OSError) as error:
         raise VectorError(
             f"{path} can't be read as safetensors ({error}). It may be truncated: fetch it again."
         ) from error
     kind = str(tensor.dtype).removeprefix("torch.")
     _checked(path, f", tensor {name!r},", tuple(tensor.shape), kind, floating=tensor.dtype in FLOATING)
-    return tensor
+    return _matrix(open_it)
 
 
 def read_parquet_matrix(path: Path, column: str | None = None) -> Matrix:
@@ -82,22 +110,27 @@ def read_parquet_matrix(path: Path, column: str | None = None) -> Matrix:
     if first is None:
         raise VectorError(f"{path} is empty: it has no rows.")
     width, rows = first.shape[1], 0
-    with tempfile.TemporaryFile() as unpacked:
+    with contextlib.ExitStack() as cleanup:
+        unpacked = cleanup.enter_context(tempfile.TemporaryFile(buffering=0))
         for piece in itertools.chain((first,), pieces):
             if piece.shape[1] != width:
                 raise VectorError(
                     f"{path} has vectors of {piece.shape[1]} values from row {rows:,} on, and of {width} before."
                 )
             try:
-                piece.tofile(unpacked)
-                unpacked.flush()
+                left = np.ascontiguousarray(piece).data.cast("B")
+                while left:
+                    left = left[unpacked.write(left) :]
             except OSError as error:
                 raise DiskFullError(
                     f"No room in {tempfile.gettempdir()} to unpack {path} ({error}). Make room, or set TMPDIR."
                 ) from error
             rows += len(piece)
         _checked(path, "", (rows, width), str(first.dtype), floating=True)
-        return torch.from_numpy(np.memmap(unpacked, dtype=first.dtype, mode="r+", shape=(rows, width)))
+        shape = (rows, width)
+        matrix = _matrix(lambda: torch.from_numpy(np.memmap(unpacked, dtype=first.dtype, mode="r+", shape=shape)))
+        weakref.finalize(matrix, cleanup.pop_all().close)
+        return matrix
 
 
 def _pieces(path: Path, column: str | None) -> Iterator[np.ndarray]:

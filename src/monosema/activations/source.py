@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations.codec import Coded
+from monosema.activations.ranges import Range
 from monosema.core import Site
 
 __all__ = ["RowSource"]
@@ -45,10 +47,10 @@ class RowSource(Protocol):
         """Bytes of a row as stored."""
         ...
 
-    def coded(self, site: Site | str, start: int, stop: int) -> Coded:
-        """Rows start … stop - 1 as stored."""
+    def gather(self, site: Site | str, ranges: Sequence[Range]) -> Coded:
+        """Copies of the rows of all ranges, as stored; no file stays in memory."""
         ...
 
     def read(self, site: Site | str, start: int, stop: int) -> Float[Tensor, "n width"]:
-        """Rows start … stop - 1 in float32."""
+        """Rows start … stop - 1 in float32, copied."""
         ...

@@ -1,12 +1,11 @@
-"""Captured activations on disk: shards of rows, read where they lie."""
+"""Captured activations on disk: shards of rows, of which a reader holds no more than it asked for."""
 
 from __future__ import annotations
 
-import bisect
 import itertools
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from monosema.activations.codec import BYTES, CodecKind, Coded
 from monosema.activations.manifest import Manifest
+from monosema.activations.ranges import Range, copy_runs, runs_by_file
 from monosema.core import DamagedFileError, RunError, Site, SiteError, digest
 
 __all__ = ["Store", "scale_key", "values_key"]
@@ -39,7 +39,6 @@ class Store:
         self.path = path
         self.manifest = manifest
         self._starts = [0, *itertools.accumulate(shard.rows for shard in manifest.shards)]
-        self._open: dict[int, Any] = {}
 
     @classmethod
     def open(cls, path: str | Path) -> Store:
@@ -95,15 +94,17 @@ class Store:
         """Names of shards that are missing, or that don't match their checksum. Reads everything once."""
         return [shard.file for shard in self.manifest.shards if not shard.intact(self.path)]
 
-    def coded(self, site: Site | str, start: int, stop: int) -> Coded:
-        """Rows start … stop - 1 as stored; rows of one shard are a view of the file. Raises DamagedFileError."""
+    def gather(self, site: Site | str, ranges: Sequence[Range]) -> Coded:
+        """Copies of the rows of all ranges, as stored. Raises DamagedFileError, IndexError and SiteError."""
         name = self._name(site)
-        values = self._gather(values_key(name), start, stop)
-        return Coded(values, self._gather(scale_key(name), start, stop) if self.codec == "int8" else None)
+        if self.codec == "int8":
+            values, scale = self._gather((values_key(name), scale_key(name)), ranges)
+            return Coded(values, scale)
+        return Coded(*self._gather((values_key(name),), ranges))
 
     def read(self, site: Site | str, start: int, stop: int) -> Float[Tensor, "n width"]:
-        """Rows start … stop - 1 in float32."""
-        return self.coded(site, start, stop).decode()
+        """Rows start … stop - 1 in float32, copied."""
+        return self.gather(site, [(start, stop)]).decode()
 
     def rows_of(self, site: Site | str, shard: int) -> Float[Tensor, "n width"]:
         """All rows of one shard in float32."""
@@ -111,15 +112,15 @@ class Store:
 
     def tokens(self, start: int = 0, stop: int | None = None) -> Int[Tensor, " n"]:
         """Token id of each row."""
-        return self._gather("tokens", start, self.rows if stop is None else stop)
+        return self._column("tokens", start, stop)
 
     def documents(self, start: int = 0, stop: int | None = None) -> Int[Tensor, " n"]:
         """Document id of each row."""
-        return self._gather("document", start, self.rows if stop is None else stop)
+        return self._column("document", start, stop)
 
     def positions(self, start: int = 0, stop: int | None = None) -> Int[Tensor, " n"]:
         """Position of each row's token in its document."""
-        return self._gather("position", start, self.rows if stop is None else stop)
+        return self._column("position", start, stop)
 
     def _name(self, site: Site | str) -> str:
         name = str(Site.parse(site))
@@ -128,29 +129,30 @@ class Store:
             raise SiteError(f"The store {self.path} has no site {site}. It has: {known}. Capture the site first.")
         return name
 
-    def _gather(self, key: str, start: int, stop: int) -> Tensor:
-        if not 0 <= start <= stop <= self.rows:
-            raise IndexError(f"Rows {start}:{stop} are not within the {self.rows} rows of {self.path}.")
-        parts: list[Tensor] = []
-        first = min(bisect.bisect_right(self._starts, start), len(self.manifest.shards)) - 1
-        for index in range(first, len(self.manifest.shards)):
-            low = self._starts[index]
-            if low >= stop and parts:
-                break
-            parts.append(self._tensors(index, key)[max(start - low, 0) : max(stop - low, 0)])
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+    def _column(self, key: str, start: int, stop: int | None) -> Tensor:
+        return self._gather((key,), [(start, self.rows if stop is None else stop)])[0]
 
-    def _tensors(self, index: int, key: str) -> Tensor:
+    def _gather(self, keys: Sequence[str], ranges: Sequence[Range]) -> list[Tensor]:
+        """The rows of all ranges under each key. A shard is open only while its rows are copied."""
+        out: list[Tensor] = []
+        total, at = sum(stop - start for start, stop in ranges), 0
+        for index, runs in runs_by_file(self._starts, ranges):
+            found = self._tensors(index, keys)
+            out = out or [torch.empty((total, *tensor.shape[1:]), dtype=tensor.dtype) for tensor in found]
+            after = [copy_runs(whole, at, tensor, runs) for whole, tensor in zip(out, found, strict=True)]
+            at = after[0]
+        return out
+
+    def _tensors(self, index: int, keys: Sequence[str]) -> list[Tensor]:
         from safetensors import SafetensorError, safe_open
 
         shard = self.manifest.shards[index]
         path = self.path / shard.file
         try:
-            if index not in self._open:
-                if path.stat().st_size != shard.bytes:
-                    raise DamagedFileError(self._damaged(shard.file, "it is not as long as it was"))
-                self._open[index] = safe_open(path, framework="pt")
-            return self._open[index].get_tensor(key)
+            if path.stat().st_size != shard.bytes:
+                raise DamagedFileError(self._damaged(shard.file, "it is not as long as it was"))
+            with safe_open(path, framework="pt") as file:
+                return [file.get_tensor(key) for key in keys]
         except FileNotFoundError:
             raise DamagedFileError(self._damaged(shard.file, "it is missing")) from None
         except (SafetensorError, OSError) as error:

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -187,15 +186,4 @@ class StoreStream:
     def _read(self, number: int, block: int) -> Coded:
         """A block's rows in the order of the store."""
         ranges = self._shuffle.ranges(number if self._shuffle.blocks > 1 else 0, block)
-        width = sum(stop - start for start, stop in ranges)
-        first = self._source.coded(self._site, ranges[0][0], ranges[0][0])
-        values = torch.empty((width, self.d_in), dtype=first.values.dtype)
-        scale = None if first.scale is None else torch.empty(width)
-        at = 0
-        for start, stop in ranges:
-            piece = self._source.coded(self._site, start, stop)
-            values[at : at + stop - start] = piece.values
-            if scale is not None and piece.scale is not None:
-                scale[at : at + stop - start] = piece.scale
-            at += stop - start
-        return Coded(values, scale)
+        return self._source.gather(self._site, ranges)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations.codec import Coded
-from monosema.activations.matrices import read_npy, read_parquet_matrix, read_safetensors_matrix
+from monosema.activations.matrices import Matrix, read_npy, read_parquet_matrix, read_safetensors_matrix
+from monosema.activations.ranges import Range, copy_runs, runs_by_file
 from monosema.activations.store import Store
 from monosema.core import Site, SiteError, VectorError, digest
 from monosema.data import fingerprint
 
 __all__ = ["VectorStore", "open_rows", "open_vectors"]
 
-READERS: dict[str, Callable[[Path, str | None], Tensor]] = {
+READERS: dict[str, Callable[[Path, str | None], Matrix]] = {
     ".npy": read_npy,
     ".safetensors": read_safetensors_matrix,
     ".parquet": read_parquet_matrix,
@@ -32,14 +32,14 @@ NAMED_ROWS = 5
 class VectorStore:
     """Rows of one matrix, or of the matrices of several files one below the other; each file is a shard.
 
-    Files stay on the disk and are mapped into memory; Parquet is unpacked into a temporary file first.
+    Files stay on the disk; Parquet is unpacked into a temporary file first.
     """
 
-    def __init__(self, path: Path, shards: list[tuple[Path, Shaped[Tensor, "_ width"]]]) -> None:
+    def __init__(self, path: Path, shards: list[tuple[Path, Matrix]]) -> None:
         self.path = path
         self._shards = [matrix for _, matrix in shards]
         self._files = [file for file, _ in shards]
-        self._starts = [0, *itertools.accumulate(len(matrix) for matrix in self._shards)]
+        self._starts = [0, *itertools.accumulate(matrix.rows for matrix in self._shards)]
         self._site = Site(None, "vectors")
 
     @property
@@ -65,29 +65,23 @@ class VectorStore:
     def width(self, site: Site | str | None = None) -> int:
         """Values in a row."""
         self._check_site(site)
-        return int(self._shards[0].shape[1])
+        return self._shards[0].width
 
     def row_bytes(self, site: Site | str | None = None) -> float:
         """Bytes of a row as stored."""
-        return float(self.width(site) * self._shards[0].element_size())
+        return float(self.width(site) * self._shards[0].dtype.itemsize)
 
-    def coded(self, site: Site | str | None, start: int, stop: int) -> Coded:
-        """Rows start … stop - 1 as stored."""
-        self._check_site(site)
-        if not 0 <= start <= stop <= self.rows:
-            raise IndexError(f"Rows {start}:{stop} are not within the {self.rows} rows of {self.path}.")
-        parts: list[Tensor] = []
-        first = min(bisect.bisect_right(self._starts, start), len(self._shards)) - 1
-        for index in range(first, len(self._shards)):
-            low = self._starts[index]
-            if low >= stop and parts:
-                break
-            parts.append(self._shards[index][max(start - low, 0) : max(stop - low, 0)])
-        return Coded(parts[0] if len(parts) == 1 else torch.cat(parts))
+    def gather(self, site: Site | str | None, ranges: Sequence[Range]) -> Coded:
+        """Copies of the rows of all ranges, as stored."""
+        out = torch.empty((sum(stop - start for start, stop in ranges), self.width(site)), dtype=self._shards[0].dtype)
+        at = 0
+        for index, runs in runs_by_file(self._starts, ranges):
+            at = copy_runs(out, at, self._shards[index].open(), runs)
+        return Coded(out)
 
     def read(self, site: Site | str | None, start: int, stop: int) -> Float[Tensor, "n width"]:
-        """Rows start … stop - 1 in float32."""
-        return self.coded(site, start, stop).decode()
+        """Rows start … stop - 1 in float32, copied."""
+        return self.gather(site, [(start, stop)]).decode()
 
     def _check_site(self, site: Site | str | None) -> None:
         if site is not None and Site.parse(site) != self._site:
@@ -98,14 +92,14 @@ class VectorStore:
         found = []
         for file, matrix in zip(self._files, self._shards, strict=True):
             values, rows = 0, []
-            for start in range(0, len(matrix), CHECKED_TOGETHER):
-                bad = ~torch.isfinite(matrix[start : start + CHECKED_TOGETHER].to(torch.float32))
+            for start in range(0, matrix.rows, CHECKED_TOGETHER):
+                bad = ~torch.isfinite(matrix.open()[start : start + CHECKED_TOGETHER].to(torch.float32))
                 if bool(bad.any()):
                     values += int(bad.sum())
                     rows += (bad.any(dim=1).nonzero().squeeze(1) + start).tolist()
             if values:
                 named = ", ".join(map(str, rows[:NAMED_ROWS])) + (", …" if len(rows) > NAMED_ROWS else "")
-                found.append(f"{file.name}: {values:,} values in {len(rows):,} of {len(matrix):,} rows (rows {named})")
+                found.append(f"{file.name}: {values:,} values in {len(rows):,} of {matrix.rows:,} rows (rows {named})")
         if found:
             raise VectorError(
                 f"{self.path} holds NaN or infinity, or values beyond float32, which no dictionary can be trained on. "
@@ -132,9 +126,9 @@ def open_vectors(path: str | Path, column: str | None = None, *, check: bool = T
     if not files or any(file.suffix not in READERS for file in files):
         raise VectorError(f"{root} holds no vectors that can be read: known are {', '.join(READERS)} files.")
     shards = [(file, READERS[file.suffix](file, column)) for file in files]
-    kinds = {(matrix.shape[1], matrix.dtype) for _, matrix in shards}
+    kinds = {(matrix.width, matrix.dtype) for _, matrix in shards}
     if len(kinds) > 1:
-        described = "; ".join(f"{file.name}: {m.shape[1]} × {str(m.dtype)[6:]}" for file, m in shards)
+        described = "; ".join(f"{file.name}: {m.width} × {str(m.dtype)[6:]}" for file, m in shards)
         raise VectorError(f"The files in {root} differ in width or type ({described}). Keep those of one kind.")
     store = VectorStore(root, shards)
     if check:
