@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from monosema.core import (
@@ -135,12 +135,9 @@ class AdaptedModel(SiteAccess, TextGeneration):
         raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not say its {name}.")
 
     def __call__(
-        self,
-        tokens: Int[Tensor, "batch pos"],
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
-        cache: KVCache | None = None,
-    ) -> Float[Tensor, "batch pos out"]:
-        """Logits; of an encoder, its last hidden state.
+        self, tokens: Any, attention_mask: Bool[Tensor, "batch pos"] | None = None, cache: KVCache | None = None
+    ) -> Float[Tensor, "*batch out"]:
+        """Logits; of an encoder, its last hidden state; of any other module, the first tensor that it gives.
 
         Raises:
             ConfigError: a cache, which only models that monosema computes itself can use.
@@ -291,10 +288,13 @@ def load_adapted(folder: Path, name: str, device: torch.device, dtype: torch.dty
     """
     from safetensors import SafetensorError
     from transformers import AutoModel, AutoModelForCausalLM
+    from transformers.utils import logging
 
     values = read_json(folder / "config.json")
     writes = any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in values.get("architectures") or ())
     kind = AutoModelForCausalLM if writes else AutoModel
+    bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         module, report = kind.from_pretrained(
             folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, local_files_only=True
@@ -306,6 +306,9 @@ def load_adapted(folder: Path, name: str, device: torch.device, dtype: torch.dty
             f"Models of type {values.get('model_type')!r} are not among those that monosema computes itself, and "
             f"transformers can't load this one from {folder}: {error}"
         ) from None
+    finally:
+        if bar:
+            logging.enable_progress_bar()
     missing = [key for key in report["missing_keys"] if "pooler." not in key]
     if missing:
         raise DamagedFileError(
