@@ -50,7 +50,7 @@ def build_atlas(
     """Look at all latents of a dictionary on a text at once, and write what is seen as tables.
 
     Killed at any moment, the same call goes on after the last finished stretch of the text and ends with the same
-    tables. An older atlas in the folder stays readable until each of its tables is replaced.
+    tables. An older atlas in the folder stays until the text has been read.
 
     Args:
         model: where the activations come from.
@@ -76,6 +76,8 @@ def build_atlas(
             f"The dictionary reads {dictionary.d_in} values and {site.short} of {model.name} has {model.site_width(site)}. "
             f"{'It belongs to ' + dictionary.metadata.site.short + '.' if dictionary.metadata.site else ''}"
         )
+    for leftover in path.glob(".*.parquet.*.tmp"):
+        leftover.unlink()
     identity = dictionary_digest(dictionary)
     spill = Spill(path / ".spill", _key(model, identity, site, config))
     sweep(model, dictionary, site, batches, spill, config.passage, config.memory_mb, progress or SilentProgress())

@@ -30,7 +30,7 @@ class AtlasConfig(Config):
     """Tokens kept that carry most of the activation."""
     label_tokens: int = Field(8, ge=1)
     """Tokens in a label, at most."""
-    coactivation_tokens: int = Field(131_072, ge=0)
+    coactivation_tokens: int = Field(65_536, ge=0)
     """Tokens drawn from the text to count co-activations on; 0 leaves them out."""
     memory_mb: int = Field(768, ge=16)
     """Working memory beside model and dictionary; more text than fits goes through the disk."""

@@ -31,6 +31,8 @@ __all__ = ["MIN_TOGETHER", "Coactivation", "Neighbours", "coactivation_neighbour
 MIN_TOGETHER = 3
 _CELLS = 33_554_432
 _ROWS = 256
+_EXACT = 8192
+"""Up to so many latents all products are fp32."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ def decoder_neighbours(directions: Float[Tensor, "n_latents d"], k: int) -> Neig
     unit = torch.nn.functional.normalize(directions.float(), dim=1)
     n = len(unit)
     k = min(k, n - 1)
-    fast = n > 8192 and bf16_is_fast(unit.device)
+    fast = n > _EXACT and bf16_is_fast(unit.device)
     rough = unit.bfloat16() if fast else unit
     wanted = min(2 * k + 1 if fast else k, n)
     others, values = [], []

@@ -116,10 +116,10 @@ def _maxima(first: NDArray[np.int64], value: NDArray[np.float32], maximum: NDArr
 def _histograms(spill: Spill, maximum: NDArray[np.float32]) -> NDArray[np.int64]:
     n_latents = len(maximum)
     counts = np.zeros(n_latents * BINS, np.int64)
-    scale = np.divide(BINS, maximum, out=np.zeros_like(maximum), where=maximum > 0)
+    top = maximum.astype(np.float64)
     for shard in spill:
         codes = shard.read(0, n_latents)
         latents = _owners(codes)
-        bins = np.clip(np.ceil(codes.value * scale[latents]).astype(np.int64) - 1, 0, BINS - 1)
+        bins = np.ceil(codes.value * BINS / top[latents]).astype(np.int64) - 1
         counts += np.bincount(latents * BINS + bins, minlength=n_latents * BINS)
     return counts.reshape(n_latents, BINS)

@@ -1,0 +1,178 @@
+"""Killed at any moment, the same call ends with the same tables; what it leaves and uses is bounded."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from monosema.atlas import build_atlas, sweep
+from monosema.atlas.tables import NAMES
+from monosema.core import CorpusError
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+from monosema.atlas import AtlasConfig, build_atlas, spill, sweep
+from monosema.data import TextConfig, open_corpus, token_batches
+from monosema.dictionaries import RandomDirections
+from monosema.models import random_model
+import torch
+
+path, after = Path(sys.argv[1]), int(sys.argv[2])
+sweep._POSITIONS = 512
+model = random_model()
+corpus = open_corpus(sys.argv[3])
+batches = token_batches(corpus, model.tokenizer, TextConfig(window=32, batch=4, tokens=4000, split="all"))
+rows = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+dictionary = RandomDirections.fit(rows, 24, 4)
+steps = 0
+
+def count(inner):
+    def counted(*args, **settings):
+        global steps
+        steps += 1
+        if steps == after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return inner(*args, **settings)
+    return counted
+
+model.activations = count(model.activations)
+spill.write_json = count(spill.write_json)
+import monosema.atlas.build as build
+build.segments = count(build.segments)
+build.describe = count(build.describe)
+build_atlas(model, dictionary, "0.resid_post", batches, path, AtlasConfig(top=4, per_quantile=1, memory_mb=16))
+"""
+
+
+def child(path: Path, after: int, text: Path) -> int:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-c", CHILD, str(path), str(after), str(text)], env=environment).returncode
+
+
+@pytest.mark.slow
+def test_after_a_kill_the_same_call_ends_with_the_same_tables(tmp_path, small_text) -> None:
+    assert child(tmp_path / "whole", 0, small_text) == 0
+    killed = 0
+    for after in (9, 26, 11):
+        killed += child(tmp_path / "killed", after, small_text) == -signal.SIGKILL
+    assert killed == 3
+    assert child(tmp_path / "killed", 0, small_text) == 0
+    for name in (*NAMES, "meta"):
+        file = f"{name}.json" if name == "meta" else f"{name}.parquet"
+        assert (tmp_path / "killed" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes(), name
+    assert sorted(path.name for path in (tmp_path / "killed").iterdir()) == sorted(
+        path.name for path in (tmp_path / "whole").iterdir()
+    )
+
+
+@pytest.fixture
+def small_shards(monkeypatch):
+    monkeypatch.setattr(sweep, "_POSITIONS", 600)
+
+
+@pytest.fixture
+def interrupted(model, dictionary, text, config, site, tmp_path, small_shards, monkeypatch):
+    """An atlas whose making failed after so many batches; gives the folder and a function that counts forward passes."""
+    calls: list[int] = []
+    inner = model.activations
+
+    def activations(*args):
+        calls.append(1)
+        if len(calls) == 17:
+            raise KeyboardInterrupt
+        return inner(*args)
+
+    monkeypatch.setattr(model, "activations", activations)
+    with pytest.raises(KeyboardInterrupt):
+        build_atlas(model, dictionary, site, text(), tmp_path, config)
+    return tmp_path, calls
+
+
+def rows_of(atlas):
+    order = {"explanations": "latent", "scores": "latent", "features": "latent", "histograms": "latent"}
+    return {
+        name: atlas.sql(f"select * from {name} order by {order.get(name, 'latent, kind, rank')}") for name in NAMES
+    }
+
+
+def test_finished_shards_are_not_computed_again(interrupted, model, dictionary, text, config, site, atlas) -> None:
+    path, calls = interrupted
+    finished = len(list((path / ".spill").glob("shard-*")))
+    assert finished == 4
+    calls[:] = [1] * 100
+    again = build_atlas(model, dictionary, site, text(), path, config)
+    batches = len(list(text()))
+    assert len(calls) - 100 == batches - 16
+    assert rows_of(again) == rows_of(atlas)
+    assert not (path / ".spill").exists()
+
+
+def test_a_damaged_shard_is_made_again(interrupted, model, dictionary, text, config, site, atlas) -> None:
+    path, calls = interrupted
+    shard = sorted((path / ".spill").glob("shard-*"))[1]
+    content = bytearray(shard.read_bytes())
+    content[-100] ^= 1
+    shard.write_bytes(bytes(content))
+    calls[:] = [1] * 100
+    again = build_atlas(model, dictionary, site, text(), path, config)
+    assert len(calls) - 100 == len(list(text())) - 4
+    assert rows_of(again) == rows_of(atlas)
+
+
+def test_other_text_is_noticed(interrupted, model, dictionary, text, config, site) -> None:
+    path, calls = interrupted
+    calls[:] = [1] * 100
+    other = build_atlas(model, dictionary, site, text(tokens=900), path, config)
+    assert other.tokens == sum(int(batch.keep.sum()) for batch in text(tokens=900))
+
+
+def test_tables_do_not_depend_on_shards_or_blocks(model, dictionary, text, config, site, tmp_path, small_shards, atlas, monkeypatch) -> None:
+    monkeypatch.setattr("monosema.atlas.build._MOST_LATENTS", 7)
+    cut = build_atlas(model, dictionary, site, text(), tmp_path, config)
+    ours, theirs = rows_of(cut), rows_of(atlas)
+    for one in (*ours["scores"], *theirs["scores"]):
+        del one["control"]  # labels are shuffled within a block
+    assert ours == theirs
+
+
+def test_tables_do_not_grow_with_the_text(model, dictionary, text, config, site, tmp_path) -> None:
+    short = build_atlas(model, dictionary, site, text(60), tmp_path / "short", config)
+    long = build_atlas(model, dictionary, site, text(600), tmp_path / "long", config)
+    assert long.tokens > 8 * short.tokens
+    most = config.top + 10 * config.per_quantile
+    assert long.meta["tables"]["examples"]["rows"] <= most * dictionary.n_latents
+    for name in ("features", "histograms", "neighbours"):
+        assert long.meta["tables"][name]["bytes"] < 2 * short.meta["tables"][name]["bytes"]
+
+
+def test_a_block_holds_no_more_than_fits_in_memory(model, dictionary, text, config, site, tmp_path, monkeypatch) -> None:
+    sizes = []
+    from monosema.atlas import build
+
+    def loaded(*args):
+        block = inner(*args)
+        sizes.append((block.high - block.low, len(block.value), block.share))
+        return block
+
+    inner = build.load_block
+    monkeypatch.setattr(build, "load_block", loaded)
+    monkeypatch.setattr("monosema.atlas.blocks.BYTES_PER_ACTIVATION", 16e6 / 700)
+    atlas = build_atlas(model, dictionary, site, text(), tmp_path, config.replace(memory_mb=16))
+    assert len(sizes) > 10
+    assert all(size <= 700 for latents, size, share in sizes if share == 1)
+    assert any(share < 1 for _, _, share in sizes)
+    assert all(size <= 900 for _, size, _ in sizes)
+    whole = {row["latent"]: row["n_active"] for row in atlas.sql("select latent, n_active from features")}
+    histograms = atlas.sql("select latent, list_sum(counts) as n from histograms")
+    assert all(whole[row["latent"]] == row["n"] for row in histograms)
+
+
+def test_text_without_tokens_is_refused(model, dictionary, text, config, site, tmp_path) -> None:
+    with pytest.raises(CorpusError, match="no tokens to look at"):
+        build_atlas(model, dictionary, site, [], tmp_path, config)
