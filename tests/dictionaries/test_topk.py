@@ -82,7 +82,13 @@ def test_start_from_data() -> None:
     dictionary = TopK(TopKConfig(d_in=5, n_latents=30, k=3))
     dictionary.start(x, 0)
     torch.testing.assert_close(dictionary.decoder_bias, x.mean(dim=0))
-    assert torch.equal(dictionary.encoder, dictionary.decoder)
+    gain = dictionary.encoder.norm(dim=1, keepdim=True)
+    torch.testing.assert_close(dictionary.encoder, gain[:1] * dictionary.decoder)
+    given = dictionary(x) - dictionary.decoder_bias
+    error = float((x - dictionary(x)).square().sum())
+    for factor in (0.9, 1.1):
+        other = (x - dictionary.decoder_bias - factor * given).square().sum()
+        assert float(other) > error, "the encoder's scale is the best one"
     torch.testing.assert_close(dictionary.decoder.norm(dim=1), torch.ones(30))
     again = TopK(TopKConfig(d_in=5, n_latents=30, k=3))
     again.start(x, 0)

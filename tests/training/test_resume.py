@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,25 +19,30 @@ from monosema.core import RunError
 from monosema.dictionaries import TopK, TopKConfig
 from monosema.training import TrainConfig, train_on_vectors
 from monosema.training.checkpoint import Checkpoint, Checkpoints
-from monosema.training.trainer import _Run
+from monosema.training.trainer import Trainer
 
-SCRIPT = """
-import sys, torch
+SERVER = """
+import os, sys, time, torch
 torch.set_num_threads(1)
-from monosema.training import TrainConfig, train_on_vectors
-import monosema.training.trainer as trainer
-pause = float(sys.argv[3])
-step = trainer._Run._train_on
-def slow(self, batch):
-    import time
-    time.sleep(pause)
-    losses = step(self, batch)
-    print(self.step, flush=True)
-    return losses
-trainer._Run._train_on = slow
-train_on_vectors(sys.argv[1], latents=64, k=4, batch=100, out=sys.argv[2], passes=3,
-                 config=TrainConfig(checkpoint_steps=4, log_every=5, seed=7))
+from monosema.training import TrainConfig, Trainer, train_on_vectors
+step = Trainer.step
+for line in sys.stdin:
+    vectors, out, pause = line.split()
+    child = os.fork()
+    if child == 0:
+        def slow(self, batch):
+            time.sleep(float(pause))
+            losses = step(self, batch)
+            print(self.step_number, flush=True)
+            return losses
+        Trainer.step = slow
+        config = TrainConfig(checkpoint_steps=4, log_every=5, seed=7)
+        train_on_vectors(vectors, latents=64, k=4, batch=100, out=out, passes=3, config=config)
+        os._exit(0)
+    print(child, flush=True)
+    print("exit", os.waitpid(child, 0)[1], flush=True)
 """
+"""Imports once, then runs each training that it is told of in a process of its own, which can be killed."""
 
 
 @pytest.fixture
@@ -47,33 +53,48 @@ def vectors(tmp_path: Path) -> Path:
     return path
 
 
-def start(vectors: Path, out: Path, pause: float = 0.0) -> subprocess.Popen[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "MONOSEMA_BF16": "0"}
-    return subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(vectors), str(out), str(pause)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-    )  # fmt: skip
+class Server:
+    def __init__(self) -> None:
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MONOSEMA_BF16": "0"}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+
+    def run(self, vectors: Path, out: Path, kill_after: int | None = None) -> int:
+        """Train; kill the process some time after so many steps. Gives its exit status."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{vectors} {out} {0.0 if kill_after is None else 0.02}\n")
+        self.process.stdin.flush()
+        child, steps = None, 0
+        while True:
+            word = self.process.stdout.readline().split()
+            if word[0] == "exit":
+                return int(word[1])
+            if child is None:
+                child = int(word[0])
+                continue
+            steps += 1
+            if steps == kill_after:
+                time.sleep(0.01 * steps)
+                os.kill(child, signal.SIGKILL)
 
 
-def finish(process: subprocess.Popen[str]) -> None:
-    _, errors = process.communicate(timeout=120)
-    assert process.returncode == 0, errors
+@pytest.fixture
+def server() -> Iterator[Server]:
+    running = Server()
+    with running.process:
+        yield running
 
 
 @pytest.mark.slow
-def test_killed_at_any_moment_the_weights_are_equal_to_the_bit(vectors: Path, tmp_path: Path) -> None:
-    finish(start(vectors, tmp_path / "whole"))
+def test_killed_at_any_moment_the_weights_are_equal_to_the_bit(vectors: Path, tmp_path: Path, server: Server) -> None:
+    assert server.run(vectors, tmp_path / "whole") == 0
     out = tmp_path / "killed"
     for steps in (3, 6, 9):
-        process = start(vectors, out, pause=0.02)
-        assert process.stdout is not None
-        for _ in range(steps):
-            process.stdout.readline()
-        time.sleep(0.01 * steps)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        assert server.run(vectors, out, kill_after=steps) == signal.SIGKILL
         assert not (out / "cfg.json").exists(), "nothing looks finished that is not"
-    finish(start(vectors, out))
+    assert server.run(vectors, out) == 0
     for name in ("sae_weights.safetensors", "cfg.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     steps_of = [
@@ -84,15 +105,15 @@ def test_killed_at_any_moment_the_weights_are_equal_to_the_bit(vectors: Path, tm
 
 
 def interrupted(vectors: Path, out: Path, monkeypatch: pytest.MonkeyPatch, at: int = 10, **config: object) -> None:
-    step = _Run._train_on
+    step = Trainer.step
 
-    def stop(self: _Run, batch: torch.Tensor) -> object:
-        if self.step == at:
+    def stop(self: Trainer, batch: torch.Tensor) -> object:
+        if self.step_number == at:
             raise KeyboardInterrupt
         return step(self, batch)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(_Run, "_train_on", stop)
+        patch.setattr(Trainer, "step", stop)
         train_on_vectors(
             vectors, latents=64, k=4, batch=100, out=out, passes=3, config=TrainConfig(checkpoint_steps=4, **config)
         )
@@ -105,8 +126,8 @@ def test_goes_on_from_the_checkpoint(vectors: Path, tmp_path: Path, monkeypatch:
         "step-00000008",
     ]
     steps = []
-    step = _Run._train_on
-    monkeypatch.setattr(_Run, "_train_on", lambda self, batch: (steps.append(self.step), step(self, batch))[1])
+    step = Trainer.step
+    monkeypatch.setattr(Trainer, "step", lambda self, batch: (steps.append(self.step_number), step(self, batch))[1])
     train_on_vectors(
         vectors, latents=64, k=4, batch=100, out=tmp_path / "a", passes=3, config=TrainConfig(checkpoint_steps=4)
     )

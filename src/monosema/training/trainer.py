@@ -35,7 +35,7 @@ from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_figures
 from monosema.training.schedule import learning_rate, schedule
 
-__all__ = ["train"]
+__all__ = ["Trainer", "train"]
 
 UNTIMED = 3
 """Steps at the start of a process that are left out of the median: caches and allocators warm up."""
@@ -68,20 +68,36 @@ def train(
         AnomalyError: NaN, an exploding loss, or only dead latents; names the step and the last checkpoint.
         DiskFullError: what was saved before is intact.
     """
-    return _Run(dictionary, stream, config, Path(out), progress or SilentProgress()).run(heldout)
+    return Trainer(dictionary, stream, config, out, progress).run(heldout)
 
 
-class _Run:
+class Trainer:
+    """One run: `begin`, then `step` with every batch of the stream, then `finish`; `run` does all of it.
+
+    Attributes:
+        step_number: steps that are done.
+        steps: steps in all.
+        peak_lr: largest learning rate.
+        product: precision of the encoder's product.
+        durations: seconds of each step in this process.
+    """
+
     def __init__(
-        self, dictionary: Trainable, stream: ActivationStream, config: TrainConfig, out: Path, progress: Progress
+        self,
+        dictionary: Trainable,
+        stream: ActivationStream,
+        config: TrainConfig,
+        out: Path,
+        progress: Progress | None = None,
     ) -> None:
+        """Arguments as for `train`. Raises VectorError where the widths differ, RunError for a stream without end."""
         if stream.d_in != dictionary.d_in:
             raise VectorError(
                 f"The vectors have width {stream.d_in}, but the dictionary takes width {dictionary.d_in}. "
                 f"Make the dictionary with d_in = {stream.d_in}, or give vectors of its site."
             )
-        self.dictionary, self.stream, self.config, self.out = dictionary, stream, config, out
-        self.progress = progress
+        self.dictionary, self.stream, self.config, self.out = dictionary, stream, config, Path(out)
+        self.progress = progress or SilentProgress()
         self.device = next(iter(dictionary.parameters())).device
         self.steps = _length(stream)
         self.peak_lr = config.lr or learning_rate(dictionary.n_latents, self.steps)
@@ -90,23 +106,23 @@ class _Run:
         self.optimiser = torch.optim.Adam(
             self.parameters, lr=self.peak_lr, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
         )
-        self.checkpoints = Checkpoints(out / "checkpoint", config.keep)
+        self.checkpoints = Checkpoints(self.out / "checkpoint", config.keep)
         self.recipe = digest(
             [type(dictionary).__name__, dictionary.config.to_dict(), config.recipe(), self.steps, stream.batch]
         )
-        self.step = 0
+        self.step_number = 0
         self.durations: list[float] = []
 
-    def run(self, heldout: Tensor | None) -> TrainResult:
+    def run(self, heldout: Float[Tensor, "n d_in"] | None = None) -> TrainResult:
+        """Train to the end, or from the newest checkpoint to the end."""
         memory = PeakMemory(self.device)
-        keep_large_blocks()
-        metrics = MetricsFile(self.out / "metrics.jsonl", self._begin())
+        metrics = MetricsFile(self.out / "metrics.jsonl", self.begin())
         saved_at = time.monotonic()
         try:
             for batch in self.stream:
-                losses = self._train_on(batch.to(self.device))
+                losses = self.step(batch.to(self.device))
                 self.progress.advance(len(batch))
-                if self.step % self.config.log_every == 0 or self.step == self.steps:
+                if self.step_number % self.config.log_every == 0 or self.step_number == self.steps:
                     self._record(losses, metrics)
                 if self._due(saved_at):
                     self._refuse_anomaly(losses)
@@ -116,8 +132,9 @@ class _Run:
             metrics.close()
         return self._finish(heldout, memory)
 
-    def _begin(self) -> int:
+    def begin(self) -> int:
         """Start from the newest checkpoint or from data; gives the length of metrics.jsonl that stays."""
+        keep_large_blocks()
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             self._start()
@@ -128,7 +145,7 @@ class _Run:
                 "Give the recipe it was made with, another folder, or remove the checkpoint to begin anew."
             )
         self._restore(checkpoint)
-        self.progress.advance(self.step * self.stream.batch)
+        self.progress.advance(self.step_number * self.stream.batch)
         return checkpoint.metrics_bytes
 
     def _start(self) -> None:
@@ -139,9 +156,10 @@ class _Run:
         self.stream.load_state_dict(beginning)
         self.dictionary.start(torch.cat(sample).to(self.device), self.config.seed)
 
-    def _train_on(self, batch: Tensor) -> Losses:
+    def step(self, batch: Float[Tensor, "n d_in"]) -> Losses:
+        """One step on one batch."""
         began = time.perf_counter()
-        rate = self.peak_lr * schedule(self.step, self.steps, self.config.warmup, self.config.decay)
+        rate = self.peak_lr * schedule(self.step_number, self.steps, self.config.warmup, self.config.decay)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         losses = self.dictionary.losses(batch, self._moment())
@@ -156,15 +174,15 @@ class _Run:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.durations.append(time.perf_counter() - began)
-        self.step += 1
+        self.step_number += 1
         return losses
 
     def _record(self, losses: Losses, metrics: MetricsFile) -> None:
         self._refuse_anomaly(losses)
         dead = len(self.dictionary.dead(self._moment()))
         figures = {
-            "step": self.step,
-            "tokens": self.step * self.stream.batch,
+            "step": self.step_number,
+            "tokens": self.step_number * self.stream.batch,
             "fvu": float(losses.fvu),
             "l0": float(losses.codes.l0.mean()),
             "dead": dead / self.dictionary.n_latents,
@@ -188,15 +206,15 @@ class _Run:
             kept = self.checkpoints.paths()
             where = f"The last good checkpoint is {kept[-1]}." if kept else "There is no checkpoint yet."
             raise AnomalyError(
-                f"Training stopped at step {self.step} of {self.steps}: {reason}. {where} "
+                f"Training stopped at step {self.step_number} of {self.steps}: {reason}. {where} "
                 f"Lower the learning rate (now {self.peak_lr:.3g} at its peak), or look at the vectors."
             )
 
     def _due(self, saved_at: float) -> bool:
-        if self.step >= self.steps:
+        if self.step_number >= self.steps:
             return False
         if self.config.checkpoint_steps is not None:
-            return self.step % self.config.checkpoint_steps == 0
+            return self.step_number % self.config.checkpoint_steps == 0
         return time.monotonic() - saved_at >= self.config.checkpoint_seconds
 
     def _checkpoint(self, metrics_bytes: int) -> Checkpoint:
@@ -205,7 +223,7 @@ class _Run:
             for name, value in self.optimiser.state[parameter].items():
                 tensors[f"optimiser.{number}.{name}"] = value
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        return Checkpoint(self.step, self.recipe, self.stream.state_dict(), metrics_bytes, tensors)
+        return Checkpoint(self.step_number, self.recipe, self.stream.state_dict(), metrics_bytes, tensors)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         tensors = checkpoint.tensors
@@ -219,10 +237,10 @@ class _Run:
                 name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
             }
         self.stream.load_state_dict(checkpoint.stream)
-        self.step = checkpoint.step
+        self.step_number = checkpoint.step
 
     def _moment(self) -> Moment:
-        return Moment(self.step, self.steps, self.stream.batch, self.product)
+        return Moment(self.step_number, self.steps, self.stream.batch, self.product)
 
     def _finish(self, heldout: Tensor | None, memory: PeakMemory) -> TrainResult:
         preprocessing: Any = getattr(self.stream, "preprocessing", None)
