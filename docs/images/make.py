@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-PICTURES = {"report": ("", 1360, 900), "feature": ("#feature-{feature}", 1360, 900)}
+PICTURES = {"report": ("", 1360, 900), "feature": ("#feature-{feature}", 1360, 860)}
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -45,7 +45,7 @@ def open_browser(profile: str) -> Any:
 
 def picture(browser: Any, address: str, width: int, height: int) -> bytes:
     """A PNG of the page as it stands when it is ready."""
-    size = {"width": width, "height": height, "deviceScaleFactor": 1.25, "mobile": False}
+    size = {"width": width, "height": height, "deviceScaleFactor": 1.15, "mobile": False}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     browser.get("about:blank")
     browser.get(address)
