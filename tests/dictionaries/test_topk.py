@@ -12,7 +12,8 @@ MOMENT = Moment(0, 10, 100)
 
 
 def with_dead(dead: list[int], **config: object) -> tuple[TopK, torch.Tensor]:
-    dictionary = TopK(TopKConfig(d_in=6, n_latents=20, k=3, dead_after=50, **config))
+    values = {"d_in": 6, "n_latents": 20, "k": 3, "dead_after": 50, "aux_every": 1}
+    dictionary = TopK(TopKConfig(**(values | config)))
     x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) + 2.0
     dictionary.start(x, 0)
     with torch.no_grad():
@@ -63,6 +64,16 @@ def test_a_latent_that_never_wins_learns_through_aux() -> None:
     optimiser.step()
 
 
+def test_aux_on_parts_of_the_batch_has_the_whole_as_its_mean() -> None:
+    dictionary, x = with_dead([], k_aux=2)
+    dictionary.silent_tokens[[1, 5, 9]] = 60
+    whole = dictionary.losses(x, MOMENT).terms["aux"]
+    parted, _ = with_dead([], k_aux=2, aux_every=3)
+    parted.silent_tokens[[1, 5, 9]] = 60
+    parts = [parted.losses(x, Moment(step, 10, 100)).terms["aux"] for step in range(3)]
+    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+
+
 def test_aux_is_absent_without_dead_latents_and_when_switched_off() -> None:
     dictionary, x = with_dead([])
     assert set(dictionary.losses(x, MOMENT).terms) == {"mse"}
@@ -84,10 +95,10 @@ def test_start_from_data() -> None:
     torch.testing.assert_close(dictionary.decoder_bias, x.mean(dim=0))
     gain = dictionary.encoder.norm(dim=1, keepdim=True)
     torch.testing.assert_close(dictionary.encoder, gain[:1] * dictionary.decoder)
-    given = dictionary(x) - dictionary.decoder_bias
+    given = dictionary(x) - dictionary.decoder_bias.detach()
     error = float((x - dictionary(x)).square().sum())
     for factor in (0.9, 1.1):
-        other = (x - dictionary.decoder_bias - factor * given).square().sum()
+        other = (x - dictionary.decoder_bias.detach() - factor * given).square().sum()
         assert float(other) > error, "the encoder's scale is the best one"
     torch.testing.assert_close(dictionary.decoder.norm(dim=1), torch.ones(30))
     again = TopK(TopKConfig(d_in=5, n_latents=30, k=3))
