@@ -2,8 +2,8 @@
 
     python benchmarks/atlas.py [--tokens 1000000] [--latents 4096] [--k 32] [--repeats 3]
 
-Both arms run in turn in one process; medians are compared. The dictionary is one of random directions: what it costs to look
-at a latent does not depend on what it means. Prints JSON, then a table.
+Both arms run in turn in one process; medians are compared. The dictionary is one of random directions: what it costs
+to look at a latent does not depend on what it means. Prints JSON, then a table.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def bound(model: LanguageModel, dictionary: Dictionary, site: Site, text: list[T
     return time.perf_counter() - start
 
 
-def atlas(model: LanguageModel, dictionary: Dictionary, site: Site, text: list[TokenBatch], config: AtlasConfig) -> float:
+def atlas(
+    model: LanguageModel, dictionary: Dictionary, site: Site, text: list[TokenBatch], config: AtlasConfig
+) -> float:
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
         build_atlas(model, dictionary, site, text, Path(folder) / "atlas", config)

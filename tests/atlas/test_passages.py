@@ -29,7 +29,7 @@ def twin(codes, config):
 def test_the_top_are_the_strongest_with_different_text(atlas, model, twin, config) -> None:
     for latent in range(atlas.n_latents):
         expected, texts = [], set()
-        for strength, peak, tokens in sorted(twin(latent), key=lambda one: (-one[0], one[1])):
+        for strength, _, tokens in sorted(twin(latent), key=lambda one: (-one[0], one[1])):
             if tokens not in texts and len(expected) < config.top:
                 texts.add(tokens)
                 expected.append((strength, tuple(model.tokenizer.tokens(tokens))))
@@ -61,7 +61,9 @@ def test_no_text_is_shown_twice_for_a_feature(atlas) -> None:
 
 
 def test_activations_are_those_of_the_codes(atlas, codes) -> None:
-    place = {key: n for n, key in enumerate(zip(codes.layout.document.tolist(), codes.layout.place.tolist(), strict=True))}
+    place = {
+        key: n for n, key in enumerate(zip(codes.layout.document.tolist(), codes.layout.place.tolist(), strict=True))
+    }
     for latent in range(atlas.n_latents):
         for example in atlas.feature(latent).examples:
             start = place[example.document, example.position] - example.peak
@@ -71,6 +73,8 @@ def test_activations_are_those_of_the_codes(atlas, codes) -> None:
 
 
 def test_no_more_passages_than_asked_for(atlas, config) -> None:
-    counts = atlas.sql("select kind, max(n) as n from (select kind, count(*) as n from examples group by latent, kind) group by kind")
+    counts = atlas.sql(
+        "select kind, max(n) as n from (select kind, count(*) as n from examples group by latent, kind) group by kind"
+    )
     for row in counts:
         assert row["n"] <= (config.top if row["kind"] == "top" else config.per_quantile)

@@ -56,7 +56,9 @@ def test_lists_are_sorted_and_cut(atlas) -> None:
     )[:2]
 
 
-@pytest.mark.parametrize(("asked", "message"), [({"sort": "maxx"}, "'max'"), ({"limit": -1}, "below 0"), ({"offset": -2}, "below 0")])
+@pytest.mark.parametrize(
+    ("asked", "message"), [({"sort": "maxx"}, "'max'"), ({"limit": -1}, "below 0"), ({"offset": -2}, "below 0")]
+)
 def test_a_wrong_list_is_refused(atlas, asked, message) -> None:
     with pytest.raises(InputError, match=message):
         atlas.features(**asked)
@@ -74,7 +76,7 @@ def test_search_finds_labels_and_tokens(atlas) -> None:
     assert by_token[0]["share"] == max(row["share"] for row in by_token)
 
 
-@pytest.mark.parametrize("words", ["'", "\"; drop view features; --", "%", "a') or 1=1 --", "\\"])
+@pytest.mark.parametrize("words", ["'", '"; drop view features; --', "%", "a') or 1=1 --", "\\"])
 def test_words_of_people_are_never_part_of_a_query(atlas, words) -> None:
     atlas.search(words)
     atlas.search_token(words)
@@ -166,7 +168,7 @@ def test_what_can_not_be_computed_is_absent_with_the_reason(model, text, config,
 
 
 def test_a_dictionary_of_another_site_is_refused(model, dictionary, text, config, tmp_path) -> None:
-    with pytest.raises(ConfigError, match="reads 32 values and 0.mlp.post"):
+    with pytest.raises(ConfigError, match=r"reads 32 values and 0\.mlp\.post"):
         build_atlas(model, dictionary, "0.mlp.post", text(), tmp_path, config)
     with pytest.raises(SiteError):
         build_atlas(model, dictionary, "7.resid_post", text(), tmp_path, config)

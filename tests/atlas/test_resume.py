@@ -59,9 +59,9 @@ def child(path: Path, after: int, text: Path) -> int:
 def test_after_a_kill_the_same_call_ends_with_the_same_tables(tmp_path, small_text) -> None:
     assert child(tmp_path / "whole", 0, small_text) == 0
     killed = 0
-    for after in (9, 26, 11):
+    for after in (9, 31):
         killed += child(tmp_path / "killed", after, small_text) == -signal.SIGKILL
-    assert killed == 3
+    assert killed == 2
     assert child(tmp_path / "killed", 0, small_text) == 0
     for name in (*NAMES, "meta"):
         file = f"{name}.json" if name == "meta" else f"{name}.parquet"
@@ -78,7 +78,7 @@ def small_shards(monkeypatch):
 
 @pytest.fixture
 def interrupted(model, dictionary, text, config, site, tmp_path, small_shards, monkeypatch):
-    """An atlas whose making failed after so many batches; gives the folder and a function that counts forward passes."""
+    """An atlas whose making failed in the seventeenth forward pass: its folder, and the list that counts passes."""
     calls: list[int] = []
     inner = model.activations
 
@@ -96,9 +96,7 @@ def interrupted(model, dictionary, text, config, site, tmp_path, small_shards, m
 
 def rows_of(atlas):
     order = {"explanations": "latent", "scores": "latent", "features": "latent", "histograms": "latent"}
-    return {
-        name: atlas.sql(f"select * from {name} order by {order.get(name, 'latent, kind, rank')}") for name in NAMES
-    }
+    return {name: atlas.sql(f"select * from {name} order by {order.get(name, 'latent, kind, rank')}") for name in NAMES}
 
 
 def test_finished_shards_are_not_computed_again(interrupted, model, dictionary, text, config, site, atlas) -> None:
@@ -132,7 +130,9 @@ def test_other_text_is_noticed(interrupted, model, dictionary, text, config, sit
     assert other.tokens == sum(int(batch.keep.sum()) for batch in text(tokens=900))
 
 
-def test_tables_do_not_depend_on_shards_or_blocks(model, dictionary, text, config, site, tmp_path, small_shards, atlas, monkeypatch) -> None:
+def test_tables_do_not_depend_on_shards_or_blocks(
+    model, dictionary, text, config, site, tmp_path, small_shards, atlas, monkeypatch
+) -> None:
     monkeypatch.setattr("monosema.atlas.build._MOST_LATENTS", 7)
     cut = build_atlas(model, dictionary, site, text(), tmp_path, config)
     ours, theirs = rows_of(cut), rows_of(atlas)
@@ -151,7 +151,9 @@ def test_tables_do_not_grow_with_the_text(model, dictionary, text, config, site,
         assert long.meta["tables"][name]["bytes"] < 2 * short.meta["tables"][name]["bytes"]
 
 
-def test_a_block_holds_no_more_than_fits_in_memory(model, dictionary, text, config, site, tmp_path, monkeypatch) -> None:
+def test_a_block_holds_no_more_than_fits_in_memory(
+    model, dictionary, text, config, site, tmp_path, monkeypatch
+) -> None:
     sizes = []
     from monosema.atlas import build
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -28,7 +30,7 @@ def test_histograms_count_every_activation_in_its_bin(atlas, codes) -> None:
             assert histogram is None
             continue
         edges = np.arange(BINS + 1) * float(active.max()) / BINS
-        expected = [int(((active > low) & (active <= high)).sum()) for low, high in zip(edges, edges[1:], strict=False)]
+        expected = [int(((active > low) & (active <= high)).sum()) for low, high in itertools.pairwise(edges)]
         assert list(histogram.counts) == expected
         assert histogram.high == pytest.approx(active.max())
 

@@ -58,7 +58,9 @@ def model():
     for step in range(60):
         batch = batches[step % len(batches)]
         logits = model(batch.tokens)[:, :-1]
-        losses = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none")
+        losses = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1), batch.tokens[:, 1:].flatten(), reduction="none"
+        )
         scored = batch.attention_mask[:, 1:].flatten()
         optimiser.zero_grad()
         (losses[scored].mean()).backward()

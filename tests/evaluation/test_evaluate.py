@@ -91,10 +91,12 @@ def test_sharing_the_early_layers_changes_nothing(model, text, site, monkeypatch
     shared = evaluate(model, dictionary, site, text(), config)
     monkeypatch.setattr("monosema.evaluation.splice.can_fork", lambda model, site: False)
     apart = evaluate(model, dictionary, site, text(), config)
-    assert 0 < shared.dictionary.figures["kl"].value
+    assert shared.dictionary.figures["kl"].value > 0
     for name, figure in shared.dictionary.figures.items():
         other = apart.dictionary.figures[name]
-        assert (figure.value, figure.low, figure.high) == pytest.approx((other.value, other.low, other.high), rel=1e-4), name
+        assert (figure.value, figure.low, figure.high) == pytest.approx(
+            (other.value, other.low, other.high), rel=1e-4
+        ), name
 
 
 def test_sinks_are_neither_scored_nor_edited(model, text, site, monkeypatch) -> None:
@@ -128,7 +130,9 @@ def test_intervals_draw_documents_where_there_are_enough(model, text, site, zero
 def test_intervals_cover_the_figure_of_a_longer_text(model, text, site, controls) -> None:
     truth = evaluate(model, controls["pca"], site, text(600)).dictionary.figures
     figures = evaluate(model, controls["pca"], site, text(60)).dictionary.figures
-    inside = [figures[name].low <= truth[name].value <= figures[name].high for name in ("fvu", "ce_spliced", "kl", "cosine")]
+    inside = [
+        figures[name].low <= truth[name].value <= figures[name].high for name in ("fvu", "ce_spliced", "kl", "cosine")
+    ]
     assert sum(inside) >= 3
 
 

@@ -1,9 +1,11 @@
-"""All activations of a block of latents, sorted by latent and then by position: the unit in which an atlas is assembled."""
+"""All activations of a block of latents, sorted by latent and then by position: the unit in which an atlas is
+assembled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -85,13 +87,15 @@ def _merge(spill: Spill, low: int, high: int, counts: NDArray[np.int64] | None, 
     of_latent = counts.sum(axis=0)
     first = np.concatenate([[0], np.cumsum(of_latent)])
     starts = first[:-1] + np.cumsum(counts, axis=0) - counts
-    columns = [np.empty(first[-1], dtype) for dtype in (np.float32, np.int64, np.int32, np.int64, np.bool_)]
+    dtypes: tuple[type[np.generic], ...] = (np.float32, np.int64, np.int32, np.int64, np.bool_)
+    columns: list[NDArray[Any]] = [np.empty(first[-1], dtype) for dtype in dtypes]
     for index, part in enumerate(parts):
         source = np.cumsum(counts[index]) - counts[index]
         target = np.repeat(starts[index] - source, counts[index]) + np.arange(len(part[0]))
         for column, values in zip(columns, part, strict=True):
             column[target] = values
-    return Block(low, high, first, *columns, share)
+    value, position, token, passage, side = columns
+    return Block(low, high, first, value, position, token, passage, side, share)
 
 
 def _part(spill: Spill, index: int, low: int, high: int, share: float) -> tuple[NDArray[np.generic], ...]:

@@ -1,23 +1,32 @@
 """Making an atlas: one pass over the text, then all tables, block of latents by block of latents.
 
-    text ─► sweep ─► spill ─► statistics ─► blocks: passages, labels ─► features, examples, explanations, scores
-                         └──► co-activation ┐
-    dictionary ─► decoder cosines ──────────┴► neighbours;  ─► direct effects ─► promoted, suppressed
+text ─► sweep ─► spill ─► statistics ─► blocks: passages, labels ─► features, examples, explanations, scores
+                     └──► co-activation ┐
+dictionary ─► decoder cosines ──────────┴► neighbours;  ─► direct effects ─► promoted, suppressed
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 import torch
 
 from monosema.atlas.blocks import blocks, load_block
-from monosema.atlas.columns import Pieces, example_columns, feature_columns, label_columns
+from monosema.atlas.columns import (
+    Pieces,
+    example_columns,
+    feature_columns,
+    histogram_columns,
+    label_columns,
+    neighbour_columns,
+)
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects, direct_effects, why_no_effects
 from monosema.atlas.lookup import label_block, token_totals
@@ -36,6 +45,10 @@ from monosema.models import LanguageModel
 __all__ = ["build_atlas", "dictionary_digest"]
 
 _MOST_LATENTS = 8192
+_WORKERS = 2
+"""Blocks of latents that are assembled at once; most of that work is outside the interpreter's lock."""
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 def build_atlas(
@@ -73,8 +86,8 @@ def build_atlas(
     site, path, config = Site.parse(site), Path(path), config or AtlasConfig()
     if model.site_width(site) != dictionary.d_in:
         raise ConfigError(
-            f"The dictionary reads {dictionary.d_in} values and {site.short} of {model.name} has {model.site_width(site)}. "
-            f"{'It belongs to ' + dictionary.metadata.site.short + '.' if dictionary.metadata.site else ''}"
+            f"The dictionary reads {dictionary.d_in} values and {site.short} of {model.name} has "
+            f"{model.site_width(site)}.{_home(dictionary)}"
         )
     for leftover in path.glob(".*.parquet.*.tmp"):
         leftover.unlink()
@@ -107,6 +120,11 @@ def dictionary_digest(dictionary: Dictionary) -> str:
     return state.hexdigest()[:16]
 
 
+def _home(dictionary: Dictionary) -> str:
+    site = dictionary.metadata.site
+    return f" It belongs to {site.short}." if site else ""
+
+
 def _key(model: LanguageModel, identity: str, site: Site, config: AtlasConfig) -> dict[str, Any]:
     """All that the spill depends on, apart from the text."""
     return {
@@ -125,33 +143,41 @@ def _write_latents(
 ) -> None:
     """Write the tables that go latent by latent."""
     totals = token_totals(spill, len(pieces))
+    memory_mb = config.memory_mb // _WORKERS
+
+    def columns(span: tuple[int, int]) -> dict[str, dict[str, Any]]:
+        low, high = span
+        block = load_block(spill, low, high, memory_mb)
+        parts = segments(block)
+        labels = label_block(block, parts, totals, config.top_tokens, config.label_tokens, config.seed)
+        examples = select_examples(block, parts, spill, config)
+        explanations, scores = label_columns(low, labels, pieces)
+        return {
+            "features": feature_columns(low, high, statistics, labels, effects, pieces),
+            "examples": example_columns(block, examples, spill, pieces, config),
+            "histograms": histogram_columns(low, high, statistics),
+            "explanations": explanations,
+            "scores": scores,
+        }
+
     with contextlib.ExitStack() as stack:
         names = ("features", "examples", "histograms", "explanations", "scores")
         tables = {name: stack.enter_context(write_table(path, name)) for name in names}
-        for low, high in blocks(statistics.n_active, config.memory_mb, _MOST_LATENTS):
-            block = load_block(spill, low, high, config.memory_mb)
-            parts = segments(block)
-            labels = label_block(block, parts, totals, config.top_tokens, config.label_tokens, config.seed)
-            examples = select_examples(block, parts, spill, config)
-            tables["features"].write(feature_columns(low, high, statistics, labels, effects, pieces))
-            tables["examples"].write(example_columns(block, examples, spill, pieces, config))
-            tables["histograms"].write(histogram_columns(low, high, statistics))
-            explanations, scores = label_columns(low, labels, pieces)
-            tables["explanations"].write(explanations)
-            tables["scores"].write(scores)
+        for parts in _in_order(columns, blocks(statistics.n_active, memory_mb, _MOST_LATENTS)):
+            for name, table in tables.items():
+                table.write(parts[name])
 
 
-def histogram_columns(low: int, high: int, statistics: Statistics) -> dict[str, Any]:
-    """Rows of the histogram table for the latents of a block that are ever active."""
-    from monosema.atlas.columns import fixed_lists
-
-    alive = np.flatnonzero(statistics.n_active[low:high]) + low
-    return {
-        "latent": alive.astype(np.int32),
-        "low": np.zeros(len(alive), np.float32),
-        "high": statistics.maximum[alive],
-        "counts": fixed_lists(statistics.histogram[alive]),
-    }
+def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """Results in the order of the items, worked on in threads; no more are under way than there are workers."""
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        waiting: deque[Future[_Result]] = deque()
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) == _WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _write_neighbours(
@@ -165,15 +191,7 @@ def _write_neighbours(
         kinds["coactivation"] = together.neighbours
     with write_table(path, "neighbours") as table:
         for kind, pairs in kinds.items():
-            table.write(
-                {
-                    "latent": pairs.latent,
-                    "kind": [kind] * len(pairs.latent),
-                    "rank": pairs.rank.astype(np.int16),
-                    "other": pairs.other,
-                    "value": pairs.value,
-                }
-            )
+            table.write(neighbour_columns(kind, pairs))
     return together
 
 
@@ -204,7 +222,7 @@ def _write_meta(
                 "coactivation_tokens": 0 if together is None else together.tokens,
             },
             "alive": int((statistics.n_active > 0).sum()),
-            "position_buckets": [[low, high] for low, high in zip(edges[:-1], edges[1:], strict=True)],
+            "position_buckets": [[low, high] for low, high in itertools.pairwise(edges)],
             "absent": absent,
             "id": digest([model.digest, identity, str(site), config.to_dict()]),
             "tables": describe(path),

@@ -11,12 +11,22 @@ from monosema.atlas.blocks import Block
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects
 from monosema.atlas.lookup import Labels
-from monosema.atlas.passages import QUANTILES, TOP, Examples
+from monosema.atlas.neighbours import Neighbours
+from monosema.atlas.passages import QUANTILES, Examples
 from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import Statistics
 from monosema.models import Tokenizer
 
-__all__ = ["METHOD", "Pieces", "example_columns", "feature_columns", "fixed_lists", "label_columns"]
+__all__ = [
+    "METHOD",
+    "Pieces",
+    "example_columns",
+    "feature_columns",
+    "fixed_lists",
+    "histogram_columns",
+    "label_columns",
+    "neighbour_columns",
+]
 
 METHOD = "token lookup"
 _KINDS = (*(f"q{i}" for i in range(QUANTILES)), "top")
@@ -78,6 +88,17 @@ def feature_columns(
         columns[name] = pieces.lists(tokens.reshape(-1), np.full(high - low, tokens.shape[1]))
         columns[f"{name}_logits"] = fixed_lists(logits)
     return columns
+
+
+def histogram_columns(low: int, high: int, statistics: Statistics) -> dict[str, Any]:
+    """Rows of the histogram table for the latents of a block that are ever active."""
+    alive = np.flatnonzero(statistics.n_active[low:high]) + low
+    return {
+        "latent": alive.astype(np.int32),
+        "low": np.zeros(len(alive), np.float32),
+        "high": statistics.maximum[alive],
+        "counts": fixed_lists(statistics.histogram[alive]),
+    }
 
 
 def label_texts(labels: Labels, pieces: Pieces) -> list[str | None]:
@@ -171,6 +192,17 @@ def _context_activations(
         inside, position = inside[shown], position[shown]
         out[offsets[inside] + position - examples.start[inside]] = block.value[entry[inside]]
     return out
+
+
+def neighbour_columns(kind: str, pairs: Neighbours) -> dict[str, Any]:
+    """Rows of the neighbour table, of one kind."""
+    return {
+        "latent": pairs.latent,
+        "kind": [kind] * len(pairs.latent),
+        "rank": pairs.rank.astype(np.int16),
+        "other": pairs.other,
+        "value": pairs.value,
+    }
 
 
 def fixed_lists(rows: NDArray[Any]) -> Any:

@@ -1,6 +1,6 @@
 """Tokens that a feature makes more, or less, likely: its direction, read through the model's unembedding.
 
-    logits(direction_j) = unembed(d_j)      (no bias, no layers in between: the direct effect alone)
+logits(direction_j) = unembed(d_j)      (no bias, no layers in between: the direct effect alone)
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A first label without a language model: the tokens that carry most of a feature's activation, and how well they predict it.
+"""A first label without a language model: the tokens that carry most of a feature's activation, and how well they
+predict it.
 
 Label. On the passages that labels are made from, each token's share of the feature's activation mass is
 
@@ -8,9 +9,10 @@ The label is the shortest list of the tokens with the greatest shares, of at mos
 balanced accuracy there as a rule "the feature fires where the token is one of these".
 
 Score. The same rule's balanced accuracy ½ (TPR + TNR) on all kept tokens of the other passages, none of which has the
-same text as one that the label was made from. Both rates are ratios over passages of unequal size, so each has a Wilson
-interval with the effective sample size of clusters (Kish 1965); Newcombe's (1998) square-and-add rule joins them. For TNR the
-variance is bounded from above: with S the label's tokens, sd(false positives in a passage) ≤ Σ_{t∈S} sd(occurrences of t).
+same text as one that the label was made from. Both rates are ratios over passages of unequal size, so each has a
+Wilson interval with the effective sample size of clusters (Kish 1965); Newcombe's (1998) square-and-add rule joins
+them. For TNR the variance is bounded from above: with S the label's tokens, sd(false positives in a passage) ≤ Σ_{t∈S}
+sd(occurrences of t).
 
 Control. The score of another feature's label, drawn at random, on the same feature.
 """
@@ -18,6 +20,7 @@ Control. The score of another feature's label, drawn at random, on the same feat
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -89,7 +92,9 @@ def token_totals(spill: Spill, vocab: int) -> TokenTotals:
         label += np.bincount(layout.token[layout.keep & side], minlength=vocab)
         tested = layout.keep & ~side
         test += np.bincount(layout.token[tested], minlength=vocab)
-        keys, counts = np.unique(layout.passage[tested].astype(np.int64) * vocab + layout.token[tested], return_counts=True)
+        keys, counts = np.unique(
+            layout.passage[tested].astype(np.int64) * vocab + layout.token[tested], return_counts=True
+        )
         squares += np.bincount(keys % vocab, weights=counts**2, minlength=vocab).astype(np.int64)
         passages += len(np.unique(layout.passage[tested]))
     mean = test / max(passages, 1)
@@ -139,8 +144,8 @@ def _carriers(
     return top_tokens, top_share, np.where(inside, tokens, -1), np.where(inside, share, 0)
 
 
-def _strongest(mass: NDArray[np.float64], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k tokens with the greatest mass and their shares; -1 where there are fewer. Of equals the lower id is first."""
+def _strongest(mass: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The k tokens with the greatest mass and their shares, of equals the lower id first; -1 where there are fewer."""
     best = torch.from_numpy(mass).topk(k, dim=1)
     values, tokens = best.values.numpy(), best.indices.numpy()
     order = np.lexsort((tokens, -values), axis=1)

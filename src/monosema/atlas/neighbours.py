@@ -4,8 +4,8 @@ Co-activation is Pearson's correlation of the two indicators "active on the toke
 
     φ_ij = (n_ij n − n_i n_j) / √(n_i (n − n_i) n_j (n − n_j)),
 
-on tokens drawn from the whole text: cheap to count, bounded in memory, and, other than pointwise mutual information, not
-won by pairs that met once. Only pairs that fired together at least MIN_TOGETHER times are kept.
+on tokens drawn from the whole text: cheap to count, bounded in memory, and, other than pointwise mutual information,
+not won by pairs that met once. Only pairs that fired together at least MIN_TOGETHER times are kept.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Which passages stand for a feature: the strongest, and a few drawn from each tenth of all that activate it.
 
 A feature's strength in a passage is its largest activation there, at the *peak*. A passage of strength v belongs to
-quantile ⌊10 · #{passages of strength < v} / #{passages}⌋, so q9 are the strongest; passages of equal strength are in the
-same quantile. What is shown is the peak with its context; two passages that show the same tokens are one, and the stronger
-of them, or the earlier, stays. A passage that is among the strongest is not drawn for its quantile again.
+quantile ⌊10 · #{passages of strength < v} / #{passages}⌋, so q9 are the strongest; passages of equal strength are in
+the same quantile. What is shown is the peak with its context; two passages that show the same tokens are one, and the
+stronger of them, or the earlier, stays. A passage that is among the strongest is not drawn for its quantile again.
 """
 
 from __future__ import annotations
@@ -137,7 +137,10 @@ def _candidates(block: Block, parts: Segments, config: AtlasConfig) -> tuple[NDA
     everything = np.arange(len(parts.latent))
     drawn = _lottery(block, parts, everything, config.seed) < (odds * 2.0**32).astype(np.uint64)[parts.latent]
     chosen = np.flatnonzero(strong | drawn)
-    below = np.searchsorted(keys, _keys(parts.latent[chosen], parts.strength[chosen])) - (ends - count)[parts.latent[chosen]]
+    below = (
+        np.searchsorted(keys, _keys(parts.latent[chosen], parts.strength[chosen]))
+        - (ends - count)[parts.latent[chosen]]
+    )
     quantile = below * QUANTILES // count[parts.latent[chosen]]
     top, rest = np.flatnonzero(strong[chosen]), np.flatnonzero(drawn[chosen])
     both = np.concatenate([chosen[top], chosen[rest]])

@@ -17,7 +17,9 @@ from monosema.core import DamagedFileError, Estimate, FormatError, InputError, S
 __all__ = ["Atlas", "open_atlas"]
 
 _SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label")
-_LISTED = "latent, alive, density, n_active, mean, mean_active, max, label, label_method, label_score, label_low, label_high"
+_LISTED = (
+    "latent, alive, density, n_active, mean, mean_active, max, label, label_method, label_score, label_low, label_high"
+)
 _EXAMPLE_ORDER = "if(kind = 'top', 10, cast(substr(kind, 2) as integer)) desc, rank"
 
 
@@ -101,7 +103,9 @@ class Atlas:
             InputError: no such order, or a negative limit or offset.
         """
         if sort not in _SORTS:
-            raise InputError(f"Features can't be sorted by {sort!r}.{nearest(sort, _SORTS)} Choose from: {', '.join(_SORTS)}.")
+            raise InputError(
+                f"Features can't be sorted by {sort!r}.{nearest(sort, _SORTS)} Choose from: {', '.join(_SORTS)}."
+            )
         _check_page(limit, offset)
         if descending is None:
             descending = sort not in ("latent", "label")
@@ -112,10 +116,14 @@ class Atlas:
             wanted += " and list_contains(?, latent)"
             values.append(found)
         direction = "desc" if descending else "asc"
-        query = f"select {_LISTED} from features {wanted} order by {sort} {direction} nulls last, latent limit ? offset ?"
+        query = (
+            f"select {_LISTED} from features {wanted} order by {sort} {direction} nulls last, latent limit ? offset ?"
+        )
         return self._rows(query, [*values, limit, offset])
 
-    def search(self, text: str, limit: int | None = 20, offset: int = 0, alive_only: bool = True) -> list[dict[str, Any]]:
+    def search(
+        self, text: str, limit: int | None = 20, offset: int = 0, alive_only: bool = True
+    ) -> list[dict[str, Any]]:
         """Features whose labels, explanations, top tokens or promoted tokens have all words of a text; best first.
 
         A word counts most where it is a top token (by its share), then in a label or an explanation, then as a promoted
@@ -226,7 +234,9 @@ def open_atlas(path: str | Path, name: str | None = None, *, checksums: bool = T
     folder = _folder(Path(path), name)
     meta = check_tables(folder, checksums)
     if meta["format"] != FORMAT:
-        raise FormatError(f"The atlas {folder} has format {meta['format']}; this version reads {FORMAT}. Build it again.")
+        raise FormatError(
+            f"The atlas {folder} has format {meta['format']}; this version reads {FORMAT}. Build it again."
+        )
     return Atlas(folder, meta)
 
 
@@ -249,7 +259,9 @@ def _folder(path: Path, name: str | None) -> Path:
 def _connect(path: Path) -> Any:
     import duckdb
 
-    database = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False})
+    database = duckdb.connect(
+        ":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+    )
     database.execute("set enable_progress_bar = false")
     try:
         for name in NAMES:

@@ -1,9 +1,9 @@
 """The codes of the text, on disk while an atlas is being made.
 
-The text goes through model and dictionary once, in stretches. The codes of a stretch are turned over (from tokens × latents
-to latents × tokens, a counting sort) and written as one shard, so that later all activations of any block of latents
-are one slice of each shard. What is read is bounded by the block, whatever the length of the text. A shard that
-is listed in the manifest, with its checksum, is finished; work goes on after the last of them.
+The text goes through model and dictionary once, in stretches. The codes of a stretch are turned over (from tokens ×
+latents to latents × tokens, a counting sort) and written as one shard, so that later all activations of any block of
+latents are one slice of each shard. What is read is bounded by the block, whatever the length of the text. A shard
+that is listed in the manifest, with its checksum, is finished; work goes on after the last of them.
 """
 
 from __future__ import annotations
@@ -135,9 +135,13 @@ class Spill(Sequence[Shard]):
         arrays |= {"first": codes.first, "position": codes.position, "value": codes.value}
         with atomic_path(path) as temporary:
             save_file(arrays, temporary)
-        entry = _Entry(path.name, sha256_file(path), batches, text, len(layout), len(layout.passage_hash), len(codes.value))
+        entry = _Entry(
+            path.name, sha256_file(path), batches, text, len(layout), len(layout.passage_hash), len(codes.value)
+        )
         self._entries.append(entry)
-        write_json(self.folder / "manifest.json", {"key": self._key, "shards": [asdict(entry) for entry in self._entries]})
+        write_json(
+            self.folder / "manifest.json", {"key": self._key, "shards": [asdict(entry) for entry in self._entries]}
+        )
         self._index()
 
     def truncate(self, shards: int) -> None:

@@ -1,4 +1,5 @@
-"""Figures of all latents over the whole text, added up shard by shard: exact, in memory that does not grow with the text."""
+"""Figures of all latents over the whole text, added up shard by shard: exact, in memory that does not grow with the
+text."""
 
 from __future__ import annotations
 

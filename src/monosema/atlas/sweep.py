@@ -67,7 +67,9 @@ def sweep(
     if stretch.batches:
         stretch.write(spill, dictionary.n_latents, passage)
     if not sum(shard.activations for shard in spill) and not any(shard.layout.keep.any() for shard in spill):
-        raise CorpusError("The text has no tokens to look at: an atlas needs at least one that is not padding or a sink.")
+        raise CorpusError(
+            "The text has no tokens to look at: an atlas needs at least one that is not padding or a sink."
+        )
 
 
 def _skip_finished(stream: Iterable[TokenBatch], spill: Spill, progress: Progress) -> list[TokenBatch]:
@@ -117,7 +119,9 @@ class _Stretch:
 
     def write(self, spill: Spill, n_latents: int, passage: int) -> None:
         """Turn the codes over and write the shard."""
-        spill.append(lay_out(self.batches, passage), self._turned(n_latents), len(self.batches), text_hash(self.batches))
+        spill.append(
+            lay_out(self.batches, passage), self._turned(n_latents), len(self.batches), text_hash(self.batches)
+        )
 
     def _turned(self, n_latents: int) -> ByLatent:
         from scipy.sparse import csr_array

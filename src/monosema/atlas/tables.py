@@ -1,13 +1,14 @@
 """The tables of an atlas on disk: their columns, and writing them so that a damaged one is found.
 
     features      one row a latent: statistics, label and score, promoted and suppressed tokens, top tokens
-    examples      passages of each latent: the strongest ("top"), and some of each quantile ("q0" … "q9", q9 the strongest)
+    examples      passages of each latent: the strongest ("top"), and some of each quantile ("q0" … "q9")
     histograms    tokens by activation, 32 bins over (0, maximum], of each latent that is ever active
     neighbours    nearest latents by decoder cosine and by co-activation
     explanations  what somebody or something says that a latent means
     scores        how well an explanation predicts its latent
 
-Each is a Parquet file; meta.json is written last and holds their checksums, the text's figures, and why anything is absent.
+Each is a Parquet file; meta.json is written last and holds their checksums, the text's figures, and why anything is
+absent.
 """
 
 from __future__ import annotations
@@ -160,7 +161,9 @@ def check_tables(folder: Path, checksums: bool) -> dict[str, Any]:
     for name, facts in meta["tables"].items():
         path = table_path(folder, name)
         if not path.exists():
-            raise DamagedFileError(f"The atlas {folder} has lost its table {path.name}. Build it again with: monosema atlas RUN")
+            raise DamagedFileError(
+                f"The atlas {folder} has lost its table {path.name}. Build it again with: monosema atlas RUN"
+            )
         size = path.stat().st_size
         if size != facts["bytes"]:
             problem = f"has {size:,} bytes instead of {facts['bytes']:,}"

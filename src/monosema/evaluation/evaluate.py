@@ -88,7 +88,9 @@ def evaluate(
         (progress or SilentProgress()).advance(int(batch.keep.sum()))
     tokens = sum(int(batch.keep.sum()) for batch in text)
     left_out = sum(int(batch.attention_mask.sum()) for batch in text) - tokens
-    notes = (f"{left_out:,} attention-sink tokens (BOS and the like) were neither scored nor edited.",) if left_out else ()
+    notes = (
+        (f"{left_out:,} attention-sink tokens (BOS and the like) were neither scored nor edited.",) if left_out else ()
+    )
     finished = tuple(_row(row, losses, why) for row in rows)
     return Evaluation(finished, tokens, left_out, sums.unit, len(sums), model.name, str(site), notes)
 
@@ -167,7 +169,8 @@ def _mean(model: LanguageModel, site: Site, text: Sequence[TokenBatch]) -> Float
 def _why_no_loss(model: LanguageModel, site: Site, dictionary: Dictionary, batch: TokenBatch) -> str | None:
     """Why no next-token loss can be had; None if it can."""
     if dictionary.d_out != dictionary.d_in:
-        return f"the dictionary reads {dictionary.d_in} values and writes {dictionary.d_out}: it can't be put back at {site.short}"
+        sizes = f"reads {dictionary.d_in} values and writes {dictionary.d_out}"
+        return f"the dictionary {sizes}: it can't be put back at {site.short}"
     try:
         model(batch.tokens[:1].to(model.device), batch.attention_mask[:1].to(model.device))
     except UnsupportedModelError as error:
@@ -179,7 +182,9 @@ def _check_widths(model: LanguageModel, site: Site, dictionaries: Mapping[str, D
     width = model.site_width(site)
     for name, dictionary in dictionaries.items():
         if dictionary.d_in != width:
-            raise ConfigError(f"The {name} reads {dictionary.d_in} values and {site.short} of {model.name} has {width}.")
+            raise ConfigError(
+                f"The {name} reads {dictionary.d_in} values and {site.short} of {model.name} has {width}."
+            )
 
 
 @torch.inference_mode()

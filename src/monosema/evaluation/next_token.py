@@ -3,9 +3,9 @@
     loss recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)
 
 CE is the mean cross-entropy of the next token in nats: clean, with the reconstructions in place (spliced), with the
-activations set to zero, and with all of them set to their mean over the same text. KL is the mean of KL(clean ‖ spliced) over
-next-token distributions. Scored are kept tokens that have a successor; tokens that are not kept (BOS and other attention
-sinks, padding) are neither scored nor edited: all versions have the model's own activations there.
+activations set to zero, and with all of them set to their mean over the same text. KL is the mean of KL(clean ‖
+spliced) over next-token distributions. Scored are kept tokens that have a successor; tokens that are not kept (BOS and
+other attention sinks, padding) are neither scored nor edited: all versions have the model's own activations there.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     FVU = Σ ‖x − x̂‖² / Σ ‖x − μ‖²,   variance explained = 1 − FVU,   with μ the mean of the same held-out tokens
 
-(several libraries centre on each batch, on each token, or on another set: those are other figures). L0 is the mean number of
-latents that are not 0; cosine the mean of cos(x, x̂).
+(several libraries centre on each batch, on each token, or on another set: those are other figures). L0 is the mean
+number of latents that are not 0; cosine the mean of cos(x, x̂).
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
 """Several versions of the activations at one site, each run through the rest of the model.
 
-Where the site is on the residual stream of our own decoder, the layers before it are computed once: at the site the batch
-becomes as many batches as there are versions. Elsewhere each version is an edit of a whole forward pass.
+Where the site is on the residual stream of our own decoder, the layers before it are computed once: at the site the
+batch becomes as many batches as there are versions. Elsewhere each version is an edit of a whole forward pass.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -53,6 +54,10 @@ def forked_logits(
         clean = model(tokens, mask)
     out = [clean]
     for version in versions(got[site]):
-        with model.edit(site, lambda x, version=version: version.to(x.dtype)):
+        with model.edit(site, functools.partial(_instead, version)):
             out.append(model(tokens, mask))
     return out
+
+
+def _instead(version: Tensor, x: Tensor) -> Tensor:
+    return version.to(x.dtype)

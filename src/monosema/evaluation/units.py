@@ -6,6 +6,7 @@ Tokens of one document depend on each other, so an interval that drew tokens wou
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -87,7 +88,7 @@ class UnitSums:
         np.add.at(sums, self._groups, values)
         return sums
 
-    def ratio(self, top: NDArray[np.float64], bottom: NDArray[np.float64]) -> Estimate:
+    def ratio(self, top: NDArray[Any], bottom: NDArray[Any]) -> Estimate:
         """Ratio of two sums over all units, with an interval that draws units.
 
         Raises:
