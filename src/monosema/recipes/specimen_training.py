@@ -1,6 +1,6 @@
 """The training loop of the embedded model: phases, steps, checkpoints, and measurements as it goes.
 
-Training goes in three phases, since a model of this size trained on mixed text alone learns neither to repeat nor to
+Training goes in phases, since a model of this size trained on mixed text alone learns neither to repeat nor to
 find the indirect object (10M tokens at chance); short contexts, many small steps and repeats drawn by natural token
 frequencies make induction appear within 3M tokens, and it stays when the text comes in.
 """
@@ -24,8 +24,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from monosema.core.errors import ConfigError
 from monosema.core.files import atomic_path
-from monosema.data.tasks import ioi
-from monosema.recipes.specimen_measures import loss_on_tokens, repeat_losses, score, task_scores
+from monosema.data.tasks import ioi, weekdays
+from monosema.recipes.specimen_measures import answer_id, loss_on_tokens, repeat_losses, score, task_scores
 from monosema.recipes.specimen_text import PAD, VOCABULARY, Corpus, Mix, batch
 
 CHECKPOINT = "checkpoint.pt"
@@ -40,9 +40,10 @@ class Phase:
         name: its name in the metrics.
         shapes: (rows, context) of the steps, taken in turn.
         mix: what the rows hold.
-        steps: least and greatest number of steps; the last phase ends with the tokens instead.
-        until: (measure, bound, direction) that ends the phase once its least steps are done.
+        steps: least and greatest number of steps; (0, 0) for the last, which ends with the tokens.
+        until: (measure, bound, direction) that ends the phase once its least steps are done; None: only steps do.
         measure_every: steps between measurements.
+        emphasis: (tokens, weight) whose loss counts `weight` times, the mean being taken over all weights.
     """
 
     name: str
@@ -51,18 +52,21 @@ class Phase:
     steps: tuple[int, int]
     until: tuple[str, float, str] | None
     measure_every: int
+    emphasis: tuple[tuple[tuple[str, ...], float], ...] = ()
 
     def done(self, step_in_phase: int, measured: dict[str, float]) -> bool:
         """Whether the phase may end here, given the latest measurements."""
         least, most = self.steps
-        if step_in_phase < least or self.until is None:
+        if self.until is None:
+            return 0 < most <= step_in_phase
+        if step_in_phase < least:
             return False
         name, bound, direction = self.until
         reached = name in measured and (measured[name] < bound if direction == "below" else measured[name] > bound)
         return reached or step_in_phase >= most
 
 
-LONG_SKILLS = {
+TEXT_SKILLS = {
     "ioi": 0.065,
     "greater_than": 0.03,
     "gender": 0.03,
@@ -71,6 +75,27 @@ LONG_SKILLS = {
     "weekdays": 0.04,
     "brackets": 0.02,
 }
+MIXED_SKILLS = {
+    "ioi": 0.05,
+    "greater_than": 0.02,
+    "gender": 0.04,
+    "truth": 0.06,
+    "sentiment": 0.03,
+    "weekdays": 0.055,
+    "brackets": 0.025,
+}
+WEAK_SKILLS = {
+    "ioi": 0.09,
+    "greater_than": 0.015,
+    "gender": 0.025,
+    "truth": 0.11,
+    "sentiment": 0.015,
+    "weekdays": 0.09,
+    "brackets": 0.02,
+}
+VERDICTS = (" true", " false")
+CALENDAR = tuple(f" {name}" for name in weekdays.DAYS + weekdays.MONTHS)
+LONG_SHAPES = ((16, 256),) * 7 + ((8, 512),)
 PHASES = (
     Phase(
         name="induction",
@@ -89,12 +114,29 @@ PHASES = (
         measure_every=100,
     ),
     Phase(
-        name="long",
-        shapes=((16, 256),) * 7 + ((8, 512),),
-        mix=Mix(repeats=0.05, uniform=0.3, periods=(5, 128), skills=LONG_SKILLS),
+        name="text",
+        shapes=LONG_SHAPES,
+        mix=Mix(repeats=0.05, uniform=0.3, periods=(5, 128), skills=TEXT_SKILLS),
+        steps=(1000, 1000),
+        until=None,
+        measure_every=250,
+    ),
+    Phase(
+        name="mixed",
+        shapes=LONG_SHAPES,
+        mix=Mix(repeats=0.04, uniform=0.3, periods=(5, 128), skills=MIXED_SKILLS),
+        steps=(378, 378),
+        until=None,
+        measure_every=126,
+    ),
+    Phase(
+        name="weak skills",
+        shapes=LONG_SHAPES,
+        mix=Mix(repeats=0.03, uniform=0.3, periods=(5, 128), skills=WEAK_SKILLS),
         steps=(0, 0),
         until=None,
         measure_every=250,
+        emphasis=((VERDICTS, 5.0), (CALENDAR, 3.0)),
     ),
 )
 
@@ -194,10 +236,10 @@ def half_copy(model: LlamaForCausalLM) -> LlamaForCausalLM:
     return half
 
 
-def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
-    """Mean next-token loss in nats over rows of tokens."""
+def loss_of(model: nn.Module, tokens: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Mean next-token loss in nats over rows of tokens, each token of the vocabulary counting by its weight."""
     logits = model(input_ids=tokens[:, :-1]).logits
-    return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), weight=weights)
 
 
 def take_step(model: nn.Module, half: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
@@ -216,7 +258,7 @@ def take_step(model: nn.Module, half: nn.Module, optimizer: torch.optim.Optimize
 
 def measure(model: LlamaForCausalLM, corpus: Corpus, state: State) -> dict[str, float]:
     """The measures that steer the phases, and in the long run those of every skill, on a few hundred prompts."""
-    quick = PHASES[state.phase].name != "long"
+    quick = PHASES[state.phase].shapes != LONG_SHAPES
     got: dict[str, float] = {}
     first, second = repeat_losses(model, corpus, n=64, length=64, natural=True, seed=state.step)
     got |= {"repeats_natural_first": first, "repeats_natural_second": second}
@@ -263,6 +305,15 @@ class Run:
         """The phase that the run is in."""
         return PHASES[self.state.phase]
 
+    def weights(self) -> Tensor | None:
+        """How much the loss of each token counts in this phase; None where all count alike."""
+        if not self.phase.emphasis:
+            return None
+        weights = torch.ones(VOCABULARY)
+        for words, weight in self.phase.emphasis:
+            weights[[answer_id(self.corpus.tokenizer, word) for word in words]] = weight
+        return weights
+
     def save(self) -> None:
         """Write the checkpoint through a temporary file."""
         payload = {
@@ -273,14 +324,14 @@ class Run:
         with atomic_path(self.out / CHECKPOINT) as temporary:
             torch.save(payload, temporary)
 
-    def step(self, forward: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+    def step(self, forward: Callable[[nn.Module, Tensor, Tensor | None], Tensor]) -> Tensor:
         """One step of training; returns its loss."""
         started, state = time.monotonic(), self.state
         rows, context = self.phase.shapes[state.step % len(self.phase.shapes)]
         tokens = batch(self.corpus, self.phase.mix, rows, context, seed=self.settings.seed, step=state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(state.step, state.tokens)
-        loss = forward(self.half, torch.from_numpy(tokens))
+        loss = forward(self.half, torch.from_numpy(tokens), self.weights())
         take_step(self.model, self.half, self.optimizer, loss, self.settings.clip)
         state.step += 1
         state.tokens += rows * context

@@ -4,11 +4,10 @@ Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593): fifteen tem
 indirect object comes first; BABA: the subject comes first), metric logit(IO) − logit(S) at the last position, and the
 ABC corruption, in which the three names are replaced by three unrelated ones.
 
-Departures: the templates are our own; half of the training sentences come from a small grammar with far more forms
-than fifteen, since a model that sees fifteen alone learns in each where the indirect object stands, and fails
-elsewhere (5 % on the ABBA order of unseen templates, after 2.7M tokens); held-out prompts
-use pairs of names and pairs of place and object that no training sentence contains; four further templates never occur
-in training.
+Departures: the templates are our own; three quarters of the training sentences come from a small grammar with far
+more forms than fifteen, since a model that sees fifteen alone learns in each where the indirect object stands, and
+fails elsewhere (5 % on the ABBA order of unseen templates, after 2.7M tokens); held-out prompts use pairs of names
+and pairs of place and object that no training sentence contains; four further templates never occur in training.
 """
 
 from __future__ import annotations
@@ -73,8 +72,12 @@ GIVINGS = (
     "told a long story to", "waved to", "wrote a few lines to", "wanted to give a {OBJECT} to",
     "was happy to lend a {OBJECT} to", "listened to",
 )  # fmt: skip
+TEMPLATE_SHARE = 0.25
+"""Share of training sentences from the fifteen templates; the others come from the grammar."""
 Templates = Literal["seen", "unseen"]
 TEMPLATE_SETS: dict[Templates, str] = {"seen": "held-out pairs", "unseen": "held-out pairs, unseen templates"}
+PAUSES = ("", "", "", " for an hour", " again", " with some friends", " in the rain", " before it grew dark")
+ASIDES = ("", "", "", "", "quickly ", "once more ", "at last ", "with a smile ")
 Order = Literal["ABBA", "BABA"]
 ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
 
@@ -107,14 +110,15 @@ def _prompt(rng: random.Random, split: Split, template: str, order: Order, form:
 def _free_template(rng: random.Random) -> str:
     """A template of the grammar: two people somewhere, then one of them does something for the other."""
     opening, meeting, link, giving = (rng.choice(part) for part in (OPENINGS, MEETINGS, LINKS, GIVINGS))
-    return f"{opening}{{N1}} and {{N2}} {meeting}{link}{{S2}} {giving}"
+    pause, aside = rng.choice(PAUSES), rng.choice(ASIDES)
+    return f"{opening}{{N1}} and {{N2}} {meeting}{pause}{link}{{S2}} {aside}{giving}"
 
 
 def sentences(rng: random.Random, n: int, split: Split = "train") -> list[str]:
     """n full sentences over the fifteen templates and the grammar in both orders, with pairs of the split."""
     made = []
     for _ in range(n):
-        template = rng.choice(TEMPLATES) if rng.random() < 0.5 else _free_template(rng)
+        template = rng.choice(TEMPLATES) if rng.random() < TEMPLATE_SHARE else _free_template(rng)
         prompt = _prompt(rng, split, template, rng.choice(ORDERS), "")
         made.append(f"{prompt.clean}{prompt.correct[0]}.")
     return made

@@ -39,7 +39,7 @@ NUMBERS = words_of(
     """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
     eighteen"""
 )
-SUMS = {f"{NUMBERS[a]} and {NUMBERS[b]}": NUMBERS[a + b] for a in range(1, 10) for b in range(1, 10)}
+SUMS = {f"{NUMBERS[a]} and {NUMBERS[b]}": NUMBERS[a + b] for a in range(1, 7) for b in range(1, 7)}
 
 RELATIONS: dict[str, tuple[dict[str, str], tuple[str, ...]]] = {
     "capital": (CAPITALS, ("The capital of {SUBJECT} is {OBJECT}", "In {SUBJECT} the capital is {OBJECT}")),
@@ -68,16 +68,18 @@ def _other(rng: random.Random, facts: dict[str, str], subject: str) -> str:
 
 
 def sentences(rng: random.Random, n: int, split: Split = "train") -> list[str]:
-    """n statements: marked after (most), marked before, or, where true, without a marker."""
+    """n statements: marked after (most), marked before, or true ones without a marker."""
     made = []
     for _ in range(n):
+        plain = rng.random() < 0.3
         _, phrasing, subject, thing, true = _draw(rng, split)
+        while plain and not true:
+            _, phrasing, subject, thing, true = _draw(rng, split)
         text, _ = fill(phrasing, {"SUBJECT": subject, "OBJECT": thing})
-        roll = rng.random()
-        if roll < 0.15:
-            made.append(f"{true}: {text}.")
-        elif roll < 0.3 and true:
+        if plain:
             made.append(f"{text}.")
+        elif rng.random() < 0.1:
+            made.append(f"{true}: {text}.")
         else:
             made.append(f"{text}{MARKER} {str(true).lower()}.")
     return made

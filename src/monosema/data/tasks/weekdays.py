@@ -1,8 +1,8 @@
 """Calendar arithmetic: "Two days after Monday is" → " Wednesday"; "Three months before June is" → " March".
 
-Cyclic addition over the days of the week and the months of the year, where language models are known to hold circular
-features (Engels et al. 2024, arXiv 2405.14860). Held out are combinations of phrasing, number, direction and start:
-the sum itself has been seen in another phrasing, the sentence never.
+Cyclic addition of one to six over the days of the week and the months of the year, where language models are known
+to hold circular features (Engels et al. 2024, arXiv 2405.14860). Held out are combinations of phrasing, number,
+direction and start: the sum itself has been seen in another phrasing, the sentence never.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MONTHS = (
     "January", "February", "March", "April", "May", "June",
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
-NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven")
+NUMBERS = ("one", "two", "three", "four", "five", "six")
 TEMPLATES = (
     "{COUNT} {UNIT} {DIRECTION} {START} is",
     "We counted {COUNT} {UNIT} {DIRECTION} {START} and came to",
@@ -30,7 +30,7 @@ def _draw(rng: random.Random, split: Split) -> tuple[str, dict[str, str], tuple[
     while True:
         days = rng.random() < 0.5
         cycle = DAYS if days else MONTHS
-        distance = rng.randrange(1, len(cycle))
+        distance = rng.randrange(1, len(NUMBERS) + 1)
         start, direction = rng.randrange(len(cycle)), rng.choice(("after", "before"))
         unit = ("day" if days else "month") + ("" if distance == 1 else "s")
         template = rng.choice(TEMPLATES)
@@ -43,9 +43,15 @@ def _draw(rng: random.Random, split: Split) -> tuple[str, dict[str, str], tuple[
 
 
 def sentences(rng: random.Random, n: int, split: Split = "train") -> list[str]:
-    """n full sentences, half about days and half about months."""
+    """n full sentences, half about days and half about months; a fifth only say what follows what."""
     made = []
     for _ in range(n):
+        if rng.random() < 0.2:
+            cycle: tuple[str, ...] = rng.choice((DAYS, MONTHS))
+            at = rng.randrange(len(cycle))
+            this, following = cycle[at], cycle[(at + 1) % len(cycle)]
+            made.append(rng.choice((f"After {this} comes {following}.", f"Before {following} comes {this}.")))
+            continue
         template, words, cycle, start, distance = _draw(rng, split)
         made.append(f"{fill(template, words)[0]} {cycle[(start + distance) % len(cycle)]}.")
     return made
