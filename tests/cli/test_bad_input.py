@@ -1,4 +1,4 @@
-"""Each kind of bad input ends with exit code 2 (or 1 for a failure), one paragraph that names it, and nothing on stdout."""
+"""Bad input ends with exit code 2 (or 1 for a failure), one paragraph that names it, and nothing on stdout."""
 
 from __future__ import annotations
 

@@ -200,12 +200,13 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         ("held-out rows' FVU", _number(training.get("held_out_fvu")) if training else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
         ("seconds", f"{seconds}  together {sum(summary['seconds'].values()):.1f}"),
-        ("run", summary["run"]),
-        ("report", summary.get("report")),
     ):
         if value:
             facts.add_row(f"[bold]{name}", Text(str(value), overflow="fold"))
     console.print(facts)
+    for name in ("run", "report"):
+        if name in summary:
+            console.print(Text.assemble((f"{name:<20}", "bold"), summary[name]), soft_wrap=True)
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], wide: bool) -> Table:

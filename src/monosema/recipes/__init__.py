@@ -1,8 +1,9 @@
-"""Recipes: functions that return a whole run as one value."""
+"""Recipes: functions that return a whole run as one value, and the walk written out."""
 
 from __future__ import annotations
 
 from monosema.recipes.demo import demo
 from monosema.recipes.opening import read_recipe
+from monosema.recipes.walk import walk
 
-__all__ = ["demo", "read_recipe"]
+__all__ = ["demo", "read_recipe", "walk"]

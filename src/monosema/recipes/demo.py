@@ -7,7 +7,7 @@ from monosema.atlas import AtlasConfig
 from monosema.data import TextConfig
 from monosema.dictionaries import TopKConfig
 from monosema.evaluation import EvaluationConfig
-from monosema.runs import CorpusChoice, ModelChoice, Recipe
+from monosema.runs import CorpusChoice, ModelChoice, Recipe, StreamChoice
 from monosema.training import TrainConfig
 
 __all__ = ["demo"]
@@ -23,7 +23,10 @@ def demo() -> Recipe:
         text=TextConfig(tokens=1_000_000),
         capture=CaptureConfig(),
         dictionary=TopKConfig(d_in=256, n_latents=4096, k=32),
+        stream=StreamChoice(batch=4096, passes=2),
         training=TrainConfig(),
         evaluation=EvaluationConfig(),
+        evaluation_tokens=40_000,
         atlas=AtlasConfig(),
+        atlas_tokens=500_000,
     )

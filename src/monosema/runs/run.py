@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monosema.atlas import Atlas, open_atlas
-from monosema.core import RunError, read_json
+from monosema.core import ConfigError, RunError, nearest, read_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
 from monosema.runs.ledger import Ledger, StageRecord
@@ -112,6 +112,9 @@ def run(
         InputError: the model, site or text isn't there.
         MonosemaError: a stage failed; run again to go on from there.
     """
+    names = [stage.name for stage in STAGES]
+    if until not in names:
+        raise ConfigError(f"There is no stage {until!r}.{nearest(until, names)} The stages are: {', '.join(names)}.")
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     previous = _previous(folder)
     bench = Workbench(recipe.resolve(previous, device), folder, device)
@@ -120,6 +123,8 @@ def run(
         _require_same(previous, recipe, folder)
     inputs = stage_inputs(STAGES, recipe.to_dict(), {"model": bench.model.digest, "corpus": bench.corpus.digest})
     with run_lock(folder):
+        for leftover in folder.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
         if recipe != previous:
             recipe.write(folder / "recipe.toml")
         advance(STAGES, until, folder, inputs, bench, tell or (lambda line: None))

@@ -1,0 +1,130 @@
+"""Every verb on a small run: one JSON object on stdout, or figures that people read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from monosema.runs import Run
+
+Command = Callable[..., tuple[int, str, str]]
+Words = Callable[..., list[str]]
+
+
+def parsed(result: tuple[int, str, str]) -> dict[str, object]:
+    code, out, err = result
+    assert code == 0, err
+    assert out.count("\n") == 1
+    values = json.loads(out)
+    assert isinstance(values, dict)
+    return values
+
+
+def test_run_gives_the_figures_as_json(finished: Run, command: Command) -> None:
+    values = parsed(command("run", finished.folder, "--json"))
+    numbers = {"fvu", "variance_explained", "l0", "alive", "ce_clean", "ce_spliced", "ce_zero", "features", "tokens"}
+    assert all(isinstance(values[name], (int, float)) for name in numbers)
+    assert {"seconds", "report", "run", "intervals"} <= set(values)
+
+
+def test_run_ends_with_a_table(finished: Run, command: Command) -> None:
+    code, out, err = command("run", finished.folder)
+    assert code == 0
+    assert "unexplained (FVU)" in out
+    assert "pca" in out
+    assert f"{finished.recipe.dictionary_name}.html" in out.replace("\n", "")
+    assert "report: done before" in err
+
+
+@pytest.mark.parametrize("verb", ["capture", "train", "evaluate", "atlas", "report"])
+def test_stages_work_alone(verb: str, finished: Run, command: Command) -> None:
+    assert parsed(command(verb, finished.folder, "--json"))["run"] == str(finished.folder.resolve())
+
+
+def test_stages_one_after_the_other(command: Command, words: Words, tmp_path: Path) -> None:
+    seconds: list[str] = []
+    for verb in ("capture", "train", "evaluate", "atlas", "report"):
+        values = parsed(command(verb, *words(tokens="2000"), "--out", tmp_path / "run", "--json"))
+        assert isinstance(values["seconds"], dict)
+        seconds.append(list(values["seconds"])[-1])
+    assert seconds == ["capture", "train", "evaluate", "atlas", "report"]
+
+
+def test_seed_and_the_list_of_keys(command: Command) -> None:
+    values = parsed(command("run", "--keys", "--seed", "3", "--k", "7", "--json"))
+    assert values["training"]["seed"] == values["corpus"]["seed"] == 3  # type: ignore[index]
+    assert values["dictionary"]["k"] == 7  # type: ignore[index]
+    code, out, _ = command("run", "--keys")
+    assert code == 0
+    assert "--dictionary.k " in out
+
+
+def test_train_on_a_matrix(command: Command, vectors: Path, tmp_path: Path) -> None:
+    keys = ("--latents", "32", "--k", "4", "--batch", "256", "--seed", "1")
+    values = parsed(command("train", "--activations", vectors, *keys, "--out", tmp_path / "d", "--json"))
+    assert values["steps"] == 2700 // 256
+    assert {"step_ms", "tokens_per_second", "held_out_fvu", "l0", "alive", "peak_memory_mb"} <= set(values)
+    from monosema.dictionaries import load_dictionary
+
+    assert load_dictionary(str(values["dictionary"])).n_latents == 32
+    assert command("train", "--activations", vectors, *keys, "--out", tmp_path / "d2")[0] == 0
+
+
+def test_the_atlas_answers(finished: Run, command: Command) -> None:
+    listed = parsed(command("atlas", finished.folder, "list", "--limit", "3", "--json"))["features"]
+    assert isinstance(listed, list)
+    assert len(listed) == 3
+    latent = listed[0]["latent"]
+    shown = parsed(command("atlas", finished.folder, "show", latent, "--limit", "2", "--json"))
+    assert shown["latent"] == latent
+    assert len(shown["examples"]) == 2  # type: ignore[arg-type]
+    rows = parsed(command("atlas", finished.folder, "sql", "select count(*) as n from features", "--json"))["rows"]
+    assert rows == [{"n": 64}]
+    found = parsed(command("atlas", finished.folder, "search", "a", "--json"))
+    assert found["query"] == "a"
+
+
+def test_the_atlas_is_printed_for_people(finished: Run, command: Command) -> None:
+    latent = finished.atlas().features(limit=1)[0]["latent"]
+    for words, says in (
+        (("list", "--sort", "max"), "density"),
+        (("show", latent), f"feature {latent}"),
+        (("sql", "select latent, density from features limit 2"), "latent"),
+        (("search", "nowhere-to-be-found"), "No feature found"),
+    ):
+        code, out, _ = command("atlas", finished.folder, *words)
+        assert code == 0
+        assert says in out
+
+
+def test_inspect(command: Command, tiny_directory: Path) -> None:
+    one = parsed(command("inspect", tiny_directory, "--json"))
+    assert one["path"] == str(tiny_directory.resolve())
+    assert one["layers"] == 2
+    assert one["parameters"]["total"] == 26_880  # type: ignore[index]
+    two = parsed(command("inspect", tiny_directory, tiny_directory, "--json"))
+    assert [facts["vocab"] for facts in two["models"]] == [259, 259]  # type: ignore[index,attr-defined]
+    code, out, _ = command("inspect", tiny_directory, tiny_directory)
+    assert code == 0
+    assert "26,880" in out
+
+
+def test_complete(command: Command, tiny_directory: Path) -> None:
+    words = ("complete", "one", "two", "--model", tiny_directory, "--tokens", "4", "--temperature", "1")
+    first = parsed(command(*words, "--seed", "1", "--json"))
+    assert [pair["prompt"] for pair in first["completions"]] == ["one", "two"]  # type: ignore[attr-defined]
+    assert parsed(command(*words, "--seed", "1", "--json")) == first
+    assert parsed(command(*words, "--seed", "2", "--json")) != first
+    assert command(*words)[0] == 0
+
+
+def test_doctor(command: Command) -> None:
+    values = parsed(command("doctor", "--device", "cpu", "--json"))
+    assert set(values) == {"machine", "products", "gpu", "versions", "kernels"}
+    assert values["products"]["fp32_gflops"] > 0  # type: ignore[index]
+    code, out, _ = command("doctor", "--device", "cpu")
+    assert code == 0
+    assert "fp32 gflops" in out

@@ -1,0 +1,72 @@
+"""Killed at any moment, the same command goes on and ends with the same tables."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monosema.core import read_json
+from monosema.recipes import demo
+from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, run
+
+KILLS = 8
+
+
+def work(toml: str, folder: str) -> None:
+    os.environ["MONOSEMA_QUIET"] = "1"
+    import torch
+
+    torch.set_num_threads(1)
+    run(Recipe.from_toml(toml), folder)
+
+
+def tables(finished: Run) -> dict[str, Any]:
+    """All rows of all tables of the atlas, and the evaluation."""
+    atlas = finished.atlas()
+    rows: dict[str, Any] = {}
+    for name in ("features", "examples", "histograms", "neighbours", "explanations", "scores"):
+        rows[name] = atlas.sql(f"select * from {name} order by all")
+    return {**rows, "evaluation": finished.evaluation()}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_killed_at_random_times_it_goes_on_to_the_same_tables(small_keys: dict[str, str], tmp_path: Path) -> None:
+    keys = {**small_keys, "training.checkpoint_steps": "3", "training.log_every": "2", "passes": "2"}
+    recipe = apply_overrides(demo(), keys, SHORT_KEYS)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monosema.runs.run", "monosema.recipes.demo"])
+
+    def attempt(folder: Path, seconds: float | None) -> int:
+        process = context.Process(target=work, args=(recipe.to_toml(), str(folder)))
+        process.start()
+        process.join(seconds)
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+        return process.exitcode or 0
+
+    began = time.monotonic()
+    assert attempt(tmp_path / "whole", None) == 0
+    whole = time.monotonic() - began
+    draw = random.Random(0)
+    killed, states = 0, set()
+    for _ in range(KILLS):
+        if attempt(tmp_path / "killed", draw.uniform(0.2, 0.6) * whole) == -signal.SIGKILL:
+            killed += 1
+            path = tmp_path / "killed" / "stages.json"
+            if path.exists():
+                stages = read_json(path)["stages"]
+                states.add(next((name for name, record in stages.items() if record["state"] == "running"), "between"))
+    assert killed >= 2, "the run was too quick to be killed"
+    assert attempt(tmp_path / "killed", None) == 0
+    assert tables(Run.open(tmp_path / "killed")) == tables(Run.open(tmp_path / "whole"))
+    leftovers = [path.name for path in (tmp_path / "killed").rglob(".*.tmp")]
+    assert leftovers == [], f"killed in {states}"
