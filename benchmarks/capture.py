@@ -186,7 +186,7 @@ def ask(process: subprocess.Popen[str], what: str) -> int:
 
 
 def serve_saelens(model: str, tokens_file: str, layer: int) -> None:
-    """Read ``bare`` or ``store`` from stdin, do it over all tokens, write ``done TOKENS`` (those the model has read)."""
+    """Read ``bare`` or ``store`` from stdin, do it over all tokens, write ``done`` and how many the model has read."""
     try:
         import numpy as np
         import torch

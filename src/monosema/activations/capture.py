@@ -39,6 +39,10 @@ from monosema.models import LanguageModel
 __all__ = ["CaptureConfig", "capture_to_store"]
 
 
+MEASURED_ROWS = 1_024
+"""Rows on which the error of every codec is measured."""
+
+
 class CaptureConfig(Config):
     """How activations are stored."""
 
@@ -236,7 +240,8 @@ class _Capture:
         manifest = self._manifest
         manifest.widths = {str(site): values.shape[1] for site, values in rows.values.items()}
         manifest.errors = {
-            str(site): {kind: coding_error(values, kind) for kind in BYTES} for site, values in rows.values.items()
+            str(site): {kind: coding_error(values[:MEASURED_ROWS], kind) for kind in BYTES}
+            for site, values in rows.values.items()
         }
 
     def _write(self, number: int, shard: _Shard) -> None:

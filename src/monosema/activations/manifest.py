@@ -59,7 +59,7 @@ class Manifest:
         recipe: all that decides the rows; another recipe can't go on with this store.
         widths: values in a row, by site.
         typical_norms: median norm of the first batch's rows, by site; "extreme" means many times this.
-        errors: what each kind of codec costs on rows of the first batch, by site and kind.
+        errors: what each kind of codec costs, measured on rows of the first batch, by site and kind.
         shards: finished files in order; while a capture runs or a damaged one is made again, some may be missing.
         complete: whether the text was read to its end.
     """

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import random
 import sys
 from collections.abc import Iterator
 from functools import cache, cached_property
+from pathlib import Path
 
-from monosema.core import derive_seed, digest
+from monosema.core import derive_seed, digest, sha256_file
 from monosema.data import tasks
 from monosema.data.builtin import documentation, stories
 from monosema.data.document import Document
@@ -40,9 +39,8 @@ class BuiltinCorpus:
     def digest(self) -> str:
         """Hash of the Python whose documentation it is, of the generators' own source, and of seed and limit."""
         files = [[name, path.stat().st_size] for name, path in documentation.library_files()]
-        modules = [stories, documentation, sys.modules[__name__], tasks]
-        modules += [value for value in vars(tasks).values() if inspect.ismodule(value)]
-        sources = sorted(hashlib.sha256(inspect.getsource(module).encode()).hexdigest() for module in modules)
+        folders = (Path(__file__).parent, Path(tasks.__file__).parent)
+        sources = [[path.name, sha256_file(path)] for folder in folders for path in sorted(folder.glob("*.py"))]
         return digest([sys.version, files, sources, self._seed, self._limit])
 
     def documents(self) -> Iterator[Document]:
