@@ -25,7 +25,7 @@ class Reading:
     def __init__(
         self,
         tokens: Int[Tensor, "batch pos"],
-        attention_mask: Bool[Tensor, "batch pos"] | None,
+        attention_mask: Bool[Tensor, "_ _"] | None,
         cache: KVCache | None,
     ) -> None:
         past = 0 if cache is None else cache.length
@@ -36,6 +36,8 @@ class Reading:
             )
         if cache is not None and cache.mask is not None and cache.mask.shape[0] != tokens.shape[0]:
             raise InputError(f"The cache holds {cache.mask.shape[0]} rows, the tokens are {tokens.shape[0]} rows.")
+        if attention_mask is not None:
+            attention_mask = attention_mask.bool()
         self.cache = cache
         self.length = tokens.shape[1]
         self.total = past + self.length

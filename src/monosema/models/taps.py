@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -166,9 +166,7 @@ class SiteAccess(ABC):
         with self.attach(found, action):
             yield
 
-    def activations(
-        self, tokens: Any, sites: list[Site] | list[str] | list[Site | str], attention_mask: Any = None
-    ) -> dict[Site, Tensor]:
+    def activations(self, tokens: Any, sites: Sequence[Site | str], attention_mask: Any = None) -> dict[Site, Tensor]:
         """Activations at the sites, from a forward pass that stops after the last of them."""
         found = [self.find(site) for site in sites]
         captured = Captured()

@@ -200,7 +200,7 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
     def forward(
         self,
         tokens: Int[Tensor, "batch pos"],
-        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        attention_mask: Bool[Tensor, "_ _"] | None = None,
         cache: KVCache | None = None,
         *,
         last: bool = False,
@@ -209,7 +209,7 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
 
         Args:
             tokens: ids.
-            attention_mask: False at padding, which may be on either side; None where there is none.
+            attention_mask: False at padding, which may be on either side; of the tokens' shape. None: no padding.
             cache: what was read before, to which these tokens are added.
             last: give the logits of the last position only.
 
@@ -287,7 +287,11 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         return self.config.d_mlp if component.startswith("mlp.") else self.config.d_model
 
     def attach(self, site: Site, action: Action) -> contextlib.AbstractContextManager[None]:
-        """Run an action at a site while the block lasts."""
+        """Run an action at a site while the block lasts.
+
+        Unlike an edit, an action may also put several versions of the batch below each other, which then run on from
+        there together; not in a pass with padding on the left, nor in one with a cache.
+        """
         return self.taps.attach(site, action)
 
     def run(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
