@@ -20,19 +20,27 @@ __all__ = ["ActivationStream", "StoreStream"]
 
 @runtime_checkable
 class ActivationStream(Protocol):
-    """Batches of equal size until the passes are over.
+    """Batches of equal size until the passes are over."""
 
-    Attributes:
-        d_in: values in a row.
-        batch: rows in a batch.
-        rows: rows in a pass; None where nobody knows before the text is read.
-        batches: batches in all passes; None likewise.
-    """
+    @property
+    def d_in(self) -> int:
+        """Values in a row."""
+        ...
 
-    d_in: int
-    batch: int
-    rows: int | None
-    batches: int | None
+    @property
+    def batch(self) -> int:
+        """Rows in a batch."""
+        ...
+
+    @property
+    def rows(self) -> int | None:
+        """Rows in a pass; None where nobody knows before the text is read."""
+        ...
+
+    @property
+    def batches(self) -> int | None:
+        """Batches in all passes; None likewise."""
+        ...
 
     def __iter__(self) -> Iterator[Float[Tensor, "batch d_in"]]:
         """The batches that are left."""

@@ -38,7 +38,7 @@ def _train(bench: Workbench) -> Mapping[str, Any]:
     store = Store.open(bench.store)
     kept = held_out_rows(store.rows)
     rows = slice(0, store.rows - kept)
-    stream: Any = StoreStream(
+    stream = StoreStream(
         store,
         bench.site,
         batch=recipe.stream.batch,
