@@ -205,7 +205,7 @@ def _notes(data: ReportData, book: Book) -> list[str]:
     if data.sinks_left_out is not None:
         notes.append(
             f"{data.sinks_left_out:,} tokens were left out as attention sinks (the beginning-of-text token and its "
-            "like): their activations are huge and say nothing about the text."
+            "like), whose activations say nothing about the text."
         )
     if book.text_tokens:
         notes.append(f"Passages, densities and labels come from {book.text_tokens:,} tokens of text.")

@@ -60,7 +60,7 @@
     for (const cell of document.querySelectorAll("[data-points]")) {
       const points = JSON.parse(cell.dataset.points);
       const ends = points.filter(Boolean).flat();
-      if (!ends.length) continue;
+      if (!ends.length || points.every((point) => !point || point[0] === ends[0])) continue;
       const [low, high] = [Math.min(0, ...ends), Math.max(...ends)];
       cell.append(plots.strip(points, { domain: [low, cell.dataset.unit === "share" ? Math.max(1, high) : high || 1], width: 130 }));
     }

@@ -26,6 +26,13 @@
     return ticks;
   }
 
+  // Ticks of a short logarithmic axis: 1, 2 and 5 of each power where there is room, else the powers alone.
+  function steps(low, high) {
+    const powers = logTicks(low / 10, high);
+    const factors = powers.length > 3 ? [1] : [1, 2, 5];
+    return powers.flatMap((power) => factors.map((factor) => factor * power)).filter((tick) => tick >= low && tick <= high);
+  }
+
   const tickShare = (value) => +(100 * value).toPrecision(2) + " %";
   const linear = ([a, b], [from, to]) => (value) => from + ((value - a) / (b - a || 1)) * (to - from);
   const logarithmic = ([a, b], range) => {
@@ -63,14 +70,15 @@
 
   function curve(host, { name, x, y, axis }) {
     const isShare = name !== "L0" && name !== "FVU";
-    const top = Math.max(...y);
+    const [least, top] = [Math.min(...y), Math.max(...y)];
+    const log = least > 0 && top > 8 * least;
     frame(
       host,
       {
         height: 170,
         name: `${name} against ${axis}: from ${number(y[0])} to ${number(y[y.length - 1])}`,
         x: { domain: [Math.min(0, x[0]), x[x.length - 1]], label: axis },
-        y: { domain: [0, top * 1.08 || 1], format: isShare ? (v) => +(100 * v).toPrecision(3) + " %" : compact },
+        y: { log, domain: log ? [least * 0.7, top * 1.2] : [0, top * 1.08 || 1], ticks: log ? steps(least * 0.7, top * 1.2) : null, format: isShare ? (v) => +(100 * v).toPrecision(3) + " %" : compact },
       },
       ({ picture, X, Y, width, m }) => {
         const points = x.map((value, i) => `${X(value).toFixed(1)},${Y(y[i]).toFixed(1)}`);
