@@ -50,18 +50,22 @@ def progress_bar(description: str, total: int | None, unit: str, done: int = 0) 
     from rich.console import Console
     from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress
+    from rich.table import Column
+
+    def fixed(width: int) -> Column:
+        return Column(no_wrap=True, min_width=width)
 
     columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(bar_width=24),
-        TaskProgressColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[figures]}"),
+        TextColumn("{task.description:<8}", table_column=fixed(8)),
+        BarColumn(bar_width=None, table_column=Column(ratio=1)),
+        TaskProgressColumn(table_column=fixed(4)),
+        TextColumn("{task.fields[rate]}", table_column=fixed(15)),
+        TimeElapsedColumn(table_column=fixed(7)),
+        TextColumn("left", table_column=fixed(4)),
+        TimeRemainingColumn(table_column=fixed(7)),
+        TextColumn("[dim]{task.fields[figures]}", table_column=Column(no_wrap=True)),
     )
-    with RichProgress(*columns, console=Console(stderr=True)) as display:
+    with RichProgress(*columns, console=Console(stderr=True), expand=True) as display:
         task = display.add_task(description, total=total, completed=done, rate="", figures="")
 
         class Bar:
