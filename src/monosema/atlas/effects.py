@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from monosema.core import Site
+from monosema.core import Site, UnsupportedModelError
 from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel
 
@@ -37,13 +37,19 @@ class Effects:
 
 
 def why_no_effects(model: LanguageModel, dictionary: Dictionary, site: Site) -> str | None:
-    """Why features of this site have no direct effect on tokens; None if they have."""
-    if not hasattr(model, "unembed"):
-        return f"{model.name} has no head that predicts tokens"
-    if site.component not in _WRITES:
+    """Why features of this site have no direct effect on tokens; None if they have.
+
+    Of a module of a foreign model nobody knows whether it writes into the residual stream; if it has its width, it is
+    taken to.
+    """
+    if not site.is_module and site.component not in _WRITES:
         return f"{site.short} does not write into the residual stream, so its directions have no logits"
     if dictionary.d_out != model.d_model:
         return f"the dictionary writes {dictionary.d_out} values and the residual stream has {model.d_model}"
+    try:
+        model.unembed(torch.zeros(1, model.d_model, device=model.device))
+    except UnsupportedModelError as error:
+        return str(error)
     return None
 
 

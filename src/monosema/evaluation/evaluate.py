@@ -172,7 +172,9 @@ def _why_no_loss(model: LanguageModel, site: Site, dictionary: Dictionary, batch
         sizes = f"reads {dictionary.d_in} values and writes {dictionary.d_out}"
         return f"the dictionary {sizes}: it can't be put back at {site.short}"
     try:
-        model(batch.tokens[:1].to(model.device), batch.attention_mask[:1].to(model.device))
+        getattr(model, "next_logits", model)(
+            batch.tokens[:1].to(model.device), batch.attention_mask[:1].to(model.device)
+        )
     except UnsupportedModelError as error:
         return str(error)
     return None
