@@ -57,6 +57,7 @@ def test_labels_are_the_best_prefix_of_the_tokens_with_most_mass_on_their_side(a
         order = order[mass[order] > 0]
         if not len(order):
             continue
+        order = order[(mass[order] >= config.label_share * mass.sum()) | (order == order[0])]
         active = value > 0
         accuracy = []
         for length in range(1, len(order) + 1):

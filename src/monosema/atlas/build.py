@@ -149,7 +149,7 @@ def _write_latents(
         low, high = span
         block = load_block(spill, low, high, memory_mb)
         parts = segments(block)
-        labels = label_block(block, parts, totals, config.top_tokens, config.label_tokens, config.seed)
+        labels = label_block(block, parts, totals, config)
         examples = select_examples(block, parts, spill, config)
         explanations, scores = label_columns(low, labels, pieces)
         return {

@@ -30,6 +30,8 @@ class AtlasConfig(Config):
     """Tokens kept that carry most of the activation."""
     label_tokens: int = Field(8, ge=1)
     """Tokens in a label, at most."""
+    label_share: float = Field(0.05, ge=0.0, le=1.0)
+    """A label's second and further tokens carry at least this share of the activation each."""
     coactivation_tokens: int = Field(65_536, ge=0)
     """Tokens drawn from the text to count co-activations on; 0 leaves them out."""
     memory_mb: int = Field(768, ge=16)

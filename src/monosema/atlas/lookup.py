@@ -5,8 +5,9 @@ Label. On the passages that labels are made from, each token's share of the feat
 
     share(t) = Σ_{i: token_i = t} a_i / Σ_i a_i.
 
-The label is the shortest list of the tokens with the greatest shares, of at most `label_tokens`, that has the highest
-balanced accuracy there as a rule "the feature fires where the token is one of these".
+The label is the shortest list of the tokens with the greatest shares, of at most `label_tokens` with at least
+`label_share` each, that has the highest balanced accuracy there as a rule "the feature fires where the token is one of
+these". (Without a least share a label fills up with rare tokens, which help the rule a little and a reader not.)
 
 Score. The same rule's balanced accuracy ½ (TPR + TNR) on all kept tokens of the other passages, none of which has the
 same text as one that the label was made from. Both rates are ratios over passages of unequal size, so each has a
@@ -28,6 +29,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from monosema.atlas.blocks import Block
+from monosema.atlas.config import AtlasConfig
 from monosema.atlas.passages import Segments
 from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import passage_side
@@ -102,24 +104,23 @@ def token_totals(spill: Spill, vocab: int) -> TokenTotals:
     return TokenTotals(label, test, np.sqrt(variance), passages)
 
 
-def label_block(block: Block, parts: Segments, totals: TokenTotals, top: int, most: int, seed: int) -> Labels:
+def label_block(block: Block, parts: Segments, totals: TokenTotals, config: AtlasConfig) -> Labels:
     """Label and score all latents of a block.
 
     Args:
-        top: tokens to report.
-        most: tokens in a label at most.
+        config: `top_tokens`, `label_tokens`, `label_share` and `seed` are used.
     """
     n, vocab = block.high - block.low, len(totals.label)
     step = max(1, _CELLS // vocab)
-    chunks = [_carriers(block, totals, low, min(low + step, n), top, most) for low in range(0, n, step)]
+    chunks = [_carriers(block, totals, low, min(low + step, n), config) for low in range(0, n, step)]
     top_tokens, top_share, tokens, share = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
     score, low, high, passages = _score(block, parts, totals, tokens)
-    control = _score(block, parts, totals, _shuffled(tokens, seed, block.low))[0]
+    control = _score(block, parts, totals, _shuffled(tokens, config.seed, block.low))[0]
     return Labels(top_tokens, top_share, tokens, share, score, low, high, passages, control)
 
 
 def _carriers(
-    block: Block, totals: TokenTotals, low: int, high: int, top: int, most: int
+    block: Block, totals: TokenTotals, low: int, high: int, config: AtlasConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
     """Tokens with the greatest shares over all passages, and the label from the label side, for some latents."""
     vocab, n = len(totals.label), high - low
@@ -127,10 +128,10 @@ def _carriers(
     latent = np.repeat(np.arange(n), np.diff(block.first[low : high + 1]))
     keys, value, side = latent * vocab + block.token[part], block.value[part], block.side[part]
     mass = np.bincount(keys, weights=value, minlength=n * vocab).reshape(n, vocab)
-    top_tokens, top_share = _strongest(mass, min(top, vocab))
+    top_tokens, top_share = _strongest(mass, min(config.top_tokens, vocab))
     keys, value = keys[side], value[side]
     mass = np.bincount(keys, weights=value, minlength=n * vocab).reshape(n, vocab)
-    tokens, share = _strongest(mass, min(most, vocab))
+    tokens, share = _strongest(mass, min(config.label_tokens, vocab))
     del mass
     active = np.bincount(keys, minlength=n * vocab).reshape(n, vocab)
     hits = np.where(tokens >= 0, np.take_along_axis(active, np.maximum(tokens, 0), axis=1), 0)
@@ -138,6 +139,7 @@ def _carriers(
     seen = np.where(tokens >= 0, totals.label[tokens], 0)
     negatives = np.maximum(totals.label.sum() - positives / block.share, 1)
     true, false = hits.cumsum(axis=1), (seen - hits / block.share).cumsum(axis=1)
+    tokens[:, 1:][share[:, 1:] < config.label_share] = -1
     accuracy = np.where(tokens >= 0, true / np.maximum(positives, 1) - false / negatives, -np.inf)
     length = accuracy.argmax(axis=1)[:, None] + 1
     inside = np.arange(tokens.shape[1]) < length
