@@ -12,7 +12,7 @@ MOMENT = Moment(0, 10, 100)
 
 
 def with_dead(dead: list[int], **config: object) -> tuple[TopK, torch.Tensor]:
-    values = {"d_in": 6, "n_latents": 20, "k": 3, "dead_after": 50, "aux_every": 1}
+    values = {"d_in": 6, "n_latents": 20, "k": 3, "dead_after": 50, "aux_every": 1, "aux_latents": 20}
     dictionary = TopK(TopKConfig(**(values | config)))
     x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) + 2.0
     dictionary.start(x, 0)
@@ -72,6 +72,16 @@ def test_aux_on_parts_of_the_batch_has_the_whole_as_its_mean() -> None:
     parted.silent_tokens[[1, 5, 9]] = 60
     parts = [parted.losses(x, Moment(step, 10, 100)).terms["aux"] for step in range(3)]
     torch.testing.assert_close(torch.stack(parts).mean(), whole)
+
+
+def test_all_dead_latents_take_turns() -> None:
+    dictionary = TopK(TopKConfig(d_in=4, n_latents=4000, k=2))
+    few = torch.arange(0, 120, 2)
+    assert torch.equal(dictionary._in_turn(few, 5), few)
+    many = torch.arange(0, 3000, 3)
+    seen = [dictionary._in_turn(many, step) for step in range(4)]
+    assert {len(chosen) for chosen in seen} == {256}, "sizes are few, and at most an eighth of the latents"
+    assert set(torch.cat(seen).tolist()) == set(many.tolist())
 
 
 def test_aux_is_absent_without_dead_latents_and_when_switched_off() -> None:

@@ -8,8 +8,8 @@ where ê is decoded, without b_dec, from the k_aux largest pre-activations among
 
 Departures from the paper. Decoder rows start towards data points, with some noise, and the encoder as their transpose
 times the factor that reconstructs a sample best: less is left unexplained, and more latents live, than from random rows
-(measured on all-MiniLM activations). AuxK looks at a part of each batch. In short runs a latent is dead after a tenth
-of the run.
+(measured on all-MiniLM activations). AuxK looks at a part of each batch, and at a part of the dead
+latents where there are many. In short runs a latent is dead after a tenth of the run.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ GAIN_ROWS = 1024
 """Rows of the sample that the encoder's scale at the start is fitted to."""
 
 
+FEW_DEAD = 64
+"""Dead latents up to which AuxK looks at all of them, whatever their number."""
+
+
 class TopKConfig(Config):
     """What a TopK dictionary is."""
 
@@ -49,6 +53,8 @@ class TopKConfig(Config):
     """Weight α of the auxiliary loss (Gao et al., appendix A.2)."""
     aux_every: int = Field(8, gt=0)
     """AuxK looks at every so many-th vector of a batch, others in the next step: cheaper, and the same on average."""
+    aux_latents: int | None = Field(None, gt=0)
+    """Dead latents that AuxK looks at in one step, at most, all in turn; None is an eighth of all latents."""
     dead_after: int = Field(10_000_000, gt=0)
     """Vectors without activity after which a latent counts as dead (Gao et al., appendix A.2)."""
     start: Literal["data", "random"] = "data"
@@ -162,6 +168,7 @@ class TopK(nn.Module):
         moment: Moment,
     ) -> Float[Tensor, ""]:
         """‖e − ê‖², with ê decoded from the k_aux largest pre-activations among the dead latents."""
+        dead = self._in_turn(dead, moment.step)
         every = min(self.config.aux_every, max(1, len(x)))
         chosen = slice(moment.step % every, None, every)
         rows, wanted = x[chosen], residual[chosen]
@@ -171,6 +178,20 @@ class TopK(nn.Module):
         )
         error = (wanted - decode_codes(values, selection, self.decoder[dead])).square().sum()
         return error * (len(x) / max(1, len(rows)))
+
+    def _in_turn(self, dead: Int[Tensor, " dead"], step: int) -> Int[Tensor, " chosen"]:
+        """The dead latents to look at in this step: all of a few, otherwise a power of two of them.
+
+        Matrix libraries keep what they prepare for each size of a product: sizes that differ in every step would take
+        more and more memory.
+        """
+        most = self.config.aux_latents or max(1, self.n_latents // 8)
+        number = min(len(dead), most)
+        if number > FEW_DEAD:
+            number = 1 << (number.bit_length() - 1)
+        if number == len(dead):
+            return dead
+        return dead.roll(-(step * number) % len(dead))[:number]
 
     def project_gradients(self) -> None:
         """Remove from the gradient of each decoder row the part along it."""
