@@ -1,4 +1,4 @@
-"""What sites cost: a forward pass of the decoder beside the same kernels without any of the sites' machinery.
+"""What sites cost: a forward pass of the decoder beside the same layers without any of the sites' machinery.
 
     python benchmarks/hooks.py [--dtype bfloat16] [--threads 2] [--clock cpu]
 
@@ -31,25 +31,22 @@ def model_like_the_specimen() -> Transformer:
 
 
 def bare(model: Transformer, tokens: Tensor) -> Tensor:
-    """The forward pass written out, with nothing that a site could be attached to."""
+    """The forward pass written out with the same layers, with nothing that a site could be attached to."""
     config = model.config
-    x = functional.embedding(tokens, model.embed.weight)
+    x = model.embed(tokens)
     rotary = config.attention[0].rotary
     assert rotary is not None
     turn = rotation(rotary, torch.arange(tokens.shape[1])[None], x.dtype)
     for block in model.blocks:
-        normed = functional.rms_norm(x, (config.d_model,), block.ln1.weight, config.norm_eps)
-        qkv = functional.linear(normed, block.attn.qkv.weight).unflatten(-1, (3, config.n_heads, config.d_head))
+        qkv = block.attn.qkv(block.ln1(x)).unflatten(-1, (3, config.n_heads, config.d_head))
         q, k, v = rotate(qkv[:, :, 0], turn), rotate(qkv[:, :, 1], turn), qkv[:, :, 2]
         z = functional.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True, scale=config.attention[0].scale
         )
-        x = x + functional.linear(z.transpose(1, 2).flatten(-2), block.attn.o.weight)
-        normed = functional.rms_norm(x, (config.d_model,), block.ln2.weight, config.norm_eps)
-        gate, linear = functional.linear(normed, block.mlp.inner.weight).chunk(2, dim=-1)
-        x = x + functional.linear(functional.silu(gate) * linear, block.mlp.out.weight)
-    x = functional.rms_norm(x, (config.d_model,), model.ln_final.weight, config.norm_eps)
-    return functional.linear(x, model.embed.weight)
+        x = x + block.attn.o(z.transpose(1, 2).flatten(-2))
+        gate, linear = block.mlp.inner(block.ln2(x)).chunk(2, dim=-1)
+        x = x + block.mlp.out(functional.silu(gate) * linear)
+    return functional.linear(model.ln_final(x), model.embed.weight)
 
 
 def interleaved(ways: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]) -> dict[str, float]:
