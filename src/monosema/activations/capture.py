@@ -8,7 +8,7 @@ last one: at most two shards are in memory.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from monosema.activations.codec import BYTES, CodecKind, Coded, coding_error, encode
+from monosema.activations.codec import BYTES, DTYPES, CodecKind, coding_error, encode
 from monosema.activations.manifest import Manifest, ShardRecord, differences
 from monosema.activations.rows import BatchRows, RowTaker
 from monosema.activations.store import Store, scale_key, values_key
@@ -48,7 +48,7 @@ class CaptureConfig(Config):
 
     codec: CodecKind = "bfloat16"
     """How values are written; the manifest says what each kind costs in error."""
-    shard_rows: int = Field(32_768, ge=1)
+    shard_rows: int = Field(16_384, ge=1)
     """Rows in a shard, to the end of the batch that reaches them. Two shards are in memory at a time."""
     extreme_norm: float | None = Field(10.0, gt=1.0)
     """Leave out tokens whose norm is beyond this many times the median norm; None keeps them."""
@@ -123,29 +123,41 @@ def _begin(folder: Path, recipe: dict[str, Any]) -> Manifest:
 
 @dataclass
 class _Shard:
-    """The rows of a shard while it fills."""
+    """The rows of a shard while it fills.
+
+    Rows are copied into place as they come, so that the thread that writes them has nothing to compute: torch's
+    parallel loops in two threads at a time would take the processor from the model.
+    """
 
     first_batch: int
+    capacity: int
     rows: int = 0
     batches: int = 0
     tokens: int = 0
     sinks: int = 0
     extreme_tokens: int = 0
     extreme: dict[Site, int] = field(default_factory=dict)
-    coded: dict[Site, list[Coded]] = field(default_factory=dict)
-    origin: dict[str, list[Tensor]] = field(default_factory=dict)
+    columns: dict[str, Tensor] = field(default_factory=dict)
 
     def add(self, batch: TokenBatch, rows: BatchRows, codec: CodecKind) -> None:
         """Take in one batch."""
-        for site, values in rows.values.items():
-            self.coded.setdefault(site, []).append(encode(values, codec))
+        for site, flat in rows.flat.items():
+            if flat.dtype == DTYPES.get(codec):
+                place = self._room(values_key(site), len(rows.index), flat.shape[1:], flat.dtype)
+                if (values := rows.at(site, out=place)) is not place:
+                    place.copy_(values)
+            else:
+                coded = encode(rows.at(site), codec)
+                self._put(values_key(site), coded.values)
+                if coded.scale is not None:
+                    self._put(scale_key(site), coded.scale)
             self.extreme[site] = self.extreme.get(site, 0) + rows.extreme[site]
         for key, ids, kind in (
             ("tokens", batch.tokens, torch.int32),
             ("document", batch.document, torch.int64),
             ("position", batch.position, torch.int32),
         ):
-            self.origin.setdefault(key, []).append(ids.flatten().index_select(0, rows.index).to(kind))
+            self._put(key, ids.flatten().index_select(0, rows.index).to(kind))
         tokens = int(batch.attention_mask.sum())
         self.rows += len(rows.index)
         self.batches += 1
@@ -153,15 +165,22 @@ class _Shard:
         self.sinks += tokens - int(batch.keep.sum())
         self.extreme_tokens += rows.extreme_tokens
 
+    def _put(self, key: str, part: Tensor) -> None:
+        self._room(key, len(part), part.shape[1:], part.dtype).copy_(part)
+
+    def _room(self, key: str, rows: int, width: Sequence[int], dtype: torch.dtype) -> Tensor:
+        """Where the next rows of a column go."""
+        whole, end = self.columns.get(key), self.rows + rows
+        if whole is None or len(whole) < end:
+            larger = torch.empty((max(self.capacity, end), *width), dtype=dtype)
+            if whole is not None:
+                larger[: self.rows] = whole[: self.rows]
+            self.columns[key] = whole = larger
+        return whole[self.rows : end]
+
     def tensors(self) -> dict[str, Tensor]:
         """All that the file holds."""
-        out = {key: torch.cat(parts) for key, parts in self.origin.items()}
-        for site, parts in self.coded.items():
-            whole = Coded.cat(parts)
-            out[values_key(site)] = whole.values
-            if whole.scale is not None:
-                out[scale_key(site)] = whole.scale
-        return out
+        return {key: whole[: self.rows] for key, whole in self.columns.items()}
 
 
 class _Capture:
@@ -224,24 +243,26 @@ class _Capture:
 
     def _fill(self, batches: Iterator[TokenBatch], first: int) -> _Shard | None:
         """The next shard's rows, or None at the end of the text."""
-        shard = _Shard(first)
+        shard: _Shard | None = None
         for batch in batches:
             rows = self._take(batch)
+            if shard is None:
+                shard = _Shard(first, capacity=self._config.shard_rows + batch.tokens.numel())
             if not self._manifest.widths and len(rows.index):
                 self._describe(rows)
             shard.add(batch, rows, self._config.codec)
             self._progress.advance(int(batch.attention_mask.sum()))
             if shard.rows >= self._config.shard_rows:
                 break
-        return shard if shard.batches else None
+        return shard
 
     def _describe(self, rows: BatchRows) -> None:
         """Record what only the first rows can tell: widths, typical norms, and the error of each kind of codec."""
         manifest = self._manifest
-        manifest.widths = {str(site): values.shape[1] for site, values in rows.values.items()}
+        manifest.widths = {str(site): flat.shape[1] for site, flat in rows.flat.items()}
+        samples = {str(site): rows.at(site)[:MEASURED_ROWS] for site in rows.flat}
         manifest.errors = {
-            str(site): {kind: coding_error(values[:MEASURED_ROWS], kind) for kind in BYTES}
-            for site, values in rows.values.items()
+            name: {kind: coding_error(sample, kind) for kind in BYTES} for name, sample in samples.items()
         }
 
     def _write(self, number: int, shard: _Shard) -> None:

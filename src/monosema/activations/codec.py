@@ -52,16 +52,6 @@ class Coded:
         scale = None if self.scale is None else self.scale.index_select(0, index)
         return Coded(self.values.index_select(0, index), scale)
 
-    def slice(self, start: int, stop: int) -> Coded:
-        """A view of consecutive rows."""
-        return Coded(self.values[start:stop], None if self.scale is None else self.scale[start:stop])
-
-    @staticmethod
-    def cat(parts: list[Coded]) -> Coded:
-        """All rows of the parts, of which there must be at least one."""
-        scales = [part.scale for part in parts if part.scale is not None]
-        return Coded(torch.cat([part.values for part in parts]), torch.cat(scales) if scales else None)
-
 
 def encode(rows: Float[Tensor, "n width"], kind: CodecKind) -> Coded:
     """Write rows in a kind. Raises VectorError where a finite value has no float16."""

@@ -69,7 +69,7 @@ class ModelStream:
         first = next(iter(token_batches()), None)
         if first is None:
             raise CorpusError("The text gives no batch of tokens.")
-        sample = self._take(first).values[self._site]
+        sample = self._take(first).at(self._site)
         self.d_in = sample.shape[1]
         fitting = int(memory_mb * 2**20 / (self.d_in * sample.element_size()))
         self._block_rows = max(fitting // batch, 1) * batch
@@ -167,7 +167,7 @@ class _TextRows:
                 batch = next(self._batches, None)
                 if batch is None:
                     break
-                self._rest = self._take(batch).values[self._site]
+                self._rest = self._take(batch).at(self._site)
             token_batch, offset = self.place
             piece = self._rest[offset : offset + missing]
             parts.append(piece)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Int, Shaped
 from torch import Tensor
 
 from monosema.core import Site, SiteError, VectorError
@@ -17,20 +17,27 @@ __all__ = ["BatchRows", "RowTaker"]
 
 @dataclass(frozen=True, slots=True)
 class BatchRows:
-    """Kept rows of one batch, on the CPU.
+    """Activations of one batch, and which of its rows are kept.
 
     Attributes:
-        values: by site, `[n, width]` in the type the model computed; what lies behind the position (heads and their
-            parts) is one row.
-        index: place of each row in the flattened batch.
+        flat: by site, a row for every token of the batch, where the model computes and in the type it computes; what
+            lies behind the position (heads and their parts) is one row.
+        index: which rows are kept.
         extreme: rows left out because of an extreme norm, by site.
         extreme_tokens: rows left out because of an extreme norm at any site.
     """
 
-    values: dict[Site, Tensor]
+    flat: dict[Site, Shaped[Tensor, "_ _"]]
     index: Int[Tensor, " n"]
     extreme: dict[Site, int]
     extreme_tokens: int
+
+    def at(self, site: Site, out: Shaped[Tensor, "n width"] | None = None) -> Shaped[Tensor, "n width"]:
+        """The kept rows of a site on the CPU, written into `out` at once where that has their type."""
+        flat = self.flat[site]
+        if out is not None and flat.device.type == "cpu" and out.dtype == flat.dtype:
+            return torch.index_select(flat, 0, self.index, out=out)
+        return flat.index_select(0, self.index.to(flat.device)).cpu()
 
 
 class RowTaker:
@@ -56,25 +63,24 @@ class RowTaker:
     def __call__(self, batch: TokenBatch) -> BatchRows:
         """Rows of one batch. Raises VectorError where the model gives NaN or infinity, SiteError where a site has no
         row for each token (attention patterns)."""
-        index = batch.keep.flatten().nonzero().squeeze(1)
-        mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(self._model.device)
+        device = self._model.device
+        mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(device)
         with torch.inference_mode():
-            got = self._model.activations(batch.tokens.to(self._model.device), self._sites, mask)
-            on_device = index.to(self._model.device)
-            rows = {site: _rows(site, got[site], batch, on_device) for site in self._sites}
-            ordinary, extreme = self._ordinary(rows)
-            left_out = 0 if ordinary is None else len(index) - len(ordinary)
-            if ordinary is not None and left_out:
-                rows = {site: values.index_select(0, ordinary) for site, values in rows.items()}
-                index = index.index_select(0, ordinary.cpu())
-            return BatchRows({site: values.cpu() for site, values in rows.items()}, index, extreme, left_out)
+            got = self._model.activations(batch.tokens.to(device), self._sites, mask)
+            flat = {site: _flat(site, got[site], batch) for site in self._sites}
+            index = batch.keep.flatten().nonzero().squeeze(1)
+            ordinary, extreme = self._ordinary(flat, index.to(device))
+            kept = index if ordinary is None else index[ordinary.cpu()]
+            return BatchRows(flat, kept, extreme, len(index) - len(kept))
 
-    def _ordinary(self, rows: dict[Site, Tensor]) -> tuple[Int[Tensor, " n"] | None, dict[Site, int]]:
-        """Indices of rows without an extreme norm (None: all), and how many are extreme at each site."""
+    def _ordinary(
+        self, flat: dict[Site, Tensor], index: Int[Tensor, " n"]
+    ) -> tuple[Bool[Tensor, " n"] | None, dict[Site, int]]:
+        """Which kept rows have no extreme norm (None: all), and how many have one at each site."""
         extreme = dict.fromkeys(self._sites, 0)
         bad: Tensor | None = None
-        for site, values in rows.items():
-            norms = torch.linalg.vector_norm(values, dim=1, dtype=torch.float32)
+        for site, values in flat.items():
+            norms = torch.linalg.vector_norm(values, dim=1, dtype=torch.float32)[index]
             if not bool(torch.isfinite(norms).all()):
                 raise VectorError(
                     f"The model {self._model.name} gives NaN or infinity at {site.short} for "
@@ -88,13 +94,13 @@ class RowTaker:
             extreme[site] = int(beyond.sum()) if typical > 0 else 0
             if extreme[site]:
                 bad = beyond if bad is None else bad | beyond
-        return (None if bad is None else (~bad).nonzero().squeeze(1)), extreme
+        return (None if bad is None else ~bad), extreme
 
 
-def _rows(site: Site, values: Tensor, batch: TokenBatch, index: Int[Tensor, " n"]) -> Float[Tensor, "n width"]:
+def _flat(site: Site, values: Tensor, batch: TokenBatch) -> Shaped[Tensor, "rows width"]:
     if values.ndim < 3 or values.shape[:2] != batch.tokens.shape:
         raise SiteError(
             f"The site {site} gives an array of shape {list(values.shape)} for {list(batch.tokens.shape)} tokens: it "
             "has no row for each token, so no dictionary can be trained on it. Choose a site such as 3.resid_post."
         )
-    return values.reshape(batch.tokens.numel(), -1).index_select(0, index)
+    return values.reshape(batch.tokens.numel(), -1)
