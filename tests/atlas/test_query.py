@@ -3,7 +3,6 @@ from __future__ import annotations
 import shutil
 
 import pytest
-import torch
 
 from monosema.atlas import build_atlas, open_atlas
 from monosema.atlas.tables import NAMES, schema
@@ -158,10 +157,10 @@ def test_a_table_that_breaks_while_open_is_named(copy) -> None:
         atlas.feature(0)
 
 
-def test_what_can_not_be_computed_is_absent_with_the_reason(model, text, config, tmp_path) -> None:
-    rows = torch.cat([model.activations(batch.tokens, ["0.mlp.post"]).popitem()[1][batch.keep] for batch in text()])
-    pca = Pca.fit([rows.detach()], 6)
-    atlas = build_atlas(model, pca, "0.mlp.post", text(), tmp_path, config)
+@pytest.mark.parametrize("site", ["0.mlp.post", "0.z"])
+def test_what_can_not_be_computed_is_absent_with_the_reason(model, text, config, tmp_path, site) -> None:
+    rows = [model.activations(batch.tokens, [site]).popitem()[1][batch.keep].flatten(1) for batch in text()]
+    atlas = build_atlas(model, Pca.fit(rows, 6), site, text(), tmp_path, config)
     assert "residual stream" in atlas.absent["promoted"]
     assert atlas.feature(0).promoted == ()
     assert 0 < atlas.feature(0).density < 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from monosema.core import ConfigError, CorpusError, SiteError
-from monosema.dictionaries import Neurons
+from monosema.dictionaries import Neurons, Pca
 from monosema.evaluation import Evaluation, EvaluationConfig, evaluate, evaluate_vectors
 
 LOSSES = ("ce_clean", "ce_spliced", "ce_zero", "ce_mean", "kl", "loss_recovered")
@@ -163,6 +163,16 @@ def test_vectors_need_no_model(rows, controls) -> None:
         ((rows - controls["pca"](rows)).square().sum() / (rows - rows.mean(0)).square().sum()).item(), rel=1e-4
     )
     assert evaluation.dictionary.absent == dict.fromkeys(LOSSES, "there is no model")
+
+
+def test_the_heads_of_a_site_are_one_vector(model, text) -> None:
+    rows = torch.cat([model.activations(b.tokens, ["0.z"]).popitem()[1][b.keep].flatten(1) for b in text()]).float()
+    whole = evaluate(model, Pca.fit([rows], rows.shape[1]), "0.z", text()).dictionary.figures
+    part = evaluate(model, Pca.fit([rows], 4), "0.z", text()).dictionary.figures
+    assert whole["fvu"].value < 1e-6
+    assert whole["kl"].value < 1e-6
+    assert part["fvu"].value > 0.1
+    assert part["kl"].value > 1e-5
 
 
 def test_wrong_requests_are_refused(model, text, site, rows) -> None:

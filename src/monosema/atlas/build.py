@@ -40,7 +40,7 @@ from monosema.atlas.tables import FORMAT, describe, write_table
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, vector_width
 
 __all__ = ["build_atlas", "dictionary_digest"]
 
@@ -84,10 +84,10 @@ def build_atlas(
         DiskFullError: no room; what was finished before is intact.
     """
     site, path, config = Site.parse(site), Path(path), config or AtlasConfig()
-    if model.site_width(site) != dictionary.d_in:
+    if (width := vector_width(model, site)) != dictionary.d_in:
         raise ConfigError(
             f"The dictionary reads {dictionary.d_in} values and {site.short} of {model.name} has "
-            f"{model.site_width(site)}.{_home(dictionary)}"
+            f"{width}.{_home(dictionary)}"
         )
     for leftover in path.glob(".*.parquet.*.tmp"):
         leftover.unlink()

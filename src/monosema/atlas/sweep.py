@@ -32,7 +32,7 @@ def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch
 def activations_at(model: LanguageModel, site: Site, batch: TokenBatch) -> Float[Tensor, "batch pos d"]:
     """Activations of all positions of a batch, from a forward pass that stops at the site."""
     mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
-    return model.activations(batch.tokens.to(model.device), [site], mask)[site]
+    return model.activations(batch.tokens.to(model.device), [site], mask)[site].flatten(2)
 
 
 @torch.inference_mode()

@@ -25,7 +25,7 @@ from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.result import Evaluation, EvaluationRow
 from monosema.evaluation.splice import forked_logits
 from monosema.evaluation.units import UnitSums
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, vector_width
 
 __all__ = ["EvaluationConfig", "evaluate", "evaluate_vectors"]
 
@@ -109,7 +109,7 @@ def _measure(
     keep = batch.keep.to(model.device)
 
     def versions(x: Tensor) -> list[Tensor]:
-        kept = x[keep].float()
+        kept = x[keep].flatten(1).float()
         add_activations(sums, kept, mean)
         rebuilt = [row.add(kept) for row in rows]
         if losses is None:
@@ -125,7 +125,7 @@ def _measure(
 
 def _spliced(x: Tensor, keep: Tensor, new: Tensor) -> Tensor:
     out = x.clone()
-    out[keep] = new.to(x.dtype)
+    out[keep] = new.to(x.dtype).view(-1, *x.shape[2:])
     return out
 
 
@@ -153,12 +153,12 @@ def _pieces(batch: TokenBatch, cells: int, memory_mb: int) -> list[TokenBatch]:
 
 def _activations(model: LanguageModel, site: Site, batch: TokenBatch) -> Tensor:
     mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
-    return model.activations(batch.tokens.to(model.device), [site], mask)[site]
+    return model.activations(batch.tokens.to(model.device), [site], mask)[site].flatten(2)
 
 
 def _mean(model: LanguageModel, site: Site, text: Sequence[TokenBatch]) -> Float[Tensor, " d"]:
     """Mean of the kept activations in float64, in a pass of its own that stops at the site."""
-    total, n = torch.zeros(model.site_width(site), dtype=torch.float64, device=model.device), 0
+    total, n = torch.zeros(vector_width(model, site), dtype=torch.float64, device=model.device), 0
     for batch in text:
         kept = _activations(model, site, batch)[batch.keep.to(model.device)]
         total += kept.double().sum(dim=0)
@@ -181,7 +181,7 @@ def _why_no_loss(model: LanguageModel, site: Site, dictionary: Dictionary, batch
 
 
 def _check_widths(model: LanguageModel, site: Site, dictionaries: Mapping[str, Dictionary]) -> None:
-    width = model.site_width(site)
+    width = vector_width(model, site)
     for name, dictionary in dictionaries.items():
         if dictionary.d_in != width:
             raise ConfigError(

@@ -14,6 +14,7 @@ from monosema.models.random_model import byte_tokenizer, random_model
 from monosema.models.taps import Captured
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
+from monosema.models.vectors import vector_width
 
 __all__ = [
     "AdaptedModel",
@@ -34,4 +35,5 @@ __all__ = [
     "model_facts",
     "model_folder",
     "random_model",
+    "vector_width",
 ]

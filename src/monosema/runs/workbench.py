@@ -6,11 +6,9 @@ import functools
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from monosema.core import Site
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
-from monosema.models import LanguageModel, load_model
+from monosema.models import LanguageModel, load_model, vector_width
 from monosema.runs.recipe import Recipe
 
 __all__ = ["Workbench"]
@@ -42,10 +40,7 @@ class Workbench:
 
         Raises SiteError where the model has no such site, or one without a fixed width.
         """
-        self.model.site_width(self.site)
-        token = torch.zeros((1, 1), dtype=torch.int64, device=self.model.device)
-        with torch.inference_mode():
-            return self.model.activations(token, [self.site])[self.site].numel()
+        return vector_width(self.model, self.site)
 
     @functools.cached_property
     def corpus(self) -> Corpus:
