@@ -8,6 +8,9 @@ from torch import Tensor
 
 __all__ = ["data_directions", "geometric_median", "random_directions", "unit_rows_"]
 
+BLOCK = 1024
+"""Rows that are worked on at once, to bound memory."""
+
 
 def unit_rows_(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
     """Scale each row to norm 1, in place; a row of zeros stays."""
@@ -30,9 +33,11 @@ def data_directions(
             as when n is above the number of rows.
     """
     order = torch.randperm(len(sample), generator=generator)
-    chosen = order.repeat(-(-n // len(order)))[:n]
-    rows = unit_rows_((sample[chosen] - centre).to(torch.float32))
-    return unit_rows_(rows + noise * random_directions(n, sample.shape[1], generator))
+    chosen = order.repeat(-(-n // len(order)))[:n].to(sample.device)
+    rows = unit_rows_(sample.index_select(0, chosen).to(torch.float32).sub_(centre))
+    for block in rows.split(BLOCK):
+        block.add_(random_directions(len(block), rows.shape[1], generator).to(rows.device), alpha=noise)
+    return unit_rows_(rows)
 
 
 def geometric_median(rows: Float[Tensor, "n d"], iterations: int = 100, tolerance: float = 1e-5) -> Float[Tensor, " d"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monosema.kernels.allocation import keep_large_blocks
+from monosema.kernels.allocation import give_back_free_memory, keep_large_blocks
 from monosema.kernels.encode import encode_top_k, encode_top_k_dense
 from monosema.kernels.functions import decode_codes, encode_codes
 from monosema.kernels.selection import Selection, top_k, top_k_dense
@@ -23,6 +23,7 @@ __all__ = [
     "encode_codes",
     "encode_top_k",
     "encode_top_k_dense",
+    "give_back_free_memory",
     "keep_large_blocks",
     "row_sums",
     "row_sums_dense",

@@ -6,7 +6,7 @@ import ctypes
 import functools
 import sys
 
-__all__ = ["keep_large_blocks"]
+__all__ = ["give_back_free_memory", "keep_large_blocks"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGE = 2**30
@@ -26,3 +26,11 @@ def keep_large_blocks() -> bool:
     except (AttributeError, OSError):
         return False
     return bool(set_option(M_MMAP_THRESHOLD, LARGE) and set_option(M_TRIM_THRESHOLD, LARGE))
+
+
+def give_back_free_memory() -> None:
+    """Hand memory that was freed back to the system now. Does nothing where the C library isn't glibc."""
+    if sys.platform.startswith("linux"):
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)

@@ -6,6 +6,7 @@ learning rate, checkpoints, resume, records and the watch for anomalies are here
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
@@ -28,7 +29,7 @@ from monosema.core import (
     write_json,
 )
 from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
-from monosema.kernels import keep_large_blocks
+from monosema.kernels import give_back_free_memory, keep_large_blocks
 from monosema.training.checkpoint import Checkpoint, Checkpoints
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.memory import PeakMemory
@@ -134,7 +135,12 @@ class Trainer:
 
     def begin(self) -> int:
         """Start from the newest checkpoint or from data; gives the length of metrics.jsonl that stays."""
+        kept = self._begin()
+        give_back_free_memory()
         keep_large_blocks()
+        return kept
+
+    def _begin(self) -> int:
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             self._start()
@@ -152,9 +158,9 @@ class Trainer:
         """Initialise the dictionary from the stream's first rows, then rewind the stream."""
         beginning = self.stream.state_dict()
         wanted = -(-self.config.start_rows // self.stream.batch)
-        sample = [batch for batch, _ in zip(self.stream, range(min(wanted, self.steps)), strict=False)]
+        sample = torch.cat(list(itertools.islice(self.stream, min(wanted, self.steps))))
         self.stream.load_state_dict(beginning)
-        self.dictionary.start(torch.cat(sample).to(self.device), self.config.seed)
+        self.dictionary.start(sample.to(self.device), self.config.seed)
 
     def step(self, batch: Float[Tensor, "n d_in"]) -> Losses:
         """One step on one batch."""
