@@ -25,7 +25,7 @@ settings.load_profile("steady")
 
 @pytest.fixture(scope="session")
 def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Hugging Face directory of a Llama-like model with random weights and a tokenizer of bytes: 2 layers, d_model 32."""
+    """A Hugging Face directory of a random Llama-like model, 2 layers of width 32, and a tokenizer of bytes."""
     import torch
     from safetensors.torch import save_file
 
@@ -53,7 +53,12 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shapes = {"model.embed_tokens.weight": (tokenizer.vocab_size, 32), "model.norm.weight": (32,)}
     for layer in range(2):
         rows = {"self_attn.q_proj": (32, 32), "self_attn.k_proj": (16, 32), "self_attn.v_proj": (16, 32)}
-        rows |= {"self_attn.o_proj": (32, 32), "mlp.gate_proj": (64, 32), "mlp.up_proj": (64, 32), "mlp.down_proj": (32, 64)}
+        rows |= {
+            "self_attn.o_proj": (32, 32),
+            "mlp.gate_proj": (64, 32),
+            "mlp.up_proj": (64, 32),
+            "mlp.down_proj": (32, 64),
+        }
         rows |= {"input_layernorm": (32,), "post_attention_layernorm": (32,)}
         shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in rows.items()}
     generator = torch.Generator().manual_seed(0)
@@ -70,7 +75,7 @@ def small_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A JSONL corpus of 300 short documents."""
     import random
 
-    words = "the a cat dog sat ran on under mat tree and then she he went home to see what was there again".split()
+    words = ["the", "a", "cat", "dog", "sat", "ran", "on", "under", "mat", "tree", "and", "then", "she", "he", "went"]
     draw = random.Random(0)
     path = tmp_path_factory.mktemp("text") / "small.jsonl"
     lines = [json.dumps({"text": f"{number}: " + " ".join(draw.choices(words, k=40)) + "."}) for number in range(300)]

@@ -90,7 +90,7 @@ def product_rates(device: torch.device, size: int, repeats: int) -> tuple[float,
 
     The two take turns and the best time of each counts, so that other work on the machine does not decide between them.
     """
-    best = {}
+    best: dict[torch.dtype, float] = {}
     operands = {
         dtype: tuple(torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         for dtype in (torch.float32, torch.bfloat16)
