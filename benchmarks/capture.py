@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -60,7 +61,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     whole = [batch for batch in batches if bool(batch.attention_mask.all())]
     tokens = sum(batch.tokens.numel() for batch in whole)
     one = [f"{arguments.layer}.resid_post"]
-    several = [f"{layer}.{part}" for layer in range(arguments.layer + 1) for part in ("resid_post", "mlp_out")]
+    several = [f"{layer}.resid_post" for layer in range(arguments.layer + 1)]
+    many = several + [f"{layer}.mlp_out" for layer in range(arguments.layer + 1)]
     runs = 0
 
     def bare() -> int:
@@ -72,8 +74,9 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     def capture(sites: list[str]) -> Callable[[], int]:
         def run() -> int:
             nonlocal runs
-            runs += 1
+            shutil.rmtree(folder / f"store-{runs - 1}", ignore_errors=True)
             capture_to_store(model, whole, sites, folder / f"store-{runs}", corpus_digest=corpus.digest, text=text)
+            runs += 1
             return tokens
 
         return run
@@ -81,7 +84,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     def stream() -> int:
         from monosema.activations import Store
 
-        batches_of = StoreStream(Store.open(folder / "store-1"), one[0], batch=TRAIN_BATCH)
+        batches_of = StoreStream(Store.open(folder / f"store-{runs - 1}"), one[0], batch=TRAIN_BATCH)
         batches_of.next_batch()
         begin = time.perf_counter()
         given = sum(len(rows) for rows in batches_of)
@@ -93,6 +96,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "bare pass": bare,
         "capture, 1 site": capture(one),
         f"capture, {len(several)} sites": capture(several),
+        f"capture, {len(many)} sites": capture(many),
         "stream from the store": stream,
     }
     saelens, reason = None, "no --peer-python was given"
@@ -110,6 +114,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "model": arguments.model,
         "site": one[0],
         "several_sites": several,
+        "many_sites": many,
         "tokens_a_round": tokens,
         "rounds": arguments.rounds,
         "threads": torch.get_num_threads(),
@@ -117,6 +122,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "all_rounds": {name: [round(rate) for rate in values] for name, values in rates.items()},
         "capture_over_bare": round(paired(rates, "capture, 1 site", "bare pass"), 3),
         "several_over_bare": round(paired(rates, f"capture, {len(several)} sites", "bare pass"), 3),
+        "many_over_bare": round(paired(rates, f"capture, {len(many)} sites", "bare pass"), 3),
         "over_saelens": round(paired(rates, "capture, 1 site", "SAELens, activation store"), 2) if saelens else None,
         "saelens_left_out": None if saelens else reason,
         "stream_batch_ms": round(statistics.median(steps), 2),
