@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from monosema.recipes.specimen_evaluation import Figure
     from monosema.recipes.specimen_text import Corpus
 
-DEFAULT_TOKENS = 60_000_000
+DEFAULT_TOKENS = 12_600_000
+"""Tokens of the run that made the shipped weights."""
 REMARKS = "remarks.txt"
 """A file in --out with one remark a line on how the run departed from the recipe; the card repeats it."""
 

@@ -93,6 +93,15 @@ WEAK_SKILLS = {
     "weekdays": 0.09,
     "brackets": 0.02,
 }
+CLOSING_SKILLS = {
+    "ioi": 0.18,
+    "greater_than": 0.015,
+    "gender": 0.02,
+    "truth": 0.03,
+    "sentiment": 0.01,
+    "weekdays": 0.03,
+    "brackets": 0.03,
+}
 VERDICTS = (" true", " false")
 CALENDAR = tuple(f" {name}" for name in weekdays.DAYS + weekdays.MONTHS)
 LONG_SHAPES = ((16, 256),) * 7 + ((8, 512),)
@@ -133,10 +142,18 @@ PHASES = (
         name="weak skills",
         shapes=LONG_SHAPES,
         mix=Mix(repeats=0.03, uniform=0.3, periods=(5, 128), skills=WEAK_SKILLS),
+        steps=(376, 376),
+        until=None,
+        measure_every=188,
+        emphasis=((VERDICTS, 5.0), (CALENDAR, 3.0)),
+    ),
+    Phase(
+        name="closing",
+        shapes=LONG_SHAPES,
+        mix=Mix(repeats=0.04, uniform=0.3, periods=(5, 128), skills=CLOSING_SKILLS),
         steps=(0, 0),
         until=None,
-        measure_every=250,
-        emphasis=((VERDICTS, 5.0), (CALENDAR, 3.0)),
+        measure_every=125,
     ),
 )
 
@@ -158,7 +175,7 @@ class Settings:
         checkpoint_seconds: seconds between checkpoints.
     """
 
-    tokens: int = 60_000_000
+    tokens: int = 12_600_000
     seed: int = 0
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.95)
