@@ -319,11 +319,12 @@ def breakdown(a: argparse.Namespace) -> str:
 
     def timed(owner: Any, name: str, label: str) -> None:
         inner = getattr(owner, name)
+        spent[label] = 0.0
 
         def outer(*arguments: Any, **named: Any) -> Any:
             begin = time.perf_counter()
             out = inner(*arguments, **named)
-            spent[label] = spent.get(label, 0.0) + time.perf_counter() - begin
+            spent[label] += time.perf_counter() - begin
             return out
 
         setattr(owner, name, outer)

@@ -34,6 +34,8 @@ GAIN_ROWS = 1024
 """Rows of the sample that the encoder's scale at the start is fitted to."""
 
 
+BLOCK = 2048
+"""Rows of a matrix that are worked on at once where a whole copy would be made otherwise."""
 FEW_DEAD = 64
 """Dead latents up to which AuxK looks at all of them, whatever their number."""
 
@@ -195,11 +197,12 @@ class TopK(nn.Module):
 
     def project_gradients(self) -> None:
         """Remove from the gradient of each decoder row the part along it."""
-        gradient = self.decoder.grad
-        if gradient is not None:
-            with torch.no_grad():
-                along = torch.linalg.vecdot(gradient, self.decoder, dim=1)
-                gradient.addcmul_(self.decoder, along.unsqueeze(1), value=-1)
+        if self.decoder.grad is None:
+            return
+        with torch.no_grad():
+            for gradient, rows in zip(self.decoder.grad.split(BLOCK), self.decoder.split(BLOCK), strict=True):
+                along = torch.linalg.vecdot(gradient, rows, dim=1)
+                gradient.addcmul_(rows, along.unsqueeze(1), value=-1)
 
     def constrain(self) -> None:
         """Scale decoder rows to norm 1."""

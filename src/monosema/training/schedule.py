@@ -11,7 +11,7 @@ def learning_rate(n_latents: int, steps: int) -> float:
     Gao et al. 2024 (arXiv:2406.04093, figure 3): ∝ 1 / √(m / 2¹⁴) in the number of latents m. Their factor,
     2e-4, is for runs of 10⁵ steps and more; short runs gain from larger steps.
     """
-    return min(1e-2, 6e-3 * (n_latents / 2**14) ** -0.5) * min(1.0, (200 / max(steps, 1)) ** 0.5)
+    return min(1e-2, 4.5e-3 * (n_latents / 2**14) ** -0.5) * min(1.0, (200 / max(steps, 1)) ** 0.5)
 
 
 def schedule(step: int, steps: int, warmup: int, decay: float) -> float:

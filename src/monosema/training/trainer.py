@@ -135,9 +135,9 @@ class Trainer:
 
     def begin(self) -> int:
         """Start from the newest checkpoint or from data; gives the length of metrics.jsonl that stays."""
+        keep_large_blocks()
         kept = self._begin()
         give_back_free_memory()
-        keep_large_blocks()
         return kept
 
     def _begin(self) -> int:

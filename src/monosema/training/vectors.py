@@ -14,7 +14,7 @@ __all__ = ["HELD_OUT", "held_out_rows", "train_on_vectors"]
 
 HELD_OUT = 20_480
 """Rows at the end that are not trained on, where there are enough."""
-MEMORY_MB = 64.0
+MEMORY_MB = 32.0
 """Megabytes of rows in memory at once: bounds the run's memory, whatever the file's size."""
 
 
