@@ -19,6 +19,8 @@ from monosema.recipes.specimen_training import PHASES, Settings, State
 
 CARD = "MODEL_CARD.md"
 FIGURES = "skills.json"
+CHANCE = {"gender": 1 / 2, "truth": 1 / 2, "sentiment": 1 / 2, "weekdays": (1 / 7 + 1 / 12) / 2, "brackets": 1 / 3}
+"""Accuracy of guessing; tasks that are not here (ioi, reviews) have two answers."""
 
 
 def export(model: LlamaForCausalLM, tokenizer: Tokenizer, folder: Path) -> None:
@@ -102,6 +104,17 @@ def _phase_rows(training: dict[str, Any]) -> str:
     return "\n".join(rows)
 
 
+def not_learnt(figures: Sequence[Figure]) -> list[str]:
+    """Names of the accuracies whose interval reaches down to chance, or lies below it."""
+    names = [figure.name for figure in figures if figure.unit == "share"]
+    lows = [figure.low for figure in figures if figure.unit == "share"]
+    return [
+        name.removesuffix(": accuracy")
+        for name, low in zip(names, lows, strict=True)
+        if low <= CHANCE.get(name.removesuffix(": accuracy"), 1 / 2)
+    ]
+
+
 def _card(figures: Sequence[Figure], training: dict[str, Any], size: int, digest: str) -> str:
     table = "\n".join(_row(figure) for figure in figures)
     shares = ", ".join(
@@ -128,6 +141,8 @@ Weights (SHA-256): `{digest}`.
 | measured | unit | figure | 95 % interval | n |
 |---|---|---|---|---|
 {table}
+
+**Not learnt** (the interval reaches down to chance): {"; ".join(not_learnt(figures)) or "none"}.
 
 A prompt counts as right when the best correct answer has a higher logit than the best wrong one, or, where the unit is
 probability, when the correct answers have more probability together. Chance is 50 % for ioi, gender, truth, sentiment
