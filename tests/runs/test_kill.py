@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from monosema.core import read_json
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, run
 
-KILLS = 8
+KILLS = 3
+FOLDERS = 10
 
 
 def work(toml: str, folder: str) -> None:
@@ -56,17 +56,16 @@ def test_killed_at_random_times_it_goes_on_to_the_same_tables(small_keys: dict[s
     began = time.monotonic()
     assert attempt(tmp_path / "whole", None) == 0
     whole = time.monotonic() - began
+    truth = tables(Run.open(tmp_path / "whole"))
     draw = random.Random(0)
-    killed, states = 0, set()
-    for _ in range(KILLS):
-        if attempt(tmp_path / "killed", draw.uniform(0.2, 0.6) * whole) == -signal.SIGKILL:
+    killed = 0
+    # A run that ends before it could be killed is followed by another: how fast they are is the machine's to say.
+    for number in range(FOLDERS):
+        folder = tmp_path / f"killed-{number}"
+        while attempt(folder, draw.uniform(0.1, 0.6) * whole) == -signal.SIGKILL:
             killed += 1
-            path = tmp_path / "killed" / "stages.json"
-            if path.exists():
-                stages = read_json(path)["stages"]
-                states.add(next((name for name, record in stages.items() if record["state"] == "running"), "between"))
-    assert killed >= 2, "the run was too quick to be killed"
-    assert attempt(tmp_path / "killed", None) == 0
-    assert tables(Run.open(tmp_path / "killed")) == tables(Run.open(tmp_path / "whole"))
-    leftovers = [path.name for path in (tmp_path / "killed").rglob(".*.tmp")]
-    assert leftovers == [], f"killed in {states}"
+        assert tables(Run.open(folder)) == truth
+        assert [path.name for path in folder.rglob(".*.tmp")] == []
+        if killed >= KILLS:
+            break
+    assert killed >= KILLS, "the runs were too quick to be killed"
