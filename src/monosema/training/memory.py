@@ -16,6 +16,7 @@ class PeakMemory:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._exact = False
+        self.before = 0.0
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
             self.before = torch.cuda.memory_allocated(device) / 1e6
@@ -34,7 +35,8 @@ class PeakMemory:
         if self._exact:
             for line in Path("/proc/self/status").read_text().splitlines():
                 if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024 / 1e6
+                    # The kernel adds up pages in batches, so a later count can lie a little below an earlier one.
+                    return max(self.before, int(line.split()[1]) * 1024 / 1e6)
         import resource
 
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
