@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monosema.core.errors import InputError, MonosemaError
+from monosema.core import InputError, MonosemaError, choose_device
 
 if TYPE_CHECKING:
     from monosema.recipes.specimen_evaluation import Figure
@@ -40,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of the run: tokens, checkpoint, metrics")
     parser.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="tokens of the whole run")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of every batch")
+    parser.add_argument("--device", help="where to compute: cpu, cuda; without it, the best there is")
     parser.add_argument("--eager", action="store_true", help="do not compile the training step")
     parser.add_argument("--no-train", action="store_true", help="only measure and export the checkpoint in --out")
     parser.add_argument("--export", type=Path, help="where to write weights and card (default: OUT/export)")
@@ -78,7 +79,9 @@ def train_and_export(options: argparse.Namespace) -> None:
     settings = Settings(tokens=options.tokens, seed=options.seed)
     finished = options.no_train
     if not finished:
-        finished = train(corpus, options.out, settings, compiled=not options.eager).tokens >= options.tokens
+        device = choose_device(options.device)
+        state = train(corpus, options.out, settings, compiled=not options.eager, device=device)
+        finished = state.tokens >= options.tokens
     if not finished:
         sys.stderr.write("Stopped before the end; the same command goes on from here.\n")
         return

@@ -44,12 +44,13 @@ def last_logits(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str], ro
     encoded = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
     order = sorted(range(len(encoded)), key=lambda index: len(encoded[index]))
     out = torch.empty(len(encoded), VOCABULARY)
+    device = next(model.parameters()).device
     for start in range(0, len(order), rows):
         chosen = order[start : start + rows]
         width = max(len(encoded[index]) for index in chosen)
         tokens = torch.tensor([encoded[index] + [bos] * (width - len(encoded[index])) for index in chosen])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = model(input_ids=tokens).logits.float()
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = model(input_ids=tokens.to(device)).logits.float().cpu()
         ends = torch.tensor([len(encoded[index]) - 1 for index in chosen])
         out[torch.tensor(chosen)] = logits[torch.arange(len(chosen)), ends]
     return out
@@ -100,8 +101,9 @@ def task_scores(
 @torch.no_grad()
 def token_losses(model: nn.Module, tokens: Tensor) -> Tensor:
     """Loss in nats of every token but the first, rows × (length − 1)."""
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        logits = model(input_ids=tokens[:, :-1]).logits.float()
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, dtype=torch.bfloat16):
+        logits = model(input_ids=tokens[:, :-1].to(device)).logits.float().cpu()
     return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 
 

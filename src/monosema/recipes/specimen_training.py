@@ -233,10 +233,10 @@ def model_config(corpus: Corpus) -> LlamaConfig:
     )
 
 
-def build(corpus: Corpus, settings: Settings) -> tuple[LlamaForCausalLM, torch.optim.AdamW]:
-    """A freshly initialised model and its optimiser."""
+def build(corpus: Corpus, settings: Settings, device: torch.device) -> tuple[LlamaForCausalLM, torch.optim.AdamW]:
+    """A freshly initialised model, the same for a seed on every device, and its optimiser."""
     torch.manual_seed(settings.seed)
-    model = LlamaForCausalLM(model_config(corpus)).float()
+    model = LlamaForCausalLM(model_config(corpus)).float().to(device)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [
@@ -306,12 +306,13 @@ def _stop_signal() -> Iterator[list[bool]]:
 class Run:
     """A training run in a folder: it goes on from the checkpoint there, if there is one."""
 
-    def __init__(self, corpus: Corpus, out: Path, settings: Settings) -> None:
+    def __init__(self, corpus: Corpus, out: Path, settings: Settings, device: torch.device | None = None) -> None:
         self.corpus, self.out, self.settings = corpus, out, settings
-        self.model, self.optimizer = build(corpus, settings)
+        self.device = device or torch.device("cpu")
+        self.model, self.optimizer = build(corpus, settings, self.device)
         self.state = State()
         if (out / CHECKPOINT).exists():
-            payload = torch.load(out / CHECKPOINT, weights_only=True)
+            payload = torch.load(out / CHECKPOINT, weights_only=True, map_location=self.device)
             self.model.load_state_dict(payload["model"])
             self.optimizer.load_state_dict(payload["optimizer"])
             self.state = State(**payload["state"])
@@ -326,7 +327,7 @@ class Run:
         """How much the loss of each token counts in this phase; None where all count alike."""
         if not self.phase.emphasis:
             return None
-        weights = torch.ones(VOCABULARY)
+        weights = torch.ones(VOCABULARY, device=self.device)
         for words, weight in self.phase.emphasis:
             weights[[answer_id(self.corpus.tokenizer, word) for word in words]] = weight
         return weights
@@ -348,7 +349,7 @@ class Run:
         tokens = batch(self.corpus, self.phase.mix, rows, context, seed=self.settings.seed, step=state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(state.step, state.tokens)
-        loss = forward(self.half, torch.from_numpy(tokens), self.weights())
+        loss = forward(self.half, torch.from_numpy(tokens).to(self.device), self.weights())
         take_step(self.model, self.half, self.optimizer, loss, self.settings.clip)
         state.step += 1
         state.tokens += rows * context
@@ -372,10 +373,16 @@ class Run:
 
 
 def train(
-    corpus: Corpus, out: Path, settings: Settings, *, compiled: bool = True, stop_after: int | None = None
+    corpus: Corpus,
+    out: Path,
+    settings: Settings,
+    *,
+    compiled: bool = True,
+    stop_after: int | None = None,
+    device: torch.device | None = None,
 ) -> State:
     """Train to `settings.tokens`, or `stop_after` steps more; goes on from the checkpoint in `out` if there is one."""
-    run = Run(corpus, out, settings)
+    run = Run(corpus, out, settings, device)
     forward = torch.compile(loss_of, dynamic=False) if compiled else loss_of
     end = None if stop_after is None else run.state.step + stop_after
     saved, since, losses = time.monotonic(), (time.monotonic(), run.state.tokens), list[Tensor]()
