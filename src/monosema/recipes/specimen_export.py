@@ -121,7 +121,7 @@ def _card(figures: Sequence[Figure], training: dict[str, Any], size: int, digest
         f"{name} {share:.0%} ({training['source_tokens'][name]:,} tokens)" for name, share in SOURCES.items()
     )
     state = (
-        f"The run ended as planned after {training['tokens']:,} tokens."
+        f"The run ended after {training['tokens']:,} tokens."
         if training["finished"]
         else f"These are the weights of an unfinished run: {training['tokens']:,} of "
         f"{training['planned_tokens']:,} planned tokens."
