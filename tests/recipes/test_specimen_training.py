@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
 
 import monosema
 from monosema.core.errors import ConfigError, InputError
@@ -53,7 +54,7 @@ def test_text_survives_the_tokenizer(corpus):
 
 
 def test_a_phase_ends_by_its_measure_or_its_greatest_steps():
-    phase = Phase(name="x", shapes=((1, 8),), mix=MIX, steps=(10, 20), until=("loss", 1.0, "below"), measure_every=5)
+    phase = Phase(name="x", shapes=((1, 8),), mix=MIX, steps=(10, 20), until=(("loss", 1.0, "below"),), measure_every=5)
     assert not phase.done(5, {"loss": 0.1})
     assert phase.done(10, {"loss": 0.1})
     assert not phase.done(15, {"loss": 2.0})
@@ -77,8 +78,8 @@ def test_settings_and_mixes_are_validated():
 
 def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(corpus, tmp_path, monkeypatch):
     phases = (
-        Phase(name="a", shapes=((2, 16),), mix=MIX, steps=(2, 2), until=("loss", 0.0, "below"), measure_every=2),
-        Phase(name="b", shapes=((2, 16), (1, 24)), mix=MIX, steps=(0, 0), until=None, measure_every=2),
+        Phase(name="a", shapes=((2, 16),), mix=MIX, steps=(2, 2), until=(("loss", 0.0, "below"),), measure_every=2),
+        Phase(name="b", shapes=((2, 16), (1, 24)), mix=MIX, steps=(0, 0), until=(), measure_every=2),
     )
     small = model_config(corpus)
     small.update({"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 4})
@@ -94,12 +95,23 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(corpus, tmp_path, 
     state = train(corpus, halves, settings, compiled=False, stop_after=2)
     assert state.step == 5
     assert state.phase == 1
-    assert state.history == [{"phase": "a", "steps": 2, "end": 64}]
+    assert state.history == [{"phase": "a", "steps": 2, "end": 64, **phases[0].record()}]
     one, other = (torch.load(folder / "checkpoint.pt", weights_only=True) for folder in (whole, halves))
     for name, value in one["model"].items():
         assert torch.equal(value, other["model"][name]), name
     assert len((halves / "metrics.jsonl").read_text().splitlines()) == 2
     assert json.loads((halves / "metrics.jsonl").read_text().splitlines()[0])["phase"] == "a"
+
+
+def test_a_run_can_begin_with_exported_weights(corpus, tmp_path):
+    run = specimen_training.Run(corpus, tmp_path, Settings(), start=SHIPPED)
+    shipped = LlamaForCausalLM.from_pretrained(SHIPPED, dtype=torch.float32).state_dict()
+    for name, value in run.model.state_dict().items():
+        assert torch.equal(value, shipped[name]), name
+    assert run.state.earlier["tokens"] == run.state.tokens > 10_000_000
+    assert run.phase.name == "facts"
+    with pytest.raises(InputError, match=r"no exported weights"):
+        specimen_training.Run(corpus, tmp_path, Settings(), start=tmp_path)
 
 
 def test_the_command_line_says_what_is_missing(capsys, tmp_path):

@@ -2,6 +2,8 @@
 
 python -m monosema.recipes.specimen --corpus DIR --out DIR [--tokens N] [--export DIR]
     train, going on from what is in --out, then measure and write weights and model card to --export
+python -m monosema.recipes.specimen --corpus DIR --out DIR --start WEIGHTS --tokens N [--export DIR]
+    begin with exported weights instead of random ones; the tokens they have seen count
 python -m monosema.recipes.specimen --corpus DIR --out DIR --no-train --export DIR
     the same without further training: measure and write what the checkpoint in --out holds
 python -m monosema.recipes.specimen --corpus DIR --evaluate DIR
@@ -18,14 +20,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from monosema.core import InputError, MonosemaError, choose_device
+from monosema.core import InputError, MonosemaError, bf16_is_fast, choose_device
 
 if TYPE_CHECKING:
     from monosema.recipes.specimen_evaluation import Figure
     from monosema.recipes.specimen_text import Corpus
 
-DEFAULT_TOKENS = 12_600_000
-"""Tokens of the run that made the shipped weights."""
+DEFAULT_TOKENS = 60_000_000
+"""Tokens of a whole run."""
 REMARKS = "remarks.txt"
 """A file in --out with one remark a line on how the run departed from the recipe; the card repeats it."""
 
@@ -39,6 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--corpus", type=Path, required=True, help="folder with the training corpora")
     parser.add_argument("--out", type=Path, help="folder of the run: tokens, checkpoint, metrics")
     parser.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="tokens of the whole run")
+    parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="folder of exported weights to begin with")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of every batch")
     parser.add_argument("--device", help="where to compute: cpu, cuda; without it, the best there is")
     parser.add_argument("--eager", action="store_true", help="do not compile the training step")
@@ -59,6 +62,7 @@ def _print(figures: Sequence[Figure]) -> None:
 
 def evaluate_weights(options: argparse.Namespace) -> None:
     """Measure exported weights."""
+    import torch
     from transformers import LlamaForCausalLM
 
     from monosema.recipes.specimen_evaluation import evaluate
@@ -66,7 +70,9 @@ def evaluate_weights(options: argparse.Namespace) -> None:
 
     with tempfile.TemporaryDirectory() as scratch:
         corpus = prepare(options.corpus, options.out or Path(scratch), tokenizer=options.evaluate / "tokenizer.json")
-        model = LlamaForCausalLM.from_pretrained(options.evaluate, dtype="bfloat16")
+        model = LlamaForCausalLM.from_pretrained(
+            options.evaluate, dtype="auto" if bf16_is_fast(choose_device(options.device)) else torch.float32
+        )
         _print(evaluate(model, corpus, options.corpus, prompts=options.prompts, windows=options.windows))
 
 
@@ -75,12 +81,13 @@ def train_and_export(options: argparse.Namespace) -> None:
     from monosema.recipes.specimen_text import prepare
     from monosema.recipes.specimen_training import Settings, train
 
-    corpus = prepare(options.corpus, options.out, seed=options.seed)
+    tokenizer = options.start / "tokenizer.json" if options.start else None
+    corpus = prepare(options.corpus, options.out, seed=options.seed, tokenizer=tokenizer)
     settings = Settings(tokens=options.tokens, seed=options.seed)
     finished = options.no_train
     if not finished:
         device = choose_device(options.device)
-        state = train(corpus, options.out, settings, compiled=not options.eager, device=device)
+        state = train(corpus, options.out, settings, compiled=not options.eager, device=device, start=options.start)
         finished = state.tokens >= options.tokens
     if not finished:
         sys.stderr.write("Stopped before the end; the same command goes on from here.\n")
@@ -89,6 +96,9 @@ def train_and_export(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace, corpus: Corpus) -> None:
+    import torch
+    from transformers import LlamaForCausalLM
+
     from monosema.recipes.specimen_evaluation import evaluate
     from monosema.recipes.specimen_export import export, training_record, write_card
     from monosema.recipes.specimen_training import Run, Settings
@@ -98,8 +108,9 @@ def _export(options: argparse.Namespace, corpus: Corpus) -> None:
     if run.state.step == 0:
         raise InputError(f"There is no checkpoint in {options.out}; train first, without --no-train.")
     folder = options.export or options.out / "export"
-    figures = evaluate(run.half, corpus, options.corpus, prompts=options.prompts, windows=options.windows)
     export(run.model, corpus.tokenizer, folder)
+    shipped = LlamaForCausalLM.from_pretrained(folder, dtype="auto" if bf16_is_fast(run.device) else torch.float32)
+    figures = evaluate(shipped, corpus, options.corpus, prompts=options.prompts, windows=options.windows)
     remarks = options.out / REMARKS
     lines = remarks.read_text(encoding="utf-8").splitlines() if remarks.exists() else []
     write_card(folder, figures, training_record(run.state, settings, corpus, lines))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
+from monosema.core import bf16_is_fast
 from monosema.core.errors import InputError
 from monosema.data.tasks import ALL_TASKS, Task
 from monosema.data.tasks.induction import repeated
@@ -49,7 +50,7 @@ def last_logits(model: nn.Module, tokenizer: Tokenizer, texts: Sequence[str], ro
         chosen = order[start : start + rows]
         width = max(len(encoded[index]) for index in chosen)
         tokens = torch.tensor([encoded[index] + [bos] * (width - len(encoded[index])) for index in chosen])
-        with torch.autocast(device.type, dtype=torch.bfloat16):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16_is_fast(device)):
             logits = model(input_ids=tokens.to(device)).logits.float().cpu()
         ends = torch.tensor([len(encoded[index]) - 1 for index in chosen])
         out[torch.tensor(chosen)] = logits[torch.arange(len(chosen)), ends]
@@ -102,7 +103,7 @@ def task_scores(
 def token_losses(model: nn.Module, tokens: Tensor) -> Tensor:
     """Loss in nats of every token but the first, rows × (length − 1)."""
     device = next(model.parameters()).device
-    with torch.autocast(device.type, dtype=torch.bfloat16):
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16_is_fast(device)):
         logits = model(input_ids=tokens[:, :-1].to(device)).logits.float().cpu()
     return nn.functional.cross_entropy(logits.transpose(1, 2), tokens[:, 1:], reduction="none")
 

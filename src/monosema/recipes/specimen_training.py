@@ -2,7 +2,8 @@
 
 Training goes in phases, since a model of this size trained on mixed text alone learns neither to repeat nor to
 find the indirect object (10M tokens at chance); short contexts, many small steps and repeats drawn by natural token
-frequencies make induction appear within 3M tokens, and it stays when the text comes in.
+frequencies make induction appear within 3M tokens, and it stays when the text comes in. Facts are alike: a twentieth of
+the rows each over 10M tokens left calendar sums and truth at chance; a third of short rows teaches them in 2M.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ import torch
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from monosema.core.errors import ConfigError
+from monosema.core import bf16_is_fast
+from monosema.core.errors import ConfigError, InputError
 from monosema.core.files import atomic_path
-from monosema.data.tasks import ioi, weekdays
-from monosema.recipes.specimen_measures import answer_id, loss_on_tokens, repeat_losses, score, task_scores
+from monosema.data.tasks import ioi
+from monosema.recipes.specimen_measures import loss_on_tokens, repeat_losses, score, task_scores
 from monosema.recipes.specimen_text import PAD, VOCABULARY, Corpus, Mix, batch
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
+FIGURES = "skills.json"
+"""Beside exported weights: the figures and how they were trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,121 +45,91 @@ class Phase:
         shapes: (rows, context) of the steps, taken in turn.
         mix: what the rows hold.
         steps: least and greatest number of steps; (0, 0) for the last, which ends with the tokens.
-        until: (measure, bound, direction) that ends the phase once its least steps are done; None: only steps do.
+        until: (measure, bound, direction) that must all hold to end the phase once its least steps are done; where
+            there are none, only steps end it.
         measure_every: steps between measurements.
-        emphasis: (tokens, weight) whose loss counts `weight` times, the mean being taken over all weights.
+        tasks: tasks that are measured meanwhile; None: all.
     """
 
     name: str
     shapes: tuple[tuple[int, int], ...]
     mix: Mix
     steps: tuple[int, int]
-    until: tuple[str, float, str] | None
+    until: tuple[tuple[str, float, str], ...]
     measure_every: int
-    emphasis: tuple[tuple[tuple[str, ...], float], ...] = ()
+    tasks: tuple[str, ...] | None = None
 
     def done(self, step_in_phase: int, measured: dict[str, float]) -> bool:
         """Whether the phase may end here, given the latest measurements."""
         least, most = self.steps
-        if self.until is None:
+        if not self.until:
             return 0 < most <= step_in_phase
         if step_in_phase < least:
             return False
-        name, bound, direction = self.until
-        reached = name in measured and (measured[name] < bound if direction == "below" else measured[name] > bound)
+        reached = all(
+            name in measured and (measured[name] < bound if direction == "below" else measured[name] > bound)
+            for name, bound, direction in self.until
+        )
         return reached or step_in_phase >= most
 
+    def record(self) -> dict[str, Any]:
+        """What the model card says of the phase."""
+        return {
+            "shapes": [list(shape) for shape in dict.fromkeys(self.shapes)],
+            "repeats": self.mix.repeats,
+            "skills": dict(self.mix.skills),
+        }
 
-TEXT_SKILLS = {
-    "ioi": 0.065,
-    "greater_than": 0.03,
-    "gender": 0.03,
-    "truth": 0.05,
-    "sentiment": 0.025,
-    "weekdays": 0.04,
-    "brackets": 0.02,
-}
-MIXED_SKILLS = {
-    "ioi": 0.05,
+
+FACTS = {"weekdays": 0.32, "truth": 0.45, "ioi": 0.1}
+STANDING_SKILLS = {
+    "ioi": 0.06,
     "greater_than": 0.02,
-    "gender": 0.04,
-    "truth": 0.06,
-    "sentiment": 0.03,
-    "weekdays": 0.055,
-    "brackets": 0.025,
-}
-WEAK_SKILLS = {
-    "ioi": 0.09,
-    "greater_than": 0.015,
-    "gender": 0.025,
-    "truth": 0.11,
-    "sentiment": 0.015,
-    "weekdays": 0.09,
-    "brackets": 0.02,
-}
-CLOSING_SKILLS = {
-    "ioi": 0.18,
-    "greater_than": 0.015,
-    "gender": 0.02,
-    "truth": 0.03,
-    "sentiment": 0.01,
-    "weekdays": 0.03,
+    "gender": 0.03,
+    "truth": 0.08,
+    "sentiment": 0.02,
+    "weekdays": 0.06,
     "brackets": 0.03,
 }
-VERDICTS = (" true", " false")
-CALENDAR = tuple(f" {name}" for name in weekdays.DAYS + weekdays.MONTHS)
-LONG_SHAPES = ((16, 256),) * 7 + ((8, 512),)
 PHASES = (
     Phase(
         name="induction",
         shapes=((32, 64),),
         mix=Mix(repeats=0.8, uniform=0.0, periods=(5, 24), skills={"ioi": 0.2}),
         steps=(900, 4000),
-        until=("repeats_natural_second", 3.0, "below"),
+        until=(("repeats_natural_second", 3.0, "below"),),
         measure_every=50,
+        tasks=("ioi",),
     ),
     Phase(
         name="skills",
         shapes=((32, 64),),
         mix=Mix(repeats=0.2, uniform=0.2, periods=(5, 24), skills={"ioi": 0.2}),
         steps=(600, 4000),
-        until=("ioi_accuracy", 0.95, "above"),
+        until=(("ioi_accuracy", 0.95, "above"),),
         measure_every=100,
+        tasks=("ioi",),
     ),
     Phase(
-        name="text",
-        shapes=LONG_SHAPES,
-        mix=Mix(repeats=0.05, uniform=0.3, periods=(5, 128), skills=TEXT_SKILLS),
-        steps=(1000, 1000),
-        until=None,
+        name="facts",
+        shapes=((32, 64),),
+        mix=Mix(repeats=0.1, uniform=0.2, periods=(5, 24), skills=FACTS),
+        steps=(600, 4000),
+        until=(("weekdays_accuracy", 0.95, "above"), ("truth_accuracy", 0.95, "above")),
+        measure_every=200,
+        tasks=("ioi", "weekdays", "truth"),
+    ),
+    Phase(
+        name="text and skills",
+        shapes=((16, 256),) * 7 + ((8, 512),),
+        mix=Mix(repeats=0.04, uniform=0.3, periods=(5, 128), skills=STANDING_SKILLS),
+        steps=(0, 0),
+        until=(),
         measure_every=250,
     ),
-    Phase(
-        name="mixed",
-        shapes=LONG_SHAPES,
-        mix=Mix(repeats=0.04, uniform=0.3, periods=(5, 128), skills=MIXED_SKILLS),
-        steps=(378, 378),
-        until=None,
-        measure_every=126,
-    ),
-    Phase(
-        name="weak skills",
-        shapes=LONG_SHAPES,
-        mix=Mix(repeats=0.03, uniform=0.3, periods=(5, 128), skills=WEAK_SKILLS),
-        steps=(376, 376),
-        until=None,
-        measure_every=188,
-        emphasis=((VERDICTS, 5.0), (CALENDAR, 3.0)),
-    ),
-    Phase(
-        name="closing",
-        shapes=LONG_SHAPES,
-        mix=Mix(repeats=0.04, uniform=0.3, periods=(5, 128), skills=CLOSING_SKILLS),
-        steps=(0, 0),
-        until=None,
-        measure_every=125,
-    ),
 )
+FURTHER = 2
+"""Number of the phase in which a run begins that goes on from exported weights: induction and IOI are there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,7 +149,7 @@ class Settings:
         checkpoint_seconds: seconds between checkpoints.
     """
 
-    tokens: int = 12_600_000
+    tokens: int = 60_000_000
     seed: int = 0
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.95)
@@ -202,7 +176,10 @@ class Settings:
 
 @dataclass
 class State:
-    """Everything a run needs to go on, besides the model and the optimiser."""
+    """Everything a run needs to go on, besides the model and the optimiser.
+
+    `history` holds the phases that are over, `earlier` the training record of the weights that the run began with.
+    """
 
     step: int = 0
     tokens: int = 0
@@ -211,6 +188,7 @@ class State:
     seconds: float = 0.0
     measured: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
+    earlier: dict[str, Any] | None = None
 
 
 def model_config(corpus: Corpus) -> LlamaConfig:
@@ -246,47 +224,57 @@ def build(corpus: Corpus, settings: Settings, device: torch.device) -> tuple[Lla
     return model, torch.optim.AdamW(groups, lr=settings.learning_rate, betas=settings.betas, fused=True)
 
 
-def half_copy(model: LlamaForCausalLM) -> LlamaForCausalLM:
-    """The bfloat16 model that runs forward and backward; attention is spelt out, which compiles to faster code here."""
-    half = copy.deepcopy(model).bfloat16()
-    half.set_attn_implementation("eager")
-    return half
+def computing_copy(model: LlamaForCausalLM, device: torch.device) -> LlamaForCausalLM:
+    """The model that runs forward and backward: a bfloat16 copy where that is faster, otherwise the model itself.
+
+    In the copy attention is spelt out, which compiles to faster code in bfloat16.
+    """
+    if not bf16_is_fast(device):
+        return model
+    copied = copy.deepcopy(model).bfloat16()
+    copied.set_attn_implementation("eager")
+    return copied
 
 
-def loss_of(model: nn.Module, tokens: Tensor, weights: Tensor | None = None) -> Tensor:
-    """Mean next-token loss in nats over rows of tokens, each token of the vocabulary counting by its weight."""
+def loss_of(model: nn.Module, tokens: Tensor) -> Tensor:
+    """Mean next-token loss in nats over rows of tokens."""
     logits = model(input_ids=tokens[:, :-1]).logits
-    return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten(), weight=weights)
+    return nn.functional.cross_entropy(logits.float().flatten(0, 1), tokens[:, 1:].flatten())
 
 
-def take_step(model: nn.Module, half: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
-    """Gradients in bfloat16, the update on float32 weights, and the new weights back into the bfloat16 model."""
+def take_step(
+    model: nn.Module, computing: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor, clip: float
+) -> None:
+    """Backward, the update on float32 weights, and the new weights back into a bfloat16 copy if there is one."""
     loss.backward()
-    masters, copies = list(model.parameters()), list(half.parameters())
-    for master, rounded in zip(masters, copies, strict=True):
-        master.grad = None if rounded.grad is None else rounded.grad.float()
-        rounded.grad = None
+    masters, copies = list(model.parameters()), list(computing.parameters())
+    if computing is not model:
+        for master, rounded in zip(masters, copies, strict=True):
+            master.grad = None if rounded.grad is None else rounded.grad.float()
+            rounded.grad = None
     nn.utils.clip_grad_norm_(masters, clip)
     optimizer.step()
-    with torch.no_grad():
-        for rounded, master in zip(copies, masters, strict=True):
-            rounded.copy_(master)
+    optimizer.zero_grad(set_to_none=True)
+    if computing is not model:
+        with torch.no_grad():
+            for rounded, master in zip(copies, masters, strict=True):
+                rounded.copy_(master)
 
 
 def measure(model: LlamaForCausalLM, corpus: Corpus, state: State) -> dict[str, float]:
     """The measures that steer the phases, and in the long run those of every skill, on a few hundred prompts."""
-    quick = PHASES[state.phase].shapes != LONG_SHAPES
+    tasks = PHASES[state.phase].tasks
     got: dict[str, float] = {}
     first, second = repeat_losses(model, corpus, n=64, length=64, natural=True, seed=state.step)
     got |= {"repeats_natural_first": first, "repeats_natural_second": second}
     first, second = repeat_losses(model, corpus, n=64, length=64, natural=False, seed=state.step)
     got |= {"repeats_uniform_first": first, "repeats_uniform_second": second}
-    for source in ("books_validation",) if quick else ("books_validation", "code_validation"):
+    for source in ("books_validation",) if tasks else ("books_validation", "code_validation"):
         got[f"loss_{source}"] = loss_on_tokens(model, corpus.sources[source], windows=16, context=256)
     rng = random.Random(state.step)
     unseen = score(model, corpus.tokenizer, ioi.prompts(rng, 200, "test", templates="unseen"))
     got |= {"ioi_unseen_accuracy": unseen.accuracy, "ioi_unseen_metric": unseen.metric}
-    for name, scores in task_scores(model, corpus.tokenizer, rng, n=200, only=("ioi",) if quick else None).items():
+    for name, scores in task_scores(model, corpus.tokenizer, rng, n=200, only=tasks).items():
         got |= {f"{name}_accuracy": scores.accuracy, f"{name}_metric": scores.metric}
     return got
 
@@ -304,9 +292,16 @@ def _stop_signal() -> Iterator[list[bool]]:
 
 
 class Run:
-    """A training run in a folder: it goes on from the checkpoint there, if there is one."""
+    """A training run in a folder: it goes on from the checkpoint there, or begins, with exported weights if given."""
 
-    def __init__(self, corpus: Corpus, out: Path, settings: Settings, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        out: Path,
+        settings: Settings,
+        device: torch.device | None = None,
+        start: Path | None = None,
+    ) -> None:
         self.corpus, self.out, self.settings = corpus, out, settings
         self.device = device or torch.device("cpu")
         self.model, self.optimizer = build(corpus, settings, self.device)
@@ -316,21 +311,25 @@ class Run:
             self.model.load_state_dict(payload["model"])
             self.optimizer.load_state_dict(payload["optimizer"])
             self.state = State(**payload["state"])
-        self.half = half_copy(self.model)
+        elif start is not None:
+            self._begin_with(start)
+        self.computing = computing_copy(self.model, self.device)
+
+    def _begin_with(self, weights: Path) -> None:
+        """Take exported weights and their record; the optimiser and its warm-up begin anew."""
+        path = weights / FIGURES
+        if not path.is_file():
+            raise InputError(f"There are no exported weights in {weights}: {FIGURES} is missing.")
+        exported = LlamaForCausalLM.from_pretrained(weights, dtype=torch.float32)
+        self.model.load_state_dict(exported.state_dict())
+        self.state.earlier = json.loads(path.read_text(encoding="utf-8"))["training"]
+        self.state.tokens = self.state.earlier["tokens"]
+        self.state.phase = FURTHER
 
     @property
     def phase(self) -> Phase:
         """The phase that the run is in."""
         return PHASES[self.state.phase]
-
-    def weights(self) -> Tensor | None:
-        """How much the loss of each token counts in this phase; None where all count alike."""
-        if not self.phase.emphasis:
-            return None
-        weights = torch.ones(VOCABULARY, device=self.device)
-        for words, weight in self.phase.emphasis:
-            weights[[answer_id(self.corpus.tokenizer, word) for word in words]] = weight
-        return weights
 
     def save(self) -> None:
         """Write the checkpoint through a temporary file."""
@@ -342,15 +341,15 @@ class Run:
         with atomic_path(self.out / CHECKPOINT) as temporary:
             torch.save(payload, temporary)
 
-    def step(self, forward: Callable[[nn.Module, Tensor, Tensor | None], Tensor]) -> Tensor:
+    def step(self, forward: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
         """One step of training; returns its loss."""
         started, state = time.monotonic(), self.state
         rows, context = self.phase.shapes[state.step % len(self.phase.shapes)]
         tokens = batch(self.corpus, self.phase.mix, rows, context, seed=self.settings.seed, step=state.step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(state.step, state.tokens)
-        loss = forward(self.half, torch.from_numpy(tokens).to(self.device), self.weights())
-        take_step(self.model, self.half, self.optimizer, loss, self.settings.clip)
+        loss = forward(self.computing, torch.from_numpy(tokens).to(self.device))
+        take_step(self.model, self.computing, self.optimizer, loss, self.settings.clip)
         state.step += 1
         state.tokens += rows * context
         state.seconds += time.monotonic() - started
@@ -359,7 +358,7 @@ class Run:
     def measure(self, losses: list[Tensor], tokens_per_second: float) -> None:
         """Measure the skills, add a line to the metrics, and go to the next phase if this one is done."""
         state, phase = self.state, self.phase
-        state.measured = measure(self.half, self.corpus, state)
+        state.measured = measure(self.computing, self.corpus, state)
         record: dict[str, Any] = {"step": state.step, "phase": phase.name, "tokens": state.tokens}
         record |= {"tokens_per_second": tokens_per_second, "lr": self.optimizer.param_groups[0]["lr"]}
         record |= {"loss": float(torch.stack(losses).mean()), **state.measured}
@@ -368,7 +367,7 @@ class Run:
             handle.write(json.dumps(rounded) + "\n")
         steps = state.step - state.phase_start
         if state.phase + 1 < len(PHASES) and phase.done(steps, state.measured):
-            state.history.append({"phase": phase.name, "steps": steps, "end": state.tokens})
+            state.history.append({"phase": phase.name, "steps": steps, "end": state.tokens, **phase.record()})
             state.phase, state.phase_start = state.phase + 1, state.step
 
 
@@ -380,9 +379,13 @@ def train(
     compiled: bool = True,
     stop_after: int | None = None,
     device: torch.device | None = None,
+    start: Path | None = None,
 ) -> State:
-    """Train to `settings.tokens`, or `stop_after` steps more; goes on from the checkpoint in `out` if there is one."""
-    run = Run(corpus, out, settings, device)
+    """Train to `settings.tokens`, or `stop_after` steps more; goes on from the checkpoint in `out` if there is one.
+
+    `start` is a folder of exported weights to begin with where there is no checkpoint yet; their tokens count.
+    """
+    run = Run(corpus, out, settings, device, start)
     forward = torch.compile(loss_of, dynamic=False) if compiled else loss_of
     end = None if stop_after is None else run.state.step + stop_after
     saved, since, losses = time.monotonic(), (time.monotonic(), run.state.tokens), list[Tensor]()
