@@ -7,6 +7,7 @@ import torch
 
 from monosema.core import ConfigError
 from monosema.dictionaries import Moment, TopK, TopKConfig, geometric_median
+from monosema.dictionaries.auxiliary import in_turn
 
 MOMENT = Moment(0, 10, 100)
 
@@ -75,11 +76,10 @@ def test_aux_on_parts_of_the_batch_has_the_whole_as_its_mean() -> None:
 
 
 def test_all_dead_latents_take_turns() -> None:
-    dictionary = TopK(TopKConfig(d_in=4, n_latents=4000, k=2))
     few = torch.arange(0, 120, 2)
-    assert torch.equal(dictionary._in_turn(few, 5), few)
+    assert torch.equal(in_turn(few, 5, 500), few)
     many = torch.arange(0, 3000, 3)
-    seen = [dictionary._in_turn(many, step) for step in range(4)]
+    seen = [in_turn(many, step, 500) for step in range(4)]
     assert {len(chosen) for chosen in seen} == {256}, "sizes are few, and at most an eighth of the latents"
     assert set(torch.cat(seen).tolist()) == set(many.tolist())
 

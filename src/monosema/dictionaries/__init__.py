@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.formats import load_dictionary, save_dictionary
 from monosema.dictionaries.initialisation import data_directions, geometric_median, random_directions
@@ -12,6 +13,8 @@ from monosema.dictionaries.random import RandomDirections
 from monosema.dictionaries.topk import TopK, TopKConfig
 
 __all__ = [
+    "Autoencoder",
+    "AutoencoderConfig",
     "Codes",
     "Dictionary",
     "Losses",

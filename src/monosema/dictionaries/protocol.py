@@ -119,12 +119,18 @@ class Losses:
 class Trainable(Dictionary, Protocol):
     """A dictionary that the trainer can train.
 
-    The trainer calls, for each batch: `losses`, backward, `project_gradients`, the optimiser, `constrain`, `observe`.
+    The trainer calls, for each batch: `losses`, backward, `project_gradients`, the optimiser, `constrain`, `observe`,
+    `resample`.
     """
 
     @property
     def config(self) -> Config:
         """What the dictionary is."""
+        ...
+
+    @property
+    def row_width(self) -> int:
+        """Values in a row of the training stream: d_in, or more where a row holds several sites side by side."""
         ...
 
     def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
@@ -161,6 +167,11 @@ class Trainable(Dictionary, Protocol):
 
     def observe(self, codes: Codes) -> None:
         """Once per training batch: count who was active. Never called for logging or evaluation."""
+        ...
+
+    def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
+        """After `observe`: latents that were given a new start; the trainer clears the optimiser's state of their
+        rows, in every parameter whose first dimension is n_latents."""
         ...
 
     def folded(self, mean: Float[Tensor, " d_in"], scale: float) -> Dictionary:

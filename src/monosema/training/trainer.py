@@ -92,10 +92,10 @@ class Trainer:
         progress: Progress | None = None,
     ) -> None:
         """Arguments as for `train`. Raises VectorError where the widths differ, RunError for a stream without end."""
-        if stream.d_in != dictionary.d_in:
+        if stream.d_in != dictionary.row_width:
             raise VectorError(
-                f"The vectors have width {stream.d_in}, but the dictionary takes width {dictionary.d_in}. "
-                f"Make the dictionary with d_in = {stream.d_in}, or give vectors of its site."
+                f"The vectors have width {stream.d_in}, but the dictionary takes width {dictionary.row_width}. "
+                f"Make the dictionary for width {stream.d_in}, or give vectors of its site."
             )
         self.dictionary, self.stream, self.config, self.out = dictionary, stream, config, Path(out)
         self.progress = progress or SilentProgress()
@@ -177,11 +177,22 @@ class Trainer:
         self.dictionary.constrain()
         self.optimiser.zero_grad(set_to_none=True)
         self.dictionary.observe(losses.codes)
+        self._forget(self.dictionary.resample(batch, self._moment()))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.durations.append(time.perf_counter() - began)
         self.step_number += 1
         return losses
+
+    def _forget(self, latents: Tensor) -> None:
+        """Clear what the optimiser remembers of latents that were given a new start."""
+        if len(latents) == 0:
+            return
+        for parameter in self.parameters:
+            if len(parameter) == self.dictionary.n_latents:
+                for name, value in self.optimiser.state[parameter].items():
+                    if name != "step":
+                        value[latents] = 0
 
     def _record(self, losses: Losses, metrics: MetricsFile) -> None:
         self._refuse_anomaly(losses)

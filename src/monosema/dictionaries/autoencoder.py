@@ -1,0 +1,188 @@
+"""What all trained dictionaries with one encoder and one decoder share: parameters, start, counters, folding.
+
+    z = W_enc (x − b) + b_enc,   c = activation(z),   ŷ = W_decᵀ c + b_dec
+
+An autoencoder reads x and writes x, with b = b_dec; a transcoder reads one site and writes another, with b = 0. An
+architecture is a final class: its activation (`_activate`) and its loss terms (`losses`), and its constraint where that
+is not the unit norm of decoder rows.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor, nn
+
+from monosema.core import Config, VectorError, torch_generator
+from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.initialisation import data_directions, geometric_median, random_directions, unit_rows_
+from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.kernels import sparse_decode
+
+__all__ = ["Autoencoder", "AutoencoderConfig"]
+
+GAIN_ROWS = 1024
+"""Rows of the sample that the encoder's scale at the start is fitted to."""
+BLOCK = 2048
+"""Rows of a matrix that are worked on at once where a whole copy would be made otherwise."""
+
+
+class AutoencoderConfig(Config):
+    """What every architecture needs to know."""
+
+    d_in: int = Field(gt=0)
+    """Width of the activations."""
+    n_latents: int = Field(gt=0)
+    """Number of latents."""
+    dead_after: int = Field(10_000_000, gt=0)
+    """Vectors without activity after which a latent counts as dead (Gao et al. 2024, appendix A.2)."""
+    start: Literal["data", "random"] = "data"
+    """Decoder rows at first: towards data points, or random. The encoder starts as their transpose in either case."""
+    centre: Literal["mean", "median"] = "mean"
+    """What b_dec is at first: the mean of a sample, or its geometric median."""
+
+
+class Autoencoder(nn.Module, ABC):
+    """The shared part; see the module's equation.
+
+    Attributes:
+        encoder: W_enc, one row per latent.
+        encoder_bias: b_enc.
+        decoder: W_dec, one row per latent.
+        decoder_bias: b_dec.
+        silent_tokens: vectors since each latent was last active in training.
+    """
+
+    silent_tokens: Tensor
+
+    def __init__(self, config: AutoencoderConfig, metadata: Metadata | None = None, seed: int = 0) -> None:
+        """Random start; `start` initialises from data."""
+        super().__init__()
+        self.config: Any = config
+        self.metadata = metadata or Metadata()
+        self.d_in = self.d_out = config.d_in
+        self.n_latents = config.n_latents
+        rows = random_directions(config.n_latents, config.d_in, torch_generator(seed, "dictionary"))
+        self.encoder = nn.Parameter(rows.clone())
+        self.encoder_bias = nn.Parameter(torch.zeros(config.n_latents))
+        self.decoder = nn.Parameter(rows)
+        self.decoder_bias = nn.Parameter(torch.zeros(config.d_in))
+        self.register_buffer("silent_tokens", torch.zeros(config.n_latents, dtype=torch.int64))
+
+    @abstractmethod
+    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
+        """Codes of centred rows, without gradient."""
+
+    @abstractmethod
+    def losses(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Losses:
+        """Forward pass and loss terms; changes no state."""
+
+    @property
+    def row_width(self) -> int:
+        """Values in a row of the training stream."""
+        return self.d_in
+
+    @property
+    def input_bias(self) -> Float[Tensor, " d_in"]:
+        """b, which is taken from the input: b_dec, with its gradient."""
+        return self.decoder_bias
+
+    @property
+    def directions(self) -> Float[Tensor, "n_latents d_out"]:
+        """Decoder rows."""
+        return self.decoder.detach()
+
+    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+        """Codes of rows, without gradient; `product` as for the kernel."""
+        with torch.no_grad():
+            return self._activate(self._checked(x) - self.input_bias, product)
+
+    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
+        """Rows from codes, without gradient."""
+        with torch.no_grad():
+            return sparse_decode(codes.values, codes.indices, self.decoder) + self.decoder_bias
+
+    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+        """The reconstruction, without gradient."""
+        return self.decode(self.encode(x))
+
+    def start(self, sample: Float[Tensor, "n row_width"], seed: int) -> None:
+        """Initialise b_dec and both matrices from a sample of the data, as the configuration says."""
+        self._checked(sample)
+        generator = torch_generator(seed, "start")
+        with torch.no_grad():
+            centre = geometric_median(sample) if self.config.centre == "median" else sample.mean(dim=0)
+            self.decoder_bias.copy_(centre)
+            if self.config.start == "data":
+                self.decoder.copy_(data_directions(sample, centre, self.n_latents, 0.5, generator))
+            else:
+                self.decoder.copy_(random_directions(self.n_latents, self.d_in, generator))
+            self.encoder.copy_(self.decoder)
+            self.encoder_bias.zero_()
+            self.encoder.mul_(self._best_gain(sample[:GAIN_ROWS]))
+            self.silent_tokens.zero_()
+
+    def _best_gain(self, sample: Float[Tensor, "n d_in"]) -> float:
+        """The factor on the encoder that reconstructs a sample best, by least squares; 1 where none is above 0."""
+        wanted, given = sample - self.decoder_bias, self(sample) - self.decoder_bias
+        gain = float((wanted * given).sum() / given.square().sum().clamp_min(torch.finfo(sample.dtype).tiny))
+        return gain if gain > 0 else 1.0
+
+    def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
+        """Latents that have been silent for `dead_after` vectors of training, or for a tenth of a short run."""
+        patience = min(self.config.dead_after, max(1, moment.vectors // 10))
+        return (self.silent_tokens >= patience).nonzero().squeeze(1)
+
+    def project_gradients(self) -> None:
+        """Remove from the gradient of each decoder row the part along it."""
+        if self.decoder.grad is None:
+            return
+        with torch.no_grad():
+            for gradient, rows in zip(self.decoder.grad.split(BLOCK), self.decoder.split(BLOCK), strict=True):
+                along = torch.linalg.vecdot(gradient, rows, dim=1)
+                gradient.addcmul_(rows, along.unsqueeze(1), value=-1)
+
+    def constrain(self) -> None:
+        """Scale decoder rows to norm 1."""
+        with torch.no_grad():
+            unit_rows_(self.decoder)
+
+    def observe(self, codes: Codes) -> None:
+        """Count the batch's vectors for every latent that none of them activated."""
+        self.silent_tokens += len(codes)
+        self.silent_tokens[codes.indices[codes.values > 0]] = 0
+
+    def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
+        """After a step: give latents a new start where the architecture does that; which ones, so that the trainer
+        clears what the optimiser remembers of them. Most architectures give none."""
+        return self.silent_tokens.new_empty(0)
+
+    def folded(self, mean: Float[Tensor, " row_width"], scale: float) -> Autoencoder:
+        """The dictionary for inputs x whose training form was (x − mean) · scale.
+
+        Codes come out in the units of x (divided by the scale), so that decoder rows keep their norm:
+        b_enc / scale, b_dec / scale + mean, W_enc and W_dec as they are.
+        """
+        out = type(self)(self.config, self.metadata)
+        with torch.no_grad():
+            out.load_state_dict(self.state_dict())
+            out.encoder_bias.div_(scale)
+            out.decoder_bias.div_(scale).add_(mean)
+            out._fold(scale)
+        return out
+
+    def _fold(self, scale: float) -> None:
+        """What an architecture has in units of activations besides: thresholds, for example."""
+
+    def _checked(self, x: Any) -> Any:
+        if x.shape[-1] != self.d_in:
+            site = f" of {self.metadata.site.short}" if self.metadata.site else ""
+            raise VectorError(
+                f"This dictionary{site} takes vectors of width {self.d_in}, but was given width {x.shape[-1]}. "
+                "Give it activations of the site it was trained on, or train a dictionary of that width."
+            )
+        return x

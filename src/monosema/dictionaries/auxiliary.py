@@ -1,0 +1,75 @@
+"""AuxK: dead latents reconstruct what the living leave over (Gao et al. 2024, arXiv:2406.04093, appendix A.2).
+
+    L_aux = α ‖e − ê‖² / Σ ‖x − x̄‖²,   e = x − x̂ (detached)
+
+where ê is decoded, without b_dec, from the k_aux largest pre-activations among the dead latents. Departure: by default
+it looks at every eighth vector of a batch, and at an eighth of the latents at most, in turn; `aux_every = 1` and
+`aux_latents` at the number of latents are the paper's form.
+"""
+
+from __future__ import annotations
+
+from jaxtyping import Float, Int
+from pydantic import Field
+from torch import Tensor
+
+from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
+from monosema.dictionaries.protocol import Moment
+from monosema.kernels import decode_codes, encode_codes
+
+__all__ = ["AuxConfig", "auxiliary_error", "in_turn"]
+
+FEW_DEAD = 64
+"""Dead latents up to which AuxK looks at all of them, whatever their number."""
+
+
+class AuxConfig(AutoencoderConfig):
+    """An architecture whose dead latents are revived by AuxK."""
+
+    k_aux: int | None = Field(None, ge=0)
+    """Dead latents that reconstruct the residual; None is half of d_in (Gao et al., A.2); 0 switches AuxK off."""
+    aux_coefficient: float = Field(1 / 32, ge=0)
+    """Weight α of the auxiliary loss (Gao et al., appendix A.2)."""
+    aux_every: int = Field(8, gt=0)
+    """AuxK looks at every so many-th vector of a batch, others in the next step: cheaper, and the same on average."""
+    aux_latents: int | None = Field(None, gt=0)
+    """Dead latents that AuxK looks at in one step, at most, all in turn; None is an eighth of all latents."""
+
+
+def auxiliary_error(
+    dictionary: Autoencoder, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_out"], moment: Moment
+) -> Float[Tensor, ""] | None:
+    """‖e − ê‖² summed over the batch, not yet weighted; None where no latent is dead or AuxK is off.
+
+    Args:
+        x: inputs as the encoder reads them, not yet centred.
+        residual: e, without gradient.
+    """
+    config = dictionary.config
+    dead = dictionary.dead(moment)
+    if len(dead) == 0 or config.k_aux == 0:
+        return None
+    dead = in_turn(dead, moment.step, config.aux_latents or max(1, dictionary.n_latents // 8))
+    every = min(config.aux_every, max(1, len(x)))
+    chosen = slice(moment.step % every, None, every)
+    rows, wanted = x[chosen], residual[chosen]
+    k = min(config.k_aux if config.k_aux is not None else max(1, dictionary.d_in // 2), len(dead))
+    values, selection = encode_codes(
+        rows, dictionary.input_bias, dictionary.encoder[dead], dictionary.encoder_bias[dead], k, moment.product
+    )
+    error = (wanted - decode_codes(values, selection, dictionary.decoder[dead])).square().sum()
+    return error * (len(x) / max(1, len(rows)))
+
+
+def in_turn(dead: Int[Tensor, " dead"], step: int, most: int) -> Int[Tensor, " chosen"]:
+    """The dead latents to look at in this step: all of a few, otherwise a power of two of them.
+
+    Matrix libraries keep what they prepare for each size of a product: sizes that differ in every step would take
+    more and more memory.
+    """
+    number = min(len(dead), most)
+    if number > FEW_DEAD:
+        number = 1 << (number.bit_length() - 1)
+    if number == len(dead):
+        return dead
+    return dead.roll(-(step * number) % len(dead))[:number]
