@@ -14,6 +14,7 @@ from monosema.core import (
     DiskFullError,
     FormatError,
     atomic_path,
+    checksum_file,
     digest,
     read_json,
     sha256_file,
@@ -63,6 +64,16 @@ def test_json_that_is_not_json(tmp_path: Path) -> None:
         read_json(tmp_path / "b.json")
     with pytest.raises(ValueError, match="JSON"):
         write_json(path, float("nan"))
+
+
+def test_checksum_tells_files_apart(tmp_path: Path) -> None:
+    path = tmp_path / "f"
+    path.write_bytes(b"")
+    assert checksum_file(path) == "99aa06d3014798d86001c324468d497f", "XXH3-128 of nothing, by its specification"
+    path.write_bytes(b"abc" * 100_000)
+    whole = checksum_file(path)
+    path.write_bytes(b"abc" * 99_999 + b"abd")
+    assert checksum_file(path) != whole
 
 
 def test_checksum_is_sha256(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from monosema.core import (
     Site,
     SiteError,
     atomic_path,
-    sha256_file,
+    checksum_file,
 )
 from monosema.data import TextConfig, TokenBatch, TokenBatches
 from monosema.models import LanguageModel
@@ -272,7 +272,7 @@ class _Capture:
         path = self._folder / file
         with atomic_path(path) as temporary:
             save_file(shard.tensors(), temporary)
-            checksum, size = sha256_file(temporary), temporary.stat().st_size
+            checksum, size = checksum_file(temporary), temporary.stat().st_size
         self._manifest.put(
             ShardRecord(
                 file=file,
@@ -284,7 +284,7 @@ class _Capture:
                 extreme={str(site): count for site, count in shard.extreme.items()},
                 extreme_tokens=shard.extreme_tokens,
                 bytes=size,
-                sha256=checksum,
+                checksum=checksum,
             )
         )
         self._manifest.typical_norms = {str(site): norm for site, norm in self._take.typical_norms.items()}

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monosema.core import DamagedFileError, RunError, read_json, sha256_file, write_json
+from monosema.core import DamagedFileError, RunError, checksum_file, read_json, write_json
 
 __all__ = ["Manifest", "ShardRecord"]
 
 FILE = "manifest.json"
 FORMAT = "monosema-activations"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,7 @@ class ShardRecord:
         extreme: of the rest, tokens left out because of their extreme norm, by site; a token that is extreme at
             several sites counts at each.
         extreme_tokens: tokens left out because of an extreme norm at any site.
-        bytes, sha256: size and checksum of the file.
+        bytes, checksum: size and XXH3-128 of the file.
     """
 
     file: str
@@ -41,14 +41,14 @@ class ShardRecord:
     extreme: dict[str, int]
     extreme_tokens: int
     bytes: int
-    sha256: str
+    checksum: str
 
     def intact(self, folder: Path, *, checksum: bool = True) -> bool:
         """Whether the file is there as it was written; without `checksum` only its size is looked at."""
         path = folder / self.file
         if not path.is_file() or path.stat().st_size != self.bytes:
             return False
-        return not checksum or sha256_file(path) == self.sha256
+        return not checksum or checksum_file(path) == self.checksum
 
 
 @dataclass(kw_only=True)

@@ -64,7 +64,7 @@ class Store:
     @cached_property
     def digest(self) -> str:
         """Hash of the recipe and of all shards' checksums."""
-        return digest([self.manifest.recipe, [shard.sha256 for shard in self.manifest.shards]])
+        return digest([self.manifest.recipe, [shard.checksum for shard in self.manifest.shards]])
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:

@@ -23,7 +23,7 @@ from monosema.core.errors import (
     nearest,
 )
 from monosema.core.estimate import Estimate, bootstrap_mean, bootstrap_ratio, wilson
-from monosema.core.files import atomic_path, digest, read_json, sha256_file, write_json
+from monosema.core.files import atomic_path, checksum_file, digest, read_json, sha256_file, write_json
 from monosema.core.progress import Progress, SilentProgress, progress_bar
 from monosema.core.seeds import derive_seed, numpy_generator, seed_everything, torch_generator
 from monosema.core.site import Site
@@ -56,6 +56,7 @@ __all__ = [
     "bf16_is_fast",
     "bootstrap_mean",
     "bootstrap_ratio",
+    "checksum_file",
     "choose_device",
     "choose_dtype",
     "derive_seed",

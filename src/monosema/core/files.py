@@ -14,7 +14,7 @@ from typing import Any
 
 from monosema.core.errors import DamagedFileError, DiskFullError, FormatError
 
-__all__ = ["atomic_path", "digest", "read_json", "sha256_file", "write_json"]
+__all__ = ["atomic_path", "checksum_file", "digest", "read_json", "sha256_file", "write_json"]
 
 
 @contextlib.contextmanager
@@ -65,6 +65,17 @@ def read_json(path: str | Path) -> Any:
         raise FormatError(f"There is no file {path}.") from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DamagedFileError(f"{path} is not valid JSON ({error}). Remove it and run the command again.") from None
+
+
+def checksum_file(path: str | Path) -> str:
+    """Hexadecimal XXH3-128 of a file's content: finds damage, at the speed of memory, but is no proof of origin.
+
+    For the large files that long work writes: SHA-256 took a tenth of a capture's time from the model.
+    """
+    import xxhash
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, xxhash.xxh3_128).hexdigest()
 
 
 def sha256_file(path: str | Path) -> str:
