@@ -3,7 +3,7 @@
     pre = W (x − b) + c,   codes = ReLU(top-k(pre))
 
 The product runs over blocks of rows, so that pre-activations stay in the processor's cache, and in bf16 where that is
-asked for. The choice of the k largest is exact, also among bf16 values.
+asked for. The choice of the k largest is exact, also among bf16 values. On a GPU one kernel does both, `triton_encode`.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monosema.kernels.gpu import on_gpu
 from monosema.kernels.selection import top_k, top_k_dense
 
 __all__ = ["encode_top_k", "encode_top_k_dense"]
 
 BLOCK_BYTES = 24 * 2**20
 """Size of the block of pre-activations that is worked on at once: measured best where it fits the last-level cache."""
+GPU_BLOCK_BYTES = 2**29
+"""The same on a GPU, where no fused kernel serves: bounds its memory."""
+FUSED_K = 256
+"""Largest k that the fused GPU kernel is used for."""
 
 
 def encode_top_k_dense(
@@ -44,10 +49,15 @@ def encode_top_k(
     Returns:
         values in the precision of `x`, indices as int64. A latent that ReLU silences stays in the list with value 0.
     """
+    if on_gpu(x, encoder, bias) and 0 < k <= FUSED_K and len(x):
+        from monosema.kernels.triton_encode import encode_top_k as fused
+
+        return fused(x, encoder, bias, k, product)
     dtype = product or x.dtype
     weight, rows = with_bias(encoder, bias, dtype), with_ones(x, dtype)
     n, m = len(x), len(encoder)
-    step = max(1, BLOCK_BYTES // (m * weight.element_size())) if x.device.type == "cpu" else max(1, n)
+    block_bytes = BLOCK_BYTES if x.device.type == "cpu" else GPU_BLOCK_BYTES
+    step = max(1, block_bytes // (m * weight.element_size()))
     block = torch.empty(min(step, n), m, dtype=dtype, device=x.device)
     values = torch.empty(n, k, dtype=x.dtype, device=x.device)
     indices = torch.empty(n, k, dtype=torch.int64, device=x.device)

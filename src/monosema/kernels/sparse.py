@@ -1,4 +1,8 @@
-"""Products with sparse codes: decode, and the gradients of values and of both matrices."""
+"""Products with sparse codes: decode, and the gradients of values and of both matrices.
+
+Tensors on a GPU go to the kernels in `triton_sparse`, where Triton is installed; PyTorch's own operations serve
+everywhere else.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from monosema.kernels.gpu import on_gpu
 from monosema.kernels.selection import Selection
 
 __all__ = [
@@ -42,6 +47,10 @@ def sparse_decode(
     """Σ_j values[:, j] · rows[indices[:, j]], touching only the rows that are named."""
     if values.numel() == 0:
         return values.new_zeros(len(values), rows.shape[1])
+    if on_gpu(values, rows):
+        from monosema.kernels.triton_sparse import sparse_decode as on_device
+
+        return on_device(values, indices, rows)
     return torch.nn.functional.embedding_bag(indices, rows, per_sample_weights=values, mode="sum")
 
 
@@ -57,6 +66,10 @@ def value_products(
 ) -> Float[Tensor, "n k"]:
     """⟨grad[n], rows[indices[n, j]]⟩: the gradient of the values of a sparse decode."""
     n, k = indices.shape
+    if indices.numel() and on_gpu(grad, rows):
+        from monosema.kernels.triton_sparse import value_products as on_device
+
+        return on_device(grad, indices, rows)
     if grad.device.type == "cpu" and grad.dtype == rows.dtype == torch.float32 and indices.numel():
         return _sampled_products(grad, indices, rows)
     out = grad.new_empty(n, k)
@@ -95,6 +108,10 @@ def row_sums(weights: Float[Tensor, "n k"], selection: Selection, source: Float[
     """
     if weights.numel() == 0:
         return source.new_zeros(selection.n_latents, source.shape[1])
+    if on_gpu(weights, source):
+        from monosema.kernels.triton_sparse import row_sums as on_device
+
+        return on_device(weights, selection, source)
     order, rows, bounds = selection.by_latent
     return torch.nn.functional.embedding_bag(
         rows, source, bounds[:-1], per_sample_weights=weights.reshape(-1)[order], mode="sum"

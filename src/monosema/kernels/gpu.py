@@ -1,0 +1,26 @@
+"""Which tensors the Triton kernels take: asked at each call, of the tensors themselves."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+
+import torch
+from torch import Tensor
+
+__all__ = ["on_gpu"]
+
+PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
+
+
+def on_gpu(*tensors: Tensor) -> bool:
+    """Whether all of these lie on a GPU in a precision that the kernels know, and Triton is installed.
+
+    Decided by where the tensors are when a function is called; what the machine has besides doesn't matter.
+    """
+    return all(t.device.type == "cuda" and t.dtype in PRECISIONS for t in tensors) and _triton_is_installed()
+
+
+@functools.cache
+def _triton_is_installed() -> bool:
+    return importlib.util.find_spec("triton") is not None
