@@ -25,6 +25,8 @@ __all__ = ["encode_top_k"]
 
 PROGRAMS = 256
 """Programs wanted at least: two for each multiprocessor of a large GPU."""
+ROOMY = ((8, 0), (9, 0), (10, 0))
+"""Compute capabilities whose multiprocessors have more than 100 KB of shared memory for one program."""
 LARGEST_BITS = 31
 """Bits of a float32 without its sign."""
 
@@ -196,10 +198,10 @@ def encode_top_k(
 
 
 def _stages(device: torch.device) -> int:
-    """Blocks that are on their way to the tensor cores at once: as many as fit the memory of a multiprocessor."""
+    """Blocks that are on their way to the tensor cores at once: as many as the memory of a multiprocessor holds."""
     if device.type != "cuda":
         return 1
-    return 3 if torch.cuda.get_device_properties(device).shared_memory_per_block_optin >= 160_000 else 2
+    return 3 if torch.cuda.get_device_capability(device) in ROOMY else 2
 
 
 def _join(
