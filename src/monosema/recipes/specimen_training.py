@@ -83,7 +83,7 @@ class Phase:
 
 FACTS = {"weekdays": 0.32, "truth": 0.45, "ioi": 0.1}
 STANDING_SKILLS = {
-    "ioi": 0.06,
+    "ioi": 0.09,
     "greater_than": 0.02,
     "gender": 0.03,
     "truth": 0.08,

@@ -54,17 +54,21 @@ MEETINGS = (
     "drove past the {PLACE}", "got lost on the road to the {PLACE}", "lived in a {PLACE}",
     "liked the new {PLACE} very much",
 )  # fmt: skip
+CONJUNCTIONS = ("When", "After", "As", "While", "Once", "Because", "Since", "Although", "As soon as", "Every time")
+DOINGS = (
+    "sat down", "had a rest", "talked for a long time", "began to laugh", "played all day", "waited for the rain to end",
+    "looked at each other", "could not sleep", "were alone", "worked hard", "heard a strange noise", "drank some tea",
+)  # fmt: skip
+WHERE = ("In the {PLACE}", "At the {PLACE}", "Near the {PLACE}", "Not far from the {PLACE}", "Behind the old {PLACE}")
 LINKS = (
-    ". ",
-    ". Soon ",
-    ". Later ",
-    ", and ",
-    ", but ",
-    ", so ",
-    ". Of course ",
-    ". A little later ",
-    ". Without a word ",
-)
+    ". ", ". Soon ", ". Later ", ", and ", ", but ", ", so ", ". Of course ", ". A little later ", ". Without a word ",
+    ". After that ", ". Now ", ". Next ", "; ", ", and then ", ". There ", ". The next day ", ". To be kind, ",
+    ", and in the evening ", ". Suddenly ", ". For once ",
+)  # fmt: skip
+FILLERS = (
+    "It was late", "The weather was fine", "Nobody else was there", "The door was open", "It had been a long day",
+    "All was quiet", "The sun went down", "There was little to eat",
+)  # fmt: skip
 GIVINGS = (
     "gave a {OBJECT} to", "handed a {OBJECT} to", "brought the {OBJECT} to", "showed the old {OBJECT} to",
     "sold a {OBJECT} to", "sent a new {OBJECT} to", "passed the {OBJECT} to", "threw a {OBJECT} to",
@@ -109,9 +113,21 @@ def _prompt(rng: random.Random, split: Split, template: str, order: Order, form:
 
 def _free_template(rng: random.Random) -> str:
     """A template of the grammar: two people somewhere, then one of them does something for the other."""
-    opening, meeting, link, giving = (rng.choice(part) for part in (OPENINGS, MEETINGS, LINKS, GIVINGS))
-    pause, aside = rng.choice(PAUSES), rng.choice(ASIDES)
-    return f"{opening}{{N1}} and {{N2}} {meeting}{pause}{link}{{S2}} {aside}{giving}"
+    pause, aside, giving = rng.choice(PAUSES), rng.choice(ASIDES), rng.choice(GIVINGS)
+    names = rng.choice(("{N1} and {N2}", "{N1} and {N2}", "{N1} together with {N2}", "{N1} met {N2} and they"))
+    link = rng.choice(LINKS)
+    if rng.random() < 0.3:
+        link = f". {rng.choice(FILLERS)}{link}"
+    form = rng.random()
+    if form < 0.4:
+        before = f"{rng.choice(OPENINGS)}{names} {rng.choice(MEETINGS)}{pause}{link}"
+    elif form < 0.65:
+        before = f"{rng.choice(CONJUNCTIONS)} {names} {rng.choice(MEETINGS)}{pause}, "
+    elif form < 0.85:
+        before = f"{rng.choice(WHERE)}, {names} {rng.choice(DOINGS)}{link}"
+    else:
+        before = f"{rng.choice(OPENINGS)}{names} {rng.choice(DOINGS)}{pause} in the {{PLACE}}{link}"
+    return f"{before}{{S2}} {aside}{giving}"
 
 
 def sentences(rng: random.Random, n: int, split: Split = "train") -> list[str]:
