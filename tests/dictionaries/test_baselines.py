@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monosema.core import ConfigError, VectorError
-from monosema.dictionaries import Codes, Neurons, Pca, RandomDirections
+from monosema.dictionaries import Codes, Ica, Neurons, Nmf, Pca, RandomDirections
 
 
 def test_pca_is_the_best_linear_reconstruction() -> None:
@@ -55,3 +55,45 @@ def test_codes_count_and_densify() -> None:
     assert codes.l0.tolist() == [1.0, 2.0, 0.0]
     assert codes.counts().tolist() == [1, 2, 0]
     assert len(Codes.from_dense(torch.zeros(0, 3))) == 0
+
+
+def test_ica_finds_independent_sources_up_to_order() -> None:
+    generator = torch.Generator().manual_seed(0)
+    sources = torch.rand(4000, 4, generator=generator) ** 6
+    mixing = torch.randn(4, 6, generator=generator)
+    ica = Ica.fit(sources @ mixing + 1.0, 4)
+    found = ica.encode(sources @ mixing + 1.0).dense()
+    match = torch.corrcoef(torch.cat([found, sources], dim=1).T)[:4, 4:]
+    assert ica.converged
+    assert sorted(match.argmax(dim=1).tolist()) == [0, 1, 2, 3]
+    assert (match.amax(dim=1) > 0.98).all(), "the long tail is the positive one"
+
+
+def test_ica_reconstructs_the_span_and_refuses_more_components_than_values() -> None:
+    x = torch.rand(200, 4, generator=torch.Generator().manual_seed(1)) ** 3
+    torch.testing.assert_close(Ica.fit(x, 4)(x), x, rtol=1e-3, atol=1e-3)
+    with pytest.raises(ConfigError, match="from 1 to 4"):
+        Ica.fit(x, 5)
+
+
+def test_nmf_finds_planted_parts() -> None:
+    generator = torch.Generator().manual_seed(0)
+    parts = torch.zeros(3, 9)
+    for number in range(3):
+        parts[number, 3 * number : 3 * number + 3] = 1.0
+    codes = torch.rand(500, 3, generator=generator) * (torch.rand(500, 3, generator=generator) < 0.4)
+    x = codes @ parts
+    nmf = Nmf.fit(x, 3, signed=False)
+    cosines = torch.nn.functional.normalize(nmf.directions, dim=1) @ torch.nn.functional.normalize(parts, dim=1).T
+    assert sorted(cosines.argmax(dim=1).tolist()) == [0, 1, 2]
+    assert (cosines.amax(dim=1) > 0.98).all()
+    assert float((x - nmf(x)).square().sum() / x.square().sum()) < 0.02
+
+
+def test_nmf_with_signs_keeps_what_is_negative() -> None:
+    x = torch.randn(300, 4, generator=torch.Generator().manual_seed(2))
+    both, positive = Nmf.fit(x, 8), Nmf.fit(x, 8, signed=False)
+    assert (both.encode(x).values >= 0).all()
+    assert float((x - both(x)).square().sum()) < 0.5 * float((x - positive(x)).square().sum())
+    with pytest.raises(ConfigError):
+        Nmf.fit(x, 0)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.formats import load_dictionary, save_dictionary
+from monosema.dictionaries.ica import Ica
 from monosema.dictionaries.initialisation import data_directions, geometric_median, random_directions
 from monosema.dictionaries.neurons import Neurons
+from monosema.dictionaries.nmf import Nmf
 from monosema.dictionaries.pca import Pca
 from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, Moment, Trainable
 from monosema.dictionaries.random import RandomDirections
@@ -17,10 +19,12 @@ __all__ = [
     "AutoencoderConfig",
     "Codes",
     "Dictionary",
+    "Ica",
     "Losses",
     "Metadata",
     "Moment",
     "Neurons",
+    "Nmf",
     "Pca",
     "RandomDirections",
     "TopK",

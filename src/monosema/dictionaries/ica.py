@@ -1,0 +1,94 @@
+"""Independent components as a dictionary: directions along which the data is as far from Gaussian as can be.
+
+    c = W (x − μ),   x̂ = Aᵀ c + μ,   A the (pseudo-)inverse of W
+
+FastICA (Hyvärinen and Oja 2000) as scikit-learn computes it, on a sample of the rows in memory. Codes are signed and
+dense; a component's sign is chosen so that its larger tail is positive, since a feature is read from its top values.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.core import ConfigError
+from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.protocol import Metadata
+
+__all__ = ["Ica"]
+
+
+class Ica:
+    """A dictionary of independent components.
+
+    Attributes:
+        mean: subtracted before encoding, added after decoding.
+        unmixing: W, one row per component; codes have variance 1 on the sample.
+        directions: A, one row per component.
+        converged: whether FastICA came to rest within its iterations.
+    """
+
+    def __init__(
+        self,
+        mean: Float[Tensor, " d"],
+        unmixing: Float[Tensor, "n d"],
+        directions: Float[Tensor, "n d"],
+        converged: bool = True,
+        metadata: Metadata | None = None,
+    ) -> None:
+        self.mean = mean
+        self.unmixing = unmixing
+        self.directions = directions
+        self.converged = converged
+        self.metadata = metadata or Metadata()
+        self.n_latents, self.d_in = directions.shape
+        self.d_out = self.d_in
+
+    @classmethod
+    def fit(
+        cls,
+        sample: Float[Tensor, "rows d"],
+        n_components: int,
+        *,
+        seed: int = 0,
+        iterations: int = 500,
+        metadata: Metadata | None = None,
+    ) -> Ica:
+        """Components of a sample.
+
+        Raises ConfigError where there are fewer rows or values in a row than components are asked for.
+        """
+        from sklearn.decomposition import FastICA
+        from sklearn.exceptions import ConvergenceWarning
+
+        rows, d = sample.shape
+        if not 1 <= n_components <= min(rows, d):
+            raise ConfigError(f"n_components = {n_components} is not valid: give a number from 1 to {min(rows, d)}.")
+        ica = FastICA(n_components, whiten="unit-variance", max_iter=iterations, tol=1e-5, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            sources = ica.fit_transform(sample.double().cpu().numpy())
+        signs = torch.from_numpy((sources**3).mean(axis=0)).sign()
+        signs[signs == 0] = 1
+        unmixing = torch.from_numpy(ica.components_) * signs.unsqueeze(1)
+        directions = torch.from_numpy(ica.mixing_.T) * signs.unsqueeze(1)
+        mean = torch.from_numpy(ica.mean_)
+        converged = bool(ica.n_iter_ < iterations)
+        return cls(mean.float(), unmixing.float().contiguous(), directions.float().contiguous(), converged, metadata)
+
+    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+        """Values of all components."""
+        values = (x - self.mean) @ self.unmixing.T
+        indices = torch.arange(self.n_latents, device=x.device).expand(len(x), -1)
+        return Codes(values, indices, self.n_latents)
+
+    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
+        """Rows from values."""
+        return codes.dense() @ self.directions + self.mean
+
+    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+        """Projection onto the components' span."""
+        return self.decode(self.encode(x))
