@@ -5,6 +5,22 @@ from __future__ import annotations
 from monosema.kernels.allocation import give_back_free_memory, keep_large_blocks
 from monosema.kernels.encode import encode_top_k, encode_top_k_dense
 from monosema.kernels.functions import decode_codes, encode_codes
+from monosema.kernels.ragged import (
+    Ragged,
+    ragged_decode,
+    ragged_decode_dense,
+    ragged_row_sums,
+    ragged_row_sums_dense,
+    ragged_value_products,
+    ragged_value_products_dense,
+)
+from monosema.kernels.ragged_encode import (
+    encode_above,
+    encode_above_dense,
+    encode_batch_top_k,
+    encode_batch_top_k_dense,
+)
+from monosema.kernels.ragged_functions import Full, decode_active, encode_active, encode_batch
 from monosema.kernels.selection import Selection, top_k, top_k_dense
 from monosema.kernels.sparse import (
     decode_dense,
@@ -17,14 +33,29 @@ from monosema.kernels.sparse import (
 )
 
 __all__ = [
+    "Full",
+    "Ragged",
     "Selection",
+    "decode_active",
     "decode_codes",
     "decode_dense",
+    "encode_above",
+    "encode_above_dense",
+    "encode_active",
+    "encode_batch",
+    "encode_batch_top_k",
+    "encode_batch_top_k_dense",
     "encode_codes",
     "encode_top_k",
     "encode_top_k_dense",
     "give_back_free_memory",
     "keep_large_blocks",
+    "ragged_decode",
+    "ragged_decode_dense",
+    "ragged_row_sums",
+    "ragged_row_sums_dense",
+    "ragged_value_products",
+    "ragged_value_products_dense",
     "row_sums",
     "row_sums_dense",
     "sparse_decode",

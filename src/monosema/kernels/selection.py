@@ -83,14 +83,14 @@ def _partition(bits: Int[Tensor, "n m"], k: int) -> tuple[Int[Tensor, "n k"], In
         else:
             step = -(-n // threads)
             parts = [rows[start : start + step] for start in range(0, n, step)]
-            list(_pool(os.getpid()).map(lambda part: part.partition(m - k, axis=1), parts))
+            list(pool(os.getpid()).map(lambda part: part.partition(m - k, axis=1), parts))
         keys = keys[:, m - k :]
     columns = keys.bitwise_and((1 << shift) - 1).to(torch.int64)
     return keys.bitwise_right_shift(shift).to(kind), columns
 
 
 @cache
-def _pool(process: int) -> ThreadPoolExecutor:
+def pool(process: int) -> ThreadPoolExecutor:
     """Threads of this process: numpy partitions rows one after the other, and lets go of the interpreter meanwhile."""
     return ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="top-k")
 
