@@ -56,7 +56,7 @@ MEETINGS = (
 )  # fmt: skip
 CONJUNCTIONS = ("When", "After", "As", "While", "Once", "Because", "Since", "Although", "As soon as", "Every time")
 DOINGS = (
-    "sat down", "had a rest", "talked for a long time", "began to laugh", "played all day", "waited for the rain to end",
+    "sat down", "had a rest", "talked for a long time", "began to laugh", "played all day", "waited for the rain",
     "looked at each other", "could not sleep", "were alone", "worked hard", "heard a strange noise", "drank some tea",
 )  # fmt: skip
 WHERE = ("In the {PLACE}", "At the {PLACE}", "Near the {PLACE}", "Not far from the {PLACE}", "Behind the old {PLACE}")
