@@ -91,8 +91,9 @@ def test_reads_encoders_that_do_not_centre(saved: Path) -> None:
         ({"k": None}, FormatError, "k is missing"),
         ({"d_sae": -3}, FormatError, "d_sae = -3"),
         ({"d_in": 5}, FormatError, r"W_enc has shape \[4, 10\].*\[5, 10\]"),
-        ({"normalize_activations": "layer_norm"}, FormatError, "layer_norm"),
-        ({"reshape_activations": "hook_z"}, FormatError, "hook_z"),
+        ({"normalize_activations": "expected_average_only_in"}, FormatError, "expected_average_only_in.*fold it"),
+        ({"normalize_activations": "batch_norm"}, FormatError, "'batch_norm' is not supported"),
+        ({"reshape_activations": "heads"}, FormatError, "'heads' is not known"),
         ({"k": 11}, MonosemaError, "11"),
     ],
 )

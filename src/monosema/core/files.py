@@ -63,8 +63,9 @@ def read_json(path: str | Path) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FormatError(f"There is no file {path}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise DamagedFileError(f"{path} is not valid JSON ({error}). Remove it and run the command again.") from None
+    except (ValueError, RecursionError) as error:
+        said = f"{type(error).__name__}: {error}" if isinstance(error, RecursionError) else error
+        raise DamagedFileError(f"{path} is not valid JSON ({said}). Remove it and run the command again.") from None
 
 
 def checksum_file(path: str | Path) -> str:

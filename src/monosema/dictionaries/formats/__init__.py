@@ -1,19 +1,32 @@
 """Reading and writing dictionaries; a format is told apart by what the files hold, not by their names alone.
 
-One module per format, each with `recognises(folder)`, `read(folder)`, `write(dictionary, folder)`.
+One module per format, each with `recognises(path)`, `read(path)` and `write(dictionary, folder)`; all go through
+`Parts`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
-from monosema.core import FormatError
-from monosema.dictionaries.formats import saelens
+from monosema.core import FormatError, nearest
+from monosema.dictionaries.formats import dictionary_learning, gemma_scope, openai, openmoss, saelens, sparsify
 from monosema.dictionaries.protocol import Dictionary
 
-__all__ = ["load_dictionary", "save_dictionary"]
+__all__ = ["FORMATS", "load_dictionary", "save_dictionary"]
 
-FORMATS = (saelens,)
+READERS: tuple[ModuleType, ...] = (saelens, sparsify, dictionary_learning, openmoss, gemma_scope, openai)
+FORMATS: dict[str, Callable[[Dictionary, Path], Path]] = {
+    "monosema": saelens.write,
+    "saelens": saelens.write_strictly,
+    "sparsify": sparsify.write,
+    "dictionary_learning": dictionary_learning.write,
+    "openai": openai.write,
+    "gemma_scope": gemma_scope.write,
+    "openmoss": openmoss.write,
+}
+"""How each format is written. monosema's own is SAELens' layout, which it extends where SAELens has no architecture."""
 
 
 def load_dictionary(path: str | Path) -> Dictionary:
@@ -26,24 +39,32 @@ def load_dictionary(path: str | Path) -> Dictionary:
         FormatError: no dictionary there, or none of a known format, or one whose parts don't fit together.
         DamagedFileError: a file that ends too early or can't be parsed.
     """
-    folder = Path(path)
-    if folder.is_file():
-        folder = folder.parent
-    if not folder.is_dir():
+    place = Path(path)
+    if not place.exists():
         raise FormatError(f"There is no dictionary at {path}: no such folder.")
-    for known in FORMATS:
-        if known.recognises(folder):
-            return known.read(folder)
+    for reader in READERS:
+        if reader.recognises(place):
+            return reader.read(place)
+    folder = place if place.is_dir() else place.parent
     inside = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
     raise FormatError(
         f"{folder} holds no dictionary that monosema can read; it holds {inside}. "
-        "Expected is SAELens' layout: cfg.json beside sae_weights.safetensors."
+        f"Known are the layouts of {', '.join(FORMATS)}; monosema's and SAELens' is cfg.json beside "
+        "sae_weights.safetensors."
     )
 
 
-def save_dictionary(dictionary: Dictionary, path: str | Path) -> Path:
-    """Save in SAELens' layout, monosema's own. Each file is written atomically, cfg.json last.
+def save_dictionary(dictionary: Dictionary, path: str | Path, format: str = "monosema") -> Path:
+    """Save a dictionary. Each file is written atomically, the one that names the architecture last.
 
-    Raises FormatError, and writes nothing, where the layout can't hold this kind of dictionary.
+    Args:
+        dictionary: what to save.
+        path: the folder; made if need be.
+        format: a key of `FORMATS`.
+
+    Raises:
+        FormatError: and nothing is written: no such format, or it can't hold this dictionary.
     """
-    return saelens.write(dictionary, Path(path))
+    if format not in FORMATS:
+        raise FormatError(f"There is no format {format!r}.{nearest(format, FORMATS)} There are: {', '.join(FORMATS)}.")
+    return FORMATS[format](dictionary, Path(path))

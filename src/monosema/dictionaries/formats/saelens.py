@@ -1,6 +1,12 @@
 """SAELens' layout, which is monosema's own: ``cfg.json`` beside ``sae_weights.safetensors``.
 
-Tensors: W_enc [d_in, m], b_enc [m], W_dec [m, d_in], b_dec [d_in]. The rest stands in cfg.json.
+Tensors: W_enc [d_in, m], b_enc [m], W_dec [m, d_out], b_dec [d_out]. Gated: b_gate, b_mag, r_mag [m] in place of b_enc.
+JumpReLU: threshold [m]. With a skip connection: W_skip [d_out, d_in]. The rest stands in cfg.json; monosema's class and
+configuration under the key "monosema".
+
+BatchTopK and Matryoshka dictionaries are saved as jumprelu with one threshold for all latents, as SAELens does; the key
+"monosema" tells them apart. What SAELens has no architecture for (transcoders with TopK) is written under a name of
+monosema's, which SAELens refuses; asked for SAELens' format itself, it is not written.
 """
 
 from __future__ import annotations
@@ -12,142 +18,223 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monosema.core import DamagedFileError, FormatError, Site, SiteError, atomic_path, nearest, read_json, write_json
+from monosema.core import FormatError, nearest, write_json
+from monosema.dictionaries.formats.classes import dictionary_of, parts_of
+from monosema.dictionaries.formats.files import (
+    Shape,
+    checked,
+    file_in,
+    flag,
+    positive,
+    read_config,
+    read_safetensors,
+    shortly,
+    site_of,
+    write_safetensors,
+)
+from monosema.dictionaries.formats.parts import Activation, Normalisation, Parts
 from monosema.dictionaries.protocol import Dictionary, Metadata
-from monosema.dictionaries.topk import TopK, TopKConfig
 
-__all__ = ["read", "recognises", "write"]
+__all__ = ["read", "recognises", "write", "write_strictly"]
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
 WRITTEN_VERSION = "6.0.0"
 """The version of SAELens whose layout this is; it reads anything older than 6.0.0-rc.0 with its legacy reader."""
-ARCHITECTURES = ("topk",)
-FOREIGN = ("standard", "gated", "jumprelu", "transcoder", "skip_transcoder", "jumprelu_transcoder")
+ARCHITECTURES: dict[str, Activation] = {
+    "standard": "relu",
+    "topk": "topk",
+    "gated": "gated",
+    "jumprelu": "jumprelu",
+    "transcoder": "relu",
+    "skip_transcoder": "relu",
+    "jumprelu_transcoder": "jumprelu",
+    "jumprelu_skip_transcoder": "jumprelu",
+}
+OWN: dict[str, Activation] = {"topk_transcoder": "topk", "topk_skip_transcoder": "topk"}
+NORMALISATIONS: dict[str, Normalisation] = {
+    "none": "none",
+    "layer_norm": "layer_norm",
+    "constant_norm_rescale": "rescale",
+}
 KNOWN_METADATA = ("model_name", "hook_name", "context_size", "prepend_bos", "dataset_path", "training_tokens")
+OLD_NAMES = {
+    "hook_point": "hook_name",
+    "hook_point_head_index": "hook_head_index",
+    "activation_fn_str": "activation_fn",
+}
+OLD_METADATA = (*KNOWN_METADATA, "model_class_name", "hook_head_index", "neuronpedia_id", "seqpos_slice")
 
 
-def recognises(folder: Path) -> bool:
-    """Whether the folder has both files."""
-    return (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file()
+def recognises(path: Path) -> bool:
+    """Whether both files are there."""
+    return file_in(path, CONFIG) is not None and file_in(path, WEIGHTS) is not None
 
 
-def read(folder: Path) -> Dictionary:
+def read(path: Path) -> Dictionary:
     """Read a dictionary. Raises FormatError or DamagedFileError, naming the file and the key."""
-    path = folder / CONFIG
-    config = read_json(path)
-    if not isinstance(config, dict):
-        raise FormatError(f"{path} must hold a JSON object, but holds a {type(config).__name__}.")
+    folder = path.parent if path.is_file() else path
+    config_path = folder / CONFIG
+    config = _modern(read_config(config_path))
     architecture = config.get("architecture")
-    if architecture not in ARCHITECTURES:
-        hint = "" if architecture in FOREIGN else nearest(str(architecture), (*ARCHITECTURES, *FOREIGN))
+    known = {**ARCHITECTURES, **OWN}
+    if not isinstance(architecture, str) or architecture not in known:
         raise FormatError(
-            f"{path}: architecture is {architecture!r}, which monosema does not read.{hint} "
-            f"It reads: {', '.join(ARCHITECTURES)}."
+            f"{config_path}: architecture is {shortly(architecture)}, which monosema does not read."
+            f"{nearest(str(architecture)[:60], known)} It reads: {', '.join(known)}."
         )
-    return _read_topk(folder, config)
+    return dictionary_of(_read_parts(folder, config, architecture, known[architecture]))
 
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
     """Write a dictionary: weights first, then cfg.json."""
-    if not isinstance(dictionary, TopK):
-        raise FormatError(
-            f"SAELens' layout has no architecture for {type(dictionary).__name__}; nothing was written. "
-            f"It can hold here: {', '.join(ARCHITECTURES)}."
-        )
-    from safetensors.torch import save_file
+    return _write(parts_of(dictionary), folder)
 
-    tensors = {
-        "W_enc": dictionary.encoder.detach().T,
-        "b_enc": dictionary.encoder_bias.detach(),
-        "W_dec": dictionary.decoder.detach(),
-        "b_dec": dictionary.decoder_bias.detach(),
+
+def write_strictly(dictionary: Dictionary, folder: Path) -> Path:
+    """Write what SAELens itself can read; raises FormatError, and writes nothing, where it could not."""
+    parts = parts_of(dictionary)
+    if (name := _architecture(parts)) not in ARCHITECTURES:
+        raise FormatError(
+            f"SAELens has no architecture {name}; nothing was written. monosema's own layout holds it, and sparsify "
+            "where its input and output have one width."
+        )
+    return _write(parts, folder)
+
+
+def _architecture(parts: Parts) -> str:
+    if not parts.transcodes:
+        return {"relu": "standard", "batch_topk": "jumprelu"}.get(parts.activation, parts.activation)
+    prefix = "" if parts.activation == "relu" else f"{parts.activation}_"
+    return f"{prefix}{'skip_' if parts.skip is not None else ''}transcoder"
+
+
+def _modern(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration as SAELens 6 writes it, from one that may be older."""
+    metadata = config.get("metadata")
+    if "architecture" in config and isinstance(metadata, dict):
+        return config
+    config = {OLD_NAMES.get(name, name): value for name, value in config.items()}
+    config.setdefault("architecture", "standard")
+    options = config.get("activation_fn_kwargs")
+    if config.get("activation_fn") == "topk" and isinstance(options, dict) and "k" in options:
+        config = {**config, "architecture": "topk", "k": options["k"]}
+    if isinstance(config.get("normalize_activations"), bool):
+        config["normalize_activations"] = "expected_average_only_in" if config["normalize_activations"] else "none"
+    if not isinstance(metadata, dict):
+        config["metadata"] = {name: config[name] for name in OLD_METADATA if name in config}
+    return config
+
+
+def _read_parts(folder: Path, config: dict[str, Any], architecture: str, activation: Activation) -> Parts:
+    path = folder / CONFIG
+    d_in, m = positive(config, "d_in", path), positive(config, "d_sae", path)
+    transcodes = architecture.endswith("transcoder")
+    d_out = positive(config, "d_out", path) if transcodes else d_in
+    k = positive(config, "k", path) if activation == "topk" else None
+    normalisation = _normalisation(config, transcodes, path)
+    skips = "skip" in architecture
+    shapes: dict[str, Shape] = {"W_enc": (d_in, m), "W_dec": (m, d_out), "b_dec": (d_out,)}
+    biases = ("b_gate", "b_mag", "r_mag") if activation == "gated" else ("b_enc",)
+    shapes |= dict.fromkeys((*biases, *(("threshold",) if activation == "jumprelu" else ())), (m,))
+    shapes |= {"W_skip": (d_out, d_in)} if skips else {}
+    stored = read_safetensors(folder / WEIGHTS)
+    _refuse_scaling(stored, folder / WEIGHTS)
+    tensors = checked(stored, shapes, folder / WEIGHTS)
+    own = config.get("monosema")
+    parts = Parts(
+        activation=activation,
+        encoder=tensors["W_enc"].T,
+        encoder_bias=tensors[biases[0]],
+        decoder=tensors["W_dec"],
+        decoder_bias=tensors["b_dec"],
+        centred=not transcodes and flag(config, "apply_b_dec_to_input", True, path),
+        k=k,
+        threshold=tensors.get("threshold"),
+        magnitude_bias=tensors.get("b_mag"),
+        magnitude_scale=tensors.get("r_mag"),
+        skip=tensors.get("W_skip"),
+        transcodes=transcodes,
+        normalisation=normalisation,
+        own=own if isinstance(own, dict) else {},
+        metadata=metadata_in(config.get("metadata")),
+    )
+    if activation == "topk" and flag(config, "rescale_acts_by_decoder_norm", False, path):
+        parts = parts.with_unit_rows()
+    if activation == "jumprelu" and parts.own.get("class") in ("BatchTopK", "MatryoshkaBatchTopK"):
+        parts = _one_threshold(parts, folder / WEIGHTS)
+    return parts
+
+
+def _normalisation(config: dict[str, Any], transcodes: bool, path: Path) -> Normalisation:
+    said = config.get("normalize_activations") or "none"
+    if not isinstance(said, str) or said not in NORMALISATIONS:
+        fold = said in ("expected_average_only_in", "covariance_whitening")
+        hint = " The scale is not in the files: fold it into the weights in SAELens, and save again." if fold else ""
+        raise FormatError(
+            f"{path}: normalize_activations = {shortly(said)} is not supported.{hint} Supported: "
+            f"{', '.join(NORMALISATIONS)}."
+        )
+    if transcodes and said != "none":
+        raise FormatError(f"{path}: normalize_activations = {said!r} is not supported for transcoders.")
+    reshape = config.get("reshape_activations") or "none"
+    if reshape not in ("none", "hook_z"):
+        raise FormatError(f"{path}: reshape_activations = {shortly(reshape)} is not known; none and hook_z are.")
+    return NORMALISATIONS[said]
+
+
+def _refuse_scaling(tensors: dict[str, Tensor], path: Path) -> None:
+    """Old dictionaries may hold a factor for each latent, which nothing but 1 is read for."""
+    scale = tensors.get("scaling_factor")
+    if scale is not None and not torch.allclose(scale.float(), torch.ones_like(scale, dtype=torch.float32)):
+        raise FormatError(f"{path}: scaling_factor is not 1 throughout: fold it into W_dec, and leave it out.")
+
+
+def _one_threshold(parts: Parts, path: Path) -> Parts:
+    if parts.threshold is not None and bool((parts.threshold != parts.threshold[0]).any()):
+        raise FormatError(f"{path}: threshold must be one value for all latents of a {parts.own['class']} dictionary.")
+    return parts.replace(activation="batch_topk", k=parts.own.get("k"))
+
+
+def _write(parts: Parts, folder: Path) -> Path:
+    architecture = _architecture(parts)
+    gated = parts.activation == "gated"
+    tensors: dict[str, Tensor | None] = {
+        "W_enc": parts.encoder.T,
+        "b_gate" if gated else "b_enc": parts.encoder_bias,
+        "b_mag": parts.magnitude_bias,
+        "r_mag": parts.magnitude_scale,
+        "W_dec": parts.decoder,
+        "b_dec": parts.decoder_bias,
+        "threshold": parts.threshold,
+        "W_skip": parts.skip,
     }
-    own = dictionary.config
-    config = {
-        "architecture": "topk",
-        "d_in": dictionary.d_in,
-        "d_sae": dictionary.n_latents,
-        "dtype": str(dictionary.decoder.dtype).removeprefix("torch."),
+    site = parts.metadata.site
+    config: dict[str, Any] = {
+        "architecture": architecture,
+        "d_in": parts.d_in,
+        "d_sae": parts.n_latents,
+        "dtype": "float32",
         "device": "cpu",
-        "apply_b_dec_to_input": True,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-        "k": own.k,
-        "rescale_acts_by_decoder_norm": False,
-        "metadata": _metadata_out(dictionary.metadata),
-        "monosema": own.to_dict(),
+        "apply_b_dec_to_input": parts.centred,
+        "normalize_activations": next(said for said, kind in NORMALISATIONS.items() if kind == parts.normalisation),
+        "reshape_activations": "hook_z" if site and site.component == "z" else "none",
+        "metadata": metadata_out(parts.metadata),
+        "monosema": parts.own,
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_path(folder / WEIGHTS) as temporary:
-        save_file({name: t.cpu().contiguous() for name, t in tensors.items()}, str(temporary))
+    if parts.transcodes:
+        config["d_out"] = parts.d_out
+    if architecture == "topk":
+        config["rescale_acts_by_decoder_norm"] = False
+    if parts.activation == "topk":
+        config["k"] = parts.k
+    write_safetensors(folder / WEIGHTS, {name: tensor for name, tensor in tensors.items() if tensor is not None})
     write_json(folder / CONFIG, config)
     return folder
 
 
-def _read_topk(folder: Path, config: dict[str, Any]) -> TopK:
-    path = folder / CONFIG
-    d, m, k = (_positive(config, key, path) for key in ("d_in", "d_sae", "k"))
-    for key, accepted in (("normalize_activations", "none"), ("reshape_activations", "none")):
-        if config.get(key, accepted) not in (accepted, None):
-            raise FormatError(f"{path}: {key} = {config[key]!r} is not supported for topk; only {accepted!r} is.")
-    tensors = _tensors(folder / WEIGHTS, {"W_enc": (d, m), "b_enc": (m,), "W_dec": (m, d), "b_dec": (d,)})
-    own = config.get("monosema")
-    known = {n: v for n, v in own.items() if n in TopKConfig.model_fields} if isinstance(own, dict) else {}
-    dictionary = TopK(TopKConfig(**{**known, "d_in": d, "n_latents": m, "k": k}), _metadata_in(config.get("metadata")))
-    encoder, bias, decoder = tensors["W_enc"].T, tensors["b_enc"], tensors["W_dec"]
-    if config.get("rescale_acts_by_decoder_norm", False):
-        norms = torch.linalg.vector_norm(decoder, dim=1, keepdim=True)
-        encoder, bias, decoder = encoder * norms, bias * norms.squeeze(1), decoder / norms
-    if not config.get("apply_b_dec_to_input", True):
-        bias = bias + encoder @ tensors["b_dec"]
-    with torch.no_grad():
-        dictionary.encoder.copy_(encoder)
-        dictionary.encoder_bias.copy_(bias)
-        dictionary.decoder.copy_(decoder)
-        dictionary.decoder_bias.copy_(tensors["b_dec"])
-    return dictionary.eval().requires_grad_(False)
-
-
-def _positive(config: dict[str, Any], key: str, path: Path) -> int:
-    value = config.get(key)
-    if not isinstance(value, int) or isinstance(value, bool) or value <= 0:
-        said = "is missing" if value is None else f"= {value!r} is not a positive whole number"
-        raise FormatError(f"{path}: {key} {said}. A topk dictionary needs it.")
-    return value
-
-
-def _tensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """The named tensors in float32, each of the shape that cfg.json implies, all values finite."""
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            present = set(file.keys())
-            missing = sorted(set(shapes) - present)
-            if missing:
-                raise FormatError(
-                    f"{path} lacks {', '.join(missing)}; it holds {', '.join(sorted(present)) or 'nothing'}."
-                )
-            tensors = {name: file.get_tensor(name) for name in shapes}
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DamagedFileError(
-            f"{path} can't be read as safetensors ({error}). It may be cut short: copy or train it again."
-        ) from None
-    for name, shape in shapes.items():
-        tensor = tensors[name]
-        if tuple(tensor.shape) != shape:
-            raise FormatError(
-                f"{path}: {name} has shape {list(tensor.shape)}, but by {CONFIG} it should be {list(shape)}."
-            )
-        tensors[name] = tensor.to(torch.float32)
-        if not torch.isfinite(tensors[name]).all():
-            bad = int((~torch.isfinite(tensors[name])).sum())
-            raise DamagedFileError(f"{path}: {name} holds {bad:,} values that are NaN or infinite.")
-    return tensors
-
-
-def _metadata_out(metadata: Metadata) -> dict[str, Any]:
+def metadata_out(metadata: Metadata) -> dict[str, Any]:
+    """Metadata as SAELens names it."""
     return {
         **metadata.extra,
         "sae_lens_version": WRITTEN_VERSION,
@@ -161,24 +248,29 @@ def _metadata_out(metadata: Metadata) -> dict[str, Any]:
     }
 
 
-def _metadata_in(values: Any) -> Metadata:
+def metadata_in(values: Any) -> Metadata:
+    """Metadata as SAELens names it; values of another type than expected are kept aside."""
     if not isinstance(values, dict):
         return Metadata()
-    rest = {n: v for n, v in values.items() if n not in KNOWN_METADATA and not n.startswith("sae_lens_")}
+    site = site_of(values.get("hook_name"))
+    rest = {
+        name: value
+        for name, value in values.items()
+        if not name.startswith("sae_lens_")
+        and (name not in KNOWN_METADATA or (name == "hook_name" and value and not site))
+    }
+
+    def kept(name: str, kind: type) -> Any:
+        value = values.get(name)
+        return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
     return dataclasses.replace(
         Metadata(),
-        model=values.get("model_name"),
-        site=_site(values.get("hook_name")),
-        context=values.get("context_size"),
+        model=kept("model_name", str),
+        site=site,
+        context=kept("context_size", int),
         prepend_bos=bool(values.get("prepend_bos", True)),
-        dataset=values.get("dataset_path"),
-        tokens=values.get("training_tokens"),
+        dataset=kept("dataset_path", str),
+        tokens=kept("training_tokens", int),
         extra=rest,
     )
-
-
-def _site(name: Any) -> Site | None:
-    try:
-        return Site.parse(name) if isinstance(name, str) and name else None
-    except SiteError:
-        return None

@@ -1,0 +1,252 @@
+"""dictionary_learning's layout: a state dict in ``ae.pt``, and ``config.json`` with the trainer's settings.
+
+    AutoEncoder             bias [d], encoder.weight [m, d], encoder.bias [m], decoder.weight [d, m]
+    AutoEncoderNew          encoder.weight, encoder.bias, decoder.weight, decoder.bias [d]; not centred
+    GatedAutoEncoder        decoder_bias [d], encoder.weight, r_mag, gate_bias, mag_bias [m], decoder.weight
+    AutoEncoderTopK         b_dec [d], encoder.weight, encoder.bias, decoder.weight, k, threshold []
+    BatchTopKSAE            the same; activations above the threshold (below 0: not set yet, all above 0)
+    JumpReluAutoEncoder     W_enc [d, m], b_enc, W_dec [m, d], b_dec, threshold [m]; not centred
+    MatryoshkaBatchTopKSAE  W_enc, b_enc, W_dec, b_dec, k, threshold [], group_sizes [groups]
+
+The library scales an AutoEncoder's decoder rows to norm 1 when it loads one, and so does `read`. What has other norms
+is written as AutoEncoderNew, which it leaves alone.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monosema.core import FormatError, Site, SiteError, nearest, write_json
+from monosema.dictionaries.formats.classes import dictionary_of, parts_of
+from monosema.dictionaries.formats.files import (
+    Shape,
+    checked,
+    file_in,
+    read_config,
+    read_pickle,
+    shortly,
+    write_pickle,
+)
+from monosema.dictionaries.formats.parts import Activation, Parts
+from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
+from monosema.dictionaries.protocol import Dictionary, Metadata
+
+__all__ = ["read", "recognises", "write"]
+
+WEIGHTS = "ae.pt"
+CONFIG = "config.json"
+CLASSES: dict[str, dict[str, str]] = {
+    "AutoEncoder": {
+        "encoder": "encoder.weight",
+        "encoder_bias": "encoder.bias",
+        "decoder": "decoder.weight",
+        "decoder_bias": "bias",
+    },
+    "AutoEncoderNew": {
+        "encoder": "encoder.weight",
+        "encoder_bias": "encoder.bias",
+        "decoder": "decoder.weight",
+        "decoder_bias": "decoder.bias",
+    },
+    "GatedAutoEncoder": {
+        "encoder": "encoder.weight",
+        "encoder_bias": "gate_bias",
+        "decoder": "decoder.weight",
+        "decoder_bias": "decoder_bias",
+        "magnitude_bias": "mag_bias",
+        "magnitude_scale": "r_mag",
+    },
+    "AutoEncoderTopK": {
+        "encoder": "encoder.weight",
+        "encoder_bias": "encoder.bias",
+        "decoder": "decoder.weight",
+        "decoder_bias": "b_dec",
+    },
+    "BatchTopKSAE": {
+        "encoder": "encoder.weight",
+        "encoder_bias": "encoder.bias",
+        "decoder": "decoder.weight",
+        "decoder_bias": "b_dec",
+    },
+    "JumpReluAutoEncoder": {
+        "encoder": "W_enc",
+        "encoder_bias": "b_enc",
+        "decoder": "W_dec",
+        "decoder_bias": "b_dec",
+        "threshold": "threshold",
+    },
+    "MatryoshkaBatchTopKSAE": {
+        "encoder": "W_enc",
+        "encoder_bias": "b_enc",
+        "decoder": "W_dec",
+        "decoder_bias": "b_dec",
+    },
+}
+"""Where each class keeps each part."""
+TRANSPOSED = ("W_enc", "decoder.weight")
+"""What is stored with one column per latent."""
+ACTIVATIONS: dict[str, Activation] = {
+    "AutoEncoder": "relu",
+    "AutoEncoderNew": "relu",
+    "GatedAutoEncoder": "gated",
+    "AutoEncoderTopK": "topk",
+    "BatchTopKSAE": "batch_topk",
+    "JumpReluAutoEncoder": "jumprelu",
+    "MatryoshkaBatchTopKSAE": "batch_topk",
+}
+NOT_CENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
+OWN = {"BatchTopKSAE": "BatchTopK", "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopK"}
+GROUPS = "group_sizes"
+"""The field of a Matryoshka dictionary's configuration that says how its latents nest."""
+UNSET = -1.0
+"""The threshold of a dictionary that has learnt none yet."""
+
+
+def recognises(path: Path) -> bool:
+    """Whether the state dict is there."""
+    return file_in(path, WEIGHTS) is not None
+
+
+def read(path: Path) -> Dictionary:
+    """Read a dictionary. Raises FormatError or DamagedFileError, naming the file and the key."""
+    folder = path.parent if path.is_file() else path
+    weights = folder / WEIGHTS
+    config = read_config(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+    trainer = config.get("trainer")
+    trainer = trainer if isinstance(trainer, dict) else {}
+    state = read_pickle(weights)
+    name = _class_name(trainer.get("dict_class"), state, weights)
+    places = CLASSES[name]
+    m, d = _sizes(state, places["encoder"], weights)
+    shapes: dict[str, Shape] = {place: (d,) if part == "decoder_bias" else (m,) for part, place in places.items()}
+    for part in ("encoder", "decoder"):
+        shapes[places[part]] = (d, m) if places[part] in TRANSPOSED else (m, d)
+    tensors = checked(state, shapes, weights)
+    values: dict[str, Any] = {
+        part: tensors[place].T if place in TRANSPOSED else tensors[place] for part, place in places.items()
+    }
+    parts = Parts(**values, activation=ACTIVATIONS[name], centred=name not in NOT_CENTRED)
+    if parts.activation in ("topk", "batch_topk"):
+        parts = parts.replace(k=_scalar(state, "k", weights))
+    if parts.activation == "batch_topk":
+        threshold = checked(state, {"threshold": ()}, weights)["threshold"].clamp_min(0.0)
+        parts = parts.replace(threshold=threshold.expand(m))
+    own = config.get("monosema")
+    parts = parts.replace(own=own if isinstance(own, dict) else {"class": OWN[name]} if name in OWN else {})
+    if name == "MatryoshkaBatchTopKSAE":
+        parts = parts.replace(own={**parts.own, GROUPS: _groups(state, m, weights)})
+    if name == "AutoEncoder" and not parts.has_unit_rows:
+        parts = parts.with_unit_rows()
+    metadata = metadata_in(parts.own["metadata"]) if "metadata" in parts.own else _metadata(trainer, config)
+    return dictionary_of(parts.replace(metadata=metadata))
+
+
+def write(dictionary: Dictionary, folder: Path) -> Path:
+    """Write a dictionary; raises FormatError, and writes nothing, for transcoders and normalised inputs."""
+    parts = parts_of(dictionary)
+    if parts.transcodes or parts.normalisation != "none":
+        what = "transcoders" if parts.transcodes else "normalised inputs"
+        raise FormatError(
+            f"dictionary_learning can't hold {what}; nothing was written. monosema's own layout (SAELens') can."
+        )
+    name = _class_for(parts)
+    parts = parts.centre(name not in NOT_CENTRED)
+    state: dict[str, Tensor] = {}
+    for part, place in CLASSES[name].items():
+        tensor = getattr(parts, part)
+        state[place] = tensor.T if place in TRANSPOSED else tensor
+    if parts.activation in ("topk", "batch_topk"):
+        state["k"] = torch.tensor(parts.k, dtype=torch.int32)
+        state["threshold"] = torch.tensor(UNSET) if parts.threshold is None else parts.threshold[0]
+    if name == "MatryoshkaBatchTopKSAE":
+        state["group_sizes"] = torch.tensor(parts.own[GROUPS], dtype=torch.int64)
+    site = parts.metadata.site
+    trainer: dict[str, Any] = {
+        "dict_class": name,
+        "activation_dim": parts.d_in,
+        "dict_size": parts.n_latents,
+        "lm_name": parts.metadata.model,
+        "layer": site.layer if site else None,
+        "submodule_name": f"{site.component}_layer_{site.layer}" if site else None,
+    }
+    if parts.k is not None:
+        trainer["k"] = parts.k
+    buffer = {"d_submodule": parts.d_in, "ctx_len": parts.metadata.context}
+    own = {**parts.own, "metadata": metadata_out(parts.metadata)}
+    write_pickle(folder / WEIGHTS, state)
+    write_json(folder / CONFIG, {"trainer": trainer, "buffer": buffer, "monosema": own})
+    return folder
+
+
+def _class_name(said: Any, state: dict[str, Any], path: Path) -> str:
+    """The class that config.json names, or the one that the tensors' names leave."""
+    if said is not None:
+        if isinstance(said, str) and said in CLASSES:
+            return said
+        near = nearest(said[:60], CLASSES) if isinstance(said, str) else ""
+        raise FormatError(
+            f"{path.parent / CONFIG}: dict_class = {shortly(said)} is not known.{near} Known: {', '.join(CLASSES)}."
+        )
+    if "W_enc" in state:
+        return "MatryoshkaBatchTopKSAE" if "group_sizes" in state else "JumpReluAutoEncoder"
+    if "threshold" in state:
+        raise FormatError(
+            f"{path}: AutoEncoderTopK and BatchTopKSAE hold the same tensors. Put config.json beside it, with "
+            '{"trainer": {"dict_class": …}}.'
+        )
+    for name, bias in (("GatedAutoEncoder", "gate_bias"), ("AutoEncoderNew", "decoder.bias")):
+        if bias in state:
+            return name
+    return "AutoEncoderTopK" if "b_dec" in state else "AutoEncoder"
+
+
+def _class_for(parts: Parts) -> str:
+    if parts.activation == "relu":
+        return "AutoEncoder" if parts.has_unit_rows else "AutoEncoderNew"
+    if parts.activation == "batch_topk":
+        return "MatryoshkaBatchTopKSAE" if GROUPS in parts.own else "BatchTopKSAE"
+    return {"topk": "AutoEncoderTopK", "jumprelu": "JumpReluAutoEncoder", "gated": "GatedAutoEncoder"}[parts.activation]
+
+
+def _sizes(state: dict[str, Any], name: str, path: Path) -> tuple[int, int]:
+    encoder = state.get(name)
+    if not isinstance(encoder, Tensor) or encoder.dim() != 2:
+        raise FormatError(f"{path}: {name} must be a matrix; it holds {', '.join(sorted(state)[:20]) or 'nothing'}.")
+    rows, columns = encoder.shape
+    return (columns, rows) if name in TRANSPOSED else (rows, columns)
+
+
+def _scalar(state: dict[str, Any], name: str, path: Path) -> int:
+    value = checked(state, {name: ()}, path)[name]
+    if not 0 < float(value) < 2**31 or float(value) != int(value):
+        raise FormatError(f"{path}: {name} = {float(value):g} must be a whole number above 0.")
+    return int(value)
+
+
+def _groups(state: dict[str, Any], m: int, path: Path) -> list[int]:
+    sizes = [int(size) for size in checked(state, {"group_sizes": (None,)}, path)["group_sizes"]]
+    if min(sizes) < 1 or sum(sizes) != m:
+        raise FormatError(f"{path}: group_sizes must be above 0 and sum to {m}, the number of latents.")
+    return sizes
+
+
+def _metadata(trainer: dict[str, Any], config: dict[str, Any]) -> Metadata:
+    model, layer, buffer = trainer.get("lm_name"), trainer.get("layer"), config.get("buffer")
+    context = buffer.get("ctx_len") if isinstance(buffer, dict) else None
+    submodule = trainer.get("submodule_name")
+    site = None
+    if isinstance(layer, int) and isinstance(submodule, str):
+        try:
+            site = Site(layer, submodule.removesuffix(f"_layer_{layer}"))
+        except SiteError:
+            site = None
+    return Metadata(
+        model=model if isinstance(model, str) else None,
+        site=site,
+        context=context if isinstance(context, int) else None,
+        extra={"trainer": trainer} if trainer else {},
+    )

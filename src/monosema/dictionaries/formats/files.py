@@ -1,0 +1,196 @@
+"""Reading what others wrote: every way it can be wrong is an error that names the file and the part.
+
+Nothing in a file is ever run: safetensors and NumPy arrays hold none, and a pickle is read with ``weights_only=True``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monosema.core import DamagedFileError, FormatError, Site, SiteError, atomic_path, read_json
+
+__all__ = [
+    "Shape",
+    "checked",
+    "file_in",
+    "flag",
+    "number",
+    "positive",
+    "read_arrays",
+    "read_config",
+    "read_pickle",
+    "read_safetensors",
+    "shortly",
+    "site_of",
+    "write_arrays",
+    "write_pickle",
+    "write_safetensors",
+]
+
+Shape = tuple[int | None, ...]
+"""What is expected of a tensor; None stands for any length."""
+
+
+def file_in(path: Path, *names: str) -> Path | None:
+    """The first of the named files that is in the folder, or the file that was given, if it has one of the names."""
+    folder = path.parent if path.is_file() else path
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def shortly(value: Any) -> str:
+    """A value from a file as a message can show it; containers only by their kind, which may be of any depth."""
+    if isinstance(value, (str, int, float, bool)) or value is None:
+        try:
+            text = repr(value)
+        except ValueError:
+            return "a number of very many digits"
+        return text if len(text) <= 60 else text[:57] + "…"
+    return f"a {type(value).__name__}"
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """A JSON object."""
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise FormatError(f"{path} must hold a JSON object, but holds {shortly(config)}.")
+    return config
+
+
+def positive(config: dict[str, Any], key: str, path: Path) -> int:
+    """A whole number above 0."""
+    value = config.get(key)
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 2**40:
+        said = "is missing" if value is None else f"= {shortly(value)} is not a positive whole number"
+        raise FormatError(f"{path}: {key} {said}. This dictionary needs it.")
+    return value
+
+
+def number(config: dict[str, Any], key: str, path: Path) -> float:
+    """A finite number above 0."""
+    value = config.get(key)
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1e30:
+        said = "is missing" if value is None else f"= {shortly(value)} is not a positive number"
+        raise FormatError(f"{path}: {key} {said}. This dictionary needs it.")
+    return float(value)
+
+
+def flag(config: dict[str, Any], key: str, default: bool, path: Path) -> bool:
+    """True or false."""
+    value = config.get(key, default)
+    if not isinstance(value, bool):
+        raise FormatError(f"{path}: {key} = {shortly(value)} must be true or false.")
+    return value
+
+
+def site_of(name: Any) -> Site | None:
+    """The site of a name, or None where it is none."""
+    try:
+        return Site.parse(name) if isinstance(name, str) and name else None
+    except SiteError:
+        return None
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
+        raise DamagedFileError(
+            f"{path} can't be read as safetensors ({error}). It may be cut short: copy or train it again."
+        ) from None
+
+
+def read_pickle(path: Path) -> dict[str, Any]:
+    """The state dict in a ``.pt`` file, by the reader that makes tensors and plain values only and runs nothing."""
+    import pickle
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise FormatError(
+            f"{path} holds more than tensors and plain values (or is damaged), and code from a file is never run. "
+            "If you trust it: load it where it was made, and save its state_dict() alone."
+        ) from None
+    except Exception as error:  # a damaged archive can end in almost any kind of error
+        raise DamagedFileError(f"{path} can't be read ({type(error).__name__}). It may be cut short.") from None
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise FormatError(f"{path} must hold a state dict (names and tensors), but holds {shortly(state)}.")
+    return state
+
+
+def read_arrays(path: Path) -> dict[str, Tensor]:
+    """All arrays of a ``.npz`` file; such as would need a pickle are refused."""
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in arrays.files}
+    except Exception as error:  # a damaged archive can end in almost any kind of error
+        raise DamagedFileError(
+            f"{path} can't be read as arrays of numbers ({type(error).__name__}). It may be cut short."
+        ) from None
+
+
+def checked(tensors: dict[str, Any], shapes: dict[str, Shape], path: Path) -> dict[str, Tensor]:
+    """The named tensors in float32, each of its shape, all values finite; others are left out."""
+    missing = [name for name in shapes if name not in tensors]
+    if missing:
+        present = ", ".join(sorted(tensors)[:20]) or "nothing"
+        raise FormatError(f"{path} lacks {', '.join(missing)}; it holds {present}.")
+    return {name: _checked(tensors[name], name, shape, path) for name, shape in shapes.items()}
+
+
+def _checked(tensor: Any, name: str, shape: Shape, path: Path) -> Tensor:
+    if not isinstance(tensor, Tensor) or tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        raise FormatError(f"{path}: {name} must be a plain tensor, but is {shortly(tensor)}.")
+    expected = [length if length is not None else "any" for length in shape]
+    fits = tensor.dim() == len(shape) and all(
+        want is None or have == want for have, want in zip(tensor.shape, shape, strict=True)
+    )
+    if not fits or 0 in tensor.shape:
+        raise FormatError(f"{path}: {name} has shape {list(tensor.shape)}, but should have {expected}.")
+    if tensor.is_complex() or tensor.dtype is torch.bool or tensor.is_quantized:
+        raise FormatError(f"{path}: {name} must hold real numbers, but holds {tensor.dtype}.")
+    if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+        raise FormatError(f"{path}: {name} claims shape {list(tensor.shape)}, but the file holds fewer values.")
+    tensor = tensor.detach().to(torch.float32)
+    finite = torch.isfinite(tensor)
+    if not finite.all():
+        raise DamagedFileError(f"{path}: {name} holds {int((~finite).sum()):,} values that are NaN or infinite.")
+    return tensor
+
+
+def write_safetensors(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write tensors atomically."""
+    from safetensors.torch import save_file
+
+    with atomic_path(path) as temporary:
+        save_file(
+            {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, str(temporary)
+        )
+
+
+def write_pickle(path: Path, state: dict[str, Any]) -> None:
+    """Write a state dict atomically, as ``torch.load(weights_only=True)`` reads it."""
+    plain = {
+        name: value.detach().cpu().contiguous().clone() if isinstance(value, Tensor) else value
+        for name, value in state.items()
+    }
+    with atomic_path(path) as temporary:
+        torch.save(plain, temporary)
+
+
+def write_arrays(path: Path, tensors: dict[str, Tensor]) -> None:
+    """Write arrays atomically as ``.npz``."""
+    import numpy as np
+
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        arrays: dict[str, Any] = {name: tensor.detach().cpu().contiguous().numpy() for name, tensor in tensors.items()}
+        np.savez(file, **arrays)

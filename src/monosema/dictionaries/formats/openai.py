@@ -1,0 +1,117 @@
+"""OpenAI's sparse_autoencoder (2024): one state dict in a ``.pt`` file.
+
+Tensors: pre_bias [d], latent_bias [m], encoder.weight [m, d], decoder.weight [d, m], and counters of training. Beside
+them the activation's name, and for TopK its state: k, and the name of what is applied to the k largest. Rows are
+layer-normalised before and brought back after exactly where the activation is TopK.
+
+Holds TopK behind a layer norm, and ReLU without one.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from monosema.core import FormatError
+from monosema.dictionaries.formats.classes import dictionary_of, parts_of
+from monosema.dictionaries.formats.files import checked, positive, read_pickle, shortly, write_pickle
+from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.protocol import Dictionary
+
+__all__ = ["read", "recognises", "write"]
+
+NAME = "autoencoder.pt"
+SUFFIXES = (".pt", ".pth")
+NAMES = ("pre_bias", "latent_bias", "encoder.weight")
+
+
+def recognises(path: Path) -> bool:
+    """Whether there is one state dict, with OpenAI's names in it."""
+    file = _file(path)
+    return file is not None and all(name in read_pickle(file) for name in NAMES)
+
+
+def read(path: Path) -> Dictionary:
+    """Read a dictionary. Raises FormatError or DamagedFileError, naming the file and the key."""
+    file = _file(path)
+    if file is None:
+        raise FormatError(f"{path} holds no .pt file, or several.")
+    state = read_pickle(file)
+    if (
+        "decoder.weight" not in state
+        and "decoder.linear.weight" in state
+        and isinstance(state["encoder.weight"], Tensor)
+    ):
+        state["decoder.weight"] = state["encoder.weight"].T
+    encoder = state["encoder.weight"]
+    m, d = encoder.shape if isinstance(encoder, Tensor) and encoder.dim() == 2 else (None, None)
+    shapes = {"encoder.weight": (m, d), "latent_bias": (m,), "decoder.weight": (d, m), "pre_bias": (d,)}
+    tensors = checked(state, shapes, file)
+    activation, k = _activation(state, file)
+    return dictionary_of(
+        Parts(
+            activation="relu" if k is None else "topk",
+            encoder=tensors["encoder.weight"],
+            encoder_bias=tensors["latent_bias"],
+            decoder=tensors["decoder.weight"].T,
+            decoder_bias=tensors["pre_bias"],
+            k=k,
+            normalisation="layer_norm" if activation == "TopK" else "none",
+        )
+    )
+
+
+def write(dictionary: Dictionary, folder: Path) -> Path:
+    """Write a dictionary; raises FormatError, and writes nothing, for one that the file would read otherwise."""
+    parts = parts_of(dictionary)
+    kind = (parts.activation, parts.normalisation)
+    if kind not in (("topk", "layer_norm"), ("relu", "none")) or parts.transcodes:
+        what = "transcoders" if parts.transcodes else f"{kind[0]} activation with normalisation {kind[1]!r}"
+        raise FormatError(
+            f"OpenAI's format can't hold {what}: it has TopK behind a layer norm, and ReLU without one. Nothing was "
+            "written. monosema's own layout (SAELens') can hold it."
+        )
+    parts = parts.centre(True)
+    state: dict[str, Any] = {
+        "pre_bias": parts.decoder_bias,
+        "latent_bias": parts.encoder_bias,
+        "stats_last_nonzero": torch.zeros(parts.n_latents, dtype=torch.int64),
+        "latents_activation_frequency": torch.ones(parts.n_latents),
+        "latents_mean_square": torch.zeros(parts.n_latents),
+        "encoder.weight": parts.encoder,
+        "decoder.weight": parts.decoder.T,
+        "activation": "ReLU",
+        "activation_state_dict": {},
+    }
+    if parts.k is not None:
+        state |= {"activation": "TopK", "activation_state_dict": {"k": parts.k, "postact_fn": "ReLU"}}
+    write_pickle(folder / NAME, state)
+    return folder
+
+
+def _file(path: Path) -> Path | None:
+    """The file that was given, or the only one of its kind in the folder."""
+    if path.is_file():
+        return path if path.suffix in SUFFIXES else None
+    files = [entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file()]
+    return files[0] if len(files) == 1 else None
+
+
+def _activation(state: dict[str, Any], path: Path) -> tuple[str, int | None]:
+    """The activation's name, and k where it is TopK."""
+    activation = state.get("activation", "ReLU")
+    if activation not in ("ReLU", "TopK"):
+        raise FormatError(f"{path}: activation = {shortly(activation)} is not supported; ReLU and TopK are.")
+    if activation == "ReLU":
+        return activation, None
+    settings = state.get("activation_state_dict")
+    settings = settings if isinstance(settings, dict) else {}
+    if settings.get("postact_fn") != "ReLU":
+        raise FormatError(f"{path}: postact_fn = {shortly(settings.get('postact_fn'))} is not supported; only ReLU is.")
+    k = settings.get("k")
+    if isinstance(k, Tensor) and k.numel() == 1 and not k.is_floating_point() and not k.is_complex():
+        k = int(k)
+    return activation, positive({"k": k}, "k", path)
