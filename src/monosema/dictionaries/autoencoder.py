@@ -17,9 +17,15 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from monosema.core import Config, VectorError, torch_generator
+from monosema.core import Config, ConfigError, VectorError, torch_generator
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.initialisation import data_directions, geometric_median, random_directions, unit_rows_
+from monosema.dictionaries.initialisation import (
+    data_directions,
+    geometric_median,
+    orthogonal_directions,
+    random_directions,
+    unit_rows_,
+)
 from monosema.dictionaries.protocol import Losses, Metadata, Moment
 from monosema.kernels import sparse_decode
 
@@ -40,8 +46,9 @@ class AutoencoderConfig(Config):
     """Number of latents."""
     dead_after: int = Field(10_000_000, gt=0)
     """Vectors without activity after which a latent counts as dead (Gao et al. 2024, appendix A.2)."""
-    start: Literal["data", "random"] = "data"
-    """Decoder rows at first: towards data points, or random. The encoder starts as their transpose in either case."""
+    start: Literal["data", "random", "orthogonal"] = "data"
+    """Decoder rows at first: towards data points, random, or random orthogonal in blocks of d_in. The encoder starts as
+    their transpose in any case. `start_from` takes given ones, such as a model's own weights."""
     centre: Literal["mean", "median"] = "mean"
     """What b_dec is at first: the mean of a sample, or its geometric median."""
 
@@ -67,11 +74,15 @@ class Autoencoder(nn.Module, ABC):
         self.d_in = self.d_out = config.d_in
         self.n_latents = config.n_latents
         rows = random_directions(config.n_latents, config.d_in, torch_generator(seed, "dictionary"))
-        self.encoder = nn.Parameter(rows.clone())
-        self.encoder_bias = nn.Parameter(torch.zeros(config.n_latents))
-        self.decoder = nn.Parameter(rows)
-        self.decoder_bias = nn.Parameter(torch.zeros(config.d_in))
+        self._make_parameters(rows)
         self.register_buffer("silent_tokens", torch.zeros(config.n_latents, dtype=torch.int64))
+
+    def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
+        """Both matrices from the same rows, both biases 0."""
+        self.encoder = nn.Parameter(rows.clone())
+        self.encoder_bias = nn.Parameter(torch.zeros(self.n_latents))
+        self.decoder = nn.Parameter(rows)
+        self.decoder_bias = nn.Parameter(torch.zeros(self.d_in))
 
     @abstractmethod
     def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
@@ -87,9 +98,14 @@ class Autoencoder(nn.Module, ABC):
         return self.d_in
 
     @property
+    def centres_input(self) -> bool:
+        """Whether b is b_dec; otherwise it is 0."""
+        return True
+
+    @property
     def input_bias(self) -> Float[Tensor, " d_in"]:
-        """b, which is taken from the input: b_dec, with its gradient."""
-        return self.decoder_bias
+        """b, which is taken from the input: b_dec with its gradient, or 0."""
+        return self.decoder_bias if self.centres_input else torch.zeros_like(self.decoder_bias)
 
     @property
     def directions(self) -> Float[Tensor, "n_latents d_out"]:
@@ -104,6 +120,7 @@ class Autoencoder(nn.Module, ABC):
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Rows from codes, without gradient."""
         with torch.no_grad():
+            codes = codes.padded()
             return sparse_decode(codes.values, codes.indices, self.decoder) + self.decoder_bias
 
     def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
@@ -115,22 +132,55 @@ class Autoencoder(nn.Module, ABC):
         self._checked(sample)
         generator = torch_generator(seed, "start")
         with torch.no_grad():
-            centre = geometric_median(sample) if self.config.centre == "median" else sample.mean(dim=0)
-            self.decoder_bias.copy_(centre)
             if self.config.start == "data":
-                self.decoder.copy_(data_directions(sample, centre, self.n_latents, 0.5, generator))
+                rows = data_directions(sample, self._first_centre(sample), self.n_latents, 0.5, generator)
+            elif self.config.start == "orthogonal":
+                rows = orthogonal_directions(self.n_latents, self.d_in, generator)
             else:
-                self.decoder.copy_(random_directions(self.n_latents, self.d_in, generator))
-            self.encoder.copy_(self.decoder)
+                rows = random_directions(self.n_latents, self.d_in, generator)
+        self.start_from(rows, sample)
+
+    def start_from(self, rows: Float[Tensor, "n_latents d_in"], sample: Float[Tensor, "n row_width"]) -> None:
+        """Initialise with given decoder rows (see `directions_from`), the encoder as their transpose times the factor
+        that reconstructs a sample of the data best, and b_dec from the sample.
+
+        Raises:
+            ConfigError: the rows are not as many, or not as wide, as the dictionary's.
+        """
+        if rows.shape != (self.n_latents, self.d_in):
+            raise ConfigError(
+                f"A start needs {self.n_latents} directions of width {self.d_in}, but was given "
+                f"{rows.shape[0]} of width {rows.shape[1]}. `directions_from` makes the right number of them."
+            )
+        with torch.no_grad():
+            self.decoder_bias.copy_(self._first_centre(sample))
+            self.decoder.copy_(rows)
+            self.encoder.copy_(rows)
             self.encoder_bias.zero_()
-            self.encoder.mul_(self._best_gain(sample[:GAIN_ROWS]))
             self.silent_tokens.zero_()
+            self._fit_start(sample)
+
+    def _first_centre(self, sample: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"]:
+        return geometric_median(sample) if self.config.centre == "median" else sample.mean(dim=0)
+
+    def _fit_start(self, sample: Float[Tensor, "n d_in"]) -> None:
+        """Fit to the sample what else can be at the start: the encoder's scale."""
+        self._scale_codes(self._best_gain(sample[:GAIN_ROWS]))
+
+    def _scale_codes(self, gain: float) -> None:
+        """Multiply all codes by a factor."""
+        self.encoder.mul_(gain)
+        self.encoder_bias.mul_(gain)
 
     def _best_gain(self, sample: Float[Tensor, "n d_in"]) -> float:
         """The factor on the encoder that reconstructs a sample best, by least squares; 1 where none is above 0."""
-        wanted, given = sample - self.decoder_bias, self(sample) - self.decoder_bias
+        wanted, given = sample - self.decoder_bias, self.decode(self._first_codes(sample)) - self.decoder_bias
         gain = float((wanted * given).sum() / given.square().sum().clamp_min(torch.finfo(sample.dtype).tiny))
         return gain if gain > 0 else 1.0
+
+    def _first_codes(self, sample: Float[Tensor, "n d_in"]) -> Codes:
+        """The codes that the start is fitted with."""
+        return self.encode(sample)
 
     def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
         """Latents that have been silent for `dead_after` vectors of training, or for a tenth of a short run."""
@@ -165,13 +215,15 @@ class Autoencoder(nn.Module, ABC):
         """The dictionary for inputs x whose training form was (x − mean) · scale.
 
         Codes come out in the units of x (divided by the scale), so that decoder rows keep their norm:
-        b_enc / scale, b_dec / scale + mean, W_enc and W_dec as they are.
+        b_enc / scale, b_dec / scale + mean, W_enc and W_dec as they are. Where b is 0, b_enc takes up W_enc · mean.
         """
         out = type(self)(self.config, self.metadata)
         with torch.no_grad():
             out.load_state_dict(self.state_dict())
             out.encoder_bias.div_(scale)
             out.decoder_bias.div_(scale).add_(mean)
+            if not out.centres_input:
+                out.encoder_bias.sub_(out.encoder @ mean)
             out._fold(scale)
         return out
 

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.kernels import to_dense
+from monosema.kernels import Full, Ragged, to_dense
 
-__all__ = ["Codes"]
+__all__ = ["Codes", "RaggedCodes"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,19 @@ class Codes:
         indices = dense.abs().topk(min(k, dense.shape[1]), dim=1).indices
         return cls(dense.gather(1, indices), indices, dense.shape[1])
 
+    @classmethod
+    def from_entries(cls, values: Tensor, active: Ragged | Full) -> Codes:
+        """Codes of the entries that a kernel gives, without gradient; nothing is copied."""
+        values = values.detach()
+        if isinstance(active, Ragged):
+            return RaggedCodes(values, active.latents, active.n_latents, active.starts)
+        every = torch.arange(active.n_latents, device=values.device).expand(len(values), -1)
+        return Codes(values, every, active.n_latents)
+
+    def padded(self) -> Codes:
+        """The same codes, as many columns in each row."""
+        return self
+
     def dense(self) -> Float[Tensor, "n n_latents"]:
         """All activations as a matrix; memory n × n_latents."""
         return to_dense(self.values, self.indices, self.n_latents)
@@ -51,3 +64,46 @@ class Codes:
     def counts(self) -> Int[Tensor, " n_latents"]:
         """Rows on which each latent is active."""
         return torch.bincount(self.indices[self.values != 0], minlength=self.n_latents)
+
+
+@dataclass(frozen=True)
+class RaggedCodes(Codes):
+    """The active latents of n rows, of any number on each, one row after the other; what training steps give.
+
+    Attributes:
+        values: activations.
+        indices: the latent of each value.
+        starts: where each row's values start, and the end.
+    """
+
+    values: Float[Tensor, " entries"]
+    indices: Int[Tensor, " entries"]
+    n_latents: int
+    starts: Int[Tensor, " n_plus_1"]
+
+    def _active(self) -> Ragged:
+        return Ragged(self.indices, self.starts, self.n_latents)
+
+    def padded(self) -> Codes:
+        """Codes with as many columns as the fullest row has, at least one; latents of added entries are 0."""
+        active = self._active()
+        width = max(1, int(self.starts.diff().max())) if len(self) else 1
+        places = active.rows * width + torch.arange(len(self.values), device=self.values.device)
+        places -= self.starts[:-1].index_select(0, active.rows)
+        values, indices = (flat.new_zeros(len(self) * width) for flat in (self.values, self.indices))
+        values[places], indices[places] = self.values, self.indices
+        return Codes(values.view(-1, width), indices.view(-1, width), self.n_latents)
+
+    def dense(self) -> Float[Tensor, "n n_latents"]:
+        """All activations as a matrix; memory n × n_latents."""
+        return self._active().dense(self.values)
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.starts) - 1
+
+    @property
+    def l0(self) -> Float[Tensor, " n"]:
+        """Active latents of each row."""
+        active = (self.values != 0).to(torch.float32)
+        return active.new_zeros(len(self)).index_add_(0, self._active().rows, active)

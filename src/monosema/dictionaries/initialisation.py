@@ -6,7 +6,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-__all__ = ["data_directions", "geometric_median", "random_directions", "unit_rows_"]
+from monosema.core import ConfigError
+
+__all__ = [
+    "data_directions",
+    "directions_from",
+    "geometric_median",
+    "orthogonal_directions",
+    "random_directions",
+    "unit_rows_",
+]
 
 BLOCK = 1024
 """Rows that are worked on at once, to bound memory."""
@@ -21,6 +30,44 @@ def unit_rows_(rows: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
 def random_directions(n: int, d: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
     """Unit rows, uniform on the sphere."""
     return unit_rows_(torch.randn(n, d, generator=generator))
+
+
+def orthogonal_directions(n: int, d: int, generator: torch.Generator) -> Float[Tensor, "n d"]:
+    """Unit rows in blocks of d; those of a block are a random orthonormal basis, uniform among all (Mezzadri 2007)."""
+    blocks = []
+    for _ in range(-(-n // d)):
+        basis, triangle = torch.linalg.qr(torch.randn(d, d, generator=generator))
+        blocks.append(basis * triangle.diagonal().sign())
+    return torch.cat(blocks)[:n].contiguous()
+
+
+def directions_from(
+    given: Float[Tensor, "rows d"], n: int, generator: torch.Generator, noise: float = 0.5
+) -> Float[Tensor, "n d"]:
+    """Unit rows along given directions, such as a model's own weights: the rows of an MLP's output matrix, or the
+    columns of its input matrix.
+
+    Codes can't be negative, so a direction and its opposite are two latents: all given rows come first, then their
+    opposites, then both again and again, mixed with random directions. Rows of zeros are left out.
+
+    Args:
+        n: rows that are wanted; where fewer than given ones, they are chosen at random.
+        noise: norm of the random part, as for `data_directions`; only from the second round on.
+
+    Raises:
+        ConfigError: all given rows are zeros.
+    """
+    rows = given.to(torch.float32)
+    rows = unit_rows_(rows[rows.any(dim=1)].clone())
+    if len(rows) == 0:
+        raise ConfigError("All directions that a dictionary was to start from are zeros.")
+    if n <= len(rows):
+        return rows[torch.randperm(len(rows), generator=generator)[:n].to(rows.device)]
+    both = torch.cat([rows, -rows])
+    out = both.repeat(-(-n // len(both)), 1)[:n]
+    for block in out[len(both) :].split(BLOCK):
+        block.add_(random_directions(len(block), out.shape[1], generator).to(out.device), alpha=noise)
+    return unit_rows_(out)
 
 
 def data_directions(

@@ -4,7 +4,9 @@
     L = (‖x − x̂‖² + α ‖e − ê‖²) / Σ ‖x − x̄‖²,   e = x − x̂ (detached)
 
 where ê is decoded, without b_dec, from the k_aux largest pre-activations among the latents that have been silent for
-`dead_after` vectors. Rows of W_dec have norm 1; the part of their gradient along them is removed.
+`dead_after` vectors. Rows of W_dec have norm 1; the part of their gradient along them is removed. Multi-TopK (their
+section 5.4), where `multi_coefficient` is above 0, adds that multiple of the same error at 4k, so that codes can be cut
+off at another k, or at a threshold, than was trained.
 
 Departures from the paper. Decoder rows start towards data points, with some noise, and the encoder as their transpose
 times the factor that reconstructs a sample best: less is left unexplained, and more latents live, than from random rows
@@ -24,9 +26,13 @@ from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Metadata, Moment
-from monosema.kernels import decode_codes, encode_codes, encode_top_k
+from monosema.dictionaries.terms import batch_variance, losses_of
+from monosema.kernels import Selection, decode_codes, encode_codes, encode_top_k
 
 __all__ = ["TopK", "TopKConfig"]
+
+MULTI = 4
+"""Multi-TopK's second number of latents, as a multiple of k (Gao et al. 2024, section 5.4)."""
 
 
 class TopKConfig(AuxConfig):
@@ -34,6 +40,8 @@ class TopKConfig(AuxConfig):
 
     k: int = Field(32, gt=0)
     """Latents kept per row."""
+    multi_coefficient: float = Field(0.0, ge=0)
+    """Weight of the error with 4k latents (1/8 in Gao et al.); 0 is plain TopK."""
 
 
 class TopK(Autoencoder):
@@ -51,17 +59,23 @@ class TopK(Autoencoder):
 
     def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
         """Forward pass and loss terms; changes no state."""
-        values, selection = encode_codes(
-            self._checked(x), self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product
+        x, k = self._checked(x), self.config.k
+        several = min(MULTI * k, self.n_latents) if self.config.multi_coefficient > 0 else k
+        all_values, all_selected = encode_codes(
+            x, self.input_bias, self.encoder, self.encoder_bias, several, moment.product
         )
+        values, selection = all_values, all_selected
+        if several > k:
+            places = all_values.detach().topk(k, dim=1, sorted=False).indices
+            values = all_values.gather(1, places)
+            selection = Selection(all_selected.indices.gather(1, places), self.n_latents)
         residual = x - (decode_codes(values, selection, self.decoder) + self.decoder_bias)
-        variance = (x - x.mean(dim=0)).square().sum().clamp_min(torch.finfo(x.dtype).tiny)
-        error = residual.square().sum() / variance
-        terms = {"mse": error}
+        variance = batch_variance(x)
+        terms = {"mse": residual.square().sum() / variance}
+        if self.config.multi_coefficient > 0:
+            more = x - (decode_codes(all_values, all_selected, self.decoder) + self.decoder_bias)
+            terms["multi"] = more.square().sum() * self.config.multi_coefficient / variance
         auxiliary = auxiliary_error(self, x, residual.detach(), moment)
         if auxiliary is not None:
             terms["aux"] = auxiliary * self.config.aux_coefficient / variance
-        codes = Codes(values.detach(), selection.indices, self.n_latents)
-        return Losses(
-            torch.stack(list(terms.values())).sum(), {n: t.detach() for n, t in terms.items()}, codes, error.detach()
-        )
+        return losses_of(terms, Codes(values.detach(), selection.indices, self.n_latents), residual, variance)

@@ -1,0 +1,115 @@
+"""BatchTopK sparse autoencoder (Bussmann et al. 2024, arXiv:2412.06410) with AuxK.
+
+    z = ReLU(W_enc (x − b_dec) + b_enc),   c = the n · k largest of z over all n rows,   x̂ = W_decᵀ c + b_dec
+    L = (‖x − x̂‖² + α ‖e − ê‖²) / Σ ‖x − x̄‖²
+
+The auxiliary term is TopK's (`auxiliary`). Outside training a row doesn't know its batch: `encode` keeps what lies
+above a threshold, which training follows: the mean of each batch's smallest kept activation, moving with weight 0.001.
+Rows of W_dec have norm 1; the part of their gradient along them is removed.
+
+Departures. In the first ten thousand steps the mean moves faster, over about the last tenth of all steps so far: a
+short run would otherwise end with the threshold of its beginning. Starts, and the parts that AuxK looks at, as for
+TopK.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor
+
+from monosema.core import ConfigError
+from monosema.dictionaries.autoencoder import Autoencoder
+from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
+from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.dictionaries.terms import batch_variance, losses_of
+from monosema.kernels import Ragged, decode_active, encode_above, encode_batch, encode_batch_top_k
+
+__all__ = ["BatchTopK", "BatchTopKConfig"]
+
+SLOWEST = 0.001
+"""Weight of a new batch in the threshold's moving mean (0.999 of what was)."""
+LATEST = 10
+"""The mean is taken over the last part of all steps so far, one of so many, while that is faster."""
+
+
+class BatchTopKConfig(AuxConfig):
+    """What a BatchTopK dictionary is."""
+
+    k: int = Field(32, gt=0)
+    """Latents kept per row, on average over a batch."""
+
+
+class BatchTopK(Autoencoder):
+    """A BatchTopK dictionary; see the module's equation.
+
+    Attributes:
+        threshold: what activations must exceed outside training; float32.
+        thresholds_seen: batches that it was taken from.
+    """
+
+    threshold: Tensor
+    thresholds_seen: Tensor
+
+    def __init__(self, config: BatchTopKConfig, metadata: Metadata | None = None, seed: int = 0) -> None:
+        """Random start. Raises ConfigError where more latents are to be kept than there are."""
+        if config.k > config.n_latents:
+            name = type(config).__name__
+            raise ConfigError(f"{name}.k = {config.k} is not valid: there are only {config.n_latents} latents.")
+        super().__init__(config, metadata, seed)
+        self.register_buffer("threshold", torch.zeros((), dtype=torch.float32))
+        self.register_buffer("thresholds_seen", torch.zeros((), dtype=torch.int64))
+
+    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
+        floor = self.threshold.clamp_min(0).expand(self.n_latents)
+        values, active = encode_above(centred, self.encoder, self.encoder_bias, floor, product)
+        return Codes.from_entries(values, active).padded()
+
+    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+        """Forward pass and loss terms; changes no state."""
+        values, active = encode_batch(
+            self._checked(x), self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product
+        )
+        error, reconstruction = self._errors(x, values, active)
+        residual = (x - reconstruction).detach()
+        variance = batch_variance(x)
+        terms = {"mse": error / variance}
+        auxiliary = auxiliary_error(self, x, residual, moment)
+        if auxiliary is not None:
+            terms["aux"] = auxiliary * self.config.aux_coefficient / variance
+        return losses_of(terms, Codes.from_entries(values, active), residual, variance)
+
+    def _errors(
+        self, x: Float[Tensor, "n d_in"], values: Float[Tensor, " entries"], active: Ragged
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "n d_in"]]:
+        """The squared error to learn from, summed over rows, and the reconstruction."""
+        reconstruction = decode_active(values, active, self.decoder) + self.decoder_bias
+        return (x - reconstruction).square().sum(), reconstruction
+
+    def observe(self, codes: Codes) -> None:
+        """Count silence, and move the threshold towards the batch's smallest kept activation."""
+        super().observe(codes)
+        kept = codes.values[codes.values > 0]
+        if len(kept) == 0:
+            return
+        self.thresholds_seen += 1
+        weight = max(SLOWEST, min(1.0, LATEST / int(self.thresholds_seen)))
+        self.threshold += weight * (kept.min().to(torch.float32) - self.threshold)
+
+    def _first_codes(self, sample: Float[Tensor, "n d_in"]) -> Codes:
+        """Codes as in training; their smallest is the first threshold."""
+        values, active = encode_batch_top_k(
+            sample - self.input_bias, self.encoder, self.encoder_bias, self.config.k, None
+        )
+        self.threshold.copy_(values.min() if len(values) else torch.zeros(()))
+        self.thresholds_seen.zero_()
+        return Codes.from_entries(values, active)
+
+    def _scale_codes(self, gain: float) -> None:
+        super()._scale_codes(gain)
+        self.threshold.mul_(gain)
+
+    def _fold(self, scale: float) -> None:
+        self.threshold.div_(scale)

@@ -1,0 +1,152 @@
+"""JumpReLU sparse autoencoder (Rajamanoharan et al. 2024, arXiv:2407.14435).
+
+    z = W_enc (x − b) + b_enc,   c = z ⊙ 1[z > θ],   x̂ = W_decᵀ c + b_dec
+    L = (‖x − x̂‖² / s² + λ ‖c‖₀), means over rows;   s² = the batch's mean of ‖x − x̄‖²
+
+Gradients reach θ by the straight-through estimator of the paper: with K the rectangle of width 1 and ε the bandwidth,
+
+    ∂c/∂θ = −(θ/ε) K((z − θ)/ε),   ∂1[z > θ]/∂θ = −(1/ε) K((z − θ)/ε)
+
+Rows of W_dec have norm 1, and the part of their gradient along them is removed. b = b_dec, or 0 (`centre_input=False`,
+as in the paper and Gemma Scope).
+
+Departures. The paper scales all activations to a mean squared norm of 1; here the loss is divided by s² instead, and
+the bandwidth and the first threshold are multiples of s, which gives the same numbers. θ itself is learned, in the
+units of activations, and kept at 0 or above; the paper learns log θ, whose steps under Adam are shares of θ: from a
+small start it can't grow to the size of activations within a short run. θ stays float32 whatever the other weights are:
+steps of a learning rate's size are lost in bf16. λ rises over the same share of the run as in the paper, 1/20. Decoder
+rows start towards data points, and thresholds where `start_l0` latents are active on a row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from monosema.dictionaries.autoencoder import Autoencoder
+from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.protocol import Losses, Moment
+from monosema.dictionaries.rectified import Rectified, RectifiedConfig, sparse_start
+from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
+from monosema.kernels import decode_active
+
+__all__ = ["JumpReLU", "JumpReLUConfig"]
+
+
+class JumpReLUConfig(RectifiedConfig):
+    """What a JumpReLU dictionary is."""
+
+    l0_coefficient: float = Field(6e-4, ge=0)
+    """λ: the share of variance that one more active latent must explain (Lieberum et al. 2024, arXiv:2408.05147)."""
+    bandwidth: float = Field(0.001, gt=0)
+    """ε in units of s (the paper's value, appendix)."""
+    start_threshold: float = Field(0.001, ge=0)
+    """θ at the start in units of s, where `start_l0` is None (the paper's value)."""
+    warmup: float = Field(0.05, ge=0, le=1)
+    """Share of the run over which λ rises linearly."""
+    centre_input: bool = True
+    """Whether b_dec is taken from the input."""
+
+
+class JumpReLU(Rectified):
+    """A JumpReLU dictionary; see the module's equation.
+
+    Attributes:
+        threshold: θ, float32, in the units of activations.
+    """
+
+    def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
+        super()._make_parameters(rows)
+        self.threshold = nn.Parameter(torch.full((self.n_latents,), self.config.start_threshold, dtype=torch.float32))
+
+    @property
+    def centres_input(self) -> bool:
+        """Whether b is b_dec; otherwise it is 0."""
+        return bool(self.config.centre_input)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """Conversions to another precision leave the threshold as it is."""
+        exact = self.threshold.data
+        super()._apply(fn, recurse)
+        self.threshold.data = exact.to(self.threshold.device)
+        return self
+
+    def _floor(self) -> Float[Tensor, " n_latents"]:
+        return self.threshold.detach().clamp_min(0)
+
+    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+        """Forward pass and loss terms; changes no state."""
+        n = max(1, len(x))
+        variance = batch_variance(x)
+        size = variance / n
+        width = self.config.bandwidth * float(size.sqrt())
+        floor = (self.threshold.detach() - width / 2).clamp_min(0).to(x.dtype)
+        pre, active = self._entries(x, moment, floor)
+        pre = pre.relu()
+        threshold = active.spread(self.threshold).expand_as(pre)
+        codes = _JumpReLU.apply(pre, threshold, width)
+        residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
+        penalty = self.config.l0_coefficient * warm_up(moment, self.config.warmup)
+        terms = {
+            "mse": residual.square().sum() / (n * size),
+            "l0": _Step.apply(pre, threshold, width).sum() * (penalty / n),
+        }
+        return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
+
+    def constrain(self) -> None:
+        """Scale decoder rows to norm 1, and keep thresholds at 0 or above."""
+        super().constrain()
+        with torch.no_grad():
+            self.threshold.clamp_min_(0)
+
+    def _fit_start(self, sample: Float[Tensor, "n d_in"]) -> None:
+        size = float((batch_variance(sample) / max(1, len(sample))).sqrt())
+        self.threshold.fill_(self.config.start_threshold * size)
+        if self.config.start_l0 is not None:
+            self.threshold.copy_(sparse_start(self, sample, self.config.start_l0))
+        Autoencoder._fit_start(self, sample)
+
+    def _scale_codes(self, gain: float) -> None:
+        super()._scale_codes(gain)
+        self.threshold.mul_(gain)
+
+    def _fold(self, scale: float) -> None:
+        self.threshold.div_(scale)
+
+
+class _JumpReLU(torch.autograd.Function):
+    """z · 1[z > θ], with the straight-through gradient of θ."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, width: float) -> Tensor:
+        ctx.save_for_backward(pre, threshold)
+        ctx.width = width
+        return torch.where(pre > threshold, pre, 0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        pre, threshold = ctx.saved_tensors
+        of_pre = torch.where(pre > threshold, grad, 0)
+        near = (pre - threshold).abs() < ctx.width / 2
+        return of_pre, torch.where(near, grad * threshold * (-1 / ctx.width), 0), None
+
+
+class _Step(torch.autograd.Function):
+    """1[z > θ], with the straight-through gradient of θ and none of z."""
+
+    @staticmethod
+    def forward(ctx: Any, pre: Tensor, threshold: Tensor, width: float) -> Tensor:
+        ctx.save_for_backward(pre, threshold)
+        ctx.width = width
+        return (pre > threshold).to(pre.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        pre, threshold = ctx.saved_tensors
+        near = (pre - threshold).abs() < ctx.width / 2
+        return None, torch.where(near, grad * (-1 / ctx.width), 0), None
