@@ -5,6 +5,7 @@ from __future__ import annotations
 from monosema.runs.doctor import examine
 from monosema.runs.ledger import StageRecord
 from monosema.runs.overrides import apply_overrides, flatten, parse_keys
+from monosema.runs.plan import Plan, StagePlan, plan
 from monosema.runs.recipe import SHORT_KEYS, CorpusChoice, ModelChoice, Recipe, ReportChoice, StreamChoice
 from monosema.runs.run import Run, run
 from monosema.runs.vectors import VectorRecipe, read_vector_recipe, train_vectors
@@ -13,9 +14,11 @@ __all__ = [
     "SHORT_KEYS",
     "CorpusChoice",
     "ModelChoice",
+    "Plan",
     "Recipe",
     "ReportChoice",
     "Run",
+    "StagePlan",
     "StageRecord",
     "StreamChoice",
     "VectorRecipe",
@@ -23,6 +26,7 @@ __all__ = [
     "examine",
     "flatten",
     "parse_keys",
+    "plan",
     "read_vector_recipe",
     "run",
     "train_vectors",

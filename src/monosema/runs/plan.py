@@ -1,0 +1,230 @@
+"""What a run will take: memory, disk, time and money, predicted for a recipe and a machine before anything is done.
+
+Time is the larger of what the arithmetic, the devices' memory, the network and the disk take, at the share of their
+rates that the machine states; memory and disk follow from sizes alone. See `training.footprint` for what was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from monosema.activations.codec import BYTES as CODEC_BYTES
+from monosema.core import ConfigError, Site
+from monosema.runs.machines import Machine
+from monosema.runs.model_shape import ModelShape
+from monosema.runs.recipe import Recipe
+from monosema.training import held_out_rows
+from monosema.training.footprint import PROCESS, Layout, training_footprint
+
+__all__ = ["Plan", "StagePlan", "plan"]
+
+VERSIONS = 6
+"""Forward passes that evaluation compares: the model alone, the dictionary and two controls, mean and zero."""
+ADAM_BYTES = 28
+"""Bytes that the optimiser moves for a parameter: it reads value, gradient and two moments, and writes three."""
+ENCODER_BYTES, DECODER_BYTES = ADAM_BYTES + 10, ADAM_BYTES + 28
+"""With the gradient's writing; the encoder's copy for products; the decoder's projection and unit norms."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """What one stage takes.
+
+    Attributes:
+        stage: its name.
+        hours: time on this machine.
+        memory_gb: peak of one device, in 10⁹ bytes; of the process, where the device is a processor.
+        disk_gb: what it leaves on the disk, checkpoints included.
+        price: what the devices cost meanwhile; None where the machine has no price.
+        bound: what takes the time: arithmetic, memory, network or disk.
+        fits: whether the memory suffices.
+    """
+
+    stage: str
+    hours: float
+    memory_gb: float
+    disk_gb: float
+    price: float | None
+    bound: str
+    fits: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run takes on one machine.
+
+    Attributes:
+        machine: the machine.
+        stages: capture, train, evaluate, atlas.
+        tokens: activations captured.
+        steps: training steps.
+        latent_shards: parts that the latents are divided into; the devices beyond that share the batch.
+    """
+
+    machine: Machine
+    stages: tuple[StagePlan, ...]
+    tokens: int
+    steps: int
+    latent_shards: int
+
+    @property
+    def hours(self) -> float:
+        """Time of all stages, one after the other."""
+        return sum(stage.hours for stage in self.stages)
+
+    @property
+    def price(self) -> float | None:
+        """Price of all stages; None where the machine has none."""
+        prices = [stage.price for stage in self.stages if stage.price is not None]
+        return sum(prices) if len(prices) == len(self.stages) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "machine": self.machine.to_dict(),
+            "tokens": self.tokens,
+            "steps": self.steps,
+            "latent_shards": self.latent_shards,
+            "stages": [asdict(stage) for stage in self.stages],
+            "hours": self.hours,
+            "memory_gb": max(stage.memory_gb for stage in self.stages),
+            "disk_gb": sum(stage.disk_gb for stage in self.stages),
+            "price": self.price,
+        }
+
+
+def plan(recipe: Recipe, shape: ModelShape, machine: Machine, latent_shards: int | None = None) -> Plan:
+    """Predict what the recipe takes on a machine.
+
+    Args:
+        recipe: d_in is taken from the shape and the site, whatever the recipe says.
+        latent_shards: parts to divide the latents into; None takes the fewest with which the training fits.
+
+    Raises:
+        ConfigError: a recipe without a number of tokens, or shards that don't divide the devices.
+    """
+    if recipe.text.tokens is None:
+        raise ConfigError("A plan needs to know how much text there is: give --tokens.")
+    if latent_shards is not None and (latent_shards < 1 or machine.devices % latent_shards):
+        raise ConfigError(f"{machine.devices} devices can't be divided into {latent_shards} shards of latents.")
+    needs = _Needs(recipe, shape, machine)
+    choices = [n for n in range(1, machine.devices + 1) if machine.devices % n == 0]
+    fitting = [n for n in choices if needs.training_gb(n) <= machine.memory_gb]
+    shards = latent_shards or (fitting or choices)[0 if fitting else -1]
+    stages = (needs.capture(), needs.train(shards), needs.evaluate(), needs.atlas())
+    return Plan(machine, stages, needs.tokens, needs.steps, shards)
+
+
+class _Needs:
+    """The stages' needs, from sizes."""
+
+    def __init__(self, recipe: Recipe, shape: ModelShape, machine: Machine) -> None:
+        site = Site.parse(recipe.site)
+        self.recipe, self.shape, self.machine = recipe, shape, machine
+        self.tokens = recipe.text.tokens or 0
+        self.d, self.m, self.k = shape.site_width(site), recipe.dictionary.n_latents, recipe.dictionary.k
+        self.batch = recipe.stream.batch
+        self.steps = max(1, self.tokens // self.batch) * recipe.stream.passes
+        # Of a model that isn't ours the place of a module isn't known: all layers are counted.
+        self.layers = shape.layers if site.layer is None else min(site.layer + 1, shape.layers)
+        self.window = recipe.text.window if recipe.text.mode == "windows" else recipe.text.max_sentence
+        self.row_bytes = self.d * CODEC_BYTES[recipe.capture.codec]
+        self.parameters = 2.0 * self.m * self.d + self.m + self.d
+        self.rate = machine.tflops * 1e12 * machine.share
+        self.traffic = machine.memory_gb_s * 1e9 * machine.share
+
+    def capture(self) -> StagePlan:
+        """The model up to the site, and one row a token to the disk."""
+        seconds = {
+            "arithmetic": self.tokens * self.shape.flop(self.layers, self.window) / self._all(self.rate),
+            "disk": self.tokens * self.row_bytes / (self.machine.disk_gb_s * 1e9),
+        }
+        # Two shards are in memory: one fills while the other is written.
+        shards = 2 * self.recipe.capture.shard_rows * self.row_bytes if self.machine.processor else 0.0
+        return self._stage("capture", seconds, self._model_bytes() + shards, self.tokens * self.row_bytes)
+
+    def train(self, shards: int) -> StagePlan:
+        """Steps of product, sparse sums, optimiser and communication; rows come from the disk meanwhile."""
+        groups = self.machine.devices // shards
+        rows, latents = -(-self.batch // groups), -(-self.m // shards)
+        product = 2 * rows * latents * self.d / self.rate
+        # Decode, the values' gradient, and both matrices' gradients read a row of d numbers for each active latent.
+        sparse = 4 * rows * self.k * self.d * 4 / shards
+        dense = latents * self.d * (ENCODER_BYTES + DECODER_BYTES)
+        seconds = {
+            "arithmetic": self.steps * product,
+            "memory": self.steps * (sparse + dense) / self.traffic,
+            "network": self.steps * self._sent(groups, shards) / (self.machine.network_gb_s * 1e9),
+        }
+        reading = self.steps * self.batch * self.row_bytes / (self.machine.disk_gb_s * 1e9)
+        step = sum(seconds.values())
+        bound = "disk" if reading > step else max(seconds, key=lambda name: seconds[name])
+        state = 12 * self.parameters + 8 * self.m
+        disk = (self.recipe.training.keep + 1) * state + 4 * self.parameters
+        memory = self.training_gb(shards) * 1e9
+        return self._stage("train", {bound: max(step, reading)}, memory, disk)
+
+    def _sent(self, groups: int, shards: int) -> float:
+        """Bytes that a device sends in a step: gradients between groups, candidates and sums between shards."""
+        ring = 2 * (groups - 1) / groups
+        gradients = ring * 4 * self.parameters / shards
+        rows = self.batch / groups
+        # Candidates of k values and latents from each shard; reconstructions forward, their parts of x backward.
+        between = (shards - 1) * rows * self.k * 12 + 2 * (shards - 1) / shards * rows * self.d * 4
+        return gradients + (between if shards > 1 else 0)
+
+    def training_gb(self, shards: int) -> float:
+        """Peak memory of training on one device."""
+        groups = self.machine.devices // shards
+        layout = Layout(self.d, self.m, self.k, self.batch, self.machine.product, groups, shards)
+        # Rows that are held out are in memory too: at most a tenth of all.
+        rows = self.tokens * self.d * 4
+        stream_mb = min(self.recipe.stream.memory_mb, rows / 1e6) + held_out_rows(self.tokens) * self.d * 4 / 1e6
+        return training_footprint(layout, self.machine.processor, stream_mb).total / 1e9
+
+    def evaluate(self) -> StagePlan:
+        """Each version of the activations through the rest of the model, and its logits."""
+        tokens = self.recipe.evaluation_tokens
+        rest = self.shape.flop(self.shape.layers - self.layers, self.window) + self.shape.head_flop
+        flop = self.shape.flop(self.layers, self.window) + VERSIONS * rest + 2 * 2 * self.d * self.m
+        seconds = {"arithmetic": tokens * flop / self.rate}
+        logits = VERSIONS * self._positions() * self.shape.vocab * 4
+        # The dictionary, and the random one beside it.
+        return self._stage("evaluate", seconds, self._model_bytes() + logits + 8 * self.parameters, 0.0)
+
+    def atlas(self) -> StagePlan:
+        """One pass of the model up to the site and the encoder; codes and passages to the disk."""
+        config = self.recipe.atlas
+        tokens = min(self.tokens, self.recipe.atlas_tokens or self.tokens)
+        flop = self.shape.flop(self.layers, self.window) + 2 * self.d * self.m
+        passages = 8.0 * self.m * (config.top + 10 * config.per_quantile) * (config.before + config.after + 1)
+        codes = tokens * self.k * 6
+        seconds = {
+            "arithmetic": tokens * flop / self.rate,
+            "disk": 2 * (codes + passages) / (self.machine.disk_gb_s * 1e9),
+        }
+        memory = self._model_bytes() + 4 * self.parameters + config.memory_mb * 1e6
+        return self._stage("atlas", seconds, memory, passages)
+
+    def _stage(self, name: str, seconds: Mapping[str, float], memory: float, disk: float) -> StagePlan:
+        machine = self.machine
+        if machine.processor and name != "train":
+            memory += PROCESS
+        bound = max(seconds, key=lambda part: seconds[part])
+        hours = seconds[bound] / 3600
+        # What is rented is paid for, whether a stage uses it or not.
+        price = None if machine.price_per_hour is None else hours * machine.devices * machine.price_per_hour
+        return StagePlan(name, hours, memory / 1e9, disk / 1e9, price, bound, memory <= machine.memory_gb * 1e9)
+
+    def _all(self, rate: float) -> float:
+        return rate * self.machine.devices
+
+    def _positions(self) -> int:
+        return self.recipe.text.batch * self.window
+
+    def _model_bytes(self) -> float:
+        """Weights, and what a layer holds at once of a batch."""
+        inside = self._positions() * (4 * self.shape.width + 2 * self.shape.mlp + 3 * self.shape.heads_width)
+        return (self.shape.parameters + inside) * (2.0 if self.machine.product == "bfloat16" else 4.0)
