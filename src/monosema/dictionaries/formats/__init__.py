@@ -12,6 +12,7 @@ from types import ModuleType
 
 from monosema.core import FormatError, nearest
 from monosema.dictionaries.formats import dictionary_learning, gemma_scope, openai, openmoss, saelens, sparsify
+from monosema.dictionaries.hub import HubName, fetch
 from monosema.dictionaries.protocol import Dictionary
 
 __all__ = ["FORMATS", "load_dictionary", "save_dictionary"]
@@ -33,7 +34,7 @@ def load_dictionary(path: str | Path) -> Dictionary:
     """Load a dictionary in any format that monosema reads.
 
     Args:
-        path: the folder, or a file in it.
+        path: the folder, or a file in it; or, where there is none, a name on the hub: "owner/name[@revision][/folder]".
 
     Raises:
         FormatError: no dictionary there, or none of a known format, or one whose parts don't fit together.
@@ -41,7 +42,10 @@ def load_dictionary(path: str | Path) -> Dictionary:
     """
     place = Path(path)
     if not place.exists():
-        raise FormatError(f"There is no dictionary at {path}: no such folder.")
+        name = HubName.parse(str(path))
+        if name is None:
+            raise FormatError(f"There is no dictionary at {path}: no such folder.")
+        place = fetch(name)
     for reader in READERS:
         if reader.recognises(place):
             return reader.read(place)

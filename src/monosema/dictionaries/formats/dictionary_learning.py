@@ -100,8 +100,8 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 NOT_CENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 OWN = {"BatchTopKSAE": "BatchTopK", "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopK"}
-GROUPS = "group_sizes"
-"""The field of a Matryoshka dictionary's configuration that says how its latents nest."""
+PREFIXES = "prefixes"
+"""The field of a Matryoshka dictionary's configuration that says how its latents nest: shares that rise to 1."""
 UNSET = -1.0
 """The threshold of a dictionary that has learnt none yet."""
 
@@ -138,7 +138,7 @@ def read(path: Path) -> Dictionary:
     own = config.get("monosema")
     parts = parts.replace(own=own if isinstance(own, dict) else {"class": OWN[name]} if name in OWN else {})
     if name == "MatryoshkaBatchTopKSAE":
-        parts = parts.replace(own={**parts.own, GROUPS: _groups(state, m, weights)})
+        parts = parts.replace(own={**parts.own, PREFIXES: _prefixes(state, m, weights)})
     if name == "AutoEncoder" and not parts.has_unit_rows:
         parts = parts.with_unit_rows()
     metadata = metadata_in(parts.own["metadata"]) if "metadata" in parts.own else _metadata(trainer, config)
@@ -163,7 +163,8 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
         state["k"] = torch.tensor(parts.k, dtype=torch.int32)
         state["threshold"] = torch.tensor(UNSET) if parts.threshold is None else parts.threshold[0]
     if name == "MatryoshkaBatchTopKSAE":
-        state["group_sizes"] = torch.tensor(parts.own[GROUPS], dtype=torch.int64)
+        ends = [max(1, round(share * parts.n_latents)) for share in parts.own[PREFIXES]]
+        state["group_sizes"] = torch.tensor([0, *ends], dtype=torch.int64).diff()
     site = parts.metadata.site
     trainer: dict[str, Any] = {
         "dict_class": name,
@@ -208,7 +209,7 @@ def _class_for(parts: Parts) -> str:
     if parts.activation == "relu":
         return "AutoEncoder" if parts.has_unit_rows else "AutoEncoderNew"
     if parts.activation == "batch_topk":
-        return "MatryoshkaBatchTopKSAE" if GROUPS in parts.own else "BatchTopKSAE"
+        return "MatryoshkaBatchTopKSAE" if parts.own.get("class") == OWN["MatryoshkaBatchTopKSAE"] else "BatchTopKSAE"
     return {"topk": "AutoEncoderTopK", "jumprelu": "JumpReluAutoEncoder", "gated": "GatedAutoEncoder"}[parts.activation]
 
 
@@ -227,11 +228,12 @@ def _scalar(state: dict[str, Any], name: str, path: Path) -> int:
     return int(value)
 
 
-def _groups(state: dict[str, Any], m: int, path: Path) -> list[int]:
-    sizes = [int(size) for size in checked(state, {"group_sizes": (None,)}, path)["group_sizes"]]
-    if min(sizes) < 1 or sum(sizes) != m:
+def _prefixes(state: dict[str, Any], m: int, path: Path) -> list[float]:
+    """Where each group ends, as a share of all latents."""
+    sizes = checked(state, {"group_sizes": (None,)}, path)["group_sizes"].to(torch.float64)
+    if bool((sizes < 1).any()) or float(sizes.sum()) != m:
         raise FormatError(f"{path}: group_sizes must be above 0 and sum to {m}, the number of latents.")
-    return sizes
+    return [float(end) / m for end in sizes.cumsum(0)]
 
 
 def _metadata(trainer: dict[str, Any], config: dict[str, Any]) -> Metadata:
