@@ -10,7 +10,21 @@ import pytest
 from monosema.cli import main
 from monosema.core import DiskFullError, SiteError
 
-VERBS = ("run", "capture", "train", "evaluate", "atlas", "report", "inspect", "complete", "doctor")
+VERBS = (
+    "run",
+    "capture",
+    "train",
+    "evaluate",
+    "atlas",
+    "report",
+    "inspect",
+    "complete",
+    "plan",
+    "doctor",
+    "convert",
+    "push",
+    "pull",
+)
 
 
 def raising(error: BaseException) -> object:

@@ -128,3 +128,20 @@ def test_doctor(command: Command) -> None:
     code, out, _ = command("doctor", "--device", "cpu")
     assert code == 0
     assert "fp32 gflops" in out
+
+
+def test_plan(command: Command, tmp_path: Path) -> None:
+    keys = ("--shape", "layers=28,width=3072,vocab=128256", "--site", "23.resid_post", "--latents", "65536")
+    machines = ("--machine", "rtx-4090:8", "--machine", "h100:8", "--price", "0.5")
+    values = parsed(command("plan", *keys, *machines, "--json"))
+    first, second = values["plans"]  # type: ignore[misc]
+    assert [stage["stage"] for stage in first["stages"]] == ["capture", "train", "evaluate", "atlas"]
+    assert first["hours"] > second["hours"] > 0
+    assert first["price"] == pytest.approx(first["hours"] * 8 * 0.5)
+    code, out, _ = command("plan", *keys, *machines)
+    assert code == 0
+    assert "8 × rtx-4090" in out
+    assert not any(tmp_path.iterdir())
+    code, _, err = command("plan", *keys, "--machine", "h1000")
+    assert code == 2
+    assert "h100" in err

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Group
 
-from monosema.cli.verbs import atlas, complete, doctor, inspect, train, walk
+from monosema.cli.verbs import atlas, complete, convert, doctor, inspect, plan, train, walk
 
 __all__ = ["app"]
 
@@ -41,4 +41,10 @@ app.command(atlas.atlas, group=_WALK, sort_key=5)
 app.command(walk.report, group=_WALK, sort_key=6)
 app.command(inspect.inspect, group=_LOOK, sort_key=7)
 app.command(complete.complete, group=_LOOK, sort_key=8)
-app.command(doctor.doctor, group=_LOOK, sort_key=9)
+app.command(plan.plan, group=_LOOK, sort_key=9)
+app.command(doctor.doctor, group=_LOOK, sort_key=10)
+
+_SHARE = Group("Dictionaries elsewhere", sort_key=3)
+app.command(convert.convert, group=_SHARE, sort_key=20)
+app.command(convert.push, group=_SHARE, sort_key=21)
+app.command(convert.pull, group=_SHARE, sort_key=22)
