@@ -41,7 +41,7 @@ COEFFICIENTS = {
     ("monosema", "l1"): (2.0, 5.0, 12.0, 24.0),
     ("monosema", "gated"): (2.0, 5.0, 12.0, 24.0),
     ("monosema", "p_anneal"): (2.0, 5.0, 12.0, 24.0),
-    ("monosema", "jumprelu"): (0.5, 2.0, 6.0, 12.0),
+    ("monosema", "jumprelu"): (3e-4, 1e-3, 3e-3, 1e-2),
 }
 """Sparsity coefficients (or target L0) of the others; found by trying which give an L0 near those of K."""
 ARCHITECTURES = ("l1", "gated", "jumprelu", "p_anneal", "topk", "batch_topk", "matryoshka")
@@ -173,13 +173,13 @@ def own(architecture: str, width: int, latents: int, setting: float, seed: int) 
     shape: dict[str, Any] = {"d_in": width, "n_latents": latents}
     match architecture:
         case "l1":
-            return d.L1(d.L1Config(**shape, coefficient=setting), seed=seed)
+            return d.L1(d.L1Config(**shape, l1_coefficient=setting), seed=seed)
         case "gated":
-            return d.Gated(d.GatedConfig(**shape, coefficient=setting), seed=seed)
+            return d.Gated(d.GatedConfig(**shape, l1_coefficient=setting), seed=seed)
         case "jumprelu":
-            return d.JumpReLU(d.JumpReLUConfig(**shape, coefficient=setting), seed=seed)
+            return d.JumpReLU(d.JumpReLUConfig(**shape, l0_coefficient=setting), seed=seed)
         case "p_anneal":
-            return d.PAnneal(d.PAnnealConfig(**shape, coefficient=setting), seed=seed)
+            return d.PAnneal(d.PAnnealConfig(**shape, l1_coefficient=setting), seed=seed)
         case "topk":
             return d.TopK(d.TopKConfig(**shape, k=int(setting)), seed=seed)
         case "batch_topk":

@@ -91,11 +91,29 @@ def test_aux_is_absent_without_dead_latents_and_when_switched_off() -> None:
     assert set(dictionary.losses(x, MOMENT).terms) == {"mse"}
 
 
-def test_dead_after_a_tenth_of_a_short_run() -> None:
+def test_dead_after_a_third_of_a_short_run() -> None:
     dictionary = TopK(TopKConfig(d_in=4, n_latents=8, k=2))
     dictionary.silent_tokens[3] = 100
-    assert dictionary.dead(Moment(0, 10, 100)).tolist() == [3]
-    assert dictionary.dead(Moment(0, 11, 100)).tolist() == []
+    assert dictionary.dead(Moment(0, 3, 100)).tolist() == [3]
+    assert dictionary.dead(Moment(0, 4, 100)).tolist() == []
+
+
+def test_silent_latents_start_anew_towards_residuals_at_the_points_of_the_run() -> None:
+    dictionary, x = with_dead([2, 11], resample_at=(0.1, 0.2))
+    dictionary.silent_tokens.zero_()
+    dictionary.silent_tokens[[2, 11]] = 30
+    assert dictionary.resample(x, Moment(0, 20, 30)).tolist() == [], "not a point"
+    before = dictionary.decoder.detach().clone()
+    assert dictionary.resample(x, Moment(1, 20, 30)).tolist() == [], "silent for less than since the last point"
+    dictionary.silent_tokens[[2, 11]] = 60
+    residuals = torch.nn.functional.normalize(x - dictionary(x), dim=1)
+    assert dictionary.resample(x, Moment(3, 20, 30)).tolist() == [2, 11]
+    rows = dictionary.decoder.detach()[[2, 11]]
+    torch.testing.assert_close((rows @ residuals.T).amax(dim=1), torch.ones(2))
+    others = [latent for latent in range(20) if latent not in (2, 11)]
+    assert torch.equal(dictionary.decoder[others], before[others])
+    assert dictionary.silent_tokens[[2, 11]].tolist() == [0, 0]
+    assert set(dictionary.encode(x).indices[dictionary.encode(x).values > 0].tolist()) & {2, 11}, "they are active now"
 
 
 def test_start_from_data() -> None:

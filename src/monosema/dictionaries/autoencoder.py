@@ -183,8 +183,8 @@ class Autoencoder(nn.Module, ABC):
         return self.encode(sample)
 
     def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
-        """Latents that have been silent for `dead_after` vectors of training, or for a tenth of a short run."""
-        patience = min(self.config.dead_after, max(1, moment.vectors // 10))
+        """Latents that have been silent for `dead_after` vectors of training, or for a third of a short run."""
+        patience = min(self.config.dead_after, max(1, moment.vectors // 3))
         return (self.silent_tokens >= patience).nonzero().squeeze(1)
 
     def project_gradients(self) -> None:

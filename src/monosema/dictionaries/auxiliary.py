@@ -15,6 +15,7 @@ from torch import Tensor
 
 from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
 from monosema.dictionaries.protocol import Moment
+from monosema.dictionaries.resampling import OFTEN
 from monosema.kernels import decode_codes, encode_codes
 
 __all__ = ["AuxConfig", "auxiliary_error", "in_turn"]
@@ -34,6 +35,8 @@ class AuxConfig(AutoencoderConfig):
     """AuxK looks at every so many-th vector of a batch, others in the next step: cheaper, and the same on average."""
     aux_latents: int | None = Field(None, gt=0)
     """Dead latents that AuxK looks at in one step, at most, all in turn; None is an eighth of all latents."""
+    resample_at: tuple[float, ...] = OFTEN
+    """Shares of the run after which silent latents start anew towards residuals (ours); empty is the papers' form."""
 
 
 def auxiliary_error(

@@ -8,14 +8,14 @@ above a threshold, which training follows: the mean of each batch's smallest kep
 Rows of W_dec have norm 1; the part of their gradient along them is removed.
 
 Departures. In the first ten thousand steps the mean moves faster, over about the last tenth of all steps so far: a
-short run would otherwise end with the threshold of its beginning. Starts, and the parts that AuxK looks at, as for
-TopK.
+short run would otherwise end with the threshold of its beginning. Starts, resampling, and the parts that AuxK looks at,
+as for TopK.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -24,6 +24,7 @@ from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import Ragged, decode_active, encode_above, encode_batch, encode_batch_top_k
 
@@ -97,6 +98,10 @@ class BatchTopK(Autoencoder):
         self.thresholds_seen += 1
         weight = max(SLOWEST, min(1.0, LATEST / int(self.thresholds_seen)))
         self.threshold += weight * (kept.min().to(torch.float32) - self.threshold)
+
+    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+        """Give silent latents a new start at the chosen points of the run."""
+        return resample_towards_residuals(self, x, moment, self.config.resample_at)
 
     def _first_codes(self, sample: Float[Tensor, "n d_in"]) -> Codes:
         """Codes as in training; their smallest is the first threshold."""

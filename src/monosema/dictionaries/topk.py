@@ -11,13 +11,15 @@ off at another k, or at a threshold, than was trained.
 Departures from the paper. Decoder rows start towards data points, with some noise, and the encoder as their transpose
 times the factor that reconstructs a sample best: less is left unexplained, and more latents live, than from random rows
 (measured on all-MiniLM activations). AuxK looks at a part of each batch, and at a part of the dead
-latents where there are many. In short runs a latent is dead after a tenth of the run.
+latents where there are many. In short runs a latent is dead after a third of the run, and at twelve points of a run
+silent latents start anew towards residuals (`resampling`): AuxK alone leaves more latents dead than no revival at all
+there, since Adam gives a latent that has no other gradient steps of full size, whatever α.
 """
 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -26,6 +28,7 @@ from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import Selection, decode_codes, encode_codes, encode_top_k
 
@@ -79,3 +82,7 @@ class TopK(Autoencoder):
         if auxiliary is not None:
             terms["aux"] = auxiliary * self.config.aux_coefficient / variance
         return losses_of(terms, Codes(values.detach(), selection.indices, self.n_latents), residual, variance)
+
+    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+        """Give silent latents a new start at the chosen points of the run."""
+        return resample_towards_residuals(self, x, moment, self.config.resample_at)
