@@ -73,7 +73,7 @@ class NormalisedInput(nn.Module):
             if self.kind == "layer_norm":
                 shift = x.mean(dim=1, keepdim=True)
                 centred = x - shift
-                scale = centred.std(dim=1, keepdim=True)
+                scale = (centred.square().sum(dim=1, keepdim=True) / max(1, self.d_in - 1)).sqrt()
                 normal = centred / (scale + EPSILON)
             else:
                 shift = x.new_zeros(len(x), 1)
