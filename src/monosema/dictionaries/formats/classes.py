@@ -135,7 +135,10 @@ def _made(known: _Class, parts: Parts) -> Autoencoder:
     settings = known.settings(parts)
     given = {name: value for name, value in parts.own.items() if name in known.config.model_fields and _is_plain(value)}
     sizes = {"d_in": parts.d_in, "n_latents": parts.n_latents}
-    dictionary = known.kind(known.config(**{**given, **settings, **sizes}), parts.metadata)
+    try:
+        dictionary = known.kind(known.config(**{**given, **settings, **sizes}), parts.metadata)
+    except (RuntimeError, OverflowError) as error:
+        raise FormatError(f'The configuration under "monosema" can\'t be used: {error}.') from None
     placed = parts if "centre_input" in settings else parts.centre(True)
     tensors = {**{name: getattr(placed, name) for name in _SHARED}, **known.tensors(placed)}
     if dictionary.encoder is dictionary.decoder and not torch.equal(placed.encoder, placed.decoder):
