@@ -11,6 +11,9 @@ from monosema.dictionaries.protocol import Losses, Moment
 
 __all__ = ["batch_variance", "losses_of", "warm_up"]
 
+LEAST = 1e-12
+"""Variance of a batch of equal rows, such as of one row: keeps its loss finite."""
+
 
 def warm_up(moment: Moment, share: float) -> float:
     """Linear rise from 0 to 1 over a share of the run; 1 where the share is 0."""
@@ -20,7 +23,7 @@ def warm_up(moment: Moment, share: float) -> float:
 
 def batch_variance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     """Σ ‖x − x̄‖² over a batch."""
-    return (x - x.mean(dim=0)).square().sum().clamp_min(torch.finfo(x.dtype).tiny)
+    return (x - x.mean(dim=0)).square().sum().clamp_min(LEAST)
 
 
 def losses_of(
