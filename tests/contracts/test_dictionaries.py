@@ -10,17 +10,33 @@ import torch
 
 from monosema.core import VectorError
 from monosema.dictionaries import (
+    L1,
+    Autoencoder,
+    BatchTopK,
+    BatchTopKConfig,
     Codes,
     Dictionary,
+    Gated,
+    GatedConfig,
+    JumpReLU,
+    JumpReLUConfig,
+    L1Config,
+    MatryoshkaBatchTopK,
+    MatryoshkaConfig,
     Moment,
     Neurons,
+    PAnneal,
+    PAnnealConfig,
     Pca,
     RandomDirections,
+    TiedL1,
+    TiedL1Config,
     TopK,
     TopKConfig,
     load_dictionary,
     save_dictionary,
 )
+from monosema.kernels import ragged_functions
 
 D = 12
 
@@ -33,33 +49,68 @@ def data(n: int = 400, seed: int = 0) -> torch.Tensor:
     return active @ directions * 4 + 0.05 * torch.randn(n, D, generator=generator) + 3.0
 
 
-def topk(m: int = 40, k: int = 4, **config: object) -> TopK:
-    dictionary = TopK(TopKConfig(d_in=D, n_latents=m, k=k, **config))
-    dictionary.start(data(), 0)
-    return dictionary
+def started(kind: type, config: type, m: int = 40, **values: object) -> Callable[[], Autoencoder]:
+    def make() -> Autoencoder:
+        dictionary = kind(config(d_in=D, n_latents=m, **values))
+        dictionary.start(data(), 0)
+        return dictionary
+
+    return make
 
 
+TRAINABLE: dict[str, Callable[[], Autoencoder]] = {
+    "topk": started(TopK, TopKConfig, k=4),
+    "topk, k = 1": started(TopK, TopKConfig, k=1),
+    "topk, k = m": started(TopK, TopKConfig, m=9, k=9),
+    "topk, m < d": started(TopK, TopKConfig, m=5, k=2),
+    "topk, random start": started(TopK, TopKConfig, k=4, start="random", centre="median"),
+    "topk, orthogonal start": started(TopK, TopKConfig, k=4, start="orthogonal"),
+    "multi-topk": started(TopK, TopKConfig, k=4, multi_coefficient=0.125),
+    "batch topk": started(BatchTopK, BatchTopKConfig, k=4),
+    "batch topk, k = 1": started(BatchTopK, BatchTopKConfig, k=1),
+    "batch topk, k = m": started(BatchTopK, BatchTopKConfig, m=9, k=9),
+    "batch topk, m < d": started(BatchTopK, BatchTopKConfig, m=5, k=2),
+    "matryoshka": started(MatryoshkaBatchTopK, MatryoshkaConfig, k=4, prefixes=(0.1, 0.5, 1.0)),
+    "matryoshka, one prefix": started(MatryoshkaBatchTopK, MatryoshkaConfig, k=4, prefixes=(1.0,)),
+    "l1 2023": started(L1, L1Config, recipe="2023", l1_coefficient=0.3, start_l0=6),
+    "l1 2024": started(L1, L1Config, l1_coefficient=0.3, start_l0=6),
+    "l1 2024, m < d": started(L1, L1Config, m=5, l1_coefficient=0.3),
+    "l1 2024, biases of 0": started(L1, L1Config, l1_coefficient=0.3, start_l0=None),
+    "tied": started(TiedL1, TiedL1Config, l1_coefficient=0.02, start_l0=3),
+    "untied": started(TiedL1, TiedL1Config, tied=False, l1_coefficient=0.02, start_l0=3),
+    "gated": started(Gated, GatedConfig, l1_coefficient=0.3, start_l0=6),
+    "jumprelu": started(JumpReLU, JumpReLUConfig, start_l0=6, bandwidth=0.05),
+    "jumprelu, input as it is": started(JumpReLU, JumpReLUConfig, start_l0=6, bandwidth=0.05, centre_input=False),
+    "jumprelu, small thresholds": started(JumpReLU, JumpReLUConfig, start_l0=None),
+    "p-anneal": started(PAnneal, PAnnealConfig, l1_coefficient=0.3, start_l0=6),
+}
 ALL: dict[str, Callable[[], Dictionary]] = {
-    "topk": topk,
-    "topk, k = 1": lambda: topk(k=1),
-    "topk, k = m": lambda: topk(m=9, k=9),
-    "topk, m < d": lambda: topk(m=5, k=2),
-    "topk, random start": lambda: topk(start="random", centre="median"),
+    **TRAINABLE,
     "pca": lambda: Pca.fit(data().split(64), 4),
     "random": lambda: RandomDirections.fit(data(), 40, 4),
     "neurons": lambda: Neurons(D),
     "neurons, k = 3": lambda: Neurons(D, k=3, signed=False),
 }
-TRAINABLE: dict[str, Callable[[], TopK]] = {name: make for name, make in ALL.items() if name.startswith("topk")}  # type: ignore[misc]
+UNIT = {name: make for name, make in TRAINABLE.items() if not name.startswith("l1 2024")}
+"""Those that promise decoder rows of norm 1."""
+RAGGED = {name: make for name, make in TRAINABLE.items() if not name.startswith(("topk", "multi", "batch", "matry"))}
+"""Those whose number of active latents varies freely, which take a sparse or a dense path."""
 dictionaries = pytest.mark.parametrize("make", ALL.values(), ids=ALL.keys())
 trainable = pytest.mark.parametrize("make", TRAINABLE.values(), ids=TRAINABLE.keys())
+unit = pytest.mark.parametrize("make", UNIT.values(), ids=UNIT.keys())
+
+
+HALF = Moment(50, 100, 400)
+"""Half of the run: past every warm-up, before any latent counts as dead."""
 
 
 def moment(step: int = 0, product: torch.dtype | None = None) -> Moment:
     return Moment(step, 100, 400, product)
 
 
-def one_step(dictionary: TopK, optimiser: torch.optim.Optimizer, x: torch.Tensor, product: torch.dtype | None = None):
+def one_step(
+    dictionary: Autoencoder, optimiser: torch.optim.Optimizer, x: torch.Tensor, product: torch.dtype | None = None
+):
     losses = dictionary.losses(x, moment(product=product))
     losses.total.backward()
     dictionary.project_gradients()
@@ -68,6 +119,58 @@ def one_step(dictionary: TopK, optimiser: torch.optim.Optimizer, x: torch.Tensor
     dictionary.constrain()
     dictionary.observe(losses.codes)
     return losses
+
+
+def slow_codes(d: Autoencoder, x: torch.Tensor, training: bool) -> torch.Tensor:
+    """All codes as a matrix, by the equations of the docstrings and autograd alone."""
+    pre = (x - d.input_bias) @ d.encoder.T + d.encoder_bias
+    match d:
+        case Gated():
+            magnitude = (pre - d.gate_bias) * d.magnitude_scale.exp() + d.magnitude_bias
+            return torch.where(pre > 0, magnitude.relu(), 0)
+        case JumpReLU():
+            return torch.where(pre > d.threshold, pre, 0)
+        case TopK():
+            return torch.zeros_like(pre).scatter(1, *kept(pre, d.config.k, 1))
+        case BatchTopK() if training:
+            flat = pre.reshape(-1)
+            return torch.zeros_like(flat).scatter(0, *kept(flat, d.config.k * len(x), 0)).view_as(pre)
+        case BatchTopK():
+            return torch.where(pre > d.threshold, pre, 0)
+    return pre.relu()
+
+
+def kept(pre: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    largest = pre.topk(k, dim=dim)
+    return largest.indices, largest.values.relu()
+
+
+def slow_loss(d: Autoencoder, x: torch.Tensor) -> torch.Tensor:
+    """The loss at half of the run, without the straight-through part of JumpReLU."""
+    codes, config, n = slow_codes(d, x, training=True), d.config, len(x)
+    error = (x - codes @ d.decoder - d.decoder_bias).square().sum()
+    variance = (x - x.mean(dim=0)).square().sum()
+    match d:
+        case TopK() if config.multi_coefficient:
+            pre = (x - d.input_bias) @ d.encoder.T + d.encoder_bias
+            more = torch.zeros_like(pre).scatter(1, *kept(pre, 4 * config.k, 1))
+            again = (x - more @ d.decoder - d.decoder_bias).square().sum()
+            return (error + config.multi_coefficient * again) / variance
+        case MatryoshkaBatchTopK():
+            sizes = [round(share * d.n_latents) for share in config.prefixes]
+            parts = [(x - codes[:, :m] @ d.decoder[:m] - d.decoder_bias).square().sum() for m in sizes]
+            return torch.stack(parts).mean() / variance
+        case TopK() | BatchTopK() | JumpReLU():
+            return error / variance
+        case Gated():
+            gate = ((x - d.input_bias) @ d.encoder.T + d.encoder_bias).relu()
+            frozen = (x - gate @ d.decoder.detach() - d.decoder_bias.detach()).square().sum()
+            return (error + config.l1_coefficient * gate.sum() + frozen) / n
+        case TiedL1():
+            return (error / d.d_in + config.l1_coefficient * codes.sum()) / n
+        case L1(config=L1Config(recipe="2024")):
+            codes = codes * d.decoder.norm(dim=1)
+    return (error + config.l1_coefficient * codes.sum()) / n
 
 
 @dictionaries
@@ -118,63 +221,96 @@ def test_rows_are_encoded_independently(make: Callable[[], Dictionary]) -> None:
 
 
 @trainable
-def test_codes_are_topk_of_the_formula(make: Callable[[], TopK]) -> None:
+def test_codes_are_those_of_the_formula(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     x = data(30)
-    k = dictionary.config.k
-    pre = (x - dictionary.decoder_bias) @ dictionary.encoder.T + dictionary.encoder_bias
-    kept = torch.zeros_like(pre).scatter(1, pre.topk(k, dim=1).indices, pre.topk(k, dim=1).values.relu())
-    codes = dictionary.encode(x)
-    torch.testing.assert_close(codes.dense(), kept.detach())
-    assert (codes.l0 <= k).all()
-    torch.testing.assert_close(dictionary(x), (kept @ dictionary.decoder + dictionary.decoder_bias).detach())
+    with torch.no_grad():
+        expected = slow_codes(dictionary, x, training=False)
+        torch.testing.assert_close(dictionary.encode(x).dense(), expected)
+        torch.testing.assert_close(dictionary(x), expected @ dictionary.decoder + dictionary.decoder_bias)
+        torch.testing.assert_close(
+            dictionary.losses(x, HALF).codes.dense(), slow_codes(dictionary, x, training=True), rtol=1e-4, atol=1e-5
+        )
 
 
 @trainable
-def test_gradients_agree_with_the_slow_twin(make: Callable[[], TopK]) -> None:
+@pytest.mark.parametrize("dense", [False, True])
+def test_gradients_agree_with_the_slow_twin(
+    make: Callable[[], Autoencoder], dense: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ragged_functions, "DENSE", 0.0 if dense else 1.1)
     dictionary, slow = make(), make()
     x = data(60)
-    dictionary.losses(x, moment()).total.backward()
-    pre = (x - slow.decoder_bias) @ slow.encoder.T + slow.encoder_bias
-    largest = pre.topk(slow.config.k, dim=1)
-    codes = torch.zeros_like(pre).scatter(1, largest.indices, largest.values.relu())
-    error = (x - codes @ slow.decoder - slow.decoder_bias).square().sum()
-    (error / (x - x.mean(dim=0)).square().sum()).backward()
-    for mine, theirs in zip(dictionary.parameters(), slow.parameters(), strict=True):
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-6)
+    dictionary.losses(x, HALF).total.backward()
+    slow_loss(slow, x).backward()
+    for (name, mine), theirs in zip(dictionary.named_parameters(), slow.parameters(), strict=True):
+        if name != "threshold":
+            torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-3, atol=1e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("make", RAGGED.values(), ids=RAGGED.keys())
+def test_dense_and_sparse_paths_agree(make: Callable[[], Autoencoder], monkeypatch: pytest.MonkeyPatch) -> None:
+    results = []
+    for limit in (0.0, 1.1):
+        monkeypatch.setattr(ragged_functions, "DENSE", limit)
+        dictionary = make()
+        losses = dictionary.losses(data(60), HALF)
+        losses.total.backward()
+        dictionary.observe(losses.codes)
+        gradients = [parameter.grad for parameter in dictionary.parameters()]
+        results.append([*losses.terms.values(), losses.codes.dense(), *gradients, dictionary.silent_tokens])
+        assert torch.equal(losses.codes.l0, (losses.codes.dense() != 0).sum(dim=1).float())
+    for one, two in zip(*results, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
+
+
+@trainable
+@pytest.mark.parametrize("n", [0, 1])
+def test_few_rows_give_finite_losses_and_gradients(make: Callable[[], Autoencoder], n: int) -> None:
+    dictionary = make()
+    losses = dictionary.losses(data(40)[:n], HALF)
+    losses.total.backward()
+    dictionary.observe(losses.codes)
+    assert torch.isfinite(losses.total)
+    assert all(torch.isfinite(p.grad).all() for p in dictionary.parameters())
+    assert len(losses.codes) == n
 
 
 @trainable
 @pytest.mark.parametrize("product", [torch.float32, torch.bfloat16])
-def test_loss_falls_and_rows_stay_unit(make: Callable[[], TopK], product: torch.dtype) -> None:
+def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], Autoencoder], product: torch.dtype) -> None:
     dictionary = make()
-    optimiser = torch.optim.Adam(dictionary.parameters(), lr=1e-2)
-    fvus = [float(one_step(dictionary, optimiser, data(200, seed=s), product).fvu) for s in range(60)]
-    assert sum(fvus[-5:]) < 0.9 * sum(fvus[:5])
-    torch.testing.assert_close(dictionary.decoder.norm(dim=1), torch.ones(dictionary.n_latents))
+    optimiser = torch.optim.Adam(dictionary.parameters(), lr=2e-2)
+    totals = []
+    for number in range(20):
+        losses = one_step(dictionary, optimiser, data(100, seed=number), product)
+        totals.append(sum(float(term) for name, term in losses.terms.items() if name != "aux"))
+    assert sum(totals[-4:]) < 0.9 * sum(totals[:4])
+    if make in UNIT.values():
+        torch.testing.assert_close(dictionary.decoder.detach().norm(dim=1), torch.ones(dictionary.n_latents))
 
 
-@trainable
-def test_gradient_along_decoder_rows_is_removed(make: Callable[[], TopK]) -> None:
+@unit
+def test_gradient_along_decoder_rows_is_removed(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     dictionary.losses(data(50), moment()).total.backward()
     size = dictionary.decoder.grad.norm()
     dictionary.project_gradients()
-    along = (dictionary.decoder.grad * dictionary.decoder).sum(dim=1)
+    along = (dictionary.decoder.grad * dictionary.decoder).sum(dim=1).detach()
     torch.testing.assert_close(along, torch.zeros_like(along), atol=float(1e-6 * size), rtol=0)
 
 
-@trainable
-def test_constraint_is_applied_after_the_step(make: Callable[[], TopK]) -> None:
+@unit
+def test_constraint_is_applied_after_the_step(make: Callable[[], Autoencoder]) -> None:
     """Rows that are scaled before the step would be left with another norm by it."""
     dictionary = make()
     optimiser = torch.optim.SGD(dictionary.parameters(), lr=10.0)
     one_step(dictionary, optimiser, data(100))
-    torch.testing.assert_close(dictionary.decoder.norm(dim=1), torch.ones(dictionary.n_latents))
+    torch.testing.assert_close(dictionary.decoder.detach().norm(dim=1), torch.ones(dictionary.n_latents))
 
 
 @trainable
-def test_losses_change_no_state(make: Callable[[], TopK]) -> None:
+def test_losses_change_no_state(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     before = {name: tensor.clone() for name, tensor in dictionary.state_dict().items()}
     dictionary.losses(data(30), moment())
@@ -184,7 +320,7 @@ def test_losses_change_no_state(make: Callable[[], TopK]) -> None:
 
 
 @trainable
-def test_silence_is_counted_in_vectors(make: Callable[[], TopK]) -> None:
+def test_silence_is_counted_in_vectors(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     active = torch.zeros(7, dictionary.n_latents)
     active[2, 1] = 0.5
@@ -196,7 +332,7 @@ def test_silence_is_counted_in_vectors(make: Callable[[], TopK]) -> None:
 
 
 @trainable
-def test_saved_and_loaded_gives_equal_codes(make: Callable[[], TopK], tmp_path: Path) -> None:
+def test_saved_and_loaded_gives_equal_codes(make: Callable[[], Autoencoder], tmp_path: Path) -> None:
     dictionary = make()
     with torch.no_grad():
         dictionary.encoder_bias.normal_(std=0.1)
@@ -210,18 +346,18 @@ def test_saved_and_loaded_gives_equal_codes(make: Callable[[], TopK], tmp_path: 
 
 
 @trainable
-def test_folding_takes_the_units_of_the_data(make: Callable[[], TopK]) -> None:
+def test_folding_takes_the_units_of_the_data(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     x, mean, scale = data(50), torch.randn(D), 2.5
     folded = dictionary.folded(mean, scale)
     raw = x / scale + mean
     torch.testing.assert_close(folded.encode(raw).dense() * scale, dictionary.encode(x).dense(), rtol=1e-3, atol=1e-4)
     torch.testing.assert_close((folded(raw) - mean) * scale, dictionary(x), rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(folded.directions.norm(dim=1), torch.ones(dictionary.n_latents))
+    torch.testing.assert_close(folded.directions.norm(dim=1), dictionary.directions.norm(dim=1))
 
 
 @trainable
-def test_bf16_codes_are_near_those_of_fp32(make: Callable[[], TopK]) -> None:
+def test_bf16_codes_are_near_those_of_fp32(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     x = data(100)
     exact, rounded = dictionary(x), dictionary.decode(dictionary.encode(x, torch.bfloat16))
@@ -229,6 +365,6 @@ def test_bf16_codes_are_near_those_of_fp32(make: Callable[[], TopK]) -> None:
 
 
 @trainable
-def test_another_width_is_refused_with_both(make: Callable[[], TopK]) -> None:
+def test_another_width_is_refused_with_both(make: Callable[[], Autoencoder]) -> None:
     with pytest.raises(VectorError, match=r"width 12.*width 13"):
         make().encode(torch.zeros(2, 13))

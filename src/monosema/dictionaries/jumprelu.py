@@ -5,7 +5,7 @@
 
 Gradients reach θ by the straight-through estimator of the paper: with K the rectangle of width 1 and ε the bandwidth,
 
-    ∂c/∂θ = −(θ/ε) K((z − θ)/ε),   ∂1[z > θ]/∂θ = −(1/ε) K((z − θ)/ε)
+    ∂c/∂θ = −(θ/ε) K((z − θ)/ε),   ∂1[z > θ]/∂θ = −(1/ε) K((z − θ)/ε)      where z > 0
 
 Rows of W_dec have norm 1, and the part of their gradient along them is removed. b = b_dec, or 0 (`centre_input=False`,
 as in the paper and Gemma Scope).
@@ -13,9 +13,10 @@ as in the paper and Gemma Scope).
 Departures. The paper scales all activations to a mean squared norm of 1; here the loss is divided by s² instead, and
 the bandwidth and the first threshold are multiples of s, which gives the same numbers. θ itself is learned, in the
 units of activations, and kept at 0 or above; the paper learns log θ, whose steps under Adam are shares of θ: from a
-small start it can't grow to the size of activations within a short run. θ stays float32 whatever the other weights are:
-steps of a learning rate's size are lost in bf16. λ rises over the same share of the run as in the paper, 1/20. Decoder
-rows start towards data points, and thresholds where `start_l0` latents are active on a row.
+small start it can't grow to the size of activations within a short run. Its steps are made √d times as long as the
+optimiser's, which is how far z moves when all d weights of its encoder row make a step. θ stays float32 whatever the
+other weights are: steps of a learning rate's size are lost in bf16. λ rises over the same share of the run as in the
+paper, 1/20. Decoder rows start towards data points, and thresholds where `start_l0` latents are active on a row.
 """
 
 from __future__ import annotations
@@ -62,6 +63,7 @@ class JumpReLU(Rectified):
 
     def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
         super()._make_parameters(rows)
+        self._before_step: Tensor | None = None
         self.threshold = nn.Parameter(torch.full((self.n_latents,), self.config.start_threshold, dtype=torch.float32))
 
     @property
@@ -98,11 +100,19 @@ class JumpReLU(Rectified):
         }
         return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
 
+    def project_gradients(self) -> None:
+        """Remove from the gradient of each decoder row the part along it; remember thresholds as they are."""
+        super().project_gradients()
+        self._before_step = self.threshold.detach().clone()
+
     def constrain(self) -> None:
-        """Scale decoder rows to norm 1, and keep thresholds at 0 or above."""
+        """Scale decoder rows to norm 1; make the step of thresholds √d times as long, and keep them at 0 or above."""
         super().constrain()
         with torch.no_grad():
+            if self._before_step is not None:
+                self.threshold.add_(self.threshold - self._before_step, alpha=self.d_in**0.5 - 1)
             self.threshold.clamp_min_(0)
+        self._before_step = None
 
     def _fit_start(self, sample: Float[Tensor, "n d_in"]) -> None:
         size = float((batch_variance(sample) / max(1, len(sample))).sqrt())
@@ -119,6 +129,11 @@ class JumpReLU(Rectified):
         self.threshold.div_(scale)
 
 
+def _near(pre: Tensor, threshold: Tensor, width: float) -> Tensor:
+    """K: which positive pre-activations lie within half a bandwidth of their threshold."""
+    return ((pre - threshold).abs() < width / 2) & (pre > 0)
+
+
 class _JumpReLU(torch.autograd.Function):
     """z · 1[z > θ], with the straight-through gradient of θ."""
 
@@ -132,7 +147,7 @@ class _JumpReLU(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         pre, threshold = ctx.saved_tensors
         of_pre = torch.where(pre > threshold, grad, 0)
-        near = (pre - threshold).abs() < ctx.width / 2
+        near = _near(pre, threshold, ctx.width)
         return of_pre, torch.where(near, grad * threshold * (-1 / ctx.width), 0), None
 
 
@@ -148,5 +163,5 @@ class _Step(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         pre, threshold = ctx.saved_tensors
-        near = (pre - threshold).abs() < ctx.width / 2
+        near = _near(pre, threshold, ctx.width)
         return None, torch.where(near, grad * (-1 / ctx.width), 0), None

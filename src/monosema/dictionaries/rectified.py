@@ -27,9 +27,10 @@ BLOCK = 1024
 class RectifiedConfig(AutoencoderConfig):
     """An architecture with any number of active latents on a row."""
 
-    start_l0: float | None = Field(None, gt=0)
-    """Active latents a row at the start, which biases (or thresholds) are set for latent by latent (Conerly et al.,
-    Circuits Updates of January 2025); None starts with biases of 0, where half of all latents are active."""
+    start_l0: float | None = Field(32.0, gt=0)
+    """Active latents a row at the start, which biases (or thresholds) are set for, latent by latent (Conerly et al.,
+    Circuits Updates of January 2025). None starts with biases of 0 as the papers do: half of all latents are active,
+    and a short run spends itself on silencing them."""
 
 
 class Rectified(Autoencoder):
