@@ -9,6 +9,7 @@ it looks at every eighth vector of a batch, and at an eighth of the latents at m
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
@@ -17,6 +18,7 @@ from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
 from monosema.dictionaries.protocol import Moment
 from monosema.dictionaries.resampling import OFTEN
 from monosema.kernels import decode_codes, encode_codes
+from monosema.kernels.sharing import grid
 
 __all__ = ["AuxConfig", "auxiliary_error", "in_turn"]
 
@@ -49,19 +51,37 @@ def auxiliary_error(
         residual: e, without gradient.
     """
     config = dictionary.config
-    dead = dictionary.dead(moment)
-    if len(dead) == 0 or config.k_aux == 0:
+    if config.k_aux == 0:
         return None
-    dead = in_turn(dead, moment.step, config.aux_latents or max(1, dictionary.n_latents // 8))
+    dead, number = _dead_in_turn(dictionary, moment)
+    if number == 0:
+        return None
     every = min(config.aux_every, max(1, len(x)))
     chosen = slice(moment.step % every, None, every)
     rows, wanted = x[chosen], residual[chosen]
-    k = min(config.k_aux if config.k_aux is not None else max(1, dictionary.d_in // 2), len(dead))
+    k = min(config.k_aux if config.k_aux is not None else max(1, dictionary.d_in // 2), number)
     values, selection = encode_codes(
         rows, dictionary.input_bias, dictionary.encoder[dead], dictionary.encoder_bias[dead], k, moment.product
     )
     error = (wanted - decode_codes(values, selection, dictionary.decoder[dead])).square().sum()
     return error * (len(x) / max(1, len(rows)))
+
+
+def _dead_in_turn(dictionary: Autoencoder, moment: Moment) -> tuple[Int[Tensor, " chosen"], int]:
+    """The dead latents to look at in this step, and their number; where processes share the latents, those of this
+    process, and the number of all."""
+    dead, together = dictionary.dead(moment), grid()
+    shards = 1 if together is None else together.shards
+    most = dictionary.config.aux_latents or max(1, dictionary.n_latents * shards // 8)
+    if together is None or shards == 1:
+        dead = in_turn(dead, moment.step, most) if len(dead) else dead
+        return dead, len(dead)
+    counts = together.numbers_of_shards(len(dead))
+    if sum(counts) == 0:
+        return dead, 0
+    chosen = in_turn(torch.arange(sum(counts), device=dead.device), moment.step, most)
+    own = chosen - sum(counts[: together.shard])
+    return dead[own[(own >= 0) & (own < len(dead))]], len(chosen)
 
 
 def in_turn(dead: Int[Tensor, " dead"], step: int, most: int) -> Int[Tensor, " chosen"]:

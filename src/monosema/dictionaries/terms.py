@@ -8,6 +8,7 @@ from torch import Tensor
 
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Moment
+from monosema.kernels.sharing import grid
 
 __all__ = ["batch_variance", "losses_of", "warm_up"]
 
@@ -22,8 +23,13 @@ def warm_up(moment: Moment, share: float) -> float:
 
 
 def batch_variance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Σ ‖x − x̄‖² over a batch."""
-    return (x - x.mean(dim=0)).square().sum().clamp_min(LEAST)
+    """Σ ‖x − x̄‖² over a batch. Where processes share it (`kernels.sharing`): of the whole batch, over their number."""
+    together, mean = grid(), x.mean(dim=0)
+    if together is None:
+        return (x - mean).square().sum().clamp_min(LEAST)
+    mean = together.sum_over_rows(mean) / together.groups
+    whole = together.sum_over_rows((x - mean).square().sum())
+    return (whole / together.groups).clamp_min(LEAST)
 
 
 def losses_of(

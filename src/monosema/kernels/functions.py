@@ -10,6 +10,7 @@ from torch import Tensor
 
 from monosema.kernels.encode import encode_top_k
 from monosema.kernels.selection import Selection
+from monosema.kernels.sharing import kept_of_rows, own_centre, summed_over_latents
 from monosema.kernels.sparse import row_sums, sparse_decode, value_products
 
 __all__ = ["decode_codes", "encode_codes"]
@@ -63,14 +64,18 @@ def encode_codes(
 ) -> tuple[Float[Tensor, "n k"], Selection]:
     """Differentiable ReLU(top-k(encoder · (x − centre) + bias)): values, and which latents they belong to.
 
-    Gradients flow to `x`, `centre`, `encoder` and `bias` through the values that are above 0.
+    Gradients flow to `x`, `centre`, `encoder` and `bias` through the values that are above 0. Where processes share the
+    latents (`sharing`), values that aren't among the k largest of all shards are 0.
     """
-    values, _, selection = _Encode.apply(x, centre, encoder, bias, k, product)
-    return values, selection
+    if len(encoder) == 0:
+        nothing = x.new_zeros(len(x), 0)
+        return kept_of_rows(nothing, k), Selection(nothing.to(torch.int64), 0)
+    values, _, selection = _Encode.apply(x, own_centre(centre), encoder, bias, min(k, len(encoder)), product)
+    return kept_of_rows(values, k), selection
 
 
 def decode_codes(
     values: Float[Tensor, "n k"], selection: Selection, decoder: Float[Tensor, "m d_out"]
 ) -> Float[Tensor, "n d_out"]:
     """Differentiable sparse decode: Σ_j values[:, j] · decoder[indices[:, j]]."""
-    return _Decode.apply(values, selection, decoder)
+    return summed_over_latents(_Decode.apply(values, selection, decoder))

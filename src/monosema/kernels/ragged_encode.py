@@ -19,6 +19,7 @@ from torch import Tensor
 from monosema.kernels.encode import BLOCK_BYTES, GPU_BLOCK_BYTES, with_bias, with_ones
 from monosema.kernels.ragged import Ragged
 from monosema.kernels.selection import BITS, ROWS_PER_THREAD, pool
+from monosema.kernels.sharing import grid
 
 __all__ = [
     "encode_above",
@@ -88,23 +89,28 @@ def encode_batch_top_k(
     """The n · k largest positive pre-activations of all n rows together, fewer where fewer are positive; exact.
 
     A few rows tell a floor that more than n · k entries of the batch should pass. Where enough do, the n · k largest
-    are among them; where not, a lower floor is taken. Of equal entries at the border the earlier ones stay.
+    are among them; where not, a lower floor is taken. Of equal entries at the border the earlier ones stay. Where
+    processes share the batch or the latents (`sharing`), the largest are those of all, and each gets its own.
     """
-    wanted = k * len(x)
+    together = grid()
+    wanted = k * len(x) * (1 if together is None else together.groups)
     sample = sampled_pre_activations(x, encoder, bias, product)
-    margin, share = MARGIN, len(sample) * k
+    margin, share = MARGIN, len(sample) * k / (1 if together is None else together.shards)
     sample = sample.float().reshape(-1)
     while True:
         candidates = int(margin * share) + 1
         floor = _smallest_of_largest(sample, candidates) if candidates < len(sample) else 0.0
+        if together is not None:
+            floor = together.lowest(floor)
         floors = bias.new_full((len(bias),), floor) if floor > 0 else None
         values, active = encode_above(x, encoder, bias, floors, product)
-        if len(values) >= wanted or floor <= 0:
+        found = len(values) if together is None else together.total(len(values))
+        if found >= wanted or floor <= 0:
             break
         margin *= 2
-    if len(values) <= wanted:
+    if found <= wanted:
         return values, active
-    kept = _largest(values, wanted)
+    kept = _largest(values, wanted) if together is None else together.largest_of_all(values, wanted)
     return values[kept], active.keep(kept)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from monosema.kernels.encode import with_bias, with_ones
 from monosema.kernels.ragged import Ragged, ragged_decode, ragged_row_sums, ragged_value_products
 from monosema.kernels.ragged_encode import encode_above, encode_batch_top_k, sampled_pre_activations
+from monosema.kernels.sharing import own_centre, summed_over_latents
 
 __all__ = ["Full", "decode_active", "encode_active", "encode_batch"]
 
@@ -148,6 +149,7 @@ def encode_active(
         A vector of the entries above the floor, with a Ragged; or the whole matrix, the entries below included, with a
         Full. What is computed of them must be 0 below the floor.
     """
+    centre = own_centre(centre)
     with torch.no_grad():
         sample = sampled_pre_activations(x - centre, encoder, bias if floor is None else bias - floor, product)
         density = float((sample > 0).float().mean()) if sample.numel() else 0.0
@@ -167,7 +169,9 @@ def encode_batch(
     product: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, " entries"], Ragged]:
     """Differentiable codes of a batch: its n · k largest positive pre-activations. Gradients as for `encode_active`."""
-    values, active = _Encode.apply(x, centre, encoder, bias, partial(encode_batch_top_k, k=k, product=product))
+    values, active = _Encode.apply(
+        x, own_centre(centre), encoder, bias, partial(encode_batch_top_k, k=k, product=product)
+    )
     return values, active
 
 
@@ -176,5 +180,5 @@ def decode_active(
 ) -> Float[Tensor, "n d_out"]:
     """Differentiable Σ value · decoder[latent] of each row."""
     if isinstance(active, Full):
-        return _DecodeAll.apply(values, decoder, active.product)
-    return _Decode.apply(values, active, decoder)
+        return summed_over_latents(_DecodeAll.apply(values, decoder, active.product))
+    return summed_over_latents(_Decode.apply(values, active, decoder))

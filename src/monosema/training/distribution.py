@@ -1,0 +1,340 @@
+"""Training over many processes: which rows, which latents, what is summed, and who writes.
+
+Processes form a grid of `groups` × `shards`. A group has a part of each batch; its shards have a part of the latents
+each, with their rows of both matrices and of the optimiser's state. The trainer knows a `Mesh` and nothing else; alone,
+every method gives back what it is given.
+
+Sums are explicit collectives behind this class, not DTensor: top-k over a divided dimension, embedding bags, sorting
+by latent and Triton kernels have no rule for divided tensors, so that DTensor would gather whole matrices for each.
+
+Every process reads the whole stream and takes its rows of each batch, so that all follow one order, whatever their
+number. Checkpoints hold whole tensors, written by the first process: a run goes on with any other grid.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from monosema.core import ConfigError, RunError
+from monosema.dictionaries import Codes, Losses
+from monosema.kernels.sharing import shared_by
+
+__all__ = ["Mesh"]
+
+PATIENCE = 300.0
+"""Seconds after which a process that does not answer counts as lost; one that ended is noticed at once."""
+LARGEST_BITS = 31
+"""Bits of a float32 without its sign: of numbers above 0, larger ones have larger bits."""
+
+
+class Mesh:
+    """The processes of a run; see the module.
+
+    Attributes:
+        groups, shards: size of the grid.
+        rank: number of this process; shards of a group follow each other.
+        group, shard: where in the grid it is.
+    """
+
+    def __init__(self, groups: int = 1, shards: int = 1, rank: int = 0) -> None:
+        """A grid whose processes have already joined; `Mesh()` is a process alone."""
+        self.groups, self.shards, self.rank = groups, shards, rank
+        self.group, self.shard = divmod(rank, shards)
+        self._rows: Any = None
+        self._latents: Any = None
+        self._parts: list[tuple[Tensor, Tensor]] = []
+        if groups * shards > 1:
+            self._make_groups()
+
+    @classmethod
+    def join(cls, latent_shards: int = 1, patience: float = PATIENCE) -> Mesh:
+        """Join the processes that torchrun started; a process alone where it started none.
+
+        Args:
+            latent_shards: parts that the latents are divided into; the rest of the grid shares the batch.
+            patience: seconds that a process waits for another.
+
+        Raises:
+            ConfigError: shards that don't divide the number of processes.
+        """
+        world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+        if latent_shards < 1 or world % latent_shards:
+            raise ConfigError(
+                f"{world} processes can't hold {latent_shards} shards of latents: give torchrun a multiple of that, "
+                "or a number of shards that divides its processes."
+            )
+        if world > 1 and not dist.is_initialized():
+            backend = "nccl" if torch.cuda.is_available() else "gloo"
+            if backend == "nccl":
+                torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            dist.init_process_group(backend, timeout=timedelta(seconds=patience))
+        return cls(world // latent_shards, latent_shards, rank)
+
+    def _make_groups(self) -> None:
+        """Every process takes part in making every group, also of those that it isn't in."""
+        for shard in range(self.shards):
+            made = dist.new_group([group * self.shards + shard for group in range(self.groups)])
+            self._rows = made if shard == self.shard else self._rows
+        for group in range(self.groups):
+            made = dist.new_group([group * self.shards + shard for shard in range(self.shards)])
+            self._latents = made if group == self.group else self._latents
+
+    @property
+    def alone(self) -> bool:
+        """Whether this is the only process."""
+        return self.groups * self.shards == 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the record, checkpoints and the dictionary."""
+        return self.rank == 0
+
+    def leave(self) -> None:
+        """Part from the other processes, at the end."""
+        if not self.alone and dist.is_initialized():
+            dist.destroy_process_group()
+
+    # ---------------------------------------------------------------------------------------- what the trainer asks
+
+    def check(self, batch: int, n_latents: int) -> None:
+        """Raises ConfigError where a batch, or the latents, can't be divided into equal parts."""
+        for name, number, parts in (("rows of a batch", batch, self.groups), ("latents", n_latents, self.shards)):
+            if number % parts:
+                raise ConfigError(
+                    f"{number} {name} can't be divided into {parts} equal parts. "
+                    f"Take a multiple of {parts}, or another number of processes."
+                )
+
+    def rows(self, batch: Float[Tensor, "n d"]) -> Float[Tensor, "part d"]:
+        """This group's rows of a batch."""
+        return batch if self.groups == 1 else batch.chunk(self.groups)[self.group]
+
+    @contextmanager
+    def sharing(self) -> Iterator[None]:
+        """Within it, losses are parts of the whole batch's: their mean over groups is the whole's."""
+        with self.watching(), shared_by(None if self.alone else self):
+            yield
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Within it, the loss of another process becomes an error that says so. Raises RunError."""
+        if self.alone:
+            yield
+            return
+        try:
+            yield
+        except RuntimeError as error:
+            if not _is_lost(error):
+                raise
+            raise RunError(
+                f"Process {self.rank} of {self.groups * self.shards} lost another process of the run "
+                f"({str(error).splitlines()[0]}). Start the same command again: training goes on from the newest "
+                "checkpoint, with as many processes as you like."
+            ) from error
+
+    def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """Make gradients those of the whole batch: parts of centres summed over shards, then means over groups."""
+        if self.alone:
+            return
+        with self.watching():
+            for parameter in parameters:
+                parts = [part for centre, part in self._parts if centre is parameter]
+                if parts:
+                    part = torch.stack(parts).sum(dim=0)
+                    dist.all_reduce(part, group=self._latents)
+                    parameter.grad = part if parameter.grad is None else parameter.grad + part
+            self._parts = []
+            if self.groups > 1:
+                for parameter in parameters:
+                    if parameter.grad is None:
+                        parameter.grad = torch.zeros_like(parameter)
+                    parameter.grad = parameter.grad.contiguous()
+                    dist.all_reduce(parameter.grad, group=self._rows)
+                    parameter.grad.div_(self.groups)
+
+    def codes(self, codes: Codes) -> Codes:
+        """The codes of the whole batch, for this shard's latents; equal numbers of rows in all groups."""
+        if self.groups == 1:
+            return codes
+        with self.watching():
+            codes = codes.padded()
+            width = int(self._max(codes.values.shape[1]))
+            missing = width - codes.values.shape[1]
+            values, indices = (torch.nn.functional.pad(part, (0, missing)) for part in (codes.values, codes.indices))
+            return Codes(self._gather_rows(values), self._gather_rows(indices), codes.n_latents)
+
+    def losses(self, losses: Losses) -> Losses:
+        """Losses of the whole batch, the same in every process; the codes stay this process's."""
+        if self.groups == 1:
+            return losses
+        names = list(losses.terms)
+        with self.watching():
+            together = torch.stack([losses.total.detach(), losses.fvu, *(losses.terms[name] for name in names)])
+            together = self.sum_over_rows(together.to(torch.float32)) / self.groups
+        total, fvu, *terms = together.unbind()
+        return replace(losses, total=total, fvu=fvu, terms=dict(zip(names, terms, strict=True)))
+
+    def mean(self, number: float) -> float:
+        """The mean of a number over all processes."""
+        if self.alone:
+            return number
+        with self.watching():
+            figure = torch.tensor(number, dtype=torch.float64, device=self._device)
+            dist.all_reduce(figure)
+        return float(figure) / (self.groups * self.shards)
+
+    def agreed(self, yes: bool) -> bool:
+        """What the first process says: clocks differ, decisions must not."""
+        if self.alone:
+            return yes
+        with self.watching():
+            said = torch.tensor(int(yes), device=self._device)
+            dist.broadcast(said, src=0)
+        return bool(said)
+
+    def part(self, tensor: Tensor) -> Tensor:
+        """This shard's part of a tensor whose first dimension is that of the latents."""
+        return tensor if self.shards == 1 else tensor.chunk(self.shards)[self.shard].clone()
+
+    def whole(self, tensors: Mapping[str, Tensor], divided: Sequence[str]) -> dict[str, Tensor]:
+        """Tensors as a single process would hold them, on the processor: those that are divided put together.
+
+        Every process takes part; in all but the first, the result is empty.
+        """
+        if self.shards == 1:
+            return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()} if self.first else {}
+        found: dict[str, Tensor] = {}
+        with self.watching():
+            for name, tensor in tensors.items():
+                held = tensor.detach().contiguous()
+                if name in divided:
+                    parts = [torch.empty_like(held) for _ in range(self.shards)]
+                    dist.all_gather(parts, held, group=self._latents)
+                    held = torch.cat([part.cpu() for part in parts])
+                if self.first:
+                    found[name] = held.cpu()
+        return found
+
+    # -------------------------------------------------------------------------------------------- what kernels ask
+
+    def sum_over_rows(self, total: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The sum of what each group knows, without gradient."""
+        total = total.detach().clone()
+        if self.groups > 1:
+            dist.all_reduce(total, group=self._rows)
+        return total
+
+    def sum_over_latents(self, part: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The sum of what each shard computed; the gradient passes through as it is."""
+        return part if self.shards == 1 else _SumOverLatents.apply(part, self._latents)
+
+    def part_of_gradient(self, centre: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+        """The same vector, whose gradient here is a part: put aside until `sum_gradients`."""
+        return _PartOfGradient.apply(centre, self._parts) if centre.requires_grad else centre
+
+    def largest_of_rows(self, values: Float[Tensor, "n k_of_shard"], k: int) -> Bool[Tensor, "n k_of_shard"]:
+        """Which of this shard's values are among the k largest positive ones of their row, over all shards."""
+        values = values.detach()
+        padded = torch.nn.functional.pad(values, (0, k - values.shape[1]))
+        parts = [torch.empty_like(padded) for _ in range(self.shards)]
+        dist.all_gather(parts, padded.contiguous(), group=self._latents)
+        chosen = torch.cat(parts, dim=1).topk(k, dim=1).indices
+        kept = torch.zeros(len(values), self.shards * k, dtype=torch.bool, device=values.device)
+        kept.scatter_(1, chosen, True)
+        first = self.shard * k
+        return kept[:, first : first + values.shape[1]] & (values > 0)
+
+    def largest_of_all(self, values: Float[Tensor, " entries"], number: int) -> Bool[Tensor, " entries"]:
+        """Which of this process's positive values are among the `number` largest of all processes.
+
+        The border is found by bisection of the numbers' bits; of equal values at the border those of the first
+        processes stay.
+        """
+        bits = values.detach().to(torch.float32).view(torch.int32)
+        border = 0
+        for bit in reversed(range(LARGEST_BITS)):
+            trial = border | (1 << bit)
+            if self.total(int((bits >= trial).sum())) >= number:
+                border = trial
+        above, equal = bits > border, (bits == border).nonzero().squeeze(1)
+        room = number - self.total(int(above.sum()))
+        counts = self._gather_numbers(len(equal), None)
+        above[equal[: max(0, room - sum(counts[: self.rank]))]] = True
+        return above
+
+    def total(self, number: int) -> int:
+        """The sum of a number over all processes."""
+        figure = torch.tensor(number, device=self._device)
+        dist.all_reduce(figure)
+        return int(figure)
+
+    def lowest(self, number: float) -> float:
+        """The smallest of a number over all processes."""
+        figure = torch.tensor(number, dtype=torch.float64, device=self._device)
+        dist.all_reduce(figure, op=dist.ReduceOp.MIN)
+        return float(figure)
+
+    def numbers_of_shards(self, number: int) -> tuple[int, ...]:
+        """What each shard says, in order."""
+        return self._gather_numbers(number, self._latents)
+
+    def _gather_numbers(self, number: int, group: Any) -> tuple[int, ...]:
+        size = self.groups * self.shards if group is None else self.shards
+        own = torch.tensor([number], device=self._device)
+        parts = [torch.empty_like(own) for _ in range(size)]
+        dist.all_gather(parts, own, group=group)
+        return tuple(int(part) for part in parts)
+
+    def _gather_rows(self, part: Tensor) -> Tensor:
+        parts = [torch.empty_like(part) for _ in range(self.groups)]
+        dist.all_gather(parts, part.contiguous(), group=self._rows)
+        return torch.cat(parts)
+
+    def _max(self, number: int) -> int:
+        figure = torch.tensor(number, device=self._device)
+        dist.all_reduce(figure, op=dist.ReduceOp.MAX, group=self._rows)
+        return int(figure)
+
+    @property
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
+
+
+class _SumOverLatents(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, part: Tensor, group: Any) -> Tensor:
+        together = part.detach().clone()
+        dist.all_reduce(together, group=group)
+        return together
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        return grad, None
+
+
+class _PartOfGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, centre: Tensor, parts: list[tuple[Tensor, Tensor]]) -> Tensor:
+        ctx.centre, ctx.parts = centre, parts
+        return centre.view_as(centre)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        ctx.parts.append((ctx.centre, grad.detach().clone()))
+        return None, None
+
+
+def _is_lost(error: RuntimeError) -> bool:
+    """Whether an error says that another process is gone or does not answer."""
+    words = ("connection", "timed out", "timeout", "peer", "nccl", "gloo", "socket", "broken pipe", "reset by")
+    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)
