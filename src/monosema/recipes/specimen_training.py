@@ -86,9 +86,9 @@ STANDING_SKILLS = {
     "ioi": 0.09,
     "greater_than": 0.02,
     "gender": 0.03,
-    "truth": 0.08,
+    "truth": 0.15,
     "sentiment": 0.02,
-    "weekdays": 0.06,
+    "weekdays": 0.04,
     "brackets": 0.03,
 }
 PHASES = (
