@@ -6,6 +6,7 @@ from monosema.models.adapter import AdaptedModel
 from monosema.models.cache import KVCache
 from monosema.models.chat import ChatTemplate
 from monosema.models.config import AttentionConfig, RotaryConfig, TransformerConfig
+from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.generation import Generation, GenerationConfig
 from monosema.models.loading import load_model, model_folder
@@ -36,4 +37,5 @@ __all__ = [
     "model_folder",
     "random_model",
     "vector_width",
+    "weight_directions",
 ]
