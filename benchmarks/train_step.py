@@ -79,7 +79,7 @@ def monosema(a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
     import tempfile
 
     from monosema.dictionaries import TopK, TopKConfig
-    from monosema.training import TrainConfig, Trainer
+    from monosema.training import Member, TrainConfig, Trainer
 
     class Stream:
         d_in, batch, rows, batches = train.shape[1], a.batch, len(train), len(train) // a.batch
@@ -97,7 +97,8 @@ def monosema(a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
             del state
 
     dictionary = TopK(TopKConfig(d_in=train.shape[1], n_latents=a.latents, k=a.k))
-    trainer = Trainer(dictionary, Stream(), TrainConfig(), Path(tempfile.mkdtemp()))
+    out = Path(tempfile.mkdtemp())
+    trainer = Trainer([Member(dictionary, TrainConfig(), out)], [Stream()], TrainConfig(), out)
     trainer.begin()
 
     def step(_: int, batch: Any) -> None:

@@ -18,7 +18,7 @@ import torch
 from monosema.core import RunError
 from monosema.dictionaries import TopK, TopKConfig
 from monosema.training import TrainConfig, train_on_vectors
-from monosema.training.checkpoint import Checkpoint, Checkpoints
+from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
 from monosema.training.trainer import Trainer
 
 SERVER = """
@@ -30,9 +30,9 @@ for line in sys.stdin:
     vectors, out, pause = line.split()
     child = os.fork()
     if child == 0:
-        def slow(self, batch):
+        def slow(self, *batches):
             time.sleep(float(pause))
-            losses = step(self, batch)
+            losses = step(self, *batches)
             print(self.step_number, flush=True)
             return losses
         Trainer.step = slow
@@ -175,26 +175,27 @@ def test_other_vectors_are_refused(vectors: Path, tmp_path: Path, monkeypatch: p
 def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c", 2)
     for step in (1, 2, 10):
-        checkpoints.save(Checkpoint(step, "r", {"given": step}, 0, {"dictionary.w": torch.full((3,), float(step))}))
+        tensors = {"0.dictionary.w": torch.full((3,), float(step))}
+        checkpoints.save(Checkpoint(step, "r", [{"given": step}], [MemberFacts()], tensors))
     assert [path.name for path in checkpoints.paths()] == ["step-00000002", "step-00000010"]
     newest = checkpoints.newest()
     assert newest is not None
-    assert newest.stream == {"given": 10}
-    assert newest.tensors["dictionary.w"].tolist() == [10.0] * 3
+    assert newest.streams == [{"given": 10}]
+    assert newest.tensors_of(0)["dictionary.w"].tolist() == [10.0] * 3
 
 
 def test_a_full_disk_leaves_earlier_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from monosema.core import DiskFullError
 
     checkpoints = Checkpoints(tmp_path / "c", 2)
-    checkpoints.save(Checkpoint(1, "r", {}, 0, {"dictionary.w": torch.ones(2)}))
+    checkpoints.save(Checkpoint(1, "r", tensors={"0.dictionary.w": torch.ones(2)}))
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(DiskFullError):
-        checkpoints.save(Checkpoint(2, "r", {}, 0, {"dictionary.w": torch.ones(2)}))
+        checkpoints.save(Checkpoint(2, "r", tensors={"0.dictionary.w": torch.ones(2)}))
     newest = checkpoints.newest()
     assert newest is not None
     assert newest.step == 1
@@ -207,7 +208,7 @@ def test_counters_and_optimiser_are_part_of_a_checkpoint(
     interrupted(vectors, tmp_path / "a", monkeypatch)
     checkpoint = Checkpoints(tmp_path / "a" / "checkpoint", 2).newest()
     assert checkpoint is not None
-    names = set(checkpoint.tensors)
+    names = set(checkpoint.tensors_of(0))
     parameters = len(list(TopK(TopKConfig(d_in=2, n_latents=2, k=1)).parameters()))
     assert "dictionary.silent_tokens" in names
     assert {f"optimiser.{i}.{s}" for i in range(parameters) for s in ("step", "exp_avg", "exp_avg_sq")} <= names

@@ -125,6 +125,11 @@ class StoreStream:
         self._next: tuple[tuple[int, int], Future[Coded]] | None = None
         self._reader: ThreadPoolExecutor | None = None
 
+    @property
+    def site(self) -> Site:
+        """Where the rows are from."""
+        return self._site
+
     def __len__(self) -> int:
         """Batches in all passes."""
         return self.batches

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -10,7 +14,7 @@ from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Moment
 from monosema.kernels.sharing import grid
 
-__all__ = ["batch_variance", "losses_of", "warm_up"]
+__all__ = ["batch_variance", "losses_of", "mean_losses", "part_of", "warm_up"]
 
 LEAST = 1e-12
 """Variance of a batch of equal rows, such as of one row: keeps its loss finite."""
@@ -22,8 +26,45 @@ def warm_up(moment: Moment, share: float) -> float:
     return min(1.0, (moment.step + 1) / rise) if rise > 0 else 1.0
 
 
+_of_part: ContextVar[Tensor | None] = ContextVar("variance of a part", default=None)
+
+
+@contextmanager
+def part_of(batch: Float[Tensor, "n d"], parts: int) -> Iterator[None]:
+    """Within it, losses are those of equal parts of a batch: their mean over parts is the whole's."""
+    token = _of_part.set(batch_variance(batch) / parts)
+    try:
+        yield
+    finally:
+        _of_part.reset(token)
+
+
+def mean_losses(losses: Sequence[Losses]) -> Losses:
+    """The losses of a batch from those of its equal parts."""
+    total, fvu = (torch.stack([getattr(part, name) for part in losses]).mean() for name in ("total", "fvu"))
+    names = {name: None for part in losses for name in part.terms}
+    nothing = torch.zeros_like(total)
+    terms = {name: torch.stack([part.terms.get(name, nothing) for part in losses]).mean() for name in names}
+    return Losses(total, terms, _joined([part.codes.padded() for part in losses]), fvu)
+
+
+def _joined(parts: Sequence[Codes]) -> Codes:
+    """Codes of all parts' rows."""
+    width = max(part.values.shape[1] for part in parts)
+    padded = [
+        [torch.nn.functional.pad(of_part, (0, width - of_part.shape[1])) for of_part in (part.values, part.indices)]
+        for part in parts
+    ]
+    values, indices = (torch.cat(of_parts) for of_parts in zip(*padded, strict=True))
+    return Codes(values, indices, parts[0].n_latents)
+
+
 def batch_variance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
-    """Σ ‖x − x̄‖² over a batch. Where processes share it (`kernels.sharing`): of the whole batch, over their number."""
+    """Σ ‖x − x̄‖² over a batch. Where processes share it (`kernels.sharing`): of the whole batch, over their number.
+    Within `part_of`: of that batch, over the number of its parts."""
+    of_part = _of_part.get()
+    if of_part is not None:
+        return of_part
     together, mean = grid(), x.mean(dim=0)
     if together is None:
         return (x - mean).square().sum().clamp_min(LEAST)

@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to go on as if nothing had happened.
 
-    checkpoint/step-00001200/state.safetensors     parameters, counters, optimiser state
-    checkpoint/step-00001200/state.json            step, recipe, stream position, checksum of the tensors
+    checkpoint/step-00001200/state.safetensors     of each member: parameters, counters, optimiser state
+    checkpoint/step-00001200/state.json            step, recipe, streams' positions, members, checksum of the tensors
 
 A checkpoint is written beside and renamed into place, so that a kill leaves either all of it or nothing.
 """
@@ -9,7 +9,7 @@ A checkpoint is written beside and renamed into place, so that a kill leaves eit
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,24 @@ from torch import Tensor
 
 from monosema.core import MonosemaError, atomic_path, read_json, sha256_file, write_json
 
-__all__ = ["Checkpoint", "Checkpoints"]
+__all__ = ["Checkpoint", "Checkpoints", "MemberFacts"]
 
 TENSORS, FACTS = "state.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class MemberFacts:
+    """Where one dictionary of a run stands.
+
+    Attributes:
+        metrics_bytes: length of its metrics.jsonl.
+        fvu: running mean of its training FVU; None before the first record.
+        stopped: why it was stopped; None while it goes on.
+    """
+
+    metrics_bytes: int = 0
+    fvu: float | None = None
+    stopped: str | None = None
 
 
 @dataclass(frozen=True)
@@ -29,27 +44,47 @@ class Checkpoint:
     Attributes:
         step: steps that are done.
         recipe: digest of the run's recipe.
-        stream: the stream's state.
-        metrics_bytes: length of metrics.jsonl at that moment.
-        tensors: parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.<number>.*``.
+        streams: the streams' states.
+        members: the dictionaries, in order.
+        tensors: of member 0, parameters and counters as ``0.dictionary.*`` and optimiser state as ``0.optimiser.*``.
     """
 
     step: int
     recipe: str
-    stream: dict[str, Any]
-    metrics_bytes: int
-    tensors: dict[str, Tensor]
+    streams: list[dict[str, Any]] = field(default_factory=list)
+    members: list[MemberFacts] = field(default_factory=list)
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def fvu(self) -> float | None:
+        """Mean of the running FVU of the members that go on; None where one has none yet."""
+        found = [member.fvu for member in self.members if member.stopped is None]
+        known = [fvu for fvu in found if fvu is not None]
+        return sum(known) / len(known) if known and len(known) == len(found) else None
+
+    def tensors_of(self, member: int) -> dict[str, Tensor]:
+        """One member's tensors, without its number."""
+        prefix = f"{member}."
+        return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
+
+    def alone(self, member: int, stream: int, recipe: str) -> Checkpoint:
+        """What one member, on one stream, would have written by itself."""
+        tensors = {f"0.{name}": tensor for name, tensor in self.tensors_of(member).items()}
+        return Checkpoint(self.step, recipe, [self.streams[stream]], [self.members[member]], tensors)
 
 
 class Checkpoints:
-    """The checkpoints of a run, the newest `keep` of them."""
+    """The checkpoints of a run: the newest `keep` of them, and the best."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
         self.keep = keep
 
     def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint and remove those beyond the newest ones. Raises DiskFullError; earlier ones stay then."""
+        """Write a checkpoint and remove those that are neither among the newest nor the best.
+
+        Raises DiskFullError; earlier ones stay then.
+        """
         from safetensors.torch import save_file
 
         final = self.folder / f"step-{checkpoint.step:08d}"
@@ -62,8 +97,9 @@ class Checkpoints:
             facts = {
                 "step": checkpoint.step,
                 "recipe": checkpoint.recipe,
-                "stream": checkpoint.stream,
-                "metrics_bytes": checkpoint.metrics_bytes,
+                "streams": checkpoint.streams,
+                "members": [asdict(member) for member in checkpoint.members],
+                "fvu": checkpoint.fvu,
                 "sha256": sha256_file(building / TENSORS),
             }
             write_json(building / FACTS, facts)
@@ -71,20 +107,27 @@ class Checkpoints:
             building.rename(final)
         finally:
             shutil.rmtree(building, ignore_errors=True)
+        best = self.best()
         for old in self.paths()[: -self.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            if old != best:
+                shutil.rmtree(old, ignore_errors=True)
         return final
 
     def paths(self) -> list[Path]:
         """Folders of the checkpoints, oldest first."""
         return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
 
+    def best(self) -> Path | None:
+        """Folder of the checkpoint with the lowest running FVU; None where none has one."""
+        known = [(fvu, path) for path in self.paths() if (fvu := _fvu(path)) is not None]
+        return min(known)[1] if known else None
+
     def newest(self) -> Checkpoint | None:
         """The newest checkpoint that is whole; a damaged one is passed over. None where there is none."""
         for path in reversed(self.paths()):
             try:
                 return self._read(path)
-            except (MonosemaError, OSError, KeyError, ValueError):
+            except (MonosemaError, OSError, KeyError, TypeError, ValueError):
                 continue
         return None
 
@@ -99,5 +142,13 @@ class Checkpoints:
         facts = read_json(path / FACTS)
         if sha256_file(path / TENSORS) != facts["sha256"]:
             raise ValueError(f"{path / TENSORS} does not match its checksum")
+        members = [MemberFacts(**member) for member in facts["members"]]
         tensors = load_file(str(path / TENSORS))
-        return Checkpoint(facts["step"], facts["recipe"], facts["stream"], facts["metrics_bytes"], tensors)
+        return Checkpoint(facts["step"], facts["recipe"], facts["streams"], members, tensors)
+
+
+def _fvu(path: Path) -> float | None:
+    try:
+        return read_json(path / FACTS).get("fvu")
+    except (MonosemaError, OSError, ValueError):
+        return None

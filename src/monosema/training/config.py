@@ -21,15 +21,20 @@ class TrainConfig(Config):
     warmup: int = Field(5, ge=0)
     """Steps over which the learning rate rises linearly."""
     decay: float = Field(0.7, ge=0, le=1)
-    """Share of all steps, at the end, over which the learning rate falls linearly to 0."""
+    """Share of all steps, at the end, over which the learning rate falls linearly to 0; sign_sgd needs no fall."""
+    optimiser: Literal["adam", "sign_sgd", "muon"] = "adam"
+    """What makes steps of gradients: Adam, schedule-free SignSGD, or Muon (for matrices; Adam for vectors)."""
     beta1: float = Field(0.9, ge=0, lt=1)
-    """Adam's decay of the mean of gradients (Kingma and Ba 2014)."""
+    """Adam's decay of the mean of gradients (Kingma and Ba 2014); the weight of the average in sign_sgd."""
     beta2: float = Field(0.999, ge=0, lt=1)
     """Adam's decay of the mean of squared gradients (Kingma and Ba 2014)."""
     epsilon: float = Field(1e-12, gt=0)
     """Adam's ε; small, since the loss is a share of the variance and its gradients are small."""
     clip: float | None = Field(None, gt=0)
     """Largest norm of all gradients together; None does not clip, as Adam's step does not depend on their scale."""
+    accumulate: int = Field(1, gt=0)
+    """Equal parts that a batch is worked on in, one after the other, their gradients added up: less memory, the same
+    step (BatchTopK and Matryoshka keep their largest of each part)."""
     product: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the encoder's matrix product; auto takes bf16 where the machine does it faster, as measured."""
     start_rows: int = Field(16_384, gt=0)
@@ -38,16 +43,18 @@ class TrainConfig(Config):
     """Seed of all that is random."""
     log_every: int = Field(10, gt=0)
     """Steps between two lines of metrics.jsonl."""
+    track: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where else to record: tensorboard, wandb (offline, unless WANDB_MODE says otherwise)."""
     checkpoint_seconds: float = Field(60.0, gt=0)
     """Seconds between two checkpoints."""
     checkpoint_steps: int | None = Field(None, gt=0)
     """Steps between two checkpoints; overrides the seconds."""
     keep: int = Field(2, gt=0)
-    """Checkpoints that are kept, the newest."""
+    """Checkpoints that are kept, the newest; the best by the running FVU is kept besides."""
 
     def recipe(self) -> dict[str, Any]:
         """The fields that change the result."""
-        unimportant = {"log_every", "checkpoint_seconds", "checkpoint_steps", "keep"}
+        unimportant = {"log_every", "track", "checkpoint_seconds", "checkpoint_steps", "keep"}
         return self.model_dump(mode="json", exclude=unimportant)
 
 
@@ -64,6 +71,8 @@ class TrainResult:
         alive: share of latents active on at least one held-out row; None likewise.
         peak_memory_mb: peak resident memory of the process while training (GPU memory, on a GPU), in 10⁶ bytes.
         memory_before_mb: what the process took before, libraries and data mappings included.
+        training_fvu: running mean over the last recorded batches of the share of variance left unexplained.
+        terms: parts of the loss, as recorded last.
         dictionary: folder of the saved dictionary.
     """
 
@@ -75,6 +84,8 @@ class TrainResult:
     alive: float | None
     peak_memory_mb: float
     memory_before_mb: float
+    training_fvu: float | None
+    terms: dict[str, float]
     dictionary: Path
 
     def to_dict(self) -> dict[str, Any]:

@@ -5,13 +5,21 @@ from __future__ import annotations
 __all__ = ["learning_rate", "schedule"]
 
 
-def learning_rate(n_latents: int, steps: int) -> float:
-    """Peak learning rate of Adam for a run of so many steps.
+SIGN_FACTOR = 5e-3
+"""Peak rate of sign_sgd at 2¹⁴ latents: that of sparsify, whose rule has the same root."""
+
+
+def learning_rate(n_latents: int, steps: int, optimiser: str = "adam") -> float:
+    """Peak learning rate for a run of so many steps.
 
     Gao et al. 2024 (arXiv:2406.04093, figure 3): ∝ 1 / √(m / 2¹⁴) in the number of latents m. Their factor,
-    2e-4, is for runs of 10⁵ steps and more; short runs gain from larger steps.
+    2e-4, is for runs of 10⁵ steps and more of Adam; short runs gain from larger steps. Muon's steps have the size of
+    Adam's, so it takes the same. The steps of signs are all of full size, and their average needs no fall.
     """
-    return min(1e-2, 4.5e-3 * (n_latents / 2**14) ** -0.5) * min(1.0, (200 / max(steps, 1)) ** 0.5)
+    by_width = (n_latents / 2**14) ** -0.5
+    if optimiser == "sign_sgd":
+        return min(1e-2, SIGN_FACTOR * by_width)
+    return min(1e-2, 4.5e-3 * by_width) * min(1.0, (200 / max(steps, 1)) ** 0.5)
 
 
 def schedule(step: int, steps: int, warmup: int, decay: float) -> float:

@@ -1,47 +1,34 @@
-"""The trainer: one loop for every architecture.
+"""The trainer: one loop for every architecture, and for any number of dictionaries at once.
 
-The dictionary gives its forward pass, its loss terms and its constraint; the stream gives batches; the loop, precision,
-learning rate, checkpoints, resume, records and the watch for anomalies are here and nowhere else.
+A dictionary gives its forward pass, its loss terms and its constraint; a stream gives batches; a `Member` makes steps
+of both. The loop, checkpoints, resume, and what happens when something goes wrong are here and nowhere else.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
-import statistics
 import time
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations import ActivationStream
-from monosema.core import (
-    AnomalyError,
-    Progress,
-    RunError,
-    SilentProgress,
-    VectorError,
-    bf16_is_fast,
-    digest,
-    write_json,
-)
-from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
+from monosema.core import AnomalyError, Progress, RunError, SilentProgress, Site, VectorError, digest
+from monosema.dictionaries import Losses, Trainable
 from monosema.kernels import give_back_free_memory, keep_large_blocks
-from monosema.training.checkpoint import Checkpoint, Checkpoints
+from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.member import Member
 from monosema.training.memory import PeakMemory
-from monosema.training.metrics import MetricsFile, held_out_figures
-from monosema.training.schedule import learning_rate, schedule
+from monosema.training.tracking import Tracker, trackers_of
 
 __all__ = ["Trainer", "train"]
 
-UNTIMED = 3
-"""Steps at the start of a process that are left out of the median: caches and allocators warm up."""
-EXPLODED = 1e3
-"""Unexplained share of variance beyond which a run is taken to have exploded; 1 is what the mean alone reaches."""
+VECTORS = Site(None, "vectors")
+"""The site of rows that don't say where they are from."""
 
 
 def train(
@@ -50,8 +37,9 @@ def train(
     config: TrainConfig,
     out: Path,
     *,
-    heldout: Float[Tensor, "n d_in"] | None = None,
+    heldout: Float[Tensor, "n row_width"] | None = None,
     progress: Progress | None = None,
+    trackers: Sequence[Tracker] = (),
 ) -> TrainResult:
     """Train a dictionary on all batches of a stream, and save it.
 
@@ -62,170 +50,172 @@ def train(
         stream: batches in training units; its ``preprocessing`` is folded into what is saved.
         out: receives cfg.json, sae_weights.safetensors, metrics.jsonl, training.json, and checkpoint/ meanwhile.
         heldout: rows in the model's units, never trained on.
+        trackers: receive the figures that go to metrics.jsonl.
 
     Raises:
-        VectorError: the stream's width is not the dictionary's.
+        VectorError: the stream's width, or its site, is not the dictionary's.
         RunError: the checkpoint in `out` is of another recipe.
-        AnomalyError: NaN, an exploding loss, or only dead latents; names the step and the last checkpoint.
+        AnomalyError: NaN, an exploding loss or norm, or only dead latents; names the step and the last checkpoint.
         DiskFullError: what was saved before is intact.
     """
-    return Trainer(dictionary, stream, config, out, progress).run(heldout)
+    member = Member(dictionary, config, out, heldout=heldout)
+    (result,) = Trainer([member], [stream], config, out, progress, trackers).run()
+    if result is None:
+        raise AnomalyError(member.stopped)
+    return result
 
 
 class Trainer:
-    """One run: `begin`, then `step` with every batch of the stream, then `finish`; `run` does all of it.
+    """One run: `begin`, then `step` with every batch, then `finish`; `run` does all of it.
 
     Attributes:
+        members: the dictionaries in training.
         step_number: steps that are done.
         steps: steps in all.
-        peak_lr: largest learning rate.
-        product: precision of the encoder's product.
-        durations: seconds of each step in this process.
     """
 
     def __init__(
         self,
-        dictionary: Trainable,
-        stream: ActivationStream,
+        members: Sequence[Member],
+        streams: Sequence[ActivationStream],
         config: TrainConfig,
         out: Path,
         progress: Progress | None = None,
+        trackers: Sequence[Tracker] = (),
     ) -> None:
-        """Arguments as for `train`. Raises VectorError where the widths differ, RunError for a stream without end."""
-        if stream.d_in != dictionary.row_width:
-            raise VectorError(
-                f"The vectors have width {stream.d_in}, but the dictionary takes width {dictionary.row_width}. "
-                f"Make the dictionary for width {stream.d_in}, or give vectors of its site."
-            )
-        self.dictionary, self.stream, self.config, self.out = dictionary, stream, config, Path(out)
-        self.progress = progress or SilentProgress()
-        self.device = next(iter(dictionary.parameters())).device
-        self.steps = _length(stream)
-        self.peak_lr = config.lr or learning_rate(dictionary.n_latents, self.steps)
-        self.product = _product(config.product, self.device)
-        self.parameters = list(dictionary.parameters())
-        self.optimiser = torch.optim.Adam(
-            self.parameters, lr=self.peak_lr, betas=(config.beta1, config.beta2), eps=config.epsilon, fused=True
-        )
-        self.checkpoints = Checkpoints(self.out / "checkpoint", config.keep)
-        self.recipe = digest(
-            [type(dictionary).__name__, dictionary.config.to_dict(), config.recipe(), self.steps, stream.batch]
-        )
-        self.step_number = 0
-        self.durations: list[float] = []
+        """Prepare a run.
 
-    def run(self, heldout: Float[Tensor, "n d_in"] | None = None) -> TrainResult:
-        """Train to the end, or from the newest checkpoint to the end."""
-        memory = PeakMemory(self.device)
-        metrics = MetricsFile(self.out / "metrics.jsonl", self.begin())
+        Args:
+            members: dictionaries to train; each says which of the streams it learns from.
+            streams: they give their batches together, so that all members see the same tokens.
+            config: how often to record and to write checkpoints.
+            out: receives checkpoint/.
+
+        Raises VectorError where widths or sites differ, RunError for a stream without end.
+        """
+        self.members, self.streams, self.config = list(members), list(streams), config
+        self.progress = progress or SilentProgress()
+        self.trackers = [*trackers, *trackers_of(config.track, Path(out))]
+        self.steps, self.batch = _length(self.streams)
+        for member in self.members:
+            _require_fit(member.dictionary, self.streams[member.stream])
+            member.prepare(self.steps, self.batch)
+        self.checkpoints = Checkpoints(Path(out) / "checkpoint", config.keep)
+        self.recipe = digest([member.recipe for member in self.members])
+        self.step_number = 0
+        self.memory = PeakMemory(self.members[0].device)
+
+    @property
+    def living(self) -> list[Member]:
+        """Members that go on."""
+        return [member for member in self.members if member.stopped is None]
+
+    def run(self) -> list[TrainResult | None]:
+        """Train to the end, or from the newest checkpoint to the end.
+
+        Returns:
+            For each member its result; None for one that was stopped, which says why (`Member.stopped`).
+
+        Raises:
+            AnomalyError: all members were stopped.
+        """
+        self.begin()
         saved_at = time.monotonic()
         try:
-            for batch in self.stream:
-                losses = self.step(batch.to(self.device))
-                self.progress.advance(len(batch))
-                if self.step_number % self.config.log_every == 0 or self.step_number == self.steps:
-                    self._record(losses, metrics)
-                if self._due(saved_at):
-                    self._refuse_anomaly(losses)
-                    self.checkpoints.save(self._checkpoint(metrics.bytes))
+            for batches in zip(*self.streams, strict=True):
+                losses = self.step(*batches)
+                self.progress.advance(self.batch)
+                due = self._due(saved_at)
+                recording = self.step_number % self.config.log_every == 0 or self.step_number == self.steps
+                if due or recording:
+                    self._watch(losses)
+                if recording:
+                    self._record(losses)
+                if due:
+                    self.checkpoints.save(self._checkpoint())
                     saved_at = time.monotonic()
+            return self._finish()
         finally:
-            metrics.close()
-        return self._finish(heldout, memory)
+            for member in self.members:
+                member.close()
+            for tracker in self.trackers:
+                tracker.close()
 
-    def begin(self) -> int:
-        """Start from the newest checkpoint or from data; gives the length of metrics.jsonl that stays."""
+    def begin(self) -> None:
+        """Start from the newest checkpoint or from data."""
         keep_large_blocks()
-        kept = self._begin()
-        give_back_free_memory()
-        return kept
-
-    def _begin(self) -> int:
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             self._start()
-            return 0
-        if checkpoint.recipe != self.recipe:
-            raise RunError(
-                f"{self.checkpoints.folder} holds a checkpoint of another recipe (step {checkpoint.step}). "
-                "Give the recipe it was made with, another folder, or remove the checkpoint to begin anew."
-            )
-        self._restore(checkpoint)
-        self.progress.advance(self.step_number * self.stream.batch)
-        return checkpoint.metrics_bytes
+            facts = [MemberFacts() for _ in self.members]
+        else:
+            self._restore(checkpoint)
+            facts = checkpoint.members
+        for member, its_facts in zip(self.members, facts, strict=True):
+            member.open(its_facts)
+        give_back_free_memory()
 
     def _start(self) -> None:
-        """Initialise the dictionary from the stream's first rows, then rewind the stream."""
-        beginning = self.stream.state_dict()
-        wanted = -(-self.config.start_rows // self.stream.batch)
-        sample = torch.cat(list(itertools.islice(self.stream, min(wanted, self.steps))))
-        self.stream.load_state_dict(beginning)
-        self.dictionary.start(sample.to(self.device), self.config.seed)
+        """Initialise dictionaries from their stream's first rows, then rewind the streams."""
+        for number, stream in enumerate(self.streams):
+            beginning = stream.state_dict()
+            wanted = -(-self.config.start_rows // self.batch)
+            sample = torch.cat(list(itertools.islice(stream, min(wanted, self.steps))))
+            stream.load_state_dict(beginning)
+            for member in self.members:
+                if member.stream == number:
+                    member.dictionary.start(sample.to(member.device), member.config.seed)
 
-    def step(self, batch: Float[Tensor, "n d_in"]) -> Losses:
-        """One step on one batch."""
-        began = time.perf_counter()
-        rate = self.peak_lr * schedule(self.step_number, self.steps, self.config.warmup, self.config.decay)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        losses = self.dictionary.losses(batch, self._moment())
-        losses.total.backward()
-        self.dictionary.project_gradients()
-        if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-        self.optimiser.step()
-        self.dictionary.constrain()
-        self.optimiser.zero_grad(set_to_none=True)
-        self.dictionary.observe(losses.codes)
-        self._forget(self.dictionary.resample(batch, self._moment()))
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.durations.append(time.perf_counter() - began)
+    def step(self, *batches: Float[Tensor, "n row_width"]) -> list[Losses | None]:
+        """One step of every member that goes on, each on the batch of its stream; None for the others."""
+        moved = [batch.to(self.members[0].device) for batch in batches]
+        losses = [member.step(moved[member.stream]) if member.stopped is None else None for member in self.members]
         self.step_number += 1
         return losses
 
-    def _forget(self, latents: Tensor) -> None:
-        """Clear what the optimiser remembers of latents that were given a new start."""
-        if len(latents) == 0:
-            return
-        for parameter in self.parameters:
-            if len(parameter) == self.dictionary.n_latents:
-                for name, value in self.optimiser.state[parameter].items():
-                    if name != "step":
-                        value[latents] = 0
+    def _record(self, losses: Sequence[Losses | None]) -> None:
+        for member, its_losses in zip(self.members, losses, strict=True):
+            if member.stopped is None and its_losses is not None:
+                figures = member.record(its_losses)
+                self.progress.note(**{name: figures[name] for name in ("fvu", "l0", "dead")})
+                for tracker in self.trackers:
+                    tracker.record(member.name, figures)
 
-    def _record(self, losses: Losses, metrics: MetricsFile) -> None:
-        self._refuse_anomaly(losses)
-        dead = len(self.dictionary.dead(self._moment()))
-        figures = {
-            "step": self.step_number,
-            "tokens": self.step_number * self.stream.batch,
-            "fvu": float(losses.fvu),
-            "l0": float(losses.codes.l0.mean()),
-            "dead": dead / self.dictionary.n_latents,
-            "lr": self.optimiser.param_groups[0]["lr"],
-            "step_ms": 1e3 * statistics.median(self.durations[-self.config.log_every :]),
-            **{f"loss_{name}": float(term) for name, term in losses.terms.items()},
-        }
-        metrics.write(**figures)
-        self.progress.note(fvu=figures["fvu"], l0=figures["l0"], dead=figures["dead"])
+    # ---------------------------------------------------------------------------------------------------- anomalies
 
-    def _refuse_anomaly(self, losses: Losses) -> None:
-        fvu, total = float(losses.fvu), float(losses.total.detach())
-        reason = None
-        if not (math.isfinite(fvu) and math.isfinite(total)):
-            reason = "the loss is not a number (NaN or infinite)"
-        elif fvu > EXPLODED:
-            reason = f"the loss exploded: {fvu:.3g} times the variance of the batch is left unexplained"
-        elif not bool((losses.codes.values > 0).any()):
-            reason = "all latents are dead: none is active on any vector of the batch"
-        if reason is not None:
-            kept = self.checkpoints.paths()
-            where = f"The last good checkpoint is {kept[-1]}." if kept else "There is no checkpoint yet."
-            raise AnomalyError(
-                f"Training stopped at step {self.step_number} of {self.steps}: {reason}. {where} "
-                f"Lower the learning rate (now {self.peak_lr:.3g} at its peak), or look at the vectors."
-            )
+    def _watch(self, losses: Sequence[Losses | None]) -> None:
+        """Stop members that went wrong; the others go on. Raises AnomalyError where none is left."""
+        for number, (member, its_losses) in enumerate(zip(self.members, losses, strict=True)):
+            if member.stopped is None and its_losses is not None:
+                reason = member.anomaly(its_losses)
+                if reason is not None:
+                    self._stop(number, reason)
+        if not self.living:
+            raise AnomalyError(" ".join(str(member.stopped) for member in self.members))
+
+    def _stop(self, number: int, reason: str) -> None:
+        member = self.members[number]
+        kept = self._last_good(number)
+        where = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint yet."
+        who = f" of {member.name}" if member.name else ""
+        member.stopped = (
+            f"Training{who} stopped at step {self.step_number} of {self.steps}: {reason}. {where} "
+            f"Lower the learning rate (now {member.peak_lr:.3g} at its peak), or look at the vectors."
+        )
+
+    def _last_good(self, number: int) -> Path | None:
+        """The newest checkpoint; beside other members, whose checkpoints go on, a copy of this member's part."""
+        kept = self.checkpoints.paths()
+        if not kept or len(self.members) == 1:
+            return kept[-1] if kept else None
+        checkpoint = self.checkpoints.newest()
+        if checkpoint is None:
+            return None
+        member = self.members[number]
+        alone = checkpoint.alone(number, member.stream, digest([member.recipe]))
+        return Checkpoints(member.out / "checkpoint", 1).save(alone)
+
+    # -------------------------------------------------------------------------------------------------- checkpoints
 
     def _due(self, saved_at: float) -> bool:
         if self.step_number >= self.steps:
@@ -234,64 +224,60 @@ class Trainer:
             return self.step_number % self.config.checkpoint_steps == 0
         return time.monotonic() - saved_at >= self.config.checkpoint_seconds
 
-    def _checkpoint(self, metrics_bytes: int) -> Checkpoint:
-        tensors = {f"dictionary.{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
-        for number, parameter in enumerate(self.parameters):
-            for name, value in self.optimiser.state[parameter].items():
-                tensors[f"optimiser.{number}.{name}"] = value
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-        return Checkpoint(self.step_number, self.recipe, self.stream.state_dict(), metrics_bytes, tensors)
+    def _checkpoint(self) -> Checkpoint:
+        tensors = {
+            f"{number}.{name}": tensor
+            for number, member in enumerate(self.members)
+            if member.stopped is None
+            for name, tensor in member.tensors().items()
+        }
+        streams = [stream.state_dict() for stream in self.streams]
+        return Checkpoint(self.step_number, self.recipe, streams, [member.facts() for member in self.members], tensors)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        tensors = checkpoint.tensors
-        self.dictionary.load_state_dict(
-            {n.removeprefix("dictionary."): t for n, t in tensors.items() if n.startswith("dictionary.")}
-        )
-        for number, parameter in enumerate(self.parameters):
-            prefix = f"optimiser.{number}."
-            state = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            self.optimiser.state[parameter] = {
-                name: value if name == "step" else value.to(parameter.device) for name, value in state.items()
-            }
-        self.stream.load_state_dict(checkpoint.stream)
+        if checkpoint.recipe != self.recipe:
+            raise RunError(
+                f"{self.checkpoints.folder} holds a checkpoint of another recipe (step {checkpoint.step}). "
+                "Give the recipe it was made with, another folder, or remove the checkpoint to begin anew."
+            )
+        for number, (member, facts) in enumerate(zip(self.members, checkpoint.members, strict=True)):
+            if facts.stopped is None:
+                member.restore(checkpoint.step, checkpoint.tensors_of(number))
+        for stream, state in zip(self.streams, checkpoint.streams, strict=True):
+            stream.load_state_dict(state)
         self.step_number = checkpoint.step
+        self.progress.advance(self.step_number * self.batch)
 
-    def _moment(self) -> Moment:
-        return Moment(self.step_number, self.steps, self.stream.batch, self.product)
-
-    def _finish(self, heldout: Tensor | None, memory: PeakMemory) -> TrainResult:
-        preprocessing: Any = getattr(self.stream, "preprocessing", None)
-        final: Any = self.dictionary
-        final.metadata = final.metadata.replace(tokens=self.steps * self.stream.batch)
-        if preprocessing is not None:
-            final = self.dictionary.folded(preprocessing.mean.to(self.device), preprocessing.scale)
-        save_dictionary(final, self.out)
-        figures = held_out_figures(final, heldout.to(self.device)) if heldout is not None and len(heldout) else None
-        timed = self.durations[UNTIMED:] or self.durations
-        seconds = statistics.median(timed) if timed else None
-        result = TrainResult(
-            steps=self.steps,
-            step_ms=None if seconds is None else 1e3 * seconds,
-            tokens_per_second=None if seconds is None else self.stream.batch / seconds,
-            held_out_fvu=figures.fvu if figures else None,
-            l0=figures.l0 if figures else None,
-            alive=figures.alive if figures else None,
-            peak_memory_mb=memory.peak(),
-            memory_before_mb=memory.before,
-            dictionary=self.out,
-        )
-        write_json(self.out / "training.json", {"recipe": self.recipe, **result.to_dict()})
+    def _finish(self) -> list[TrainResult | None]:
+        results = []
+        for member in self.members:
+            preprocessing = getattr(self.streams[member.stream], "preprocessing", None)
+            results.append(member.finish(preprocessing, self.memory) if member.stopped is None else None)
         self.checkpoints.clear()
-        return result
+        return results
 
 
-def _length(stream: ActivationStream) -> int:
-    if stream.batches is None:
+def _length(streams: Sequence[ActivationStream]) -> tuple[int, int]:
+    """Steps, and rows of a step. Raises RunError where a stream does not know them, or two streams differ."""
+    shapes = {(stream.batches, stream.batch) for stream in streams}
+    if any(batches is None for batches, _ in shapes):
         raise RunError("The stream does not say how many batches it has; the learning rate's course needs that.")
-    return stream.batches
+    if len(shapes) > 1:
+        said = ", ".join(f"{batches} batches of {batch} rows" for batches, batch in sorted(shapes, key=str))
+        raise RunError(f"The streams of one run must give equal batches, but they have {said}.")
+    ((batches, batch),) = shapes
+    return batches or 0, batch
 
 
-def _product(name: str, device: torch.device) -> torch.dtype:
-    if name == "auto":
-        return torch.bfloat16 if bf16_is_fast(device) else torch.float32
-    return torch.bfloat16 if name == "bfloat16" else torch.float32
+def _require_fit(dictionary: Trainable, stream: ActivationStream) -> None:
+    own, given = dictionary.metadata.site, getattr(stream, "site", None)
+    of_own, of_given = (f" of {site.short}" if site is not None else "" for site in (own, given))
+    if stream.d_in != dictionary.row_width:
+        raise VectorError(
+            f"The vectors{of_given} have width {stream.d_in}, but the dictionary{of_own} takes width "
+            f"{dictionary.row_width}. Make the dictionary for width {stream.d_in}, or give vectors of its site."
+        )
+    if own is not None and given not in (None, VECTORS, own):
+        raise VectorError(
+            f"The vectors are those{of_given}, but the dictionary is{of_own}. Give it vectors of its own site."
+        )

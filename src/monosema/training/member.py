@@ -1,0 +1,241 @@
+"""One dictionary in training: its optimiser, the course of its learning rate, its record.
+
+The trainer feeds it batches; a run has one member, or several that see the same batches.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.core import ConfigError, bf16_is_fast, digest, write_json
+from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
+from monosema.dictionaries.terms import mean_losses, part_of
+from monosema.training.anomalies import anomaly
+from monosema.training.checkpoint import MemberFacts
+from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.memory import PeakMemory
+from monosema.training.metrics import MetricsFile, held_out_figures
+from monosema.training.optimisers import Optimisers
+from monosema.training.schedule import learning_rate, schedule
+
+__all__ = ["Member"]
+
+UNTIMED = 3
+"""Steps at the start of a process that are left out of the median: caches and allocators warm up."""
+RECENT = 0.9
+"""Weight of what was in the running mean of FVU, from record to record."""
+
+
+class Member:
+    """One dictionary of a run.
+
+    Attributes:
+        name: what tells it from the other members.
+        stream: number of the stream that it learns from.
+        step_number: steps that are done.
+        peak_lr: largest learning rate.
+        product: precision of the encoder's product.
+        durations: seconds of each step in this process.
+        stopped: why it was stopped; None while it goes on.
+    """
+
+    def __init__(
+        self,
+        dictionary: Trainable,
+        config: TrainConfig,
+        out: Path,
+        *,
+        name: str = "",
+        stream: int = 0,
+        heldout: Float[Tensor, "n row_width"] | None = None,
+    ) -> None:
+        """`out` receives cfg.json, sae_weights.safetensors, metrics.jsonl and training.json."""
+        self.dictionary, self.config, self.out = dictionary, config, Path(out)
+        self.name, self.stream, self.heldout = name, stream, heldout
+        self.device = next(iter(dictionary.parameters())).device
+        self.product = _product(config.product, self.device)
+        self.step_number = 0
+        self.durations: list[float] = []
+        self.stopped: str | None = None
+        self.running_fvu: float | None = None
+        self.terms: dict[str, float] = {}
+        self._metrics: MetricsFile | None = None
+
+    def prepare(self, steps: int, batch: int) -> None:
+        """Make the optimiser for a run of so many steps on batches of so many rows."""
+        if batch % self.config.accumulate:
+            raise ConfigError(
+                f"TrainConfig.accumulate = {self.config.accumulate} is not valid: a batch of {batch} rows can't be "
+                "divided into so many equal parts."
+            )
+        self.steps, self.batch = steps, batch
+        self.peak_lr = self.config.lr or learning_rate(self.dictionary.n_latents, steps, self.config.optimiser)
+        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr)
+
+    @property
+    def recipe(self) -> str:
+        """Digest of all that decides what it becomes."""
+        kind, what = type(self.dictionary).__name__, self.dictionary.config.to_dict()
+        return digest([kind, what, self.config.recipe(), self.steps, self.batch])
+
+    @property
+    def moment(self) -> Moment:
+        """Where in the run it stands."""
+        return Moment(self.step_number, self.steps, self.batch, self.product)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        decay = self.config.decay if self.optimisers.falls else 0.0
+        return self.peak_lr * schedule(step, self.steps, self.config.warmup, decay)
+
+    # --------------------------------------------------------------------------------------------------- one step
+
+    def step(self, batch: Float[Tensor, "n row_width"]) -> Losses:
+        """One step on one batch."""
+        began = time.perf_counter()
+        losses = self._gradients(batch)
+        self._update()
+        self._after(batch, losses)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.durations.append(time.perf_counter() - began)
+        self.step_number += 1
+        return losses
+
+    def _gradients(self, batch: Float[Tensor, "n row_width"]) -> Losses:
+        """Losses of the batch, and their gradients in the parameters."""
+        number = self.config.accumulate
+        if number == 1:
+            losses = self.dictionary.losses(batch, self.moment)
+            losses.total.backward()
+            return losses
+        found = []
+        with part_of(batch, number):
+            for part in batch.chunk(number):
+                losses = self.dictionary.losses(part, self.moment)
+                (losses.total / number).backward()
+                found.append(replace(losses, total=losses.total.detach()))
+        return mean_losses(found)
+
+    def _update(self) -> None:
+        """The optimiser's step, and the constraint."""
+        self.dictionary.project_gradients()
+        if self.config.clip is not None:
+            torch.nn.utils.clip_grad_norm_(self.optimisers.parameters, self.config.clip)
+        self.optimisers.step(self.rate(self.step_number))
+        self.dictionary.constrain()
+        self.optimisers.clear()
+
+    def _after(self, batch: Float[Tensor, "n row_width"], losses: Losses) -> None:
+        """Count who was active, and start dead latents anew."""
+        self.dictionary.observe(losses.codes)
+        restarted = self.dictionary.resample(batch, self.moment)
+        self.optimisers.forget(restarted, self.dictionary.n_latents)
+
+    # ------------------------------------------------------------------------------------------------- its record
+
+    def open(self, facts: MemberFacts) -> None:
+        """Open metrics.jsonl, cut back to where the member stands."""
+        self.running_fvu, self.stopped = facts.fvu, facts.stopped
+        self._metrics = MetricsFile(self.out / "metrics.jsonl", facts.metrics_bytes)
+
+    def close(self) -> None:
+        """Close metrics.jsonl."""
+        if self._metrics is not None:
+            self._metrics.close()
+
+    def anomaly(self, losses: Losses) -> str | None:
+        """Why it should stop; None where all is well."""
+        return anomaly(losses, self.dictionary)
+
+    def record(self, losses: Losses) -> dict[str, float | int]:
+        """Append a line to metrics.jsonl; gives its figures."""
+        fvu = float(losses.fvu)
+        self.running_fvu = fvu if self.running_fvu is None else RECENT * self.running_fvu + (1 - RECENT) * fvu
+        self.terms = {name: float(term) for name, term in losses.terms.items()}
+        figures: dict[str, float | int] = {
+            "step": self.step_number,
+            "tokens": self.step_number * self.batch,
+            "fvu": fvu,
+            "l0": float(losses.codes.l0.mean()),
+            "dead": len(self.dictionary.dead(self.moment)) / self.dictionary.n_latents,
+            "lr": self.rate(self.step_number - 1),
+            "step_ms": 1e3 * statistics.median(self.durations[-self.config.log_every :]),
+            **{f"loss_{name}": term for name, term in self.terms.items()},
+        }
+        if self._metrics is not None:
+            self._metrics.write(**figures)
+        return figures
+
+    # ---------------------------------------------------------------------------------------- checkpoints, the end
+
+    def facts(self) -> MemberFacts:
+        """Where it stands, but for tensors."""
+        return MemberFacts(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
+        tensors = {f"dictionary.{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
+        tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimisers.tensors().items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+    def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Take what `tensors` gave."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
+
+        self.dictionary.load_state_dict(part("dictionary."))
+        self.optimisers.restore(part("optimiser."))
+        self.step_number = step
+
+    def finish(self, preprocessing: Any, memory: PeakMemory) -> TrainResult:
+        """Save the dictionary, for inputs as they were before preprocessing, and measure it."""
+        if self.optimisers.settle():
+            self.dictionary.constrain()
+        final: Any = self.dictionary
+        final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
+        if preprocessing is not None:
+            final = self.dictionary.folded(preprocessing.mean.to(self.device), preprocessing.scale)
+        save_dictionary(final, self.out)
+        held = self.heldout
+        figures = held_out_figures(final, held.to(self.device)) if held is not None and len(held) else None
+        timed = self.durations[UNTIMED:] or self.durations
+        seconds = statistics.median(timed) if timed else None
+        result = TrainResult(
+            steps=self.steps,
+            step_ms=None if seconds is None else 1e3 * seconds,
+            tokens_per_second=None if seconds is None else self.batch / seconds,
+            held_out_fvu=figures.fvu if figures else None,
+            l0=figures.l0 if figures else None,
+            alive=figures.alive if figures else None,
+            peak_memory_mb=memory.peak(),
+            memory_before_mb=memory.before,
+            training_fvu=self.running_fvu,
+            terms=self.terms,
+            dictionary=self.out,
+        )
+        write_json(self.out / "training.json", {"recipe": self.recipe, **result.to_dict()})
+        return result
+
+
+def _product(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if bf16_is_fast(device) else torch.float32
+    dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
+    try:
+        torch.ones(2, 2, dtype=dtype, device=device) @ torch.ones(2, 2, dtype=dtype, device=device)
+    except (RuntimeError, TypeError):
+        raise ConfigError(
+            f"TrainConfig.product = {name!r} is not valid: the device {device} can't multiply in {name}. "
+            "Take --product float32, or auto."
+        ) from None
+    return dtype

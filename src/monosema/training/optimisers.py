@@ -1,0 +1,163 @@
+"""Optimisers, behind one small interface: what the trainer asks of any of them.
+
+adam        Kingma and Ba 2014, fused
+sign_sgd    SignSGD (Bernstein et al. 2018, arXiv:1802.04434), schedule-free (Defazio et al. 2024, arXiv:2405.15682)
+muon        Jordan et al. 2024 for matrices, PyTorch's own; Adam for vectors
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from monosema.core import ConfigError
+from monosema.training.config import TrainConfig
+
+__all__ = ["Optimisers", "ScheduleFreeSign"]
+
+
+class ScheduleFreeSign(torch.optim.Optimizer):
+    """SignSGD with schedule-free averaging.
+
+        z ← z − γ sign ∇f(y),   x ← (1 − c) x + c z,   y = (1 − β) z + β x,   c = γ² / Σ γ²
+
+    The parameters hold y while training; `settle` puts x, the average, in their place. z is kept, and x follows from
+    both, so that what is done to the parameters between steps, such as norms, reaches the average too. The learning
+    rate rises and then stays: the average takes the place of its fall.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor], lr: float, beta: float) -> None:
+        """Parameters hold y from now on."""
+        super().__init__(parameters, {"lr": lr, "beta": beta})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        """One step along the signs of the gradients."""
+        for group in self.param_groups:
+            rate, beta = group["lr"], group["beta"]
+            for y in group["params"]:
+                if y.grad is None:
+                    continue
+                state = self.state[y]
+                if not state:
+                    state["z"] = y.detach().clone()
+                    state["squares"] = torch.zeros((), dtype=torch.float64)
+                state["squares"] += rate**2
+                share = rate**2 / float(state["squares"])
+                sign = y.grad.sign()
+                y.lerp_(state["z"], share)
+                y.add_(sign, alpha=rate * (beta * (1 - share) - 1))
+                state["z"].sub_(sign, alpha=rate)
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put the average in the place of the parameters; no step may follow."""
+        for group in self.param_groups:
+            for y in group["params"]:
+                if self.state[y]:
+                    y.lerp_(self.state[y]["z"], 1 - 1 / group["beta"])
+
+
+class Optimisers:
+    """The optimisers of one dictionary's parameters, as one.
+
+    Attributes:
+        parameters: all that they change.
+        falls: whether the learning rate falls at the end.
+    """
+
+    def __init__(self, parameters: Iterable[torch.nn.Parameter], config: TrainConfig, lr: float) -> None:
+        """Raises ConfigError where this PyTorch has no such optimiser."""
+        self.parameters = list(parameters)
+        self.falls = config.optimiser != "sign_sgd"
+        self._all: list[torch.optim.Optimizer] = _MAKE[config.optimiser](self.parameters, config, lr)
+
+    def step(self, lr: float) -> None:
+        """One step with a learning rate."""
+        for optimiser in self._all:
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            optimiser.step()
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    @torch.no_grad()
+    def forget(self, latents: Int[Tensor, " latents"], n_latents: int) -> None:
+        """Clear what is remembered of latents that were given a new start."""
+        for parameter, state in self._states():
+            if len(latents) and len(parameter) == n_latents:
+                for name, value in state.items():
+                    if name == "z":
+                        value[latents] = parameter[latents]
+                    elif value.shape == parameter.shape:
+                        value[latents] = 0
+
+    def settle(self) -> bool:
+        """At the end: give the parameters the values to be saved; whether these are others."""
+        averaging = [optimiser for optimiser in self._all if isinstance(optimiser, ScheduleFreeSign)]
+        for optimiser in averaging:
+            optimiser.settle()
+        return bool(averaging)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that is remembered, as ``number of the parameter.name``."""
+        return {
+            f"{number}.{name}": value
+            for number, (_, state) in enumerate(self._states())
+            for name, value in state.items()
+            if isinstance(value, Tensor)
+        }
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Take what `tensors` gave."""
+        for number, parameter in enumerate(self.parameters):
+            owner = self._owner(parameter)
+            own = {name: value for name, value in tensors.items() if name.startswith(f"{number}.")}
+            if own:
+                owner.state[parameter] = {
+                    name.partition(".")[2]: value if value.dim() == 0 else value.to(parameter.device)
+                    for name, value in own.items()
+                }
+
+    def _states(self) -> list[tuple[torch.nn.Parameter, dict[str, Any]]]:
+        """Each parameter with what is remembered of it, in order."""
+        return [(p, self._owner(p).state.get(p, {})) for p in self.parameters]
+
+    def _owner(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
+        for optimiser in self._all:
+            if any(parameter is own for group in optimiser.param_groups for own in group["params"]):
+                return optimiser
+        raise KeyError("a parameter that no optimiser changes")
+
+
+def _adam(parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float) -> list[torch.optim.Optimizer]:
+    betas = (config.beta1, config.beta2)
+    return [torch.optim.Adam(parameters, lr=lr, betas=betas, eps=config.epsilon, fused=True)]
+
+
+def _sign_sgd(parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float) -> list[torch.optim.Optimizer]:
+    if config.beta1 == 0:
+        raise ConfigError("TrainConfig.beta1 = 0 is not valid with sign_sgd: its average needs a weight above 0.")
+    return [ScheduleFreeSign(parameters, lr, config.beta1)]
+
+
+def _muon(parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float) -> list[torch.optim.Optimizer]:
+    if not hasattr(torch.optim, "Muon"):
+        raise ConfigError(
+            f"TrainConfig.optimiser = 'muon' needs PyTorch 2.9 or later; this is {torch.__version__}. "
+            "Install a later one, or take adam."
+        )
+    matrices = [parameter for parameter in parameters if parameter.dim() == 2]
+    vectors = [parameter for parameter in parameters if parameter.dim() != 2]
+    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    return [muon, *(_adam(vectors, config, lr) if vectors else [])]
+
+
+_MAKE: dict[str, Callable[..., list[torch.optim.Optimizer]]] = {"adam": _adam, "sign_sgd": _sign_sgd, "muon": _muon}

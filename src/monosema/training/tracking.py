@@ -1,0 +1,101 @@
+"""Records of a run outside of metrics.jsonl: TensorBoard, Weights & Biases, whatever else takes figures."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from monosema.core import MissingExtraError
+
+__all__ = ["TensorBoard", "Tracker", "WeightsAndBiases", "trackers_of"]
+
+
+@runtime_checkable
+class Tracker(Protocol):
+    """Receives the figures that go to metrics.jsonl."""
+
+    def record(self, member: str, figures: Mapping[str, float | int]) -> None:
+        """Figures of one member of a run after a step; the name of a single one is empty."""
+        ...
+
+    def close(self) -> None:
+        """The run has ended, or was interrupted."""
+        ...
+
+
+class TensorBoard:
+    """Event files for TensorBoard, in a folder of its own. What a killed process wrote too much is marked as such."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises MissingExtraError without tensorboard."""
+        _require("tensorboard")
+        self._folder = folder
+        self._writer: Any = None
+
+    def record(self, member: str, figures: Mapping[str, float | int]) -> None:
+        """Write figures."""
+        from torch.utils.tensorboard import SummaryWriter
+
+        step = int(figures["step"])
+        if self._writer is None:
+            self._writer = SummaryWriter(str(self._folder), purge_step=step)
+        for name, value in figures.items():
+            if name != "step":
+                self._writer.add_scalar(f"{member}/{name}" if member else name, value, step)
+
+    def close(self) -> None:
+        """Close the files."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of Weights & Biases: offline, unless the environment variable WANDB_MODE says otherwise.
+
+    `wandb sync` sends what was recorded offline. Project, name and group are those of its environment variables.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Raises MissingExtraError without wandb."""
+        _require("wandb")
+        self._folder = folder
+        self._run: Any = None
+
+    def record(self, member: str, figures: Mapping[str, float | int]) -> None:
+        """Log figures."""
+        if self._run is None:
+            wandb: Any = importlib.import_module("wandb")
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "monosema"),
+                name=os.environ.get("WANDB_NAME", self._folder.name),
+                dir=str(self._folder),
+                mode=os.environ.get("WANDB_MODE", "offline"),
+            )
+        step = int(figures["step"])
+        self._run.log({f"{member}/{name}" if member else name: value for name, value in figures.items()}, step=step)
+
+    def close(self) -> None:
+        """End the run."""
+        if self._run is not None:
+            self._run.finish()
+
+
+_KINDS: Mapping[str, Callable[[Path], Tracker]] = {
+    "tensorboard": lambda out: TensorBoard(out / "tensorboard"),
+    "wandb": WeightsAndBiases,
+}
+
+
+def trackers_of(names: Sequence[str], out: Path) -> list[Tracker]:
+    """The trackers that a configuration names, on a run's folder. Raises MissingExtraError."""
+    return [_KINDS[name](out) for name in names]
+
+
+def _require(library: str) -> None:
+    if importlib.util.find_spec(library) is None:
+        raise MissingExtraError(library, "track")
