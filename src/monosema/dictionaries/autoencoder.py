@@ -10,7 +10,8 @@ is not the unit norm of decoder rows.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -62,8 +63,10 @@ class Autoencoder(nn.Module, ABC):
         decoder: W_dec, one row per latent.
         decoder_bias: b_dec.
         silent_tokens: vectors since each latent was last active in training.
+        exact: names of tensors that stay float32 when the dictionary is converted to another precision.
     """
 
+    exact: ClassVar[tuple[str, ...]] = ()
     silent_tokens: Tensor
 
     def __init__(self, config: AutoencoderConfig, metadata: Metadata | None = None, seed: int = 0) -> None:
@@ -83,6 +86,15 @@ class Autoencoder(nn.Module, ABC):
         self.encoder_bias = nn.Parameter(torch.zeros(self.n_latents))
         self.decoder = nn.Parameter(rows)
         self.decoder_bias = nn.Parameter(torch.zeros(self.d_in))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        """What conversions and moves to another device go through."""
+        kept = {name: getattr(self, name).data for name in self.exact}
+        super()._apply(fn, recurse)
+        for name, values in kept.items():
+            tensor = getattr(self, name)
+            tensor.data = values.to(tensor.device)
+        return self
 
     @abstractmethod
     def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:

@@ -51,6 +51,7 @@ class BatchTopK(Autoencoder):
         thresholds_seen: batches that it was taken from.
     """
 
+    exact = ("threshold",)
     threshold: Tensor
     thresholds_seen: Tensor
 
@@ -64,7 +65,7 @@ class BatchTopK(Autoencoder):
         self.register_buffer("thresholds_seen", torch.zeros((), dtype=torch.int64))
 
     def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
-        floor = self.threshold.clamp_min(0).expand(self.n_latents)
+        floor = self.threshold.clamp_min(0).to(centred.dtype).expand(self.n_latents)
         values, active = encode_above(centred, self.encoder, self.encoder_bias, floor, product)
         return Codes.from_entries(values, active).padded()
 

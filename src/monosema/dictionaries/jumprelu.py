@@ -21,7 +21,6 @@ paper, 1/20. Decoder rows start towards data points, and thresholds where `start
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -61,6 +60,8 @@ class JumpReLU(Rectified):
         threshold: θ, float32, in the units of activations.
     """
 
+    exact = ("threshold",)
+
     def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
         super()._make_parameters(rows)
         self._before_step: Tensor | None = None
@@ -71,15 +72,8 @@ class JumpReLU(Rectified):
         """Whether b is b_dec; otherwise it is 0."""
         return bool(self.config.centre_input)
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        """Conversions to another precision leave the threshold as it is."""
-        exact = self.threshold.data
-        super()._apply(fn, recurse)
-        self.threshold.data = exact.to(self.threshold.device)
-        return self
-
     def _floor(self) -> Float[Tensor, " n_latents"]:
-        return self.threshold.detach().clamp_min(0)
+        return self.threshold.detach().clamp_min(0).to(self.encoder.dtype)
 
     def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
         """Forward pass and loss terms; changes no state."""
