@@ -169,3 +169,13 @@ def test_configuration_errors_name_the_field(values: dict[str, object], message:
 def test_more_kept_than_there_are() -> None:
     with pytest.raises(ConfigError, match="only 8 latents"):
         TopK(TopKConfig(d_in=4, n_latents=8, k=9))
+
+
+def test_a_start_from_weights_takes_the_given_directions() -> None:
+    dictionary = TopK(TopKConfig(d_in=6, n_latents=8, k=2, start="weights"))
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
+    with pytest.raises(ConfigError, match="given"):
+        dictionary.start(x, 0)
+    dictionary.given = torch.eye(6)[:4] * torch.tensor([[1.0], [2.0], [3.0], [4.0]])
+    dictionary.start(x, 0)
+    torch.testing.assert_close(dictionary.decoder.detach(), torch.cat([torch.eye(6)[:4], -torch.eye(6)[:4]]))

@@ -22,6 +22,7 @@ from monosema.core import Config, ConfigError, VectorError, torch_generator
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.initialisation import (
     data_directions,
+    directions_from,
     geometric_median,
     orthogonal_directions,
     random_directions,
@@ -47,9 +48,9 @@ class AutoencoderConfig(Config):
     """Number of latents."""
     dead_after: int = Field(10_000_000, gt=0)
     """Vectors without activity after which a latent counts as dead (Gao et al. 2024, appendix A.2)."""
-    start: Literal["data", "random", "orthogonal"] = "data"
-    """Decoder rows at first: towards data points, random, or random orthogonal in blocks of d_in. The encoder starts as
-    their transpose in any case. `start_from` takes given ones, such as a model's own weights."""
+    start: Literal["data", "random", "orthogonal", "weights"] = "data"
+    """Decoder rows at first: towards data points, random, random orthogonal in blocks of d_in, or along `given` ones,
+    such as a model's own weights. The encoder starts as their transpose in any case."""
     centre: Literal["mean", "median"] = "mean"
     """What b_dec is at first: the mean of a sample, or its geometric median."""
 
@@ -148,9 +149,19 @@ class Autoencoder(nn.Module, ABC):
                 rows = data_directions(sample, self._first_centre(sample), self.n_latents, 0.5, generator)
             elif self.config.start == "orthogonal":
                 rows = orthogonal_directions(self.n_latents, self.d_in, generator)
+            elif self.config.start == "weights":
+                rows = directions_from(self._given(), self.n_latents, generator)
             else:
                 rows = random_directions(self.n_latents, self.d_in, generator)
         self.start_from(rows, sample)
+
+    def _given(self) -> Float[Tensor, "rows d_in"]:
+        if self.given is None:
+            raise ConfigError(
+                'start = "weights" needs directions of a model: set `given` (see `weight_directions`), train within a '
+                'run, or choose start = "data".'
+            )
+        return self.given
 
     def start_from(self, rows: Float[Tensor, "n_latents d_in"], sample: Float[Tensor, "n row_width"]) -> None:
         """Initialise with given decoder rows (see `directions_from`), the encoder as their transpose times the factor
