@@ -64,9 +64,13 @@ class MatryoshkaBatchTopK(BatchTopK):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "n d_in"]]:
         """The squared error summed over rows, mean over prefixes, and the reconstruction by all latents."""
         parts = len(self.prefix_sizes)
-        of_parts = decode_active(values, self._by_part(active), self.decoder)
-        prefixes = of_parts.view(len(x), parts, self.d_in).cumsum(dim=1) + self.decoder_bias
-        return (x.unsqueeze(1) - prefixes).square().sum() / parts, prefixes[:, -1]
+        of_parts = decode_active(values, self._by_part(active), self.decoder).view(len(x), parts, self.d_in)
+        left_over = x - self.decoder_bias
+        errors = []
+        for part in of_parts.unbind(dim=1):
+            left_over = left_over - part
+            errors.append(left_over.square().sum())
+        return torch.stack(errors).mean(), x - left_over
 
     def _by_part(self, active: Ragged) -> Ragged:
         """The same entries, with each part of a row as a row of its own: latents rise within rows, so none moves."""
