@@ -65,15 +65,18 @@ class Autoencoder(nn.Module, ABC):
         decoder_bias: b_dec.
         silent_tokens: vectors since each latent was last active in training.
         exact: names of tensors that stay float32 when the dictionary is converted to another precision.
+        given: directions that `start="weights"` starts from; whoever holds the model sets them.
     """
 
     exact: ClassVar[tuple[str, ...]] = ()
+    given: Tensor | None
     silent_tokens: Tensor
 
     def __init__(self, config: AutoencoderConfig, metadata: Metadata | None = None, seed: int = 0) -> None:
         """Random start; `start` initialises from data."""
         super().__init__()
         self.config: Any = config
+        self.given = None
         self.metadata = metadata or Metadata()
         self.d_in = self.d_out = config.d_in
         self.n_latents = config.n_latents
