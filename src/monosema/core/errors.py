@@ -5,12 +5,14 @@
     ├── DiskFullError                nothing was lost; make room and run the same command again
     ├── AnomalyError                 training met NaN, an exploding norm, or only dead latents
     ├── MissingExtraError            an optional library is not installed
+    ├── ProviderError                a language model's provider can't answer anything as things are
     └── InputError                   exit code 2: what was asked for can't be done as asked
         ├── ConfigError              a key or a value of a configuration
         ├── UnknownModelError        no such model
         ├── UnsupportedModelError    a model whose computation we would get wrong
         ├── SiteError                no such site in this model
         ├── CorpusError              text that can't be read, or too little of it
+        ├── CostCapError             more might be spent than was allowed
         ├── VectorError              vectors that can't be trained on
         ├── FormatError              a file that is not what it is taken for
         └── RunError                 a run folder that doesn't fit the request
@@ -27,12 +29,14 @@ __all__ = [
     "AnomalyError",
     "ConfigError",
     "CorpusError",
+    "CostCapError",
     "DamagedFileError",
     "DiskFullError",
     "FormatError",
     "InputError",
     "MissingExtraError",
     "MonosemaError",
+    "ProviderError",
     "RunError",
     "SiteError",
     "UnknownModelError",
@@ -67,6 +71,10 @@ class MissingExtraError(MonosemaError):
         super().__init__(f"This needs the library {library!r}. Install it with: pip install 'monosema[{extra}]'")
 
 
+class ProviderError(MonosemaError):
+    """A language model's provider can't answer anything as things are: a wrong key, no such model, out of reach."""
+
+
 class InputError(MonosemaError):
     """What was asked for can't be done as asked."""
 
@@ -91,6 +99,10 @@ class SiteError(InputError):
 
 class CorpusError(InputError):
     """Text that can't be read, or too little of it."""
+
+
+class CostCapError(InputError):
+    """More might be spent than was allowed."""
 
 
 class VectorError(InputError):

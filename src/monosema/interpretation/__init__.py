@@ -1,0 +1,7 @@
+"""Interpretation: what features mean, said by people, by programs, or by language models."""
+
+from __future__ import annotations
+
+from monosema.interpretation import clients
+
+__all__ = ["clients"]
