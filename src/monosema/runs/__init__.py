@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from monosema.runs.architectures import ARCHITECTURES, override
+from monosema.runs.display import training_display
 from monosema.runs.doctor import examine
 from monosema.runs.ledger import StageRecord
 from monosema.runs.overrides import apply_overrides, flatten, parse_keys
 from monosema.runs.plan import Plan, StagePlan, plan
 from monosema.runs.recipe import SHORT_KEYS, CorpusChoice, ModelChoice, Recipe, ReportChoice, StreamChoice
 from monosema.runs.run import Run, run
+from monosema.runs.scaling import fit_sweep
+from monosema.runs.sweeps import parse_sweep, sweep_run, sweep_vectors
 from monosema.runs.vectors import VectorRecipe, read_vector_recipe, train_vectors
 
 __all__ = [
+    "ARCHITECTURES",
     "SHORT_KEYS",
     "CorpusChoice",
     "ModelChoice",
@@ -24,10 +29,16 @@ __all__ = [
     "VectorRecipe",
     "apply_overrides",
     "examine",
+    "fit_sweep",
     "flatten",
+    "override",
     "parse_keys",
+    "parse_sweep",
     "plan",
     "read_vector_recipe",
     "run",
+    "sweep_run",
+    "sweep_vectors",
     "train_vectors",
+    "training_display",
 ]

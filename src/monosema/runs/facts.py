@@ -10,6 +10,7 @@ from monosema.core import MonosemaError, read_json
 from monosema.evaluation import Evaluation
 from monosema.models import model_facts
 from monosema.pages import EvaluationRow, ReportData, StageRow
+from monosema.runs.architectures import title_of
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.workbench import Workbench
 
@@ -27,7 +28,7 @@ def report_data(bench: Workbench) -> ReportData:
         title=recipe.report.title or title,
         model_name=Path(recipe.model.name).name,
         site=recipe.site,
-        architecture="TopK",
+        architecture=title_of(recipe.dictionary),
         corpus=bench.corpus.name,
         tokens=stages["capture"].counts["rows"],
         heldout_tokens=evaluation.tokens,

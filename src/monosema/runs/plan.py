@@ -12,6 +12,7 @@ from typing import Any
 
 from monosema.activations.codec import BYTES as CODEC_BYTES
 from monosema.core import ConfigError, Site
+from monosema.runs.architectures import expected_active
 from monosema.runs.machines import Machine
 from monosema.runs.model_shape import ModelShape
 from monosema.runs.recipe import Recipe
@@ -124,7 +125,7 @@ class _Needs:
         site = Site.parse(recipe.site)
         self.recipe, self.shape, self.machine = recipe, shape, machine
         self.tokens = recipe.text.tokens or 0
-        self.d, self.m, self.k = shape.site_width(site), recipe.dictionary.n_latents, recipe.dictionary.k
+        self.d, self.m, self.k = shape.site_width(site), recipe.dictionary.n_latents, expected_active(recipe.dictionary)
         self.batch = recipe.stream.batch
         self.steps = max(1, self.tokens // self.batch) * recipe.stream.passes
         # Of a model that isn't ours the place of a module isn't known: all layers are counted.

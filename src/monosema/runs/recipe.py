@@ -12,8 +12,8 @@ from monosema.activations import CaptureConfig
 from monosema.atlas import AtlasConfig
 from monosema.core import Config, ConfigError, FormatError, Site, atomic_path, bf16_is_fast, choose_device
 from monosema.data import TextConfig
-from monosema.dictionaries import TopKConfig
 from monosema.evaluation import EvaluationConfig
+from monosema.runs.architectures import DictionaryChoice, active_latents, architecture_of, title_of
 from monosema.training import TrainConfig
 
 __all__ = ["SHORT_KEYS", "CorpusChoice", "ModelChoice", "Recipe", "ReportChoice"]
@@ -90,8 +90,9 @@ class Recipe(Config):
     text: TextConfig = TextConfig(tokens=1_000_000)
     """How text becomes the tokens that the dictionary is trained on."""
     capture: CaptureConfig = CaptureConfig()
-    dictionary: TopKConfig
-    """What the dictionary is; d_in follows from the model and the site, and is set when the run begins."""
+    dictionary: DictionaryChoice
+    """What the dictionary is, of the architecture that it names; d_in follows from the model and the site, and is set
+    when the run begins."""
     stream: StreamChoice = StreamChoice()
     training: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -106,14 +107,20 @@ class Recipe(Config):
     @property
     def dictionary_name(self) -> str:
         """Name of the dictionary's folders in the run."""
-        return f"{self.site}-topk"
+        return f"{self.site}-{architecture_of(self.dictionary)}"
 
     @property
     def row_names(self) -> dict[str, str]:
         """What the dictionary and its controls are called, by kind."""
-        k = self.dictionary.k
+        title, k = title_of(self.dictionary), active_latents(self.dictionary)
+        if k is None:
+            return {"dictionary": title, "random": "random directions"}
         components = min(k, self.dictionary.d_in)
-        return {"dictionary": f"TopK, k = {k}", "pca": f"PCA, {components} components", "random": "random directions"}
+        return {
+            "dictionary": f"{title}, k = {k}",
+            "pca": f"PCA, {components} components",
+            "random": "random directions",
+        }
 
     def resolve(self, previous: Recipe | None, device: str | None) -> Recipe:
         """The recipe with what was left open decided: absolute paths, and precisions that depend on the machine.

@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from monosema.core import Config, InputError, Progress
-from monosema.runs.overrides import apply_overrides, parse_keys
-from monosema.training import TrainConfig, TrainResult, train_on_vectors
+from monosema.core import Config, ConfigError, InputError, Site, choose_device
+from monosema.dictionaries import Metadata, TopKConfig
+from monosema.runs.architectures import DictionaryChoice, make_dictionary, override
+from monosema.runs.display import training_display
+from monosema.runs.overrides import parse_keys
+from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 
-__all__ = ["VectorRecipe", "read_vector_recipe", "train_vectors"]
+__all__ = ["VECTOR_KEYS", "VectorRecipe", "read_vector_recipe", "site_of", "train_vectors"]
+
+VECTOR_KEYS = {"latents": "dictionary.n_latents"}
+"""Short names of keys."""
 
 
 class VectorRecipe(Config):
-    """A TopK dictionary of a matrix's rows."""
+    """A dictionary of a matrix's rows."""
 
-    latents: int = Field(4096, gt=0)
-    """Number of latents."""
-    k: int = Field(32, gt=0)
-    """Latents kept per row."""
+    site: str | None = None
+    """Which site of a captured store; may be left out where there is one."""
+    dictionary: DictionaryChoice = TopKConfig(d_in=1, n_latents=4096, k=32)
+    """What the dictionary is, of the architecture that it names; d_in follows from the rows."""
     batch: int = Field(4096, gt=0)
     """Rows in a batch."""
     passes: int = Field(1, gt=0)
@@ -37,21 +43,39 @@ def read_vector_recipe(words: Sequence[str], seed: int | None = None) -> VectorR
         raise InputError(f"With --activations there is no recipe: {plain[0]!r} is not a key. Keys begin with --.")
     if seed is not None:
         overrides["training.seed"] = str(seed)
-    return apply_overrides(VectorRecipe(), overrides)
+    return override(VectorRecipe(), overrides, VECTOR_KEYS)
 
 
 def train_vectors(
-    path: str | Path, out: str | Path, recipe: VectorRecipe, progress: Progress | None = None
+    path: str | Path,
+    out: str | Path,
+    recipe: VectorRecipe,
+    device: str | None = None,
 ) -> TrainResult:
-    """Train on the rows of a file or store; see train_on_vectors for what it raises."""
-    return train_on_vectors(
-        path,
-        latents=recipe.latents,
-        k=recipe.k,
-        batch=recipe.batch,
-        out=out,
-        passes=recipe.passes,
-        config=recipe.training,
-        heldout=recipe.heldout,
-        progress=progress,
-    )
+    """Train on the rows of a file or store; `device` None is the best there is.
+
+    Raises:
+        VectorError: rows that can't be trained on, or too few of them; the message says how many there are.
+        ConfigError: a number out of range, or a store of several sites and none chosen.
+    """
+    rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
+    site = site_of(rows, recipe.site)
+    seed = recipe.training.seed
+    stream = rows.stream(site, batch=recipe.batch, seed=seed, passes=recipe.passes)
+    config = recipe.dictionary.replace(d_in=stream.d_in)
+    dictionary = make_dictionary(config, Metadata(site=site, dataset=Path(path).name), seed).to(choose_device(device))
+    held, total = rows.held_out(site), stream.batches * stream.batch
+    with training_display(total, "rows", stream.batch) as display:
+        return train(dictionary, stream, recipe.training, Path(out), heldout=held, progress=display, trackers=[display])
+
+
+def site_of(rows: TrainingRows, name: str | None) -> Site:
+    """The site that is meant. Raises ConfigError where the rows have several and none is named, or not that one."""
+    there: Mapping[str, Site] = {site.short: site for site in rows.source.sites}
+    if name is None and len(there) == 1:
+        return rows.source.sites[0]
+    short = "" if name is None else Site.parse(name).short
+    if short not in there:
+        asked = "say which" if name is None else f"{name} is not among them"
+        raise ConfigError(f"{rows.source.name} has the sites {', '.join(there)}: {asked}. Give --site.")
+    return there[short]

@@ -7,18 +7,20 @@ from typing import Any
 
 import torch
 
-from monosema.activations import Store, StoreStream, capture_to_store, fit_preprocessing
+from monosema.activations import Store, StoreStream, capture_to_store
 from monosema.atlas import build_atlas, open_atlas
-from monosema.core import progress_bar, write_json
-from monosema.dictionaries import Dictionary, Metadata, Pca, RandomDirections, TopK, load_dictionary
+from monosema.core import Site, progress_bar, read_json, write_json
+from monosema.dictionaries import Dictionary, Metadata, Pca, RandomDirections, load_dictionary
 from monosema.evaluation import evaluate
 from monosema.pages import write_report
+from monosema.runs.architectures import active_latents, expected_active, make_dictionary
+from monosema.runs.display import training_display
 from monosema.runs.facts import report_data
 from monosema.runs.stages import Stage
 from monosema.runs.workbench import Workbench
-from monosema.training import held_out_rows, train
+from monosema.training import TrainingRows, held_out_rows, train
 
-__all__ = ["STAGES"]
+__all__ = ["STAGES", "metadata"]
 
 CONTROL_ROWS = 65_536
 """Rows that the controls (PCA, random directions) are fitted on, at most."""
@@ -34,32 +36,37 @@ def _capture(bench: Workbench) -> Mapping[str, Any]:
 
 
 def _train(bench: Workbench) -> Mapping[str, Any]:
-    recipe, device = bench.recipe, bench.model.device
+    recipe, device, seed = bench.recipe, bench.model.device, bench.recipe.training.seed
     store = Store.open(bench.store)
-    kept = held_out_rows(store.rows)
-    rows = slice(0, store.rows - kept)
-    stream = StoreStream(
-        store,
+    rows = TrainingRows(store, held_out_rows(store.rows))
+    stream = rows.stream(
         bench.site,
         batch=recipe.stream.batch,
-        seed=recipe.training.seed,
+        seed=seed,
         passes=recipe.stream.passes,
-        preprocessing=fit_preprocessing(store, bench.site, rows=rows),
-        rows=rows,
         memory_mb=recipe.stream.memory_mb,
     )
-    dictionary = TopK(recipe.dictionary, _metadata(bench), seed=recipe.training.seed).to(device)
-    held = store.read(bench.site, store.rows - kept, store.rows) if kept else None
-    with progress_bar("train", stream.batches * stream.batch, "tokens") as bar:
-        result = train(dictionary, stream, recipe.training, bench.dictionary, heldout=held, progress=bar)
+    dictionary = make_dictionary(recipe.dictionary, metadata(bench, bench.site), seed).to(device)
+    held = rows.held_out(bench.site)
+    with training_display(stream.batches * stream.batch, "tokens", recipe.stream.batch) as display:
+        result = train(
+            dictionary,
+            stream,
+            recipe.training,
+            bench.dictionary,
+            heldout=held,
+            progress=display,
+            trackers=[display],
+        )
     figures = result.to_dict()
     return {name: value for name, value in figures.items() if name != "dictionary"}
 
 
-def _metadata(bench: Workbench) -> Metadata:
+def metadata(bench: Workbench, site: Site) -> Metadata:
+    """Where a dictionary of a site comes from."""
     return Metadata(
         model=bench.recipe.model.name,
-        site=bench.site,
+        site=site,
         context=bench.recipe.text.window,
         prepend_bos=bench.model.tokenizer.bos_id is not None,
         dataset=bench.corpus.name,
@@ -94,7 +101,7 @@ def _controls(bench: Workbench) -> dict[str, Dictionary]:
     that was not trained, both fitted on rows that the dictionary was trained on."""
     recipe = bench.recipe
     store = Store.open(bench.store)
-    k = recipe.dictionary.k
+    k = active_latents(recipe.dictionary) or max(1, round(_trained_l0(bench)))
     rows = slice(0, store.rows - held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
     stream = StoreStream(store, bench.site, batch=batch, seed=recipe.training.seed, rows=rows)
@@ -105,6 +112,12 @@ def _controls(bench: Workbench) -> dict[str, Dictionary]:
         "pca": Pca.fit([sample], components),
         "random": RandomDirections.fit(sample, recipe.dictionary.n_latents, k, seed=recipe.training.seed),
     }
+
+
+def _trained_l0(bench: Workbench) -> float:
+    """Active latents per held-out row, as training ended."""
+    measured = read_json(bench.dictionary / "training.json").get("l0")
+    return float(measured or expected_active(bench.recipe.dictionary))
 
 
 def _atlas(bench: Workbench) -> Mapping[str, Any]:

@@ -1,24 +1,36 @@
-"""Training: the one trainer, its schedule, exact resume."""
+"""Training: the one trainer, its schedule, exact resume, sweeps."""
 
 from __future__ import annotations
 
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.member import Member
 from monosema.training.metrics import HeldOut, held_out_figures
+from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
 from monosema.training.schedule import learning_rate, schedule
+from monosema.training.sweep import SweepMember, SweepResult, front, train_sweep
+from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer, train
-from monosema.training.vectors import held_out_rows, train_on_vectors
+from monosema.training.vectors import TrainingRows, held_out_rows, train_on_vectors
 
 __all__ = [
     "HeldOut",
     "Member",
+    "ScalingFit",
+    "ScalingPoint",
+    "SweepMember",
+    "SweepResult",
+    "Tracker",
     "TrainConfig",
     "TrainResult",
     "Trainer",
+    "TrainingRows",
+    "fit_scaling",
+    "front",
     "held_out_figures",
     "held_out_rows",
     "learning_rate",
     "schedule",
     "train",
     "train_on_vectors",
+    "train_sweep",
 ]

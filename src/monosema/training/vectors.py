@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from monosema.activations import StoreStream, fit_preprocessing, open_rows
-from monosema.core import Progress, VectorError
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.activations import RowSource, StoreStream, fit_preprocessing, open_rows
+from monosema.core import Progress, Site, VectorError
 from monosema.dictionaries import Metadata, TopK, TopKConfig
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.trainer import train
 
-__all__ = ["HELD_OUT", "held_out_rows", "train_on_vectors"]
+__all__ = ["HELD_OUT", "MEMORY_MB", "TrainingRows", "held_out_rows", "train_on_vectors"]
 
 HELD_OUT = 20_480
 """Rows at the end that are not trained on, where there are enough."""
@@ -21,6 +25,57 @@ MEMORY_MB = 32.0
 def held_out_rows(rows: int) -> int:
     """How many rows at the end are held out: 20,480, and at most a tenth of all."""
     return min(HELD_OUT, rows // 10)
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Rows to train on, and rows at the end that are held out.
+
+    Attributes:
+        source: a store, or vectors.
+        kept: rows that are held out.
+    """
+
+    source: RowSource
+    kept: int
+
+    @classmethod
+    def open(cls, path: str | Path, batch: int, heldout: int | None = None) -> TrainingRows:
+        """Rows of a file or a store; None holds out as many as `held_out_rows` says.
+
+        Raises VectorError where what is left does not fill a batch.
+        """
+        source = open_rows(path)
+        kept = held_out_rows(source.rows) if heldout is None else heldout
+        if not 0 <= kept < source.rows or source.rows - kept < batch:
+            raise VectorError(
+                f"{path} has {source.rows:,} rows: with {kept:,} held out, {max(source.rows - kept, 0):,} are left, "
+                f"and a batch takes {batch:,}. Give more rows, a smaller batch, or hold out fewer."
+            )
+        return cls(source, kept)
+
+    @property
+    def rows(self) -> slice:
+        """Which rows are trained on."""
+        return slice(0, self.source.rows - self.kept)
+
+    def stream(self, site: Site, *, batch: int, seed: int, passes: int, memory_mb: float = MEMORY_MB) -> StoreStream:
+        """Batches of a site, centred and scaled by what the rows to train on say."""
+        preprocessing = fit_preprocessing(self.source, site, rows=self.rows)
+        return StoreStream(
+            self.source,
+            site,
+            batch=batch,
+            seed=seed,
+            passes=passes,
+            preprocessing=preprocessing,
+            rows=self.rows,
+            memory_mb=memory_mb,
+        )
+
+    def held_out(self, site: Site) -> Float[Tensor, "n d_in"] | None:
+        """Rows of a site that are not trained on; None where there are none."""
+        return self.source.read(site, self.rows.stop, self.source.rows) if self.kept else None
 
 
 def train_on_vectors(
@@ -50,27 +105,9 @@ def train_on_vectors(
         ConfigError: a number out of range.
     """
     config = config or TrainConfig()
-    source = open_rows(path)
-    kept = held_out_rows(source.rows) if heldout is None else heldout
-    if not 0 <= kept < source.rows or source.rows - kept < batch:
-        raise VectorError(
-            f"{path} has {source.rows:,} rows: with {kept:,} held out, {max(source.rows - kept, 0):,} are left, and a "
-            f"batch takes {batch:,}. Give more rows, a smaller batch, or hold out fewer."
-        )
-    site = source.sites[0]
-    rows = slice(0, source.rows - kept)
-    stream = StoreStream(
-        source,
-        site,
-        batch=batch,
-        seed=config.seed,
-        passes=passes,
-        preprocessing=fit_preprocessing(source, site, rows=rows),
-        rows=rows,
-        memory_mb=MEMORY_MB,
-    )
-    width = source.width(site)
+    rows = TrainingRows.open(path, batch, heldout)
+    site = rows.source.sites[0]
+    stream = rows.stream(site, batch=batch, seed=config.seed, passes=passes)
     metadata = Metadata(site=site, dataset=Path(path).name)
-    dictionary = TopK(TopKConfig(d_in=width, n_latents=latents, k=k), metadata, seed=config.seed)
-    held = source.read(site, source.rows - kept, source.rows) if kept else None
-    return train(dictionary, stream, config, Path(out), heldout=held, progress=progress)
+    dictionary = TopK(TopKConfig(d_in=stream.d_in, n_latents=latents, k=k), metadata, seed=config.seed)
+    return train(dictionary, stream, config, Path(out), heldout=rows.held_out(site), progress=progress)

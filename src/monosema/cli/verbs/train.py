@@ -1,15 +1,16 @@
-"""train: a dictionary, on a run's activations or on any matrix of vectors."""
+"""train: a dictionary or many at once, on a run's activations or on any matrix of vectors."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
-from monosema.cli.common import DEFAULTS, Common, Keys, deliver
-from monosema.cli.verbs.walk import Out, Update, walk
+from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
+from monosema.cli.verbs.walk import Out, Update, read_request, walk
 
 __all__ = ["train"]
 
@@ -19,37 +20,90 @@ def train(
     activations: Annotated[
         Path | None, Parameter(help="A .npy, .safetensors or .parquet matrix, or a captured store.")
     ] = None,
+    sweep: Annotated[
+        list[str] | None, Parameter(help="A key and its values, k=16,32,64; may be repeated for all combinations.")
+    ] = None,
+    fit_scaling: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Fit how FVU falls with latents and k, which --sweep varies."),
+    ] = False,
     out: Out = None,
     update: Update = False,
     common: Common = DEFAULTS,
 ) -> int:
-    """Train a dictionary: on a run's activations, or on any matrix of vectors.
+    """Train a dictionary: on a run's activations, or on any matrix of vectors. With --sweep many, in one pass.
 
-    Of a matrix, the last 20,480 rows (at most a tenth) are held out; the dictionary is saved in --out.
+    Of a matrix, the last 20,480 rows (at most a tenth) are held out; the dictionary is saved in --out. A sweep draws
+    FVU against L0 and marks the best, at the knee of that curve.
 
     ```
     monosema train runs/small
+    monosema train runs/small --architecture l1 --sweep alpha=1,3,10
     monosema train --activations vectors.npy --latents 12288 --k 32 --batch 4096 --out dictionaries/mine
+    monosema train --activations vectors.npy --sweep latents=1024,2048,4096 --sweep k=16,32,64 --fit-scaling \\
+      --out dictionaries/scaling
     ```
 
     Parameters
     ----------
     keys
-        With a run: a recipe or run folder and `--key value`, as for `run`. With --activations: `--latents`, `--k`,
-        `--batch`, `--passes`, `--heldout`, and all keys of training (`--lr`, `--warmup` …).
+        With a run: a recipe or run folder and `--key value`, as for `run`. With --activations: `--architecture`,
+        `--latents`, `--k` or `--alpha`, `--batch`, `--passes`, `--heldout`, `--site`, and all keys of training
+        (`--lr`, `--warmup`, `--optimiser` …).
     """
+    from monosema.core import InputError
+    from monosema.runs import parse_sweep
+
+    if fit_scaling and not sweep:
+        raise InputError("--fit-scaling needs several widths and k: --sweep latents=1024,2048,4096 --sweep k=16,32,64.")
+    if sweep:
+        return _sweep(keys, activations, parse_sweep(sweep), fit_scaling, out, update, common)
     if activations is None:
         return walk("train", keys, out, update, common)
-    from monosema.core import InputError, progress_bar
     from monosema.runs import read_vector_recipe, train_vectors
 
     if out is None:
         raise InputError("Say where the dictionary goes: --out FOLDER.")
     recipe = read_vector_recipe(keys, common.seed)
-    with progress_bar("train", None, "vectors") as bar:
-        result = train_vectors(activations, out, recipe, bar)
-    values = result.to_dict()
+    values = train_vectors(activations, out, recipe, common.device).to_dict()
     return deliver(values, common, lambda console: _show(values, console))
+
+
+def _sweep(
+    keys: Sequence[str],
+    activations: Path | None,
+    sweep: dict[str, list[str]],
+    fit_scaling: bool,
+    out: Path | None,
+    update: bool,
+    common: Common,
+) -> int:
+    from monosema.core import InputError
+    from monosema.runs import fit_sweep, read_vector_recipe, sweep_run, sweep_vectors
+
+    console = errors_console()
+    if activations is not None:
+        if out is None:
+            raise InputError("Say where the sweep goes: --out FOLDER.")
+        folder = out
+        result = sweep_vectors(activations, out, read_vector_recipe(keys, common.seed), sweep, common.device, update)
+    else:
+        recipe, run_folder = read_request(tuple(keys), out, common)
+        result, folder = sweep_run(
+            recipe,
+            run_folder,
+            sweep,
+            device=common.device,
+            update=update,
+            tell=lambda line: console.print(line, style="dim"),
+        )
+    values = {**result.to_dict(), "folder": str(folder.resolve())}
+    if fit_scaling:
+        values["scaling"] = fit_sweep(result, folder, common.seed or 0).to_dict()
+    deliver(values, common, lambda results: _show_sweep(values, results))
+    for reason in result.stopped:
+        console.print(reason, style="bold red")
+    return 1 if result.stopped else 0
 
 
 def _show(values: dict[str, Any], console: Console) -> None:
@@ -57,14 +111,36 @@ def _show(values: dict[str, Any], console: Console) -> None:
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in values.items():
-        text = (
-            "–"
-            if value is None
-            else f"{value:,.4g}"
-            if isinstance(value, float)
-            else f"{value:,}"
-            if isinstance(value, int)
-            else str(value)
-        )
-        table.add_row(f"[bold]{name.replace('_', ' ')}", text)
+        table.add_row(f"[bold]{name.replace('_', ' ')}", _text(value))
     console.print(table)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(part)}" for name, part in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _show_sweep(values: dict[str, Any], console: Console) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("dictionary", "FVU", "L0", "alive", ""):
+        table.add_column(name, justify="left" if name in ("dictionary", "") else "right")
+    for member in values["members"]:
+        note = (
+            "stopped"
+            if member["stopped"]
+            else "best: the knee of FVU against L0"
+            if member["name"] == values["best"]
+            else ""
+        )
+        table.add_row(member["name"], *(_text(member[name]) for name in ("fvu", "l0", "alive")), note)
+    console.print(table)
+    for name, figure in values.get("scaling", {}).get("parameters", {}).items():
+        console.print(f"{name} {figure['value']:.4g} ({figure['low']:.4g} … {figure['high']:.4g})")
+    console.print(f"[dim]{values['folder']}")

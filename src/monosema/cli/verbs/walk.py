@@ -126,7 +126,7 @@ def read_request(keys: tuple[str, ...], out: Path | None, common: Common) -> tup
     """
     from monosema.core import InputError
     from monosema.recipes import read_recipe
-    from monosema.runs import SHORT_KEYS, apply_overrides, parse_keys
+    from monosema.runs import SHORT_KEYS, override, parse_keys
 
     plain, overrides = parse_keys(keys)
     if len(plain) > 1:
@@ -136,7 +136,7 @@ def read_request(keys: tuple[str, ...], out: Path | None, common: Common) -> tup
     recipe, home = read_recipe(plain[0] if plain else None)
     if common.seed is not None:
         recipe = recipe.seeded(common.seed)
-    recipe = apply_overrides(recipe, overrides, SHORT_KEYS)
+    recipe = override(recipe, overrides, SHORT_KEYS)
     return recipe, out or home or Path("runs") / recipe.name
 
 

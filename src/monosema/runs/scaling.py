@@ -1,0 +1,64 @@
+"""The scaling law of a sweep over widths and k: fitted, written and drawn beside the sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from monosema.core import ConfigError, atomic_path, write_json
+from monosema.pages.plots import Axis, Series, chart
+from monosema.training import ScalingFit, ScalingPoint, SweepResult, fit_scaling
+
+__all__ = ["draw_scaling", "fit_sweep"]
+
+WIDTH_KEYS = ("latents", "n_latents", "dictionary.n_latents")
+SPARSITY_KEYS = ("k", "dictionary.k")
+STEPS = 40
+"""Points that a fitted curve is drawn with."""
+
+
+def fit_sweep(result: SweepResult, folder: Path, seed: int = 0) -> ScalingFit:
+    """Fit the joint power law to a sweep's dictionaries; writes scaling.json and scaling.svg into its folder.
+
+    Where a penalty sets sparsity instead of k, the measured L0 takes its place, rounded to two digits.
+
+    Raises:
+        ConfigError: the sweep does not vary latents, or has too few widths or k.
+    """
+    fit = fit_scaling(_points(result), seed)
+    write_json(folder / "scaling.json", fit.to_dict())
+    with atomic_path(folder / "scaling.svg") as temporary:
+        temporary.write_text(draw_scaling(fit), encoding="utf-8")
+    return fit
+
+
+def _points(result: SweepResult) -> list[ScalingPoint]:
+    points = []
+    for member in result.members:
+        if member.fvu is None:
+            continue
+        width = next((member.settings[key] for key in WIDTH_KEYS if key in member.settings), None)
+        k = next((member.settings[key] for key in SPARSITY_KEYS if key in member.settings), None)
+        k = float(f"{member.l0:.2g}") if k is None and member.l0 else k
+        if width is None or k is None:
+            raise ConfigError(
+                "--fit-scaling needs to know latents and k of each dictionary: vary both, as in "
+                "--sweep latents=1024,2048,4096 --sweep k=16,32,64."
+            )
+        points.append(ScalingPoint(float(width), float(k), member.fvu))
+    return points
+
+
+def draw_scaling(fit: ScalingFit) -> str:
+    """FVU against latents at each k: what was measured as points, the law as curves."""
+    series = []
+    widths = sorted({point.n for point in fit.points})
+    along = np.geomspace(widths[0], widths[-1], STEPS)
+    for k in sorted({point.k for point in fit.points}):
+        measured = [(point.n, point.fvu) for point in fit.points if point.k == k]
+        law = [(float(n), fit.predict(float(n), k)) for n in along]
+        series.append((f"k = {k:g}", measured, law))
+    dots = [Series(name, measured, line=False) for name, measured, _ in series]
+    curves = [Series(name, law, dots=False) for name, _, law in series]
+    return chart("FVU against latents", Axis("latents", True), Axis("FVU", True), [*dots, *curves])
