@@ -167,6 +167,21 @@ def test_the_penalty_does_not_reach_the_encoder() -> None:
     assert torch.equal(*gradients)
 
 
+def test_silent_latents_start_anew_as_easily_active_as_living_ones() -> None:
+    gated = Gated(GatedConfig(d_in=D, n_latents=M))
+    gated.start(data(), 0)
+    for dictionary, levels in ((jumprelu(), "threshold"), (gated, "gate_bias")):
+        living = [latent for latent in range(M) if latent not in (3, 7)]
+        with torch.no_grad():
+            getattr(dictionary, levels)[[3, 7]] = 1e6 if levels == "threshold" else -1e6
+        dictionary.silent_tokens[[3, 7]] = 5000
+        mean = getattr(dictionary, levels)[living].mean()
+        assert dictionary.resample(data(), Moment(4, 100, 200)).tolist() == [3, 7]
+        torch.testing.assert_close(getattr(dictionary, levels)[[3, 7]], mean.expand(2))
+        assert dictionary.encode(data()).counts()[[3, 7]].min() > 0
+    assert jumprelu(resample_at=()).resample(data(), Moment(4, 100, 200)).tolist() == []
+
+
 # ---------------------------------------------------------------------------------------------------------- p-anneal
 
 

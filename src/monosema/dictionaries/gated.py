@@ -7,8 +7,9 @@
 where x̂_frozen decodes with W_dec and b_dec as constants, so that this term reaches the gate alone. Rows of W_dec have
 norm 1; the part of their gradient along them is removed.
 
-Departures. Nothing is resampled. Decoder rows start towards data points, and the encoder as their transpose times the
-factor that reconstructs a sample best; `start="random"` is nearer to the paper.
+Departures. The paper resamples dead latents as Bricken et al. do; here they start anew towards residuals
+(`resampling`). Decoder rows start towards data points, and the encoder as their transpose times the factor that
+reconstructs a sample best; `start="random"` is nearer to the paper.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Moment
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig
+from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import Full, Ragged, decode_active, encode_above
 
@@ -36,6 +38,8 @@ class GatedConfig(RectifiedConfig):
     """α, for activations of mean norm √d; a value of ours, as the paper sweeps it."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of the run over which α rises linearly."""
+    resample_at: tuple[float, ...] = OFTEN
+    """Shares of the run after which silent latents start anew towards residuals."""
 
 
 class Gated(Rectified):
@@ -84,6 +88,11 @@ class Gated(Rectified):
             "gate": (x - frozen).square().sum() / n,
         }
         return losses_of(terms, Codes.from_entries(codes, active), residual, batch_variance(x))
+
+    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+        """Give silent latents a new start at the chosen points of the run, at the living ones' mean biases."""
+        averaged = (self.gate_bias, self.magnitude_bias, self.magnitude_scale)
+        return resample_towards_residuals(self, x, moment, self.config.resample_at, averaged)
 
     def _fit_start(self, sample: Float[Tensor, "n d_in"]) -> None:
         self.magnitude_bias.zero_()

@@ -16,7 +16,8 @@ units of activations, and kept at 0 or above; the paper learns log θ, whose ste
 small start it can't grow to the size of activations within a short run. Its steps are made √d times as long as the
 optimiser's, which is how far z moves when all d weights of its encoder row make a step. θ stays float32 whatever the
 other weights are: steps of a learning rate's size are lost in bf16. λ rises over the same share of the run as in the
-paper, 1/20. Decoder rows start towards data points, and thresholds where `start_l0` latents are active on a row.
+paper, 1/20. Decoder rows start towards data points, and thresholds where `start_l0` latents are active on a row. The
+bandwidth is wider, and silent latents start anew towards residuals (`resampling`).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -32,6 +33,7 @@ from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Moment
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig, sparse_start
+from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
 
@@ -43,14 +45,17 @@ class JumpReLUConfig(RectifiedConfig):
 
     l0_coefficient: float = Field(6e-4, ge=0)
     """λ: the share of variance that one more active latent must explain (Lieberum et al. 2024, arXiv:2408.05147)."""
-    bandwidth: float = Field(0.001, gt=0)
-    """ε in units of s (the paper's value, appendix)."""
+    bandwidth: float = Field(0.02, gt=0)
+    """ε in units of s. The paper's is 0.001, for runs of 10⁵ steps; in 90 steps FVU was 0.247 with it (at L0 22) and
+    0.235 with 0.02 (at L0 24), with 2,048 latents on all-MiniLM activations."""
     start_threshold: float = Field(0.001, ge=0)
     """θ at the start in units of s, where `start_l0` is None (the paper's value)."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of the run over which λ rises linearly."""
     centre_input: bool = True
     """Whether b_dec is taken from the input."""
+    resample_at: tuple[float, ...] = OFTEN
+    """Shares of the run after which silent latents start anew towards residuals (ours); empty is the paper's form."""
 
 
 class JumpReLU(Rectified):
@@ -93,6 +98,11 @@ class JumpReLU(Rectified):
             "l0": _Step.apply(pre, threshold, width).sum() * (penalty / n),
         }
         return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
+
+    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+        """Give silent latents a new start at the chosen points of the run, at the living ones' mean threshold."""
+        averaged = (self.threshold, self.encoder_bias)
+        return resample_towards_residuals(self, x, moment, self.config.resample_at, averaged)
 
     def project_gradients(self) -> None:
         """Remove from the gradient of each decoder row the part along it; remember thresholds as they are."""

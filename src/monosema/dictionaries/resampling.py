@@ -11,15 +11,16 @@ Departures. Rows come from the batch at hand and not from 819,200 others, and L 
 centred, as the encoder sees them. The points are shares of the run and not step numbers: those of the paper's
 run of 200,000.
 
-`resample_towards_residuals` is ours, for architectures that keep the largest: a latent that has been silent since the
-point before gets the direction of a residual x − x̂, drawn with probability ∝ ‖x − x̂‖², as decoder row, the same times
-0.7 of the mean norm of living encoder rows as encoder row, and the bias 0. Directions of rows are what living latents
-have already: at a norm that wins a place they take theirs, and reconstruction suffers.
+`resample_towards_residuals` is ours, for architectures that keep the largest or have thresholds: a latent that has been
+silent since the point before gets the direction of a residual x − x̂, drawn with probability ∝ ‖x − x̂‖², as decoder
+row, the same times 0.7 of the mean norm of living encoder rows as encoder row, and the bias 0. Directions of rows are
+what living latents have already: at a norm that wins a place they take theirs, and reconstruction suffers.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -55,13 +56,25 @@ def resample(
 
 
 def resample_towards_residuals(
-    dictionary: Autoencoder, x: Float[Tensor, "n d"], moment: Moment, points: tuple[float, ...]
+    dictionary: Autoencoder,
+    x: Float[Tensor, "n d"],
+    moment: Moment,
+    points: tuple[float, ...],
+    averaged: Sequence[Float[Tensor, " n_latents"]] = (),
 ) -> Int[Tensor, " latents"]:
-    """Give latents that were silent since the last point a new start where the run reaches the next; which ones."""
+    """Give latents that were silent since the last point a new start where the run reaches the next; which ones.
+
+    Args:
+        averaged: what decides whether a latent is active, such as thresholds: new ones get the mean of living ones.
+    """
     latents = _silent(dictionary, moment, points, 1.0) if len(x) else dictionary.silent_tokens.new_empty(0)
     if len(latents):
         residuals = x - dictionary(x)
         _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step)
+        living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
+        living[latents] = False
+        for values in averaged if living.any() else ():
+            values.data[latents] = values.data[living].mean()
     return latents
 
 
