@@ -5,7 +5,9 @@
 Contestants run in processes of their own and take turns, a few steps each, so that a machine that drifts drifts for
 all. The bound is the encoder's matrix product alone (``x @ W``), in fp32 and in bf16. With --full the named contestants
 go on to one pass over all vectors, and the share of held-out variance that they leave unexplained is measured. Prints
-JSON, then a table.
+JSON, then a table. Names with a colon are other architectures, here and in dictionary_learning:
+
+    python benchmarks/train_step.py --full --only gemm-bf16 monosema:l1 dictionary_learning:l1
 
 Vectors: activations of all-MiniLM-L6-v2 after layer 3 on the texts of a Parquet file with a column ``text``; the last
 20,480 are held out. Peers take them scaled to a mean norm of √d; settings of the peers are their own defaults, with
@@ -28,7 +30,9 @@ from typing import Any
 
 HELD_OUT = 20_480
 PEERS = ("saelens", "saelens-bf16", "dictionary_learning", "sparsify")
-NAMES = ("gemm-fp32", "gemm-bf16", "monosema", *PEERS)
+TOPK = ("gemm-fp32", "gemm-bf16", "monosema", *PEERS)
+ARCHITECTURES = ("l1", "batch_topk", "jumprelu", "gated", "matryoshka")
+NAMES = (*TOPK, *(f"{library}:{a}" for library in ("monosema", "dictionary_learning") for a in ARCHITECTURES))
 
 
 def make_vectors(out: Path, corpus: Path, tokens: int, layer: int) -> None:
@@ -75,10 +79,9 @@ def gemm(name: str, a: argparse.Namespace, d: int) -> tuple[Step, None]:
     return step, None
 
 
-def monosema(a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
+def monosema(a: argparse.Namespace, train: Any, architecture: str = "topk") -> tuple[Step, Reconstruct]:
     import tempfile
 
-    from monosema.dictionaries import TopK, TopKConfig
     from monosema.training import Member, TrainConfig, Trainer
 
     class Stream:
@@ -96,16 +99,36 @@ def monosema(a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
         def load_state_dict(self, state: dict[str, Any]) -> None:
             del state
 
-    dictionary = TopK(TopKConfig(d_in=train.shape[1], n_latents=a.latents, k=a.k))
+    dictionary = own_dictionary(architecture, a, train.shape[1])
     out = Path(tempfile.mkdtemp())
     trainer = Trainer([Member(dictionary, TrainConfig(), out)], [Stream()], TrainConfig(), out)
     trainer.begin()
 
     def step(_: int, batch: Any) -> None:
-        trainer.step(batch)
+        (losses,) = trainer.step(batch)
+        step.l0 = float(losses.codes.l0.mean())  # type: ignore[attr-defined,union-attr]
 
     step.trainer = trainer  # type: ignore[attr-defined]
     return step, dictionary
+
+
+def own_dictionary(architecture: str, a: argparse.Namespace, width: int) -> Any:
+    """Architectures that are told k get it; the others start with k active latents, at their own coefficients."""
+    import monosema.dictionaries as d
+
+    shape = {"d_in": width, "n_latents": a.latents}
+    match architecture:
+        case "topk":
+            return d.TopK(d.TopKConfig(**shape, k=a.k))
+        case "batch_topk":
+            return d.BatchTopK(d.BatchTopKConfig(**shape, k=a.k))
+        case "matryoshka":
+            return d.MatryoshkaBatchTopK(d.MatryoshkaConfig(**shape, k=a.k))
+        case "l1":
+            return d.L1(d.L1Config(**shape, start_l0=a.k))
+        case "gated":
+            return d.Gated(d.GatedConfig(**shape, start_l0=a.k))
+    return d.JumpReLU(d.JumpReLUConfig(**shape, start_l0=a.k))
 
 
 def saelens(name: str, a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
@@ -131,12 +154,24 @@ def saelens(name: str, a: argparse.Namespace, train: Any) -> tuple[Step, Reconst
     return step, lambda rows: sae.decode(sae.encode(rows))
 
 
-def dictionary_learning(a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
-    from dictionary_learning.trainers.top_k import TopKTrainer
+def dictionary_learning(a: argparse.Namespace, train: Any, architecture: str = "topk") -> tuple[Step, Reconstruct]:
+    from dictionary_learning.trainers import batch_top_k, gdm, jumprelu, matryoshka_batch_top_k, standard, top_k
 
-    trainer = TopKTrainer(
-        steps=len(train) // a.batch, activation_dim=train.shape[1], dict_size=a.latents, k=a.k, layer=0, lm_name="x",
-        warmup_steps=10, device="cpu", lr=1e-3,
+    penalty = {"sparsity_warmup_steps": 10}
+    kind, more = {
+        "topk": (top_k.TopKTrainer, {"k": a.k}),
+        "batch_topk": (batch_top_k.BatchTopKTrainer, {"k": a.k}),
+        "matryoshka": (
+            matryoshka_batch_top_k.MatryoshkaBatchTopKTrainer,
+            {"k": a.k, "group_fractions": [1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32]},
+        ),
+        "l1": (standard.StandardTrainerAprilUpdate, penalty),
+        "gated": (gdm.GatedSAETrainer, penalty),
+        "jumprelu": (jumprelu.JumpReluTrainer, penalty | {"target_l0": a.k}),
+    }[architecture]
+    trainer = kind(
+        steps=len(train) // a.batch, activation_dim=train.shape[1], dict_size=a.latents, layer=0, lm_name="x",
+        warmup_steps=10, device="cpu", lr=1e-3, **more,
     )  # fmt: skip
     return trainer.update, trainer.ae
 
@@ -174,7 +209,10 @@ def make(name: str, a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruc
         return gemm(name, a, train.shape[1])
     if name.startswith("saelens"):
         return saelens(name, a, train)
-    return {"monosema": monosema, "dictionary_learning": dictionary_learning, "sparsify": sparsify}[name](a, train)
+    library, _, architecture = name.partition(":")
+    if library == "sparsify":
+        return sparsify(a, train)
+    return {"monosema": monosema, "dictionary_learning": dictionary_learning}[library](a, train, architecture or "topk")
 
 
 def work(name: str, a: argparse.Namespace) -> None:
@@ -218,7 +256,7 @@ def work(name: str, a: argparse.Namespace) -> None:
             step(number, batch)
             seconds.append(getattr(step, "seconds", time.perf_counter() - begin))
             number += 1
-        print(json.dumps({"seconds": seconds}), file=answers, flush=True)
+        print(json.dumps({"seconds": seconds, "l0": getattr(step, "l0", None)}), file=answers, flush=True)
 
 
 # ---------------------------------------------------------------------------------------------------- the match
@@ -230,6 +268,7 @@ class Contestant:
     def __init__(self, name: str, python: str, a: argparse.Namespace) -> None:
         self.name = name
         self.seconds: list[float] = []
+        self.l0: float | None = None
         arguments = ["--vectors", str(a.vectors), *(f"--{n}={getattr(a, n)}" for n in ("latents", "k", "batch"))]
         self._process = subprocess.Popen(
             [python, "-W", "ignore", __file__, "--worker", name, *arguments],
@@ -249,9 +288,10 @@ class Contestant:
         return dict(json.loads(answer))
 
     def steps(self, n: int, *, timed: bool) -> None:
-        seconds = self.order(steps=n)["seconds"]
+        answer = self.order(steps=n)
+        self.l0 = answer["l0"]
         if timed:
-            self.seconds += seconds
+            self.seconds += answer["seconds"]
 
     def end(self) -> None:
         self._process.kill()
@@ -262,7 +302,7 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
     """Rounds of a few steps each; then the full pass of those that go on."""
     rows = vector_count(a.vectors)
     total = (rows - HELD_OUT) // a.batch
-    contestants = [Contestant(n, a.peer_python if n in PEERS else sys.executable, a) for n in names]
+    contestants = [Contestant(n, a.peer_python if is_peer(n) else sys.executable, a) for n in names]
     try:
         for contestant in contestants:
             contestant.steps(2, timed=False)
@@ -277,14 +317,19 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
                 "step_ms": round(1e3 * statistics.median(seconds), 1),
                 "fastest_ms": round(1e3 * min(seconds), 1),
                 "steps_timed": len(seconds),
+                **({} if contestant.l0 is None else {"l0": round(contestant.l0, 1)}),
             }
-            if contestant.name in a.full and contestant.name in (*PEERS, "monosema"):
+            if contestant.name in a.full and not contestant.name.startswith("gemm"):
                 contestant.steps(total - done, timed=False)
                 results[contestant.name] |= contestant.order(score=True)
     finally:
         for contestant in contestants:
             contestant.end()
     return results
+
+
+def is_peer(name: str) -> bool:
+    return name.partition(":")[0] in PEERS
 
 
 def vector_count(path: Path) -> int:
@@ -294,9 +339,11 @@ def vector_count(path: Path) -> int:
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    ours, bound = results.get("monosema", {}).get("step_ms"), results.get("gemm-bf16", {}).get("step_ms")
+    bound = results.get("gemm-bf16", {}).get("step_ms")
     lines = ["| | ms a step | ÷ bf16 product | ÷ monosema | held-out FVU |", "|---|---|---|---|---|"]
     for name, r in results.items():
+        _, colon, architecture = name.partition(":")
+        ours = results.get("monosema" + colon + architecture, {}).get("step_ms")
         bounds = f"{r['step_ms'] / bound:.2f}" if bound else "–"
         ratio = f"{r['step_ms'] / ours:.1f}" if ours else "–"
         lines.append(f"| {name} | {r['step_ms']:.0f} | {bounds} | {ratio} | {r.get('held_out_fvu', '–')} |")
@@ -368,7 +415,7 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=4096)
     p.add_argument("--rounds", type=int, default=4)
     p.add_argument("--steps", type=int, default=3, help="steps in a turn")
-    p.add_argument("--only", nargs="+", choices=NAMES, default=list(NAMES))
+    p.add_argument("--only", nargs="+", choices=NAMES, default=list(TOPK))
     p.add_argument("--full", nargs="*", choices=NAMES, default=["monosema"], help="who goes on to one whole pass")
     p.add_argument("--peer-python", help="Python of an environment with sae-lens, dictionary-learning, eai-sparsify")
     p.add_argument("--breakdown", action="store_true", help="only monosema: where the time of a step goes")
@@ -384,9 +431,9 @@ def main() -> None:
     if a.breakdown:
         return print(breakdown(a))
     names = list(a.only)
-    if a.peer_python is None and any(name in PEERS for name in names):
+    if a.peer_python is None and any(is_peer(name) for name in names):
         print("No --peer-python: the peers are left out.", file=sys.stderr)
-        names = [name for name in names if name not in PEERS]
+        names = [name for name in names if not is_peer(name)]
     results = match(a, names)
     print(json.dumps({"latents": a.latents, "k": a.k, "batch": a.batch, "results": results}))
     print(table(results))
