@@ -14,6 +14,8 @@ as for TopK.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -27,6 +29,7 @@ from monosema.dictionaries.protocol import Losses, Metadata, Moment
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import Ragged, decode_active, encode_above, encode_batch, encode_batch_top_k
+from monosema.kernels.sharing import grid
 
 __all__ = ["BatchTopK", "BatchTopKConfig"]
 
@@ -93,12 +96,15 @@ class BatchTopK(Autoencoder):
     def observe(self, codes: Codes) -> None:
         """Count silence, and move the threshold towards the batch's smallest kept activation."""
         super().observe(codes)
-        kept = codes.values[codes.values > 0]
-        if len(kept) == 0:
+        kept, together = codes.values[codes.values > 0], grid()
+        smallest = float(kept.min()) if len(kept) else math.inf
+        if together is not None:
+            smallest = together.lowest(smallest)
+        if not math.isfinite(smallest):
             return
         self.thresholds_seen += 1
         weight = max(SLOWEST, min(1.0, LATEST / int(self.thresholds_seen)))
-        self.threshold += weight * (kept.min().to(torch.float32) - self.threshold)
+        self.threshold += weight * (smallest - self.threshold)
 
     def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
         """Give silent latents a new start at the chosen points of the run."""

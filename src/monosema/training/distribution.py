@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -26,15 +25,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monosema.core import ConfigError, RunError
-from monosema.dictionaries import Codes, Losses
+from monosema.dictionaries import BatchTopK, Codes, Losses, TopK, Trainable
 from monosema.kernels.sharing import shared_by
 
 __all__ = ["Mesh"]
 
 PATIENCE = 300.0
 """Seconds after which a process that does not answer counts as lost; one that ended is noticed at once."""
-LARGEST_BITS = 31
-"""Bits of a float32 without its sign: of numbers above 0, larger ones have larger bits."""
 
 
 class Mesh:
@@ -106,8 +103,13 @@ class Mesh:
 
     # ---------------------------------------------------------------------------------------- what the trainer asks
 
-    def check(self, batch: int, n_latents: int) -> None:
+    def check(self, batch: int, n_latents: int, width: int) -> None:
         """Raises ConfigError where a batch, or the latents, can't be divided into equal parts."""
+        if self.shards > 1 and n_latents == width * self.shards:
+            raise ConfigError(
+                f"{n_latents} latents in {self.shards} parts are as many as a row has values ({width}), so that parts "
+                "could not be told from whole vectors. Take another number of processes."
+            )
         for name, number, parts in (("rows of a batch", batch, self.groups), ("latents", n_latents, self.shards)):
             if number % parts:
                 raise ConfigError(
@@ -162,27 +164,54 @@ class Mesh:
                     dist.all_reduce(parameter.grad, group=self._rows)
                     parameter.grad.div_(self.groups)
 
+    def clip(self, parameters: Sequence[torch.nn.Parameter], limit: float, n_latents: int) -> None:
+        """Scale all gradients so that their norm together, over all shards, is at most the limit."""
+        if self.shards == 1:
+            torch.nn.utils.clip_grad_norm_(parameters, limit)
+            return
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        squares = torch.zeros(2, dtype=torch.float32, device=gradients[0].device)
+        for gradient in gradients:
+            squares[int(len(gradient) == n_latents)] += gradient.square().sum()
+        with self.watching():
+            dist.all_reduce(squares[1:], group=self._latents)
+        torch._foreach_mul_(gradients, float((limit / (squares.sum().sqrt() + 1e-6)).clamp_max(1.0)))
+
     def codes(self, codes: Codes) -> Codes:
         """The codes of the whole batch, for this shard's latents; equal numbers of rows in all groups."""
         if self.groups == 1:
             return codes
         with self.watching():
             codes = codes.padded()
-            width = int(self._max(codes.values.shape[1]))
+            width = int(self._max(codes.values.shape[1], self._rows))
             missing = width - codes.values.shape[1]
             values, indices = (torch.nn.functional.pad(part, (0, missing)) for part in (codes.values, codes.indices))
             return Codes(self._gather_rows(values), self._gather_rows(indices), codes.n_latents)
 
-    def losses(self, losses: Losses) -> Losses:
-        """Losses of the whole batch, the same in every process; the codes stay this process's."""
-        if self.groups == 1:
+    def record(self, losses: Losses) -> Losses:
+        """Losses of the whole batch and codes of all latents, the same in every process; for the record."""
+        if self.alone:
             return losses
-        names = list(losses.terms)
+        names = sorted(losses.terms)
         with self.watching():
             together = torch.stack([losses.total.detach(), losses.fvu, *(losses.terms[name] for name in names)])
             together = self.sum_over_rows(together.to(torch.float32)) / self.groups
+            codes = losses.codes if self.shards == 1 else self._all_latents(losses.codes.padded())
         total, fvu, *terms = together.unbind()
-        return replace(losses, total=total, fvu=fvu, terms=dict(zip(names, terms, strict=True)))
+        return Losses(total, dict(zip(names, terms, strict=True)), codes, fvu)
+
+    def _all_latents(self, codes: Codes) -> Codes:
+        """Codes of one shard's latents, with those of the other shards."""
+        width = int(self._max(codes.values.shape[1], None))
+        missing = width - codes.values.shape[1]
+        indices = codes.indices + self.shard * codes.n_latents
+        found = []
+        for part in (codes.values, indices):
+            held = torch.nn.functional.pad(part, (0, missing)).contiguous()
+            parts = [torch.empty_like(held) for _ in range(self.shards)]
+            dist.all_gather(parts, held, group=self._latents)
+            found.append(torch.cat(parts, dim=1))
+        return Codes(found[0], found[1], codes.n_latents * self.shards)
 
     def mean(self, number: float) -> float:
         """The mean of a number over all processes."""
@@ -202,25 +231,55 @@ class Mesh:
             dist.broadcast(said, src=0)
         return bool(said)
 
-    def part(self, tensor: Tensor) -> Tensor:
-        """This shard's part of a tensor whose first dimension is that of the latents."""
-        return tensor if self.shards == 1 else tensor.chunk(self.shards)[self.shard].clone()
+    def any(self, yes: bool) -> bool:
+        """Whether one process at least says yes."""
+        if self.alone:
+            return yes
+        with self.watching():
+            return self._max(int(yes), None) > 0
 
-    def whole(self, tensors: Mapping[str, Tensor], divided: Sequence[str]) -> dict[str, Tensor]:
-        """Tensors as a single process would hold them, on the processor: those that are divided put together.
+    # -------------------------------------------------------------------------------- dictionaries, whole and in parts
 
-        Every process takes part; in all but the first, the result is empty.
+    def part_of(self, dictionary: Trainable) -> Trainable:
+        """This shard's part of a dictionary: one of the same kind, with a part of the latents.
+
+        Raises ConfigError where that kind can't be divided.
         """
         if self.shards == 1:
-            return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()} if self.first else {}
+            return dictionary
+        whole: Any = dictionary
+        _require_divisible(whole)
+        config = whole.config.replace(n_latents=whole.n_latents // self.shards)
+        part: Any = type(whole)(config, whole.metadata).to(next(iter(whole.parameters())).device)
+        self.load(part, whole.state_dict())
+        return part
+
+    def load(self, part: Trainable, tensors: Mapping[str, Tensor]) -> None:
+        """Put this shard's part of a whole dictionary's parameters and counters into a dictionary."""
+        own = part.state_dict()
+        part.load_state_dict({name: self.cut(tensor, own[name].shape) for name, tensor in tensors.items()})
+
+    def cut(self, whole: Tensor, shape: Sequence[int]) -> Tensor:
+        """This shard's rows of a tensor, where its own shape is another than the whole's."""
+        return whole if tuple(whole.shape) == tuple(shape) else whole.chunk(self.shards)[self.shard].clone()
+
+    def whole(self, tensors: Mapping[str, Tensor], n_latents: int) -> dict[str, Tensor]:
+        """Tensors as a single process would hold them, on the processor: rows of all shards' latents together.
+
+        Every process takes part; in all but the first, the result is empty.
+
+        Args:
+            n_latents: latents of a shard: tensors with as many rows are put together, those of other sizes are the
+                same in all shards. `part_of` refuses sizes that would be mistaken.
+        """
         found: dict[str, Tensor] = {}
         with self.watching():
             for name, tensor in tensors.items():
                 held = tensor.detach().contiguous()
-                if name in divided:
+                if self.shards > 1 and held.dim() and len(held) == n_latents:
                     parts = [torch.empty_like(held) for _ in range(self.shards)]
                     dist.all_gather(parts, held, group=self._latents)
-                    held = torch.cat([part.cpu() for part in parts])
+                    held = torch.cat([part.cpu() for part in parts]) if self.first else held
                 if self.first:
                     found[name] = held.cpu()
         return found
@@ -257,19 +316,20 @@ class Mesh:
     def largest_of_all(self, values: Float[Tensor, " entries"], number: int) -> Bool[Tensor, " entries"]:
         """Which of this process's positive values are among the `number` largest of all processes.
 
-        The border is found by bisection of the numbers' bits; of equal values at the border those of the first
-        processes stay.
+        The border between them and the rest is found byte by byte, from the counts of all processes; of equal values at
+        the border those of the first processes stay.
         """
-        bits = values.detach().to(torch.float32).view(torch.int32)
-        border = 0
-        for bit in reversed(range(LARGEST_BITS)):
-            trial = border | (1 << bit)
-            if self.total(int((bits >= trial).sum())) >= number:
-                border = trial
+        bits = values.detach().to(torch.float32).view(torch.int32).to(torch.int64)
+        rising, border = bits.sort().values, 0
+        for shift in (24, 16, 8, 0):
+            trials = border + (torch.arange(1, 256, device=bits.device) << shift)
+            counts = len(rising) - torch.searchsorted(rising, trials)
+            dist.all_reduce(counts)
+            border += int((counts >= number).sum()) << shift
         above, equal = bits > border, (bits == border).nonzero().squeeze(1)
         room = number - self.total(int(above.sum()))
-        counts = self._gather_numbers(len(equal), None)
-        above[equal[: max(0, room - sum(counts[: self.rank]))]] = True
+        before = sum(self._gather_numbers(len(equal), None)[: self.rank])
+        above[equal[: max(0, room - before)]] = True
         return above
 
     def total(self, number: int) -> int:
@@ -300,9 +360,9 @@ class Mesh:
         dist.all_gather(parts, part.contiguous(), group=self._rows)
         return torch.cat(parts)
 
-    def _max(self, number: int) -> int:
+    def _max(self, number: int, group: Any) -> int:
         figure = torch.tensor(number, device=self._device)
-        dist.all_reduce(figure, op=dist.ReduceOp.MAX, group=self._rows)
+        dist.all_reduce(figure, op=dist.ReduceOp.MAX, group=group)
         return int(figure)
 
     @property
@@ -332,6 +392,20 @@ class _PartOfGradient(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> Any:
         ctx.parts.append((ctx.centre, grad.detach().clone()))
         return None, None
+
+
+def _require_divisible(dictionary: Any) -> None:
+    """Raises ConfigError where a dictionary's latents can't be divided among processes."""
+    kind, config = type(dictionary), dictionary.config
+    reason = None
+    if kind not in (TopK, BatchTopK):
+        reason = f"the latents of {kind.__name__} can't be divided: only those of TopK and BatchTopK can"
+    elif config.resample_at:
+        reason = "new starts towards residuals need the whole dictionary: give --resample-at []"
+    elif kind is TopK and config.multi_coefficient > 0:
+        reason = "Multi-TopK needs the whole dictionary: give --multi-coefficient 0"
+    if reason is not None:
+        raise ConfigError(f"--latent-shards: {reason}. Or let the processes share the batch alone.")
 
 
 def _is_lost(error: RuntimeError) -> bool:

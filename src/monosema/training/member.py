@@ -21,6 +21,7 @@ from monosema.dictionaries.terms import mean_losses, part_of
 from monosema.training.anomalies import anomaly
 from monosema.training.checkpoint import MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.distribution import Mesh
 from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_figures
 from monosema.training.optimisers import Optimisers
@@ -59,6 +60,7 @@ class Member:
     ) -> None:
         """`out` receives cfg.json, sae_weights.safetensors, metrics.jsonl and training.json."""
         self.dictionary, self.config, self.out = dictionary, config, Path(out)
+        self.whole, self.mesh = dictionary, Mesh()
         self.name, self.stream, self.heldout = name, stream, heldout
         self.device = next(iter(dictionary.parameters())).device
         self.product = _product(config.product, self.device)
@@ -69,21 +71,26 @@ class Member:
         self.terms: dict[str, float] = {}
         self._metrics: MetricsFile | None = None
 
-    def prepare(self, steps: int, batch: int) -> None:
-        """Make the optimiser for a run of so many steps on batches of so many rows."""
-        if batch % self.config.accumulate:
+    def prepare(self, steps: int, batch: int, mesh: Mesh | None = None) -> None:
+        """Make the optimiser for a run of so many steps on batches of so many rows, shared by these processes."""
+        self.mesh = mesh or Mesh()
+        self.mesh.check(batch, self.whole.n_latents, self.whole.row_width)
+        if self.mesh.shards > 1 and self.config.optimiser == "muon":
+            raise ConfigError("--latent-shards: Muon needs whole matrices. Take adam, or share the batch alone.")
+        if batch // self.mesh.groups % self.config.accumulate:
             raise ConfigError(
                 f"TrainConfig.accumulate = {self.config.accumulate} is not valid: a batch of {batch} rows can't be "
                 "divided into so many equal parts."
             )
         self.steps, self.batch = steps, batch
-        self.peak_lr = self.config.lr or learning_rate(self.dictionary.n_latents, steps, self.config.optimiser)
+        self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
+        self.dictionary = self.mesh.part_of(self.whole)
         self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr)
 
     @property
     def recipe(self) -> str:
         """Digest of all that decides what it becomes."""
-        kind, what = type(self.dictionary).__name__, self.dictionary.config.to_dict()
+        kind, what = type(self.whole).__name__, self.whole.config.to_dict()
         return digest([kind, what, self.config.recipe(), self.steps, self.batch])
 
     @property
@@ -101,7 +108,10 @@ class Member:
     def step(self, batch: Float[Tensor, "n row_width"]) -> Losses:
         """One step on one batch."""
         began = time.perf_counter()
-        losses = self._gradients(batch)
+        with self.mesh.sharing():
+            losses = self._gradients(self.mesh.rows(batch))
+        self.mesh.sum_gradients(self.optimisers.parameters)
+        losses = replace(losses, codes=self.mesh.codes(losses.codes))
         self._update()
         self._after(batch, losses)
         if self.device.type == "cuda":
@@ -129,14 +139,15 @@ class Member:
         """The optimiser's step, and the constraint."""
         self.dictionary.project_gradients()
         if self.config.clip is not None:
-            torch.nn.utils.clip_grad_norm_(self.optimisers.parameters, self.config.clip)
+            self.mesh.clip(self.optimisers.parameters, self.config.clip, self.dictionary.n_latents)
         self.optimisers.step(self.rate(self.step_number))
         self.dictionary.constrain()
         self.optimisers.clear()
 
     def _after(self, batch: Float[Tensor, "n row_width"], losses: Losses) -> None:
         """Count who was active, and start dead latents anew."""
-        self.dictionary.observe(losses.codes)
+        with self.mesh.sharing():
+            self.dictionary.observe(losses.codes)
         restarted = self.dictionary.resample(batch, self.moment)
         self.optimisers.forget(restarted, self.dictionary.n_latents)
 
@@ -145,7 +156,8 @@ class Member:
     def open(self, facts: MemberFacts) -> None:
         """Open metrics.jsonl, cut back to where the member stands."""
         self.running_fvu, self.stopped = facts.fvu, facts.stopped
-        self._metrics = MetricsFile(self.out / "metrics.jsonl", facts.metrics_bytes)
+        if self.mesh.first:
+            self._metrics = MetricsFile(self.out / "metrics.jsonl", facts.metrics_bytes)
 
     def close(self) -> None:
         """Close metrics.jsonl."""
@@ -154,7 +166,8 @@ class Member:
 
     def anomaly(self, losses: Losses) -> str | None:
         """Why it should stop; None where all is well."""
-        return anomaly(losses, self.dictionary)
+        reason = anomaly(losses, self.dictionary)
+        return "another process saw an anomaly" if self.mesh.any(reason is not None) and reason is None else reason
 
     def record(self, losses: Losses) -> dict[str, float | int]:
         """Append a line to metrics.jsonl; gives its figures."""
@@ -166,7 +179,7 @@ class Member:
             "tokens": self.step_number * self.batch,
             "fvu": fvu,
             "l0": float(losses.codes.l0.mean()),
-            "dead": len(self.dictionary.dead(self.moment)) / self.dictionary.n_latents,
+            "dead": self.mesh.mean(len(self.dictionary.dead(self.moment)) / self.dictionary.n_latents),
             "lr": self.rate(self.step_number - 1),
             "step_ms": 1e3 * statistics.median(self.durations[-self.config.log_every :]),
             **{f"loss_{name}": term for name, term in self.terms.items()},
@@ -185,7 +198,19 @@ class Member:
         """Parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
         tensors = {f"dictionary.{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
         tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimisers.tensors().items()}
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        return self.mesh.whole(tensors, self.dictionary.n_latents)
+
+    def start(self, sample: Float[Tensor, "n row_width"]) -> None:
+        """Initialise the dictionary from a sample of the data."""
+        self.whole.start(sample, self.config.seed)
+        if self.whole is not self.dictionary:
+            self.mesh.load(self.dictionary, self.whole.state_dict())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Free the whole dictionary where this process trains a part of it; its shapes stay."""
+        whole: Any = self.whole
+        whole.to("meta")
 
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
         """Take what `tensors` gave."""
@@ -193,20 +218,29 @@ class Member:
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
 
-        self.dictionary.load_state_dict(part("dictionary."))
-        self.optimisers.restore(part("optimiser."))
+        self.mesh.load(self.dictionary, part("dictionary."))
+        shapes = [parameter.shape for parameter in self.optimisers.parameters]
+        self.optimisers.restore(
+            {
+                name: self.mesh.cut(tensor, shapes[int(name.partition(".")[0])]) if tensor.dim() else tensor
+                for name, tensor in part("optimiser.").items()
+            }
+        )
+        if self.whole is not self.dictionary:
+            self._let_go()
         self.step_number = step
 
     def finish(self, preprocessing: Any, memory: PeakMemory) -> TrainResult:
         """Save the dictionary, for inputs as they were before preprocessing, and measure it."""
         if self.optimisers.settle():
             self.dictionary.constrain()
-        final: Any = self.dictionary
-        final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
-        if preprocessing is not None:
-            final = self.dictionary.folded(preprocessing.mean.to(self.device), preprocessing.scale)
-        save_dictionary(final, self.out)
-        held = self.heldout
+        final: Any = self._made_whole()
+        if self.mesh.first:
+            final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
+            if preprocessing is not None:
+                final = final.folded(preprocessing.mean.to(final.decoder_bias.device), preprocessing.scale)
+            save_dictionary(final, self.out)
+        held = self.heldout if self.mesh.first else None
         figures = held_out_figures(final, held.to(self.device)) if held is not None and len(held) else None
         timed = self.durations[UNTIMED:] or self.durations
         seconds = statistics.median(timed) if timed else None
@@ -223,8 +257,19 @@ class Member:
             terms=self.terms,
             dictionary=self.out,
         )
-        write_json(self.out / "training.json", {"recipe": self.recipe, **result.to_dict()})
+        if self.mesh.first:
+            write_json(self.out / "training.json", {"recipe": self.recipe, **result.to_dict()})
         return result
+
+    def _made_whole(self) -> Any:
+        """The dictionary with all its latents, in the first process; there in main memory where it was divided."""
+        whole: Any = self.whole
+        if whole is not self.dictionary:
+            tensors = self.mesh.whole(self.dictionary.state_dict(), self.dictionary.n_latents)
+            if self.mesh.first:
+                whole = type(whole)(whole.config, whole.metadata)
+                whole.load_state_dict(tensors)
+        return whole
 
 
 def _product(name: str, device: torch.device) -> torch.dtype:

@@ -21,6 +21,7 @@ from monosema.dictionaries import Losses, Trainable
 from monosema.kernels import give_back_free_memory, keep_large_blocks
 from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.distribution import Mesh
 from monosema.training.member import Member
 from monosema.training.memory import PeakMemory
 from monosema.training.tracking import Tracker, trackers_of
@@ -40,6 +41,7 @@ def train(
     heldout: Float[Tensor, "n row_width"] | None = None,
     progress: Progress | None = None,
     trackers: Sequence[Tracker] = (),
+    mesh: Mesh | None = None,
 ) -> TrainResult:
     """Train a dictionary on all batches of a stream, and save it.
 
@@ -51,6 +53,7 @@ def train(
         out: receives cfg.json, sae_weights.safetensors, metrics.jsonl, training.json, and checkpoint/ meanwhile.
         heldout: rows in the model's units, never trained on.
         trackers: receive the figures that go to metrics.jsonl.
+        mesh: the processes that share the work (`Mesh.join`); None for this one alone.
 
     Raises:
         VectorError: the stream's width, or its site, is not the dictionary's.
@@ -59,7 +62,7 @@ def train(
         DiskFullError: what was saved before is intact.
     """
     member = Member(dictionary, config, out, heldout=heldout)
-    (result,) = Trainer([member], [stream], config, out, progress, trackers).run()
+    (result,) = Trainer([member], [stream], config, out, progress, trackers, mesh).run()
     if result is None:
         raise AnomalyError(member.stopped)
     return result
@@ -82,6 +85,7 @@ class Trainer:
         out: Path,
         progress: Progress | None = None,
         trackers: Sequence[Tracker] = (),
+        mesh: Mesh | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -90,16 +94,18 @@ class Trainer:
             streams: they give their batches together, so that all members see the same tokens.
             config: how often to record and to write checkpoints.
             out: receives checkpoint/.
+            mesh: the processes that share the work; the first of them keeps the record and writes.
 
         Raises VectorError where widths or sites differ, RunError for a stream without end.
         """
         self.members, self.streams, self.config = list(members), list(streams), config
-        self.progress = progress or SilentProgress()
-        self.trackers = [*trackers, *trackers_of(config.track, Path(out))]
+        self.mesh = mesh or Mesh()
+        self.progress = (progress if self.mesh.first else None) or SilentProgress()
+        self.trackers = [*trackers, *trackers_of(config.track, Path(out))] if self.mesh.first else []
         self.steps, self.batch = _length(self.streams)
         for member in self.members:
             _require_fit(member.dictionary, self.streams[member.stream])
-            member.prepare(self.steps, self.batch)
+            member.prepare(self.steps, self.batch, self.mesh)
         self.checkpoints = Checkpoints(Path(out) / "checkpoint", config.keep)
         self.recipe = digest([member.recipe for member in self.members])
         self.step_number = 0
@@ -125,14 +131,15 @@ class Trainer:
             for batches in zip(*self.streams, strict=True):
                 losses = self.step(*batches)
                 self.progress.advance(self.batch)
-                due = self._due(saved_at)
                 recording = self.step_number % self.config.log_every == 0 or self.step_number == self.steps
+                due = self._due(saved_at, recording)
                 if due or recording:
+                    losses = [None if one is None else self.mesh.record(one) for one in losses]
                     self._watch(losses)
                 if recording:
                     self._record(losses)
                 if due:
-                    self.checkpoints.save(self._checkpoint())
+                    self._save()
                     saved_at = time.monotonic()
             return self._finish()
         finally:
@@ -164,7 +171,7 @@ class Trainer:
             stream.load_state_dict(beginning)
             for member in self.members:
                 if member.stream == number:
-                    member.dictionary.start(sample.to(member.device), member.config.seed)
+                    member.start(sample.to(member.device))
 
     def step(self, *batches: Float[Tensor, "n row_width"]) -> list[Losses | None]:
         """One step of every member that goes on, each on the batch of its stream; None for the others."""
@@ -206,7 +213,7 @@ class Trainer:
     def _last_good(self, number: int) -> Path | None:
         """The newest checkpoint; beside other members, whose checkpoints go on, a copy of this member's part."""
         kept = self.checkpoints.paths()
-        if not kept or len(self.members) == 1:
+        if not kept or len(self.members) == 1 or not self.mesh.first:
             return kept[-1] if kept else None
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
@@ -217,12 +224,20 @@ class Trainer:
 
     # -------------------------------------------------------------------------------------------------- checkpoints
 
-    def _due(self, saved_at: float) -> bool:
+    def _save(self) -> None:
+        """Write a checkpoint; all processes give what they hold."""
+        checkpoint = self._checkpoint()
+        if self.mesh.first:
+            self.checkpoints.save(checkpoint)
+
+    def _due(self, saved_at: float, recording: bool) -> bool:
         if self.step_number >= self.steps:
             return False
         if self.config.checkpoint_steps is not None:
             return self.step_number % self.config.checkpoint_steps == 0
-        return time.monotonic() - saved_at >= self.config.checkpoint_seconds
+        late = time.monotonic() - saved_at >= self.config.checkpoint_seconds
+        # Processes agree by the first one's clock, and seldom, since each time they wait for each other.
+        return late if self.mesh.alone else recording and self.mesh.agreed(late)
 
     def _checkpoint(self) -> Checkpoint:
         tensors = {
@@ -253,7 +268,8 @@ class Trainer:
         for member in self.members:
             preprocessing = getattr(self.streams[member.stream], "preprocessing", None)
             results.append(member.finish(preprocessing, self.memory) if member.stopped is None else None)
-        self.checkpoints.clear()
+        if self.mesh.first:
+            self.checkpoints.clear()
         return results
 
 

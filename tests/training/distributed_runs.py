@@ -1,0 +1,118 @@
+"""Trains small dictionaries in several processes, for `test_distribution`: a program of its own, so that all processes
+of all cases share one import.
+
+    python distributed_runs.py CASES.json
+
+Each case: architecture, processes, shards, folder, steps in all, and what happens on the way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+os.environ["MONOSEMA_BF16"] = "0"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import safetensors.torch
+import torch
+import torch._dynamo
+
+from monosema import dictionaries
+from monosema.activations import StoreStream, open_rows
+from monosema.core import MonosemaError
+from monosema.training import TrainConfig, train
+from monosema.training.distribution import Mesh
+
+IMPORTED = (safetensors.torch, torch._dynamo)
+"""What each process would import for itself otherwise, when it makes an optimiser and when it saves."""
+WIDTH, LATENTS, BATCH = 16, 256, 64
+
+ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
+    "topk": ("TopK", "TopKConfig", {"k": 2, "resample_at": (), "start": "random"}),
+    "topk resampled": ("TopK", "TopKConfig", {"k": 2}),
+    "batch_topk": ("BatchTopK", "BatchTopKConfig", {"k": 2, "resample_at": ()}),
+    "matryoshka": ("MatryoshkaBatchTopK", "MatryoshkaConfig", {"k": 2}),
+    "l1": ("L1", "L1Config", {"recipe": "2023"}),
+    "tied": ("TiedL1", "TiedL1Config", {}),
+    "p_anneal": ("PAnneal", "PAnnealConfig", {}),
+    "gated": ("Gated", "GatedConfig", {}),
+    "jumprelu": ("JumpReLU", "JumpReLUConfig", {}),
+}
+
+
+def rows(number: int) -> torch.Tensor:
+    """Sparse sums of more directions than latents, of mean norm √d."""
+    generator = torch.Generator().manual_seed(0)
+    directions = torch.randn(200, WIDTH, generator=generator)
+    drawn = (torch.randn(number, 200, generator=generator) - 1.8).relu() @ directions
+    return drawn / drawn.norm(dim=1).mean() * WIDTH**0.5
+
+
+class Dying(StoreStream):
+    """A stream that ends its process, without a word, at a batch."""
+
+    last = 0
+
+    def next_batch(self) -> torch.Tensor:
+        if self.last and self._given == self.last:
+            time.sleep(0.2)
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().next_batch()
+
+
+def one(case: dict[str, Any], rank: int) -> None:
+    """One process of a case."""
+    mesh = Mesh.join(case.get("shards", 1), patience=20.0)
+    kind, config, values = ARCHITECTURES[case["architecture"]]
+    made = getattr(dictionaries, config)(d_in=WIDTH, n_latents=LATENTS, **values)
+    stream = Dying(open_rows(case["rows"]), batch=BATCH, seed=1)
+    if case.get("dies") == rank:
+        stream.last = case["dies_at"]
+    settings = TrainConfig(
+        lr=case.get("lr", 3e-3), log_every=5, start_rows=1024, checkpoint_steps=case.get("checkpoint_steps")
+    )
+    out = Path(case["folder"])
+    out.mkdir(parents=True, exist_ok=True)
+    try:
+        train(getattr(dictionaries, kind)(made, seed=0), stream, settings, out, mesh=mesh)
+    except MonosemaError as error:
+        (out / f"error-{rank}.txt").write_text(f"{type(error).__name__}: {error}")
+    except Exception:
+        (out / f"error-{rank}.txt").write_text(traceback.format_exc())
+
+
+def run(case: dict[str, Any]) -> float:
+    """All processes of a case; gives the seconds that they took."""
+    number = case.get("processes", 1)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    began = time.monotonic()
+    children = []
+    for rank in range(number):
+        child = os.fork()
+        if child == 0:
+            try:
+                os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(number), "LOCAL_RANK": str(rank)}
+                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+                torch.set_num_threads(1)
+                one(case, rank)
+            finally:
+                os._exit(0)
+        children.append(child)
+    for child in children:
+        os.waitpid(child, 0)
+    return time.monotonic() - began
+
+
+if __name__ == "__main__":
+    cases = json.loads(Path(sys.argv[1]).read_text())
+    print(json.dumps([run(case) for case in cases]))
