@@ -184,3 +184,10 @@ def test_a_lost_table_of_stages_makes_them_again(finished: Run, recipe: Recipe, 
     run(recipe, folder)
     assert read_json(folder / "stages.json")["stages"]["report"]["state"] == "done"
     assert Run.open(folder).evaluation() == finished.evaluation()
+
+
+def test_a_dictionary_can_start_from_the_models_weights(recipe: Recipe, tmp_path: Path) -> None:
+    chosen = recipe.replace(dictionary=recipe.dictionary.replace(start="weights"))
+    done = run(chosen, tmp_path / "run", until="train")
+    assert Recipe.read(done.folder / "recipe.toml").dictionary.start == "weights"
+    assert (done.folder / "dictionaries" / done.recipe.dictionary_name / "cfg.json").is_file()

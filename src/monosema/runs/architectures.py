@@ -29,6 +29,7 @@ from monosema.dictionaries import (
     TopK,
     TopKConfig,
 )
+from monosema.models import LanguageModel, weight_directions
 from monosema.runs.overrides import apply_overrides
 
 __all__ = [
@@ -68,9 +69,16 @@ def title_of(config: Config) -> str:
     return ARCHITECTURES[architecture_of(config)][2]
 
 
-def make_dictionary(config: Any, metadata: Metadata, seed: int) -> Autoencoder:
-    """A dictionary of a configuration's architecture."""
-    return ARCHITECTURES[architecture_of(config)][1](config, metadata, seed)
+def make_dictionary(config: Any, metadata: Metadata, seed: int, model: LanguageModel | None = None) -> Autoencoder:
+    """A dictionary of a configuration's architecture.
+
+    Args:
+        model: whose weights it starts from where the configuration says so.
+    """
+    made = ARCHITECTURES[architecture_of(config)][1](config, metadata, seed)
+    if config.start == "weights" and model is not None and metadata.site is not None:
+        made.given = weight_directions(model, metadata.site)
+    return made
 
 
 def of_architecture(config: Config, name: str) -> AutoencoderConfig:

@@ -18,6 +18,7 @@ from typing import Any
 from monosema.activations import Store, capture_to_store
 from monosema.core import ConfigError, Site, atomic_path, choose_device, progress_bar
 from monosema.dictionaries import Metadata
+from monosema.models import LanguageModel
 from monosema.pages.plots import Axis, Series, chart
 from monosema.runs.architectures import make_dictionary, override
 from monosema.runs.display import training_display
@@ -134,6 +135,7 @@ def sweep_run(
             out,
             lambda site: metadata(bench, site),
             str(bench.model.device),
+            bench.model,
         )
     return found, out
 
@@ -176,6 +178,7 @@ def _train(
     out: Path,
     about: Callable[[Site], Metadata],
     device: str | None,
+    model: LanguageModel | None = None,
 ) -> SweepResult:
     several = list(dict.fromkeys(sites))
     streams = [rows.stream(site, seed=config.seed, **shape) for site in several]
@@ -185,7 +188,7 @@ def _train(
         number = several.index(site)
         config_of = choice.recipe.dictionary.replace(d_in=streams[number].d_in)
         training = choice.recipe.training
-        dictionary = make_dictionary(config_of, about(site), training.seed).to(choose_device(device))
+        dictionary = make_dictionary(config_of, about(site), training.seed, model).to(choose_device(device))
         made.append(
             Member(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[number])
         )

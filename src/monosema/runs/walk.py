@@ -46,7 +46,7 @@ def _train(bench: Workbench) -> Mapping[str, Any]:
         passes=recipe.stream.passes,
         memory_mb=recipe.stream.memory_mb,
     )
-    dictionary = make_dictionary(recipe.dictionary, metadata(bench, bench.site), seed).to(device)
+    dictionary = make_dictionary(recipe.dictionary, metadata(bench, bench.site), seed, bench.model).to(device)
     held = rows.held_out(bench.site)
     with training_display(stream.batches * stream.batch, "tokens", recipe.stream.batch) as display:
         result = train(
