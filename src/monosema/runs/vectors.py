@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import Field
@@ -13,6 +14,7 @@ from monosema.runs.architectures import DictionaryChoice, make_dictionary, overr
 from monosema.runs.display import training_display
 from monosema.runs.overrides import parse_keys
 from monosema.training import TrainConfig, TrainingRows, TrainResult, train
+from monosema.training.distribution import Mesh
 
 __all__ = ["VECTOR_KEYS", "VectorRecipe", "read_vector_recipe", "site_of", "train_vectors"]
 
@@ -51,13 +53,17 @@ def train_vectors(
     out: str | Path,
     recipe: VectorRecipe,
     device: str | None = None,
+    latent_shards: int = 1,
 ) -> TrainResult:
     """Train on the rows of a file or store; `device` None is the best there is.
+
+    Started by torchrun, its processes share the work: `latent_shards` parts of the latents, and the batch.
 
     Raises:
         VectorError: rows that can't be trained on, or too few of them; the message says how many there are.
         ConfigError: a number out of range, or a store of several sites and none chosen.
     """
+    mesh = Mesh.join(latent_shards)
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
     site = site_of(rows, recipe.site)
     seed = recipe.training.seed
@@ -65,8 +71,20 @@ def train_vectors(
     config = recipe.dictionary.replace(d_in=stream.d_in)
     dictionary = make_dictionary(config, Metadata(site=site, dataset=Path(path).name), seed).to(choose_device(device))
     held, total = rows.held_out(site), stream.batches * stream.batch
-    with training_display(total, "rows", stream.batch) as display:
-        return train(dictionary, stream, recipe.training, Path(out), heldout=held, progress=display, trackers=[display])
+    with training_display(total, "rows", stream.batch) if mesh.first else nullcontext() as display:
+        trackers = [] if display is None else [display]
+        result = train(
+            dictionary,
+            stream,
+            recipe.training,
+            Path(out),
+            heldout=held,
+            progress=display,
+            trackers=trackers,
+            mesh=mesh,
+        )
+    mesh.leave()
+    return result
 
 
 def site_of(rows: TrainingRows, name: str | None) -> Site:

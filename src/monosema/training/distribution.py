@@ -27,11 +27,17 @@ from torch import Tensor
 from monosema.core import ConfigError, RunError
 from monosema.dictionaries import BatchTopK, Codes, Losses, TopK, Trainable
 from monosema.kernels.sharing import shared_by
+from monosema.training.collectives import PartOfGradient, SumOverLatents, is_lost
 
-__all__ = ["Mesh"]
+__all__ = ["Mesh", "first_process"]
 
 PATIENCE = 300.0
 """Seconds after which a process that does not answer counts as lost; one that ended is noticed at once."""
+
+
+def first_process() -> bool:
+    """Whether this process is the first of those that torchrun started, or was started by itself."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 class Mesh:
@@ -136,7 +142,7 @@ class Mesh:
         try:
             yield
         except RuntimeError as error:
-            if not _is_lost(error):
+            if not is_lost(error):
                 raise
             raise RunError(
                 f"Process {self.rank} of {self.groups * self.shards} lost another process of the run "
@@ -295,11 +301,11 @@ class Mesh:
 
     def sum_over_latents(self, part: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The sum of what each shard computed; the gradient passes through as it is."""
-        return part if self.shards == 1 else _SumOverLatents.apply(part, self._latents)
+        return part if self.shards == 1 else SumOverLatents.apply(part, self._latents)
 
     def part_of_gradient(self, centre: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
         """The same vector, whose gradient here is a part: put aside until `sum_gradients`."""
-        return _PartOfGradient.apply(centre, self._parts) if centre.requires_grad else centre
+        return PartOfGradient.apply(centre, self._parts) if centre.requires_grad else centre
 
     def largest_of_rows(self, values: Float[Tensor, "n k_of_shard"], k: int) -> Bool[Tensor, "n k_of_shard"]:
         """Which of this shard's values are among the k largest positive ones of their row, over all shards."""
@@ -370,30 +376,6 @@ class Mesh:
         return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
-class _SumOverLatents(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, part: Tensor, group: Any) -> Tensor:
-        together = part.detach().clone()
-        dist.all_reduce(together, group=group)
-        return together
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        return grad, None
-
-
-class _PartOfGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, centre: Tensor, parts: list[tuple[Tensor, Tensor]]) -> Tensor:
-        ctx.centre, ctx.parts = centre, parts
-        return centre.view_as(centre)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        ctx.parts.append((ctx.centre, grad.detach().clone()))
-        return None, None
-
-
 def _require_divisible(dictionary: Any) -> None:
     """Raises ConfigError where a dictionary's latents can't be divided among processes."""
     kind, config = type(dictionary), dictionary.config
@@ -406,9 +388,3 @@ def _require_divisible(dictionary: Any) -> None:
         reason = "Multi-TopK needs the whole dictionary: give --multi-coefficient 0"
     if reason is not None:
         raise ConfigError(f"--latent-shards: {reason}. Or let the processes share the batch alone.")
-
-
-def _is_lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process is gone or does not answer."""
-    words = ("connection", "timed out", "timeout", "peer", "nccl", "gloo", "socket", "broken pipe", "reset by")
-    return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)

@@ -27,6 +27,9 @@ def train(
         bool,
         Parameter(negative="", show_default=False, help="Fit how FVU falls with latents and k, which --sweep varies."),
     ] = False,
+    latent_shards: Annotated[
+        int, Parameter(help="Under torchrun, with --activations: parts that the latents are divided into.")
+    ] = 1,
     out: Out = None,
     update: Update = False,
     common: Common = DEFAULTS,
@@ -49,7 +52,7 @@ def train(
     keys
         With a run: a recipe or run folder and `--key value`, as for `run`. With --activations: `--architecture`,
         `--latents`, `--k` or `--alpha`, `--batch`, `--passes`, `--heldout`, `--site`, and all keys of training
-        (`--lr`, `--warmup`, `--optimiser` …).
+        (`--lr`, `--warmup`, `--optimiser` …). Started by torchrun, all processes share the work; see docs/cluster.md.
     """
     from monosema.core import InputError
     from monosema.runs import parse_sweep
@@ -61,11 +64,14 @@ def train(
     if activations is None:
         return walk("train", keys, out, update, common)
     from monosema.runs import read_vector_recipe, train_vectors
+    from monosema.training.distribution import first_process
 
     if out is None:
         raise InputError("Say where the dictionary goes: --out FOLDER.")
     recipe = read_vector_recipe(keys, common.seed)
-    values = train_vectors(activations, out, recipe, common.device).to_dict()
+    values = train_vectors(activations, out, recipe, common.device, latent_shards).to_dict()
+    if not first_process():
+        return 0
     return deliver(values, common, lambda console: _show(values, console))
 
 
