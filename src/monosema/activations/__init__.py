@@ -2,6 +2,7 @@
 
 from monosema.activations.capture import CaptureConfig, capture_to_store
 from monosema.activations.codec import CodecKind, Coded, coding_error, encode
+from monosema.activations.joined import JoinedPreprocessing, JoinedStream
 from monosema.activations.manifest import Manifest, ShardRecord
 from monosema.activations.model_stream import ModelStream
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
@@ -16,6 +17,8 @@ __all__ = [
     "CaptureConfig",
     "CodecKind",
     "Coded",
+    "JoinedPreprocessing",
+    "JoinedStream",
     "Manifest",
     "ModelStream",
     "Preprocessing",

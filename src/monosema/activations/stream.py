@@ -62,7 +62,7 @@ class ActivationStream(Protocol):
 class StoreStream:
     """A stream over rows on disk.
 
-    Streams over several sites of one store with the same seed and batch give the same tokens in the same order.
+    Streams over several sites of one store with the same `order` give the same tokens together (see `JoinedStream`).
     """
 
     def __init__(
@@ -129,6 +129,25 @@ class StoreStream:
     def site(self) -> Site:
         """Where the rows are from."""
         return self._site
+
+    @property
+    def source(self) -> RowSource:
+        """What the rows are read from."""
+        return self._source
+
+    @property
+    def order(self) -> dict[str, Any]:
+        """All that decides which rows are given when: equal for two streams that give the same rows together."""
+        order = self._shuffle
+        return {
+            "rows in the store": self._source.rows,
+            "rows to train on": f"{order.start}:{order.stop}",
+            "batches": order.batch,
+            "passes": self.passes,
+            "seeds": order.seed,
+            "chunks": order.chunk,
+            "rows in memory": order.block_batches * order.batch,
+        }
 
     def __len__(self) -> int:
         """Batches in all passes."""
