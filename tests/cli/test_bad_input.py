@@ -258,3 +258,20 @@ def test_settings_of_a_completion(more: tuple[str, ...], says: str, command: Com
     refused(command("complete", "hello", "--model", tiny_directory, *more), says)
     refused(command("complete", "hello", "--model", "no/such-model"), "no/such-model")
     refused(command("inspect", "no/such-model"), "no/such-model")
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        (("--architecture", "topp"), ("dictionary.architecture = 'topp'", "topk, batch_topk")),
+        (("--sweep", "batch=1,2"), ("--sweep can't vary batch",)),
+        (("--sweep", "k"), ("--sweep k is not valid",)),
+        (("--fit-scaling",), ("--sweep latents=",)),
+        (("--optimiser", "sgd"), ("TrainConfig.optimiser = 'sgd'", "'adam', 'sign_sgd' or 'muon'")),
+        (("--track", "wandb,other"), ("TrainConfig.track",)),
+    ],
+)
+def test_what_training_refuses(
+    more: tuple[str, ...], says: tuple[str, ...], command: Command, vectors: Path, tmp_path: Path
+) -> None:
+    refused(command("train", "--activations", vectors, "--out", tmp_path / "out", *more), *says)

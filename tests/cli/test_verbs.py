@@ -145,3 +145,25 @@ def test_plan(command: Command, tmp_path: Path) -> None:
     code, _, err = command("plan", *keys, "--machine", "h1000")
     assert code == 2
     assert "h100" in err
+
+
+def test_a_sweep_on_a_matrix(command: Command, vectors: Path, tmp_path: Path) -> None:
+    out = tmp_path / "sweep"
+    keys = ("--architecture", "l1", "--latents", "24", "--batch", "256", "--sweep", "alpha=0.1,1", "--out", out)
+    values = parsed(command("train", "--activations", vectors, *keys, "--json"))
+    assert [member["name"] for member in values["members"]] == ["alpha=0.1", "alpha=1"]  # type: ignore[union-attr]
+    assert values["best"] in ("alpha=0.1", "alpha=1")
+    assert (out / "trade-off.svg").exists()
+    code, text, _ = command("train", "--activations", vectors, *keys)
+    assert code == 0
+    assert "the knee of FVU against L0" in " ".join(text.split())
+
+
+def test_one_bad_member_of_a_sweep_tells_by_the_exit_code(command: Command, vectors: Path, tmp_path: Path) -> None:
+    keys = ("--latents", "24", "--k", "2", "--batch", "256", "--log-every", "1")
+    code, out, err = command(
+        "train", "--activations", vectors, *keys, "--sweep", "lr=0.01,1e6", "--out", tmp_path / "s", "--json"
+    )
+    assert code == 1
+    assert "lr=1e6 stopped at step" in err
+    assert [member["stopped"] is None for member in json.loads(out)["members"]] == [True, False]

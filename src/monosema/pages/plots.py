@@ -30,7 +30,7 @@ class Series:
     """
 
     name: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[tuple[float | int, float | int]]
     labels: Sequence[str] = ()
     line: bool = True
     dots: bool = True
@@ -45,7 +45,7 @@ class Axis:
 
 
 def chart(
-    title: str, x: Axis, y: Axis, series: Sequence[Series], marked: tuple[float, float, str] | None = None
+    title: str, x: Axis, y: Axis, series: Sequence[Series], marked: tuple[float | int, float | int, str] | None = None
 ) -> str:
     """A plot as the text of an SVG file.
 
@@ -76,7 +76,7 @@ def chart(
 class _Scale:
     """From values to pixels."""
 
-    def __init__(self, values: Sequence[float], axis: Axis, first: float, last: float) -> None:
+    def __init__(self, values: Sequence[float | int], axis: Axis, first: float | int, last: float | int) -> None:
         if axis.logarithmic and min(values) <= 0:
             raise ConfigError(f"The axis {axis.label!r} is logarithmic, but there is a point at {min(values):g}.")
         self._of: Callable[[float], float] = math.log10 if axis.logarithmic else float
@@ -86,7 +86,7 @@ class _Scale:
         self.low, self.high = low - margin, high + margin
         self.first, self.last = first, last
 
-    def __call__(self, value: float) -> float:
+    def __call__(self, value: float | int) -> float:
         share = (self._of(value) - self.low) / (self.high - self.low)
         return self.first + share * (self.last - self.first)
 

@@ -9,6 +9,7 @@ import numpy as np
 from monosema.core import ConfigError, atomic_path, write_json
 from monosema.pages.plots import Axis, Series, chart
 from monosema.training import ScalingFit, ScalingPoint, SweepResult, fit_scaling
+from monosema.training.scaling import RESAMPLES
 
 __all__ = ["draw_scaling", "fit_sweep"]
 
@@ -18,7 +19,7 @@ STEPS = 40
 """Points that a fitted curve is drawn with."""
 
 
-def fit_sweep(result: SweepResult, folder: Path, seed: int = 0) -> ScalingFit:
+def fit_sweep(result: SweepResult, folder: Path, seed: int = 0, resamples: int = RESAMPLES) -> ScalingFit:
     """Fit the joint power law to a sweep's dictionaries; writes scaling.json and scaling.svg into its folder.
 
     Where a penalty sets sparsity instead of k, the measured L0 takes its place, rounded to two digits.
@@ -26,7 +27,7 @@ def fit_sweep(result: SweepResult, folder: Path, seed: int = 0) -> ScalingFit:
     Raises:
         ConfigError: the sweep does not vary latents, or has too few widths or k.
     """
-    fit = fit_scaling(_points(result), seed)
+    fit = fit_scaling(_points(result), seed, resamples)
     write_json(folder / "scaling.json", fit.to_dict())
     with atomic_path(folder / "scaling.svg") as temporary:
         temporary.write_text(draw_scaling(fit), encoding="utf-8")

@@ -18,12 +18,14 @@ from jaxtyping import Float
 
 from monosema.core import ConfigError
 
-__all__ = ["Estimate", "ScalingFit", "ScalingPoint", "fit_scaling"]
+__all__ = ["RESAMPLES", "Estimate", "ScalingFit", "ScalingPoint", "fit_scaling"]
 
 NAMES = ("alpha", "beta_k", "beta_n", "gamma", "zeta", "eta")
 RESAMPLES = 200
 LEAST = 3
 """Different widths, and different k, that the fit needs: fewer leave its curvature open."""
+TRIALS = 300
+"""Evaluations that one fit may take."""
 SHARES = (0.9, 0.5, 0.1)
 """Shares of the smallest loss that the irreducible term starts from; the best of these fits is taken."""
 Logs = Float[np.ndarray, " points"]
@@ -33,8 +35,8 @@ Logs = Float[np.ndarray, " points"]
 class ScalingPoint:
     """One dictionary: its latents, its active latents, and the share of variance it leaves unexplained."""
 
-    n: float
-    k: float
+    n: float | int
+    k: float | int
     fvu: float
 
 
@@ -65,7 +67,7 @@ class ScalingFit:
     error: float
     resamples: int
 
-    def predict(self, n: float, k: float) -> float:
+    def predict(self, n: float | int, k: float | int) -> float:
         """L(n, k)."""
         values = np.array([self.parameters[name].value for name in NAMES])
         return float(np.exp(_log_loss(values, np.log([n]), np.log([k])))[0])
@@ -119,6 +121,14 @@ def _log_loss(values: np.ndarray, n: Logs, k: Logs) -> Logs:
     return np.logaddexp(alpha + beta_k * k + beta_n * n + gamma * k * n, zeta + eta * k)
 
 
+def _slopes(values: np.ndarray, n: Logs, k: Logs) -> Float[np.ndarray, "points 6"]:
+    """Derivatives of `_log_loss` in the six numbers."""
+    alpha, beta_k, beta_n, gamma = values[:4]
+    falling = np.exp(alpha + beta_k * k + beta_n * n + gamma * k * n - _log_loss(values, n, k))
+    one = np.ones_like(n)
+    return np.stack([*(falling * part for part in (one, k, n, k * n)), 1 - falling, (1 - falling) * k], axis=1)
+
+
 def _fit(n: Logs, k: Logs, loss: Logs, start: np.ndarray | None) -> np.ndarray:
     """The six numbers; from a start that is near, or the best fit from several far ones."""
     from scipy.optimize import least_squares
@@ -126,7 +136,13 @@ def _fit(n: Logs, k: Logs, loss: Logs, start: np.ndarray | None) -> np.ndarray:
     n0, k0 = float(n.mean()), float(k.mean())
     starts = [_moved(start, -n0, -k0)] if start is not None else [_guess(n - n0, k - k0, loss, s) for s in SHARES]
     fits = [
-        least_squares(lambda values: _log_loss(values, n - n0, k - k0) - loss, first, method="lm", max_nfev=5000)
+        least_squares(
+            lambda values: _log_loss(values, n - n0, k - k0) - loss,
+            first,
+            jac=lambda values: _slopes(values, n - n0, k - k0),
+            method="lm",
+            max_nfev=TRIALS,
+        )
         for first in starts
     ]
     return _moved(min(fits, key=lambda fit: fit.cost).x, n0, k0)

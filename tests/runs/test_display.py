@@ -1,0 +1,37 @@
+"""The live table: what it says of each dictionary."""
+
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from monosema.runs.display import TrainingDisplay
+
+
+def shown(display: TrainingDisplay) -> str:
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115 - closed with the process
+    with console.file:
+        console.print(display)
+    return console.export_text()
+
+
+def test_a_line_for_each_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("monosema.runs.display.time.monotonic", lambda: now[0])
+    display = TrainingDisplay(1000, "rows", 100)
+    display.advance(200)
+    now[0] = 2.0
+    display.advance(200)
+    display.record("k=4", {"fvu": 0.25, "l0": 4.0, "dead": 0.5})
+    display.record("k=8", {"fvu": 0.125, "l0": 8.0, "dead": 0.0})
+    text = shown(display)
+    assert display.rate == 100.0, "what an earlier process did is not counted"
+    assert "4/10" in text
+    assert "100 rows/s" in text
+    assert "0:00:06" in text
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["k=4", "k=8"]
+    assert "50.0%" in text
+
+
+def test_before_anything_is_known() -> None:
+    assert "–" in shown(TrainingDisplay(1000, "rows", 100))
