@@ -116,9 +116,11 @@ class FakeProvider:
         errors: int = 0,
         twice: bool = False,
         foreign: bool = False,
-        texts: Callable[[str, int], Answer | Fault] | None = None,
     ) -> None:
-        """End all batches: the last `lost` requests unanswered, the first `errors` in error, the order reversed."""
+        """End all batches: the last `lost` requests unanswered, the first `errors` in error, the order reversed.
+
+        With `twice`, every request has a second result, which says something else.
+        """
         for batch in self.batches.values():
             if batch["status"] == "in_progress":
                 lines = batch["lines"]
@@ -126,7 +128,8 @@ class FakeProvider:
                 results = [(line, self.plan(prompt_of(line.get("body") or line["params"]), 1)) for line in answered]
                 results = [(line, Fault(400) if n < errors else answer) for n, (line, answer) in enumerate(results)]
                 results.reverse()
-                batch |= {"status": status, "results": results * (2 if twice else 1), "lost": lines[len(answered) :]}
+                again = [(line, Answer('{"label": "a second delivery"}')) for line, _ in results] if twice else []
+                batch |= {"status": status, "results": results + again, "lost": lines[len(answered) :]}
                 batch["foreign"] = foreign
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -222,6 +223,45 @@ def test_a_rejected_batch_costs_nothing_and_is_not_tried_for_ever(bench: Any, wo
     assert bench.store.spending().at_most == 0
     bench.batches().send(requests("a"))
     assert once(world)
+
+
+def test_a_server_without_batches_says_so_and_live_requests_go_on(bench: Any, world: FakeProvider) -> None:
+    step = "upload" if bench.protocol == "openai" else "create"
+    world.faults = {step: [Fault(404, message="no such route")]}
+    with pytest.raises(ProviderError, match="no such route"):
+        bench.batches().send(requests("a"))
+    assert bench.store.spending().at_most == 0
+    assert bench.live().complete(requests("a"))[0].ok
+
+
+def test_what_was_not_sent_can_be_withdrawn_and_what_was_can_not(bench: Any, world: FakeProvider) -> None:
+    batches = bench.batches()
+    batches.send(requests("sent"))
+    world.faults = {"create": [Fault(401)]}
+    with pytest.raises(ProviderError, match="key"):
+        batches.send(requests("a", "b"))
+    if bench.protocol == "anthropic":
+        world.end()  # until it ends, nobody knows that it isn't the other
+        batches.status()
+    assert batches.withdraw() == 2
+    assert kinds(batches, "a") == ["cancelled"]
+    assert batches.withdraw() == 0
+    assert bench.live().complete(requests("a"))[0].ok
+    assert once(world)
+
+
+def test_two_processes_that_send_the_same_send_it_once(bench: Any, world: FakeProvider, tmp_path: Path) -> None:
+    from asking import batches as make
+
+    def send(number: int) -> int:
+        with Store(tmp_path) as store:
+            return make(bench.protocol, world.url, tmp_path, store).send(requests(*PROMPTS)).requests
+
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(send, range(4))) == [0, 0, 0, 5]
+    assert once(world)
+    assert len(world.batched) == 5
+    assert world.calls["create"] == 1
 
 
 def test_a_download_that_ends_early_is_done_again(bench: Any, world: FakeProvider) -> None:

@@ -217,6 +217,20 @@ def test_what_no_request_can_survive_is_an_error_and_loses_nothing(
     assert bench.store.spending().at_most == pytest.approx(3 * PRICE)
 
 
+def test_an_error_does_not_lose_answers_that_are_under_way(bench: Any, world: FakeProvider) -> None:
+    def plan(prompt: str, times: int) -> Answer | Fault:
+        if prompt == "b":
+            return Fault(401)
+        time.sleep(0.2)
+        return echo(prompt, times)
+
+    world.plan = plan
+    with pytest.raises(ProviderError):
+        bench.live(concurrency=2).complete(requests("a", "b", "c"))
+    assert bench.store.lookup(bench.live().key(requests("a")[0])).ok
+    assert "c" not in world.asked
+
+
 def test_streams_give_what_whole_answers_give(protocol: str, world: FakeProvider, tmp_path: Path) -> None:
     fields = {} if protocol == "anthropic" else {"log_probabilities": 2}
     replies = []

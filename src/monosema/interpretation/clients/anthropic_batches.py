@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from monosema.core import ProviderError
-from monosema.interpretation.clients.calls import RejectedError, TransientError
+from monosema.interpretation.clients.calls import NotFoundError, RejectedError, TransientError
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
 
@@ -69,10 +69,8 @@ class AnthropicBatches:
         """How far it is."""
         try:
             batch = self._call(lambda: self._client.messages.batches.retrieve(provider_id))
-        except ProviderError as error:
-            if "404" in str(error):
-                return BatchProgress("lost", {}, 0, str(error))
-            raise
+        except NotFoundError as error:
+            return BatchProgress("lost", {}, 0, str(error))
         counts = {name: value for name, value in batch.request_counts.to_dict().items() if isinstance(value, int)}
         if batch.processing_status != "ended":
             return BatchProgress("working", counts, 0)

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from monosema.core import Config, ProviderError, derive_seed, digest
-from monosema.interpretation.clients.calls import Patience, RejectedError, TransientError, patiently
+from monosema.interpretation.clients.calls import NotFoundError, Patience, RejectedError, TransientError, patiently
 from monosema.interpretation.clients.ledger import Entry, Ledger
 from monosema.interpretation.clients.prices import CostEstimate, PriceTable, estimate_cost
 from monosema.interpretation.clients.protocol import Failure, Reply, Request, request_key
@@ -163,6 +163,21 @@ class Batches:
                 batches, missing, results = batches + 1, missing + lacking, results + entry.size - lacking
         return Retrieved(batches, results, missing, len(self.ledger.entries(("intended", "sent", "ended"))))
 
+    def withdraw(self) -> int:
+        """Give up batches that are written down but certainly not sent, as when a key turned out to be wrong.
+
+        Returns:
+            How many requests are free to be sent anew.
+        """
+        free = 0
+        failure = Failure(kind="cancelled", detail="withdrawn before it was sent")
+        with self.provider.batch_service(self.config.patience) as service:
+            for entry in self.ledger.entries(("intended",)):
+                pending = self.ledger.take(entry.id)
+                if pending is not None and (pending.attempted is None or self._must_be_sent(service, pending)):
+                    free += self.ledger.finish(entry.id, "rejected", failure)
+        return free
+
     def replies(self, requests: Iterable[Request] | None = None) -> Iterator[tuple[str, Reply]]:
         """(custom_id, reply) for each of the requests, or for all requests of all batches; asks nobody.
 
@@ -205,7 +220,7 @@ class Batches:
             try:
                 self._submit(service, pending)
                 return
-            except RejectedError as error:
+            except (RejectedError, NotFoundError) as error:
                 self.ledger.mark(entry.id, note=str(error))
                 self.ledger.finish(entry.id, "rejected", Failure(kind="rejected", detail=str(error)))
                 raise ProviderError(f"The provider did not take a batch of {entry.size} requests: {error}") from None

@@ -15,6 +15,7 @@ from pydantic import Field
 from monosema.core import Config, ConfigError, MissingExtraError, ProviderError
 
 __all__ = [
+    "NotFoundError",
     "Patience",
     "RejectedError",
     "TransientError",
@@ -43,6 +44,10 @@ class TransientError(Exception):
 
 class RejectedError(Exception):
     """The provider takes the request for wrong; the same request would be rejected again."""
+
+
+class NotFoundError(ProviderError):
+    """The provider has nothing of that name: no such model, no such batch, or no Batch service at all."""
 
 
 class Patience(Config):
@@ -120,7 +125,7 @@ def _status(error: Any, detail: str, model: str) -> Exception:
     if status in (401, 402, 403) or "insufficient_quota" in detail or "credit balance" in detail:
         return ProviderError(f"The provider does not serve this key ({said}). Check the key and the account.")
     if status == 404:
-        return ProviderError(f"The provider knows no such thing ({said}). Check the model {model!r} and the base URL.")
+        return NotFoundError(f"The provider knows no such thing ({said}). Check the model {model!r} and the base URL.")
     if status in (408, 409, 425, 429) or status >= 500:
         # Too many requests: what holds for one of us holds for all.
         return TransientError(said, _retry_after(error.response.headers), unbilled=True, everyone=status == 429)

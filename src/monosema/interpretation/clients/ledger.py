@@ -30,7 +30,7 @@ class Entry:
     Attributes:
         id: monosema's name of it.
         state: ``intended`` it must be sent; ``sent`` the provider has it; ``ended`` nothing more will come;
-            ``retrieved`` what came is here; ``rejected`` the provider did not take it.
+            ``retrieved`` what came is here; ``rejected`` the provider did not take it, or it was withdrawn.
         provider_id: the provider's name of it.
         counts: requests by state, in the provider's words.
         size: number of requests.

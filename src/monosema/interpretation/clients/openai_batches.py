@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from monosema.core import ProviderError
-from monosema.interpretation.clients.calls import RejectedError, TransientError
+from monosema.interpretation.clients.calls import NotFoundError, RejectedError, TransientError
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
 
@@ -83,10 +83,8 @@ class OpenAIBatches:
         """How far it is."""
         try:
             batch = self._call(lambda: self._client.batches.retrieve(provider_id).to_dict())
-        except ProviderError as error:
-            if "404" in str(error):
-                return BatchProgress("lost", {}, 0, str(error))
-            raise
+        except NotFoundError as error:
+            return BatchProgress("lost", {}, 0, str(error))
         counts = batch.get("request_counts") or {}
         problems = [str(problem.get("message")) for problem in (batch.get("errors") or {}).get("data") or []]
         state: Any = _STATES.get(batch["status"], "working")

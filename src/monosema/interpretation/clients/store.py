@@ -133,7 +133,9 @@ class Store:
             try:
                 yield self.connection
             except BaseException:
-                self.connection.execute("rollback")
+                # After some failures, a full disk among them, SQLite has rolled back already.
+                if self.connection.in_transaction:
+                    self.connection.execute("rollback")
                 raise
             self.connection.execute("commit")
         except sqlite3.OperationalError as error:
