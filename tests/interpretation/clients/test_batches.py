@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from asking import requests
-from fake_provider import READ, WRITTEN, Answer, FakeProvider, Fault, echo
+from fake_provider import FakeProvider, Fault, echo
+from fake_wire import READ, WRITTEN, Answer
 
 from monosema.core import CostCapError, ProviderError
 from monosema.interpretation.clients import Store, count_failures

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 from asking import requests
-from fake_provider import READ, WRITTEN, FakeProvider
+from fake_provider import FakeProvider
+from fake_wire import READ, WRITTEN
 
 from monosema.interpretation.clients import Store
 
