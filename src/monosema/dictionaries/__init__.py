@@ -5,6 +5,7 @@ from __future__ import annotations
 from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
 from monosema.dictionaries.batch_topk import BatchTopK, BatchTopKConfig
 from monosema.dictionaries.codes import Codes, RaggedCodes
+from monosema.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
 from monosema.dictionaries.formats import FORMATS, load_dictionary, save_dictionary
 from monosema.dictionaries.gated import Gated, GatedConfig
 from monosema.dictionaries.ica import Ica
@@ -27,6 +28,7 @@ from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, Moment,
 from monosema.dictionaries.random import RandomDirections
 from monosema.dictionaries.tied import TiedL1, TiedL1Config
 from monosema.dictionaries.topk import TopK, TopKConfig
+from monosema.dictionaries.transcoder import SkippedCodes, Transcoder, TranscoderConfig
 
 __all__ = [
     "FORMATS",
@@ -36,6 +38,8 @@ __all__ = [
     "BatchTopK",
     "BatchTopKConfig",
     "Codes",
+    "Crosscoder",
+    "CrosscoderConfig",
     "Dictionary",
     "Gated",
     "GatedConfig",
@@ -57,11 +61,14 @@ __all__ = [
     "Pca",
     "RaggedCodes",
     "RandomDirections",
+    "SkippedCodes",
     "TiedL1",
     "TiedL1Config",
     "TopK",
     "TopKConfig",
     "Trainable",
+    "Transcoder",
+    "TranscoderConfig",
     "data_directions",
     "directions_from",
     "geometric_median",

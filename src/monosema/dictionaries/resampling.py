@@ -61,16 +61,20 @@ def resample_towards_residuals(
     moment: Moment,
     points: tuple[float, ...],
     averaged: Sequence[Float[Tensor, " n_latents"]] = (),
+    written: Float[Tensor, "n d_out"] | None = None,
 ) -> Int[Tensor, " latents"]:
     """Give latents that were silent since the last point a new start where the run reaches the next; which ones.
 
     Args:
         averaged: what decides whether a latent is active, such as thresholds: new ones get the mean of living ones.
+        written: what is to be reconstructed, where that is not x; encoder rows then point towards x − x̄ of the row
+            that the residual is of.
     """
     latents = _silent(dictionary, moment, points, 1.0) if len(x) else dictionary.silent_tokens.new_empty(0)
     if len(latents):
-        residuals = x - dictionary(x)
-        _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step)
+        residuals = (x if written is None else written) - dictionary(x)
+        read = None if written is None else x - x.mean(dim=0)
+        _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step, read)
         living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
         living[latents] = False
         for values in averaged if living.any() else ():
@@ -98,16 +102,18 @@ def _restart(
     weights: Float[Tensor, " n"],
     encoder_share: float,
     step: int,
+    read: Float[Tensor, "n d_in"] | None = None,
 ) -> None:
     weights = weights.cpu().double()
     weights = weights / weights.max().clamp_min(torch.finfo(weights.dtype).tiny) + 1e-12
     drawn = torch.multinomial(weights, len(latents), True, generator=torch_generator(step, "resampling"))
-    rows = unit_rows_(towards[drawn.to(towards.device)])
+    drawn = drawn.to(towards.device)
+    rows = unit_rows_(towards[drawn])
     living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=towards.device)
     living[latents] = False
     norms = torch.linalg.vector_norm(dictionary.encoder, dim=1)
     norm = norms[living].mean() if living.any() else norms.mean()
     dictionary.decoder[latents] = rows
-    dictionary.encoder[latents] = rows * (encoder_share * norm)
+    dictionary.encoder[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
     dictionary.encoder_bias[latents] = 0
     dictionary.silent_tokens[latents] = 0

@@ -12,6 +12,7 @@ from torch import Tensor
 from monosema.core import FormatError
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.batch_topk import BatchTopK, BatchTopKConfig
+from monosema.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
 from monosema.dictionaries.formats.parts import Activation, Parts
 from monosema.dictionaries.gated import Gated, GatedConfig
 from monosema.dictionaries.jumprelu import JumpReLU, JumpReLUConfig
@@ -22,6 +23,7 @@ from monosema.dictionaries.p_anneal import PAnneal, PAnnealConfig
 from monosema.dictionaries.protocol import Dictionary
 from monosema.dictionaries.tied import TiedL1, TiedL1Config
 from monosema.dictionaries.topk import TopK, TopKConfig
+from monosema.dictionaries.transcoder import Transcoder, TranscoderConfig
 
 __all__ = ["dictionary_of", "parts_of"]
 
@@ -93,6 +95,37 @@ def _batch_topk(kind: type[Autoencoder], config: type[Any]) -> _Class:
     )
 
 
+def _crosscoder(activation: Activation) -> _Class:
+    return _Class(
+        Crosscoder,
+        CrosscoderConfig,
+        activation,
+        lambda dictionary: {"k": dictionary.config.k if activation == "topk" else None},
+        lambda parts: {"activation": activation, **_kept(parts)},
+    )
+
+
+def _transcoder(activation: Activation) -> _Class:
+    return _Class(
+        Transcoder,
+        TranscoderConfig,
+        activation,
+        lambda dictionary: {
+            "k": dictionary.config.k if activation == "topk" else None,
+            "skip": dictionary.skip,
+            "centred": False,
+            "transcodes": True,
+        },
+        lambda parts: {
+            "activation": activation,
+            "skip": parts.skip is not None,
+            "d_out": parts.d_out,
+            **_kept(parts),
+        },
+        lambda parts: {"skip": parts.skip},
+    )
+
+
 _CLASSES = (
     _Class(TopK, TopKConfig, "topk", lambda dictionary: {"k": dictionary.config.k}, _kept),
     _Class(L1, L1Config, "relu"),
@@ -102,6 +135,10 @@ _CLASSES = (
     _GATED,
     _batch_topk(BatchTopK, BatchTopKConfig),
     _batch_topk(MatryoshkaBatchTopK, MatryoshkaConfig),
+    _crosscoder("topk"),
+    _crosscoder("relu"),
+    _transcoder("topk"),
+    _transcoder("relu"),
 )
 """Of those with one activation, the first is what files mean that name no class."""
 _SHARED = ("encoder", "encoder_bias", "decoder", "decoder_bias")
@@ -111,11 +148,14 @@ def parts_of(dictionary: Dictionary) -> Parts:
     """The parts of a dictionary. Raises FormatError for the baselines, which no format holds."""
     if isinstance(dictionary, NormalisedInput):
         return parts_of(dictionary.inner).replace(normalisation=dictionary.kind)
-    known = next((one for one in _CLASSES if one.kind is type(dictionary)), None)
+    activation = getattr(getattr(dictionary, "config", None), "activation", None)
+    known = next(
+        (one for one in _CLASSES if one.kind is type(dictionary) and activation in (None, one.activation)), None
+    )
     if known is None or not isinstance(dictionary, Autoencoder):
         raise FormatError(
             f"No format holds a dictionary of the kind {type(dictionary).__name__}; nothing was written. Those that "
-            f"can be saved: {', '.join(one.kind.__name__ for one in _CLASSES)}."
+            f"can be saved: {', '.join(dict.fromkeys(one.kind.__name__ for one in _CLASSES))}."
         )
     values = {**{name: getattr(dictionary, name) for name in _SHARED}, **known.facts(dictionary)}
     plain: Fields = {name: one.detach().float() if isinstance(one, Tensor) else one for name, one in values.items()}
@@ -125,7 +165,11 @@ def parts_of(dictionary: Dictionary) -> Parts:
 
 def dictionary_of(parts: Parts) -> Dictionary:
     """The dictionary of these parts: of the class that the files name, or of the one that its activation means."""
-    fitting = [one for one in _CLASSES if one.activation == parts.activation]
+    fitting = [
+        one for one in _CLASSES if one.activation == parts.activation and (one.kind is Transcoder) == parts.transcodes
+    ]
+    if not fitting:
+        raise FormatError(f"Transcoders with the activation {parts.activation} can't be read yet; relu and topk can.")
     named = [one for one in fitting if one.kind.__name__ == parts.own.get("class")]
     dictionary = _made((named or fitting)[0], parts)
     return dictionary if parts.normalisation == "none" else NormalisedInput(dictionary, parts.normalisation)
@@ -139,7 +183,7 @@ def _made(known: _Class, parts: Parts) -> Autoencoder:
         dictionary = known.kind(known.config(**{**given, **settings, **sizes}), parts.metadata)
     except (RuntimeError, OverflowError) as error:
         raise FormatError(f'The configuration under "monosema" can\'t be used: {error}.') from None
-    placed = parts if "centre_input" in settings else parts.centre(True)
+    placed = parts if "centre_input" in settings else parts.centre(not parts.transcodes)
     tensors = {**{name: getattr(placed, name) for name in _SHARED}, **known.tensors(placed)}
     if dictionary.encoder is dictionary.decoder and not torch.equal(placed.encoder, placed.decoder):
         raise FormatError(
