@@ -8,7 +8,7 @@ import importlib.util
 import torch
 from torch import Tensor
 
-__all__ = ["on_gpu"]
+__all__ = ["on_gpu", "triton_is_installed"]
 
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -18,9 +18,10 @@ def on_gpu(*tensors: Tensor) -> bool:
 
     Decided by where the tensors are when a function is called; what the machine has besides doesn't matter.
     """
-    return all(t.device.type == "cuda" and t.dtype in PRECISIONS for t in tensors) and _triton_is_installed()
+    return all(t.device.type == "cuda" and t.dtype in PRECISIONS for t in tensors) and triton_is_installed()
 
 
 @functools.cache
-def _triton_is_installed() -> bool:
+def triton_is_installed() -> bool:
+    """Whether the kernels can be used at all."""
     return importlib.util.find_spec("triton") is not None

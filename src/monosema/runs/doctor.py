@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from monosema.core import bf16_is_fast, choose_device, measure_machine
+from monosema.kernels.gpu import triton_is_installed
 from monosema.runs.ledger import versions
 
 __all__ = ["examine"]
@@ -38,11 +39,18 @@ def examine(device: str | None = None) -> dict[str, Any]:
         "kernels": {
             "model": "bfloat16 weights and products" if fast else "float32 weights and products",
             "encoder_product": "bfloat16" if fast else "float32",
-            "top_k": "exact, in blocks that stay in the cache" if chosen.type == "cpu" else "exact, whole batch",
+            "top_k": _top_k(chosen),
             "decoder": "sparse sums over the active latents",
             "attention": "fused",
         },
     }
+
+
+def _top_k(device: torch.device) -> str:
+    if device.type == "cpu":
+        return "exact, in blocks that stay in the cache"
+    fused = device.type == "cuda" and triton_is_installed()
+    return "exact, fused with the product (Triton)" if fused else "exact, in large blocks"
 
 
 def _gpu() -> dict[str, Any] | None:
