@@ -184,6 +184,20 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     assert newest.tensors_of(0)["dictionary.w"].tolist() == [10.0] * 3
 
 
+def test_the_best_checkpoint_is_kept_besides(tmp_path: Path) -> None:
+    checkpoints = Checkpoints(tmp_path / "c", 1)
+    for step, fvu in ((1, 0.5), (2, 0.2), (3, 0.3), (4, 0.4)):
+        members = [MemberFacts(fvu=fvu), MemberFacts(stopped="exploded")]
+        checkpoints.save(Checkpoint(step, "r", [{}], members, {"0.dictionary.w": torch.ones(1)}))
+    assert [path.name for path in checkpoints.paths()] == ["step-00000002", "step-00000004"]
+    best = checkpoints.best()
+    assert best is not None
+    assert best.name == "step-00000002"
+    newest = checkpoints.newest()
+    assert newest is not None
+    assert newest.step == 4, "a run goes on from the newest, not from the best"
+
+
 def test_a_full_disk_leaves_earlier_checkpoints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from monosema.core import DiskFullError
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from monosema.activations import Preprocessing
-from monosema.core import AnomalyError, RunError, VectorError
+from monosema.core import AnomalyError, ConfigError, RunError, VectorError
 from monosema.dictionaries import TopK, TopKConfig, load_dictionary
 from monosema.training import TrainConfig, held_out_figures, train
 
@@ -135,6 +135,26 @@ def test_nan_stops_with_the_reason_and_the_last_checkpoint(tmp_path: Path) -> No
 def test_an_explosion_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(AnomalyError, match="exploded"):
         train(topk(), Batches(data()), TrainConfig(lr=1e5, log_every=1), tmp_path)
+
+
+def test_exploding_norms_stop_the_run(tmp_path: Path) -> None:
+    class Growing(TopK):
+        def constrain(self) -> None:
+            with torch.no_grad():
+                self.encoder.mul_(10)
+
+    growing = Growing(TopKConfig(d_in=D, n_latents=32, k=4))
+    with pytest.raises(AnomalyError, match=r"exploded"):
+        train(growing, Batches(data()), TrainConfig(log_every=1, lr=1e-9), tmp_path)
+
+
+def test_a_precision_that_the_device_lacks_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(*_: object, **__: object) -> None:
+        raise RuntimeError("not implemented for 'BFloat16'")
+
+    monkeypatch.setattr("monosema.training.member.torch.ones", lacking)
+    with pytest.raises(ConfigError, match=r"product = 'bfloat16'.*the device cpu can't multiply in bfloat16"):
+        train(topk(), Batches(data()), TrainConfig(product="bfloat16"), tmp_path)
 
 
 def test_all_dead_stops_the_run(tmp_path: Path) -> None:

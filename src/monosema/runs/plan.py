@@ -163,7 +163,7 @@ class _Needs:
         step = sum(seconds.values())
         bound = "disk" if reading > step else max(seconds, key=lambda name: seconds[name])
         state = 12 * self.parameters + 8 * self.m
-        disk = (self.recipe.training.keep + 1) * state + 4 * self.parameters
+        disk = (self.recipe.training.keep + 2) * state + 4 * self.parameters
         memory = self.training_gb(shards) * 1e9
         return self._stage("train", {bound: max(step, reading)}, memory, disk)
 
