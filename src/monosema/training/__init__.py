@@ -7,6 +7,7 @@ from monosema.training.member import Member
 from monosema.training.metrics import HeldOut, held_out_figures
 from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
 from monosema.training.schedule import learning_rate, schedule
+from monosema.training.several_sites import train_crosscoder, train_transcoder
 from monosema.training.sweep import SweepMember, SweepResult, front, train_sweep
 from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer, train
@@ -31,6 +32,8 @@ __all__ = [
     "learning_rate",
     "schedule",
     "train",
+    "train_crosscoder",
     "train_on_vectors",
     "train_sweep",
+    "train_transcoder",
 ]

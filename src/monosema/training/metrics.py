@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.dictionaries import Dictionary
+from monosema.dictionaries import Dictionary, Transcoder
 
 __all__ = ["HeldOut", "MetricsFile", "held_out_figures"]
 
@@ -44,7 +44,8 @@ class HeldOut:
     """Figures on held-out rows.
 
     Attributes:
-        fvu: Σ‖x − x̂‖² / Σ‖x − x̄‖², with x̄ the mean of these rows; None where all rows are equal.
+        fvu: Σ‖x − x̂‖² / Σ‖x − x̄‖², with x̄ the mean of these rows; None where all rows are equal. For transcoders, of
+            what they write.
         l0: mean number of active latents.
         alive: share of latents active on at least one row.
     """
@@ -54,17 +55,27 @@ class HeldOut:
     alive: float
 
 
-def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n d_in"], block: int = 1024) -> HeldOut:
-    """Measure a dictionary on rows, in blocks; sums in float64. Changes nothing."""
-    mean = rows.mean(dim=0, dtype=torch.float64)
+def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n row_width"], block: int = 1024) -> HeldOut:
+    """Measure a dictionary on rows, in blocks; sums in float64. Changes nothing.
+
+    Args:
+        rows: as those of the training stream, in the model's units: for a transcoder, what it reads and what it writes.
+    """
+    mean = _sides(dictionary, rows)[1].mean(dim=0, dtype=torch.float64)
     error = variance = active = 0.0
     counts = torch.zeros(dictionary.n_latents, dtype=torch.int64, device=rows.device)
-    for x in rows.split(block):
+    for part in rows.split(block):
+        x, y = _sides(dictionary, part)
         codes = dictionary.encode(x)
-        error += float((x - dictionary.decode(codes)).to(torch.float64).square().sum())
-        variance += float((x - mean).square().sum())
+        error += float((y - dictionary.decode(codes)).to(torch.float64).square().sum())
+        variance += float((y - mean).square().sum())
         counts += codes.counts()
         active += float(codes.l0.sum())
     return HeldOut(
         error / variance if variance > 0 else None, active / max(len(rows), 1), float((counts > 0).float().mean())
     )
+
+
+def _sides(dictionary: Dictionary, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
+    """What a dictionary reads of rows, and what it is to write."""
+    return dictionary.sides(rows) if isinstance(dictionary, Transcoder) else (rows, rows)

@@ -1,0 +1,114 @@
+"""Transcoders and crosscoders, trained from captured activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.activations import JoinedStream, RowSource, fit_preprocessing
+from monosema.core import ConfigError, Progress, Site, VectorError
+from monosema.dictionaries import Crosscoder, CrosscoderConfig, Metadata, Trainable, Transcoder, TranscoderConfig
+from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.trainer import train
+
+__all__ = ["train_crosscoder", "train_transcoder"]
+
+Place = tuple[RowSource, Site | str]
+"""A site, and the store that holds it."""
+
+
+def train_transcoder(
+    store: RowSource,
+    read: Site | str,
+    written: Site | str,
+    out: Path,
+    config: TrainConfig | None = None,
+    *,
+    held_out: int = 0,
+    batch: int = 4096,
+    passes: int = 1,
+    progress: Progress | None = None,
+    **dictionary: Any,
+) -> TrainResult:
+    """Train a transcoder from one site of a store to another, and save it.
+
+    Args:
+        read: the site it reads, such as "3.mlp_in".
+        written: the site it writes, such as "3.mlp_out"; stands in the metadata as ``hook_name_out``.
+        out: receives what `train` writes.
+        held_out: rows at the end of the store that are not trained on, but measured.
+        batch, passes: of the stream.
+        dictionary: fields of `TranscoderConfig` but for widths, such as n_latents and k.
+
+    Raises as `train` does, and what the stream raises.
+    """
+    read, written = Site.parse(read), Site.parse(written)
+    own = TranscoderConfig(d_in=store.width(read), d_out=store.width(written), **dictionary)
+    metadata = Metadata(site=read, extra={"hook_name_out": str(written)})
+    seed = (config or TrainConfig()).seed
+    places = [(store, read), (store, written)]
+    return _train(Transcoder(own, metadata, seed), places, out, config, held_out, batch, passes, progress)
+
+
+def train_crosscoder(
+    places: Sequence[Place],
+    out: Path,
+    config: TrainConfig | None = None,
+    *,
+    held_out: int = 0,
+    batch: int = 4096,
+    passes: int = 1,
+    progress: Progress | None = None,
+    **dictionary: Any,
+) -> TrainResult:
+    """Train a crosscoder over several sites, and save it.
+
+    Args:
+        places: sites and the stores that hold them: one store and several of its sites, or the stores of two models
+            that were captured on the same text.
+        out, held_out, batch, passes: as for `train_transcoder`.
+        dictionary: fields of `CrosscoderConfig` but for sites and widths, such as n_latents and k.
+
+    Raises:
+        ConfigError: fewer than two sites.
+        VectorError: the sites differ in width, or rows are not the same tokens.
+    """
+    if len(places) < 2:
+        raise ConfigError(f"A crosscoder needs two sites at least, but was given {len(places)}.")
+    widths = {store.width(site) for store, site in places}
+    if len(widths) > 1:
+        said = ", ".join(f"{store.width(site)} for {Site.parse(site).short} of {store.name}" for store, site in places)
+        raise VectorError(f"The sites of a crosscoder must have one width, but they have {said}.")
+    width = widths.pop()
+    own = CrosscoderConfig(d_in=len(places) * width, n_sites=len(places), width=width, **dictionary)
+    metadata = Metadata(extra={"sites": [f"{store.name}: {Site.parse(site)}" for store, site in places]})
+    seed = (config or TrainConfig()).seed
+    return _train(Crosscoder(own, metadata, seed), places, out, config, held_out, batch, passes, progress)
+
+
+def _train(
+    dictionary: Trainable,
+    places: Sequence[Place],
+    out: Path,
+    config: TrainConfig | None,
+    held_out: int,
+    batch: int,
+    passes: int,
+    progress: Progress | None,
+) -> TrainResult:
+    config = config or TrainConfig()
+    stop = min(store.rows for store, _ in places) - held_out
+    rows = slice(0, max(stop, 0))
+    fits = [fit_preprocessing(store, site, rows=rows) for store, site in places]
+    stream = JoinedStream.over(places, preprocessing=fits, rows=rows, batch=batch, passes=passes, seed=config.seed)
+    heldout = _rows(places, stop, stop + held_out) if held_out else None
+    return train(dictionary, stream, config, out, heldout=heldout, progress=progress)
+
+
+def _rows(places: Sequence[Place], start: int, stop: int) -> Float[Tensor, "n row_width"]:
+    return torch.cat([store.read(site, start, stop) for store, site in places], dim=1)
