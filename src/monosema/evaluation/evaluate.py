@@ -19,7 +19,7 @@ from monosema.core import (
     UnsupportedModelError,
 )
 from monosema.data import TokenBatch
-from monosema.dictionaries import Dictionary
+from monosema.dictionaries import Dictionary, Transcoder
 from monosema.evaluation.next_token import NextToken
 from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.result import Evaluation, EvaluationRow
@@ -53,38 +53,44 @@ def evaluate(
     config: EvaluationConfig | None = None,
     controls: Mapping[str, Dictionary] | None = None,
     progress: Progress | None = None,
+    read: Site | str | None = None,
 ) -> Evaluation:
     """All figures of a dictionary on a text that it was not trained on.
+
+    A transcoder's output is put in the place of the site it writes; its figures are about that site, as are those of
+    controls, which read the site itself.
 
     Args:
         model: where the activations come from, and what runs on the reconstructions.
         dictionary: what is evaluated.
-        site: where the dictionary reads and writes.
+        site: where the dictionary reads and writes; of a transcoder, where it writes.
         batches: held-out text; its tokens are kept in memory, its activations are not.
         controls: dictionaries that get the same figures, by name: "pca" with as many components as L0, "random".
         progress: advanced by kept tokens.
+        read: where transcoders read. Costs one more pass, as far as that site.
 
     Returns:
         One row for the dictionary, then one for each control.
 
     Raises:
-        ConfigError: a dictionary does not fit the site.
+        ConfigError: a dictionary does not fit the site, or `read` is missing for a transcoder.
         CorpusError: the text has no kept tokens.
     """
     site, config = Site.parse(site), config or EvaluationConfig()
     dictionaries = {_OWN: dictionary, **(controls or {})}
-    _check_widths(model, site, dictionaries)
+    read = None if read is None else Site.parse(read)
+    _check_widths(model, site, read, dictionaries)
     text = [batch for batch in batches if bool(batch.keep.any())]
     if not text:
         raise CorpusError("The held-out text has no tokens to evaluate on: all are padding or attention sinks.")
     sums = UnitSums(config.seed)
     rows = [Reconstruction(name, one, sums) for name, one in dictionaries.items()]
-    why = _why_no_loss(model, site, dictionary, text[0]) if config.loss else "it was not asked for"
+    why = _why_no_loss(model, text[0]) if config.loss else "it was not asked for"
     losses = NextToken(sums) if why is None else None
     mean = _mean(model, site, text)
     for batch in text:
         for piece in _pieces(batch, model.vocab * (len(rows) + 3), config.memory_mb) if losses else [batch]:
-            _measure(model, site, piece, sums, rows, losses, mean)
+            _measure(model, site, read, piece, sums, rows, losses, mean)
         (progress or SilentProgress()).advance(int(batch.keep.sum()))
     tokens = sum(int(batch.keep.sum()) for batch in text)
     left_out = sum(int(batch.attention_mask.sum()) for batch in text) - tokens
@@ -98,20 +104,22 @@ def evaluate(
 def _measure(
     model: LanguageModel,
     site: Site,
+    read: Site | None,
     batch: TokenBatch,
     sums: UnitSums,
     rows: Sequence[Reconstruction],
     losses: NextToken | None,
     mean: Tensor,
 ) -> None:
-    """Add one piece of a batch to all sums, from one forward pass."""
+    """Add one piece of a batch to all sums, from one forward pass, or two where a site is read that isn't written."""
     sums.begin(batch)
     keep = batch.keep.to(model.device)
+    before = None if read is None else _activations(model, read, batch)[keep].float()
 
     def versions(x: Tensor) -> list[Tensor]:
         kept = x[keep].flatten(1).float()
         add_activations(sums, kept, mean)
-        rebuilt = [row.add(kept) for row in rows]
+        rebuilt = [row.add(kept, before) for row in rows]
         if losses is None:
             return []
         return [_spliced(x, keep, new) for new in (torch.zeros_like(kept), mean.expand_as(kept), *rebuilt)]
@@ -166,11 +174,8 @@ def _mean(model: LanguageModel, site: Site, text: Sequence[TokenBatch]) -> Float
     return total / n
 
 
-def _why_no_loss(model: LanguageModel, site: Site, dictionary: Dictionary, batch: TokenBatch) -> str | None:
+def _why_no_loss(model: LanguageModel, batch: TokenBatch) -> str | None:
     """Why no next-token loss can be had; None if it can."""
-    if dictionary.d_out != dictionary.d_in:
-        sizes = f"reads {dictionary.d_in} values and writes {dictionary.d_out}"
-        return f"the dictionary {sizes}: it can't be put back at {site.short}"
     try:
         getattr(model, "next_logits", model)(
             batch.tokens[:1].to(model.device), batch.attention_mask[:1].to(model.device)
@@ -180,13 +185,17 @@ def _why_no_loss(model: LanguageModel, site: Site, dictionary: Dictionary, batch
     return None
 
 
-def _check_widths(model: LanguageModel, site: Site, dictionaries: Mapping[str, Dictionary]) -> None:
-    width = vector_width(model, site)
+def _check_widths(model: LanguageModel, site: Site, read: Site | None, dictionaries: Mapping[str, Dictionary]) -> None:
     for name, dictionary in dictionaries.items():
-        if dictionary.d_in != width:
-            raise ConfigError(
-                f"The {name} reads {dictionary.d_in} values and {site.short} of {model.name} has {width}."
-            )
+        transcodes = isinstance(dictionary, Transcoder)
+        if transcodes and read is None:
+            raise ConfigError(f"The {name} is a transcoder: say which site it reads (read=) beside {site.short}.")
+        for place, width, does in (
+            (read if transcodes and read is not None else site, dictionary.d_in, "reads"),
+            (site, dictionary.d_out, "writes"),
+        ):
+            if width != (has := vector_width(model, place)):
+                raise ConfigError(f"The {name} {does} {width} values and {place.short} of {model.name} has {has}.")
 
 
 @torch.inference_mode()
@@ -205,6 +214,8 @@ def evaluate_vectors(
     """
     dictionaries = {_OWN: dictionary, **(controls or {})}
     for name, one in dictionaries.items():
+        if isinstance(one, Transcoder):
+            raise ConfigError(f"The {name} is a transcoder, and these vectors are of one site: use held_out_figures.")
         if one.d_in != vectors.shape[1]:
             raise ConfigError(f"The {name} reads {one.d_in} values and the vectors have {vectors.shape[1]}.")
     if not len(vectors):

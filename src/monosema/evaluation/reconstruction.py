@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.core import Estimate, wilson
-from monosema.dictionaries import Codes, Dictionary
+from monosema.dictionaries import Codes, Dictionary, Transcoder
 from monosema.evaluation.result import DensityHistogram
 from monosema.evaluation.units import UnitSums
 
@@ -33,9 +33,14 @@ class Reconstruction:
         self._counts = torch.zeros(dictionary.n_latents, dtype=torch.int64)
         self._tokens = 0
 
-    def add(self, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
-        """Take the activations of the batch that was announced to the sums; gives the reconstructions."""
-        codes: Codes = self.dictionary.encode(x)
+    def add(self, x: Float[Tensor, "n d"], read: Float[Tensor, "n d_in"] | None = None) -> Float[Tensor, "n d"]:
+        """Take the activations of the batch that was announced to the sums; gives the reconstructions.
+
+        Args:
+            read: for a transcoder, the activations that it makes x of; others read x.
+        """
+        own = read if read is not None and isinstance(self.dictionary, Transcoder) else x
+        codes: Codes = self.dictionary.encode(own)
         rebuilt = self.dictionary.decode(codes)
         self._sums.add(f"{self.name}.error", (x - rebuilt).double().square().sum(dim=1))
         self._sums.add(f"{self.name}.cosine", torch.nn.functional.cosine_similarity(x, rebuilt, dim=1))
