@@ -212,4 +212,6 @@ def test_the_knee_is_where_the_curve_bends() -> None:
     assert [member.name for member in front(bent)] == ["a", "b", "c"]
     assert knee(bent) == "b"
     assert knee(bent[:2]) == "b", "two points have no knee: the lowest FVU"
+    straight = [point("a", 1.0, 1.0), point("b", 10.0, 0.9), point("c", 100.0, 0.04)]
+    assert knee(straight) == "c", "a curve that bends the other way has no knee"
     assert knee([point("x", None, None)]) is None

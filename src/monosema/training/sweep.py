@@ -165,14 +165,15 @@ def knee(members: Sequence[SweepMember]) -> str | None:
     """Name of the member at the knee of the trade-off between FVU and L0.
 
     With both on logarithmic scales brought to 0…1 between the ends of the front, the knee is the point farthest below
-    the line between the ends (Satopää et al. 2011, "Kneedle"). A front of fewer than three points has no knee: there it
-    is the lowest FVU. None where no member has an FVU.
+    the line between the ends (Satopää et al. 2011, "Kneedle"). A front of fewer than three points, or with none below
+    that line, has no knee: there it is the lowest FVU. None where no member has an FVU.
     """
     best = front(members)
+    known = [m for m in members if m.fvu is not None]
+    lowest = min(known, key=lambda m: m.fvu or 0.0).name if known else None
     if len(best) < 3 or not all(m.fvu and m.l0 for m in best):
-        known = [m for m in members if m.fvu is not None]
-        return min(known, key=lambda m: m.fvu or 0.0).name if known else None
+        return lowest
     places = [(math.log(m.l0 or 1.0), math.log(m.fvu or 1.0)) for m in best]
     (x0, y0), (x1, y1) = places[0], places[-1]
     below = [(1 - (x - x0) / (x1 - x0)) - (y - y1) / (y0 - y1) for x, y in places]
-    return best[below.index(max(below))].name
+    return best[below.index(max(below))].name if max(below[1:-1]) > 0 else lowest

@@ -141,7 +141,7 @@ def _show_sweep(values: dict[str, Any], console: Console) -> None:
         note = (
             "stopped"
             if member["stopped"]
-            else "best: the knee of FVU against L0"
+            else "best: the knee of FVU against L0, or its lowest"
             if member["name"] == values["best"]
             else ""
         )
