@@ -12,7 +12,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.filterwarnings("ignore")]
 
 
 def test_tensorboard_reads_what_was_recorded(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     (tracker,) = trackers_of(["tensorboard"], tmp_path)
@@ -27,7 +26,6 @@ def test_tensorboard_reads_what_was_recorded(tmp_path: Path) -> None:
 
 
 def test_weights_and_biases_records_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("wandb")
     monkeypatch.delenv("WANDB_MODE", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
     (tracker,) = trackers_of(["wandb"], tmp_path)
