@@ -1,102 +1,96 @@
-"""SAELens itself reads what monosema writes, and the other way round, with equal codes and reconstructions.
-
-SAELens lives in an environment of its own, whose Python MONOSEMA_PEERS_PYTHON names (`make interop` makes one).
-"""
+"""SAELens itself reads what monosema writes, and the other way round, with equal codes and reconstructions."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file, save_file
 
 from monosema.core import Site
-from monosema.dictionaries import Metadata, TopK, TopKConfig, load_dictionary, save_dictionary
+from monosema.dictionaries import (
+    L1,
+    BatchTopK,
+    BatchTopKConfig,
+    Dictionary,
+    Gated,
+    GatedConfig,
+    JumpReLU,
+    JumpReLUConfig,
+    L1Config,
+    MatryoshkaBatchTopK,
+    MatryoshkaConfig,
+    Metadata,
+    NormalisedInput,
+    PAnneal,
+    PAnnealConfig,
+    TiedL1,
+    TiedL1Config,
+    TopK,
+    TopKConfig,
+    Transcoder,
+    load_dictionary,
+)
 
 pytestmark = pytest.mark.interop
-
-READ = """
-import sys, json
-from safetensors.torch import load_file, save_file
-from sae_lens import SAE
-folder, given, out = sys.argv[1:]
-sae = SAE.load_from_disk(folder)
-x = load_file(given)["x"]
-codes = sae.encode(x)
-save_file({"codes": codes.detach().contiguous(), "out": sae.decode(codes).detach().contiguous()}, out)
-said = sae.cfg.metadata
-print(json.dumps({"class": type(sae).__name__, "hook": said.hook_name, "model": said.model_name}))
-"""
-WRITE = """
-import sys, torch
-from safetensors.torch import load_file, save_file
-from sae_lens import TopKSAE, TopKSAEConfig
-folder, given, out, rescale, centre = sys.argv[1:]
-torch.manual_seed(3)
-options = dict(rescale_acts_by_decoder_norm=rescale == "1", apply_b_dec_to_input=centre == "1")
-sae = TopKSAE(TopKSAEConfig(d_in=16, d_sae=64, k=5, **options))
-with torch.no_grad():
-    sae.b_enc.normal_(std=0.1), sae.b_dec.normal_(), sae.W_dec.mul_(torch.rand(64, 1) + 0.5)
-sae.save_model(folder)
-x = load_file(given)["x"]
-codes = sae.encode(x)
-save_file({"codes": codes.detach().contiguous(), "out": sae.decode(codes).detach().contiguous()}, out)
-"""
+SIZES = {"d_in": 16, "n_latents": 64}
+WHERE = Metadata("specimen", Site.parse("3.resid_post"))
+OURS = {
+    "topk": (lambda: TopK(TopKConfig(k=5, **SIZES), WHERE), "TopKSAE"),
+    "l1": (lambda: L1(L1Config(**SIZES), WHERE), "StandardSAE"),
+    "p-anneal": (lambda: PAnneal(PAnnealConfig(**SIZES), WHERE), "StandardSAE"),
+    "tied": (lambda: TiedL1(TiedL1Config(**SIZES), WHERE), "StandardSAE"),
+    "gated": (lambda: Gated(GatedConfig(**SIZES), WHERE), "GatedSAE"),
+    "jumprelu": (lambda: JumpReLU(JumpReLUConfig(**SIZES), WHERE), "JumpReLUSAE"),
+    "jumprelu, not centred": (lambda: JumpReLU(JumpReLUConfig(centre_input=False, **SIZES), WHERE), "JumpReLUSAE"),
+    "batch topk": (lambda: BatchTopK(BatchTopKConfig(k=5, **SIZES), WHERE), "JumpReLUSAE"),
+    "matryoshka": (
+        lambda: MatryoshkaBatchTopK(MatryoshkaConfig(k=5, prefixes=(0.25, 1.0), **SIZES), WHERE),
+        "JumpReLUSAE",
+    ),
+}
+THEIRS = {
+    "standard": L1,
+    "standard, not centred": L1,
+    "standard, layer norm": NormalisedInput,
+    "gated": Gated,
+    "gated, not centred": Gated,
+    "jumprelu": JumpReLU,
+    "jumprelu, not centred": JumpReLU,
+    "jumprelu, rescaled": NormalisedInput,
+    "topk": TopK,
+    "topk, by norm": TopK,
+    "topk, layer norm": NormalisedInput,
+    "batch topk": JumpReLU,
+    "matryoshka": JumpReLU,
+    "transcoder": Transcoder,
+    "skip transcoder": Transcoder,
+}
 
 
 @pytest.fixture(scope="module")
-def peers_python() -> str:
-    root = Path(__file__).parents[2]
-    python = os.environ.get("MONOSEMA_PEERS_PYTHON", str(root / ".venv-peers" / "bin" / "python"))
-    if not Path(python).exists():
-        pytest.fail(f"there is no Python with SAELens at {python}: run `make interop`, or set MONOSEMA_PEERS_PYTHON")
-    return python
+def ours(random_parts: Callable[..., Dictionary]) -> dict[str, Dictionary]:
+    made = {name: random_parts(make()) for name, (make, _) in OURS.items()}
+    made["layer norm"] = NormalisedInput(made["topk"], "layer_norm")
+    made["rescaled"] = NormalisedInput(made["jumprelu"], "rescale")
+    return made
 
 
-def peer(python: str, script: str, *arguments: str | Path) -> str:
-    done = subprocess.run(
-        [python, "-W", "ignore", "-c", script, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+@pytest.fixture(scope="module")
+def shared(peer: Callable[..., Path], ours: dict[str, Dictionary], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return peer("saelens", tmp_path_factory.mktemp("saelens"), "saelens", ours)
 
 
-def test_saelens_reads_ours(peers_python: str, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    dictionary = TopK(TopKConfig(d_in=16, n_latents=64, k=5), Metadata("specimen", Site.parse("3.resid_post")))
-    x = torch.randn(200, 16) + 1.0
-    dictionary.start(x, 0)
-    with torch.no_grad():
-        dictionary.encoder_bias.normal_(std=0.1)
-    folded = dictionary.folded(torch.randn(16), 3.0)
-    save_dictionary(folded, tmp_path / "ours")
-    save_file({"x": x}, tmp_path / "x.safetensors")
-    said = peer(peers_python, READ, tmp_path / "ours", tmp_path / "x.safetensors", tmp_path / "out.safetensors")
-    theirs = load_file(tmp_path / "out.safetensors")
-    codes = folded.encode(x)
-    torch.testing.assert_close(codes.dense(), theirs["codes"], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(folded.decode(codes), theirs["out"], rtol=1e-4, atol=1e-5)
-    facts = json.loads(said.strip().splitlines()[-1])
-    assert facts == {"class": "TopKSAE", "hook": "blocks.3.hook_resid_post", "model": "specimen"}
+@pytest.mark.parametrize("name", [*OURS, "layer norm", "rescaled"])
+def test_saelens_reads_ours(name: str, shared: Path, ours: dict[str, Dictionary], agree: Callable[..., None]) -> None:
+    agree(shared, f"ours/{name}", ours[name])
+    if name in OURS:
+        facts = (shared / "ours" / name / "class").read_text()
+        assert facts == f"{OURS[name][1]} blocks.3.hook_resid_post specimen"
 
 
-@pytest.mark.parametrize("rescale", ["0", "1"])
-@pytest.mark.parametrize("centre", ["0", "1"])
-def test_we_read_saelens(peers_python: str, tmp_path: Path, rescale: str, centre: str) -> None:
-    x = torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
-    save_file({"x": x}, tmp_path / "x.safetensors")
-    out = tmp_path / "out.safetensors"
-    peer(peers_python, WRITE, tmp_path / "theirs", tmp_path / "x.safetensors", out, rescale, centre)
-    theirs = load_file(out)
-    dictionary = load_dictionary(tmp_path / "theirs")
-    codes = dictionary.encode(x)
-    torch.testing.assert_close(dictionary.decode(codes), theirs["out"], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(codes.dense(), theirs["codes"], rtol=1e-4, atol=1e-4)
+@pytest.mark.parametrize("name", THEIRS)
+def test_we_read_saelens(name: str, shared: Path, agree: Callable[..., None]) -> None:
+    dictionary = load_dictionary(shared / "theirs" / name)
+    assert type(dictionary) is THEIRS[name]
+    agree(shared, f"theirs/{name}", dictionary)
