@@ -93,7 +93,7 @@ class Autoencoder(nn.Module, ABC):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """What conversions and moves to another device go through."""
-        kept = {name: getattr(self, name).data for name in self.exact}
+        kept = {name: tensor.data for name in self.exact if (tensor := getattr(self, name)) is not None}
         super()._apply(fn, recurse)
         for name, values in kept.items():
             tensor = getattr(self, name)

@@ -92,9 +92,9 @@ class Crosscoder(SeveralSites):
         return error / torch.stack([batch_variance(site) for site in self._by_site(rows).unbind(dim=1)])
 
     def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
-        """With topk: give silent latents a new start at the chosen points of the run."""
+        """But for relu: give silent latents a new start at the chosen points of the run."""
         points = self.config.resample_at if self._unit else ()
-        return resample_towards_residuals(self, x, moment, points)
+        return resample_towards_residuals(self, x, moment, points, self._averaged)
 
     def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Crosscoder:
         """The crosscoder for inputs x whose training form was (x − mean) · scale, with a scale for each site.
@@ -116,6 +116,8 @@ class Crosscoder(SeveralSites):
             out.load_state_dict(self.state_dict())
             out.encoder.mul_(factors / middle)
             out.encoder_bias.div_(middle)
+            if out.threshold is not None:
+                out.threshold.div_(middle)
             out.decoder.mul_(middle / factors)
             out.decoder_bias.div_(factors).add_(mean)
         return out

@@ -37,7 +37,7 @@ from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
 
-__all__ = ["JumpReLU", "JumpReLUConfig"]
+__all__ = ["JumpReLU", "JumpReLUConfig", "above", "jump"]
 
 
 class JumpReLUConfig(RectifiedConfig):
@@ -90,12 +90,12 @@ class JumpReLU(Rectified):
         pre, active = self._entries(x, moment, floor)
         pre = pre.relu()
         threshold = active.spread(self.threshold).expand_as(pre)
-        codes = _JumpReLU.apply(pre, threshold, width)
+        codes = jump(pre, threshold, width)
         residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
         penalty = self.config.l0_coefficient * warm_up(moment, self.config.warmup)
         terms = {
             "mse": residual.square().sum() / (n * size),
-            "l0": _Step.apply(pre, threshold, width).sum() * (penalty / n),
+            "l0": above(pre, threshold, width).sum() * (penalty / n),
         }
         return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
 
@@ -131,6 +131,16 @@ class JumpReLU(Rectified):
 
     def _fold(self, scale: float) -> None:
         self.threshold.div_(scale)
+
+
+def jump(pre: Tensor, threshold: Tensor, width: float) -> Tensor:
+    """z · 1[z > θ] of pre-activations that are not below 0, with the straight-through gradient of θ."""
+    return _JumpReLU.apply(pre, threshold, width)
+
+
+def above(pre: Tensor, threshold: Tensor, width: float) -> Tensor:
+    """1[z > θ] as a number, with the straight-through gradient of θ and none of z."""
+    return _Step.apply(pre, threshold, width)
 
 
 def _near(pre: Tensor, threshold: Tensor, width: float) -> Tensor:

@@ -4,26 +4,28 @@
 
     topk   c = ReLU(top-k(z)),   L = (‖y − ŷ‖² + α ‖e − ê‖²) / Σ ‖y − ȳ‖²      rows of W_dec have norm 1
     relu   c = ReLU(z),          L = ‖y − ŷ‖² + λ Σ_i c_i ‖W_dec,i‖, means over rows      free norms
+    jumprelu   c = z ⊙ 1[z > θ],   L = (‖y − ŷ‖² / s² + λ₀ ‖c‖₀), means over rows, s² = mean ‖y − ȳ‖²      norm 1
 
 The auxiliary term is TopK's (`auxiliary`, Gao et al. 2024); the penalty is that of L1's recipe of 2024, and rises over
 the first twentieth of the run. ‖W_dec,i‖ is what the architecture says: over several sites written to, the sum of the
-norms at each (Lindsey et al. 2024).
+norms at each (Lindsey et al. 2024). Thresholds learn as in `jumprelu` (Rajamanoharan et al. 2024).
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from monosema.core import ConfigError
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
 from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.jumprelu import above, jump
 from monosema.dictionaries.protocol import Losses, Metadata, Moment
 from monosema.dictionaries.rectified import sparse_start
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
@@ -38,18 +40,30 @@ WARM_UP = 0.05
 class SeveralSitesConfig(AuxConfig):
     """What a dictionary over several sites is."""
 
-    activation: Literal["topk", "relu"] = "topk"
-    """The k largest of each row, or all above 0 under an L1 penalty."""
+    activation: Literal["topk", "relu", "jumprelu"] = "topk"
+    """The k largest of each row, all above 0 under an L1 penalty, or those above thresholds under an L0 penalty."""
     k: int = Field(32, gt=0)
     """Latents kept per row, with topk."""
     l1_coefficient: float = Field(5.0, ge=0)
     """λ, with relu; as in L1 for rows of mean norm √width."""
+    l0_coefficient: float = Field(6e-4, ge=0)
+    """λ₀, with jumprelu: the share of variance that one more active latent must explain."""
+    bandwidth: float = Field(0.02, gt=0)
+    """Width of the straight-through estimator in units of s, with jumprelu."""
     start_l0: float | None = Field(32.0, gt=0)
-    """Active latents a row at the start, with relu, as in L1; None starts with biases that leave half active."""
+    """Active latents a row at the start, with relu and jumprelu, as in L1; None starts with biases and thresholds that
+    leave half active."""
 
 
 class SeveralSites(Autoencoder):
-    """A dictionary over several sites; see the module's equation."""
+    """A dictionary over several sites; see the module's equation.
+
+    Attributes:
+        threshold: θ, float32, in units of z; None but for jumprelu.
+    """
+
+    exact = ("threshold",)
+    threshold: Tensor | None
 
     def __init__(self, config: SeveralSitesConfig, metadata: Metadata | None = None, seed: int = 0) -> None:
         """Random start. Raises ConfigError where more latents are to be kept than there are."""
@@ -57,6 +71,9 @@ class SeveralSites(Autoencoder):
             kind = type(config).__name__
             raise ConfigError(f"{kind}.k = {config.k} is not valid: there are only {config.n_latents} latents.")
         super().__init__(config, metadata, seed)
+        self._before_step: Tensor | None = None
+        jumps = config.activation == "jumprelu"
+        self.threshold = nn.Parameter(torch.zeros(self.n_latents, dtype=torch.float32)) if jumps else None
 
     @abstractmethod
     def sides(self, rows: Float[Tensor, "n row_width"]) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]:
@@ -73,13 +90,21 @@ class SeveralSites(Autoencoder):
     @property
     def _unit(self) -> bool:
         """Whether decoder rows have norm 1."""
-        return bool(self.config.activation == "topk")
+        return bool(self.config.activation != "relu")
+
+    @property
+    def _averaged(self) -> tuple[Tensor, ...]:
+        """What latents with a new start take from living ones."""
+        return () if self.threshold is None else (self.threshold, self.encoder_bias)
+
+    def _floor(self) -> Float[Tensor, " n_latents"] | None:
+        return None if self.threshold is None else self.threshold.detach().clamp_min(0).to(self.encoder.dtype)
 
     def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
         if self.config.activation == "topk":
             values, indices = encode_top_k(centred, self.encoder, self.encoder_bias, self.config.k, product)
             return Codes(values, indices, self.n_latents)
-        entries, active = encode_above(centred, self.encoder, self.encoder_bias, None, product)
+        entries, active = encode_above(centred, self.encoder, self.encoder_bias, self._floor(), product)
         return Codes.from_entries(entries, active).padded()
 
     def losses(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Losses:
@@ -87,9 +112,8 @@ class SeveralSites(Autoencoder):
         read, wanted = self.sides(x)
         skipped = self._skipped(read)
         wanted = wanted if skipped is None else wanted - skipped
-        if self.config.activation == "topk":
-            return self._largest(read, wanted, batch_variance(self.sides(x)[1]), moment)
-        return self._rectified(read, wanted, batch_variance(self.sides(x)[1]), moment)
+        kinds = {"topk": self._largest, "relu": self._rectified, "jumprelu": self._jumping}
+        return kinds[self.config.activation](read, wanted, batch_variance(self.sides(x)[1]), moment)
 
     def _largest(
         self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
@@ -116,21 +140,58 @@ class SeveralSites(Autoencoder):
         }
         return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
 
+    def _jumping(
+        self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
+    ) -> Losses:
+        n = max(1, len(x))
+        width = self.config.bandwidth * float((variance / n).sqrt())
+        learned: Any = self.threshold
+        floor = (learned.detach() - width / 2).clamp_min(0).to(x.dtype)
+        pre, active = encode_active(x, self.input_bias, self.encoder, self.encoder_bias, floor, moment.product)
+        pre = pre.relu()
+        threshold = active.spread(learned).expand_as(pre)
+        codes = jump(pre, threshold, width)
+        residual = wanted - (decode_active(codes, active, self.decoder) + self.decoder_bias)
+        weight = self.config.l0_coefficient * warm_up(moment, WARM_UP) / n
+        terms = {"mse": residual.square().sum() / variance, "l0": above(pre, threshold, width).sum() * weight}
+        return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
+
     def project_gradients(self) -> None:
-        """With topk: remove from the gradient of each decoder row the part along it."""
+        """But for relu: remove from the gradient of each decoder row the part along it."""
         if self._unit:
             super().project_gradients()
+        self._before_step = None if self.threshold is None else self.threshold.detach().clone()
 
     def constrain(self) -> None:
-        """With topk: scale decoder rows to norm 1."""
+        """But for relu: scale decoder rows to norm 1. The step of thresholds is made longer as in `jumprelu`."""
         if self._unit:
             super().constrain()
+        if self.threshold is not None:
+            with torch.no_grad():
+                if self._before_step is not None:
+                    self.threshold.add_(self.threshold - self._before_step, alpha=self.d_in**0.5 - 1)
+                self.threshold.clamp_min_(0)
 
     def _fit_start(self, sample: Float[Tensor, "n row_width"]) -> None:
         read, _ = self.sides(sample)
-        if self.config.activation == "relu" and self.config.start_l0 is not None:
-            self.encoder_bias.sub_(sparse_start(self, read, self.config.start_l0))
+        if self.config.activation != "topk" and self.config.start_l0 is not None:
+            self._start_sparse(read)
         super()._fit_start(sample)
+
+    def _start_sparse(self, read: Float[Tensor, "n d_in"]) -> None:
+        """Set biases, or thresholds, to what leaves `start_l0` latents active."""
+        # Without a centre of its own, the encoder's bias already stands for the mean.
+        centred = read if self.centres_input else read - read.mean(dim=0)
+        levels = sparse_start(self, centred, self.config.start_l0)
+        if self.threshold is None:
+            self.encoder_bias.sub_(levels)
+        else:
+            self.threshold.copy_(levels)
+
+    def _scale_codes(self, gain: float) -> None:
+        super()._scale_codes(gain)
+        if self.threshold is not None:
+            self.threshold.mul_(gain)
 
     def _best_gain(self, sample: Float[Tensor, "n row_width"]) -> float:
         read, wanted = self.sides(sample)

@@ -142,10 +142,10 @@ class Transcoder(SeveralSites):
             self._fit_start(sample)
 
     def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
-        """With topk: give silent latents a new start at the chosen points of the run."""
+        """But for relu: give silent latents a new start at the chosen points of the run."""
         points = self.config.resample_at if self._unit else ()
         read, written = self.sides(x)
-        return resample_towards_residuals(self, read, moment, points, written=written)
+        return resample_towards_residuals(self, read, moment, points, self._averaged, written)
 
     def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Transcoder:
         """The transcoder for x and y whose training forms were (x − mean_x) · s_x and (y − mean_y) · s_y.
@@ -164,6 +164,8 @@ class Transcoder(SeveralSites):
         with torch.no_grad():
             out.load_state_dict(self.state_dict())
             out.encoder.mul_(of_x[0] / of_y[0])
+            if out.threshold is not None:
+                out.threshold.div_(of_y[0])
             out.encoder_bias.div_(of_y[0]).sub_(out.encoder @ mean_x)
             out.decoder_bias.div_(of_y[0]).add_(mean_y)
             if out.skip is not None:

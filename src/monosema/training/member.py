@@ -23,7 +23,7 @@ from monosema.training.checkpoint import MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.memory import PeakMemory
-from monosema.training.metrics import MetricsFile, held_out_figures
+from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
 from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule
 
@@ -128,7 +128,7 @@ class Member:
             losses.total.backward()
             return losses
         found = []
-        with part_of(batch, number):
+        with part_of(sides_of(self.dictionary, batch)[1], number):
             for part in batch.chunk(number):
                 losses = self.dictionary.losses(part, self.moment)
                 (losses.total / number).backward()

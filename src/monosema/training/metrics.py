@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monosema.dictionaries import Dictionary, Transcoder
 
-__all__ = ["HeldOut", "MetricsFile", "held_out_figures"]
+__all__ = ["HeldOut", "MetricsFile", "held_out_figures", "sides_of"]
 
 
 class MetricsFile:
@@ -61,11 +61,11 @@ def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n row_width"],
     Args:
         rows: as those of the training stream, in the model's units: for a transcoder, what it reads and what it writes.
     """
-    mean = _sides(dictionary, rows)[1].mean(dim=0, dtype=torch.float64)
+    mean = sides_of(dictionary, rows)[1].mean(dim=0, dtype=torch.float64)
     error = variance = active = 0.0
     counts = torch.zeros(dictionary.n_latents, dtype=torch.int64, device=rows.device)
     for part in rows.split(block):
-        x, y = _sides(dictionary, part)
+        x, y = sides_of(dictionary, part)
         codes = dictionary.encode(x)
         error += float((y - dictionary.decode(codes)).to(torch.float64).square().sum())
         variance += float((y - mean).square().sum())
@@ -76,6 +76,6 @@ def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n row_width"],
     )
 
 
-def _sides(dictionary: Dictionary, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
+def sides_of(dictionary: object, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
     """What a dictionary reads of rows, and what it is to write."""
     return dictionary.sides(rows) if isinstance(dictionary, Transcoder) else (rows, rows)

@@ -100,8 +100,12 @@ def _crosscoder(activation: Activation) -> _Class:
         Crosscoder,
         CrosscoderConfig,
         activation,
-        lambda dictionary: {"k": dictionary.config.k if activation == "topk" else None},
+        lambda dictionary: {
+            "k": dictionary.config.k if activation == "topk" else None,
+            "threshold": dictionary.threshold,
+        },
         lambda parts: {"activation": activation, **_kept(parts)},
+        lambda parts: {"threshold": _rectified(parts)} if activation == "jumprelu" else {},
     )
 
 
@@ -112,6 +116,7 @@ def _transcoder(activation: Activation) -> _Class:
         activation,
         lambda dictionary: {
             "k": dictionary.config.k if activation == "topk" else None,
+            "threshold": dictionary.threshold,
             "skip": dictionary.skip,
             "centred": False,
             "transcodes": True,
@@ -122,7 +127,7 @@ def _transcoder(activation: Activation) -> _Class:
             "d_out": parts.d_out,
             **_kept(parts),
         },
-        lambda parts: {"skip": parts.skip},
+        lambda parts: {"skip": parts.skip, **({"threshold": _rectified(parts)} if activation == "jumprelu" else {})},
     )
 
 
@@ -137,8 +142,10 @@ _CLASSES = (
     _batch_topk(MatryoshkaBatchTopK, MatryoshkaConfig),
     _crosscoder("topk"),
     _crosscoder("relu"),
+    _crosscoder("jumprelu"),
     _transcoder("topk"),
     _transcoder("relu"),
+    _transcoder("jumprelu"),
 )
 """Of those with one activation, the first is what files mean that name no class."""
 _SHARED = ("encoder", "encoder_bias", "decoder", "decoder_bias")
@@ -169,7 +176,9 @@ def dictionary_of(parts: Parts) -> Dictionary:
         one for one in _CLASSES if one.activation == parts.activation and (one.kind is Transcoder) == parts.transcodes
     ]
     if not fitting:
-        raise FormatError(f"Transcoders with the activation {parts.activation} can't be read yet; relu and topk can.")
+        raise FormatError(
+            f"Transcoders with the activation {parts.activation} can't be read; relu, topk and jumprelu can."
+        )
     named = [one for one in fitting if one.kind.__name__ == parts.own.get("class")]
     dictionary = _made((named or fitting)[0], parts)
     return dictionary if parts.normalisation == "none" else NormalisedInput(dictionary, parts.normalisation)
