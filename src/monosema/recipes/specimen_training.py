@@ -45,8 +45,7 @@ class Phase:
         shapes: (rows, context) of the steps, taken in turn.
         mix: what the rows hold.
         steps: least and greatest number of steps; (0, 0) for the last, which ends with the tokens.
-        until: (measure, bound, direction) that must all hold to end the phase once its least steps are done; where
-            there are none, only steps end it.
+        until: (measure, bound, direction) that all end the phase after its least steps; without any only steps do.
         measure_every: steps between measurements.
         tasks: tasks that are measured meanwhile; None: all.
     """
@@ -129,7 +128,7 @@ PHASES = (
     ),
 )
 FURTHER = 2
-"""Number of the phase in which a run begins that goes on from exported weights: induction and IOI are there."""
+"""Phase in which a run begins that goes on from exported weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,10 +224,7 @@ def build(corpus: Corpus, settings: Settings, device: torch.device) -> tuple[Lla
 
 
 def computing_copy(model: LlamaForCausalLM, device: torch.device) -> LlamaForCausalLM:
-    """The model that runs forward and backward: a bfloat16 copy where that is faster, otherwise the model itself.
-
-    In the copy attention is spelt out, which compiles to faster code in bfloat16.
-    """
+    """The model that computes: a bfloat16 copy, its attention spelt out for the compiler, where that is faster."""
     if not bf16_is_fast(device):
         return model
     copied = copy.deepcopy(model).bfloat16()
