@@ -71,7 +71,7 @@ def read_json(path: str | Path) -> Any:
 def checksum_file(path: str | Path) -> str:
     """Hexadecimal XXH3-128 of a file's content: finds damage, at the speed of memory, but is no proof of origin.
 
-    For the large files that long work writes: it takes a sixth of the time of SHA-256.
+    For the large files that long work writes, where SHA-256 would take time from the model.
     """
     import xxhash
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError
-from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.components import Components
 from monosema.dictionaries.protocol import Metadata
 
 __all__ = ["Ica"]
@@ -27,12 +27,12 @@ OF_GAUSSIAN = 0.374567
 """E log cosh ν of a standard Gaussian ν."""
 
 
-class Ica:
+class Ica(Components):
     """A dictionary of independent components.
 
     Attributes:
         mean: subtracted before encoding, added after decoding.
-        unmixing: W, one row per component; codes have variance 1 on the sample.
+        reading: W, one row per component; codes have variance 1 on the sample.
         directions: A, one row per component.
         converged: whether FastICA came to rest within its iterations.
     """
@@ -45,13 +45,8 @@ class Ica:
         converged: bool = True,
         metadata: Metadata | None = None,
     ) -> None:
-        self.mean = mean
-        self.unmixing = unmixing
-        self.directions = directions
+        super().__init__(mean, unmixing, directions, metadata)
         self.converged = converged
-        self.metadata = metadata or Metadata()
-        self.n_latents, self.d_in = directions.shape
-        self.d_out = self.d_in
 
     @classmethod
     def fit(
@@ -99,17 +94,3 @@ class Ica:
         mean = torch.from_numpy(ica.mean_)
         converged = bool(ica.n_iter_ < iterations)
         return cls(mean.float(), unmixing.float().contiguous(), directions.float().contiguous(), converged, metadata)
-
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
-        """Values of all components."""
-        values = (x - self.mean) @ self.unmixing.T
-        indices = torch.arange(self.n_latents, device=x.device).expand(len(x), -1)
-        return Codes(values, indices, self.n_latents)
-
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Rows from values."""
-        return codes.dense() @ self.directions + self.mean
-
-    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
-        """Projection onto the components' span."""
-        return self.decode(self.encode(x))

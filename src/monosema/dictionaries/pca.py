@@ -13,13 +13,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, VectorError
-from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.components import Components
 from monosema.dictionaries.protocol import Metadata
 
 __all__ = ["Pca"]
 
 
-class Pca:
+class Pca(Components):
     """A dictionary of principal directions.
 
     Attributes:
@@ -35,12 +35,8 @@ class Pca:
         variances: Float[Tensor, " n"],
         metadata: Metadata | None = None,
     ) -> None:
-        self.mean = mean
-        self.directions = directions
+        super().__init__(mean, directions, directions, metadata)
         self.variances = variances
-        self.metadata = metadata or Metadata()
-        self.n_latents, self.d_in = directions.shape
-        self.d_out = self.d_in
 
     @classmethod
     def fit(cls, batches: Iterable[Float[Tensor, "_ d"]], n_components: int, metadata: Metadata | None = None) -> Pca:
@@ -69,17 +65,3 @@ class Pca:
         chosen = slice(d - n_components, d)
         directions = vectors[:, chosen].flip(1).T.contiguous()
         return cls(mean.float(), directions.float(), variances[chosen].flip(0).clamp_min(0).float(), metadata)
-
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
-        """Coordinates along all components."""
-        values = (x - self.mean) @ self.directions.T
-        indices = torch.arange(self.n_latents, device=x.device).expand(len(x), -1)
-        return Codes(values, indices, self.n_latents)
-
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Rows from coordinates."""
-        return codes.dense() @ self.directions + self.mean
-
-    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
-        """Projection onto the components."""
-        return self.decode(self.encode(x))
