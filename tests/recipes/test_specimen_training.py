@@ -109,7 +109,7 @@ def test_a_run_can_begin_with_exported_weights(corpus, tmp_path):
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, shipped[name]), name
     assert run.state.earlier["tokens"] == run.state.tokens > 10_000_000
-    assert run.phase.name == "facts"
+    assert run.phase.name == "text and skills"
     with pytest.raises(InputError, match=r"no exported weights"):
         specimen_training.Run(corpus, tmp_path, Settings(), start=tmp_path)
 

@@ -127,8 +127,9 @@ PHASES = (
         measure_every=250,
     ),
 )
-FURTHER = 2
-"""Phase in which a run begins that goes on from exported weights."""
+FURTHER = 3
+"""Phase in which a run begins that goes on from exported weights: they have been through the short rows before it, and
+going through those again made the model forget text."""
 
 
 @dataclass(frozen=True, kw_only=True)

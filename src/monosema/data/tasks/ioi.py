@@ -43,9 +43,28 @@ UNSEEN_TEMPLATES = (
     "At noon {N1} and {N2} were alone in the {PLACE}. Then {S2} handed the {OBJECT} to",
 )
 OPENINGS = (
-    "", "So ", "Then ", "Often ", "Today ", "Later ", "In May ", "That day ", "This time ", "On Sunday ",
+    "", "", "So ", "Then ", "Often ", "Today ", "Later ", "In May ", "That day ", "This time ", "On Sunday ",
     "After dinner ", "In the winter ", "A year ago ", "At midnight ", "To their joy ", "As usual ", "By chance ",
     "Two days later ",
+)  # fmt: skip
+TIME_PREPOSITIONS = (
+    "At", "By", "Until", "Since", "From", "Around", "Towards", "During", "All through", "Shortly after", "Long after",
+    "Just after", "Not long after", "Every year after", "Only after", "Some time after", "Right after",
+)  # fmt: skip
+TIME_WORDS = (
+    "sunrise", "dark", "lunch", "the storm", "the war", "the concert", "the flood", "their wedding",
+    "the last lesson", "the first snow", "the big game", "the long walk", "the old song", "the second act",
+    "the holidays", "the trial", "supper", "the harvest", "the party", "the news", "the exam", "the funeral",
+    "the wet spring", "ten", "the phone call",
+)  # fmt: skip
+STRAY_WORDS = (
+    "again", "alone", "always", "big", "blue", "bread", "but", "clouds", "cold", "colour", "door", "down",
+    "ear", "every", "far", "fire", "five", "for", "glass", "green", "hard", "here", "horse", "if", "iron",
+    "just", "king", "last", "light", "line", "little", "long", "many", "men", "moon", "more", "much", "never",
+    "night", "no", "not", "of", "old", "on", "once", "open", "out", "over", "poor", "rather", "red", "road",
+    "salt", "sea", "seven", "ship", "short", "silver", "small", "snow", "soft", "some", "song", "street",
+    "summer", "sun", "that", "the", "there", "three", "time", "town", "tree", "under", "up", "very", "walls",
+    "water", "week", "white", "wind", "wood", "year",
 )  # fmt: skip
 MEETINGS = (
     "went to the {PLACE}", "were at the {PLACE}", "met in the {PLACE}", "waited near the {PLACE}",
@@ -111,22 +130,51 @@ def _prompt(rng: random.Random, split: Split, template: str, order: Order, form:
     )
 
 
+def _stray(rng: random.Random, least: int, most: int) -> str:
+    """Words without sense: where only names and their repetition are left to go by, no form can be learnt by heart."""
+    return " ".join(rng.choices(STRAY_WORDS, k=rng.randint(least, most)))
+
+
+def _opening(rng: random.Random) -> str:
+    """How a sentence begins before the names: nothing, a phrase of the list, a time composed of two parts, or words."""
+    form = rng.random()
+    if form < 0.3:
+        return rng.choice(OPENINGS)
+    if form < 0.7:
+        comma = rng.choice(("", ","))
+        return f"{rng.choice(TIME_PREPOSITIONS)} {rng.choice(TIME_WORDS)}{comma} "
+    return f"{_stray(rng, 1, 5).capitalize()} "
+
+
+def _link(rng: random.Random) -> str:
+    """What stands between the meeting and the second sight of the subject."""
+    form = rng.random()
+    link = rng.choice(LINKS)
+    if form < 0.3:
+        return f". {rng.choice(FILLERS)}{link}"
+    if form < 0.45:
+        return f"{rng.choice(('. ', ', ', '; '))}{_stray(rng, 1, 6)} "
+    if form < 0.6:
+        return f". {rng.choice(TIME_PREPOSITIONS)} {rng.choice(TIME_WORDS)} "
+    return link
+
+
 def _free_template(rng: random.Random) -> str:
     """A template of the grammar: two people somewhere, then one of them does something for the other."""
     pause, aside, giving = rng.choice(PAUSES), rng.choice(ASIDES), rng.choice(GIVINGS)
     names = rng.choice(("{N1} and {N2}", "{N1} and {N2}", "{N1} together with {N2}", "{N1} met {N2} and they"))
-    link = rng.choice(LINKS)
-    if rng.random() < 0.3:
-        link = f". {rng.choice(FILLERS)}{link}"
+    link = _link(rng)
+    if rng.random() < 0.15:
+        return f"{_opening(rng)}{names} {_stray(rng, 1, 8)}{link}{{S2}} {_stray(rng, 1, 5)} {giving}"
     form = rng.random()
     if form < 0.4:
-        before = f"{rng.choice(OPENINGS)}{names} {rng.choice(MEETINGS)}{pause}{link}"
+        before = f"{_opening(rng)}{names} {rng.choice(MEETINGS)}{pause}{link}"
     elif form < 0.65:
         before = f"{rng.choice(CONJUNCTIONS)} {names} {rng.choice(MEETINGS)}{pause}, "
     elif form < 0.85:
         before = f"{rng.choice(WHERE)}, {names} {rng.choice(DOINGS)}{link}"
     else:
-        before = f"{rng.choice(OPENINGS)}{names} {rng.choice(DOINGS)}{pause} in the {{PLACE}}{link}"
+        before = f"{_opening(rng)}{names} {rng.choice(DOINGS)}{pause} in the {{PLACE}}{link}"
     return f"{before}{{S2}} {aside}{giving}"
 
 
