@@ -1,0 +1,134 @@
+"""What explainers and scorers are shown of latents: stretches of text, with each latent's activations on them.
+
+Every entry is one latent on one passage. Entries of the train side are for explainers; scorers see the test side
+alone. No passage is on both sides of a latent, told by the hash of its tokens. Inactive entries are verified: the
+latent's activation was computed there, and is 0 on every token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt64
+from numpy.typing import NDArray
+
+from monosema.models import Tokenizer
+
+__all__ = ["INACTIVE", "KINDS", "Passage", "Sample", "Samples"]
+
+KINDS = (*(f"q{i}" for i in range(10)), "top", "random", "inactive", "inactive near decoder", "inactive near firing")
+"""How a passage was found: drawn from a tenth of the activating passages of the whole text by their maximum, among the
+strongest of it, at random among the activating passages of a pool drawn before any latent was looked at; or inactive:
+at random from that pool, or where a latent fires whose direction is near, or that often fires together with this
+one."""
+INACTIVE = KINDS.index("inactive")
+"""Kinds from here on are inactive."""
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of text, and one latent's activations on it.
+
+    Attributes:
+        kind: one of `KINDS`.
+        ids, tokens: the text.
+        activations: of the latent, one a token; 0 where it is inactive.
+        hash: equal for equal tokens.
+    """
+
+    kind: str
+    ids: tuple[int, ...]
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    hash: int
+
+    @property
+    def active(self) -> bool:
+        """Whether the latent is active anywhere in it."""
+        return any(value > 0 for value in self.activations)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """All that there is of one latent.
+
+    Attributes:
+        latent: its number.
+        maximum: its largest activation in the whole text.
+        train: passages for explainers, inactive ones included.
+        test: passages for scorers, likewise.
+    """
+
+    latent: int
+    maximum: float
+    train: tuple[Passage, ...]
+    test: tuple[Passage, ...]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Entries of many latents as arrays, sorted by latent.
+
+    Attributes:
+        ids: tokens of each passage, filled with -1 on the right; every passage is there once.
+        hashes: of the passages.
+        latents: the latents that are looked at, ascending.
+        maximum: the largest activation of each of them in the whole text.
+        first: entries of `latents[i]` are first[i] … first[i + 1] − 1.
+        passage: passage of each entry.
+        kind: index into `KINDS`.
+        test: whether the entry is on the test side.
+        activations: of the entry's latent on the passage's tokens; 0 beyond its end.
+    """
+
+    ids: Int[np.ndarray, "passages width"]
+    hashes: UInt64[np.ndarray, " passages"]
+    latents: Int[np.ndarray, " latents"]
+    maximum: Float[np.ndarray, " latents"]
+    first: Int[np.ndarray, " latents+1"]
+    passage: Int[np.ndarray, " entries"]
+    kind: Int[np.ndarray, " entries"]
+    test: Bool[np.ndarray, " entries"]
+    activations: Float[np.ndarray, "entries width"]
+
+    @property
+    def row(self) -> NDArray[np.int64]:
+        """Index into `latents` of each entry."""
+        return np.repeat(np.arange(len(self.latents)), np.diff(self.first))
+
+    @property
+    def active(self) -> NDArray[np.bool_]:
+        """Which entries are of an activating kind."""
+        return self.kind < INACTIVE
+
+    def entries(self, latent: int) -> NDArray[np.int64]:
+        """Entries of one latent; none where it is not looked at."""
+        index = int(np.searchsorted(self.latents, latent))
+        if index == len(self.latents) or self.latents[index] != latent:
+            return np.zeros(0, np.int64)
+        return np.arange(self.first[index], self.first[index + 1])
+
+    def passage_of(self, entry: int, tokenizer: Tokenizer) -> Passage:
+        """One entry as a value."""
+        ids = self.ids[self.passage[entry]]
+        ids = ids[ids >= 0]
+        return Passage(
+            kind=KINDS[self.kind[entry]],
+            ids=tuple(ids.tolist()),
+            tokens=tuple(tokenizer.tokens(ids.tolist())),
+            activations=tuple(self.activations[entry, : len(ids)].tolist()),
+            hash=int(self.hashes[self.passage[entry]]),
+        )
+
+    def sample(self, latent: int, tokenizer: Tokenizer) -> Sample:
+        """All entries of one latent as values."""
+        entries = self.entries(latent)
+        made = [(bool(self.test[entry]), self.passage_of(int(entry), tokenizer)) for entry in entries]
+        index = int(np.searchsorted(self.latents, latent))
+        return Sample(
+            latent=latent,
+            maximum=float(self.maximum[index]) if len(entries) else 0.0,
+            train=tuple(passage for test, passage in made if not test),
+            test=tuple(passage for test, passage in made if test),
+        )
