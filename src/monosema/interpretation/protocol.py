@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -22,6 +22,7 @@ from monosema.interpretation.samples import Samples
 __all__ = ["Explained", "Explainer", "Program", "Reader"]
 
 
+@runtime_checkable
 class Program(Protocol):
     """An explanation that can be run."""
 
@@ -45,6 +46,7 @@ class Explained:
     program: Program | None = None
 
 
+@runtime_checkable
 class Explainer(Protocol):
     """Says what latents mean, from the train side of their samples."""
 
@@ -68,6 +70,7 @@ class Explainer(Protocol):
         ...
 
 
+@runtime_checkable
 class Reader(Protocol):
     """Reads explanations, and predicts from them alone. What could not be answered is NaN, never 0."""
 

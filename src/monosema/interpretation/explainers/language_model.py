@@ -1,0 +1,151 @@
+"""Explanations in words, by a language model that is shown where a latent is active.
+
+After Bills et al. (2023) the model sees passages token by token with activations as whole numbers from 0 to 10; after
+Paulo et al. (2024, arXiv 2410.13928) it sees them with active tokens marked. Departures: besides the strongest
+passages there are some of lower quantiles, and similar ones in which the latent is inactive, so that an explanation
+must be neither too narrow nor too wide; there are no worked examples of other latents; and the answer is structured.
+
+An answer of null ("nothing that they share"), a refusal, and anything that does not fit the schema are failures: they
+are counted, and the latent has no explanation. Nothing that was not answered as an explanation becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from monosema.core import Config, Progress
+from monosema.interpretation import prompts
+from monosema.interpretation.clients import Client, Reply, Request
+from monosema.interpretation.protocol import Explained
+from monosema.interpretation.samples import Passage, Sample, Samples
+from monosema.interpretation.tally import Tally
+from monosema.interpretation.wording import highlighted, levels, token_lines
+from monosema.models import Tokenizer
+
+__all__ = ["LanguageModelExplainer", "LanguageModelExplainerConfig"]
+
+_NEAR = ("inactive near decoder", "inactive near firing", "inactive")
+
+
+class LanguageModelExplainerConfig(Config):
+    """What the model is shown, and how it is asked."""
+
+    form: Literal["activations", "highlighted"] = "activations"
+    """Tokens with activations from 0 to 10 (Bills et al. 2023), or marked tokens (Paulo et al. 2024)."""
+    top: int = Field(5, gt=0)
+    """Strongest passages that are shown; 5 as in arXiv 2309.08600."""
+    quantiles: int = Field(5, ge=0, le=10)
+    """Passages that are shown from as many tenths of the activating passages, spread evenly."""
+    contrastive: int = Field(5, ge=0)
+    """Passages that are shown in which the latent is inactive: those where a near latent fires come first."""
+    max_tokens: int = Field(512, gt=0)
+    """Most tokens of an answer, hidden reasoning included; the cost cap counts on it."""
+    temperature: float | None = Field(None, ge=0, le=2)
+    """Sampling temperature; None leaves it to the provider, as some take none."""
+    seed: int | None = None
+    """Tells samples apart; another seed asks again."""
+
+
+class LanguageModelExplainer:
+    """See `Explainer`.
+
+    Args:
+        client: who answers.
+        tokenizer: of the model whose latents are explained.
+        config: what is shown.
+
+    Attributes:
+        tally: requests, tokens and failures so far.
+    """
+
+    def __init__(
+        self, client: Client, tokenizer: Tokenizer, config: LanguageModelExplainerConfig | None = None
+    ) -> None:
+        self.client, self.tokenizer = client, tokenizer
+        self.config = config or LanguageModelExplainerConfig()
+        self.tally = Tally()
+
+    @property
+    def author(self) -> str:
+        """The language model's name."""
+        return self.client.model
+
+    @property
+    def method(self) -> str:
+        """How passages are shown."""
+        return f"language model ({self.config.form})"
+
+    @property
+    def version(self) -> str:
+        """Version of the prompt."""
+        return prompts.VERSION
+
+    def requests(self, samples: Samples) -> dict[int, Request]:
+        """What is asked of each latent; those that are nowhere active on the train side are left out."""
+        found = {}
+        for latent in samples.latents.tolist():
+            sample = samples.sample(latent, self.tokenizer)
+            if any(passage.active for passage in sample.train):
+                found[latent] = self.request(sample)
+        return found
+
+    def request(self, sample: Sample) -> Request:
+        """What is asked of one latent; only the train side of its sample is read."""
+        active, inactive = self._shown(sample)
+        return Request(
+            messages=prompts.explain(
+                self.config.form,
+                [self._written(passage, sample.maximum) for passage in active],
+                [self._written(passage, sample.maximum) for passage in inactive],
+            ),
+            max_tokens=self.config.max_tokens,
+            temperature=self.config.temperature,
+            seed=self.config.seed,
+            response_schema=prompts.EXPLANATION_SCHEMA,
+        )
+
+    def explain(self, samples: Samples, progress: Progress | None = None) -> Sequence[Explained]:
+        """One explanation for each latent for which the model gave one."""
+        requests = self.requests(samples)
+        replies = self.client.complete(list(requests.values()), progress)
+        read = [self.read(latent, reply) for latent, reply in zip(requests, replies, strict=True)]
+        return [explained for explained in read if explained is not None]
+
+    def read(self, latent: int, reply: Reply) -> Explained | None:
+        """The explanation in a reply; None, and counted, where there is none."""
+        self.tally.add(latent, reply)
+        if not reply.ok:
+            return None
+        said = reply.parsed.get("explanation") if isinstance(reply.parsed, dict) else None
+        text = " ".join(said.split()) if isinstance(said, str) else ""
+        if not text:
+            self.tally.fail("no explanation found")
+            return None
+        return Explained(latent, text)
+
+    def _shown(self, sample: Sample) -> tuple[list[Passage], list[Passage]]:
+        """Active passages, the strongest first, and inactive ones, the nearest first; each text once."""
+        active = sorted((p for p in sample.train if p.active), key=lambda p: (-max(p.activations), p.hash))
+        strongest = [p for p in active if p.kind == "top"] or active
+        chosen = {passage.hash: passage for passage in strongest[: self.config.top]}
+        for tenth in np.linspace(9, 0, self.config.quantiles).round().astype(int):
+            found = (p for p in active if p.kind == f"q{tenth}" and p.hash not in chosen)
+            if (passage := next(found, None)) is not None:
+                chosen[passage.hash] = passage
+        near: dict[int, Passage] = {}
+        kinds = [[p for p in sample.train if p.kind == kind and not p.active] for kind in _NEAR]
+        for place in range(max(map(len, kinds), default=0)):
+            for passages in kinds[:2]:
+                near |= {p.hash: p for p in passages[place : place + 1]}
+        near |= {p.hash: p for p in kinds[2]}
+        shown = sorted(chosen.values(), key=lambda p: (-max(p.activations), p.hash))
+        return shown, list(near.values())[: self.config.contrastive]
+
+    def _written(self, passage: Passage, maximum: float) -> str:
+        if self.config.form == "highlighted":
+            return highlighted(passage.tokens, np.asarray(passage.activations) > 0)
+        return token_lines(passage.tokens, levels(passage.activations, maximum))

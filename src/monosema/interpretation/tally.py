@@ -1,0 +1,55 @@
+"""What asking about latents came to: requests, tokens, and failures by kind."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from monosema.interpretation.clients import Reply, Usage
+
+__all__ = ["Tally"]
+
+
+@dataclass
+class Tally:
+    """Counts of what was asked. An answer that came from a store counts as if it were asked now.
+
+    Attributes:
+        requests: requests that were answered or failed.
+        usage: their tokens.
+        failures: what could not be used, by kind: those of `Failure`, and what explainers and readers find wrong.
+        latents: the latents that were asked about.
+    """
+
+    requests: int = 0
+    usage: Usage = field(default_factory=Usage)
+    failures: Counter[str] = field(default_factory=Counter)
+    latents: set[int] = field(default_factory=set)
+
+    def add(self, latent: int, reply: Reply) -> None:
+        """Count a reply, and its failure if it is one."""
+        self.latents.add(latent)
+        self.requests += 1
+        self.usage += reply.usage
+        if reply.failure is not None:
+            self.failures[reply.failure.kind] += 1
+
+    def fail(self, kind: str, times: int = 1) -> None:
+        """Count something that could not be used."""
+        if times:
+            self.failures[kind] += times
+
+    def to_dict(self) -> dict[str, float | int | dict[str, int]]:
+        """Plain values; means a latent are left out where there is none."""
+        values: dict[str, float | int | dict[str, int]] = {
+            "latents": len(self.latents),
+            "requests": self.requests,
+            "input_tokens": self.usage.input_tokens,
+            "output_tokens": self.usage.output_tokens,
+            "failures": dict(self.failures),
+        }
+        if self.latents:
+            values["requests_per_latent"] = self.requests / len(self.latents)
+            tokens = self.usage.input_tokens + self.usage.output_tokens
+            values["tokens_per_latent"] = tokens / len(self.latents)
+        return values
