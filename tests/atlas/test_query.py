@@ -26,6 +26,11 @@ def test_a_feature_is_whole(atlas) -> None:
     assert feature.suppressed[0].weight < feature.suppressed[1].weight
     assert feature.explanations[0].text == feature.label
     assert feature.scores[0].estimate == feature.label_score
+    assert (feature.label_author, feature.label_method, feature.label_scorer) == (
+        "monosema",
+        "token lookup",
+        "balanced accuracy",
+    )
     kinds = [example.kind for example in feature.examples]
     assert kinds == sorted(kinds, key=lambda kind: -10 if kind == "top" else -int(kind[1:]))
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monosema.core import Estimate
+from monosema.atlas.tables import FORMAT, NAMES, describe, schema
+from monosema.core import Estimate, write_json
 from monosema.pages import EvaluationRow, ReportData, StageRow
 
 NASTY = [
@@ -77,15 +78,6 @@ def write_atlas(
         "mean": pa.array((maximum * n_active / (total * 9)).astype(np.float32)),
         "mean_active": pa.array((maximum / 3).astype(np.float32)),
         "max": pa.array(maximum),
-        "label": pa.array(label),
-        "label_method": pa.array(["token_lookup" if a else None for a in alive]),
-        "label_score": pa.array([float(s) if np.isfinite(s) and scores else None for s in score], pa.float32()),
-        "label_low": pa.array(
-            [max(0.0, float(s) - 0.06) if np.isfinite(s) and scores else None for s in score], pa.float32()
-        ),
-        "label_high": pa.array(
-            [min(1.0, float(s) + 0.05) if np.isfinite(s) and scores else None for s in score], pa.float32()
-        ),
         "promoted": pa.array(some(nearby, 0, 10)),
         "promoted_logits": pa.array(
             [sorted(row, reverse=True) for row in random.gamma(3, 0.3, (n, 10)).tolist()], pa.list_(pa.float32())
@@ -101,21 +93,16 @@ def write_atlas(
         "top_token_shares": pa.array([[0.6, 0.1, 0.05, 0.03, 0.01]] * n, pa.list_(pa.float32())),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(features), folder / "features.parquet")
-    pq.write_table(
-        _examples(random, corpus, places, targets, alive, maximum, top, quantile), folder / "examples.parquet"
-    )
+    tables = {"features": pa.table(features)}
+    tables["examples"] = _examples(random, corpus, places, targets, alive, maximum, top, quantile)
     counts = (n_active[:, None] * np.exp(-np.arange(32) / 6)[None] / 6).astype(np.int64)
-    pq.write_table(
-        pa.table(
-            {
-                "latent": pa.array(np.arange(n, dtype=np.int32)),
-                "low": pa.array(np.zeros(n, np.float32)),
-                "high": pa.array(maximum),
-                "counts": pa.array(counts.tolist()),
-            }
-        ),
-        folder / "histograms.parquet",
+    tables["histograms"] = pa.table(
+        {
+            "latent": pa.array(np.arange(n, dtype=np.int32)),
+            "low": pa.array(np.zeros(n, np.float32)),
+            "high": pa.array(maximum),
+            "counts": pa.array(counts.tolist()),
+        }
     )
     near = [
         {"latent": i, "kind": kind, "rank": r, "other": int(o), "value": float(v)}
@@ -123,51 +110,46 @@ def write_atlas(
         for kind in ("decoder", "coactivation")
         for r, (o, v) in enumerate(zip(random.integers(0, n, 6), np.sort(random.random(6))[::-1], strict=True))
     ]
-    pq.write_table(pa.Table.from_pylist(near), folder / "neighbours.parquet")
-    if scores:
-        pq.write_table(
-            pa.Table.from_pylist(
-                [
-                    {
-                        "latent": i,
-                        "author": "monosema",
-                        "method": "token_lookup",
-                        "model": None,
-                        "prompt_version": None,
-                        "text": label[i],
-                    }
-                    for i in range(n)
-                    if alive[i]
-                ],
-                pa.schema(
-                    [
-                        ("latent", pa.int32()),
-                        *((k, pa.string()) for k in ("author", "method", "model", "prompt_version", "text")),
-                    ]
-                ),
-            ),
-            folder / "explanations.parquet",
-        )
-        pq.write_table(
-            pa.Table.from_pylist(
-                [
-                    {
-                        "latent": i,
-                        "method": "token_lookup",
-                        "scorer": "simulation",
-                        "value": float(np.float32(score[i])),
-                        "low": float(score[i] - 0.06),
-                        "high": float(score[i] + 0.05),
-                        "n": 400,
-                        "control": 0.04,
-                    }
-                    for i in range(n)
-                    if alive[i]
-                ]
-            ),
-            folder / "scores.parquet",
-        )
+    tables["neighbours"] = pa.Table.from_pylist(near)
+    rows = np.flatnonzero(alive).tolist() if scores else []
+    identity = {"author": "monosema", "method": "token lookup", "model": None, "prompt_version": None}
+    explanations = [{"latent": i, **identity, "text": label[i], "program": None} for i in rows]
+    tables["explanations"] = pa.Table.from_pylist(explanations, schema("explanations"))
+    scored = [
+        {
+            "latent": i,
+            **identity,
+            "scorer": "simulation",
+            "value": float(np.float32(score[i])),
+            "low": float(score[i] - 0.06),
+            "high": float(score[i] + 0.05),
+            "n": 400,
+            "interval": "bootstrap",
+            "control": 0.04,
+        }
+        for i in rows
+    ]
+    tables["scores"] = pa.Table.from_pylist(scored, schema("scores"))
+    tables["votes"] = schema("votes").empty_table()
+    for name, table in tables.items():
+        pq.write_table(table.select(schema(name).names).cast(schema(name)), folder / f"{name}.parquet")
+    seal(folder, n, total * 3)
     return folder
+
+
+def seal(folder: Path, n: int = 0, tokens: int = 0) -> None:
+    """Write meta.json for the tables as they are."""
+    meta = {
+        "format": FORMAT,
+        "model": {"name": "specimen", "digest": ""},
+        "site": "blocks.3.hook_resid_post",
+        "dictionary": {"digest": "", "n_latents": n, "d_in": 1},
+        "text": {"tokens": tokens},
+        "position_buckets": [],
+        "absent": {},
+        "tables": {name: describe(folder / f"{name}.parquet") for name in NAMES},
+    }
+    write_json(folder / "meta.json", meta)
 
 
 def _examples(random, corpus, places, targets, alive, maximum, top, quantile) -> pa.Table:  # type: ignore[no-untyped-def]
@@ -184,6 +166,7 @@ def _examples(random, corpus, places, targets, alive, maximum, top, quantile) ->
             "activations",
             "maximum",
             "passage_hash",
+            "test",
         )
     }
     for i, target in enumerate(targets):
@@ -211,6 +194,7 @@ def _examples(random, corpus, places, targets, alive, maximum, top, quantile) ->
                     ("activations", values.tolist()),
                     ("maximum", float(strength)),
                     ("passage_hash", hashlib.sha256(repr((d, p, i)).encode()).hexdigest()[:16]),
+                    ("test", rank % 2 == 1),
                 ):
                     rows[key].append(value)
     types = {
@@ -222,6 +206,7 @@ def _examples(random, corpus, places, targets, alive, maximum, top, quantile) ->
         "activations": pa.list_(pa.float32()),
         "maximum": pa.float32(),
         "tokens": pa.list_(pa.string()),
+        "test": pa.bool_(),
     }
     return pa.table({key: pa.array(values, types.get(key, pa.string())) for key, values in rows.items()})
 
@@ -318,6 +303,12 @@ def report_data(title: str = "specimen, layer 3: a TopK dictionary") -> ReportDa
 def fake_atlas() -> Callable[..., Path]:
     """`write_atlas`, which writes an atlas of make-believe features."""
     return write_atlas
+
+
+@pytest.fixture(scope="session")
+def sealed() -> Callable[..., None]:
+    """`seal`, for tests that change a table."""
+    return seal
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from monosema.atlas import open_atlas
 from monosema.core import FormatError
 from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.pages.book import GROUP, fold
@@ -88,8 +89,8 @@ def test_every_passage_is_read_back_as_it_was(atlas):
 
 def test_index_holds_the_table_of_features(atlas):
     index, extra = unpack(fold(atlas).blocks["index"])
-    table = pq.read_table(atlas / "features.parquet").to_pydict()
-    assert extra["labels"] == table["label"]
+    table = open_atlas(atlas).table("features").to_pydict()
+    assert extra["labels"] == [label or "" for label in table["label"]]
     np.testing.assert_array_equal(index["n_active"], table["n_active"])
     np.testing.assert_allclose(index["density"], table["density"], rtol=1e-6)
     np.testing.assert_array_equal(index["label_score"], np.array(table["label_score"], dtype=np.float32))
@@ -176,16 +177,17 @@ def test_size_per_feature_stays_small(atlas):
 def test_an_unfinished_report_leaves_the_old_one(atlas, facts, tmp_path, monkeypatch):
     path = write_report(facts, atlas, tmp_path / "report.html")
     before = path.read_bytes()
-    with pytest.raises(FormatError, match="no atlas"):
+    with pytest.raises(FormatError, match="holds no atlas"):
         write_report(facts, tmp_path, path)
     assert path.read_bytes() == before
 
 
-def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, tmp_path):
+def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, sealed, tmp_path):
     atlas = fake_atlas(tmp_path / "atlas", n=30)
     table = pq.read_table(atlas / "features.parquet")
     keep = np.random.default_rng(0).permutation([i for i in range(30) if i % 5])
     pq.write_table(table.take(keep), atlas / "features.parquet")
+    sealed(atlas)
     index, _ = unpack(fold(atlas).blocks["index"])
     assert index["latent"].tolist() == sorted(keep.tolist())
     got = list(passages(fold(atlas).blocks))
@@ -198,12 +200,13 @@ def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, tmp_path):
     assert group["decoder_other"].tolist() == [row["other"] for row in near if row["kind"] == "decoder"]
 
 
-def test_document_numbers_beyond_four_billion(fake_atlas, tmp_path):
+def test_document_numbers_beyond_four_billion(fake_atlas, sealed, tmp_path):
     atlas = fake_atlas(tmp_path / "atlas", n=3)
     table = pq.read_table(atlas / "examples.parquet")
     large = [2**40 + row for row in table["document"].to_pylist()]
     place = table.schema.get_field_index("document")
     pq.write_table(table.set_column(place, table.schema.field(place), [large]), atlas / "examples.parquet")
+    sealed(atlas)
     text, _ = unpack(fold(atlas).blocks["text"])
     assert set(text["span_document"]) <= {float(number) for number in large}
 

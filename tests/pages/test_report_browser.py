@@ -8,6 +8,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
+from monosema.atlas import open_atlas
 from monosema.pages import write_report
 from monosema.pages.heat import readable, visible
 
@@ -110,7 +111,7 @@ def select(browser, name, value):
 
 
 def test_search_finds_features_by_label_and_by_token(report, atlas):
-    table = pq.read_table(atlas / "features.parquet").to_pydict()
+    table = open_atlas(atlas).table("features").to_pydict()
     word = next(label for i, label in enumerate(table["label"]) if i > 30 and label)
     type_in(report, word)
     wait(report, "return document.querySelectorAll('.row').length < 6")
@@ -128,7 +129,7 @@ def test_search_finds_features_by_label_and_by_token(report, atlas):
 
 
 def test_sorting_and_filters(report, atlas):
-    table = pq.read_table(atlas / "features.parquet").to_pydict()
+    table = open_atlas(atlas).table("features").to_pydict()
     select(report, "sort", "density")
     shown = [int(text) for text in texts(report, ".row .id")]
     density = [table["density"][latent] for latent in shown]
@@ -143,7 +144,7 @@ def test_sorting_and_filters(report, atlas):
 
 
 def test_a_feature_is_read(report, atlas):
-    row = pq.read_table(atlas / "features.parquet").to_pylist()[17]
+    row = open_atlas(atlas).table("features").to_pylist()[17]
     examples = [r for r in pq.read_table(atlas / "examples.parquet").to_pylist() if r["latent"] == 17]
     top = next(r for r in examples if r["kind"] == "top" and r["rank"] == 0)
     report.execute_script("location.hash = '#feature-17'")
@@ -227,7 +228,7 @@ def test_exports(report, atlas):
     (name, text), (tsv_name, tsv) = report.execute_script("return window.saved")
     feature = json.loads(text)
     assert (name, tsv_name) == ("feature-17.json", "features.tsv")
-    row = pq.read_table(atlas / "features.parquet").to_pylist()[17]
+    row = open_atlas(atlas).table("features").to_pylist()[17]
     assert feature["label"] == row["label"]
     assert [token for token, _ in feature["suppressed"]] == row["suppressed"]
     top = next(

@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from monosema.atlas.build import build_atlas, dictionary_digest
 from monosema.atlas.config import AtlasConfig
-from monosema.atlas.feature import Example, Explanation, Feature, Histogram, Neighbour, Score, TokenWeight
+from monosema.atlas.feature import (
+    PERSON,
+    Example,
+    Explanation,
+    Feature,
+    Histogram,
+    Neighbour,
+    Score,
+    TokenWeight,
+    Vote,
+)
 from monosema.atlas.query import Atlas, open_atlas
+from monosema.atlas.recording import record
+from monosema.atlas.tables import check_tables
 
 __all__ = [
+    "PERSON",
     "Atlas",
     "AtlasConfig",
     "Example",
@@ -17,7 +30,10 @@ __all__ = [
     "Neighbour",
     "Score",
     "TokenWeight",
+    "Vote",
     "build_atlas",
+    "check_tables",
     "dictionary_digest",
     "open_atlas",
+    "record",
 ]

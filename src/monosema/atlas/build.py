@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,10 +33,11 @@ from monosema.atlas.lookup import label_block, token_totals
 from monosema.atlas.neighbours import Coactivation, coactivation_neighbours, decoder_neighbours
 from monosema.atlas.passages import segments, select_examples
 from monosema.atlas.query import Atlas, open_atlas
+from monosema.atlas.recording import write_lock
 from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import Statistics, gather_statistics
 from monosema.atlas.sweep import sweep
-from monosema.atlas.tables import FORMAT, describe, write_table
+from monosema.atlas.tables import FORMAT, NAMES, describe, remove_unnamed, unused_path, write_table
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
@@ -63,7 +64,7 @@ def build_atlas(
     """Look at all latents of a dictionary on a text at once, and write what is seen as tables.
 
     Killed at any moment, the same call goes on after the last finished stretch of the text and ends with the same
-    tables. An older atlas in the folder stays until the text has been read.
+    tables. An older atlas in the folder can be read until the new one is whole.
 
     Args:
         model: where the activations come from.
@@ -89,19 +90,22 @@ def build_atlas(
             f"The dictionary reads {dictionary.d_in} values and {site.short} of {model.name} has "
             f"{width}.{_home(dictionary)}"
         )
-    for leftover in path.glob(".*.parquet.*.tmp"):
-        leftover.unlink()
     identity = dictionary_digest(dictionary)
     spill = Spill(path / ".spill", _key(model, identity, site, config))
     sweep(model, dictionary, site, batches, spill, config.passage, config.memory_mb, progress or SilentProgress())
     statistics = gather_statistics(spill, dictionary.n_latents)
     reason = why_no_effects(model, dictionary, site)
     effects = None if reason else direct_effects(model, dictionary, config.effects)
-    (path / "meta.json").unlink(missing_ok=True)
     absent = {} if reason is None else {"promoted": reason, "suppressed": reason}
-    _write_latents(spill, statistics, effects, Pieces(model.tokenizer, model.vocab), path, config)
-    together = _write_neighbours(spill, statistics, dictionary, path, config)
-    _write_meta(path, model, dictionary, identity, site, config, statistics, together, absent)
+    with write_lock(path):
+        remove_unnamed(path)
+        files = {name: unused_path(path, name) for name in NAMES}
+        _write_latents(spill, statistics, effects, Pieces(model.tokenizer, model.vocab), files, config)
+        together = _write_neighbours(spill, statistics, dictionary, files["neighbours"], config)
+        with write_table(files["votes"], "votes"):
+            pass
+        _write_meta(path, files, model, dictionary, identity, site, config, statistics, together, absent)
+        remove_unnamed(path)
     if not config.keep_spill:
         spill.remove()
     return open_atlas(path)
@@ -139,7 +143,12 @@ def _key(model: LanguageModel, identity: str, site: Site, config: AtlasConfig) -
 
 
 def _write_latents(
-    spill: Spill, statistics: Statistics, effects: Effects | None, pieces: Pieces, path: Path, config: AtlasConfig
+    spill: Spill,
+    statistics: Statistics,
+    effects: Effects | None,
+    pieces: Pieces,
+    files: Mapping[str, Path],
+    config: AtlasConfig,
 ) -> None:
     """Write the tables that go latent by latent."""
     totals = token_totals(spill, len(pieces))
@@ -162,7 +171,7 @@ def _write_latents(
 
     with contextlib.ExitStack() as stack:
         names = ("features", "examples", "histograms", "explanations", "scores")
-        tables = {name: stack.enter_context(write_table(path, name)) for name in names}
+        tables = {name: stack.enter_context(write_table(files[name], name)) for name in names}
         for parts in _in_order(columns, blocks(statistics.n_active, memory_mb, _MOST_LATENTS)):
             for name, table in tables.items():
                 table.write(parts[name])
@@ -181,7 +190,7 @@ def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Itera
 
 
 def _write_neighbours(
-    spill: Spill, statistics: Statistics, dictionary: Dictionary, path: Path, config: AtlasConfig
+    spill: Spill, statistics: Statistics, dictionary: Dictionary, file: Path, config: AtlasConfig
 ) -> Coactivation | None:
     kinds = {"decoder": decoder_neighbours(dictionary.directions.detach(), config.neighbours)}
     together = None
@@ -189,7 +198,7 @@ def _write_neighbours(
         wanted = (dictionary.n_latents, statistics.tokens, config.coactivation_tokens, config.neighbours, config.seed)
         together = coactivation_neighbours(spill, *wanted)
         kinds["coactivation"] = together.neighbours
-    with write_table(path, "neighbours") as table:
+    with write_table(file, "neighbours") as table:
         for kind, pairs in kinds.items():
             table.write(neighbour_columns(kind, pairs))
     return together
@@ -197,6 +206,7 @@ def _write_neighbours(
 
 def _write_meta(
     path: Path,
+    files: Mapping[str, Path],
     model: LanguageModel,
     dictionary: Dictionary,
     identity: str,
@@ -225,6 +235,6 @@ def _write_meta(
             "position_buckets": [[low, high] for low, high in itertools.pairwise(edges)],
             "absent": absent,
             "id": digest([model.digest, identity, str(site), config.to_dict()]),
-            "tables": describe(path),
+            "tables": {name: describe(file) for name, file in files.items()},
         },
     )

@@ -73,11 +73,6 @@ def feature_columns(
         "mean": (total / statistics.tokens).astype(np.float32),
         "mean_active": _nullable(np.divide(total, n_active, out=np.zeros(high - low), where=alive), alive),
         "max": statistics.maximum[part],
-        "label": label_texts(labels, pieces),
-        "label_method": [METHOD if tokens[0] >= 0 else None for tokens in labels.tokens],
-        "label_score": _nullable(labels.score, ~np.isnan(labels.score)),
-        "label_low": _nullable(labels.low, ~np.isnan(labels.low)),
-        "label_high": _nullable(labels.high, ~np.isnan(labels.high)),
         "position_profile": _profiles(statistics, part),
         "top_tokens": pieces.lists(labels.top[top], top.sum(axis=1)),
         "top_token_shares": _lists(labels.top_share[top], top.sum(axis=1)),
@@ -121,17 +116,22 @@ def label_columns(low: int, labels: Labels, pieces: Pieces) -> tuple[dict[str, A
         "model": [None] * len(has),
         "prompt_version": [None] * len(has),
         "text": [texts[index] for index in has],
+        "program": [None] * len(has),
     }
     scored = np.flatnonzero(~np.isnan(labels.score))
     control = labels.control[scored]
     scores = {
         "latent": (scored + low).astype(np.int32),
+        "author": ["monosema"] * len(scored),
         "method": [METHOD] * len(scored),
+        "model": [None] * len(scored),
+        "prompt_version": [None] * len(scored),
         "scorer": ["balanced accuracy"] * len(scored),
         "value": labels.score[scored],
         "low": labels.low[scored],
         "high": labels.high[scored],
         "n": labels.n[scored],
+        "interval": ["clustered Wilson"] * len(scored),
         "control": _nullable(control, ~np.isnan(control)),
     }
     return explanations, scores
@@ -171,6 +171,7 @@ def example_columns(
         "activations": _lists(activations, length),
         "maximum": examples.strength,
         "passage_hash": _hexadecimal(examples.hash),
+        "test": ~block.side[examples.entry],
     }
 
 

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 
 from monosema.core import Estimate
 
-__all__ = ["Example", "Explanation", "Feature", "Histogram", "Neighbour", "Score", "TokenWeight"]
+__all__ = [
+    "PERSON",
+    "Example",
+    "Explanation",
+    "Feature",
+    "Histogram",
+    "Identity",
+    "Neighbour",
+    "Score",
+    "TokenWeight",
+    "Vote",
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +41,7 @@ class Example:
         activations: of the feature on each of the tokens.
         maximum: activation at the peak.
         passage_hash: equal for passages that show the same tokens.
+        test: whether the passage is one that explanations are tested on; explainers see the others only.
     """
 
     kind: str
@@ -41,6 +53,7 @@ class Example:
     activations: tuple[float, ...]
     maximum: float
     passage_hash: str
+    test: bool
 
 
 @dataclass(frozen=True)
@@ -69,15 +82,23 @@ class Neighbour:
     value: float
 
 
+Identity = tuple[str, str, str | None, str | None]
+"""Author, method, model and prompt version: what tells explanations of one feature apart."""
+
+PERSON = "person"
+"""The method of labels that people give."""
+
+
 @dataclass(frozen=True)
 class Explanation:
     """What an author says that the feature means.
 
     Attributes:
-        author: a person, a program.
-        method: how it was found.
+        author: a person, a program, a language model.
+        method: how it was found; `PERSON` where a person says so.
         model, prompt_version: of the language model that wrote it, where one did.
-        text: the explanation.
+        text: the explanation, for people.
+        program: JSON of what predicts the feature's activations from tokens; None where the text is all.
     """
 
     author: str
@@ -85,6 +106,12 @@ class Explanation:
     model: str | None
     prompt_version: str | None
     text: str
+    program: str | None = None
+
+    @property
+    def identity(self) -> Identity:
+        """What tells it apart from others of the same feature."""
+        return self.author, self.method, self.model, self.prompt_version
 
 
 @dataclass(frozen=True)
@@ -92,16 +119,49 @@ class Score:
     """How well an explanation predicts the feature.
 
     Attributes:
-        method: of the explanation.
+        author, method, model, prompt_version: of the explanation.
         scorer: what was measured.
         estimate: the figure with its interval; `n` counts passages.
         control: the same figure for a shuffled explanation; None where there was no other.
     """
 
+    author: str
     method: str
+    model: str | None
+    prompt_version: str | None
     scorer: str
     estimate: Estimate
     control: float | None
+
+    @property
+    def identity(self) -> Identity:
+        """The explanation that was scored."""
+        return self.author, self.method, self.model, self.prompt_version
+
+
+@dataclass(frozen=True)
+class Vote:
+    """What a person thinks of an explanation.
+
+    Attributes:
+        author, method, model, prompt_version: of the explanation.
+        text: what it said when the vote was given; a vote counts for this text only.
+        voter: who.
+        vote: 1 for right, -1 for wrong.
+    """
+
+    author: str
+    method: str
+    model: str | None
+    prompt_version: str | None
+    text: str
+    voter: str
+    vote: int
+
+    @property
+    def identity(self) -> Identity:
+        """The explanation that was voted on."""
+        return self.author, self.method, self.model, self.prompt_version
 
 
 @dataclass(frozen=True)
@@ -116,15 +176,16 @@ class Feature:
         mean: mean activation over all tokens.
         mean_active: over those on which it is active; None where there are none.
         max: largest activation; 0 where there is none.
-        label, label_method: first label and how it was found; None where there is none.
-        label_score: the label's score; None where it could not be computed.
+        label, label_author, label_method: the label that is shown, by whom and how it was found; None where there is
+            none. It is a person's where there is one, else that of the best score (see `labels`).
+        label_scorer, label_score: the score that labels are compared by; None where it could not be computed.
         promoted, suppressed: tokens that its direction makes more, or less, likely, and the logits; empty where that
             could not be computed (`Atlas.absent` says why).
         top_tokens: tokens that carry most of its activation, and their shares.
         position_profile: density by position in the row, by the buckets of `Atlas.position_buckets`; None where no
             token of the text was.
         histogram: None where it is never active.
-        neighbours, examples, explanations, scores: rows of the tables.
+        neighbours, examples, explanations, scores, votes: rows of the tables.
     """
 
     latent: int
@@ -135,7 +196,9 @@ class Feature:
     mean_active: float | None
     max: float
     label: str | None
+    label_author: str | None
     label_method: str | None
+    label_scorer: str | None
     label_score: Estimate | None
     promoted: tuple[TokenWeight, ...]
     suppressed: tuple[TokenWeight, ...]
@@ -146,6 +209,7 @@ class Feature:
     examples: tuple[Example, ...]
     explanations: tuple[Explanation, ...]
     scores: tuple[Score, ...]
+    votes: tuple[Vote, ...]
 
     @property
     def top(self) -> tuple[Example, ...]:

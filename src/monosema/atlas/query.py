@@ -10,21 +10,25 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from monosema.atlas.feature import Example, Explanation, Feature, Histogram, Neighbour, Score, TokenWeight
-from monosema.atlas.tables import FORMAT, NAMES, check_tables, table_path
-from monosema.core import DamagedFileError, Estimate, FormatError, InputError, Site, nearest
+from monosema.atlas.assemble import RELATED, feature_of
+from monosema.atlas.database import connect, first_line, statements
+from monosema.atlas.feature import Feature
+from monosema.atlas.tables import NAMES, check_tables, state_of, table_path
+from monosema.core import DamagedFileError, FormatError, InputError, Site, nearest
 
 __all__ = ["Atlas", "open_atlas"]
 
 _SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label")
 _LISTED = (
-    "latent, alive, density, n_active, mean, mean_active, max, label, label_method, label_score, label_low, label_high"
+    "latent, alive, density, n_active, mean, mean_active, max, label, label_author, label_method, label_scorer, "
+    "label_score, label_low, label_high"
 )
-_EXAMPLE_ORDER = "if(kind = 'top', 10, cast(substr(kind, 2) as integer)) desc, rank"
 
 
 class Atlas:
     """The features of one dictionary on one text.
+
+    What is recorded while it is open, by this process or another, is seen by the next call.
 
     Attributes:
         path: folder of the tables.
@@ -35,14 +39,27 @@ class Atlas:
         tokens: tokens that were looked at.
     """
 
-    def __init__(self, path: Path, meta: dict[str, Any]) -> None:
+    def __init__(self, path: Path, checksums: bool = True) -> None:
         self.path = path
+        self._open(checksums)
+
+    def _open(self, checksums: bool) -> None:
+        """Read meta.json and open the tables that it names; once more where it was replaced meanwhile."""
+        while True:
+            seen = _stamp(self.path)
+            try:
+                meta = check_tables(self.path, checksums)
+                self._database = connect(self.path, meta)
+                break
+            except DamagedFileError:
+                if seen == _stamp(self.path):
+                    raise
+        self._seen = seen
         self.meta = meta
         self.model_name: str = meta["model"]["name"]
         self.site = Site.parse(meta["site"])
         self.n_latents: int = meta["dictionary"]["n_latents"]
         self.tokens: int = meta["text"]["tokens"]
-        self._database = _connect(path)
 
     def __len__(self) -> int:
         return self.n_latents
@@ -54,6 +71,12 @@ class Atlas:
     def absent(self) -> dict[str, str]:
         """What the atlas does not have, and why."""
         return dict(self.meta["absent"])
+
+    @property
+    def state(self) -> str:
+        """A short name for all that the tables hold; another as soon as anything is recorded."""
+        self._refresh()
+        return state_of(self.meta)
 
     @property
     def position_buckets(self) -> list[tuple[int, int]]:
@@ -71,15 +94,9 @@ class Atlas:
         row = self._rows("select * from features where latent = ?", [int(latent)])[0]
         related = {
             name: self._rows(f"select * exclude (latent) from {name} where latent = ? order by {order}", [int(latent)])
-            for name, order in (
-                ("examples", _EXAMPLE_ORDER),
-                ("histograms", "low"),
-                ("neighbours", "kind desc, rank"),
-                ("explanations", "author, method"),
-                ("scores", "method, scorer"),
-            )
+            for name, order in RELATED.items()
         }
-        return _feature(row, related)
+        return feature_of(row, related)
 
     def features(
         self,
@@ -180,7 +197,9 @@ class Atlas:
         return self._rows(query, [token, limit, offset])
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a query over the tables features, examples, histograms, neighbours, explanations and scores.
+        """Rows of a query over the tables features, examples, histograms, neighbours, explanations, scores and votes.
+
+        The table features has its label beside each feature; labels has one row for each feature that has a label.
 
         Args:
             query: one SELECT in DuckDB's dialect.
@@ -192,7 +211,7 @@ class Atlas:
         """
         import duckdb
 
-        kinds = [statement.type for statement in _statements(query)]
+        kinds = [statement.type for statement in statements(query)]
         if kinds != [duckdb.StatementType.SELECT]:
             raise InputError("An atlas answers one SELECT at a time. Its tables are: " + ", ".join(NAMES) + ".")
         return self._rows(query, list(parameters))
@@ -205,18 +224,37 @@ class Atlas:
         """Let go of the files."""
         self._database.close()
 
+    def file(self, name: str) -> Path:
+        """The Parquet file of a table."""
+        return table_path(self.path, self.meta, name)
+
+    def table(self, name: str) -> Any:
+        """A whole table or view as an Arrow table, sorted by latent."""
+        if name not in (*NAMES, "labels"):
+            raise InputError(f"There is no table {name!r}.{nearest(name, NAMES)} The tables are: {', '.join(NAMES)}.")
+        self._refresh()
+        return self._database.cursor().sql(f"select * from {name} order by latent").to_arrow_table()
+
+    def _refresh(self) -> None:
+        """Open the tables again where meta.json names other ones by now."""
+        if _stamp(self.path) != self._seen:
+            self._open(checksums=False)
+
     def _rows(self, query: str, parameters: list[Any]) -> list[dict[str, Any]]:
         import duckdb
 
+        self._refresh()
         try:
             answer = self._database.cursor().execute(query, parameters)
             names = [column[0] for column in answer.description]
             return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]
         except (duckdb.IOException, duckdb.SerializationException, duckdb.InvalidInputException) as error:
+            if _stamp(self.path) != self._seen:
+                return self._rows(query, parameters)
             self.verify()
-            raise DamagedFileError(f"A table of {self.path} can't be read: {_first_line(error)}") from None
+            raise DamagedFileError(f"A table of {self.path} can't be read: {first_line(error)}") from None
         except duckdb.Error as error:
-            raise InputError(f"The query failed: {_first_line(error)}") from None
+            raise InputError(f"The query failed: {first_line(error)}") from None
 
 
 def open_atlas(path: str | Path, name: str | None = None, *, checksums: bool = True) -> Atlas:
@@ -232,12 +270,16 @@ def open_atlas(path: str | Path, name: str | None = None, *, checksums: bool = T
         DamagedFileError: a table is missing or not what was written.
     """
     folder = _folder(Path(path), name)
-    meta = check_tables(folder, checksums)
-    if meta["format"] != FORMAT:
-        raise FormatError(
-            f"The atlas {folder} has format {meta['format']}; this version reads {FORMAT}. Build it again."
-        )
-    return Atlas(folder, meta)
+    return Atlas(folder, checksums)
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    """What changes when meta.json is replaced."""
+    try:
+        facts = (folder / "meta.json").stat()
+    except FileNotFoundError:
+        return 0, 0
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def _folder(path: Path, name: str | None) -> Path:
@@ -256,69 +298,6 @@ def _folder(path: Path, name: str | None) -> Path:
     raise FormatError(f"{path} has {asked}. There is: {', '.join(there)}.")
 
 
-def _connect(path: Path) -> Any:
-    import duckdb
-
-    database = duckdb.connect(
-        ":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
-    )
-    database.execute("set enable_progress_bar = false")
-    try:
-        for name in NAMES:
-            database.read_parquet(str(table_path(path, name))).create_view(name)
-    except duckdb.Error as error:
-        raise DamagedFileError(f"A table of {path} can't be read: {_first_line(error)}") from None
-    database.execute("set allowed_directories = ?", [[f"{path}/"]])
-    database.execute("set enable_external_access = false")
-    database.execute("set lock_configuration = true")
-    return database
-
-
-def _statements(query: str) -> list[Any]:
-    import duckdb
-
-    try:
-        return duckdb.extract_statements(query)
-    except duckdb.Error as error:
-        raise InputError(f"The query can't be read: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
-
-
 def _check_page(limit: int | None, offset: int) -> None:
     if (limit is not None and limit < 0) or offset < 0:
         raise InputError(f"A list can't have limit {limit} and offset {offset}: neither may be below 0.")
-
-
-def _feature(row: dict[str, Any], related: dict[str, list[dict[str, Any]]]) -> Feature:
-    plain = ("latent", "alive", "density", "n_active", "mean", "mean_active", "max", "label", "label_method")
-    scores = tuple(_score(score) for score in related["scores"])
-    first = next((score.estimate for score in scores if score.method == row["label_method"]), None)
-    histograms = [Histogram(one["low"], one["high"], tuple(one["counts"])) for one in related["histograms"]]
-    return Feature(
-        **{name: row[name] for name in plain},
-        label_score=first,
-        promoted=_weights(row["promoted"], row["promoted_logits"]),
-        suppressed=_weights(row["suppressed"], row["suppressed_logits"]),
-        top_tokens=_weights(row["top_tokens"], row["top_token_shares"]),
-        position_profile=tuple(row["position_profile"]),
-        histogram=histograms[0] if histograms else None,
-        neighbours=tuple(Neighbour(**one) for one in related["neighbours"]),
-        examples=tuple(
-            Example(**{**one, "tokens": tuple(one["tokens"]), "activations": tuple(one["activations"])})
-            for one in related["examples"]
-        ),
-        explanations=tuple(Explanation(**one) for one in related["explanations"]),
-        scores=scores,
-    )
-
-
-def _score(row: dict[str, Any]) -> Score:
-    estimate = Estimate(row["value"], row["low"], row["high"], row["n"], "clustered Wilson")
-    return Score(row["method"], row["scorer"], estimate, row["control"])
-
-
-def _weights(tokens: Sequence[str], weights: Sequence[float]) -> tuple[TokenWeight, ...]:
-    return tuple(TokenWeight(token, weight) for token, weight in zip(tokens, weights, strict=True))

@@ -1,28 +1,44 @@
-"""The tables of an atlas on disk: their columns, and writing them so that a damaged one is found.
+"""The tables of an atlas on disk: their columns, and writing them so that nothing is lost and damage is found.
 
-    features      one row a latent: statistics, label and score, promoted and suppressed tokens, top tokens
+    features      one row a latent: statistics, promoted and suppressed tokens, top tokens
     examples      passages of each latent: the strongest ("top"), and some of each quantile ("q0" … "q9")
     histograms    tokens by activation, 32 bins over (0, maximum], of each latent that is ever active
     neighbours    nearest latents by decoder cosine and by co-activation
     explanations  what somebody or something says that a latent means
     scores        how well an explanation predicts its latent
+    votes         which explanations people hold to be right, and wrong
 
-Each is a Parquet file; meta.json is written last and holds their checksums, the text's figures, and why anything is
-absent.
+Each is a Parquet file. meta.json names the files, with their checksums, and holds the text's figures and why anything
+is absent. A table is replaced by a new file under a new name, and counts from the moment that meta.json names it; so a
+reader sees the old tables or the new ones, never a mixture, whenever the writer is killed.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from monosema.core import DamagedFileError, atomic_path, read_json, sha256_file
+from monosema.core import DamagedFileError, FormatError, atomic_path, digest, read_json, sha256_file
 
-__all__ = ["FORMAT", "NAMES", "TableWriter", "check_tables", "describe", "schema", "table_path", "write_table"]
+__all__ = [
+    "FORMAT",
+    "NAMES",
+    "TableWriter",
+    "check_tables",
+    "describe",
+    "remove_unnamed",
+    "schema",
+    "state_of",
+    "table_path",
+    "unused_path",
+    "write_table",
+]
 
-FORMAT = 1
+FORMAT = 2
+_IDENTITY = {"latent": "int32", "author": "string", "method": "string", "model": "string", "prompt_version": "string"}
 _COLUMNS = {
     "features": {
         "latent": "int32",
@@ -32,11 +48,6 @@ _COLUMNS = {
         "mean": "float32",
         "mean_active": "float32",
         "max": "float32",
-        "label": "string",
-        "label_method": "string",
-        "label_score": "float32",
-        "label_low": "float32",
-        "label_high": "float32",
         "promoted": "list<string>",
         "promoted_logits": "list<float32>",
         "suppressed": "list<string>",
@@ -56,27 +67,22 @@ _COLUMNS = {
         "activations": "list<float32>",
         "maximum": "float32",
         "passage_hash": "string",
+        "test": "bool",
     },
     "histograms": {"latent": "int32", "low": "float32", "high": "float32", "counts": "list<int64>"},
     "neighbours": {"latent": "int32", "kind": "string", "rank": "int16", "other": "int32", "value": "float32"},
-    "explanations": {
-        "latent": "int32",
-        "author": "string",
-        "method": "string",
-        "model": "string",
-        "prompt_version": "string",
-        "text": "string",
-    },
+    "explanations": {**_IDENTITY, "text": "string", "program": "string"},
     "scores": {
-        "latent": "int32",
-        "method": "string",
+        **_IDENTITY,
         "scorer": "string",
-        "value": "float32",
-        "low": "float32",
-        "high": "float32",
+        "value": "float64",
+        "low": "float64",
+        "high": "float64",
         "n": "int64",
-        "control": "float32",
+        "interval": "string",
+        "control": "float64",
     },
+    "votes": {**_IDENTITY, "text": "string", "voter": "string", "vote": "int8"},
 }
 NAMES = tuple(_COLUMNS)
 _ROWS_IN_GROUP = {"examples": 8192}
@@ -92,9 +98,32 @@ def schema(name: str) -> Any:
     return pa.schema([(column, kind(text)) for column, text in _COLUMNS[name].items()])
 
 
-def table_path(folder: Path, name: str) -> Path:
-    """Where a table is."""
-    return folder / f"{name}.parquet"
+def table_path(folder: Path, meta: Mapping[str, Any], name: str) -> Path:
+    """Where a table is, as meta.json says."""
+    return folder / str(meta["tables"][name]["file"])
+
+
+def unused_path(folder: Path, name: str) -> Path:
+    """Where the next file of a table goes: ``NAME.parquet``, ``NAME-2.parquet``, …; never a file that is there."""
+    numbers = [int(found[1] or 1) for path in folder.glob(f"{name}*.parquet") if (found := _numbered(path, name))]
+    number = max(numbers, default=0) + 1
+    return folder / (f"{name}.parquet" if number == 1 else f"{name}-{number}.parquet")
+
+
+def _numbered(path: Path, name: str) -> re.Match[str] | None:
+    return re.fullmatch(rf"{name}(?:-(\d+))?\.parquet", path.name)
+
+
+def remove_unnamed(folder: Path) -> None:
+    """Remove files of tables that meta.json does not name: older ones, and those of writers that were killed."""
+    try:
+        meta = read_json(folder / "meta.json")
+    except FormatError:
+        meta = {"tables": {}}
+    named = {facts.get("file", f"{name}.parquet") for name, facts in meta["tables"].items()}
+    for path in (*folder.glob("*.parquet"), *folder.glob(".*.tmp")):
+        if path.name not in named and (path.suffix == ".tmp" or any(_numbered(path, name) for name in NAMES)):
+            path.unlink(missing_ok=True)
 
 
 class TableWriter:
@@ -118,12 +147,12 @@ class TableWriter:
 
 
 @contextlib.contextmanager
-def write_table(folder: Path, name: str) -> Iterator[TableWriter]:
-    """Write one table; it is there, whole, when the block ends well."""
+def write_table(path: Path, name: str) -> Iterator[TableWriter]:
+    """Write one table to a file; it is there, whole, when the block ends well."""
     import pyarrow.parquet as pq
 
     with (
-        atomic_path(table_path(folder, name)) as temporary,
+        atomic_path(path) as temporary,
         pq.ParquetWriter(temporary, schema(name), compression="zstd", store_schema=False) as writer,
     ):
         yield TableWriter(name, writer)
@@ -137,29 +166,38 @@ def _as_column(values: Any, kind: Any) -> Any:
     return values if values.type == kind else values.cast(kind)
 
 
-def describe(folder: Path) -> dict[str, dict[str, Any]]:
-    """Rows, bytes and checksum of each table."""
+def describe(path: Path) -> dict[str, Any]:
+    """What meta.json says of a table's file: name, rows, bytes and checksum."""
     import pyarrow.parquet as pq
 
-    paths = {name: table_path(folder, name) for name in NAMES}
-    return {
-        name: {"rows": pq.read_metadata(path).num_rows, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        for name, path in paths.items()
-    }
+    rows = pq.read_metadata(path).num_rows
+    return {"file": path.name, "rows": rows, "bytes": path.stat().st_size, "sha256": sha256_file(path)}
 
 
-def check_tables(folder: Path, checksums: bool) -> dict[str, Any]:
+def state_of(meta: Mapping[str, Any]) -> str:
+    """A short name for all that the tables hold; another as soon as anything in them changes."""
+    return digest([facts["sha256"] for facts in meta["tables"].values()])
+
+
+def check_tables(folder: Path, checksums: bool, names: Iterable[str] = NAMES) -> dict[str, Any]:
     """Read meta.json and compare the tables with it.
 
     Args:
         checksums: read all of them; otherwise their sizes alone are compared.
+        names: which tables.
 
     Raises:
+        FormatError: there is no atlas, or one of another version.
         DamagedFileError: a table is missing, or is not what was written.
     """
-    meta = read_json(folder / "meta.json")
-    for name, facts in meta["tables"].items():
-        path = table_path(folder, name)
+    meta: dict[str, Any] = read_json(folder / "meta.json")
+    if meta.get("format") != FORMAT:
+        raise FormatError(
+            f"The atlas {folder} has format {meta.get('format')}; this version reads {FORMAT}. "
+            "Build it again with: monosema atlas RUN"
+        )
+    for name in names:
+        path, facts = table_path(folder, meta, name), meta["tables"][name]
         if not path.exists():
             raise DamagedFileError(
                 f"The atlas {folder} has lost its table {path.name}. Build it again with: monosema atlas RUN"

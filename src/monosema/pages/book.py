@@ -15,20 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosema.core import FormatError, read_json
+from monosema.atlas import Atlas, open_atlas
+from monosema.core import FormatError
 from monosema.pages.packing import pack, smallest_uint
 from monosema.pages.tables import (
     KINDS,
     Passages,
     Ragged,
     Vocabulary,
-    atlas_folder,
     column,
     known_rows,
     ragged,
     read_passages,
     read_table,
-    rows_of,
 )
 from monosema.pages.text import SharedText, share_text
 
@@ -76,34 +75,32 @@ class Book:
         return sum(len(block) for block in self.blocks.values())
 
 
-def fold(atlas: Any, limit_mb: float | int = 14.0) -> Book:
+def fold(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> Book:
     """Fold an atlas into blocks of at most about `limit_mb` MB, with fewer passages a feature where all don't fit.
 
     Args:
-        atlas: an open atlas (anything with a `path`) or the path of its folder.
+        atlas: an open atlas, or the path of its folder.
         limit_mb: aim for the size of all blocks; the smallest amount of passages is used whatever its size.
     """
-    folder = atlas_folder(atlas)
+    atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     limit = limit_mb * 1e6
     amounts = [top + 10 * quantile for top, quantile in _AMOUNTS]
     last = len(amounts) - 1
-    most = limit / _LEAST_BYTES / max(1, rows_of(folder, "examples")) * amounts[0]
+    most = limit / _LEAST_BYTES / max(1, atlas.meta["tables"]["examples"]["rows"]) * amounts[0]
     rung = next((i for i, amount in enumerate(amounts) if amount <= most), last)
     while True:
-        book = _fold(folder, *_AMOUNTS[rung], complete=rung == 0)
+        book = _fold(atlas, *_AMOUNTS[rung], complete=rung == 0)
         if book.size <= limit or rung == last:
             return book
         wanted = amounts[rung] * limit / book.size
         rung = next((i for i in range(rung + 1, last) if amounts[i] <= wanted), last)
 
 
-def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
-    features = read_table(folder, "features")
+def _fold(atlas: Atlas, top: int, quantile: int, complete: bool) -> Book:
+    features = read_table(atlas, "features")
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
-        raise FormatError(f"{folder} has no features. Build the atlas again with: monosema atlas RUN")
-    features = features.take(np.argsort(latent, kind="stable"))
-    latent = column(features, "latent", np.int64)
+        raise FormatError(f"{atlas.path} has no features. Build the atlas again with: monosema atlas RUN")
     vocabulary = Vocabulary()
     lists = {
         name: ragged(features, name, vocabulary if name in ("top_tokens", "promoted", "suppressed") else None)
@@ -117,18 +114,17 @@ def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
             "position_profile",
         )
     }
-    passages = read_passages(folder, latent, vocabulary, top, quantile)
+    passages = read_passages(atlas, latent, vocabulary, top, quantile)
     lengths = np.diff(passages.tokens.first)
     if not np.array_equal(lengths, np.diff(passages.activations.first)):
-        raise FormatError(f"{folder}/examples.parquet has passages whose tokens and activations differ in number.")
+        raise FormatError(f"{atlas.file('examples')} has passages whose tokens and activations differ in number.")
     shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
-    histograms = _by_latent(known_rows(read_table(folder, "histograms"), latent), latent)
+    histograms = _by_latent(known_rows(read_table(atlas, "histograms"), latent), latent)
     n = latent.size
-    controls = _controls(folder, features)
-    meta = read_json(folder / "meta.json") if (folder / "meta.json").is_file() else {}
-    blocks = {"index": _index(features, lists, histograms, controls, vocabulary, meta.get("position_buckets", []))}
+    controls = column(features, "label_control", np.float32, np.nan)
+    blocks = {"index": _index(features, lists, histograms, controls, vocabulary, atlas.meta["position_buckets"])}
     blocks["text"] = _text(shared)
-    sections = _Sections(folder, latent)
+    sections = _Sections(atlas, latent)
     for number, begin in enumerate(range(0, n, GROUP)):
         rows = np.arange(begin, min(begin + GROUP, n))
         blocks[f"features-{number}"] = _group(rows, latent, lists, histograms, passages, shared.offsets, sections)
@@ -141,8 +137,8 @@ def _fold(folder: Path, top: int, quantile: int, complete: bool) -> Book:
         n_tokens=int(shared.tokens.size),
         passages_per_feature=(top, quantile),
         complete=complete,
-        text_tokens=meta.get("text", {}).get("tokens"),
-        absent=meta.get("absent", {}),
+        text_tokens=atlas.tokens,
+        absent=atlas.absent,
         n_scored=int(np.isfinite(score).sum()),
         score_median=_median(score),
         control_median=_median(controls),
@@ -158,8 +154,8 @@ def _index(
     buckets: list[list[int]],
 ) -> str:
     n = features.num_rows
-    labels = [text or "" for text in features["label"].to_pylist()] if "label" in features.column_names else [""] * n
-    methods = features["label_method"].to_pylist() if "label_method" in features.column_names else [""] * n
+    labels = [text or "" for text in features["label"].to_pylist()]
+    methods = features["label_method"].to_pylist()
     names = sorted({method or "" for method in methods})
     counts = histograms["counts"].reshape(n, -1).astype(np.float64)
     tallest = np.maximum(counts.max(axis=1, keepdims=True, initial=0), 1)
@@ -248,7 +244,7 @@ def _by_latent(table: Any, latent: NDArray[np.int64]) -> dict[str, NDArray[Any]]
     """Histograms, one row for each of `latent`; a latent without one has zeros."""
     low, high = np.zeros(latent.size, np.float32), np.zeros(latent.size, np.float32)
     counts = np.zeros((latent.size, _BINS), np.int64)
-    if table is not None and table.num_rows:
+    if table.num_rows:
         lists = ragged(table, "counts")
         bins = int(np.diff(lists.first).max())
         counts = np.zeros((latent.size, bins), np.int64)
@@ -260,20 +256,6 @@ def _by_latent(table: Any, latent: NDArray[np.int64]) -> dict[str, NDArray[Any]]
     return {"low": low, "high": high, "counts": counts.reshape(-1)}
 
 
-def _controls(folder: Path, features: Any) -> NDArray[np.float32]:
-    """The control beside each label's score: that of the score whose value is the label's."""
-    latent = column(features, "latent", np.int64)
-    control = np.full(latent.size, np.nan, np.float32)
-    table = known_rows(read_table(folder, "scores"), latent)
-    if table is None or not table.num_rows:
-        return control
-    rows = np.searchsorted(latent, column(table, "latent", np.int64))
-    mine = column(features, "label_score", np.float64, np.nan)[rows]
-    same = np.isclose(column(table, "value", np.float64, np.nan), mine, rtol=1e-5, atol=1e-6)
-    control[rows[same]] = column(table, "control", np.float32, np.nan)[same]
-    return control
-
-
 def _median(values: NDArray[Any]) -> float | None:
     values = values[np.isfinite(values)]
     return float(np.median(values)) if values.size else None
@@ -282,15 +264,15 @@ def _median(values: NDArray[Any]) -> float | None:
 class _Sections:
     """Small tables of an atlas, cut by feature: neighbours, explanations, scores."""
 
-    def __init__(self, folder: Path, latent: NDArray[np.int64]) -> None:
+    def __init__(self, atlas: Atlas, latent: NDArray[np.int64]) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._at: dict[str, NDArray[np.int64]] = {}
         for name in ("explanations", "scores"):
-            table = read_table(folder, name)
-            rows = [] if table is None else table.sort_by("latent").to_pylist()
+            table = read_table(atlas, name)
+            rows = table.sort_by("latent").to_pylist()
             self._rows[name] = rows
             self._at[name] = np.array([row["latent"] for row in rows], dtype=np.int64)
-        self._near = {kind: _neighbours(folder, kind, latent) for kind in ("decoder", "coactivation")}
+        self._near = {kind: _neighbours(atlas, kind, latent) for kind in ("decoder", "coactivation")}
 
     def neighbours(self, latents: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Decoder neighbours and co-active latents, nearest first, as ragged columns."""
@@ -318,14 +300,12 @@ class _Sections:
 
 
 def _neighbours(
-    folder: Path, kind: str, known: NDArray[np.int64]
+    atlas: Atlas, kind: str, known: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Latent, other and value of one kind of neighbours, sorted by latent and rank."""
     import pyarrow.compute as pc
 
-    table = known_rows(read_table(folder, "neighbours", pc.field("kind") == kind), known)
-    if table is None:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+    table = known_rows(read_table(atlas, "neighbours", pc.field("kind") == kind), known)
     latent = column(table, "latent", np.int64)
     order = np.lexsort((column(table, "rank", np.int64), latent))
     return latent[order], column(table, "other", np.int64)[order], column(table, "value", np.float32)[order]

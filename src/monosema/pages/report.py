@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from monosema.atlas import Atlas
 from monosema.core import Estimate, atomic_path
 from monosema.pages.assets import environment, scripts, style
 from monosema.pages.book import Book, fold
@@ -78,7 +79,7 @@ class ReportData:
     created: str = ""
 
 
-def write_report(data: ReportData, atlas: Any, path: str | Path, limit_mb: float | int = 14.0) -> Path:
+def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, limit_mb: float | int = 14.0) -> Path:
     """Write the report, in one step: after a failure, `path` is what it was before.
 
     Args:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from monosema.atlas import Atlas
 from monosema.core import FormatError
 
 __all__ = [
@@ -16,37 +16,27 @@ __all__ = [
     "Passages",
     "Ragged",
     "Vocabulary",
-    "atlas_folder",
     "column",
     "known_rows",
     "ragged",
     "read_passages",
     "read_table",
-    "rows_of",
 ]
 
 KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)))
 """Kinds of passages, in the order a page shows them: the strongest, then quantiles from strong to weak."""
 
 
-def atlas_folder(atlas: Any) -> Path:
-    """The folder of an atlas: of one that is open (its `path`), or the path itself."""
-    path = Path(getattr(atlas, "path", atlas))
-    if not (path / "features.parquet").is_file():
-        raise FormatError(f"{path} holds no features.parquet, so it is no atlas. Build one with: monosema atlas RUN")
-    return path
-
-
-def read_table(folder: Path, name: str, filters: Any = None, words: str = "") -> Any:
-    """One table as Arrow; None when the atlas has no such table (labels and scores may not have been made).
+def read_table(atlas: Atlas, name: str, filters: Any = None, words: str = "") -> Any:
+    """One table as Arrow: features with their labels, or any other as it is stored.
 
     The list column `words` is read as numbers of its distinct strings, which takes a fraction of the memory.
     """
     import pyarrow.parquet as pq
 
-    path = folder / f"{name}.parquet"
-    if not path.is_file():
-        return None
+    if name == "features":
+        return atlas.table(name)
+    path = atlas.file(name)
     with pq.ParquetFile(path) as file:
         leaves = [file.schema.column(i).path for i in range(len(file.schema))]
     distinct = [leaf for leaf in leaves if words and leaf.startswith(f"{words}.")]
@@ -55,18 +45,8 @@ def read_table(folder: Path, name: str, filters: Any = None, words: str = "") ->
 
 def known_rows(table: Any, latents: NDArray[np.int64]) -> Any:
     """The rows of a table that are about one of these latents; the table itself where all are."""
-    if table is None:
-        return None
     known = np.isin(column(table, "latent", np.int64), latents)
     return table if known.all() else table.filter(known)
-
-
-def rows_of(folder: Path, name: str) -> int:
-    """Number of rows of a table, without reading it."""
-    import pyarrow.parquet as pq
-
-    path = folder / f"{name}.parquet"
-    return int(pq.read_metadata(path).num_rows) if path.is_file() else 0
 
 
 def column(table: Any, name: str, dtype: Any, missing: float = 0) -> NDArray[Any]:
@@ -151,7 +131,7 @@ class Passages:
 
 
 def read_passages(
-    folder: Path, latents: NDArray[np.int64], vocabulary: Vocabulary, top: int, quantile: int
+    atlas: Atlas, latents: NDArray[np.int64], vocabulary: Vocabulary, top: int, quantile: int
 ) -> Passages:
     """The `top` strongest passages and `quantile` passages of each quantile, of each of `latents`."""
     import pyarrow.compute as pc
@@ -159,9 +139,7 @@ def read_passages(
     keep = ((pc.field("kind") == "top") & (pc.field("rank") < top)) | (
         (pc.field("kind") != "top") & (pc.field("rank") < quantile)
     )
-    table = known_rows(read_table(folder, "examples", keep, words="tokens"), latents)
-    if table is None:
-        raise FormatError(f"{folder} holds no examples.parquet. Build the atlas again with: monosema atlas RUN")
+    table = known_rows(read_table(atlas, "examples", keep, words="tokens"), latents)
     order_of = {kind: number for number, kind in enumerate(KINDS)}
     encoded = table["kind"].combine_chunks().dictionary_encode()
     encoded = encoded.combine_chunks() if hasattr(encoded, "combine_chunks") else encoded

@@ -31,6 +31,10 @@ class Stage:
         resumes: whether its work goes on from half-made outputs, and mends damaged ones; else they are removed first.
         outputs: the files or folders it makes, on the bench that the walk was given.
         work: makes them; returns counts worth keeping.
+        damage: says what is wrong with finished outputs, for those that may change afterwards and keep their own
+            checksums; None for outputs that must stay as they were made.
+        replaces: whether its work itself replaces outputs of other inputs, and keeps of them what people added; else
+            they are removed first.
     """
 
     name: str
@@ -40,6 +44,8 @@ class Stage:
     resumes: bool
     outputs: Callable[[Any], Sequence[Path]]
     work: Callable[[Any], Mapping[str, Any]]
+    damage: Callable[[Any], list[str]] | None = None
+    replaces: bool = False
 
 
 def needed(stages: Sequence[Stage], until: str) -> list[Stage]:
@@ -91,7 +97,7 @@ def advance(
     for stage in needed(stages, until):
         record = ledger.records().get(stage.name)
         if record is not None and record.inputs == inputs[stage.name]:
-            damage = ledger.damage(record) if record.state == "done" else []
+            damage = _damage(stage, ledger, record, bench) if record.state == "done" else []
             if record.state == "done" and not damage:
                 tell(f"{stage.name}: done before{_counted(record.counts)}")
                 continue
@@ -100,8 +106,13 @@ def advance(
                 _remove(stage.outputs(bench))
         elif record is not None:
             tell(f"{stage.name}: its inputs changed: making it again")
-            _remove(stage.outputs(bench))
+            if not stage.replaces:
+                _remove(stage.outputs(bench))
         _make(stage, ledger, inputs[stage.name], bench)
+
+
+def _damage(stage: Stage, ledger: Ledger, record: StageRecord, bench: Any) -> list[str]:
+    return ledger.damage(record) if stage.damage is None else stage.damage(bench)
 
 
 def _make(stage: Stage, ledger: Ledger, inputs: str, bench: Any) -> None:
@@ -116,7 +127,7 @@ def _make(stage: Stage, ledger: Ledger, inputs: str, bench: Any) -> None:
                 "What was finished before is intact: make room and run the same command again."
             ) from error
         raise
-    outputs = ledger.measure(stage.outputs(bench))
+    outputs = ledger.measure(stage.outputs(bench)) if stage.damage is None else {}
     seconds = time.perf_counter() - start
     ledger.write(stage.name, StageRecord("done", inputs, seconds, counts, versions(), outputs))
 

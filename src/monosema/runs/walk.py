@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from monosema.activations import Store, StoreStream, capture_to_store
-from monosema.atlas import build_atlas, open_atlas
-from monosema.core import Site, progress_bar, read_json, write_json
+from monosema.atlas import build_atlas, check_tables, open_atlas
+from monosema.core import MonosemaError, Site, progress_bar, read_json, write_json
 from monosema.dictionaries import Dictionary, Metadata, Pca, RandomDirections, load_dictionary
 from monosema.evaluation import evaluate
 from monosema.pages import write_report
@@ -130,6 +130,15 @@ def _atlas(bench: Workbench) -> Mapping[str, Any]:
     return {"tokens": batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
 
 
+def _damage_of_atlas(bench: Workbench) -> list[str]:
+    """Explanations, scores and votes are added to a finished atlas, so it is compared with its own checksums."""
+    try:
+        check_tables(bench.atlas, checksums=True)
+    except MonosemaError as error:
+        return [str(error).removesuffix(".").partition(". Build")[0]]
+    return []
+
+
 def _report(bench: Workbench) -> Mapping[str, Any]:
     path = write_report(report_data(bench), open_atlas(bench.atlas), bench.report, bench.recipe.report.limit_mb)
     return {"bytes": path.stat().st_size}
@@ -171,6 +180,8 @@ STAGES = (
         resumes=True,
         outputs=lambda bench: [bench.atlas],
         work=_atlas,
+        damage=_damage_of_atlas,
+        replaces=True,
     ),
     Stage(
         name="report",

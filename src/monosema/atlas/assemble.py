@@ -1,0 +1,72 @@
+"""Rows of the tables put together to a feature."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from monosema.atlas.feature import Example, Explanation, Feature, Histogram, Neighbour, Score, TokenWeight, Vote
+from monosema.core import Estimate
+
+__all__ = ["RELATED", "feature_of"]
+
+RELATED = {
+    "examples": "if(kind = 'top', 10, cast(substr(kind, 2) as integer)) desc, rank",
+    "histograms": "low",
+    "neighbours": "kind desc, rank",
+    "explanations": "author, method, model, prompt_version",
+    "scores": "author, method, model, prompt_version, scorer",
+    "votes": "voter, author, method, model, prompt_version",
+    "labels": "latent",
+}
+"""Tables beside that of features, and the order of a feature's rows in each."""
+_PLAIN = (
+    "latent",
+    "alive",
+    "density",
+    "n_active",
+    "mean",
+    "mean_active",
+    "max",
+    "label",
+    "label_author",
+    "label_method",
+    "label_scorer",
+)
+
+
+def feature_of(row: dict[str, Any], related: dict[str, list[dict[str, Any]]]) -> Feature:
+    """A feature from its row of the view `features` and its rows of the tables of `RELATED`."""
+    histograms = [Histogram(one["low"], one["high"], tuple(one["counts"])) for one in related["histograms"]]
+    scored = [one for one in related["labels"] if one["label_score"] is not None]
+    return Feature(
+        **{name: row[name] for name in _PLAIN},
+        label_score=_estimate(scored[0], "label_score", "label_") if scored else None,
+        promoted=_weights(row["promoted"], row["promoted_logits"]),
+        suppressed=_weights(row["suppressed"], row["suppressed_logits"]),
+        top_tokens=_weights(row["top_tokens"], row["top_token_shares"]),
+        position_profile=tuple(row["position_profile"]),
+        histogram=histograms[0] if histograms else None,
+        neighbours=tuple(Neighbour(**one) for one in related["neighbours"]),
+        examples=tuple(
+            Example(**{**one, "tokens": tuple(one["tokens"]), "activations": tuple(one["activations"])})
+            for one in related["examples"]
+        ),
+        explanations=tuple(Explanation(**one) for one in related["explanations"]),
+        scores=tuple(_score(one) for one in related["scores"]),
+        votes=tuple(Vote(**one) for one in related["votes"]),
+    )
+
+
+def _score(row: dict[str, Any]) -> Score:
+    identity = (row["author"], row["method"], row["model"], row["prompt_version"])
+    return Score(*identity, row["scorer"], _estimate(row, "value", ""), row["control"])
+
+
+def _estimate(row: dict[str, Any], value: str, prefix: str) -> Estimate:
+    low, high, n, interval = (row[prefix + name] for name in ("low", "high", "n", "interval"))
+    return Estimate(row[value], low, high, n, interval)
+
+
+def _weights(tokens: Sequence[str], weights: Sequence[float]) -> tuple[TokenWeight, ...]:
+    return tuple(TokenWeight(token, weight) for token, weight in zip(tokens, weights, strict=True))

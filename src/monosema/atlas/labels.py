@@ -1,0 +1,78 @@
+"""Which of a feature's explanations is its label: a view over the tables of explanations, scores and votes.
+
+A person's label comes first; of several, the one with the most votes for it less those against it, then the newest.
+Without one it is the explanation with the best score. Scores of different scorers are not on one scale, so all features
+are compared by one: the scorer that has scored the most explanations in the whole atlas, and of equals the first of
+`SCORERS`. An explanation that it has not scored comes after those that it has; of such ones the first recorded.
+"""
+
+from __future__ import annotations
+
+from monosema.atlas.feature import PERSON
+
+__all__ = ["LABELS", "LABEL_COLUMNS", "SCORERS", "VIEWS"]
+
+SCORERS = (
+    "simulation",
+    "detection",
+    "fuzzing",
+    "embedding",
+    "intervention",
+    "intruder",
+    "surprisal",
+    "simulation (random)",
+    "simulation (top)",
+    "balanced accuracy",
+)
+"""Scorers that are preferred where they have scored equally many explanations, the first most."""
+
+LABEL_COLUMNS = (
+    "label",
+    "label_author",
+    "label_method",
+    "label_scorer",
+    "label_score",
+    "label_low",
+    "label_high",
+    "label_control",
+)
+"""What the view `features` adds to the table."""
+
+_SAME = " and ".join(f"one.{name} is not distinct from other.{name}" for name in ("author", "method", "model"))
+_SAME = f"one.latent = other.latent and {_SAME} and one.prompt_version is not distinct from other.prompt_version"
+
+LABELS = f"""
+    with compared as (
+        select scorer from scores group by scorer
+        order by count(*) desc, coalesce(list_position({list(SCORERS)!r}, scorer), {len(SCORERS) + 1}), scorer limit 1
+    ),
+    votes_of as (
+        select latent, author, method, model, prompt_version, text, sum(vote) as votes
+        from votes group by latent, author, method, model, prompt_version, text
+    ),
+    ranked as (
+        select one.latent, one.text as label, one.author as label_author, one.method as label_method,
+            other.scorer as label_scorer, other.value as label_score, other.low as label_low,
+            other.high as label_high, other.control as label_control, other.n as label_n,
+            other.interval as label_interval,
+            row_number() over (
+                partition by one.latent
+                order by one.method <> '{PERSON}', if(one.method = '{PERSON}', coalesce(votes, 0), 0) desc,
+                    if(one.method = '{PERSON}', one.place, 0) desc, other.value desc nulls last, one.place
+            ) as rank
+        from placed as one
+        left join scores as other on {_SAME} and other.scorer = (select scorer from compared)
+        left join votes_of on {_SAME.replace("other.", "votes_of.")} and votes_of.text = one.text
+    )
+    select * exclude (rank) from ranked where rank = 1
+"""
+"""One row for each latent that has an explanation. `placed` is the table of explanations with its rows numbered."""
+
+VIEWS = {
+    "explanations": "select * exclude (place) from placed",
+    "labels": LABELS,
+    "features": f"""
+        select figures.*, {", ".join(LABEL_COLUMNS)} from figures left join labels on labels.latent = figures.latent
+    """,
+}
+"""Views over the files, in the order they are made. `figures` is the table of features as it is stored."""
