@@ -8,9 +8,11 @@ from monosema.activations.model_stream import ModelStream
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
 from monosema.activations.shuffle import Shuffle
 from monosema.activations.source import RowSource
+from monosema.activations.splicing import ModelPass, SplicedModel
 from monosema.activations.store import Store
 from monosema.activations.stream import ActivationStream, StoreStream
 from monosema.activations.vectors import VectorStore, open_rows, open_vectors
+from monosema.activations.windows import Windows, read_windows, write_windows
 
 __all__ = [
     "ActivationStream",
@@ -20,19 +22,24 @@ __all__ = [
     "JoinedPreprocessing",
     "JoinedStream",
     "Manifest",
+    "ModelPass",
     "ModelStream",
     "Preprocessing",
     "RowSource",
     "ShardRecord",
     "Shuffle",
+    "SplicedModel",
     "Store",
     "StoreStream",
     "VectorStore",
     "Welford",
+    "Windows",
     "capture_to_store",
     "coding_error",
     "encode",
     "fit_preprocessing",
     "open_rows",
     "open_vectors",
+    "read_windows",
+    "write_windows",
 ]

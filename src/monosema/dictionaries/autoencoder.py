@@ -114,6 +114,11 @@ class Autoencoder(nn.Module, ABC):
         return self.d_in
 
     @property
+    def row_vectors(self) -> int:
+        """Vectors that a row of the training stream holds."""
+        return 1
+
+    @property
     def centres_input(self) -> bool:
         """Whether b is b_dec; otherwise it is 0."""
         return True

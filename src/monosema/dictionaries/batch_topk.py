@@ -78,10 +78,10 @@ class BatchTopK(Autoencoder):
             self._checked(x), self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product
         )
         error, reconstruction = self._errors(x, values, active)
-        residual = (x - reconstruction).detach()
+        residual = x - reconstruction
         variance = batch_variance(x)
         terms = {"mse": error / variance}
-        auxiliary = auxiliary_error(self, x, residual, moment)
+        auxiliary = auxiliary_error(self, x, residual.detach(), moment)
         if auxiliary is not None:
             terms["aux"] = auxiliary * self.config.aux_coefficient / variance
         return losses_of(terms, Codes.from_entries(values, active), residual, variance)

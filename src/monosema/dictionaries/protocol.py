@@ -108,12 +108,17 @@ class Losses:
         terms: its parts, for the record.
         codes: the codes of the batch, without gradient.
         fvu: share of the batch's variance that is left unexplained, without gradient.
+        error: the part of the total that asks for reconstruction, with its gradient.
+        residual: what is wanted less what is written, with its gradient: where an objective that is not the error at
+            this site enters (`training.end_to_end`). Both are None where they make no sense: of a batch's sums.
     """
 
     total: Float[Tensor, ""]
     terms: dict[str, Float[Tensor, ""]]
     codes: Codes
     fvu: Float[Tensor, ""]
+    error: Float[Tensor, ""] | None = None
+    residual: Float[Tensor, "n d"] | None = None
 
 
 class Trainable(Dictionary, Protocol):
@@ -131,6 +136,11 @@ class Trainable(Dictionary, Protocol):
     @property
     def row_width(self) -> int:
         """Values in a row of the training stream: d_in, or more where a row holds several sites side by side."""
+        ...
+
+    @property
+    def row_vectors(self) -> int:
+        """Vectors that a row of the training stream holds: 1, but where a row is a window of tokens."""
         ...
 
     def dead(self, moment: Moment) -> Int[Tensor, " dead"]:

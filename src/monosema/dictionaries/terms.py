@@ -79,6 +79,7 @@ def losses_of(
     residual: Float[Tensor, "n d"],
     variance: Float[Tensor, ""],
 ) -> Losses:
-    """The sum of weighted terms, and what is recorded with them."""
+    """The sum of weighted terms, of which "mse" is the error, and what is recorded with them."""
     fvu = residual.detach().square().sum() / variance
-    return Losses(torch.stack(list(terms.values())).sum(), {n: t.detach() for n, t in terms.items()}, codes, fvu)
+    total = torch.stack(list(terms.values())).sum()
+    return Losses(total, {n: t.detach() for n, t in terms.items()}, codes, fvu, terms["mse"], residual)

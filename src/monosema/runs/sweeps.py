@@ -22,6 +22,7 @@ from monosema.models import LanguageModel
 from monosema.pages.plots import Axis, Series, chart
 from monosema.runs.architectures import make_dictionary, override
 from monosema.runs.display import training_display
+from monosema.runs.end_to_end import refuse_end_to_end
 from monosema.runs.lock import run_lock
 from monosema.runs.overrides import flatten
 from monosema.runs.recipe import SHORT_KEYS, Recipe
@@ -180,6 +181,8 @@ def _train(
     device: str | None,
     model: LanguageModel | None = None,
 ) -> SweepResult:
+    for choice in members:
+        refuse_end_to_end(choice.recipe.training, "A sweep")
     several = list(dict.fromkeys(sites))
     streams = [rows.stream(site, seed=config.seed, **shape) for site in several]
     held = [rows.held_out(site) for site in several]

@@ -12,6 +12,7 @@ from monosema.core import Config, ConfigError, InputError, Site, choose_device
 from monosema.dictionaries import Metadata, TopKConfig
 from monosema.runs.architectures import DictionaryChoice, make_dictionary, override
 from monosema.runs.display import training_display
+from monosema.runs.end_to_end import refuse_end_to_end
 from monosema.runs.overrides import parse_keys
 from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 from monosema.training.distribution import Mesh
@@ -63,6 +64,7 @@ def train_vectors(
         VectorError: rows that can't be trained on, or too few of them; the message says how many there are.
         ConfigError: a number out of range, or a store of several sites and none chosen.
     """
+    refuse_end_to_end(recipe.training, "Training with --activations")
     mesh = Mesh.join(latent_shards)
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
     site = site_of(rows, recipe.site)

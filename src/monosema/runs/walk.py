@@ -10,11 +10,12 @@ import torch
 from monosema.activations import Store, StoreStream, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
 from monosema.core import MonosemaError, Site, progress_bar, read_json, write_json
-from monosema.dictionaries import Dictionary, Metadata, Pca, RandomDirections, load_dictionary
+from monosema.dictionaries import Dictionary, Metadata, Pca, RandomDirections, Trainable, load_dictionary
 from monosema.evaluation import evaluate
 from monosema.pages import write_report
 from monosema.runs.architectures import active_latents, expected_active, make_dictionary
 from monosema.runs.display import training_display
+from monosema.runs.end_to_end import end_to_end, windows_path
 from monosema.runs.facts import report_data
 from monosema.runs.stages import Stage
 from monosema.runs.workbench import Workbench
@@ -39,37 +40,44 @@ def _train(bench: Workbench) -> Mapping[str, Any]:
     recipe, device, seed = bench.recipe, bench.model.device, bench.recipe.training.seed
     store = Store.open(bench.store)
     rows = TrainingRows(store, held_out_rows(store.rows))
-    stream = rows.stream(
-        bench.site,
-        batch=recipe.stream.batch,
-        seed=seed,
-        passes=recipe.stream.passes,
-        memory_mb=recipe.stream.memory_mb,
-    )
     dictionary = make_dictionary(recipe.dictionary, metadata(bench, bench.site), seed, bench.model).to(device)
-    held = rows.held_out(bench.site)
-    with training_display(stream.batches * stream.batch, "tokens", recipe.stream.batch) as display:
+    trained: Trainable = dictionary
+    if recipe.training.objective == "end-to-end":
+        trained, stream = end_to_end(bench, dictionary, rows, store)
+    else:
+        stream = rows.stream(
+            bench.site,
+            batch=recipe.stream.batch,
+            seed=seed,
+            passes=recipe.stream.passes,
+            memory_mb=recipe.stream.memory_mb,
+        )
+    step = stream.batch * trained.row_vectors
+    with training_display(stream.batches * step, "tokens", step) as display:
         result = train(
-            dictionary,
+            trained,
             stream,
             recipe.training,
             bench.dictionary,
-            heldout=held,
+            heldout=rows.held_out(bench.site),
             progress=display,
             trackers=[display],
         )
+    windows_path(bench).unlink(missing_ok=True)
     figures = result.to_dict()
     return {name: value for name, value in figures.items() if name != "dictionary"}
 
 
 def metadata(bench: Workbench, site: Site) -> Metadata:
     """Where a dictionary of a site comes from."""
+    objective = bench.recipe.training.objective
     return Metadata(
         model=bench.recipe.model.name,
         site=site,
         context=bench.recipe.text.window,
         prepend_bos=bench.model.tokenizer.bos_id is not None,
         dataset=bench.corpus.name,
+        extra={} if objective == "reconstruction" else {"objective": objective},
     )
 
 

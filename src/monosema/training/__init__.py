@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.end_to_end import EndToEnd
 from monosema.training.member import Member
 from monosema.training.metrics import HeldOut, held_out_figures
 from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
@@ -14,6 +15,7 @@ from monosema.training.trainer import Trainer, train
 from monosema.training.vectors import TrainingRows, held_out_rows, train_on_vectors
 
 __all__ = [
+    "EndToEnd",
     "HeldOut",
     "Member",
     "ScalingFit",

@@ -16,6 +16,11 @@ __all__ = ["TrainConfig", "TrainResult"]
 class TrainConfig(Config):
     """How a dictionary is trained."""
 
+    objective: Literal["reconstruction", "end-to-end"] = "reconstruction"
+    """What a dictionary learns from: the error at its site, or what the model does with the reconstruction in place
+    (`end_to_end`); the latter needs a run, which has the model and the text."""
+    downstream: float = Field(0.0, ge=0)
+    """Weight of later layers' errors in end-to-end training; 0 is the plain form."""
     lr: float | None = Field(None, gt=0)
     """Peak learning rate; None takes `learning_rate`'s rule of steps and latents."""
     warmup: int = Field(5, ge=0)

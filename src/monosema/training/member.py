@@ -42,6 +42,7 @@ class Member:
         name: what tells it from the other members.
         stream: number of the stream that it learns from.
         step_number: steps that are done.
+        batch: vectors in a step.
         peak_lr: largest learning rate.
         product: precision of the encoder's product.
         durations: seconds of each step in this process.
@@ -82,7 +83,7 @@ class Member:
                 f"TrainConfig.accumulate = {self.config.accumulate} is not valid: a batch of {batch} rows can't be "
                 "divided into so many equal parts."
             )
-        self.steps, self.batch = steps, batch
+        self.steps, self.batch = steps, batch * self.whole.row_vectors
         self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
         self.dictionary = self.mesh.part_of(self.whole)
         self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr)
@@ -236,9 +237,9 @@ class Member:
             self.dictionary.constrain()
         final: Any = self._made_whole()
         if self.mesh.first:
-            final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
             if preprocessing is not None:
-                final = final.folded(preprocessing.mean.to(final.decoder_bias.device), preprocessing.scale)
+                final = final.folded(preprocessing.mean.to(self.device), preprocessing.scale)
+            final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
             save_dictionary(final, self.out)
         held = self.heldout if self.mesh.first else None
         figures = held_out_figures(final, held.to(self.device)) if held is not None and len(held) else None

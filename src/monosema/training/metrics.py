@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.dictionaries import Dictionary, Transcoder
+from monosema.dictionaries import Dictionary
 
 __all__ = ["HeldOut", "MetricsFile", "held_out_figures", "sides_of"]
 
@@ -77,5 +77,5 @@ def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n row_width"],
 
 
 def sides_of(dictionary: object, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
-    """What a dictionary reads of rows, and what it is to write."""
-    return dictionary.sides(rows) if isinstance(dictionary, Transcoder) else (rows, rows)
+    """What a dictionary reads of rows of its training stream, and what it is to write."""
+    return dictionary.sides(rows) if hasattr(dictionary, "sides") else (rows, rows)

@@ -75,6 +75,8 @@ class Trainer:
         members: the dictionaries in training.
         step_number: steps that are done.
         steps: steps in all.
+        batch: rows in a step of each stream.
+        vectors: vectors in a step of each member.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Trainer:
         self.progress = (progress if self.mesh.first else None) or SilentProgress()
         self.trackers = [*trackers, *trackers_of(config.track, Path(out))] if self.mesh.first else []
         self.steps, self.batch = _length(self.streams)
+        self.vectors = self.batch * max(member.dictionary.row_vectors for member in self.members)
         for member in self.members:
             _require_fit(member.dictionary, self.streams[member.stream])
             member.prepare(self.steps, self.batch, self.mesh)
@@ -130,7 +133,7 @@ class Trainer:
         try:
             for batches in zip(*self.streams, strict=True):
                 losses = self.step(*batches)
-                self.progress.advance(self.batch)
+                self.progress.advance(self.vectors)
                 recording = self.step_number % self.config.log_every == 0 or self.step_number == self.steps
                 due = self._due(saved_at, recording)
                 if due or recording:
@@ -166,7 +169,7 @@ class Trainer:
         """Initialise dictionaries from their stream's first rows, then rewind the streams."""
         for number, stream in enumerate(self.streams):
             beginning = stream.state_dict()
-            wanted = -(-self.config.start_rows // self.batch)
+            wanted = -(-self.config.start_rows // self.vectors)
             sample = torch.cat(list(itertools.islice(stream, min(wanted, self.steps))))
             stream.load_state_dict(beginning)
             for member in self.members:
@@ -261,7 +264,7 @@ class Trainer:
         for stream, state in zip(self.streams, checkpoint.streams, strict=True):
             stream.load_state_dict(state)
         self.step_number = checkpoint.step
-        self.progress.advance(self.step_number * self.batch)
+        self.progress.advance(self.step_number * self.vectors)
 
     def _finish(self) -> list[TrainResult | None]:
         results = []
