@@ -13,18 +13,21 @@ from collections.abc import Sequence
 
 import numpy as np
 import tokenizers
+import torch
 from tokenizers import decoders, models, pre_tokenizers
+from torch import Tensor
 
+from monosema.dictionaries import Metadata
 from monosema.interpretation import prompts
 from monosema.interpretation.clients import Failure, Reply, Request, Usage
 from monosema.interpretation.clients.structured import checked
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import INACTIVE, KINDS, Samples
 from monosema.interpretation.wording import unescape
-from monosema.models import Tokenizer
+from monosema.models import Tokenizer, Transformer, random_model
 
 SYLLABLES = ["ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru"]
-WORDS = [first + second for first in SYLLABLES for second in SYLLABLES]
+WORDS = [a + b + c for a in SYLLABLES[:7] for b in SYLLABLES for c in SYLLABLES[:7]]
 GROUP, WIDTH = 4, 12
 
 
@@ -32,7 +35,9 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
     """One token a word, its space included."""
     vocabulary = {"<unk>": 0} | {f"▁{word}": 1 + i for i, word in enumerate(words)}
     raw = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
+    )
     raw.decoder = decoders.Metaspace()
     return Tokenizer(raw)
 
@@ -123,6 +128,8 @@ class Scripted:
     def __init__(self, mind: str = "oracle", share: float = 1.0) -> None:
         self.mind, self.share, self.model = mind, share, "scripted"
         self.draw = random.Random(0)
+        # What the judge of intruders knows of the world.
+        self.groups = [set(WORDS[start : start + GROUP]) for start in range(0, len(WORDS), GROUP)]
         self.asked: list[Request] = []
 
     def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
@@ -158,8 +165,8 @@ class Scripted:
 
     def intruder(self, user: str) -> int:
         marked = [set(re.findall(r"[a-z]+", " ".join(re.findall(r"«([^»]*)»", line)))) for line in user.split("\n")]
-        alike = [sum(any(w in other for w in mine) for other in marked) for mine in marked]
-        found = alike.index(min(alike))
+        group = max(self.groups, key=lambda words: sum(bool(words & mine) for mine in marked))
+        found = next(place for place, mine in enumerate(marked) if not group & mine)
         if self.mind == "liar":
             return (found + 1) % len(marked) + 1
         return self.draw.randrange(len(marked)) + 1 if self.mind == "random" else found + 1
@@ -170,3 +177,65 @@ class Scripted:
         found = re.findall(r"^ ?([a-z]+)\t[1-9]", shown, re.MULTILINE)
         found += [word for part in re.findall(r"«([^»]*)»", shown) for word in part.split()]
         return sorted(set(found))
+
+
+class CopyModel:
+    """A language model that expects the words that it has read: logits are 5 for those, 0 for all others."""
+
+    name = digest = "copy"
+    d_model = n_layers = n_heads = 1
+    context = 256
+    device, dtype = torch.device("cpu"), torch.float32
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer, self.vocab = tokenizer, tokenizer.vocab_size
+
+    def __call__(self, tokens: Tensor, attention_mask: Tensor | None = None, cache: object = None) -> Tensor:
+        seen = torch.nn.functional.one_hot(tokens, self.vocab).cumsum(1).clamp(max=1)
+        return 5.0 * seen.float()
+
+    def sites(self) -> list[object]:
+        return []
+
+    site_width = capture = edit = activations = unembed = generate = sites
+
+
+class OneHot(torch.nn.Module):
+    """An encoder with a direction of its own for each word, and none for what is no word."""
+
+    def __init__(self, vocab: int) -> None:
+        super().__init__()
+        self.table = torch.nn.Parameter(torch.eye(vocab) * (torch.arange(vocab) > 0)[:, None])
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.table[tokens]
+
+
+class PlantedDictionary:
+    """Latent j's direction raises the logits of its words, in a model whose last site is near its output."""
+
+    def __init__(self, world: World, model: Transformer) -> None:
+        embedding = model.embed.weight.detach()
+        self.n_latents, self.metadata = max(world.latents) + 1, Metadata()
+        self.d_in = self.d_out = embedding.shape[1]
+        self.directions = torch.zeros(self.n_latents, self.d_in)
+        for latent, words in world.words.items():
+            self.directions[latent] = embedding[[world.tokenizer.id(word) for word in words]].mean(0)
+        for latent in set(range(self.n_latents)) - set(world.latents):
+            ids = [world.tokenizer.id(word) for word in world.background[latent : latent + GROUP]]
+            self.directions[latent] = embedding[ids].mean(0)
+
+    def encode(self, x: Tensor, product: object = None) -> object:
+        raise NotImplementedError
+
+    decode = __call__ = encode
+
+
+def word_model(world: World) -> Transformer:
+    """A random model over the words of a world, its embedding tied to its output."""
+    config = random_model().config.replace(vocab=world.tokenizer.vocab_size, d_model=64, d_head=16)
+    model = random_model(config)
+    model._tokenizer = world.tokenizer
+    with torch.no_grad():
+        model.embed.weight *= 2
+    return model

@@ -12,7 +12,9 @@ __all__ = [
     "EXPLANATION_SCHEMA",
     "FUZZING",
     "INTRUDER",
+    "NEUTRAL",
     "VERSION",
+    "before_passage",
     "choice_schema",
     "explain",
     "find_intruder",
@@ -58,6 +60,9 @@ A unit inside a language model is described in a phrase. You are shown the token
 how active the unit is on each of them, from 0 (not at all) to 10 (as strongly as anywhere). It is 0 on most tokens of \
 most passages. Repeat every line as it is, and after each write a tab and the number; write nothing else. {_ESCAPES}"""
 
+NEUTRAL = "The next text may hold anything.\n\n"
+"""What a base model reads before a passage in place of an explanation."""
+
 EXPLANATION_SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"explanation": {"anyOf": [{"type": "string"}, {"type": "null"}]}},
@@ -87,6 +92,12 @@ def simulate(explanation: str, lines: str) -> tuple[Message, ...]:
 def judge(task: str, explanation: str, passages: Sequence[str]) -> tuple[Message, ...]:
     """What a judge of several passages is asked; the task is `DETECTION` or `FUZZING`."""
     return _ask(task, f"Description: {_described(explanation)}\n\n{_numbered(passages)}")
+
+
+def before_passage(explanation: str) -> str:
+    """What a base model reads before a passage; the neutral text where nothing is said."""
+    said = " ".join(explanation.split())
+    return f"The next text holds this: {said}\n\n" if said else NEUTRAL
 
 
 def find_intruder(passages: Sequence[str]) -> tuple[Message, ...]:
