@@ -11,11 +11,18 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from worlds import Scripted, World, word_tokenizer
+from worlds import Scripted, World
 
 from monosema.interpretation.clients import Failure, Reply, Request
 from monosema.interpretation.clients.structured import checked
-from monosema.interpretation.explainers.language_model import LanguageModelExplainer, LanguageModelExplainerConfig
+from monosema.interpretation.explainers.language_model import (
+    LanguageModelExplainer,
+    LanguageModelExplainerConfig,
+    _request,
+    _shown,
+    _written,
+    explanation_requests,
+)
 from monosema.interpretation.samples import Passage, Sample
 from monosema.interpretation.wording import highlighted
 
@@ -58,18 +65,17 @@ def test_a_model_that_reads_what_it_is_shown_finds_the_planted_words(world: Worl
 
 @pytest.mark.parametrize("form", FORMS)
 def test_no_passage_of_the_test_side_is_shown(world: World, form: str) -> None:
-    made = explainer(world, form=form, top=50, quantiles=10, contrastive=99)
-    for latent, request in made.requests(world.samples).items():
+    config = LanguageModelExplainerConfig(form=form, top=50, quantiles=10, contrastive=99)
+    for latent, request in explanation_requests(world.samples, world.tokenizer, config).items():
         text = request.messages[-1].content
         sample = world.samples.sample(latent, world.tokenizer)
-        shown = made._written
-        assert sum(shown(passage, sample.maximum) in text for passage in sample.train) > 20
-        assert not any(shown(passage, sample.maximum) in text for passage in sample.test)
+        assert sum(_written(passage, sample.maximum, form) in text for passage in sample.train) > 20
+        assert not any(_written(passage, sample.maximum, form) in text for passage in sample.test)
 
 
 def test_it_sees_top_quantile_and_near_inactive_passages(world: World) -> None:
     sample = world.samples.sample(world.latents[0], world.tokenizer)
-    active, inactive = explainer(world, top=5, quantiles=5, contrastive=5)._shown(sample)
+    active, inactive = _shown(sample, LanguageModelExplainerConfig(top=5, quantiles=5, contrastive=5))
     assert [passage.kind for passage in active].count("top") == 5
     assert {passage.kind for passage in active} == {"top", "q0", "q2", "q4", "q7", "q9"}
     assert len({passage.hash for passage in active}) == 10
@@ -101,9 +107,8 @@ def test_signs_of_ours_in_a_passage_can_not_be_taken_for_ours() -> None:
     tokens = (" «", "a\tb", "\n", "\\", "»", " plain\t10")
     passage = Passage("top", (1, 2, 3, 4, 5, 6), tokens, (0.0, 0.0, 0.0, 1.0, 0.0, 0.0), 1)
     sample = Sample(0, 1.0, (passage,), ())
-    nobody = word_tokenizer()
     for form in FORMS:
-        request = LanguageModelExplainer(Scripted(), nobody, LanguageModelExplainerConfig(form=form)).request(sample)
+        request = _request(sample, LanguageModelExplainerConfig(form=form))
         text = request.messages[-1].content.partition("Passage 1:\n")[2]
         if form == "highlighted":
             assert text == r" \«a\tb\n«\\»\» plain\t10"
@@ -116,6 +121,6 @@ def test_a_latent_that_is_never_active_is_not_asked_about(world: World) -> None:
     silent = World(latents=2, each=4)
     silent.samples.activations[:] = 0.0
     made = explainer(world)
-    assert made.requests(silent.samples) == {}
+    assert explanation_requests(silent.samples, silent.tokenizer, made.config) == {}
     assert made.explain(silent.samples) == []
     assert highlighted(["a"], np.zeros(1, bool)) == "a"

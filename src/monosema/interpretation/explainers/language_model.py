@@ -26,7 +26,7 @@ from monosema.interpretation.tally import Tally
 from monosema.interpretation.wording import highlighted, levels, token_lines
 from monosema.models import Tokenizer
 
-__all__ = ["LanguageModelExplainer", "LanguageModelExplainerConfig"]
+__all__ = ["LanguageModelExplainer", "LanguageModelExplainerConfig", "explanation_requests", "read_explanation"]
 
 _NEAR = ("inactive near decoder", "inactive near firing", "inactive")
 
@@ -48,6 +48,11 @@ class LanguageModelExplainerConfig(Config):
     """Sampling temperature; None leaves it to the provider, as some take none."""
     seed: int | None = None
     """Tells samples apart; another seed asks again."""
+
+    @property
+    def method(self) -> str:
+        """The explainer's method, as the atlas names it."""
+        return f"language model ({self.form})"
 
 
 class LanguageModelExplainer:
@@ -77,75 +82,74 @@ class LanguageModelExplainer:
     @property
     def method(self) -> str:
         """How passages are shown."""
-        return f"language model ({self.config.form})"
+        return self.config.method
 
     @property
     def version(self) -> str:
         """Version of the prompt."""
         return prompts.VERSION
 
-    def requests(self, samples: Samples) -> dict[int, Request]:
-        """What is asked of each latent; those that are nowhere active on the train side are left out."""
-        found = {}
-        for latent in samples.latents.tolist():
-            sample = samples.sample(latent, self.tokenizer)
-            if any(passage.active for passage in sample.train):
-                found[latent] = self.request(sample)
-        return found
-
-    def request(self, sample: Sample) -> Request:
-        """What is asked of one latent; only the train side of its sample is read."""
-        active, inactive = self._shown(sample)
-        return Request(
-            messages=prompts.explain(
-                self.config.form,
-                [self._written(passage, sample.maximum) for passage in active],
-                [self._written(passage, sample.maximum) for passage in inactive],
-            ),
-            max_tokens=self.config.max_tokens,
-            temperature=self.config.temperature,
-            seed=self.config.seed,
-            response_schema=prompts.EXPLANATION_SCHEMA,
-        )
-
     def explain(self, samples: Samples, progress: Progress | None = None) -> Sequence[Explained]:
         """One explanation for each latent for which the model gave one."""
-        requests = self.requests(samples)
+        requests = explanation_requests(samples, self.tokenizer, self.config)
         replies = self.client.complete(list(requests.values()), progress)
-        read = [self.read(latent, reply) for latent, reply in zip(requests, replies, strict=True)]
+        read = [read_explanation(latent, reply, self.tally) for latent, reply in zip(requests, replies, strict=True)]
         return [explained for explained in read if explained is not None]
 
-    def read(self, latent: int, reply: Reply) -> Explained | None:
-        """The explanation in a reply; None, and counted, where there is none."""
-        self.tally.add(latent, reply)
-        if not reply.ok:
-            return None
-        said = reply.parsed.get("explanation") if isinstance(reply.parsed, dict) else None
-        text = " ".join(said.split()) if isinstance(said, str) else ""
-        if not text:
-            self.tally.fail("no explanation found")
-            return None
-        return Explained(latent, text)
 
-    def _shown(self, sample: Sample) -> tuple[list[Passage], list[Passage]]:
-        """Active passages, the strongest first, and inactive ones, the nearest first; each text once."""
-        active = sorted((p for p in sample.train if p.active), key=lambda p: (-max(p.activations), p.hash))
-        strongest = [p for p in active if p.kind == "top"] or active
-        chosen = {passage.hash: passage for passage in strongest[: self.config.top]}
-        for tenth in np.linspace(9, 0, self.config.quantiles).round().astype(int):
-            found = (p for p in active if p.kind == f"q{tenth}" and p.hash not in chosen)
-            if (passage := next(found, None)) is not None:
-                chosen[passage.hash] = passage
-        near: dict[int, Passage] = {}
-        kinds = [[p for p in sample.train if p.kind == kind and not p.active] for kind in _NEAR]
-        for place in range(max(map(len, kinds), default=0)):
-            for passages in kinds[:2]:
-                near |= {p.hash: p for p in passages[place : place + 1]}
-        near |= {p.hash: p for p in kinds[2]}
-        shown = sorted(chosen.values(), key=lambda p: (-max(p.activations), p.hash))
-        return shown, list(near.values())[: self.config.contrastive]
+def explanation_requests(
+    samples: Samples, tokenizer: Tokenizer, config: LanguageModelExplainerConfig
+) -> dict[int, Request]:
+    """What is asked of each latent; those that are nowhere active on the train side are left out."""
+    taken = ((latent, samples.sample(latent, tokenizer)) for latent in samples.latents.tolist())
+    return {latent: _request(sample, config) for latent, sample in taken if any(p.active for p in sample.train)}
 
-    def _written(self, passage: Passage, maximum: float) -> str:
-        if self.config.form == "highlighted":
-            return highlighted(passage.tokens, np.asarray(passage.activations) > 0)
-        return token_lines(passage.tokens, levels(passage.activations, maximum))
+
+def read_explanation(latent: int, reply: Reply, tally: Tally) -> Explained | None:
+    """The explanation in a reply; None, and counted, where there is none."""
+    tally.add(latent, reply)
+    if not reply.ok:
+        return None
+    said = reply.parsed.get("explanation") if isinstance(reply.parsed, dict) else None
+    text = " ".join(said.split()) if isinstance(said, str) else ""
+    if not text:
+        tally.fail("no explanation found")
+        return None
+    return Explained(latent, text)
+
+
+def _request(sample: Sample, config: LanguageModelExplainerConfig) -> Request:
+    """What is asked of one latent; only the train side of its sample is read."""
+    active, inactive = ([_written(p, sample.maximum, config.form) for p in side] for side in _shown(sample, config))
+    return Request(
+        messages=prompts.explain(config.form, active, inactive),
+        max_tokens=config.max_tokens,
+        temperature=config.temperature,
+        seed=config.seed,
+        response_schema=prompts.EXPLANATION_SCHEMA,
+    )
+
+
+def _shown(sample: Sample, config: LanguageModelExplainerConfig) -> tuple[list[Passage], list[Passage]]:
+    """Active passages, the strongest first, and inactive ones, the nearest first; each text once."""
+    active = sorted((p for p in sample.train if p.active), key=lambda p: (-max(p.activations), p.hash))
+    strongest = [p for p in active if p.kind == "top"] or active
+    chosen = {passage.hash: passage for passage in strongest[: config.top]}
+    for tenth in np.linspace(9, 0, config.quantiles).round().astype(int):
+        found = (p for p in active if p.kind == f"q{tenth}" and p.hash not in chosen)
+        if (passage := next(found, None)) is not None:
+            chosen[passage.hash] = passage
+    near: dict[int, Passage] = {}
+    kinds = [[p for p in sample.train if p.kind == kind and not p.active] for kind in _NEAR]
+    for place in range(max(map(len, kinds), default=0)):
+        for passages in kinds[:2]:
+            near |= {p.hash: p for p in passages[place : place + 1]}
+    near |= {p.hash: p for p in kinds[2]}
+    shown = sorted(chosen.values(), key=lambda p: (-max(p.activations), p.hash))
+    return shown, list(near.values())[: config.contrastive]
+
+
+def _written(passage: Passage, maximum: float, form: str) -> str:
+    if form == "highlighted":
+        return highlighted(passage.tokens, np.asarray(passage.activations) > 0)
+    return token_lines(passage.tokens, levels(passage.activations, maximum))
