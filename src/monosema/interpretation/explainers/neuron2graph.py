@@ -1,0 +1,239 @@
+"""Neuron2Graph (arXiv 2304.12918, 2305.19911): which context before a token makes a latent active there, as a pattern
+that can be run and read, such as `` New →[ York| Jersey]``.
+
+For some activating passages of the train side:
+
+1. *Prune.* Of the contexts of 1, 2, 3, … tokens that end at the passage's peak, keep the shortest on which the latent
+   reaches half its activation in the passage.
+2. *Importance.* Each token of that context is replaced by what the model itself holds likely there. A token matters if
+   the activation at the peak falls below half with more than half of its substitutes; others become wildcards.
+3. *Substitutes* that keep at least half of the activation may stand in the token's place; at the peak too.
+4. *Trie.* The paths, read backwards from the peak, are the program. Equal paths are one.
+5. A path predicts the latent's mean activation where it matches on the train side, 0 included.
+
+Departures: substitutes come from the model that is explained (the paper takes DistilBERT's, and replaces by padding to
+measure importance); contexts are cut token by token, at a few lengths; where paths share a context they are shown
+together; where several match, the strongest predicts; weights are fitted on the train side (step 5) instead of being
+the pruned contexts' activations; the activating token itself never becomes a wildcard. A passage that does not reach
+half at any of the lengths is explained by the length on which the latent is strongest.
+
+Everything is done for all latents at once, in forward passes of many short texts; equal ones go through the model once.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from monosema.core import Config
+from monosema.interpretation.measuring import Laboratory
+from monosema.interpretation.programs import Pattern, Patterns, matches, with_threshold
+from monosema.interpretation.protocol import Explained
+from monosema.interpretation.samples import Samples
+from monosema.models import Tokenizer
+
+__all__ = ["Neuron2GraphConfig", "Neuron2GraphExplainer", "pattern_text"]
+
+
+class Neuron2GraphConfig(Config):
+    """How many passages and contexts are tried."""
+
+    passages: int = Field(4, ge=1)
+    """Activating passages of each latent; those with different tokens at the peak first, the strongest of each."""
+    lengths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
+    """Tokens of the contexts that are tried, the activating one included."""
+    substitutes: int = Field(4, ge=1)
+    """Substitutes for the activating token and the one before it; for those farther away half as many."""
+    view: int = Field(4, ge=0)
+    """Tokens before a pruned context that the model sees when it proposes substitutes."""
+    keep: float = Field(0.5, gt=0, le=1)
+    """Share of the activation that counts as kept."""
+    shown: int = Field(4, ge=1)
+    """Patterns in the text, at most."""
+
+
+@dataclass(frozen=True)
+class _Contexts:
+    """Pruned contexts, one for each passage that is explained.
+
+    Attributes:
+        row: index of the latent.
+        ids: the last tokens up to the peak, filled with −1 on the left.
+        length: how many of them were kept.
+        activation: of the latent at the peak, with no more than those before it.
+    """
+
+    row: NDArray[np.int64]
+    ids: NDArray[np.int64]
+    length: NDArray[np.int64]
+    activation: NDArray[np.float32]
+
+    def of_length(self, length: int) -> NDArray[np.int64]:
+        """Those of one length."""
+        return np.flatnonzero(self.length == length)
+
+
+class Neuron2GraphExplainer:
+    """Explains latents by the contexts that they need.
+
+    Attributes:
+        author, method, version: what its explanations are called.
+    """
+
+    author, method, version = "monosema", "Neuron2Graph", None
+
+    def __init__(self, laboratory: Laboratory, config: Neuron2GraphConfig | None = None) -> None:
+        self.laboratory = laboratory
+        self.config = config or Neuron2GraphConfig()
+
+    def explain(self, samples: Samples) -> Sequence[Explained]:
+        """Patterns for each latent that has an activating passage on the train side."""
+        contexts = self._pruned(samples)
+        allowed = self._allowed(contexts, samples)
+        paths: dict[int, set[tuple[tuple[int, ...] | None, ...]]] = defaultdict(set)
+        for row, path in zip(contexts.row.tolist(), allowed, strict=True):
+            paths[row].add(path)
+        weighted = _weighted({row: sorted(some, key=repr) for row, some in paths.items()}, samples)
+        latents = samples.latents.tolist()
+        programs = with_threshold({latents[row]: Patterns(tuple(some)) for row, some in weighted.items()}, samples)
+        tokenizer = self.laboratory.model.tokenizer
+        return [
+            Explained(latent, pattern_text(program.patterns, tokenizer, self.config.shown), program)
+            for latent, program in programs.items()
+            if isinstance(program, Patterns)
+        ]
+
+    def _pruned(self, samples: Samples) -> _Contexts:
+        """Step 1."""
+        entry, peak = _chosen(samples, self.config.passages)
+        longest = max(self.config.lengths) + self.config.view
+        place = peak[:, None] - np.arange(longest - 1, -1, -1)
+        text = samples.ids[samples.passage[entry]]
+        ids = np.where(place >= 0, np.take_along_axis(text, np.maximum(place, 0), axis=1), -1).astype(np.int64)
+        row = samples.row[entry]
+        wanted = self.config.keep * samples.activations[entry, peak]
+        length, best = np.zeros(len(entry), np.int64), np.zeros(len(entry), np.float32)
+        open_ = np.arange(len(entry))
+        for tried in sorted(self.config.lengths):
+            open_ = open_[ids[open_, longest - tried] >= 0]
+            value = self.laboratory.last(ids[open_, longest - tried :], samples.latents[row[open_]])
+            better = value > best[open_]
+            length[open_[better]], best[open_[better]] = tried, value[better]
+            open_ = open_[value < wanted[open_]]
+        found = length > 0
+        return _Contexts(row[found], ids[found], length[found], best[found])
+
+    def _allowed(self, contexts: _Contexts, samples: Samples) -> list[tuple[tuple[int, ...] | None, ...]]:
+        """Steps 2 and 3: what may stand at each place of each context, read backwards."""
+        n, longest = contexts.ids.shape
+        k = self.config.substitutes
+        proposed = np.full((n, longest, k), -1, np.int64)
+        seen = np.minimum((contexts.ids >= 0).sum(axis=1), contexts.length + self.config.view)
+        for known in np.unique(seen).tolist():
+            some = np.flatnonzero(seen == known)
+            text = contexts.ids[some, longest - known :]
+            proposed[some, longest - known :] = _others(self.laboratory.proposals(text, k + 1), text, k)
+        proposed[:, : longest - 2, max(1, k // 2) :] = -1
+        kept = np.zeros((n, longest, k), np.bool_)
+        for length in np.unique(contexts.length):
+            some = contexts.of_length(int(length))
+            at, back, which = np.nonzero(proposed[some, longest - length :] >= 0)
+            texts = contexts.ids[some[at], longest - length :]
+            texts[np.arange(len(at)), back] = proposed[some[at], longest - length + back, which]
+            value = self.laboratory.last(texts, samples.latents[contexts.row[some[at]]])
+            stays = value >= self.config.keep * contexts.activation[some[at]]
+            kept[some[at], longest - length + back, which] = stays
+        tested = (proposed >= 0).sum(axis=2)
+        wild = (kept.sum(axis=2) * 2 >= tested) & (tested > 0)
+        wild[:, -1] = False
+        return [_path(contexts.ids[i], proposed[i], kept[i], wild[i], int(contexts.length[i])) for i in range(n)]
+
+
+def _chosen(samples: Samples, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Activating entries of the train side, and their peaks: of each latent those with different tokens at the peak
+    first, the strongest of each token before the others."""
+    entries = np.flatnonzero(~samples.test & samples.active)
+    peak = samples.activations[entries].argmax(axis=1)
+    strength = samples.activations[entries, peak]
+    token = samples.ids[samples.passage[entries], peak]
+    row = samples.row[entries]
+    order = np.lexsort((-strength, token, row))
+    turn = np.empty(len(order), np.int64)
+    turn[order] = _rank(row[order].astype(np.int64) * (int(samples.ids.max(initial=0)) + 1) + token[order])
+    order = np.lexsort((-strength, turn, row))
+    order = order[(_rank(row[order]) < most) & (strength[order] > 0)]
+    return entries[order], peak[order]
+
+
+def _others(proposed: NDArray[np.int64], own: NDArray[np.int64], k: int) -> NDArray[np.int64]:
+    """The first k proposals at each place that are not the token that stands there."""
+    same = proposed == own[:, :, None]
+    order = np.argsort(same, axis=2, kind="stable")[:, :, :k]
+    out = np.full((*own.shape, k), -1, np.int64)
+    out[:, :, : order.shape[2]] = np.take_along_axis(proposed, order, axis=2)
+    return np.where(out == own[:, :, None], -1, out)
+
+
+def _path(
+    ids: NDArray[np.int64], proposed: NDArray[np.int64], kept: NDArray[np.bool_], wild: NDArray[np.bool_], length: int
+) -> tuple[tuple[int, ...] | None, ...]:
+    """One context as a path; wildcards at its far end are dropped."""
+    path: list[tuple[int, ...] | None] = []
+    for place in range(len(ids) - 1, len(ids) - 1 - length, -1):
+        alike = sorted({int(ids[place]), *proposed[place][kept[place]].tolist()})
+        path.append(None if wild[place] else tuple(alike))
+    while path[-1] is None:
+        path.pop()
+    return tuple(path)
+
+
+def _weighted(paths: dict[int, list[tuple[tuple[int, ...] | None, ...]]], samples: Samples) -> dict[int, list[Pattern]]:
+    """Step 5: patterns with what they predict, the strongest first."""
+    rows = sorted(paths)
+    flat = [(owner, Pattern(path, 0.0)) for owner, row in enumerate(rows) for path in paths[row]]
+    if not flat:
+        return {}
+    entries = np.flatnonzero(~samples.test & np.isin(samples.row, rows))
+    which = np.searchsorted(rows, samples.row[entries])
+    owners = np.array([owner for owner, _ in flat], np.int64)
+    pattern, entry, column = matches([one for _, one in flat], owners, which, samples.ids[samples.passage[entries]])
+    total = np.bincount(pattern, samples.activations[entries[entry], column], len(flat))
+    mean = total / np.maximum(np.bincount(pattern, minlength=len(flat)), 1)
+    made: dict[int, list[Pattern]] = defaultdict(list)
+    for (owner, one), weight in zip(flat, mean.tolist(), strict=True):
+        if weight > 0:
+            made[rows[owner]].append(Pattern(one.tokens, weight))
+    return {row: sorted(some, key=lambda one: -one.weight) for row, some in made.items()}
+
+
+def pattern_text(patterns: Sequence[Pattern], tokenizer: Tokenizer, shown: int) -> str:
+    """Patterns as people read them: context, arrow, activating tokens; `…` is any token. Patterns with one context are
+    shown together."""
+    groups: dict[tuple[tuple[int, ...] | None, ...], list[int]] = {}
+    for one in patterns:
+        last = groups.setdefault(one.tokens[1:], [])
+        last += [token for token in one.tokens[0] or () if token not in last]
+    texts = []
+    for context, last in list(groups.items())[:shown]:
+        before = "".join("…" if at is None else _either(at, tokenizer) for at in reversed(context))
+        texts.append(f"{before} →{_either(last, tokenizer)}" if before else _either(last, tokenizer))
+    rest = len(groups) - shown
+    return "; ".join(texts) + (f"; and {rest} more" if rest > 0 else "")
+
+
+def _either(tokens: Sequence[int], tokenizer: Tokenizer, most: int = 6) -> str:
+    pieces = [piece.replace("\n", "↵").replace("\t", "⇥") for piece in tokenizer.tokens(tokens[:most])]
+    if len(tokens) == 1:
+        return pieces[0]
+    return f"[{'|'.join(pieces)}{'|…' if len(tokens) > most else ''}]"
+
+
+def _rank(group: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Place of each entry among those of its group, which lie together."""
+    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
+    return np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))
