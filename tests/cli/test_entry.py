@@ -17,6 +17,7 @@ VERBS = (
     "evaluate",
     "atlas",
     "report",
+    "label",
     "inspect",
     "complete",
     "plan",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monosema.atlas.agreement import Agreement, agreement_of_people, krippendorff, shared_words, word_agreement
 from monosema.atlas.build import build_atlas, dictionary_digest
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.feature import (
@@ -15,12 +16,14 @@ from monosema.atlas.feature import (
     TokenWeight,
     Vote,
 )
+from monosema.atlas.judging import label, vote
 from monosema.atlas.query import Atlas, open_atlas
 from monosema.atlas.recording import record
 from monosema.atlas.tables import check_tables
 
 __all__ = [
     "PERSON",
+    "Agreement",
     "Atlas",
     "AtlasConfig",
     "Example",
@@ -31,9 +34,15 @@ __all__ = [
     "Score",
     "TokenWeight",
     "Vote",
+    "agreement_of_people",
     "build_atlas",
     "check_tables",
     "dictionary_digest",
+    "krippendorff",
+    "label",
     "open_atlas",
     "record",
+    "shared_words",
+    "vote",
+    "word_agreement",
 ]

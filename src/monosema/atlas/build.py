@@ -29,6 +29,7 @@ from monosema.atlas.columns import (
 )
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects, direct_effects, why_no_effects
+from monosema.atlas.judging import carried_over
 from monosema.atlas.lookup import label_block, token_totals
 from monosema.atlas.neighbours import Coactivation, coactivation_neighbours, decoder_neighbours
 from monosema.atlas.passages import segments, select_examples
@@ -40,7 +41,7 @@ from monosema.atlas.sweep import sweep
 from monosema.atlas.tables import FORMAT, NAMES, describe, remove_unnamed, unused_path, write_table
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
-from monosema.dictionaries import Dictionary
+from monosema.dictionaries import Dictionary, sites_read, written_at
 from monosema.models import LanguageModel, vector_width
 
 __all__ = ["build_atlas", "dictionary_digest"]
@@ -64,12 +65,14 @@ def build_atlas(
     """Look at all latents of a dictionary on a text at once, and write what is seen as tables.
 
     Killed at any moment, the same call goes on after the last finished stretch of the text and ends with the same
-    tables. An older atlas in the folder can be read until the new one is whole.
+    tables. An older atlas in the folder can be read until the new one is whole; people's labels and votes outlive it
+    (see `judging`).
 
     Args:
         model: where the activations come from.
         dictionary: whose latents to look at; a latent is active on a token where its code is above 0.
-        site: where the dictionary reads.
+        site: where the dictionary reads; of a crosscoder, which reads all its sites, the one whose direct effects on
+            tokens are shown. Of a transcoder these are of the site that it writes.
         batches: the text, from its beginning on; only kept tokens are looked at.
         path: folder of the tables.
         config: what to keep, and how much memory to use.
@@ -85,25 +88,24 @@ def build_atlas(
         DiskFullError: no room; what was finished before is intact.
     """
     site, path, config = Site.parse(site), Path(path), config or AtlasConfig()
-    if (width := vector_width(model, site)) != dictionary.d_in:
-        raise ConfigError(
-            f"The dictionary reads {dictionary.d_in} values and {site.short} of {model.name} has "
-            f"{width}.{_home(dictionary)}"
-        )
+    _require_width(model, dictionary, site)
     identity = dictionary_digest(dictionary)
     spill = Spill(path / ".spill", _key(model, identity, site, config))
     sweep(model, dictionary, site, batches, spill, config.passage, config.memory_mb, progress or SilentProgress())
     statistics = gather_statistics(spill, dictionary.n_latents)
-    reason = why_no_effects(model, dictionary, site)
-    effects = None if reason else direct_effects(model, dictionary, config.effects)
+    written, place = written_at(dictionary, site)
+    reason = why_no_effects(model, written, place)
+    effects = None if reason else direct_effects(model, written, config.effects)
     absent = {} if reason is None else {"promoted": reason, "suppressed": reason}
     with write_lock(path):
         remove_unnamed(path)
         files = {name: unused_path(path, name) for name in NAMES}
-        _write_latents(spill, statistics, effects, Pieces(model.tokenizer, model.vocab), files, config)
+        people = carried_over(path, identity)
+        pieces = Pieces(model.tokenizer, model.vocab)
+        _write_latents(spill, statistics, effects, pieces, files, config, people["explanations"])
         together = _write_neighbours(spill, statistics, dictionary, files["neighbours"], config)
-        with write_table(files["votes"], "votes"):
-            pass
+        with write_table(files["votes"], "votes") as votes:
+            votes.write(people["votes"].to_pydict())
         _write_meta(path, files, model, dictionary, identity, site, config, statistics, together, absent)
         remove_unnamed(path)
     if not config.keep_spill:
@@ -124,9 +126,17 @@ def dictionary_digest(dictionary: Dictionary) -> str:
     return state.hexdigest()[:16]
 
 
-def _home(dictionary: Dictionary) -> str:
-    site = dictionary.metadata.site
-    return f" It belongs to {site.short}." if site else ""
+def _require_width(model: LanguageModel, dictionary: Dictionary, site: Site) -> None:
+    sites = sites_read(dictionary, site)
+    if site not in sites:
+        raise ConfigError(f"This crosscoder's sites are {', '.join(one.short for one in sites)}, not {site.short}.")
+    width = sum(vector_width(model, one) for one in sites)
+    if width != dictionary.d_in:
+        places, home = ", ".join(one.short for one in sites), dictionary.metadata.site
+        raise ConfigError(
+            f"The dictionary reads {dictionary.d_in} values and {places} of {model.name} has {width}."
+            + (f" It belongs to {home.short}." if home else "")
+        )
 
 
 def _key(model: LanguageModel, identity: str, site: Site, config: AtlasConfig) -> dict[str, Any]:
@@ -149,8 +159,9 @@ def _write_latents(
     pieces: Pieces,
     files: Mapping[str, Path],
     config: AtlasConfig,
+    people: Any,
 ) -> None:
-    """Write the tables that go latent by latent."""
+    """Write the tables that go latent by latent, and behind its explanations those of people."""
     totals = token_totals(spill, len(pieces))
     memory_mb = config.memory_mb // _WORKERS
 
@@ -175,6 +186,7 @@ def _write_latents(
         for parts in _in_order(columns, blocks(statistics.n_active, memory_mb, _MOST_LATENTS)):
             for name, table in tables.items():
                 table.write(parts[name])
+        tables["explanations"].write(people.to_pydict())
 
 
 def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

@@ -226,6 +226,7 @@ class Atlas:
 
     def file(self, name: str) -> Path:
         """The Parquet file of a table."""
+        self._refresh()
         return table_path(self.path, self.meta, name)
 
     def table(self, name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from monosema.atlas.layout import lay_out
 from monosema.atlas.spill import ByLatent, Spill
 from monosema.core import CorpusError, Progress, Site, bf16_is_fast
 from monosema.data import TokenBatch
-from monosema.dictionaries import Codes, Dictionary
+from monosema.dictionaries import Codes, Dictionary, sites_read
 from monosema.models import LanguageModel
 
 __all__ = ["encode_batch", "sweep"]
@@ -24,15 +24,16 @@ _POSITIONS = 262_144
 
 
 def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch: TokenBatch) -> Codes:
-    """Codes of the kept tokens of a batch, in row-major order."""
-    x = activations_at(model, site, batch)[batch.keep.to(model.device)].float()
+    """Codes of the kept tokens of a batch, in row-major order; of a crosscoder, from all its sites."""
+    x = activations_at(model, sites_read(dictionary, site), batch)[batch.keep.to(model.device)].float()
     return dictionary.encode(x, torch.bfloat16 if bf16_is_fast(x.device) else None)
 
 
-def activations_at(model: LanguageModel, site: Site, batch: TokenBatch) -> Float[Tensor, "batch pos d"]:
-    """Activations of all positions of a batch, from a forward pass that stops at the site."""
+def activations_at(model: LanguageModel, sites: Sequence[Site], batch: TokenBatch) -> Float[Tensor, "batch pos d"]:
+    """Activations of all positions of a batch, of several sites side by side, from a pass that stops at the last."""
     mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
-    return model.activations(batch.tokens.to(model.device), [site], mask)[site].flatten(2)
+    got = model.activations(batch.tokens.to(model.device), sites, mask)
+    return torch.cat([got[site].flatten(2) for site in sites], dim=2)
 
 
 @torch.inference_mode()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Group
 
-from monosema.cli.verbs import atlas, complete, convert, doctor, inspect, plan, train, walk
+from monosema.cli.verbs import atlas, complete, convert, doctor, explain, inspect, label, plan, train, walk
 
 __all__ = ["app"]
 
@@ -32,19 +32,23 @@ app = App(
     result_action="return_value",
 )
 
-_WALK, _LOOK = Group("The walk", sort_key=1), Group("Look around", sort_key=2)
+_WALK, _LOOK = Group("The walk", sort_key=1), Group("Look around", sort_key=3)
 app.command(walk.run, group=_WALK, sort_key=1)
 app.command(walk.capture, group=_WALK, sort_key=2)
 app.command(train.train, group=_WALK, sort_key=3)
 app.command(walk.evaluate, group=_WALK, sort_key=4)
 app.command(atlas.atlas, group=_WALK, sort_key=5)
+app.command(explain.explain, group=_WALK, sort_key=5)
 app.command(walk.report, group=_WALK, sort_key=6)
 app.command(inspect.inspect, group=_LOOK, sort_key=7)
 app.command(complete.complete, group=_LOOK, sort_key=8)
 app.command(plan.plan, group=_LOOK, sort_key=9)
 app.command(doctor.doctor, group=_LOOK, sort_key=10)
 
-_SHARE = Group("Dictionaries elsewhere", sort_key=3)
+_MEANING = Group("Meaning", sort_key=2)
+app.command(label.label, group=_MEANING, sort_key=12)
+
+_SHARE = Group("Dictionaries elsewhere", sort_key=4)
 app.command(convert.convert, group=_SHARE, sort_key=20)
 app.command(convert.push, group=_SHARE, sort_key=21)
 app.command(convert.pull, group=_SHARE, sort_key=22)

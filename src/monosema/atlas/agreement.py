@@ -1,0 +1,155 @@
+"""How far those who judge features agree: people with people, explainers with explainers.
+
+Votes and yes-or-no predictions are compared by Krippendorff's α for nominal data (Krippendorff 2011, "Computing
+Krippendorff's alpha-reliability"): with n_uc the number of raters who gave the unit u the category c, m_u = Σ_c n_uc,
+and sums over units that have at least two ratings,
+
+    D_o = Σ_u Σ_c n_uc (m_u − n_uc) / (m_u − 1),    D_e = Σ_c N_c (N − N_c) / (N − 1),    α = 1 − D_o / D_e,
+
+where N_c = Σ_u n_uc and N = Σ_c N_c. 1 is full agreement, 0 what chance gives, below 0 is worse than chance; raters may
+leave units out. The interval is a percentile bootstrap over units.
+
+Texts are compared by the words they share, |A ∩ B| / |A ∪ B| of their sets of words (Jaccard), on average over
+features; beside it stands the same figure for texts of different features, drawn at random.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+
+from monosema.atlas.feature import PERSON
+from monosema.atlas.query import Atlas
+from monosema.core import Estimate, bootstrap_mean, numpy_generator
+
+__all__ = ["Agreement", "agreement_of_people", "krippendorff", "shared_words", "word_agreement"]
+
+_RESAMPLES = 1000
+_TAIL = 0.025
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far two judges, or some, agree.
+
+    Attributes:
+        between: who.
+        measure: "votes" or "passages" (Krippendorff's α), or "words" (Jaccard).
+        estimate: the figure; `n` counts explanations voted on, or features. None where it can't be computed.
+        control: what texts of different features come to; None for α, which counts chance in.
+        absent: why there is no figure.
+    """
+
+    between: tuple[str, ...]
+    measure: str
+    estimate: Estimate | None
+    control: float | None = None
+    absent: str | None = None
+
+
+def krippendorff(ratings: Float[np.ndarray, "units raters"], groups: Sequence[int] | None = None) -> Estimate | None:
+    """Krippendorff's α for nominal data.
+
+    Args:
+        ratings: a number for each category; NaN where a rater left a unit out.
+        groups: units of one group (the passages of one feature) are drawn together by the bootstrap; None where each
+            unit stands alone.
+
+    Returns:
+        The estimate, `n` counting groups; None where no unit has two ratings, or all ratings are equal: then nothing
+        tells agreement from a habit.
+    """
+    known = ~np.isnan(ratings)
+    rated = known.sum(axis=1) >= 2
+    ratings, known = ratings[rated], known[rated]
+    categories = np.unique(ratings[known])
+    if len(categories) < 2:
+        return None
+    counts = (ratings[:, :, None] == categories).sum(axis=1).astype(np.float64)
+    total = counts.sum(axis=1, keepdims=True)
+    observed = (counts * (total - counts) / (total - 1)).sum(axis=1)
+    group = np.arange(len(rated)) if groups is None else np.asarray(groups)
+    _, group = np.unique(group[rated], return_inverse=True)
+    n = int(group.max()) + 1
+    observed = np.bincount(group, observed, n)
+    counts = np.stack([np.bincount(group, column, n) for column in counts.T], axis=1)
+    draws = numpy_generator(0, "agreement").integers(0, n, (_RESAMPLES, n))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        resampled = _alpha(observed[draws].sum(axis=1), counts[draws].sum(axis=1))
+    resampled = resampled[np.isfinite(resampled)]
+    value = float(_alpha(observed.sum(keepdims=True), counts.sum(axis=0, keepdims=True))[0])
+    low, high = np.quantile(resampled, [_TAIL, 1 - _TAIL]) if len(resampled) else (value, value)
+    return Estimate(value, float(low), float(high), n)
+
+
+def _alpha(observed: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    total = counts.sum(axis=-1, keepdims=True)
+    expected = (counts * (total - counts) / (total - 1)).sum(axis=-1)
+    return 1 - observed / expected
+
+
+def agreement_of_people(atlas: Atlas) -> list[Agreement]:
+    """How far people agree in their votes, and in the words of their labels."""
+    votes = atlas.sql("select latent, author, method, model, prompt_version, text, voter, vote from votes")
+    voters = sorted({row["voter"] for row in votes})
+    units = sorted({(row["latent"], row["author"], row["method"], row["text"]) for row in votes}, key=str)
+    place = {unit: number for number, unit in enumerate(units)}
+    ratings = np.full((len(units), len(voters)), np.nan)
+    for row in votes:
+        ratings[place[row["latent"], row["author"], row["method"], row["text"]], voters.index(row["voter"])] = row[
+            "vote"
+        ]
+    both = int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum())
+    estimate = krippendorff(ratings) if both else None
+    absent = None if estimate else "no explanation has votes of two people" if not both else "all votes are alike"
+    found = [Agreement(tuple(voters), "votes", estimate, absent=absent)]
+    labels = atlas.sql("select latent, author, text from explanations where method = ?", [PERSON])
+    return found + _pairs({(row["author"], row["latent"]): row["text"] for row in labels})
+
+
+def word_agreement(atlas: Atlas) -> list[Agreement]:
+    """How far the texts of each two explainers share words, over the features that both explain."""
+    rows = atlas.sql("select latent, method, text from explanations where method <> ? order by author", [PERSON])
+    return _pairs({(row["method"], row["latent"]): row["text"] for row in rows})
+
+
+def _pairs(texts: Mapping[tuple[str, int], str]) -> list[Agreement]:
+    by_judge: dict[str, dict[int, str]] = {}
+    for (judge, latent), text in texts.items():
+        by_judge.setdefault(judge, {})[latent] = text
+    return [shared_words((a, by_judge[a]), (b, by_judge[b])) for a, b in itertools.combinations(sorted(by_judge), 2)]
+
+
+def shared_words(first: tuple[str, Mapping[int, str]], second: tuple[str, Mapping[int, str]]) -> Agreement:
+    """How far two judges' texts for the same features share words.
+
+    Args:
+        first, second: a name, and texts by feature; features that one of them has no words for are left out.
+    """
+    names = (first[0], second[0])
+    words = [{latent: _words(text) for latent, text in texts.items()} for _, texts in (first, second)]
+    latents = sorted(latent for latent in words[0] if words[0][latent] and words[1].get(latent))
+    if not latents:
+        return Agreement(names, "words", None, absent="no feature has words of both")
+    mine, theirs = ([one[latent] for latent in latents] for one in words)
+    estimate = bootstrap_mean([_jaccard(a, b) for a, b in zip(mine, theirs, strict=True)])
+    control = None
+    if len(latents) > 1:
+        order = numpy_generator(0, "agreement").permutation(len(latents))
+        control = float(np.mean([_jaccard(mine[a], theirs[b]) for a, b in zip(order, np.roll(order, 1), strict=True)]))
+    return Agreement(names, "words", estimate, control)
+
+
+def _words(text: str) -> set[str]:
+    """Words of letters, in lower case; shares such as "(61 %)" and signs are none."""
+    return set(re.findall(r"[^\W\d_]+", text.lower()))
+
+
+def _jaccard(a: set[str], b: set[str]) -> float:
+    return len(a & b) / len(a | b)
