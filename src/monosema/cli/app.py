@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Group
 
-from monosema.cli.verbs import atlas, complete, convert, doctor, explain, inspect, label, plan, train, walk
+from monosema.cli.verbs import atlas, complete, convert, doctor, inspect, label, plan, train, walk
 
 __all__ = ["app"]
 
@@ -38,7 +38,6 @@ app.command(walk.capture, group=_WALK, sort_key=2)
 app.command(train.train, group=_WALK, sort_key=3)
 app.command(walk.evaluate, group=_WALK, sort_key=4)
 app.command(atlas.atlas, group=_WALK, sort_key=5)
-app.command(explain.explain, group=_WALK, sort_key=5)
 app.command(walk.report, group=_WALK, sort_key=6)
 app.command(inspect.inspect, group=_LOOK, sort_key=7)
 app.command(complete.complete, group=_LOOK, sort_key=8)
