@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Group
 
-from monosema.cli.verbs import atlas, complete, convert, doctor, inspect, label, plan, train, walk
+from monosema.cli.verbs import atlas, complete, convert, doctor, explain, inspect, label, plan, train, walk
 
 __all__ = ["app"]
 
@@ -45,6 +45,7 @@ app.command(plan.plan, group=_LOOK, sort_key=9)
 app.command(doctor.doctor, group=_LOOK, sort_key=10)
 
 _MEANING = Group("Meaning", sort_key=2)
+app.command(explain.explain, group=_MEANING, sort_key=11)
 app.command(label.label, group=_MEANING, sort_key=12)
 
 _SHARE = Group("Dictionaries elsewhere", sort_key=4)

@@ -1,0 +1,122 @@
+"""explain: what a run's features mean, said by a language model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from monosema.cli.clients import NOBODY, ClientOptions
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+
+if TYPE_CHECKING:
+    from monosema.interpretation.samples import Samples
+    from monosema.runs.workbench import Workbench
+
+__all__ = ["Latents", "Limit", "explain", "open_bench", "read_latents"]
+
+Latents = Annotated[str | None, Parameter(help="Features, such as 3,17,40-49. Without it, some drawn at random.")]
+Limit = Annotated[int, Parameter(help="How many features are drawn where none are named; 0 for all that ever fire.")]
+
+
+def explain(
+    run: Path,
+    step: Literal["now", "send", "status", "retrieve", "parse"] = "now",
+    *,
+    latents: Latents = None,
+    limit: Limit = 100,
+    form: Literal["activations", "highlighted"] = "activations",
+    max_tokens: int = 512,
+    options: ClientOptions = NOBODY,
+    common: Common = DEFAULTS,
+) -> int:
+    """Ask a language model what a run's features mean, and record what it says in the atlas.
+
+    At once, or through the provider's Batch service in steps, each of which can be repeated and goes on after a kill.
+    What it costs is said before anything is asked, and `--max-cost` is never exceeded.
+
+    ```
+    monosema explain runs/demo --client local:models/qwen --latents 0-9
+    monosema explain runs/demo --client openai:gpt-5.4-mini --max-cost 1
+    monosema explain runs/demo send --client anthropic:claude-haiku-5-5 --limit 0 --max-cost 5
+    monosema explain runs/demo status --client anthropic:claude-haiku-5-5
+    monosema explain runs/demo retrieve --client anthropic:claude-haiku-5-5
+    monosema explain runs/demo parse --client anthropic:claude-haiku-5-5
+    ```
+
+    Parameters
+    ----------
+    run
+        A run folder with an atlas.
+    step
+        Without it all is done at once; otherwise a step of a batch: `send`, `status`, `retrieve` or `parse`.
+    form
+        How passages are shown: every token with its activation from 0 to 10, or active tokens marked.
+    max_tokens
+        Most tokens of an answer, hidden reasoning included.
+    """
+    from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig
+    from monosema.runs import explaining
+
+    client = options.config()
+    bench = open_bench(run, common)
+    if step in ("now", "send"):
+        console = errors_console()
+        config = LanguageModelExplainerConfig(form=form, max_tokens=max_tokens)
+        ask = explaining.explain_live if step == "now" else explaining.send
+        drawn = samples(bench, latents, limit, common)
+        result = ask(bench, drawn, client, config, lambda line: console.print(line, style="dim"))
+    else:
+        result = {"status": explaining.status, "retrieve": explaining.retrieve, "parse": explaining.parse}[step](
+            bench, client
+        )
+    return deliver(result, common, lambda console: show_figures(result, console))
+
+
+def open_bench(folder: Path, common: Common) -> Workbench:
+    """What a run's stages read. Raises RunError where it has no atlas."""
+    from monosema.runs import Run
+    from monosema.runs.workbench import Workbench
+
+    opened = Run.open(folder)
+    opened.atlas()
+    return Workbench(opened.recipe, folder, common.device)
+
+
+def samples(bench: Workbench, latents: str | None, limit: int, common: Common) -> Samples:
+    """Passages of the features that the words name."""
+    from monosema.runs.explaining import draw
+
+    named = None if latents is None else read_latents(latents)
+    return draw(bench, named, limit or None, common.seed or 0)
+
+
+def read_latents(words: str) -> list[int]:
+    """The numbers in words such as 3,17,40-49. Raises InputError for anything else."""
+    from monosema.core import InputError
+
+    numbers: list[int] = []
+    for part in words.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not low.isdecimal() or (dash and not high.isdecimal()):
+            raise InputError(f"{part.strip()!r} names no features. Write them as in 3,17,40-49.")
+        numbers += range(int(low), int(high if dash else low) + 1)
+    return numbers
+
+
+def show_figures(result: dict[str, Any], console: Console) -> None:
+    """Figures one a line; batches as a table."""
+    from rich.table import Table
+
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in result.items():
+        if name == "batches":
+            for batch in value:
+                counts = ", ".join(f"{count} {state}" for state, count in batch["counts"].items())
+                table.add_row(batch["provider_id"] or batch["id"], batch["state"], f"{batch['size']} requests", counts)
+            continue
+        shown = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else str(value)
+        table.add_row(name.replace("_", " "), shown or "none")
+    console.print(table)

@@ -1,0 +1,210 @@
+"""Explanations of a run's latents by a language model: at once, or in batches in steps that survive a kill.
+
+    send      draw samples ─► write down which request asks about which latent ─► send
+    status    ask how far the batches are
+    retrieve  fetch what has come
+    parse     read what has come, and record the explanations in the atlas
+
+Each step can be repeated, and goes on from where it was. What is asked is decided by the samples, the prompt and the
+settings alone, and equal requests are sent once; so a repeated `send` sends what is missing. Which latent each request
+asks about is written down before anything is sent, together with the explanation's method and prompt version, so that
+`parse` reads answers to an earlier prompt for what they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from monosema.atlas import Explanation, open_atlas, record
+from monosema.core import InputError, RunError, digest, progress_bar, read_json, write_json
+from monosema.dictionaries import load_dictionary
+from monosema.interpretation import prompts
+from monosema.interpretation.clients import Failure, Reply
+from monosema.interpretation.explainers.language_model import (
+    LanguageModelExplainerConfig,
+    explanation_requests,
+    read_explanation,
+)
+from monosema.interpretation.protocol import Explained
+from monosema.interpretation.samples import Samples
+from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of
+from monosema.interpretation.tally import Tally
+from monosema.runs.language_models import ClientConfig, open_batches, open_client
+from monosema.runs.workbench import Workbench
+
+__all__ = ["Tell", "draw", "explain_live", "parse", "retrieve", "send", "status", "store_folder"]
+
+Tell = Callable[[str], None]
+
+
+def store_folder(bench: Workbench) -> Path:
+    """Where answers and costs of a run are kept."""
+    return bench.folder / "language-models"
+
+
+def draw(bench: Workbench, latents: Sequence[int] | None, most: int | None, seed: int = 0) -> Samples:
+    """Passages of latents, from the atlas and from held-out text.
+
+    Args:
+        latents: which; None for `most` of those that ever fire, drawn at random, or all of them.
+
+    Raises:
+        InputError: no such latent, or one that never fires.
+    """
+    atlas = open_atlas(bench.atlas)
+    alive = latents_of(atlas)
+    if latents is not None and (unknown := sorted(set(latents) - set(alive.tolist()))):
+        raise InputError(
+            f"Of these features the atlas has no passages: {', '.join(map(str, unknown[:8]))}. Either there is no such "
+            f"feature, or it never fires. {len(alive)} of {bench.recipe.dictionary.n_latents} do."
+        )
+    chosen = latents_of(atlas, most, seed) if latents is None else latents
+    dictionary: Any = load_dictionary(bench.dictionary)
+    dictionary = dictionary.to(bench.model.device) if hasattr(dictionary, "to") else dictionary
+    config = SampleConfig(seed=seed)
+    text = bench.recipe.text.replace(split="heldout", tokens=config.tokens)
+    return draw_samples(atlas, bench.model, dictionary, bench.batches(text), config, chosen)
+
+
+def explain_live(
+    bench: Workbench,
+    samples: Samples,
+    client: ClientConfig,
+    config: LanguageModelExplainerConfig,
+    tell: Tell,
+) -> dict[str, Any]:
+    """Ask at once, and record the explanations in the atlas.
+
+    Args:
+        tell: receives a line about the cost before anything is asked.
+
+    Returns:
+        What was asked, explained and spent, and failures by kind.
+    """
+    requests = explanation_requests(samples, bench.model.tokenizer, config)
+    tally = Tally()
+    with open_client(client, store_folder(bench), bench.device) as purse:
+        tell(_price(client, asdict(purse.estimate(list(requests.values())))))
+        with progress_bar("explain", len(requests), "latents") as bar:
+            replies = purse.client.complete(list(requests.values()), bar)
+        found = [read_explanation(latent, reply, tally) for latent, reply in zip(requests, replies, strict=True)]
+        _record(bench, found, purse.client.model, config.method, prompts.VERSION)
+        return _summary(found, tally, spent=purse.spent())
+
+
+def send(
+    bench: Workbench,
+    samples: Samples,
+    client: ClientConfig,
+    config: LanguageModelExplainerConfig,
+    tell: Tell,
+) -> dict[str, Any]:
+    """Send what has no answer and is not under way.
+
+    Raises:
+        CostCapError: it might cost more than the cap leaves; nothing was sent.
+        ProviderError: sending failed; what was sent is kept, and the rest follows when called again.
+    """
+    requests = explanation_requests(samples, bench.model.tokenizer, config)
+    with open_batches(client, store_folder(bench)) as batches:
+        tell(_price(client, asdict(batches.estimate(requests.values()))))
+        asked = {str(latent): batches.custom_id(request) for latent, request in requests.items()}
+        errand = {
+            "dictionary": bench.recipe.dictionary_name,
+            "provider": batches.provider.identity,
+            "model": batches.provider.model,
+            "method": config.method,
+            "prompt_version": prompts.VERSION,
+            "latents": asked,
+        }
+        write_json(store_folder(bench) / f"explain-{digest(errand)[:16]}.json", errand)
+        sent = batches.send(requests.values())
+    return {
+        "sent": sent.requests,
+        "answered": sent.answered,
+        "waiting": sent.waiting,
+        "batches": [asdict(entry) for entry in sent.batches],
+    }
+
+
+def status(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+    """How far every batch is."""
+    with open_batches(client, store_folder(bench)) as batches:
+        return {"batches": [asdict(entry) for entry in batches.status()]}
+
+
+def retrieve(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+    """Fetch the results of batches that have ended."""
+    with open_batches(client, store_folder(bench)) as batches:
+        got = batches.retrieve()
+    return {"retrieved": got.batches, "results": got.results, "missing": got.missing, "open": got.open}
+
+
+def parse(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+    """Read what has come, and record the explanations in the atlas. Asks nobody.
+
+    Raises:
+        RunError: nothing was ever sent to this model from this run.
+    """
+    tally, found = Tally(), list[Explained | None]()
+    with open_batches(client, store_folder(bench)) as batches:
+        errands = list(_errands(bench, batches.provider.identity))
+        if not errands:
+            raise RunError(
+                f"Nothing was sent to {client.client} from this run. Send it: monosema explain {bench.folder} send …"
+            )
+        replies = dict(batches.replies())
+        # Answers to requests that were asked at once are in the store, too.
+        lookup = batches.store.lookup
+        for errand in errands:
+            read = [
+                read_explanation(int(latent), replies.get(id) or lookup(id) or _UNSENT, tally)
+                for latent, id in errand["latents"].items()
+            ]
+            _record(bench, read, errand["model"], errand["method"], errand["prompt_version"])
+            found += read
+        spending = batches.store.spending()
+        return _summary(found, tally, spent={"answered": spending.answered, "at_most": spending.at_most})
+
+
+_UNSENT = Reply(failure=Failure(kind="pending", detail="it has not been sent"))
+
+
+def _errands(bench: Workbench, provider: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
+    """What was written down of requests to this provider about this dictionary."""
+    for path in sorted(store_folder(bench).glob("explain-*.json")):
+        errand = read_json(path)
+        if errand["provider"] == provider and errand["dictionary"] == bench.recipe.dictionary_name:
+            yield errand
+
+
+def _record(bench: Workbench, found: Iterable[Explained | None], model: str, method: str, prompt_version: str) -> None:
+    rows = {
+        explained.latent: [Explanation(model, method, model, prompt_version, explained.text)]
+        for explained in found
+        if explained is not None
+    }
+    if rows:
+        record(bench.atlas, rows)
+
+
+def _summary(found: Iterable[Explained | None], tally: Tally, spent: Mapping[str, float]) -> dict[str, Any]:
+    return {"explained": sum(one is not None for one in found), **tally.to_dict(), "spent_dollars": dict(spent)}
+
+
+def _price(client: ClientConfig, estimate: Mapping[str, Any]) -> str:
+    """What is about to be asked and what it costs, in one line."""
+    parts = [f"{client.client}: {estimate['requests']} requests, {estimate['answered']} more are answered already"]
+    if client.kind != "local":
+        parts.append(
+            f"about {estimate['input_tokens']:,} tokens to read and at most {estimate['output_tokens']:,} to write"
+        )
+        known = estimate["dollars"] is not None
+        parts.append(
+            f"about ${estimate['dollars']:.4f}, at most ${estimate['at_most']:.4f}" if known else "no price is known"
+        )
+        parts.append("no cap" if client.max_cost is None else f"cap ${client.max_cost:g} for the whole run")
+    return "; ".join(parts)

@@ -1,0 +1,261 @@
+"""explain: at once and in batches, against a provider on this machine; killed in the middle, nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "interpretation" / "clients"))
+
+from asking import PRICES
+from fake_provider import FakeProvider, Fault
+from fake_wire import Answer
+
+from monosema.runs import Run
+
+Command = Callable[..., tuple[int, str, str]]
+KEY = "sk-a-secret-that-must-not-be-written"
+
+
+def plan(prompt: str, times: int) -> Answer:
+    """Another explanation for every prompt."""
+    return Answer(json.dumps({"explanation": f"meaning {len(prompt)}"}))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)
+    provider = FakeProvider()
+    provider.plan = plan
+    yield provider
+    provider.close()
+
+
+class Asks:
+    """Commands about a run of its own, all to one provider."""
+
+    def __init__(self, folder: Path, world: FakeProvider, command: Command, protocol: str = "openai") -> None:
+        self.folder, self.world, self.command = folder, world, command
+        prices = folder.parent / "prices.toml"
+        prices.write_text(PRICES, encoding="utf-8")
+        url = f"{world.url}/v1" if protocol == "openai" else world.url
+        key = ("--key-variable", "OPENAI_API_KEY") if protocol == "openai" else ()
+        self.provider = ["--client", f"{protocol}:m", "--base-url", url, *key, "--prices", str(prices)]
+        self.provider += ["--attempts", "3", "--listing-delay", "0", "--json"]
+
+    def words(self, *words: str) -> list[str]:
+        step = words[0] if words and not words[0].startswith("--") else "now"
+        drawn = ["--limit", "5"] if step in ("now", "send") and "--latents" not in words else []
+        return ["explain", str(self.folder), *words, *self.provider, *drawn]
+
+    def __call__(self, *words: str) -> dict[str, Any]:
+        code, out, err = self.command(*self.words(*words))
+        assert code == 0, err
+        self.said = err
+        return dict(json.loads(out))
+
+    def explanations(self) -> list[dict[str, Any]]:
+        return Run.open(self.folder).atlas().sql("select * from explanations where model is not null order by latent")
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    shutil.copytree(finished.folder, folder)
+    return folder
+
+
+@pytest.fixture
+def asks(copied: Path, world: FakeProvider, command: Command) -> Asks:
+    return Asks(copied, world, command)
+
+
+class TestAtOnce:
+    def test_what_is_said_is_in_the_atlas(self, asks: Asks) -> None:
+        result = asks()
+        assert (result["explained"], result["requests"], result["failures"]) == (5, 5, {})
+        assert result["requests_per_latent"] == 1
+        assert "5 requests" in asks.said
+        assert "at most $" in asks.said
+        assert "no cap" in asks.said
+        rows = asks.explanations()
+        assert len(rows) == 5
+        assert {(row["author"], row["method"], row["prompt_version"]) for row in rows} == {
+            ("m", "language model (activations)", "1")
+        }
+        assert all(row["text"].startswith("meaning ") for row in rows)
+
+    def test_again_costs_nothing_and_changes_nothing(self, asks: Asks) -> None:
+        first = asks()
+        again = asks()
+        assert again == first
+        assert set(asks.world.asked.values()) == {1}
+        assert "0 requests, 5 more are answered already" in asks.said
+
+    def test_named_features(self, asks: Asks) -> None:
+        alive = [row["latent"] for row in Run.open(asks.folder).atlas().sql("select latent from features where alive")]
+        asks("--latents", f"{alive[0]},{alive[3]}")
+        assert [row["latent"] for row in asks.explanations()] == [alive[0], alive[3]]
+        for words, message in (("999", "999"), ("x", "names no features"), ("1-", "names no features")):
+            code, _, err = asks.command(*asks.words("--latents", words))
+            assert code == 2
+            assert message in err
+
+    def test_the_cap_holds_and_failures_are_no_explanations(self, asks: Asks) -> None:
+        one = asks("--max-cost", "0")
+        assert (one["explained"], one["failures"]) == (0, {"cost cap": 5})
+        assert not asks.world.asked
+        refuses = iter([Answer(refusal="I can't help with that"), Answer("no JSON"), Answer('{"explanation": null}')])
+        asks.world.plan = lambda prompt, times: next(refuses, None) or plan(prompt, times)
+        result = asks("--concurrency", "1")
+        assert sum(result["failures"].values()) + result["explained"] == 5
+        assert result["failures"]["refusal"] == 1
+        assert len(asks.explanations()) == result["explained"]
+        assert not any("can't" in row["text"] for row in asks.explanations())
+
+    def test_a_local_model_needs_no_key(
+        self, copied: Path, tiny_directory: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        words = ("--client", f"local:{tiny_directory}", "--limit", "2", "--max-tokens", "4", "--json")
+        code, out, err = command("explain", copied, *words)
+        assert code == 0, err
+        result = json.loads(out)
+        assert result["explained"] == 0
+        assert sum(result["failures"].values()) == 2
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            ((), "--client"),
+            (("--client", "gpt-5"), "openai:MODEL"),
+            (("send", "--client", "local:x", "--limit", "1"), "no Batch service"),
+            (("status", "--client", "openai:m"), "OPENAI_API_KEY"),
+            (("parse", "--client", "openai:m", "--base-url", "http://127.0.0.1:9"), "Nothing was sent"),
+        ],
+    )
+    def test_what_is_wrong_is_said(
+        self, copied: Path, command: Command, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], message: str
+    ) -> None:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+        code, _, err = command("explain", copied, *words)
+        assert code == 2
+        assert message in err
+
+
+@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+def test_the_key_is_nowhere(copied: Path, world: FakeProvider, command: Command, protocol: str) -> None:
+    asks = Asks(copied, world, command, protocol)
+    said = [asks(), asks.said, asks("send", "--form", "highlighted"), asks.said, asks("status")]
+    world.end()
+    said += [asks("retrieve"), asks("parse"), asks.explanations()]
+    world.plan = lambda prompt, times: Fault(401, echo_key=True)
+    code, out, err = command(*asks.words("--form", "highlighted", "--max-tokens", "99"))
+    assert code == 1
+    assert any(KEY in sent for sent in world.keys)
+    assert KEY not in repr(said) + out + err
+    for path in copied.rglob("*"):
+        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+
+
+class Victims:
+    """Commands that are killed (SIGKILL) where the provider holds them."""
+
+    def __init__(self) -> None:
+        environment = {**os.environ, "OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
+        self.process = subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name("commanding.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=environment,
+        )
+
+    def kill_at(self, world: FakeProvider, point: str, words: list[str]) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with world.hold(point) as hold:
+            self.process.stdin.write(json.dumps(words) + "\n")
+            self.process.stdin.flush()
+            child = int(self.process.stdout.readline())
+            # What the command prints comes on the same pipe, so it is not asked to print.
+            assert hold.reached.wait(60), "the command did not come to the point where it was to be killed"
+            os.kill(child, signal.SIGKILL)
+            assert int(self.process.stdout.readline()) == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def victims() -> Iterator[Victims]:
+    started = Victims()
+    yield started
+    started.process.communicate()
+
+
+def finish(asks: Asks) -> None:
+    """Go on after a kill; all ends as if there had been none."""
+    asks("send")
+    asks.world.end()
+    asks("status")
+    asks("retrieve")
+    result = asks("parse")
+    assert (result["explained"], result["failures"]) == (5, {})
+    assert result["spent_dollars"]["answered"] == result["spent_dollars"]["at_most"] > 0
+    assert Counter(asks.world.batched.values()) == {1: 5}
+    assert len(asks.world.batches) == 1
+    assert not asks.world.asked
+    rows = asks.explanations()
+    assert len({row["latent"] for row in rows}) == len(rows) == 5
+    assert asks("parse") == result
+    assert asks.explanations() == rows
+
+
+@pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+class TestKilled:
+    def test_in_every_phase_of_a_batch(
+        self, copied: Path, world: FakeProvider, command: Command, victims: Victims, protocol: str
+    ) -> None:
+        asks = Asks(copied, world, command, protocol)
+        if protocol == "openai":
+            victims.kill_at(world, "upload after", asks.words("send"))
+        victims.kill_at(world, "create before", asks.words("send"))
+        victims.kill_at(world, "create after", asks.words("send"))
+        victims.kill_at(world, "list batches before", asks.words("status"))
+        asks("status")
+        world.end()
+        victims.kill_at(world, "results half", asks.words("retrieve"))
+        finish(asks)
+
+    def test_while_asking_at_once(
+        self, copied: Path, world: FakeProvider, command: Command, victims: Victims, protocol: str
+    ) -> None:
+        asks = Asks(copied, world, command, protocol)
+        seen: list[str] = []
+
+        def third_waits(prompt: str, times: int) -> Answer:
+            seen.append(prompt)
+            if len(seen) == 3:
+                world.at("third")
+            return plan(prompt, times)
+
+        world.plan = third_waits
+        victims.kill_at(world, "third", asks.words("--concurrency", "1"))
+        assert len(world.asked) == 3
+        result = asks("--concurrency", "1")
+        assert result["explained"] == 5
+        # Only the one that was under way is asked again, and counts at the most that it can have cost.
+        assert sorted(world.asked.values()) == [1, 1, 1, 1, 2]
+        assert result["spent_dollars"]["at_most"] > result["spent_dollars"]["answered"]
