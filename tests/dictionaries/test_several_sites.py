@@ -69,6 +69,10 @@ MAKE = {
     "transcoder, k = m": transcoder(k=24),
     "transcoder, random start": transcoder(start="random"),
     "transcoder, skip": transcoder(skip=True),
+    "transcoder, batch topk": transcoder(activation="batch_topk"),
+    "transcoder, batch topk, skip": transcoder(activation="batch_topk", skip=True),
+    "crosscoder, batch topk": crosscoder(activation="batch_topk"),
+    "crosscoder, batch topk, k = m": crosscoder(activation="batch_topk", k=24),
     "transcoder, relu": transcoder(**RELU),
     "transcoder, relu, skip": transcoder(**RELU, skip=True),
     "transcoder, jumprelu": transcoder(**JUMP),
@@ -83,7 +87,7 @@ MAKE = {
 every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
 
 
-def slow(d: SeveralSites, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def slow(d: SeveralSites, rows: torch.Tensor, training: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Codes, reconstruction and loss at half of the run, by the equations and autograd alone."""
     if isinstance(d, Transcoder):
         x, y = rows[:, : d.d_in], rows[:, d.d_in :]
@@ -97,6 +101,9 @@ def slow(d: SeveralSites, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tenso
     if d.config.activation == "topk":
         kept = pre.topk(d.config.k, dim=1)
         codes = torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
+    if d.config.activation == "batch_topk" and training:
+        kept = pre.flatten().topk(d.config.k * len(pre))
+        codes = torch.zeros_like(pre).flatten().scatter(0, kept.indices, kept.values.relu()).view_as(pre)
     rebuilt = codes @ d.decoder + d.decoder_bias
     if getattr(d, "skip", None) is not None:
         rebuilt = rebuilt + x @ d.skip.T
@@ -113,7 +120,7 @@ def test_codes_and_reconstructions_are_those_of_the_formula(make: Callable[[], S
     rows = data(d.row_width, 30)
     x, _ = d.sides(rows)
     with torch.no_grad():
-        codes, rebuilt, _ = slow(d, rows)
+        codes, rebuilt, _ = slow(d, rows, training=False)
         torch.testing.assert_close(d.encode(x).dense(), codes, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(d(x), rebuilt, rtol=1e-4, atol=1e-5)
     assert d.directions.shape == (d.n_latents, d.d_out)
@@ -121,7 +128,7 @@ def test_codes_and_reconstructions_are_those_of_the_formula(make: Callable[[], S
 
 def penalty(d: SeveralSites, losses: Losses) -> float:
     """What the slow loss leaves out: jumprelu's count of active latents, which has no gradient there."""
-    return d.config.l0_coefficient * float(losses.codes.l0.mean()) if d.threshold is not None else 0.0
+    return d.config.l0_coefficient * float(losses.codes.l0.mean()) if d.config.activation == "jumprelu" else 0.0
 
 
 @every
@@ -134,7 +141,7 @@ def test_gradients_agree_with_the_slow_twin(
     rows = data(d.row_width, 60)
     losses = d.losses(rows, HALF)
     losses.total.backward()
-    loss = slow(twin, rows)[2]
+    loss = slow(twin, rows, training=True)[2]
     loss.backward()
     torch.testing.assert_close(losses.total.detach(), loss.detach() + penalty(d, losses), rtol=1e-4, atol=1e-5)
     for (name, mine), theirs in zip(d.named_parameters(), twin.parameters(), strict=True):

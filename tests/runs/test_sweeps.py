@@ -12,10 +12,14 @@ from monosema.core import ConfigError, RunError, read_json
 from monosema.dictionaries import JumpReLUConfig, L1Config, TopKConfig, load_dictionary
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, fit_sweep, override, parse_sweep, sweep_run, sweep_vectors
-from monosema.runs.architectures import ARCHITECTURES, architecture_of, make_dictionary, of_architecture
+from monosema.runs.architectures import ARCHITECTURES, architecture_of, fitted, make_dictionary, of_architecture
 from monosema.runs.sweeps import choices
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe
 
+PLACES = {
+    "transcoder": {"site": "3.mlp_in", "output_site": "3.mlp_out"},
+    "crosscoder": {"site": "2.resid_post,blocks.3.hook_resid_post"},
+}
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -30,15 +34,16 @@ def test_a_recipe_without_an_architecture_stays_topk() -> None:
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_every_architecture_goes_through_toml(name: str) -> None:
-    recipe = override(demo(), {"architecture": name, "latents": "96"}, SHORT_KEYS)
+    recipe = override(demo(), {"architecture": name, "latents": "96", **PLACES.get(name, {})}, SHORT_KEYS)
     assert f'architecture = "{name}"' in recipe.to_toml()
     read = Recipe.from_toml(recipe.to_toml())
     assert read == recipe
     assert architecture_of(read.dictionary) == name
     assert read.dictionary.n_latents == 96
-    assert read.dictionary_name == f"3.resid_post-{name}"
-    made = make_dictionary(read.dictionary.replace(d_in=4), metadata_of(), 0)
+    assert read.dictionary_name == f"{'+'.join(site.short for site in read.sites)}-{name}"
+    made = make_dictionary(fitted(read.dictionary, [4] * len(read.sites)), metadata_of(), 0)
     assert made.n_latents == 96
+    assert made.row_width == 4 * len(read.sites)
 
 
 def metadata_of() -> object:

@@ -302,7 +302,7 @@ def test_the_models_loss_falls_and_beats_reconstruction_of_as_many_steps(specime
     train(Local(specimen.wrapped()), specimen.stream(), config, specimen.out / "local")
     lines = [json.loads(line) for line in (specimen.out / "e2e" / "metrics.jsonl").read_text().splitlines()]
     first, last = (sum(line["loss_kl"] for line in part) for part in (lines[:3], lines[-3:]))
-    assert last < 0.7 * first
+    assert last < 0.9 * first
     end, local = specimen.divergence(specimen.out / "e2e"), specimen.divergence(specimen.out / "local")
     print(f"KL in nats a token after {result.steps} steps: end-to-end {end:.3f}, reconstruction {local:.3f}")
     assert end < local

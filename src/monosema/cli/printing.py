@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -188,7 +189,8 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
     """What a run is known to be by now: figures with intervals beside their controls, times, and where things are."""
     rows = summary.get("evaluation") or []
     if rows:
-        console.print(_figures(rows, console.width >= _WIDE))
+        for _, of_site in itertools.groupby(rows, lambda row: row.get("site")):
+            console.print(_figures(list(of_site), console.width >= _WIDE))
         console.print(Text("[95 % confidence interval over held-out documents]", style="dim"))
         console.print()
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))

@@ -24,6 +24,7 @@ from monosema.dictionaries.nmf import Nmf
 from monosema.dictionaries.normalised import NormalisedCodes, NormalisedInput
 from monosema.dictionaries.p_anneal import PAnneal, PAnnealConfig
 from monosema.dictionaries.pca import Pca
+from monosema.dictionaries.places import AtSite, at_sites, reads_elsewhere, sites_read, written_at
 from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, Moment, Trainable
 from monosema.dictionaries.random import RandomDirections
 from monosema.dictionaries.tied import TiedL1, TiedL1Config
@@ -33,6 +34,7 @@ from monosema.dictionaries.transcoder import SkippedCodes, Transcoder, Transcode
 __all__ = [
     "FORMATS",
     "L1",
+    "AtSite",
     "Autoencoder",
     "AutoencoderConfig",
     "BatchTopK",
@@ -69,11 +71,15 @@ __all__ = [
     "Trainable",
     "Transcoder",
     "TranscoderConfig",
+    "at_sites",
     "data_directions",
     "directions_from",
     "geometric_median",
     "load_dictionary",
     "orthogonal_directions",
     "random_directions",
+    "reads_elsewhere",
     "save_dictionary",
+    "sites_read",
+    "written_at",
 ]

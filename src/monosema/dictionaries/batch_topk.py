@@ -31,12 +31,23 @@ from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import Ragged, decode_active, encode_above, encode_batch, encode_batch_top_k
 from monosema.kernels.sharing import grid
 
-__all__ = ["BatchTopK", "BatchTopKConfig"]
+__all__ = ["BatchTopK", "BatchTopKConfig", "follow_smallest"]
 
 SLOWEST = 0.001
 """Weight of a new batch in the threshold's moving mean (0.999 of what was)."""
 LATEST = 10
 """The mean is taken over the last part of all steps so far, one of so many, while that is faster."""
+
+
+def follow_smallest(threshold: Float[Tensor, ""], seen: Int[Tensor, ""], codes: Codes) -> None:
+    """Move a threshold towards a batch's smallest kept activation, as the module says; `seen` counts the batches."""
+    kept, together = codes.values[codes.values > 0], grid()
+    smallest = float(kept.min()) if len(kept) else math.inf
+    if together is not None:
+        smallest = together.lowest(smallest)
+    if math.isfinite(smallest):
+        seen += 1
+        threshold += max(SLOWEST, min(1.0, LATEST / int(seen))) * (smallest - threshold)
 
 
 class BatchTopKConfig(AuxConfig):
@@ -96,15 +107,7 @@ class BatchTopK(Autoencoder):
     def observe(self, codes: Codes) -> None:
         """Count silence, and move the threshold towards the batch's smallest kept activation."""
         super().observe(codes)
-        kept, together = codes.values[codes.values > 0], grid()
-        smallest = float(kept.min()) if len(kept) else math.inf
-        if together is not None:
-            smallest = together.lowest(smallest)
-        if not math.isfinite(smallest):
-            return
-        self.thresholds_seen += 1
-        weight = max(SLOWEST, min(1.0, LATEST / int(self.thresholds_seen)))
-        self.threshold += weight * (smallest - self.threshold)
+        follow_smallest(self.threshold, self.thresholds_seen, codes)
 
     def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
         """Give silent latents a new start at the chosen points of the run."""

@@ -10,8 +10,9 @@ latent's decoder rows together have norm 1. For the losses see `several_sites`.
 Which sites a latent belongs to is read from the norms of its decoder rows (`relative_norms`): for two models, 0 or 1 is
 exclusive, about ½ is shared.
 
-Departures. b_s is taken from the input, which changes what b_enc means and not what can be learned. topk is not in the
-paper. Decoder rows start towards data points, and encoder rows as these times the factor that reconstructs best.
+Departures. b_s is taken from the input, which changes what b_enc means and not what can be learned. topk and
+batch_topk are not in the paper. Decoder rows start towards data points, and encoder rows as these times the factor that
+reconstructs best.
 """
 
 from __future__ import annotations

@@ -3,12 +3,14 @@
     z = W_enc (x − b) + b_enc,   c = activation(z),   ŷ = W_decᵀ c + b_dec (+ W_skip x)
 
     topk   c = ReLU(top-k(z)),   L = (‖y − ŷ‖² + α ‖e − ê‖²) / Σ ‖y − ȳ‖²      rows of W_dec have norm 1
+    batch_topk   c = the n · k largest of ReLU(z) over all n rows, L and norms as for topk
     relu   c = ReLU(z),          L = ‖y − ŷ‖² + λ Σ_i c_i ‖W_dec,i‖, means over rows      free norms
     jumprelu   c = z ⊙ 1[z > θ],   L = (‖y − ŷ‖² / s² + λ₀ ‖c‖₀), means over rows, s² = mean ‖y − ȳ‖²      norm 1
 
 The auxiliary term is TopK's (`auxiliary`, Gao et al. 2024); the penalty is that of L1's recipe of 2024, and rises over
-the first twentieth of the run. ‖W_dec,i‖ is what the architecture says: over several sites written to, the sum of the
-norms at each (Lindsey et al. 2024). Thresholds learn as in `jumprelu` (Rajamanoharan et al. 2024).
+the first twentieth of the run. Outside training batch_topk keeps what lies above a threshold that training followed, as
+in `batch_topk` (Bussmann et al. 2024). ‖W_dec,i‖ is what the architecture says: over several sites written to, the sum
+of the norms at each (Lindsey et al. 2024). Thresholds learn as in `jumprelu` (Rajamanoharan et al. 2024).
 """
 
 from __future__ import annotations
@@ -22,17 +24,28 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from monosema.core import ConfigError
-from monosema.dictionaries.autoencoder import Autoencoder
+from monosema.dictionaries.autoencoder import GAIN_ROWS, Autoencoder
 from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
+from monosema.dictionaries.batch_topk import follow_smallest
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.jumprelu import above, jump
 from monosema.dictionaries.protocol import Losses, Metadata, Moment
 from monosema.dictionaries.rectified import sparse_start
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
-from monosema.kernels import decode_active, decode_codes, encode_above, encode_active, encode_codes, encode_top_k
+from monosema.kernels import (
+    decode_active,
+    decode_codes,
+    encode_above,
+    encode_active,
+    encode_batch,
+    encode_codes,
+    encode_top_k,
+)
 
 __all__ = ["SeveralSites", "SeveralSitesConfig"]
 
+KEEP_LARGEST = ("topk", "batch_topk")
+"""Activations whose sparsity is set by k."""
 WARM_UP = 0.05
 """Share of the run over which the penalty rises."""
 
@@ -40,10 +53,11 @@ WARM_UP = 0.05
 class SeveralSitesConfig(AuxConfig):
     """What a dictionary over several sites is."""
 
-    activation: Literal["topk", "relu", "jumprelu"] = "topk"
-    """The k largest of each row, all above 0 under an L1 penalty, or those above thresholds under an L0 penalty."""
+    activation: Literal["topk", "batch_topk", "relu", "jumprelu"] = "topk"
+    """The k largest of each row, the n · k largest of a batch, all above 0 under an L1 penalty, or those above
+    thresholds under an L0 penalty."""
     k: int = Field(32, gt=0)
-    """Latents kept per row, with topk."""
+    """Latents kept per row, with topk; on average over a batch, with batch_topk."""
     l1_coefficient: float = Field(5.0, ge=0)
     """λ, with relu; as in L1 for rows of mean norm √width."""
     l0_coefficient: float = Field(6e-4, ge=0)
@@ -59,21 +73,28 @@ class SeveralSites(Autoencoder):
     """A dictionary over several sites; see the module's equation.
 
     Attributes:
-        threshold: θ, float32, in units of z; None but for jumprelu.
+        threshold: float32, in units of z: θ of jumprelu, or what activations must exceed outside training with
+            batch_topk; None otherwise.
+        thresholds_seen: with batch_topk, the batches that it was taken from.
     """
 
     exact = ("threshold",)
     threshold: Tensor | None
+    thresholds_seen: Tensor
 
     def __init__(self, config: SeveralSitesConfig, metadata: Metadata | None = None, seed: int = 0) -> None:
         """Random start. Raises ConfigError where more latents are to be kept than there are."""
-        if config.activation == "topk" and config.k > config.n_latents:
+        if config.activation in KEEP_LARGEST and config.k > config.n_latents:
             kind = type(config).__name__
             raise ConfigError(f"{kind}.k = {config.k} is not valid: there are only {config.n_latents} latents.")
         super().__init__(config, metadata, seed)
         self._before_step: Tensor | None = None
-        jumps = config.activation == "jumprelu"
-        self.threshold = nn.Parameter(torch.zeros(self.n_latents, dtype=torch.float32)) if jumps else None
+        if config.activation == "batch_topk":
+            self.register_buffer("threshold", torch.zeros((), dtype=torch.float32))
+            self.register_buffer("thresholds_seen", torch.zeros((), dtype=torch.int64))
+        else:
+            jumps = config.activation == "jumprelu"
+            self.threshold = nn.Parameter(torch.zeros(self.n_latents, dtype=torch.float32)) if jumps else None
 
     @abstractmethod
     def sides(self, rows: Float[Tensor, "n row_width"]) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]:
@@ -95,10 +116,17 @@ class SeveralSites(Autoencoder):
     @property
     def _averaged(self) -> tuple[Tensor, ...]:
         """What latents with a new start take from living ones."""
-        return () if self.threshold is None else (self.threshold, self.encoder_bias)
+        return () if self._learned is None else (self._learned, self.encoder_bias)
+
+    @property
+    def _learned(self) -> Tensor | None:
+        """The thresholds that the optimiser changes."""
+        return self.threshold if self.config.activation == "jumprelu" else None
 
     def _floor(self) -> Float[Tensor, " n_latents"] | None:
-        return None if self.threshold is None else self.threshold.detach().clamp_min(0).to(self.encoder.dtype)
+        if self.threshold is None:
+            return None
+        return self.threshold.detach().clamp_min(0).to(self.encoder.dtype).expand(self.n_latents)
 
     def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
         if self.config.activation == "topk":
@@ -112,7 +140,12 @@ class SeveralSites(Autoencoder):
         read, wanted = self.sides(x)
         skipped = self._skipped(read)
         wanted = wanted if skipped is None else wanted - skipped
-        kinds = {"topk": self._largest, "relu": self._rectified, "jumprelu": self._jumping}
+        kinds = {
+            "topk": self._largest,
+            "batch_topk": self._largest_of_batch,
+            "relu": self._rectified,
+            "jumprelu": self._jumping,
+        }
         return kinds[self.config.activation](read, wanted, batch_variance(self.sides(x)[1]), moment)
 
     def _largest(
@@ -121,11 +154,30 @@ class SeveralSites(Autoencoder):
         arguments = (self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product)
         values, selection = encode_codes(x, *arguments)
         residual = wanted - (decode_codes(values, selection, self.decoder) + self.decoder_bias)
+        codes = Codes(values.detach(), selection.indices, self.n_latents)
+        return self._with_auxiliary(x, residual, codes, variance, moment)
+
+    def _largest_of_batch(
+        self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
+    ) -> Losses:
+        arguments = (self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product)
+        values, active = encode_batch(x, *arguments)
+        residual = wanted - (decode_active(values, active, self.decoder) + self.decoder_bias)
+        return self._with_auxiliary(x, residual, Codes.from_entries(values, active), variance, moment)
+
+    def _with_auxiliary(
+        self,
+        x: Float[Tensor, "n d_in"],
+        residual: Float[Tensor, "n d_out"],
+        codes: Codes,
+        variance: Float[Tensor, ""],
+        moment: Moment,
+    ) -> Losses:
         terms = {"mse": residual.square().sum() / variance}
         auxiliary = auxiliary_error(self, x, residual.detach(), moment)
         if auxiliary is not None:
             terms["aux"] = auxiliary * self.config.aux_coefficient / variance
-        return losses_of(terms, Codes(values.detach(), selection.indices, self.n_latents), residual, variance)
+        return losses_of(terms, codes, residual, variance)
 
     def _rectified(
         self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
@@ -160,22 +212,30 @@ class SeveralSites(Autoencoder):
         """But for relu: remove from the gradient of each decoder row the part along it."""
         if self._unit:
             super().project_gradients()
-        self._before_step = None if self.threshold is None else self.threshold.detach().clone()
+        self._before_step = None if self._learned is None else self._learned.detach().clone()
 
     def constrain(self) -> None:
         """But for relu: scale decoder rows to norm 1. The step of thresholds is made longer as in `jumprelu`."""
         if self._unit:
             super().constrain()
-        if self.threshold is not None:
+        if self._learned is not None:
             with torch.no_grad():
                 if self._before_step is not None:
-                    self.threshold.add_(self.threshold - self._before_step, alpha=self.d_in**0.5 - 1)
-                self.threshold.clamp_min_(0)
+                    self._learned.add_(self._learned - self._before_step, alpha=self.d_in**0.5 - 1)
+                self._learned.clamp_min_(0)
+
+    def observe(self, codes: Codes) -> None:
+        """Count silence; with batch_topk, move the threshold."""
+        super().observe(codes)
+        if self.config.activation == "batch_topk" and self.threshold is not None:
+            follow_smallest(self.threshold, self.thresholds_seen, codes)
 
     def _fit_start(self, sample: Float[Tensor, "n row_width"]) -> None:
         read, _ = self.sides(sample)
-        if self.config.activation != "topk" and self.config.start_l0 is not None:
+        if self.config.activation not in KEEP_LARGEST and self.config.start_l0 is not None:
             self._start_sparse(read)
+        if self.config.activation == "batch_topk":
+            self._start_threshold(read)
         super()._fit_start(sample)
 
     def _start_sparse(self, read: Float[Tensor, "n d_in"]) -> None:
@@ -187,6 +247,15 @@ class SeveralSites(Autoencoder):
             self.encoder_bias.sub_(levels)
         else:
             self.threshold.copy_(levels)
+
+    def _start_threshold(self, read: Float[Tensor, "n d_in"]) -> None:
+        """The smallest activation that training would keep of these rows."""
+        values, _ = encode_batch(
+            read[:GAIN_ROWS], self.input_bias, self.encoder, self.encoder_bias, self.config.k, None
+        )
+        if self.threshold is not None:
+            self.threshold.copy_(values.min() if len(values) else torch.zeros(()))
+            self.thresholds_seen.zero_()
 
     def _scale_codes(self, gain: float) -> None:
         super()._scale_codes(gain)

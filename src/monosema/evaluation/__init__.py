@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monosema.evaluation.crosscoders import evaluate_crosscoder
 from monosema.evaluation.evaluate import EvaluationConfig, evaluate, evaluate_vectors
 from monosema.evaluation.result import DensityHistogram, Evaluation, EvaluationRow
 
@@ -11,5 +12,6 @@ __all__ = [
     "EvaluationConfig",
     "EvaluationRow",
     "evaluate",
+    "evaluate_crosscoder",
     "evaluate_vectors",
 ]

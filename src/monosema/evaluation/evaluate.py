@@ -19,7 +19,7 @@ from monosema.core import (
     UnsupportedModelError,
 )
 from monosema.data import TokenBatch
-from monosema.dictionaries import Dictionary, Transcoder
+from monosema.dictionaries import Dictionary, Transcoder, reads_elsewhere
 from monosema.evaluation.next_token import NextToken
 from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.result import Evaluation, EvaluationRow
@@ -53,12 +53,12 @@ def evaluate(
     config: EvaluationConfig | None = None,
     controls: Mapping[str, Dictionary] | None = None,
     progress: Progress | None = None,
-    read: Site | str | None = None,
+    read: Site | str | Sequence[Site | str] | None = None,
 ) -> Evaluation:
     """All figures of a dictionary on a text that it was not trained on.
 
-    A transcoder's output is put in the place of the site it writes; its figures are about that site, as are those of
-    controls, which read the site itself.
+    What a transcoder writes is put in the place of the site it writes; its figures are about that site, as are those of
+    controls, which read the site itself. Of a crosscoder see `evaluate_crosscoder`.
 
     Args:
         model: where the activations come from, and what runs on the reconstructions.
@@ -67,19 +67,20 @@ def evaluate(
         batches: held-out text; its tokens are kept in memory, its activations are not.
         controls: dictionaries that get the same figures, by name: "pca" with as many components as L0, "random".
         progress: advanced by kept tokens.
-        read: where transcoders read. Costs one more pass, as far as that site.
+        read: where a transcoder reads, or the sites that stand side by side in what an `AtSite` reads. Costs one more
+            pass, as far as the last of them.
 
     Returns:
         One row for the dictionary, then one for each control.
 
     Raises:
-        ConfigError: a dictionary does not fit the site, or `read` is missing for a transcoder.
+        ConfigError: a dictionary does not fit the site, or `read` is missing for one that reads elsewhere.
         CorpusError: the text has no kept tokens.
     """
     site, config = Site.parse(site), config or EvaluationConfig()
     dictionaries = {_OWN: dictionary, **(controls or {})}
-    read = None if read is None else Site.parse(read)
-    _check_widths(model, site, read, dictionaries)
+    sources = tuple(map(Site.parse, [read] if isinstance(read, (Site, str)) else read or ()))
+    _check_widths(model, site, sources, dictionaries)
     text = [batch for batch in batches if bool(batch.keep.any())]
     if not text:
         raise CorpusError("The held-out text has no tokens to evaluate on: all are padding or attention sinks.")
@@ -90,7 +91,7 @@ def evaluate(
     mean = _mean(model, site, text)
     for batch in text:
         for piece in _pieces(batch, model.vocab * (len(rows) + 3), config.memory_mb) if losses else [batch]:
-            _measure(model, site, read, piece, sums, rows, losses, mean)
+            _measure(model, site, sources, piece, sums, rows, losses, mean)
         (progress or SilentProgress()).advance(int(batch.keep.sum()))
     tokens = sum(int(batch.keep.sum()) for batch in text)
     left_out = sum(int(batch.attention_mask.sum()) for batch in text) - tokens
@@ -104,7 +105,7 @@ def evaluate(
 def _measure(
     model: LanguageModel,
     site: Site,
-    read: Site | None,
+    read: Sequence[Site],
     batch: TokenBatch,
     sums: UnitSums,
     rows: Sequence[Reconstruction],
@@ -114,7 +115,7 @@ def _measure(
     """Add one piece of a batch to all sums, from one forward pass, or two where a site is read that isn't written."""
     sums.begin(batch)
     keep = batch.keep.to(model.device)
-    before = None if read is None else _activations(model, read, batch)[keep].float()
+    before = _activations(model, read, batch)[keep].float() if read else None
 
     def versions(x: Tensor) -> list[Tensor]:
         kept = x[keep].flatten(1).float()
@@ -125,7 +126,7 @@ def _measure(
         return [_spliced(x, keep, new) for new in (torch.zeros_like(kept), mean.expand_as(kept), *rebuilt)]
 
     if losses is None:
-        versions(_activations(model, site, batch))
+        versions(_activations(model, [site], batch))
         return
     logits = forked_logits(model, site, batch, versions)
     losses.add(batch, dict(zip(("clean", "zero", "mean", *(row.name for row in rows)), logits, strict=True)))
@@ -159,16 +160,18 @@ def _pieces(batch: TokenBatch, cells: int, memory_mb: int) -> list[TokenBatch]:
     return [part for part in parts if bool(part.keep.any())]
 
 
-def _activations(model: LanguageModel, site: Site, batch: TokenBatch) -> Tensor:
+def _activations(model: LanguageModel, sites: Sequence[Site], batch: TokenBatch) -> Tensor:
+    """Activations of all positions, of several sites side by side."""
     mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
-    return model.activations(batch.tokens.to(model.device), [site], mask)[site].flatten(2)
+    got = model.activations(batch.tokens.to(model.device), sites, mask)
+    return torch.cat([got[site].flatten(2) for site in sites], dim=2)
 
 
 def _mean(model: LanguageModel, site: Site, text: Sequence[TokenBatch]) -> Float[Tensor, " d"]:
     """Mean of the kept activations in float64, in a pass of its own that stops at the site."""
     total, n = torch.zeros(vector_width(model, site), dtype=torch.float64, device=model.device), 0
     for batch in text:
-        kept = _activations(model, site, batch)[batch.keep.to(model.device)]
+        kept = _activations(model, [site], batch)[batch.keep.to(model.device)]
         total += kept.double().sum(dim=0)
         n += len(kept)
     return total / n
@@ -185,17 +188,22 @@ def _why_no_loss(model: LanguageModel, batch: TokenBatch) -> str | None:
     return None
 
 
-def _check_widths(model: LanguageModel, site: Site, read: Site | None, dictionaries: Mapping[str, Dictionary]) -> None:
+def _check_widths(
+    model: LanguageModel, site: Site, read: Sequence[Site], dictionaries: Mapping[str, Dictionary]
+) -> None:
     for name, dictionary in dictionaries.items():
-        transcodes = isinstance(dictionary, Transcoder)
-        if transcodes and read is None:
-            raise ConfigError(f"The {name} is a transcoder: say which site it reads (read=) beside {site.short}.")
-        for place, width, does in (
-            (read if transcodes and read is not None else site, dictionary.d_in, "reads"),
-            (site, dictionary.d_out, "writes"),
+        elsewhere = reads_elsewhere(dictionary)
+        if elsewhere and not read:
+            kind = type(dictionary).__name__.lower()
+            raise ConfigError(f"The {name} is a {kind}: say which site it reads (read=) beside {site.short}.")
+        for sites, width, does in (
+            (read if elsewhere else (site,), dictionary.d_in, "reads"),
+            ((site,), dictionary.d_out, "writes"),
         ):
-            if width != (has := vector_width(model, place)):
-                raise ConfigError(f"The {name} {does} {width} values and {place.short} of {model.name} has {has}.")
+            has = sum(vector_width(model, place) for place in sites)
+            if width != has:
+                places = ", ".join(place.short for place in sites)
+                raise ConfigError(f"The {name} {does} {width} values and {places} of {model.name} has {has}.")
 
 
 @torch.inference_mode()

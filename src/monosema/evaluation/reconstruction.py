@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.core import Estimate, wilson
-from monosema.dictionaries import Codes, Dictionary, Transcoder
+from monosema.dictionaries import Codes, Dictionary, reads_elsewhere
 from monosema.evaluation.result import DensityHistogram
 from monosema.evaluation.units import UnitSums
 
@@ -37,9 +37,9 @@ class Reconstruction:
         """Take the activations of the batch that was announced to the sums; gives the reconstructions.
 
         Args:
-            read: for a transcoder, the activations that it makes x of; others read x.
+            read: for one that reads elsewhere, the activations that it makes x of; others read x.
         """
-        own = read if read is not None and isinstance(self.dictionary, Transcoder) else x
+        own = read if read is not None and reads_elsewhere(self.dictionary) else x
         codes: Codes = self.dictionary.encode(own)
         rebuilt = self.dictionary.decode(codes)
         self._sums.add(f"{self.name}.error", (x - rebuilt).double().square().sum(dim=1))

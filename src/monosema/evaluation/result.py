@@ -41,6 +41,7 @@ class EvaluationRow:
             loss_recovered, kl (in nats per token).
         absent: figures that could not be computed, and why.
         density: how often its latents fire.
+        site: where its output is put, where the rows of an evaluation differ in that.
     """
 
     name: str
@@ -49,6 +50,7 @@ class EvaluationRow:
     figures: dict[str, Estimate]
     absent: dict[str, str]
     density: DensityHistogram
+    site: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -59,6 +61,7 @@ class EvaluationRow:
             "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
             "absent": dict(self.absent),
             "density": self.density.to_dict(),
+            **({} if self.site is None else {"site": self.site}),
         }
 
 
@@ -122,6 +125,7 @@ class Evaluation:
                 DensityHistogram(
                     tuple(row["density"]["edges"]), tuple(row["density"]["counts"]), row["density"]["never"]
                 ),
+                row.get("site"),
             )
             for row in values["rows"]
         )

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from monosema.core import Config, ConfigError, nearest
+from monosema.core import Config, ConfigError, Site, nearest
 from monosema.dictionaries import (
     L1,
     Autoencoder,
     AutoencoderConfig,
     BatchTopK,
     BatchTopKConfig,
+    Crosscoder,
+    CrosscoderConfig,
     Gated,
     GatedConfig,
     JumpReLU,
@@ -28,8 +30,10 @@ from monosema.dictionaries import (
     TiedL1Config,
     TopK,
     TopKConfig,
+    Transcoder,
+    TranscoderConfig,
 )
-from monosema.models import LanguageModel, weight_directions
+from monosema.models import LanguageModel, vector_width, weight_directions
 from monosema.runs.overrides import apply_overrides
 
 __all__ = [
@@ -39,9 +43,11 @@ __all__ = [
     "architecture_of",
     "coefficient_of",
     "expected_active",
+    "fitted",
     "make_dictionary",
     "of_architecture",
     "override",
+    "sites_of",
     "title_of",
 ]
 
@@ -54,9 +60,15 @@ ARCHITECTURES: Mapping[str, tuple[type[AutoencoderConfig], type[Autoencoder], st
     "l1": (L1Config, L1, "L1"),
     "tied_l1": (TiedL1Config, TiedL1, "Tied L1"),
     "p_anneal": (PAnnealConfig, PAnneal, "p-anneal"),
+    "transcoder": (TranscoderConfig, Transcoder, "Transcoder"),
+    "crosscoder": (CrosscoderConfig, Crosscoder, "Crosscoder"),
 }
 """Configuration, class and title of each architecture that a recipe can name."""
 COEFFICIENTS = ("l1_coefficient", "l0_coefficient")
+OF_ACTIVATION = {"relu": "l1_coefficient", "jumprelu": "l0_coefficient"}
+"""The coefficient of architectures that have several activations, by the activation."""
+UNKNOWN_WIDTHS = {"d_in": 1, "d_out": 1, "width": 1}
+"""Widths until the sites are known; `fitted` sets them."""
 
 
 def architecture_of(config: Config) -> str:
@@ -69,6 +81,29 @@ def title_of(config: Config) -> str:
     return ARCHITECTURES[architecture_of(config)][2]
 
 
+def sites_of(site: str, output_site: str | None, config: Config) -> tuple[Site, ...]:
+    """The sites that stand side by side in a row of the training stream: of a transcoder where it reads and where it
+    writes, of a crosscoder all of them.
+
+    Raises:
+        ConfigError: another number of sites than the architecture takes.
+    """
+    read, name = tuple(Site.parse(part) for part in site.split(",")), architecture_of(config)
+    if name == "crosscoder" and (len(read) < 2 or len(set(read)) < len(read)):
+        raise ConfigError("A crosscoder needs two different sites at least: --site 2.resid_post,3.resid_post.")
+    if name != "crosscoder" and len(read) > 1:
+        raise ConfigError(
+            f"{title_of(config)} reads one site, not {site}. Take --architecture crosscoder, or one site."
+        )
+    if (name == "transcoder") != (output_site is not None):
+        raise ConfigError(
+            "A transcoder needs the site that it writes: --output-site 3.mlp_out, say."
+            if output_site is None
+            else f"--output-site is a transcoder's, not of {title_of(config)}. Take --architecture transcoder."
+        )
+    return read if output_site is None else (*read, Site.parse(output_site))
+
+
 def make_dictionary(config: Any, metadata: Metadata, seed: int, model: LanguageModel | None = None) -> Autoencoder:
     """A dictionary of a configuration's architecture.
 
@@ -76,7 +111,12 @@ def make_dictionary(config: Any, metadata: Metadata, seed: int, model: LanguageM
         model: whose weights it starts from where the configuration says so.
     """
     made = ARCHITECTURES[architecture_of(config)][1](config, metadata, seed)
-    if config.start == "weights" and model is not None and metadata.site is not None:
+    if (
+        config.start == "weights"
+        and model is not None
+        and metadata.site is not None
+        and len(made.directions[0]) == (vector_width(model, metadata.site))
+    ):
         made.given = weight_directions(model, metadata.site)
     return made
 
@@ -92,17 +132,35 @@ def of_architecture(config: Config, name: str) -> AutoencoderConfig:
         return config
     own = type(config).model_fields
     shared = [field for field in own if field in kind.model_fields]
-    return kind(**{name: getattr(config, name) for name in shared if getattr(config, name) != own[name].default})
+    chosen = {name: getattr(config, name) for name in shared if getattr(config, name) != own[name].default}
+    return kind(**{**_unknown_widths(kind), **chosen})
+
+
+def fitted(config: Any, widths: Sequence[int]) -> Any:
+    """The configuration for rows that hold sites of these widths side by side."""
+    if isinstance(config, TranscoderConfig):
+        return config.replace(d_in=widths[0], d_out=widths[1])
+    if isinstance(config, CrosscoderConfig):
+        return config.replace(d_in=sum(widths), n_sites=len(widths), width=widths[0])
+    return config.replace(d_in=widths[0])
+
+
+def _unknown_widths(kind: type[AutoencoderConfig]) -> dict[str, int]:
+    """Widths that a configuration can't do without, before they are known."""
+    return {name: width for name, width in UNKNOWN_WIDTHS.items() if name in kind.model_fields and name != "d_in"}
 
 
 def coefficient_of(config: Config) -> str | None:
     """The field that holds α, the weight of the sparsity penalty; None where k sets sparsity."""
+    activation = getattr(config, "activation", None)
+    if activation is not None:
+        return OF_ACTIVATION.get(activation)
     return next((name for name in COEFFICIENTS if name in type(config).model_fields), None)
 
 
 def active_latents(config: Any) -> int | None:
     """Latents that are active on a row, where the configuration fixes them."""
-    return getattr(config, "k", None)
+    return getattr(config, "k", None) if coefficient_of(config) is None else None
 
 
 def expected_active(config: Any) -> int:
@@ -127,6 +185,9 @@ def override(config: Any, overrides: Mapping[str, str], short: Mapping[str, str]
         raise ConfigError(f"The architecture is given twice, as {chosen[0]} and as {chosen[1]}. Give it once.")
     if chosen:
         config = config.replace(dictionary=of_architecture(config.dictionary, chosen[0].replace("-", "_")))
+    activation = rest.pop("activation", rest.pop("dictionary.activation", None))
+    if activation is not None:
+        config = apply_overrides(config, {"dictionary.activation": activation.replace("-", "_")})
     name, field = architecture_of(config.dictionary), coefficient_of(config.dictionary)
     if field is None and "alpha" in rest:
         raise ConfigError(f"There is no key --alpha for {name}: its sparsity is set by --k.")
@@ -150,7 +211,8 @@ def _read(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     fields = dict(value)
-    return _kind(fields.pop("architecture", "topk"))(**fields)
+    kind = _kind(fields.pop("architecture", "topk"))
+    return kind(**{**_unknown_widths(kind), **fields})
 
 
 def _write(config: Config) -> dict[str, Any]:

@@ -23,18 +23,22 @@ def report_data(bench: Workbench) -> ReportData:
     stages = Ledger(bench.folder).records()
     evaluation = Evaluation.from_dict(read_json(bench.evaluation))
     names = recipe.row_names
-    title = f"What {Path(recipe.model.name).name} computes at {recipe.site}"
+    title = f"What {Path(recipe.model.name).name} computes at {recipe.place}"
     return ReportData(
         title=recipe.report.title or title,
         model_name=Path(recipe.model.name).name,
-        site=recipe.site,
+        site=recipe.place,
         architecture=title_of(recipe.dictionary),
         corpus=bench.corpus.name,
         tokens=stages["capture"].counts["rows"],
         heldout_tokens=evaluation.tokens,
         sinks_left_out=stages["capture"].counts["sinks"],
         evaluation=[
-            EvaluationRow(name=names.get(row.kind, row.name), kind=row.kind, figures={**row.absent, **row.figures})
+            EvaluationRow(
+                name=f"{names.get(row.kind, row.name)}{f' at {row.site}' if row.site else ''}",
+                kind=row.kind,
+                figures={**row.absent, **row.figures},
+            )
             for row in evaluation.rows
         ],
         training=_metrics(bench.dictionary / "metrics.jsonl"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ from monosema.atlas import AtlasConfig
 from monosema.core import Config, ConfigError, FormatError, Site, atomic_path, bf16_is_fast, choose_device
 from monosema.data import TextConfig
 from monosema.evaluation import EvaluationConfig
-from monosema.runs.architectures import DictionaryChoice, active_latents, architecture_of, title_of
+from monosema.runs.architectures import DictionaryChoice, active_latents, architecture_of, fitted, sites_of, title_of
 from monosema.training import TrainConfig
 
 __all__ = ["SHORT_KEYS", "CorpusChoice", "ModelChoice", "Recipe", "ReportChoice"]
@@ -80,7 +81,9 @@ class Recipe(Config):
     name: str = Field("demo", pattern=r"^[\w][\w.\-]*$")
     """Name of the run; its folder is runs/NAME where no other is given."""
     site: str = "3.resid_post"
-    """Where in the model the dictionary's activations are read."""
+    """Where in the model the dictionary's activations are read; of a crosscoder, its sites, separated by commas."""
+    output_site: str | None = None
+    """Where a transcoder writes, such as 3.mlp_out for one that reads 3.mlp_in."""
     evaluation_tokens: int = Field(100_000, ge=1)
     """Held-out tokens that the dictionary is measured on."""
     atlas_tokens: int | None = Field(500_000, ge=1)
@@ -99,15 +102,28 @@ class Recipe(Config):
     atlas: AtlasConfig = AtlasConfig()
     report: ReportChoice = ReportChoice()
 
-    @field_validator("site")
+    @field_validator("site", "output_site")
     @classmethod
-    def _short_site(cls, text: str) -> str:
-        return Site.parse(text).short
+    def _short_site(cls, text: str | None) -> str | None:
+        return text if text is None else ",".join(Site.parse(part).short for part in text.split(","))
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites that stand side by side in a row of the training stream.
+
+        Raises ConfigError where their number is not what the architecture takes.
+        """
+        return sites_of(self.site, self.output_site, self.dictionary)
 
     @property
     def dictionary_name(self) -> str:
         """Name of the dictionary's folders in the run."""
-        return f"{self.site}-{architecture_of(self.dictionary)}"
+        return f"{'+'.join(site.short for site in self.sites)}-{architecture_of(self.dictionary)}"
+
+    @property
+    def place(self) -> str:
+        """Its sites, as a report says it."""
+        return (" → " if self.output_site else ", ").join(site.short for site in self.sites)
 
     @property
     def row_names(self) -> dict[str, str]:
@@ -115,7 +131,7 @@ class Recipe(Config):
         title, k = title_of(self.dictionary), active_latents(self.dictionary)
         if k is None:
             return {"dictionary": title, "random": "random directions"}
-        components = min(k, self.dictionary.d_in)
+        components = min(k, getattr(self.dictionary, "d_out", self.dictionary.d_in))
         return {
             "dictionary": f"{title}, k = {k}",
             "pca": f"PCA, {components} components",
@@ -139,9 +155,9 @@ class Recipe(Config):
             training=self.training.replace(product=product),
         )
 
-    def fitted(self, width: int) -> Recipe:
-        """The recipe for activations of so many values."""
-        return self.replace(dictionary=self.dictionary.replace(d_in=width))
+    def fitted(self, widths: Sequence[int]) -> Recipe:
+        """The recipe for sites with activations of so many values."""
+        return self.replace(dictionary=fitted(self.dictionary, widths))
 
     def seeded(self, seed: int) -> Recipe:
         """The recipe with one seed for all that is random."""

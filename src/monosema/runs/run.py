@@ -118,7 +118,7 @@ def run(
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     previous = _previous(folder)
     bench = Workbench(recipe.resolve(previous, device), folder, device)
-    bench.recipe = recipe = bench.recipe.fitted(bench.width)
+    bench.recipe = recipe = bench.recipe.fitted(bench.widths)
     if previous is not None and not update:
         _require_same(previous, recipe, folder)
     inputs = stage_inputs(STAGES, recipe.to_dict(), {"model": bench.model.digest, "corpus": bench.corpus.digest})

@@ -68,7 +68,7 @@ def stage_inputs(stages: Sequence[Stage], recipe: Mapping[str, Any], sources: Ma
         digests[stage.name] = digest(
             {
                 "stage": [stage.name, stage.version],
-                "recipe": {part: recipe.get(part) for part in stage.reads},
+                "recipe": {part: recipe[part] for part in stage.reads if part in recipe},
                 "needs": [digests[name] for name in stage.needs],
                 "sources": dict(sources),
             }

@@ -39,7 +39,7 @@ def summarise(
         summary |= {name: figures[name]["value"] for name in FIGURES if name in figures}
         summary["intervals"] = {name: [figure["low"], figure["high"]] for name, figure in figures.items()}
         summary["absent"] = rows[0]["absent"]
-        summary["evaluation"] = [{**row, "name": names.get(row["kind"], row["name"])} for row in rows]
+        summary["evaluation"] = [{**row, "name": _name(row, names)} for row in rows]
     if "atlas" in done:
         summary["features"] = done["atlas"].counts["features"]
     if "capture" in done:
@@ -52,3 +52,9 @@ def summarise(
         summary["report"] = str(report.resolve())
     summary["run"] = str(folder.resolve())
     return summary
+
+
+def _name(row: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """What a row of an evaluation is called: by its kind, and by its site where rows differ in that."""
+    name = names.get(row["kind"], row["name"])
+    return f"{name} at {row['site']}" if row.get("site") else name

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from monosema.activations import Store, capture_to_store
-from monosema.core import ConfigError, Site, atomic_path, choose_device, progress_bar
-from monosema.dictionaries import Metadata
+from monosema.core import Config, ConfigError, Site, atomic_path, choose_device, progress_bar
+from monosema.dictionaries import Metadata, at_sites
 from monosema.models import LanguageModel
 from monosema.pages.plots import Axis, Series, chart
-from monosema.runs.architectures import make_dictionary, override
+from monosema.runs.architectures import fitted, make_dictionary, override
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import refuse_end_to_end
 from monosema.runs.lock import run_lock
@@ -28,7 +28,7 @@ from monosema.runs.overrides import flatten
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run
 from monosema.runs.stages import Tell
-from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, site_of
+from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
 from monosema.runs.walk import metadata
 from monosema.runs.workbench import Workbench
 from monosema.training import Member, SweepResult, TrainConfig, TrainingRows, held_out_rows, train_sweep
@@ -86,7 +86,7 @@ def _require_one_pass(base: Any, chosen: Any) -> None:
     old, new = flatten(base.to_dict()), flatten(chosen.to_dict())
     for key in {**old, **new}:
         section, _, leaf = key.partition(".")
-        free = section in ("dictionary", "site") or (section == "training" and leaf not in COMMON)
+        free = section in ("dictionary", "site", "output_site") or (section == "training" and leaf not in COMMON)
         if not free and old.get(key) != new.get(key):
             raise ConfigError(
                 f"--sweep can't vary {key}: all dictionaries of a sweep learn from one pass over the same data. "
@@ -120,21 +120,21 @@ def sweep_run(
     bench = Workbench(done.recipe, Path(folder), device)
     members = choices(bench.recipe, sweep, SHORT_KEYS)
     out = Path(folder) / "sweeps" / "-".join([bench.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
-    sites = list(dict.fromkeys(Site.parse(choice.recipe.site) for choice in members))
+    sites = list(dict.fromkeys(site for choice in members for site in choice.recipe.sites))
     with run_lock(Path(folder)):
         if update:
             shutil.rmtree(out, ignore_errors=True)
-        store = Store.open(bench.store) if sites == [bench.site] else _several_sites(bench, sites, out)
+        store = Store.open(bench.store) if set(sites) <= set(bench.recipe.sites) else _several_sites(bench, sites, out)
         rows = TrainingRows(store, held_out_rows(store.rows))
         stream = bench.recipe.stream
         found = _train(
             members,
-            [Site.parse(choice.recipe.site) for choice in members],
+            [choice.recipe.sites for choice in members],
             rows,
             {"batch": stream.batch, "passes": stream.passes, "memory_mb": stream.memory_mb},
             bench.recipe.training,
             out,
-            lambda site: metadata(bench, site),
+            lambda config, sites: metadata(bench, config, sites),
             str(bench.model.device),
             bench.model,
         )
@@ -160,38 +160,45 @@ def sweep_vectors(
     """Train all combinations on the rows of a file or store, in one pass. Errors as for `sweep_run`."""
     members = choices(recipe, sweep, VECTOR_KEYS)
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
-    sites = [site_of(rows, choice.recipe.site) for choice in members]
+    sites = [sites_there(rows, choice.recipe) for choice in members]
     if update:
         shutil.rmtree(out, ignore_errors=True)
     shape = {"batch": recipe.batch, "passes": recipe.passes}
     dataset = Path(path).name
     return _train(
-        members, sites, rows, shape, recipe.training, out, lambda site: Metadata(site=site, dataset=dataset), device
+        members,
+        sites,
+        rows,
+        shape,
+        recipe.training,
+        out,
+        lambda config, sites: at_sites(Metadata(dataset=dataset), config, sites),
+        device,
     )
 
 
 def _train(
     members: Sequence[Choice],
-    sites: Sequence[Site],
+    sites: Sequence[tuple[Site, ...]],
     rows: TrainingRows,
     shape: Mapping[str, Any],
     config: TrainConfig,
     out: Path,
-    about: Callable[[Site], Metadata],
+    about: Callable[[Config, Sequence[Site]], Metadata],
     device: str | None,
     model: LanguageModel | None = None,
 ) -> SweepResult:
     for choice in members:
         refuse_end_to_end(choice.recipe.training, "A sweep")
     several = list(dict.fromkeys(sites))
-    streams = [rows.stream(site, seed=config.seed, **shape) for site in several]
-    held = [rows.held_out(site) for site in several]
+    streams = [rows.stream(own, seed=config.seed, **shape) for own in several]
+    held = [rows.held_out(own) for own in several]
     made = []
-    for choice, site in zip(members, sites, strict=True):
-        number = several.index(site)
-        config_of = choice.recipe.dictionary.replace(d_in=streams[number].d_in)
+    for choice, own in zip(members, sites, strict=True):
+        number = several.index(own)
+        config_of = fitted(choice.recipe.dictionary, [rows.source.width(site) for site in own])
         training = choice.recipe.training
-        dictionary = make_dictionary(config_of, about(site), training.seed, model).to(choose_device(device))
+        dictionary = make_dictionary(config_of, about(config_of, own), training.seed, model).to(choose_device(device))
         made.append(
             Member(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[number])
         )

@@ -9,15 +9,15 @@ from pathlib import Path
 from pydantic import Field
 
 from monosema.core import Config, ConfigError, InputError, Site, choose_device
-from monosema.dictionaries import Metadata, TopKConfig
-from monosema.runs.architectures import DictionaryChoice, make_dictionary, override
+from monosema.dictionaries import Metadata, TopKConfig, at_sites
+from monosema.runs.architectures import DictionaryChoice, fitted, make_dictionary, override, sites_of
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import refuse_end_to_end
 from monosema.runs.overrides import parse_keys
 from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 from monosema.training.distribution import Mesh
 
-__all__ = ["VECTOR_KEYS", "VectorRecipe", "read_vector_recipe", "site_of", "train_vectors"]
+__all__ = ["VECTOR_KEYS", "VectorRecipe", "read_vector_recipe", "sites_there", "train_vectors"]
 
 VECTOR_KEYS = {"latents": "dictionary.n_latents"}
 """Short names of keys."""
@@ -27,7 +27,9 @@ class VectorRecipe(Config):
     """A dictionary of a matrix's rows."""
 
     site: str | None = None
-    """Which site of a captured store; may be left out where there is one."""
+    """Which site of a captured store; may be left out where there is one. Of a crosscoder several, with commas."""
+    output_site: str | None = None
+    """Where a transcoder writes."""
     dictionary: DictionaryChoice = TopKConfig(d_in=1, n_latents=4096, k=32)
     """What the dictionary is, of the architecture that it names; d_in follows from the rows."""
     batch: int = Field(4096, gt=0)
@@ -67,12 +69,13 @@ def train_vectors(
     refuse_end_to_end(recipe.training, "Training with --activations")
     mesh = Mesh.join(latent_shards)
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
-    site = site_of(rows, recipe.site)
+    sites = sites_there(rows, recipe)
     seed = recipe.training.seed
-    stream = rows.stream(site, batch=recipe.batch, seed=seed, passes=recipe.passes)
-    config = recipe.dictionary.replace(d_in=stream.d_in)
-    dictionary = make_dictionary(config, Metadata(site=site, dataset=Path(path).name), seed).to(choose_device(device))
-    held, total = rows.held_out(site), stream.batches * stream.batch
+    stream = rows.stream(sites, batch=recipe.batch, seed=seed, passes=recipe.passes)
+    config = fitted(recipe.dictionary, [rows.source.width(site) for site in sites])
+    about = at_sites(Metadata(dataset=Path(path).name), config, sites)
+    dictionary = make_dictionary(config, about, seed).to(choose_device(device))
+    held, total = rows.held_out(sites), stream.batches * stream.batch
     with training_display(total, "rows", stream.batch) if mesh.first else nullcontext() as display:
         trackers = [] if display is None else [display]
         result = train(
@@ -89,13 +92,22 @@ def train_vectors(
     return result
 
 
-def site_of(rows: TrainingRows, name: str | None) -> Site:
-    """The site that is meant. Raises ConfigError where the rows have several and none is named, or not that one."""
+def sites_there(rows: TrainingRows, recipe: VectorRecipe) -> tuple[Site, ...]:
+    """The sites that are meant.
+
+    Raises:
+        ConfigError: the rows have several and none is named, or not that one, or they are not as many as the
+            architecture takes.
+    """
     there: Mapping[str, Site] = {site.short: site for site in rows.source.sites}
-    if name is None and len(there) == 1:
-        return rows.source.sites[0]
-    short = "" if name is None else Site.parse(name).short
-    if short not in there:
-        asked = "say which" if name is None else f"{name} is not among them"
-        raise ConfigError(f"{rows.source.name} has the sites {', '.join(there)}: {asked}. Give --site.")
-    return there[short]
+    if recipe.site is None and len(there) == 1:
+        return sites_of(next(iter(there)), recipe.output_site, recipe.dictionary)
+    if recipe.site is None:
+        raise ConfigError(f"{rows.source.name} has the sites {', '.join(there)}: say which. Give --site.")
+    sites = sites_of(recipe.site, recipe.output_site, recipe.dictionary)
+    missing = [site.short for site in sites if site.short not in there]
+    if missing:
+        raise ConfigError(
+            f"{rows.source.name} has the sites {', '.join(there)}: {', '.join(missing)} is not among them. Give --site."
+        )
+    return sites

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
-from monosema.activations import Store, StoreStream, capture_to_store
+from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
-from monosema.core import MonosemaError, Site, progress_bar, read_json, write_json
-from monosema.dictionaries import Dictionary, Metadata, Pca, RandomDirections, Trainable, load_dictionary
-from monosema.evaluation import evaluate
+from monosema.core import Config, MonosemaError, Site, progress_bar, read_json, write_json
+from monosema.dictionaries import (
+    Crosscoder,
+    Dictionary,
+    Metadata,
+    Pca,
+    RandomDirections,
+    Trainable,
+    at_sites,
+    load_dictionary,
+)
+from monosema.evaluation import evaluate, evaluate_crosscoder
 from monosema.pages import write_report
-from monosema.runs.architectures import active_latents, expected_active, make_dictionary
+from monosema.runs.architectures import active_latents, architecture_of, expected_active, make_dictionary
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import end_to_end, windows_path
 from monosema.runs.facts import report_data
@@ -31,7 +40,7 @@ def _capture(bench: Workbench) -> Mapping[str, Any]:
     recipe = bench.recipe
     batches = bench.batches(recipe.text)
     with progress_bar("capture", recipe.text.tokens, "tokens") as bar:
-        store = capture_to_store(bench.model, batches, [bench.site], bench.store, recipe.capture, progress=bar)
+        store = capture_to_store(bench.model, batches, list(recipe.sites), bench.store, recipe.capture, progress=bar)
     counts = store.manifest.counts
     return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
 
@@ -40,26 +49,28 @@ def _train(bench: Workbench) -> Mapping[str, Any]:
     recipe, device, seed = bench.recipe, bench.model.device, bench.recipe.training.seed
     store = Store.open(bench.store)
     rows = TrainingRows(store, held_out_rows(store.rows))
-    dictionary = make_dictionary(recipe.dictionary, metadata(bench, bench.site), seed, bench.model).to(device)
+    about = metadata(bench, recipe.dictionary, recipe.sites)
+    dictionary = make_dictionary(recipe.dictionary, about, seed, bench.model).to(device)
     trained: Trainable = dictionary
+    stream: ActivationStream
     if recipe.training.objective == "end-to-end":
         trained, stream = end_to_end(bench, dictionary, rows, store)
     else:
         stream = rows.stream(
-            bench.site,
+            recipe.sites,
             batch=recipe.stream.batch,
             seed=seed,
             passes=recipe.stream.passes,
             memory_mb=recipe.stream.memory_mb,
         )
     step = stream.batch * trained.row_vectors
-    with training_display(stream.batches * step, "tokens", step) as display:
+    with training_display((stream.batches or 0) * step, "tokens", step) as display:
         result = train(
             trained,
             stream,
             recipe.training,
             bench.dictionary,
-            heldout=rows.held_out(bench.site),
+            heldout=rows.held_out(recipe.sites),
             progress=display,
             trackers=[display],
         )
@@ -68,17 +79,17 @@ def _train(bench: Workbench) -> Mapping[str, Any]:
     return {name: value for name, value in figures.items() if name != "dictionary"}
 
 
-def metadata(bench: Workbench, site: Site) -> Metadata:
-    """Where a dictionary of a site comes from."""
+def metadata(bench: Workbench, config: Config, sites: Sequence[Site]) -> Metadata:
+    """Where a dictionary of these sites comes from."""
     objective = bench.recipe.training.objective
-    return Metadata(
+    about = Metadata(
         model=bench.recipe.model.name,
-        site=site,
         context=bench.recipe.text.window,
         prepend_bos=bench.model.tokenizer.bos_id is not None,
         dataset=bench.corpus.name,
         extra={} if objective == "reconstruction" else {"objective": objective},
     )
+    return at_sites(about, config, sites)
 
 
 def _open(bench: Workbench) -> Dictionary:
@@ -90,16 +101,14 @@ def _evaluate(bench: Workbench) -> Mapping[str, Any]:
     recipe = bench.recipe
     dictionary = _open(bench)
     text = recipe.text.replace(split="heldout", tokens=recipe.evaluation_tokens)
-    with progress_bar("evaluate", recipe.evaluation_tokens, "tokens") as bar:
-        evaluation = evaluate(
-            bench.model,
-            dictionary,
-            bench.site,
-            bench.batches(text),
-            recipe.evaluation,
-            controls=_controls(bench),
-            progress=bar,
-        )
+    passes = len(recipe.sites) if isinstance(dictionary, Crosscoder) else 1
+    with progress_bar("evaluate", passes * recipe.evaluation_tokens, "tokens") as bar:
+        rest = (bench.batches(text), recipe.evaluation, _controls(bench), bar)
+        if isinstance(dictionary, Crosscoder):
+            evaluation = evaluate_crosscoder(bench.model, dictionary, *rest)
+        else:
+            read = bench.site if recipe.output_site else None
+            evaluation = evaluate(bench.model, dictionary, recipe.sites[-1], *rest, read=read)
     write_json(bench.evaluation, evaluation.to_dict())
     return {"tokens": evaluation.tokens}
 
@@ -112,7 +121,10 @@ def _controls(bench: Workbench) -> dict[str, Dictionary]:
     k = active_latents(recipe.dictionary) or max(1, round(_trained_l0(bench)))
     rows = slice(0, store.rows - held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
-    stream = StoreStream(store, bench.site, batch=batch, seed=recipe.training.seed, rows=rows)
+    # A crosscoder's controls see all its sites side by side; others see the site that is written.
+    sites = recipe.sites if architecture_of(recipe.dictionary) == "crosscoder" else recipe.sites[-1:]
+    places = [(store, site) for site in sites]
+    stream = JoinedStream.over(places, batch=batch, seed=recipe.training.seed, rows=rows)
     sample = torch.cat([part for part, _ in zip(stream, range(max(1, CONTROL_ROWS // batch)), strict=False)])
     sample = sample.to(bench.model.device)
     components = min(k, sample.shape[1])
@@ -156,7 +168,7 @@ STAGES = (
     Stage(
         name="capture",
         needs=(),
-        reads=("site", "model", "corpus", "text", "capture"),
+        reads=("site", "output_site", "model", "corpus", "text", "capture"),
         version=1,
         resumes=True,
         outputs=lambda bench: [bench.store],

@@ -6,9 +6,10 @@ import functools
 from pathlib import Path
 from typing import Any
 
-from monosema.core import Site
+from monosema.core import ConfigError, Site
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
 from monosema.models import LanguageModel, load_model, vector_width
+from monosema.runs.architectures import architecture_of
 from monosema.runs.recipe import Recipe
 
 __all__ = ["Workbench"]
@@ -35,12 +36,18 @@ class Workbench:
         return model
 
     @functools.cached_property
-    def width(self) -> int:
-        """Values of a row of activations at the site; of a site with heads, those of all heads together.
+    def widths(self) -> tuple[int, ...]:
+        """Values of a row of activations at each site; of a site with heads, those of all heads together.
 
-        Raises SiteError where the model has no such site, or one without a fixed width.
+        Raises:
+            SiteError: the model has no such site, or one without a fixed width.
+            ConfigError: another number of sites than the architecture takes, or a crosscoder's sites differ in width.
         """
-        return vector_width(self.model, self.site)
+        widths = tuple(vector_width(self.model, site) for site in self.recipe.sites)
+        if architecture_of(self.recipe.dictionary) == "crosscoder" and len(set(widths)) > 1:
+            said = ", ".join(f"{width} at {site.short}" for site, width in zip(self.recipe.sites, widths, strict=True))
+            raise ConfigError(f"The sites of a crosscoder must have one width, but they have {said}.")
+        return widths
 
     @functools.cached_property
     def corpus(self) -> Corpus:
@@ -50,8 +57,9 @@ class Workbench:
 
     @property
     def site(self) -> Site:
-        """Where the dictionary's activations are read."""
-        return Site.parse(self.recipe.site)
+        """Where the dictionary's activations are read; of a crosscoder, the last of its sites."""
+        sites = self.recipe.sites
+        return sites[0] if self.recipe.output_site else sites[-1]
 
     def batches(self, config: TextConfig) -> TokenBatches:
         """Batches of the text from its first document on."""

@@ -12,7 +12,15 @@ from torch import Tensor
 
 from monosema.activations import JoinedStream, RowSource, fit_preprocessing
 from monosema.core import ConfigError, Progress, Site, VectorError
-from monosema.dictionaries import Crosscoder, CrosscoderConfig, Metadata, Trainable, Transcoder, TranscoderConfig
+from monosema.dictionaries import (
+    Crosscoder,
+    CrosscoderConfig,
+    Metadata,
+    Trainable,
+    Transcoder,
+    TranscoderConfig,
+    at_sites,
+)
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.trainer import train
 
@@ -49,7 +57,7 @@ def train_transcoder(
     """
     read, written = Site.parse(read), Site.parse(written)
     own = TranscoderConfig(d_in=store.width(read), d_out=store.width(written), **dictionary)
-    metadata = Metadata(site=read, extra={"hook_name_out": str(written)})
+    metadata = at_sites(Metadata(), own, [read, written])
     seed = (config or TrainConfig()).seed
     places = [(store, read), (store, written)]
     return _train(Transcoder(own, metadata, seed), places, out, config, held_out, batch, passes, progress)
@@ -86,7 +94,10 @@ def train_crosscoder(
         raise VectorError(f"The sites of a crosscoder must have one width, but they have {said}.")
     width = widths.pop()
     own = CrosscoderConfig(d_in=len(places) * width, n_sites=len(places), width=width, **dictionary)
-    metadata = Metadata(extra={"sites": [f"{store.name}: {Site.parse(site)}" for store, site in places]})
+    metadata = at_sites(Metadata(), own, [Site.parse(site) for _, site in places])
+    stores = [store.name for store, _ in places]
+    if len(set(stores)) > 1:
+        metadata = metadata.replace(site=None, extra={**metadata.extra, "stores": stores})
     seed = (config or TrainConfig()).seed
     return _train(Crosscoder(own, metadata, seed), places, out, config, held_out, batch, passes, progress)
 

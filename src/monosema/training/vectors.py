@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.activations import RowSource, StoreStream, fit_preprocessing, open_rows
+from monosema.activations import JoinedStream, RowSource, StoreStream, fit_preprocessing, open_rows
 from monosema.core import Progress, Site, VectorError
 from monosema.dictionaries import Metadata, TopK, TopKConfig
 from monosema.training.config import TrainConfig, TrainResult
@@ -59,23 +62,22 @@ class TrainingRows:
         """Which rows are trained on."""
         return slice(0, self.source.rows - self.kept)
 
-    def stream(self, site: Site, *, batch: int, seed: int, passes: int, memory_mb: float = MEMORY_MB) -> StoreStream:
-        """Batches of a site, centred and scaled by what the rows to train on say."""
-        preprocessing = fit_preprocessing(self.source, site, rows=self.rows)
-        return StoreStream(
-            self.source,
-            site,
-            batch=batch,
-            seed=seed,
-            passes=passes,
-            preprocessing=preprocessing,
-            rows=self.rows,
-            memory_mb=memory_mb,
-        )
+    def stream(
+        self, sites: Sequence[Site], *, batch: int, seed: int, passes: int, memory_mb: float = MEMORY_MB
+    ) -> StoreStream | JoinedStream:
+        """Batches of a site, or of several side by side, centred and scaled by what the rows to train on say."""
+        fits = [fit_preprocessing(self.source, site, rows=self.rows) for site in sites]
+        shape: dict[str, Any] = {"batch": batch, "seed": seed, "passes": passes, "rows": self.rows}
+        if len(sites) == 1:
+            return StoreStream(self.source, sites[0], preprocessing=fits[0], memory_mb=memory_mb, **shape)
+        places = [(self.source, site) for site in sites]
+        return JoinedStream.over(places, preprocessing=fits, memory_mb=memory_mb, **shape)
 
-    def held_out(self, site: Site) -> Float[Tensor, "n d_in"] | None:
-        """Rows of a site that are not trained on; None where there are none."""
-        return self.source.read(site, self.rows.stop, self.source.rows) if self.kept else None
+    def held_out(self, sites: Sequence[Site]) -> Float[Tensor, "n row_width"] | None:
+        """Rows that are not trained on, of several sites side by side; None where there are none."""
+        if not self.kept:
+            return None
+        return torch.cat([self.source.read(site, self.rows.stop, self.source.rows) for site in sites], dim=1)
 
 
 def train_on_vectors(
@@ -107,7 +109,7 @@ def train_on_vectors(
     config = config or TrainConfig()
     rows = TrainingRows.open(path, batch, heldout)
     site = rows.source.sites[0]
-    stream = rows.stream(site, batch=batch, seed=config.seed, passes=passes)
+    stream = rows.stream([site], batch=batch, seed=config.seed, passes=passes)
     metadata = Metadata(site=site, dataset=Path(path).name)
     dictionary = TopK(TopKConfig(d_in=stream.d_in, n_latents=latents, k=k), metadata, seed=config.seed)
-    return train(dictionary, stream, config, Path(out), heldout=rows.held_out(site), progress=progress)
+    return train(dictionary, stream, config, Path(out), heldout=rows.held_out([site]), progress=progress)

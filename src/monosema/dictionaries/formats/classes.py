@@ -95,17 +95,30 @@ def _batch_topk(kind: type[Autoencoder], config: type[Any]) -> _Class:
     )
 
 
+def _several_sites(dictionary: Any) -> Fields:
+    """What parts of a dictionary over several sites say: k where it keeps the largest, a threshold for each latent."""
+    config, threshold = dictionary.config, dictionary.threshold
+    return {
+        "k": config.k if config.activation in ("topk", "batch_topk") else None,
+        "threshold": None if threshold is None else threshold.expand(dictionary.n_latents),
+    }
+
+
+def _thresholds(parts: Parts, activation: Activation) -> dict[str, Tensor | None]:
+    """Its own threshold, of parts: one for each latent, or one for all."""
+    if activation == "jumprelu":
+        return {"threshold": _rectified(parts)}
+    return {"threshold": _rectified(parts)[0]} if activation == "batch_topk" else {}
+
+
 def _crosscoder(activation: Activation) -> _Class:
     return _Class(
         Crosscoder,
         CrosscoderConfig,
         activation,
-        lambda dictionary: {
-            "k": dictionary.config.k if activation == "topk" else None,
-            "threshold": dictionary.threshold,
-        },
+        _several_sites,
         lambda parts: {"activation": activation, **_kept(parts)},
-        lambda parts: {"threshold": _rectified(parts)} if activation == "jumprelu" else {},
+        lambda parts: _thresholds(parts, activation),
     )
 
 
@@ -115,8 +128,7 @@ def _transcoder(activation: Activation) -> _Class:
         TranscoderConfig,
         activation,
         lambda dictionary: {
-            "k": dictionary.config.k if activation == "topk" else None,
-            "threshold": dictionary.threshold,
+            **_several_sites(dictionary),
             "skip": dictionary.skip,
             "centred": False,
             "transcodes": True,
@@ -127,7 +139,7 @@ def _transcoder(activation: Activation) -> _Class:
             "d_out": parts.d_out,
             **_kept(parts),
         },
-        lambda parts: {"skip": parts.skip, **({"threshold": _rectified(parts)} if activation == "jumprelu" else {})},
+        lambda parts: {"skip": parts.skip, **_thresholds(parts, activation)},
     )
 
 
@@ -141,9 +153,11 @@ _CLASSES = (
     _batch_topk(BatchTopK, BatchTopKConfig),
     _batch_topk(MatryoshkaBatchTopK, MatryoshkaConfig),
     _crosscoder("topk"),
+    _crosscoder("batch_topk"),
     _crosscoder("relu"),
     _crosscoder("jumprelu"),
     _transcoder("topk"),
+    _transcoder("batch_topk"),
     _transcoder("relu"),
     _transcoder("jumprelu"),
 )
@@ -177,7 +191,7 @@ def dictionary_of(parts: Parts) -> Dictionary:
     ]
     if not fitting:
         raise FormatError(
-            f"Transcoders with the activation {parts.activation} can't be read; relu, topk and jumprelu can."
+            f"Transcoders with the activation {parts.activation} can't be read; relu, jumprelu, topk, batch_topk can."
         )
     named = [one for one in fitting if one.kind.__name__ == parts.own.get("class")]
     dictionary = _made((named or fitting)[0], parts)

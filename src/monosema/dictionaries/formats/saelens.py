@@ -4,9 +4,9 @@ Tensors: W_enc [d_in, m], b_enc [m], W_dec [m, d_out], b_dec [d_out]. Gated: b_g
 JumpReLU: threshold [m]. With a skip connection: W_skip [d_out, d_in]. The rest stands in cfg.json; monosema's class and
 configuration under the key "monosema".
 
-BatchTopK and Matryoshka dictionaries are saved as jumprelu with one threshold for all latents, as SAELens does; the key
-"monosema" tells them apart. What SAELens has no architecture for (transcoders with TopK) is written under a name of
-monosema's, which SAELens refuses; asked for SAELens' format itself, it is not written.
+BatchTopK and Matryoshka dictionaries, and all with that activation, are saved as jumprelu with one threshold for all
+latents, as SAELens does; the key "monosema" tells them apart. What SAELens has no architecture for (transcoders with
+TopK) is written under a name of monosema's, which SAELens refuses; asked for SAELens' format itself, it is not written.
 """
 
 from __future__ import annotations
@@ -103,9 +103,10 @@ def write_strictly(dictionary: Dictionary, folder: Path) -> Path:
 
 
 def _architecture(parts: Parts) -> str:
+    activation = "jumprelu" if parts.activation == "batch_topk" else parts.activation
     if not parts.transcodes:
-        return {"relu": "standard", "batch_topk": "jumprelu"}.get(parts.activation, parts.activation)
-    prefix = "" if parts.activation == "relu" else f"{parts.activation}_"
+        return "standard" if activation == "relu" else activation
+    prefix = "" if activation == "relu" else f"{activation}_"
     return f"{prefix}{'skip_' if parts.skip is not None else ''}transcoder"
 
 
@@ -161,7 +162,8 @@ def _read_parts(folder: Path, config: dict[str, Any], architecture: str, activat
     )
     if activation == "topk" and flag(config, "rescale_acts_by_decoder_norm", False, path):
         parts = parts.with_unit_rows()
-    if activation == "jumprelu" and parts.own.get("class") in ("BatchTopK", "MatryoshkaBatchTopK"):
+    batch_topk = parts.own.get("class") in ("BatchTopK", "MatryoshkaBatchTopK")
+    if activation == "jumprelu" and (batch_topk or parts.own.get("activation") == "batch_topk"):
         parts = _one_threshold(parts, folder / WEIGHTS)
     return parts
 
