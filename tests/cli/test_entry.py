@@ -17,6 +17,7 @@ VERBS = (
     "evaluate",
     "atlas",
     "report",
+    "explain",
     "label",
     "inspect",
     "complete",

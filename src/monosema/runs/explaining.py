@@ -35,7 +35,7 @@ from monosema.interpretation.tally import Tally
 from monosema.runs.language_models import ClientConfig, open_batches, open_client
 from monosema.runs.workbench import Workbench
 
-__all__ = ["Tell", "draw", "explain_live", "parse", "retrieve", "send", "status", "store_folder"]
+__all__ = ["Tell", "draw", "explain_live", "parse", "price_line", "retrieve", "send", "status", "store_folder"]
 
 Tell = Callable[[str], None]
 
@@ -87,7 +87,7 @@ def explain_live(
     requests = explanation_requests(samples, bench.model.tokenizer, config)
     tally = Tally()
     with open_client(client, store_folder(bench), bench.device) as purse:
-        tell(_price(client, asdict(purse.estimate(list(requests.values())))))
+        tell(price_line(client, asdict(purse.estimate(list(requests.values())))))
         with progress_bar("explain", len(requests), "latents") as bar:
             replies = purse.client.complete(list(requests.values()), bar)
         found = [read_explanation(latent, reply, tally) for latent, reply in zip(requests, replies, strict=True)]
@@ -110,7 +110,7 @@ def send(
     """
     requests = explanation_requests(samples, bench.model.tokenizer, config)
     with open_batches(client, store_folder(bench)) as batches:
-        tell(_price(client, asdict(batches.estimate(requests.values()))))
+        tell(price_line(client, asdict(batches.estimate(requests.values()))))
         asked = {str(latent): batches.custom_id(request) for latent, request in requests.items()}
         errand = {
             "dictionary": bench.recipe.dictionary_name,
@@ -195,7 +195,7 @@ def _summary(found: Iterable[Explained | None], tally: Tally, spent: Mapping[str
     return {"explained": sum(one is not None for one in found), **tally.to_dict(), "spent_dollars": dict(spent)}
 
 
-def _price(client: ClientConfig, estimate: Mapping[str, Any]) -> str:
+def price_line(client: ClientConfig, estimate: Mapping[str, Any]) -> str:
     """What is about to be asked and what it costs, in one line."""
     parts = [f"{client.client}: {estimate['requests']} requests, {estimate['answered']} more are answered already"]
     if client.kind != "local":
