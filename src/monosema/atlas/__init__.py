@@ -16,6 +16,7 @@ from monosema.atlas.feature import (
     TokenWeight,
     Vote,
 )
+from monosema.atlas.firing import FiredText, Firing, fires_on
 from monosema.atlas.judging import label, vote
 from monosema.atlas.query import Atlas, open_atlas
 from monosema.atlas.recording import record
@@ -29,6 +30,8 @@ __all__ = [
     "Example",
     "Explanation",
     "Feature",
+    "FiredText",
+    "Firing",
     "Histogram",
     "Neighbour",
     "Score",
@@ -38,6 +41,7 @@ __all__ = [
     "build_atlas",
     "check_tables",
     "dictionary_digest",
+    "fires_on",
     "krippendorff",
     "label",
     "open_atlas",

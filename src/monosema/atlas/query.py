@@ -13,16 +13,13 @@ from typing import Any
 from monosema.atlas.assemble import RELATED, feature_of
 from monosema.atlas.database import connect, first_line, statements
 from monosema.atlas.feature import Feature
+from monosema.atlas.searches import BY_EFFECT, BY_TOKEN, LISTED, by_text
 from monosema.atlas.tables import NAMES, check_tables, state_of, table_path
 from monosema.core import DamagedFileError, FormatError, InputError, Site, nearest
 
 __all__ = ["Atlas", "open_atlas"]
 
 _SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label")
-_LISTED = (
-    "latent, alive, density, n_active, mean, mean_active, max, label, label_author, label_method, label_scorer, "
-    "label_score, label_low, label_high"
-)
 
 
 class Atlas:
@@ -134,7 +131,7 @@ class Atlas:
             values.append(found)
         direction = "desc" if descending else "asc"
         query = (
-            f"select {_LISTED} from features {wanted} order by {sort} {direction} nulls last, latent limit ? offset ?"
+            f"select {LISTED} from features {wanted} order by {sort} {direction} nulls last, latent limit ? offset ?"
         )
         return self._rows(query, [*values, limit, offset])
 
@@ -153,28 +150,7 @@ class Atlas:
         if not words:
             raise InputError("Say what to search for: a word of a label, or a token.")
         _check_page(limit, offset)
-        alive = "and features.alive" if alive_only else ""
-        query = f"""
-            with words as (select unnest(?::varchar[]) as word, unnest(range(?)) as number),
-            texts as (select latent, lower(string_agg(text, ' ')) as text from explanations group by latent),
-            relevances as (
-                select features.latent, word, number,
-                    2 * coalesce(list_sum([if(lower(trim(pair[1])) = word, pair[2], 0)
-                        for pair in list_zip(top_tokens, top_token_shares)]), 0)
-                    + if(contains(lower(coalesce(label, '')), word), 1, 0)
-                    + if(contains(coalesce(text, ''), word), 0.5, 0)
-                    + if(list_contains([lower(trim(token)) for token in promoted], word), 0.25, 0) as relevance
-                from features cross join words left join texts on texts.latent = features.latent
-                where true {alive}
-            ),
-            found as (
-                select latent, sum(relevance) as relevance from relevances group by latent having min(relevance) > 0
-            )
-            select {_LISTED.replace("latent", "features.latent", 1)}, relevance
-            from found join features on features.latent = found.latent
-            order by relevance desc, label_score desc nulls last, features.latent limit ? offset ?
-        """
-        return self._rows(query, [words, len(words), limit, offset])
+        return self._rows(by_text(alive_only), [words, len(words), limit, offset])
 
     def search_token(self, token: str, limit: int | None = 20, offset: int = 0) -> list[dict[str, Any]]:
         """Features that fire on a token, the most devoted to it first: rows of `features`, with its share of their
@@ -184,17 +160,20 @@ class Atlas:
             token: its text, with or without the space before it.
         """
         _check_page(limit, offset)
-        query = f"""
-            with shares as (
-                select latent, list_sum([if(pair[1] = asked.token or trim(pair[1]) = asked.token, pair[2], 0)
-                    for pair in list_zip(top_tokens, top_token_shares)]) as share
-                from features cross join (select ?::varchar as token) as asked
-            )
-            select {_LISTED.replace("latent", "features.latent", 1)}, share
-            from shares join features on features.latent = shares.latent
-            where share > 0 order by share desc, features.latent limit ? offset ?
+        return self._rows(BY_TOKEN, [token, limit, offset])
+
+    def search_effect(self, token: str, limit: int | None = 20, offset: int = 0) -> list[dict[str, Any]]:
+        """Features that promote a token or suppress it, by its direct effect.
+
+        Rows are those of `features`, with `logit` (at activation 1; below 0 where the feature suppresses the token)
+        and `effect`, the logit at the feature's largest activation; the largest effect of either sign comes first.
+        Features are found where the token is among the few most promoted or suppressed ones that the atlas keeps.
+
+        Args:
+            token: its text, with or without the space before it.
         """
-        return self._rows(query, [token, limit, offset])
+        _check_page(limit, offset)
+        return self._rows(BY_EFFECT, [token, token, limit, offset])
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         """Rows of a query over the tables features, examples, histograms, neighbours, explanations, scores and votes.

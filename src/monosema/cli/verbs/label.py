@@ -126,11 +126,21 @@ def _list(atlas: Any, feature: int | None, common: Common) -> int:
     return deliver({"labels": labels, "votes": votes}, common, show)
 
 
+def _of_programs(atlas: Any) -> list[Any]:
+    """Agreement of explanations that run; the model's tokenizer is needed only where there are such."""
+    if len(atlas.sql("select distinct method from explanations where program is not null")) < 2:
+        return []
+    from monosema.interpretation.agreement import passage_agreement
+    from monosema.models import load_model
+
+    return passage_agreement(atlas, load_model(atlas.model_name, device="cpu").tokenizer)
+
+
 def _agreement(atlas: Any, common: Common) -> int:
     from monosema.atlas import agreement_of_people, word_agreement
     from monosema.cli.printing import plain
 
-    found = {"people": agreement_of_people(atlas), "explainers": word_agreement(atlas)}
+    found = {"people": agreement_of_people(atlas), "explainers": [*_of_programs(atlas), *word_agreement(atlas)]}
 
     def show(console: Console) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))

@@ -1,0 +1,129 @@
+"""search: features by words, by token, by effect, or by a passage they fire on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from monosema.cli.common import DEFAULTS, Common, deliver
+
+__all__ = ["search"]
+
+
+def search(
+    run: Path,
+    text: str | None = None,
+    /,
+    *,
+    token: str | None = None,
+    passage: str | None = None,
+    effect: str | None = None,
+    limit: Annotated[int, Parameter(help="Features listed at most.")] = 20,
+    common: Common = DEFAULTS,
+) -> int:
+    """Find features: by words of their labels, by a token they fire on or promote, or by a passage.
+
+    ```
+    monosema search runs/demo "month"                 words of labels, explanations and tokens
+    monosema search runs/demo --token " Monday"       features that fire on a token
+    monosema search runs/demo --effect " Monday"      features that promote a token, or suppress it
+    monosema search runs/demo --passage "She left on Monday."
+    ```
+
+    A passage is run through the model and the run's dictionary; features come in the order of their activation as a
+    part of their own maximum.
+
+    Parameters
+    ----------
+    run
+        A run folder; for all but a passage, the folder of an atlas will do.
+    text
+        Words; a feature has to have all of them.
+    token
+        A token's text, with or without the space before it.
+    passage
+        A text to run the model on.
+    effect
+        A token's text, with or without the space before it.
+    """
+    from monosema.core import InputError
+
+    asked = {"text": text, "token": token, "passage": passage, "effect": effect}
+    given = [name for name, value in asked.items() if value is not None]
+    if len(given) != 1:
+        raise InputError('Search for one thing: monosema search RUN "words", or --token, --effect or --passage.')
+    if passage is not None:
+        return _passage(run, passage, limit, common)
+    from monosema.atlas import open_atlas
+
+    atlas = open_atlas(run)
+    searches: dict[str, Any] = {"text": atlas.search, "token": atlas.search_token, "effect": atlas.search_effect}
+    found = searches[given[0]](asked[given[0]] or "", limit=limit)
+    figure = {"text": "relevance", "token": "share", "effect": "effect"}[given[0]]
+    result = {"by": given[0], "query": asked[given[0]], "features": found}
+    return deliver(result, common, lambda console: _show(found, figure, console))
+
+
+_MEANS = {
+    "relevance": "relevance: how much of its activation is on the words, and whether its label has them",
+    "share": "share: part of the feature's activation that is on the token",
+    "effect": "effect: logit that the feature's largest activation adds to the token, directly; below 0 it suppresses",
+}
+
+
+def _show(rows: Sequence[Mapping[str, Any]], figure: str, console: Console) -> None:
+    from monosema.cli.printing import visible
+
+    if not rows:
+        console.print("No feature found.")
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("feature", "right"), (figure, "right"), ("density", "right"), ("label", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in rows:
+        label = Text(visible(str(row["label"] or "–")))
+        table.add_row(str(row["latent"]), f"{row[figure]:.3g}", f"{row['density']:.3%}", label)
+    console.print(table)
+    console.print(Text(_MEANS[figure], style="dim"))
+
+
+def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
+    from monosema.atlas import fires_on
+    from monosema.cli.printing import plain
+    from monosema.models import load_model
+    from monosema.runs import Run
+
+    opened = Run.open(folder)
+    model: Any = load_model(opened.recipe.model.name, device=common.device, dtype=opened.recipe.model.dtype)
+    dictionary: Any = opened.dictionary()
+    dictionary = dictionary.to(model.device) if hasattr(dictionary, "to") else dictionary
+    fired = fires_on(opened.atlas(), model, dictionary, text, limit)
+    return deliver(
+        {"by": "passage", "query": text, **plain(fired)}, common, lambda console: _show_fired(fired, console)
+    )
+
+
+def _show_fired(fired: Any, console: Console) -> None:
+    from monosema.cli.printing import heat_text, visible
+
+    if not fired.firings:
+        console.print("No feature fires on this passage.")
+        return
+    console.print(f"{fired.active} features fire on {sum(fired.looked_at)} tokens.")
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name, justify in (("feature", "right"), ("of its max", "right"), ("where", "left"), ("label", "left")):
+        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for one in fired.firings:
+        share = "never seen" if one.share is None else f"{one.share:.0%}"
+        values = [0.0] * len(fired.tokens)
+        for position, value in zip(one.positions, one.activations, strict=True):
+            values[position] = value
+        where = heat_text(fired.tokens, values, one.maximum)
+        table.add_row(str(one.latent), share, where, Text(visible(one.label or "–")))
+    console.print(table)

@@ -1,0 +1,55 @@
+"""Features found from the command line by words, token, effect and passage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from monosema.runs import Run
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def found(result: tuple[int, str, str]) -> dict[str, Any]:
+    code, out, err = result
+    assert code == 0, err
+    values = json.loads(out)
+    assert isinstance(values, dict)
+    return values
+
+
+def test_by_words_token_and_effect(finished: Run, command: Command) -> None:
+    feature = next(one for one in finished.atlas() if one.top_tokens and one.top_tokens[0].token.strip().isalpha())
+    token, promoted = feature.top_tokens[0].token, feature.promoted[0].token
+    by_token = found(command("search", finished.folder, "--token", token, "--limit", "64", "--json"))
+    assert feature.latent in [row["latent"] for row in by_token["features"]]
+    by_words = found(command("search", finished.folder, token.strip(), "--limit", "64", "--json"))
+    assert feature.latent in [row["latent"] for row in by_words["features"]]
+    by_effect = found(command("search", finished.folder, "--effect", promoted, "--limit", "64", "--json"))
+    assert feature.latent in [row["latent"] for row in by_effect["features"]]
+    for words in (("--token", token), (token.strip(),), ("--effect", promoted)):
+        code, out, _ = command("search", finished.folder, *words, "--limit", "64")
+        assert (code, str(feature.latent) in out) == (0, True)
+    assert command("search", finished.folder, "--token", "no such token")[1] == "No feature found.\n"
+
+
+def test_by_passage(finished: Run, command: Command) -> None:
+    values = found(command("search", finished.folder, "--passage", "She left on Monday.", "--json"))
+    assert "".join(values["tokens"]) == "She left on Monday."
+    shares = [one["share"] for one in values["firings"]]
+    assert shares
+    assert shares == sorted(shares, reverse=True)
+    for one in values["firings"]:
+        assert max(one["activations"]) == one["maximum"]
+        assert all(values["looked_at"][position] for position in one["positions"])
+    code, out, _ = command("search", finished.folder, "--passage", "She left on Monday.", "--limit", "3")
+    assert (code, f"{values['active']} features fire" in out) == (0, True)
+
+
+@pytest.mark.parametrize("words", [(), ("a", "--token", "b"), ("--passage", ""), (" ",), ("a", "--limit", "-1")])
+def test_what_is_wrong_is_said(finished: Run, command: Command, words: tuple[str, ...]) -> None:
+    code, out, err = command("search", finished.folder, *words)
+    assert (code, out) == (2, ""), err
