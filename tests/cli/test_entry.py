@@ -18,6 +18,7 @@ VERBS = (
     "atlas",
     "report",
     "explain",
+    "search",
     "label",
     "inspect",
     "complete",
