@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.interpretation.worlds import World
+from worlds import World
 
 from monosema.core import FormatError, InputError
 from monosema.interpretation.programs import Pattern, Patterns, TokenLookup, predict, program_from_json, with_threshold
