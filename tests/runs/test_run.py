@@ -48,7 +48,7 @@ def test_a_run_folder_holds_what_the_plan_says(finished: Run) -> None:
         f"report/{name}.html",
     ):
         assert (finished.folder / path).is_file(), path
-    assert list(finished.stages) == ["capture", "train", "evaluate", "atlas", "report"]
+    assert list(finished.stages) == ["capture", "train", "evaluate", "atlas", "explain", "score", "report"]
     assert all(record.state == "done" for record in finished.stages.values())
 
 
@@ -61,7 +61,7 @@ def test_the_summary_has_every_figure(finished: Run) -> None:
     assert "loss_recovered" in summary or "loss_recovered" in summary["absent"]
     assert summary["features"] == 64
     assert summary["tokens"] >= 8000
-    assert list(summary["seconds"]) == ["capture", "train", "evaluate", "atlas", "report"]
+    assert list(summary["seconds"]) == ["capture", "train", "evaluate", "atlas", "explain", "score", "report"]
     assert Path(summary["report"]).read_text(encoding="utf-8").startswith("<!")
     assert Path(summary["run"]) == finished.folder.resolve()
     assert [row["kind"] for row in summary["evaluation"]] == ["dictionary", "pca", "random"]
@@ -77,7 +77,15 @@ def test_the_results_are_at_hand(finished: Run) -> None:
 def test_a_finished_run_is_skipped_whole(finished: Run, recipe: Recipe) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*") if not path.name.startswith(".lock")}
     told = retell(recipe, finished.folder)
-    assert [line.split(":")[0] for line in told] == ["capture", "train", "evaluate", "atlas", "report"]
+    assert [line.split(":")[0] for line in told] == [
+        "capture",
+        "train",
+        "evaluate",
+        "atlas",
+        "explain",
+        "score",
+        "report",
+    ]
     assert all("done before" in line for line in told)
     after = {path: path.stat().st_mtime_ns for path in finished.folder.rglob("*") if not path.name.startswith(".lock")}
     assert {path for path in before if before[path] != after.get(path)} <= {finished.folder}
@@ -104,6 +112,8 @@ def test_update_makes_only_what_depends(finished: Run, recipe: Recipe, tmp_path:
     told = retell(apply_overrides(recipe, {"atlas.top": "5"}), folder, update=True)
     assert [line for line in told if "done before" not in line] == [
         "atlas: its inputs changed: making it again",
+        "explain: its inputs changed: making it again",
+        "score: its inputs changed: making it again",
         "report: its inputs changed: making it again",
     ]
     assert Run.open(folder).recipe.atlas.top == 5
