@@ -7,12 +7,14 @@ latent's activation was computed there, and is 0 on every token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt64
 from numpy.typing import NDArray
 
+from monosema.core import DamagedFileError, atomic_path
 from monosema.models import Tokenizer
 
 __all__ = ["INACTIVE", "KINDS", "Passage", "Sample", "Samples"]
@@ -101,6 +103,25 @@ class Samples:
     def active(self) -> NDArray[np.bool_]:
         """Which entries are of an activating kind."""
         return self.kind < INACTIVE
+
+    def save(self, path: Path) -> None:
+        """Write all arrays to one file, atomically."""
+        from safetensors.numpy import save_file
+
+        arrays = {field.name: np.ascontiguousarray(getattr(self, field.name)) for field in fields(self)}
+        with atomic_path(path) as temporary:
+            save_file(arrays, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Samples:
+        """Read what `save` wrote. Raises DamagedFileError where the file can't be read."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            return cls(**load_file(path))
+        except (SafetensorError, OSError, TypeError) as error:
+            raise DamagedFileError(f"{path} can't be read ({error}). Remove it: samples are drawn again.") from None
 
     def entries(self, latent: int) -> NDArray[np.int64]:
         """Entries of one latent; none where it is not looked at."""

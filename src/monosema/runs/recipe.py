@@ -14,6 +14,9 @@ from monosema.atlas import AtlasConfig
 from monosema.core import Config, ConfigError, FormatError, Site, atomic_path, bf16_is_fast, choose_device
 from monosema.data import TextConfig
 from monosema.evaluation import EvaluationConfig
+from monosema.interpretation.explaining import ExplainConfig
+from monosema.interpretation.sampling import SampleConfig
+from monosema.interpretation.scoring import ScoringConfig
 from monosema.runs.architectures import DictionaryChoice, active_latents, architecture_of, fitted, sites_of, title_of
 from monosema.training import TrainConfig
 
@@ -100,6 +103,10 @@ class Recipe(Config):
     training: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     atlas: AtlasConfig = AtlasConfig()
+    samples: SampleConfig = SampleConfig()
+    """Which passages explainers and scorers are shown; random and inactive ones come from held-out text."""
+    explain: ExplainConfig = ExplainConfig()
+    score: ScoringConfig = ScoringConfig()
     report: ReportChoice = ReportChoice()
 
     @field_validator("site", "output_site")

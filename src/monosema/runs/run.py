@@ -12,6 +12,7 @@ from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.lock import run_lock
+from monosema.runs.meaning import scores_path
 from monosema.runs.overrides import flatten
 from monosema.runs.recipe import Recipe
 from monosema.runs.stages import Tell, advance, stage_inputs
@@ -74,7 +75,9 @@ class Run:
         """What is known by now, as plain figures."""
         bench = self._bench
         names = self.recipe.row_names
-        return summarise(self.folder, self.stages, names, bench.evaluation, bench.dictionary, bench.report)
+        return summarise(
+            self.folder, self.stages, names, bench.evaluation, bench.dictionary, scores_path(bench), bench.report
+        )
 
     def _require(self, stage: str) -> None:
         record = self.stages.get(stage)
@@ -98,7 +101,7 @@ def run(
     Args:
         recipe: what to make.
         out: the run folder; None for ``runs/NAME``.
-        until: the last stage to make: capture, train, evaluate, atlas or report.
+        until: the last stage to make: capture, train, evaluate, atlas, explain, score or report.
         device: where to compute; None for the best there is.
         update: let the recipe replace another one that the folder was made by; only stages that depend on the
             difference are made again.

@@ -21,6 +21,7 @@ def summarise(
     names: Mapping[str, str],
     evaluation: Path,
     dictionary: Path,
+    scores: Path,
     report: Path,
 ) -> dict[str, Any]:
     """Figures of the stages that are done; what is not made yet, or could not be measured, is absent.
@@ -29,7 +30,7 @@ def summarise(
         folder: the run folder.
         stages: the records of stages.json.
         names: what the rows of an evaluation are called, by kind.
-        evaluation, dictionary, report: where these lie.
+        evaluation, dictionary, scores, report: where these lie.
     """
     done = {name: record for name, record in stages.items() if record.state == "done"}
     summary: dict[str, Any] = {}
@@ -47,6 +48,9 @@ def summarise(
     if "train" in done:
         summary["training"] = dict(done["train"].counts)
         summary["dictionary"] = str(dictionary.resolve())
+    if "score" in done:
+        meaning = read_json(scores)
+        summary["meaning"] = {name: meaning[name] for name in ("features", "rule", "rows")}
     summary["seconds"] = {name: round(record.seconds, 3) for name, record in done.items()}
     if "report" in done:
         summary["report"] = str(report.resolve())

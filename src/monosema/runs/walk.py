@@ -1,4 +1,7 @@
-"""The stages: capture → train → evaluate → atlas → report. Each calls its station and counts what it did."""
+"""The stages: capture → train → evaluate → atlas → explain → score → report.
+
+Each calls its station and counts what it did.
+"""
 
 from __future__ import annotations
 
@@ -26,6 +29,7 @@ from monosema.runs.architectures import active_latents, architecture_of, expecte
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import end_to_end, windows_path
 from monosema.runs.facts import report_data
+from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
 from monosema.runs.stages import Stage
 from monosema.runs.workbench import Workbench
 from monosema.training import TrainingRows, held_out_rows, train
@@ -204,8 +208,28 @@ STAGES = (
         replaces=True,
     ),
     Stage(
+        name="explain",
+        needs=("atlas",),
+        reads=("samples", "explain"),
+        version=1,
+        resumes=True,
+        outputs=lambda bench: [],
+        work=explain,
+        damage=damage_of_explain,
+    ),
+    Stage(
+        name="score",
+        needs=("explain",),
+        reads=("score",),
+        version=1,
+        resumes=True,
+        outputs=lambda bench: [],
+        work=score_stage,
+        damage=damage_of_score,
+    ),
+    Stage(
         name="report",
-        needs=("evaluate", "atlas"),
+        needs=("evaluate", "atlas", "score"),
         reads=("name", "report"),
         version=1,
         resumes=False,
