@@ -38,6 +38,8 @@ WIDTH, LATENTS, BATCH = 16, 256, 64
 ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "topk": ("TopK", "TopKConfig", {"k": 2, "resample_at": (), "start": "random"}),
     "topk resampled": ("TopK", "TopKConfig", {"k": 2}),
+    "multi_topk": ("TopK", "TopKConfig", {"k": 2, "resample_at": (), "multi_coefficient": 0.125}),
+    "batch_topk resampled": ("BatchTopK", "BatchTopKConfig", {"k": 2}),
     "batch_topk": ("BatchTopK", "BatchTopKConfig", {"k": 2, "resample_at": ()}),
     "matryoshka": ("MatryoshkaBatchTopK", "MatryoshkaConfig", {"k": 2}),
     "l1": ("L1", "L1Config", {"recipe": "2023"}),

@@ -16,7 +16,11 @@ import torch
 from safetensors.numpy import load_file
 
 from monosema.core import ConfigError
-from monosema.dictionaries import MatryoshkaBatchTopK, MatryoshkaConfig, TopK, TopKConfig
+from monosema.dictionaries import MatryoshkaBatchTopK, MatryoshkaConfig
+from monosema.recipes import demo
+from monosema.runs import run as run_recipe
+from monosema.runs import sweep_run, sweep_vectors
+from monosema.runs.vectors import VectorRecipe
 from monosema.training.distribution import Mesh
 
 PROGRAM = Path(__file__).with_name("distributed_runs.py")
@@ -26,6 +30,10 @@ TOGETHER = [
     ("topk", 4, 1),
     ("topk", 2, 2),
     ("topk", 4, 2),
+    ("topk resampled", 2, 2),
+    ("topk resampled", 4, 2),
+    ("batch_topk resampled", 2, 2),
+    ("multi_topk", 2, 2),
     ("batch_topk", 2, 1),
     ("batch_topk", 4, 2),
 ]
@@ -143,14 +151,20 @@ def test_what_can_not_be_divided_is_refused() -> None:
     ):
         with pytest.raises(ConfigError, match=says):
             mesh.check(batch, latents, 16)
-    plain = {"d_in": 16, "n_latents": 64, "k": 2, "resample_at": ()}
-    for dictionary, says in (
-        (MatryoshkaBatchTopK(MatryoshkaConfig(**plain)), "MatryoshkaBatchTopK can't be divided"),
-        (TopK(TopKConfig(d_in=16, n_latents=64, k=2)), "--resample-at"),
-        (TopK(TopKConfig(**plain, multi_coefficient=0.1)), "--multi-coefficient 0"),
+    with pytest.raises(ConfigError, match="MatryoshkaBatchTopK can't be divided"):
+        mesh.part_of(MatryoshkaBatchTopK(MatryoshkaConfig(d_in=16, n_latents=64, k=2)))
+
+
+def test_what_works_in_one_process_says_so_and_what_to_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for work in (
+        lambda: run_recipe(demo(), tmp_path / "run"),
+        lambda: sweep_run(demo(), tmp_path / "run", {"k": ["2", "4"]}),
+        lambda: sweep_vectors(tmp_path / "x.npy", tmp_path / "out", VectorRecipe(), {"k": ["2", "4"]}),
     ):
-        with pytest.raises(ConfigError, match=says):
-            mesh.part_of(dictionary)
+        with pytest.raises(ConfigError, match=r"torchrun started 2 processes.*--activations RUN/activations"):
+            work()
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_process_alone_asks_nobody() -> None:

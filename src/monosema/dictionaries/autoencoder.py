@@ -138,6 +138,10 @@ class Autoencoder(nn.Module, ABC):
         with torch.no_grad():
             return self._activate(self._checked(x) - self.input_bias, product)
 
+    def kept_of_all(self, codes: Codes) -> Codes:
+        """Where processes share the latents: of this process's codes, those that stay beside the others'."""
+        return codes
+
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Rows from codes, without gradient."""
         with torch.no_grad():

@@ -30,6 +30,8 @@ from monosema.core import torch_generator
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.initialisation import unit_rows_
 from monosema.dictionaries.protocol import Moment
+from monosema.kernels import sparse_decode
+from monosema.kernels.sharing import grid
 
 __all__ = ["OFTEN", "RESAMPLE_AT", "resample", "resample_towards_residuals"]
 
@@ -47,7 +49,9 @@ def resample(
     dictionary: Autoencoder, x: Float[Tensor, "n d"], moment: Moment, points: tuple[float, ...]
 ) -> Int[Tensor, " latents"]:
     """Give silent latents a new start if the run has just reached one of the points; which ones."""
-    latents = _silent(dictionary, moment, points, 0.5) if len(x) else dictionary.silent_tokens.new_empty(0)
+    latents = _silent(dictionary, moment, points, 0.5) if len(x) else None
+    if latents is None:
+        return dictionary.silent_tokens.new_empty(0)
     if len(latents):
         squares = (x - dictionary(x)).square().sum(dim=1)
         _restart(dictionary, latents, x - dictionary.decoder_bias, squares.square(), ENCODER_SHARE, moment.step)
@@ -69,28 +73,59 @@ def resample_towards_residuals(
         written: what is to be reconstructed, where that is not x; encoder rows then point towards x − x̄ of the row
             that the residual is of.
     """
-    latents = _silent(dictionary, moment, points, 1.0) if len(x) else dictionary.silent_tokens.new_empty(0)
-    if len(latents):
-        residuals = (x if written is None else written) - dictionary(x)
+    latents = _silent(dictionary, moment, points, 1.0) if len(x) else None
+    if latents is None:
+        return dictionary.silent_tokens.new_empty(0)
+    if sum(_of_shards(len(latents))):
+        residuals = (x if written is None else written) - _by_all_shards(dictionary, x)
         read = None if written is None else x - x.mean(dim=0)
         _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step, read)
         living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
         living[latents] = False
-        for values in averaged if living.any() else ():
+        for values in averaged if len(latents) and living.any() else ():
             values.data[latents] = values.data[living].mean()
     return latents
 
 
 def _silent(
     dictionary: Autoencoder, moment: Moment, points: tuple[float, ...], share: float
-) -> Int[Tensor, " latents"]:
-    """At a point of the run: latents that have been silent for a share of the stretch since the one before."""
+) -> Int[Tensor, " latents"] | None:
+    """At a point of the run: latents that were silent for a share of the stretch since the one before; else None."""
     done = moment.step + 1
     for previous, point in itertools.pairwise((0.0, *points)):
         if done == max(1, round(point * moment.steps)):
             silent = max(1, round((point - previous) * share * moment.vectors))
             return (dictionary.silent_tokens >= silent).nonzero().squeeze(1)
-    return dictionary.silent_tokens.new_empty(0)
+    return None
+
+
+def _of_shards(number: int) -> tuple[int, ...]:
+    """What each process that shares the latents says, in order."""
+    together = grid()
+    return (number,) if together is None or together.shards == 1 else together.numbers_of_shards(number)
+
+
+def _by_all_shards(dictionary: Autoencoder, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d_out"]:
+    """The reconstruction, to which every process that shares the latents adds."""
+    together = grid()
+    if together is None or together.shards == 1:
+        return dictionary(x)
+    with torch.no_grad():
+        codes = dictionary.kept_of_all(dictionary.encode(x)).padded()
+        part = sparse_decode(codes.values, codes.indices, dictionary.decoder)
+        return together.sum_over_latents(part) + dictionary.decoder_bias
+
+
+def _living_norm(dictionary: Autoencoder, latents: Int[Tensor, " latents"]) -> Float[Tensor, ""]:
+    """Mean norm of the encoder rows of all other latents; of all, where there are no others."""
+    living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=latents.device)
+    living[latents] = False
+    norms, together = torch.linalg.vector_norm(dictionary.encoder, dim=1), grid()
+    if together is None or together.shards == 1:
+        return norms[living].mean() if living.any() else norms.mean()
+    sums = torch.stack([norms[living].sum(), living.sum().to(norms.dtype), norms.sum()])
+    total, number, of_all = together.sum_over_latents(sums).unbind()
+    return total / number if number > 0 else of_all / (dictionary.n_latents * together.shards)
 
 
 @torch.no_grad()
@@ -105,13 +140,12 @@ def _restart(
 ) -> None:
     weights = weights.cpu().double()
     weights = weights / weights.max().clamp_min(torch.finfo(weights.dtype).tiny) + 1e-12
-    drawn = torch.multinomial(weights, len(latents), True, generator=torch_generator(step, "resampling"))
-    drawn = drawn.to(towards.device)
+    counts, together = _of_shards(len(latents)), grid()
+    first = 0 if together is None else sum(counts[: together.shard])
+    drawn = torch.multinomial(weights, sum(counts), True, generator=torch_generator(step, "resampling"))
+    drawn = drawn[first : first + len(latents)].to(towards.device)
     rows = unit_rows_(towards[drawn])
-    living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=towards.device)
-    living[latents] = False
-    norms = torch.linalg.vector_norm(dictionary.encoder, dim=1)
-    norm = norms[living].mean() if living.any() else norms.mean()
+    norm = _living_norm(dictionary, latents)
     dictionary.decoder[latents] = rows
     dictionary.encoder[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
     dictionary.encoder_bias[latents] = 0

@@ -31,6 +31,7 @@ from monosema.dictionaries.protocol import Losses, Metadata, Moment
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import Selection, decode_codes, encode_codes, encode_top_k
+from monosema.kernels.sharing import grid, kept_of_rows
 
 __all__ = ["TopK", "TopKConfig"]
 
@@ -60,17 +61,22 @@ class TopK(Autoencoder):
         values, indices = encode_top_k(centred, self.encoder, self.encoder_bias, self.config.k, product)
         return Codes(values, indices, self.n_latents)
 
+    def kept_of_all(self, codes: Codes) -> Codes:
+        """Those among the k largest of each row, over all processes that share the latents."""
+        return Codes(kept_of_rows(codes.values, self.config.k), codes.indices, self.n_latents)
+
     def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
         """Forward pass and loss terms; changes no state."""
-        x, k = self._checked(x), self.config.k
-        several = min(MULTI * k, self.n_latents) if self.config.multi_coefficient > 0 else k
+        x, k, together = self._checked(x), self.config.k, grid()
+        latents = self.n_latents * (1 if together is None else together.shards)
+        several = min(MULTI * k, latents) if self.config.multi_coefficient > 0 else k
         all_values, all_selected = encode_codes(
             x, self.input_bias, self.encoder, self.encoder_bias, several, moment.product
         )
         values, selection = all_values, all_selected
         if several > k:
-            places = all_values.detach().topk(k, dim=1, sorted=False).indices
-            values = all_values.gather(1, places)
+            places = all_values.detach().topk(min(k, all_values.shape[1]), dim=1, sorted=False).indices
+            values = kept_of_rows(all_values.gather(1, places), k)
             selection = Selection(all_selected.indices.gather(1, places), self.n_latents)
         residual = x - (decode_codes(values, selection, self.decoder) + self.decoder_bias)
         variance = batch_variance(x)

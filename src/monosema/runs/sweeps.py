@@ -32,6 +32,7 @@ from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
 from monosema.runs.walk import metadata
 from monosema.runs.workbench import Workbench
 from monosema.training import Member, SweepResult, TrainConfig, TrainingRows, held_out_rows, train_sweep
+from monosema.training.distribution import require_one_process
 
 __all__ = ["Choice", "choices", "draw_trade_off", "parse_sweep", "sweep_run", "sweep_vectors"]
 
@@ -158,6 +159,7 @@ def sweep_vectors(
     update: bool = False,
 ) -> SweepResult:
     """Train all combinations on the rows of a file or store, in one pass. Errors as for `sweep_run`."""
+    require_one_process("a sweep")
     members = choices(recipe, sweep, VECTOR_KEYS)
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
     sites = [sites_there(rows, choice.recipe) for choice in members]

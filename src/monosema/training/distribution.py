@@ -29,7 +29,7 @@ from monosema.dictionaries import BatchTopK, Codes, Losses, TopK, Trainable
 from monosema.kernels.sharing import shared_by
 from monosema.training.collectives import PartOfGradient, SumOverLatents, is_lost
 
-__all__ = ["Mesh", "first_process"]
+__all__ = ["Mesh", "first_process", "require_one_process"]
 
 PATIENCE = 300.0
 """Seconds after which a process that does not answer counts as lost; one that ended is noticed at once."""
@@ -378,13 +378,19 @@ class Mesh:
 
 def _require_divisible(dictionary: Any) -> None:
     """Raises ConfigError where a dictionary's latents can't be divided among processes."""
-    kind, config = type(dictionary), dictionary.config
-    reason = None
-    if kind not in (TopK, BatchTopK):
-        reason = f"the latents of {kind.__name__} can't be divided: only those of TopK and BatchTopK can"
-    elif config.resample_at:
-        reason = "new starts towards residuals need the whole dictionary: give --resample-at []"
-    elif kind is TopK and config.multi_coefficient > 0:
-        reason = "Multi-TopK needs the whole dictionary: give --multi-coefficient 0"
-    if reason is not None:
-        raise ConfigError(f"--latent-shards: {reason}. Or let the processes share the batch alone.")
+    if type(dictionary) not in (TopK, BatchTopK):
+        raise ConfigError(
+            f"--latent-shards: the latents of {type(dictionary).__name__} can't be divided: only those of TopK and "
+            "BatchTopK can. Let the processes share the batch alone."
+        )
+
+
+def require_one_process(what: str) -> None:
+    """Raises ConfigError where torchrun started several processes for work that only one can do."""
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world > 1:
+        raise ConfigError(
+            f"torchrun started {world} processes, but {what} works in one. Do it without torchrun; several processes "
+            "share the training of one dictionary: capture first, then torchrun … -m monosema train --activations "
+            "RUN/activations."
+        )

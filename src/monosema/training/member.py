@@ -149,7 +149,7 @@ class Member:
         """Count who was active, and start dead latents anew."""
         with self.mesh.sharing():
             self.dictionary.observe(losses.codes)
-        restarted = self.dictionary.resample(batch, self.moment)
+            restarted = self.dictionary.resample(batch, self.moment)
         self.optimisers.forget(restarted, self.dictionary.n_latents)
 
     # ------------------------------------------------------------------------------------------------- its record
