@@ -24,15 +24,14 @@ import subprocess
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from train_step_breakdown import breakdown
+from train_step_contestants import NAMES, TOPK, is_peer, make
+
 HELD_OUT = 20_480
-PEERS = ("saelens", "saelens-bf16", "dictionary_learning", "sparsify")
-TOPK = ("gemm-fp32", "gemm-bf16", "monosema", *PEERS)
-ARCHITECTURES = ("l1", "batch_topk", "jumprelu", "gated", "matryoshka")
-NAMES = (*TOPK, *(f"{library}:{a}" for library in ("monosema", "dictionary_learning") for a in ARCHITECTURES))
 
 
 def make_vectors(out: Path, corpus: Path, tokens: int, layer: int) -> None:
@@ -56,163 +55,6 @@ def make_vectors(out: Path, corpus: Path, tokens: int, layer: int) -> None:
     x = torch.cat(parts).reshape(-1, parts[0].shape[-1]).numpy()
     out.parent.mkdir(parents=True, exist_ok=True)
     np.save(out, x[np.random.default_rng(0).permutation(len(x))])
-
-
-# ------------------------------------------------------------------------------------------------- contestants
-
-Step = Callable[[int, Any], None]
-Reconstruct = Callable[[Any], Any]
-
-
-def gemm(name: str, a: argparse.Namespace, d: int) -> tuple[Step, None]:
-    import torch
-
-    dtype = torch.bfloat16 if name.endswith("bf16") else torch.float32
-    weight = torch.randn(d, a.latents).to(dtype)
-
-    def step(_: int, batch: Any) -> None:
-        rows = batch.to(dtype)
-        begin = time.perf_counter()
-        _ = rows @ weight
-        step.seconds = time.perf_counter() - begin  # type: ignore[attr-defined]
-
-    return step, None
-
-
-def monosema(a: argparse.Namespace, train: Any, architecture: str = "topk") -> tuple[Step, Reconstruct]:
-    import tempfile
-
-    from monosema.training import Member, TrainConfig, Trainer
-
-    class Stream:
-        d_in, batch, rows, batches = train.shape[1], a.batch, len(train), len(train) // a.batch
-
-        def __iter__(self) -> Iterator[Any]:
-            return iter(train.split(a.batch))
-
-        def next_batch(self) -> Any:
-            raise StopIteration
-
-        def state_dict(self) -> dict[str, Any]:
-            return {}
-
-        def load_state_dict(self, state: dict[str, Any]) -> None:
-            del state
-
-    dictionary = own_dictionary(architecture, a, train.shape[1])
-    out = Path(tempfile.mkdtemp())
-    trainer = Trainer([Member(dictionary, TrainConfig(), out)], [Stream()], TrainConfig(), out)
-    trainer.begin()
-
-    def step(_: int, batch: Any) -> None:
-        (losses,) = trainer.step(batch)
-        step.l0 = float(losses.codes.l0.mean())  # type: ignore[attr-defined,union-attr]
-
-    step.trainer = trainer  # type: ignore[attr-defined]
-    return step, dictionary
-
-
-def own_dictionary(architecture: str, a: argparse.Namespace, width: int) -> Any:
-    """Architectures that are told k get it; the others start with k active latents, at their own coefficients."""
-    import monosema.dictionaries as d
-
-    shape = {"d_in": width, "n_latents": a.latents}
-    match architecture:
-        case "topk":
-            return d.TopK(d.TopKConfig(**shape, k=a.k))
-        case "batch_topk":
-            return d.BatchTopK(d.BatchTopKConfig(**shape, k=a.k))
-        case "matryoshka":
-            return d.MatryoshkaBatchTopK(d.MatryoshkaConfig(**shape, k=a.k))
-        case "l1":
-            return d.L1(d.L1Config(**shape, start_l0=a.k))
-        case "gated":
-            return d.Gated(d.GatedConfig(**shape, start_l0=a.k))
-    return d.JumpReLU(d.JumpReLUConfig(**shape, start_l0=a.k))
-
-
-def saelens(name: str, a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
-    from sae_lens.config import SAETrainerConfig
-    from sae_lens.saes.topk_sae import TopKTrainingSAE, TopKTrainingSAEConfig
-    from sae_lens.training.sae_trainer import SAETrainer
-
-    sae = TopKTrainingSAE(TopKTrainingSAEConfig(d_in=train.shape[1], d_sae=a.latents, k=a.k))
-    steps = len(train) // a.batch
-    config = SAETrainerConfig(
-        total_training_samples=steps * a.batch,
-        train_batch_size_samples=a.batch,
-        lr=1e-3,
-        lr_end=1e-3,
-        autocast="bf16" in name,
-    )
-    trainer = SAETrainer(config, sae, iter(train.split(a.batch)))
-
-    def step(_: int, batch: Any) -> None:
-        trainer.step(batch)
-        trainer.n_training_steps += 1
-
-    return step, lambda rows: sae.decode(sae.encode(rows))
-
-
-def dictionary_learning(a: argparse.Namespace, train: Any, architecture: str = "topk") -> tuple[Step, Reconstruct]:
-    from dictionary_learning.trainers import batch_top_k, gdm, jumprelu, matryoshka_batch_top_k, standard, top_k
-
-    penalty = {"sparsity_warmup_steps": 10}
-    kind, more = {
-        "topk": (top_k.TopKTrainer, {"k": a.k}),
-        "batch_topk": (batch_top_k.BatchTopKTrainer, {"k": a.k}),
-        "matryoshka": (
-            matryoshka_batch_top_k.MatryoshkaBatchTopKTrainer,
-            {"k": a.k, "group_fractions": [1 / 32, 1 / 16, 1 / 8, 1 / 4, 17 / 32]},
-        ),
-        "l1": (standard.StandardTrainerAprilUpdate, penalty),
-        "gated": (gdm.GatedSAETrainer, penalty),
-        "jumprelu": (jumprelu.JumpReluTrainer, penalty | {"target_l0": a.k}),
-    }[architecture]
-    trainer = kind(
-        steps=len(train) // a.batch, activation_dim=train.shape[1], dict_size=a.latents, layer=0, lm_name="x",
-        warmup_steps=10, device="cpu", lr=1e-3, **more,
-    )  # fmt: skip
-    return trainer.update, trainer.ae
-
-
-def sparsify(a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:
-    import torch
-    from schedulefree import ScheduleFreeWrapper
-    from sparsify.config import SparseCoderConfig
-    from sparsify.sign_sgd import SignSGD
-    from sparsify.sparse_coder import SparseCoder
-
-    sae = SparseCoder(train.shape[1], SparseCoderConfig(num_latents=a.latents, k=a.k), dtype=torch.float32)
-    rate = 5e-3 / (a.latents / 2**14) ** 0.5
-    optimiser = ScheduleFreeWrapper(SignSGD([{"params": sae.parameters(), "lr": rate}]), momentum=0.95)
-    optimiser.train()
-
-    def step(number: int, batch: Any) -> None:
-        if number == 0:
-            sae.b_dec.data = batch.mean(0)
-        sae.set_decoder_norm_to_unit_norm()
-        sae(batch).fvu.backward()
-        sae.remove_gradient_parallel_to_decoder_directions()
-        optimiser.step()
-        optimiser.zero_grad()
-
-    def reconstruct(rows: Any) -> Any:
-        optimiser.eval()
-        return sae(rows).sae_out
-
-    return step, reconstruct
-
-
-def make(name: str, a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct | None]:
-    if name.startswith("gemm"):
-        return gemm(name, a, train.shape[1])
-    if name.startswith("saelens"):
-        return saelens(name, a, train)
-    library, _, architecture = name.partition(":")
-    if library == "sparsify":
-        return sparsify(a, train)
-    return {"monosema": monosema, "dictionary_learning": dictionary_learning}[library](a, train, architecture or "topk")
 
 
 def work(name: str, a: argparse.Namespace) -> None:
@@ -328,10 +170,6 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
     return results
 
 
-def is_peer(name: str) -> bool:
-    return name.partition(":")[0] in PEERS
-
-
 def vector_count(path: Path) -> int:
     import numpy as np
 
@@ -347,60 +185,6 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         bounds = f"{r['step_ms'] / bound:.2f}" if bound else "–"
         ratio = f"{r['step_ms'] / ours:.1f}" if ours else "–"
         lines.append(f"| {name} | {r['step_ms']:.0f} | {bounds} | {ratio} | {r.get('held_out_fvu', '–')} |")
-    return "\n".join(lines)
-
-
-# ------------------------------------------------------------------------------------------------ the breakdown
-
-
-def breakdown(a: argparse.Namespace) -> str:
-    """Where the milliseconds of monosema's step go: a table over one step's calls of each part."""
-    import numpy as np
-    import torch
-
-    import monosema.kernels.encode as encode
-    import monosema.kernels.functions as functions
-
-    x = torch.from_numpy(np.load(a.vectors, mmap_mode="c"))[: a.batch * 40]
-    x = x / (x.norm(dim=1).mean() / x.shape[1] ** 0.5)
-    spent: dict[str, float] = {}
-
-    def timed(owner: Any, name: str, label: str) -> None:
-        inner = getattr(owner, name)
-        spent[label] = 0.0
-
-        def outer(*arguments: Any, **named: Any) -> Any:
-            begin = time.perf_counter()
-            out = inner(*arguments, **named)
-            spent[label] += time.perf_counter() - begin
-            return out
-
-        setattr(owner, name, outer)
-
-    step, _ = monosema(a, x)
-    trainer = step.trainer  # type: ignore[attr-defined]
-    for number, batch in enumerate(x.split(a.batch)[:4]):
-        step(number, batch)
-    timed(functions, "encode_top_k", "encode (product and top-k)")
-    timed(encode, "top_k", "— of it: top-k")
-    timed(functions, "sparse_decode", "sparse decode")
-    timed(functions, "value_products", "gradient of the codes")
-    timed(functions, "row_sums", "gradients of both matrices")
-    timed(trainer.dictionary, "project_gradients", "projection")
-    timed(trainer.optimiser, "step", "Adam")
-    timed(trainer.dictionary, "constrain", "unit norms")
-    timed(trainer.dictionary, "observe", "counting silence")
-    batches = x.split(a.batch)[4:24]
-    whole = []
-    for number, batch in enumerate(batches):
-        begin = time.perf_counter()
-        step(number, batch)
-        whole.append(time.perf_counter() - begin)
-    total = 1e3 * sum(whole) / len(whole)
-    rows = {label: 1e3 * seconds / len(whole) for label, seconds in spent.items()}
-    rows["the rest (loss, autograd)"] = total - sum(ms for label, ms in rows.items() if not label.startswith("—"))
-    lines = ["| part | ms | share |", "|---|---|---|"]
-    lines += [f"| {label} | {ms:.1f} | {ms / total:.0%} |" for label, ms in [*rows.items(), ("whole step", total)]]
     return "\n".join(lines)
 
 
