@@ -18,6 +18,7 @@ VERBS = (
     "atlas",
     "report",
     "explain",
+    "score",
     "search",
     "label",
     "inspect",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cyclopts import App, Group
 
-from monosema.cli.verbs import atlas, complete, convert, doctor, explain, inspect, label, plan, search, train, walk
+from monosema.cli.verbs import atlas, complete, convert, doctor, explain, inspect, label, plan, score, search, train, walk
 
 __all__ = ["app"]
 
@@ -47,6 +47,7 @@ app.command(doctor.doctor, group=_LOOK, sort_key=10)
 _MEANING = Group("Meaning", sort_key=2)
 app.command(explain.explain, group=_MEANING, sort_key=11)
 app.command(search.search, group=_MEANING, sort_key=13)
+app.command(score.score, group=_MEANING, sort_key=12)
 app.command(label.label, group=_MEANING, sort_key=14)
 
 _SHARE = Group("Dictionaries elsewhere", sort_key=4)

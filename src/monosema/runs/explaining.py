@@ -30,7 +30,7 @@ from monosema.interpretation.explainers.language_model import (
 )
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
-from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of
+from monosema.interpretation.sampling import draw_samples, latents_of
 from monosema.interpretation.tally import Tally
 from monosema.runs.language_models import ClientConfig, open_batches, open_client
 from monosema.runs.workbench import Workbench
@@ -64,7 +64,7 @@ def draw(bench: Workbench, latents: Sequence[int] | None, most: int | None, seed
     chosen = latents_of(atlas, most, seed) if latents is None else latents
     dictionary: Any = load_dictionary(bench.dictionary)
     dictionary = dictionary.to(bench.model.device) if hasattr(dictionary, "to") else dictionary
-    config = SampleConfig(seed=seed)
+    config = bench.recipe.samples.replace(seed=seed)
     text = bench.recipe.text.replace(split="heldout", tokens=config.tokens)
     return draw_samples(atlas, bench.model, dictionary, bench.batches(text), config, chosen)
 

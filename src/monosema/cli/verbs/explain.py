@@ -1,4 +1,4 @@
-"""explain: what a run's features mean, said by a language model."""
+"""explain: what a run's features mean, said by programs or by a language model."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.console import Console
 
 from monosema.cli.clients import NOBODY, ClientOptions
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.verbs.walk import walk
 
 if TYPE_CHECKING:
     from monosema.interpretation.samples import Samples
@@ -32,12 +33,14 @@ def explain(
     options: ClientOptions = NOBODY,
     common: Common = DEFAULTS,
 ) -> int:
-    """Ask a language model what a run's features mean, and record what it says in the atlas.
+    """Say what a run's features mean, by programs or by a language model, and record it in the atlas.
 
-    At once, or through the provider's Batch service in steps, each of which can be repeated and goes on after a kill.
+    Without a client, programs do it, as in `monosema run`; a stage that is done is skipped. A language model is asked
+    at once, or through the provider's Batch service in steps, each of which can be repeated and goes on after a kill.
     What it costs is said before anything is asked, and `--max-cost` is never exceeded.
 
     ```
+    monosema explain runs/demo
     monosema explain runs/demo --client local:models/qwen --latents 0-9
     monosema explain runs/demo --client openai:gpt-5.4-mini --max-cost 1
     monosema explain runs/demo send --client anthropic:claude-haiku-5-5 --limit 0 --max-cost 5
@@ -60,6 +63,8 @@ def explain(
     from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig
     from monosema.runs import explaining
 
+    if options.client is None and step == "now":
+        return walk("explain", (str(run),), None, False, common)
     client = options.config()
     bench = open_bench(run, common)
     if step in ("now", "send"):
@@ -67,7 +72,7 @@ def explain(
         config = LanguageModelExplainerConfig(form=form, max_tokens=max_tokens)
         ask = explaining.explain_live if step == "now" else explaining.send
         drawn = samples(bench, latents, limit, common)
-        result = ask(bench, drawn, client, config, lambda line: console.print(line, style="dim"))
+        result = ask(bench, drawn, client, config, lambda line: console.out(line, style="dim"))
     else:
         result = {"status": explaining.status, "retrieve": explaining.retrieve, "parse": explaining.parse}[step](
             bench, client

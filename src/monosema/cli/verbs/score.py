@@ -1,0 +1,101 @@
+"""score: how well explanations tell what a run's features do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.console import Console
+
+from monosema.cli.clients import NOBODY, ClientOptions
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.verbs.explain import Latents, open_bench, read_latents
+from monosema.cli.verbs.walk import walk
+
+__all__ = ["score"]
+
+
+def score(
+    run: Path,
+    *,
+    scorers: str | None = None,
+    method: str | None = None,
+    latents: Latents = None,
+    limit: Annotated[int, Parameter(help="At most so many features; 0 for all that have an explanation.")] = 100,
+    controls: bool = True,
+    base: str | None = None,
+    encoder: str | None = None,
+    spare_tokens: int = 32,
+    options: ClientOptions = NOBODY,
+    common: Common = DEFAULTS,
+) -> int:
+    """Score the explanations of a run's features, and record the scores in the atlas.
+
+    Without a client and scorers, programs are scored by what they predict, as in `monosema run`; a stage that is done
+    is skipped. What it costs is said before anything is asked, and `--max-cost` is never exceeded.
+
+    ```
+    monosema score runs/demo
+    monosema score runs/demo --client openai:gpt-5.4-mini --max-cost 1
+    monosema score runs/demo --scorers simulation,intruder --client local:models/qwen --limit 10
+    monosema score runs/demo --scorers surprisal,embedding --encoder models/all-MiniLM-L6-v2
+    monosema score runs/demo --method "token lookup" --client anthropic:claude-haiku-5-5
+    ```
+
+    Parameters
+    ----------
+    run
+        A run folder with explanations in its atlas.
+    scorers
+        Some of simulation, detection, fuzzing, intervention, intruder (which ask the client), surprisal and embedding
+        (which do not). With a client, detection and fuzzing unless others are named.
+    method
+        Which explanations; without it, all that a language model wrote.
+    controls
+        Score shuffled explanations, too. With scorers that ask, that doubles the cost.
+    base
+        Base model of surprisal; without it, the run's own model.
+    encoder
+        Encoder of embedding: a directory or a hub id.
+    spare_tokens
+        Tokens that an answer may have beyond what is asked for. Models that reason first need thousands.
+    """
+    from monosema.runs.language_model_scores import LanguageModelScoring, score_with
+
+    if options.client is None and scorers is None:
+        return walk("score", (str(run),), None, False, common)
+    config = LanguageModelScoring(
+        scorers=[name.strip() for name in (scorers or "detection,fuzzing").split(",") if name.strip()],
+        method=method,
+        latents=None if latents is None else read_latents(latents),
+        most=limit or None,
+        controls=controls,
+        base=base,
+        encoder=encoder,
+        spare_tokens=spare_tokens,
+        seed=common.seed or 0,
+    )
+    client = None if options.client is None else options.config()
+    console = errors_console()
+    result = score_with(open_bench(run, common), client, config, lambda line: console.out(line, style="dim"))
+    return deliver(result, common, lambda console: _show(result, console))
+
+
+def _show(result: dict[str, Any], console: Console) -> None:
+    """Means as a table, then what was asked."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from monosema.cli.verbs.explain import show_figures
+
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("author", "method", "scorer", "features", "mean", "control", "no score"):
+        table.add_column(name, justify="left" if name in ("author", "method", "scorer", "no score") else "right")
+    for line in result["scores"]:
+        absent = "; ".join(f"{count}: {reason}" for reason, count in line["absent"].items())
+        figures = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control")]
+        words = [Text(str(line[name])) for name in ("author", "method", "scorer", "features")]
+        table.add_row(*words, *figures, absent)
+    console.print(table)
+    show_figures({name: value for name, value in result.items() if name != "scores"}, console)

@@ -1,0 +1,275 @@
+"""Scores of a run's explanations by what needs a language model, or an encoder, to read them.
+
+Before anything is asked, the whole work is rehearsed with a client that only counts what it is asked, so that the cost
+is known to the last request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from statistics import fmean
+from typing import Any
+
+import torch
+
+from monosema.atlas import Score, open_atlas, record
+from monosema.core import ConfigError, InputError, nearest
+from monosema.dictionaries import load_dictionary
+from monosema.interpretation.clients import Client, Failure, Reply, Request
+from monosema.interpretation.protocol import Explained
+from monosema.interpretation.readers.language_model import LanguageModelReader, LanguageModelReaderConfig
+from monosema.interpretation.samples import Samples
+from monosema.interpretation.scorers.classification import Classified
+from monosema.interpretation.scorers.detection import DetectionConfig, detection_entries, score_detection
+from monosema.interpretation.scorers.embedding import score_embedding
+from monosema.interpretation.scorers.fuzzing import score_fuzzing
+from monosema.interpretation.scorers.intervention import score_intervention, write_continuations
+from monosema.interpretation.scorers.intruder import IntruderConfig, score_intruder
+from monosema.interpretation.scorers.scored import Scored, shuffled
+from monosema.interpretation.scorers.simulation import score_simulation
+from monosema.interpretation.scorers.surprisal import score_surprisal
+from monosema.interpretation.tally import Tally
+from monosema.models import AdaptedModel, LanguageModel, load_model
+from monosema.runs.explaining import Tell, draw, price_line, store_folder
+from monosema.runs.language_models import ClientConfig, open_client
+from monosema.runs.workbench import Workbench
+
+__all__ = ["ASKING", "SCORERS", "LanguageModelScoring", "score_with"]
+
+ASKING = ("simulation", "detection", "fuzzing", "intervention", "intruder")
+"""Scorers that ask a language model."""
+SCORERS = (*ASKING, "surprisal", "embedding")
+_BEGINNINGS, _BEGINNING_TOKENS = 8, 8
+
+
+@dataclass(frozen=True)
+class LanguageModelScoring:
+    """What is scored, and how.
+
+    Attributes:
+        scorers: some of `SCORERS`.
+        method: of the explanations; None for all that a language model wrote.
+        latents: which; None for `most` of those that have such explanations.
+        most: at most so many; None for all.
+        controls: whether shuffled explanations are scored, too. With scorers that ask, that doubles the cost.
+        base: base model of surprisal; None for the run's own.
+        encoder: encoder of embedding.
+        spare_tokens: tokens that a reply may have beyond its answer, hidden reasoning included.
+        seed: decides what is drawn.
+    """
+
+    scorers: Sequence[str]
+    method: str | None = None
+    latents: Sequence[int] | None = None
+    most: int | None = None
+    controls: bool = True
+    base: str | None = None
+    encoder: str | None = None
+    spare_tokens: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in self.scorers:
+            if name not in SCORERS:
+                raise ConfigError(
+                    f"There is no scorer {name!r}.{nearest(name, SCORERS)} Use some of: {', '.join(SCORERS)}."
+                )
+        if "embedding" in self.scorers and self.encoder is None:
+            raise ConfigError("The scorer embedding needs an encoder, such as --encoder all-MiniLM-L6-v2.")
+
+
+Identity = tuple[str, str, str | None, str | None]
+
+
+def score_with(
+    bench: Workbench, client: ClientConfig | None, config: LanguageModelScoring, tell: Tell
+) -> dict[str, Any]:
+    """Score explanations that are in the atlas, and record the scores there.
+
+    Args:
+        client: who answers; None where no scorer asks.
+        tell: receives a line about the cost before anything is asked.
+
+    Returns:
+        Means by explanation and scorer, what was asked and spent, and what has no score, by reason.
+
+    Raises:
+        InputError: no such explanations, or a scorer that asks and no client.
+    """
+    if client is None and (asking := [name for name in config.scorers if name in ASKING]):
+        raise InputError(f"These scorers ask a language model: {', '.join(asking)}. Say which, with --client.")
+    said = _explanations(bench, config)
+    latents = sorted({latent for explained in said.values() for latent in explained})
+    work = _Work(bench, draw(bench, latents, None, config.seed), config)
+    with ExitStack() as stack:
+        if client is None:
+            scored = {identity: work.scores(explained, None) for identity, explained in said.items()}
+            spent = None
+        else:
+            purse = stack.enter_context(open_client(client, store_folder(bench), bench.device))
+            rehearsal = _Rehearsal(purse.client.model)
+            for explained in said.values():
+                work.asked(explained, rehearsal)
+            if rehearsal.requests:
+                tell(price_line(client, asdict(purse.estimate(rehearsal.requests))))
+            scored = {identity: work.scores(explained, purse.client) for identity, explained in said.items()}
+            spent = purse.spent()
+    record(bench.atlas, scores=_rows(scored))
+    table = [line for identity, found in scored.items() for line in _means(identity, found)]
+    return {"scores": table, **work.tally.to_dict()} | ({} if spent is None else {"spent_dollars": spent})
+
+
+class _Rehearsal:
+    """A client that answers nothing, and keeps what it is asked."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.requests: list[Request] = []
+
+    def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
+        self.requests += requests
+        return [Reply(failure=Failure(kind="pending", detail="it was only counted"))] * len(requests)
+
+
+class _Work:
+    """All scorers on one set of samples; what does not depend on the explanations is made once."""
+
+    def __init__(self, bench: Workbench, samples: Samples, config: LanguageModelScoring) -> None:
+        self.bench, self.samples, self.config = bench, samples, config
+        self.tally = Tally()
+        self.tokenizer = bench.model.tokenizer
+        self.entries = detection_entries(samples, DetectionConfig(seed=config.seed))
+        self.base: LanguageModel | None = None
+        self.encoder: AdaptedModel | None = None
+        self.continuations: Samples | None = None
+
+    def asked(self, explained: Mapping[int, Explained], client: Client) -> None:
+        """Ask all that is asked; for a rehearsal."""
+        kept, self.tally = self.tally, Tally()
+        self.scores(explained, client, only=ASKING)
+        self.tally = kept
+
+    def scores(
+        self, explained: Mapping[int, Explained], client: Client | None, only: Sequence[str] = SCORERS
+    ) -> list[Scored]:
+        """The figures of all scorers, with controls."""
+        found = []
+        for name in self.config.scorers:
+            if name in only:
+                measured = self._score(name, explained, client)
+                own = name in ("surprisal", "embedding", "intervention", "intruder")
+                if self.config.controls and not own and (others := shuffled(explained, self.config.seed)):
+                    controls = {scored.scorer: scored for scored in self._score(name, others, client)}
+                    measured = [_with_controls(scored, controls[scored.scorer]) for scored in measured]
+                found += measured
+        return found
+
+    def _score(self, name: str, explained: Mapping[int, Explained], client: Client | None) -> list[Scored]:
+        samples, tokenizer, seed = self.samples, self.tokenizer, self.config.seed
+        if name == "surprisal":
+            return [score_surprisal(self._base(), explained, samples, self._own(explained), tokenizer)]
+        if name == "embedding":
+            return [score_embedding(self._encoder(), explained, samples, self._own(explained), tokenizer)]
+        if client is None:
+            raise InputError(f"The scorer {name} asks a language model: say which, with --client.")
+        if name == "intruder":
+            intruder = IntruderConfig(seed=seed, spare_tokens=self.config.spare_tokens)
+            return [score_intruder(client, samples, self._own(explained), tokenizer, intruder, self.tally)]
+        reader = LanguageModelReader(
+            client, tokenizer, LanguageModelReaderConfig(spare_tokens=self.config.spare_tokens)
+        )
+        reader.tally = self.tally
+        if name == "simulation":
+            return list(score_simulation(reader, explained, samples))
+        if name == "intervention":
+            return [score_intervention(reader, explained, self._continuations(), seed)]
+        scorer: Callable[..., Classified] = score_detection if name == "detection" else score_fuzzing
+        classified = scorer(reader, explained, samples)
+        return [Scored(name, classified.accuracy, {}, classified.absent)]
+
+    def _own(self, explained: Mapping[int, Explained]) -> Any:
+        """Entries of the latents that are explained."""
+        row = self.samples.latents[self.samples.row[self.entries]]
+        return self.entries[[latent in explained for latent in row.tolist()]]
+
+    def _base(self) -> LanguageModel:
+        if self.base is None:
+            base: Any = self.bench.model
+            self.base = base if self.config.base is None else load_model(self.config.base, self.bench.device)
+        return self.base
+
+    def _encoder(self) -> AdaptedModel:
+        if self.encoder is None:
+            loaded: Any = load_model(self.config.encoder or "", self.bench.device)
+            if not isinstance(loaded, AdaptedModel):
+                raise InputError(f"{self.config.encoder} is no encoder: it continues text. Give one that embeds texts.")
+            self.encoder = loaded
+        return self.encoder
+
+    def _continuations(self) -> Samples:
+        if self.continuations is None:
+            ids = self.samples.ids[self.samples.passage[self.samples.test]]
+            whole = ids[(ids[:, :_BEGINNING_TOKENS] >= 0).all(axis=1)][:_BEGINNINGS, :_BEGINNING_TOKENS]
+            dictionary: Any = load_dictionary(self.bench.dictionary)
+            dictionary = dictionary.to(self.bench.model.device) if hasattr(dictionary, "to") else dictionary
+            latents = self.samples.latents.tolist()
+            beginnings = torch.from_numpy(whole.astype("int64"))
+            # A latent's direction belongs to the site that the dictionary writes.
+            site = self.bench.recipe.sites[-1]
+            self.continuations = write_continuations(latents, self.bench.model, dictionary, site, beginnings)
+        return self.continuations
+
+
+def _with_controls(scored: Scored, controls: Scored) -> Scored:
+    values = {latent: one.value for latent, one in controls.estimates.items() if latent in scored.estimates}
+    return Scored(scored.scorer, scored.estimates, values, scored.absent)
+
+
+def _explanations(bench: Workbench, config: LanguageModelScoring) -> dict[Identity, dict[int, Explained]]:
+    """Explanations in the atlas by who made them."""
+    where = "model is not null" if config.method is None else "method = ?"
+    rows = open_atlas(bench.atlas).sql(
+        f"select latent, author, method, model, prompt_version, text from explanations where {where} order by latent",
+        [] if config.method is None else [config.method],
+    )
+    latents = sorted({row["latent"] for row in rows})
+    wanted = set(latents[: config.most] if config.latents is None else config.latents)
+    found: dict[Identity, dict[int, Explained]] = {}
+    for row in rows:
+        if row["latent"] in wanted:
+            identity = (row["author"], row["method"], row["model"], row["prompt_version"])
+            found.setdefault(identity, {})[row["latent"]] = Explained(row["latent"], row["text"])
+    if not found:
+        what = "that a language model wrote" if config.method is None else f"by the method {config.method!r}"
+        raise InputError(f"The atlas has no explanation {what}. Make some: monosema explain {bench.folder} --client …")
+    return found
+
+
+def _rows(scored: Mapping[Identity, Sequence[Scored]]) -> dict[int, list[Score]]:
+    rows: dict[int, list[Score]] = {}
+    for identity, found in scored.items():
+        for one in found:
+            for latent, estimate in one.estimates.items():
+                rows.setdefault(latent, []).append(Score(*identity, one.scorer, estimate, one.controls.get(latent)))
+    return rows
+
+
+def _means(identity: Identity, found: Sequence[Scored]) -> list[dict[str, Any]]:
+    author, method = identity[:2]
+    lines = []
+    for one in found:
+        values = [estimate.value for estimate in one.estimates.values()]
+        lines.append(
+            {
+                "author": author,
+                "method": method,
+                "scorer": one.scorer,
+                "features": len(values),
+                "mean": fmean(values) if values else None,
+                "control": fmean(one.controls.values()) if one.controls else None,
+                "absent": one.failures,
+            }
+        )
+    return lines
