@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from monosema.atlas import open_atlas
-from monosema.core import FormatError
+from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
+from monosema.core import Estimate, FormatError
 from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.pages.book import GROUP, fold
 from monosema.pages.packing import unpack
@@ -99,6 +99,39 @@ def test_index_holds_the_table_of_features(atlas):
     assert words == table["top_tokens"][3]
     assert np.isnan(index["label_control"][7])
     assert index["label_control"][3] == np.float32(0.04)
+
+
+def test_all_explanations_come_with_their_scores_and_votes(fake_atlas, tmp_path):
+    atlas = fake_atlas(tmp_path / "atlas", n=30)
+    lookup = open_atlas(atlas).feature(3).explanations[0]
+    pattern = Explanation("monosema", "Neuron2Graph", None, None, "New →[York]", "{}")
+    person = Explanation("Ada", PERSON, None, None, "cities")
+    estimate = Estimate(0.5, 0.4, 0.6, 12)
+    scores = {
+        3: [Score(*pattern.identity, "simulation", estimate, 0.1), Score(*pattern.identity, "fuzzing", estimate, None)]
+    }
+    votes = {3: [Vote(*person.identity, "cities", "Grace", -1)]}
+    record(atlas, {3: [pattern, person], 4: [pattern]}, scores, votes)
+    book = fold(atlas)
+    index, extra = unpack(book.blocks["index"])
+    assert (extra["labels"][3], extra["methods"][index["method"][3]], extra["authors"][index["author"][3]]) == (
+        "cities",
+        PERSON,
+        "Ada",
+    )
+    assert extra["scorer"] == book.scorer == "simulation"
+    assert np.isnan(index["label_score"][3])
+    _, words = unpack(book.blocks["features-0"])
+    assert [one["text"] for one in words["explanations"][3]] == [lookup.text, "New →[York]", "cities"]
+    assert sorted(one["scorer"] for one in words["scores"][3]) == ["fuzzing", "simulation", "simulation"]
+    assert [(one["text"], one["voter"], one["vote"]) for one in words["votes"][3]] == [("cities", "Grace", -1)]
+    assert "program" not in words["explanations"][3][1]
+    means = {(one.scorer, one.method): one for one in book.by_method}
+    found = [row["value"] for row in open_atlas(atlas).sql("select value from scores where method = 'token lookup'")]
+    assert means["simulation", "token lookup"].estimate.value == pytest.approx(np.mean(found))
+    assert means["simulation", "token lookup"].control == pytest.approx(0.04)
+    assert means["fuzzing", "Neuron2Graph"].control is None
+    assert means["simulation", "Neuron2Graph"].estimate.n == 1
 
 
 def test_one_file_that_asks_for_nothing_from_outside(page):

@@ -8,7 +8,8 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from monosema.atlas import open_atlas
+from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
+from monosema.core import Estimate
 from monosema.pages import write_report
 from monosema.pages.heat import readable, visible
 
@@ -164,6 +165,37 @@ def test_a_feature_is_read(report, atlas):
     peaks = [float(text) for text in texts(report, ".peak-value")]
     assert len(peaks) == len(weak)
     assert all(math.isclose(a, b, rel_tol=0.01) for a, b in zip(peaks, weak, strict=True))
+
+
+def test_explanations_are_shown_with_scores_and_votes(browser, fake_atlas, facts, tmp_path):
+    atlas = fake_atlas(tmp_path / "atlas", n=30)
+    person = Explanation("Ada <b>", PERSON, None, None, "</p><b>cities</b>")
+    model = Explanation("a-model", "top examples", "a-model", "3", "names of cities")
+    score = Score(*model.identity, "simulation", Estimate(0.53, 0.41, 0.62, 12), 0.1)
+    votes = [Vote(*person.identity, person.text, voter, vote) for voter, vote in (("Grace", 1), ("Emmy", -1))]
+    record(atlas, {3: [person, model]}, {3: [score]}, {3: votes})
+    visit(browser, write_report(facts, atlas, tmp_path / "report.html").as_uri())
+    browser.execute_script("location.hash = '#feature-3'")
+    chosen(browser, 3)
+    shown = texts(browser, ".explanation > p")
+    assert shown[0] == person.text
+    assert len(shown) == 3
+    assert texts(browser, ".byline")[0].startswith("label by Ada <b>")
+    assert texts(browser, ".votes") == ["1 hold it for right, 1 for wrong"]
+    assert "top examples · a-model · prompt 3" in texts(browser, ".explanation > small")
+    assert "0.53 [0.41, 0.62]" in texts(browser, ".scores td")
+    assert "simulation" in texts(browser, "#scores-by-method .group th")
+    size = browser.get_window_size()
+    for width in (1280, 400):
+        browser.set_window_size(width, 900)
+        wide = browser.execute_script("return [document.documentElement.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1]
+        over = (
+            "return Array.from(document.querySelectorAll('.scores td, .compared td, .compared th'))"
+            ".filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent)"
+        )
+        assert browser.execute_script(over) == []
+    browser.set_window_size(size["width"], size["height"])
 
 
 def test_the_value_of_a_token_is_shown(report):

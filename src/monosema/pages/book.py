@@ -7,7 +7,7 @@ opened only when one of them is looked at. Activations are kept as 255 levels of
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from monosema.atlas import Atlas, open_atlas
 from monosema.core import FormatError
 from monosema.pages.packing import pack, smallest_uint
+from monosema.pages.scores import MethodScore, scores_by_method
 from monosema.pages.tables import (
     KINDS,
     Passages,
@@ -54,6 +55,8 @@ class Book:
         text_tokens: tokens of the text that the atlas was made on, where it says so.
         absent: what the atlas could not hold, and why.
         n_scored, score_median, control_median: labels with a score, and the medians; None where there is none.
+        scorer: what the labels are scored by.
+        by_method: scores of all explanations, by how they were found.
     """
 
     blocks: dict[str, str]
@@ -68,6 +71,8 @@ class Book:
     n_scored: int = 0
     score_median: float | None = None
     control_median: float | None = None
+    scorer: str = ""
+    by_method: Sequence[MethodScore] = ()
 
     @property
     def size(self) -> int:
@@ -142,6 +147,8 @@ def _fold(atlas: Atlas, top: int, quantile: int, complete: bool) -> Book:
         n_scored=int(np.isfinite(score).sum()),
         score_median=_median(score),
         control_median=_median(controls),
+        scorer=_scorer(features),
+        by_method=scores_by_method(atlas),
     )
 
 
@@ -155,8 +162,8 @@ def _index(
 ) -> str:
     n = features.num_rows
     labels = [text or "" for text in features["label"].to_pylist()]
-    methods = features["label_method"].to_pylist()
-    names = sorted({method or "" for method in methods})
+    makers = {"method": features["label_method"].to_pylist(), "author": features["label_author"].to_pylist()}
+    names = {kind: sorted({name or "" for name in column}) for kind, column in makers.items()}
     counts = histograms["counts"].reshape(n, -1).astype(np.float64)
     tallest = np.maximum(counts.max(axis=1, keepdims=True, initial=0), 1)
     spark = np.round(np.log1p(counts) / np.log1p(tallest) * _LEVELS).astype(np.uint8)
@@ -164,7 +171,7 @@ def _index(
         "latent": column(features, "latent", np.uint32),
         "alive": column(features, "alive", np.uint8),
         "n_active": column(features, "n_active", np.uint32),
-        "method": np.array([names.index(method or "") for method in methods], dtype=np.uint8),
+        **{kind: _numbers(column, names[kind]) for kind, column in makers.items()},
         "spark": spark.reshape(-1),
         "label_control": controls,
     }
@@ -172,8 +179,20 @@ def _index(
         arrays[name] = column(features, name, np.float32, np.nan)
     for name in ("top_tokens", "promoted"):
         arrays |= _ragged_arrays(name, lists[name])
-    extra = {"labels": labels, "methods": names, "words": vocabulary.words, "bins": counts.shape[1], "group": GROUP}
-    return pack(arrays, extra | {"buckets": buckets})
+    extra = {"labels": labels, "methods": names["method"], "authors": names["author"], "scorer": _scorer(features)}
+    sizes = {"bins": counts.shape[1], "group": GROUP}
+    return pack(arrays, extra | sizes | {"words": vocabulary.words, "buckets": buckets})
+
+
+def _scorer(features: Any) -> str:
+    """The scorer that labels are compared by: one for the whole atlas."""
+    return next((name for name in features["label_scorer"].to_pylist() if name), "")
+
+
+def _numbers(column: list[str | None], names: list[str]) -> NDArray[Any]:
+    """Place of each name among the names."""
+    place = {name: number for number, name in enumerate(names)}
+    return smallest_uint(np.array([place[name or ""] for name in column]))
 
 
 def _text(shared: SharedText) -> str:
@@ -261,13 +280,16 @@ def _median(values: NDArray[Any]) -> float | None:
     return float(np.median(values)) if values.size else None
 
 
+_WORDS = ("explanations", "scores", "votes")
+
+
 class _Sections:
-    """Small tables of an atlas, cut by feature: neighbours, explanations, scores."""
+    """Small tables of an atlas, cut by feature: neighbours, explanations, scores, votes."""
 
     def __init__(self, atlas: Atlas, latent: NDArray[np.int64]) -> None:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._at: dict[str, NDArray[np.int64]] = {}
-        for name in ("explanations", "scores"):
+        for name in _WORDS:
             table = read_table(atlas, name)
             rows = table.sort_by("latent").to_pylist()
             self._rows[name] = rows
@@ -292,11 +314,8 @@ class _Sections:
             yield self._rows[name][first:last]
 
     def words(self, latents: NDArray[np.int64]) -> dict[str, Any]:
-        """Explanations and scores, as lists of plain rows for each latent."""
-        return {
-            name: [[_plain(row) for row in rows] for rows in self._of(name, latents)]
-            for name in ("explanations", "scores")
-        }
+        """Explanations, scores and votes, as lists of plain rows for each latent."""
+        return {name: [[_plain(row) for row in rows] for rows in self._of(name, latents)] for name in _WORDS}
 
 
 def _neighbours(
@@ -315,5 +334,5 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {
         key: None if isinstance(value, float) and not np.isfinite(value) else value
         for key, value in row.items()
-        if key != "latent" and value is not None
+        if key not in ("latent", "program") and value is not None
     }

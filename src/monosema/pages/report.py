@@ -15,6 +15,7 @@ from monosema.core import Estimate, atomic_path
 from monosema.pages.assets import environment, scripts, style
 from monosema.pages.book import Book, fold
 from monosema.pages.packing import script_json
+from monosema.pages.scores import MethodScore
 from monosema.pages.words import FIGURES, TERMS, Figure, Value, duration, interval_of, number, spoken, text_of, value_of
 
 __all__ = ["EvaluationRow", "ReportData", "StageRow", "write_report"]
@@ -219,7 +220,8 @@ def _notes(data: ReportData, book: Book) -> list[str]:
     if book.score_median is not None:
         control = "" if book.control_median is None else f"; their controls have a median of {book.control_median:.2f}"
         notes.append(
-            f"The labels of {book.n_scored:,} features are scored: the median is {book.score_median:.2f}{control}."
+            f"The labels of {book.n_scored:,} features are scored by {book.scorer}: the median is "
+            f"{book.score_median:.2f}{control}."
         )
     top, quantile = book.passages_per_feature
     kept = f"up to {top} of its strongest passages and {quantile} from each tenth of all, from strong to weak"
@@ -292,7 +294,17 @@ def _facts(data: ReportData, book: Book) -> dict[str, Any]:
         "features": book.n_features,
         "training": _curves(data.training),
         "losses": sorted(losses, key=lambda loss: float(loss["point"][0])),
+        "scores": _scores(book.by_method),
     }
+
+
+def _scores(by_method: Sequence[MethodScore]) -> list[dict[str, Any]]:
+    """For each scorer, the mean score of each method's explanations beside its control."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for one in by_method:
+        line = {"name": one.method, "point": _point(one.estimate), "control": one.control, "n": one.estimate.n}
+        groups.setdefault(one.scorer, []).append(line)
+    return [{"scorer": scorer, "lines": lines} for scorer, lines in groups.items()]
 
 
 def _add_loss(losses: list[dict[str, Any]], name: str, value: Value, kind: str) -> None:

@@ -116,9 +116,10 @@ TERMS = (
     ),
     (
         "Label and score",
-        "A guess at what makes the feature fire, and how well that guess predicts the feature on "
-        "passages it was not made from. Token lookup is scored by balanced accuracy: 0.5 is chance, 1 is perfect. The "
-        "control is what the label of another feature gets.",
+        "A guess at what makes the feature fire, and how well that guess predicts the feature on passages it was not "
+        "made from. Of several explanations a person’s is the label, else the one with the best score; all labels of a "
+        "page are compared by one scorer. By balanced accuracy and detection 0.5 is chance and 1 is perfect; "
+        "simulation is a correlation, 0 by chance. The control is what the explanation of another feature gets.",
     ),
     (
         "Promoted, suppressed",

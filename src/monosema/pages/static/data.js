@@ -60,7 +60,9 @@
         mean_active: known(this.mean_active[row]),
         max: known(this.max[row]),
         label: this.labels[row],
+        label_author: this.authors[this.author[row]],
         label_method: this.methods[this.method[row]],
+        label_scorer: Number.isFinite(this.label_score[row]) ? this.scorer : "",
         label_score: known(this.label_score[row]),
         label_low: known(this.label_low[row]),
         label_high: known(this.label_high[row]),
@@ -135,6 +137,7 @@
       neighbours: { decoder: others(group, "decoder", at), coactivation: others(group, "coactivation", at) },
       explanations: group.extra.explanations[at],
       scores: group.extra.scores[at],
+      votes: group.extra.votes[at],
       passages,
     });
   }

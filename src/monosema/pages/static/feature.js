@@ -4,6 +4,7 @@
   const monosema = (root.monosema = root.monosema || {});
   const { el, number, measured, share, bare, chip, labelled, heatmap, plots } = monosema;
   const TENTHS = 10;
+  const PERSON = "person";
 
   // Builds the page of one feature. context: {index, open(row), step(by), starred, onStar, settings, save()}.
   function page(feature, context) {
@@ -20,10 +21,10 @@
           "div",
           { class: "feature-side" },
           feature.alive ? activationPlot(feature) : null,
+          evidence(feature),
           logits(feature),
           neighbours(feature, context),
-          profile(feature, context.index.buckets),
-          evidence(feature)
+          profile(feature, context.index.buckets)
         )
       )
     );
@@ -52,7 +53,7 @@
 
   function byline(feature) {
     const parts = [];
-    if (feature.label_method) parts.push(el("span", {}, "label by " + feature.label_method.replace(/[_-]/g, " ")));
+    if (feature.label_method) parts.push(el("span", {}, "label by " + (feature.label_method === PERSON ? feature.label_author : feature.label_method)));
     if (feature.label_score !== null) {
       const { label_score: value, label_low: low, label_high: high, label_control: control } = feature;
       const points = [[value, low ?? value, high ?? value], control === null ? null : [control, control, control]];
@@ -60,7 +61,7 @@
         el(
           "span",
           { class: "scored", title: "How well the label predicts the feature; the hollow dot is the control" },
-          "score ",
+          feature.label_scorer ? feature.label_scorer + " " : "score ",
           el("b", {}, value.toFixed(2)),
           low !== null && high !== null ? el("span", { class: "soft" }, ` [${low.toFixed(2)}, ${high.toFixed(2)}]`) : null,
           plots.strip(points, { domain: [Math.min(0, value, control ?? 0), 1] }),
@@ -273,27 +274,60 @@
     return box("By position", "Density of the feature from the beginning to the end of the context", host);
   }
 
+  // Every explanation with its scores and votes; the one that is the label first, then as the atlas has them.
   function evidence(feature) {
-    const { explanations, scores } = feature;
-    if (!explanations.length && !scores.length) return null;
-    const rows = scores.map((score) => {
-      const interval = score.low !== undefined && score.high !== undefined ? ` [${number(score.low, 2)}, ${number(score.high, 2)}]` : "";
+    const { explanations, scores, votes } = feature;
+    if (!explanations.length) return null;
+    const same = (one, other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
+    const isLabel = (one) => one.text === feature.label && one.method === feature.label_method && one.author === feature.label_author;
+    const sorted = [...explanations.filter(isLabel), ...explanations.filter((one) => !isLabel(one))];
+    const about = "All explanations, who made them, how well they predict the feature beside their control, and what people think of them";
+    return box(
+      explanations.length > 1 ? `${explanations.length} explanations` : "Explanation",
+      about,
+      ...sorted.map((one) =>
+        explanation(
+          one,
+          scores.filter((score) => same(score, one)),
+          votes.filter((vote) => same(vote, one) && vote.text === one.text)
+        )
+      )
+    );
+  }
+
+  function explanation(one, scores, votes) {
+    const who = one.method === PERSON ? [one.author, "a person"] : [one.method, one.author, one.model === one.author ? null : one.model, one.prompt_version ? "prompt " + one.prompt_version : null];
+    const [up, down] = [1, -1].map((vote) => votes.filter((one) => one.vote === vote));
+    const names = (list) => list.map((vote) => vote.voter).join(", ");
+    return el(
+      "div",
+      { class: "explanation" },
+      el("p", { dir: "auto" }, labelled(one.text)),
+      el("small", {}, who.filter(Boolean).join(" · ")),
+      votes.length
+        ? el("small", { class: "votes" }, el("span", { title: names(up) || "nobody" }, `${up.length} hold it for right`), ", ", el("span", { title: names(down) || "nobody" }, `${down.length} for wrong`))
+        : null,
+      scores.length ? scoreTable(scores) : null
+    );
+  }
+
+  function scoreTable(scores) {
+    const row = (score) => {
+      const control = score.control ?? null;
+      const interval = score.low === undefined ? "" : ` [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]`;
       return el(
         "tr",
-        {},
-        el("td", {}, [score.method, score.scorer].filter(Boolean).join(", ").replace(/_/g, " ")),
-        el("td", {}, el("b", {}, number(score.value ?? null, 2)), el("span", { class: "soft" }, interval)),
-        el("td", {}, number(score.control ?? null, 2)),
-        el("td", {}, number(score.n ?? null))
+        { title: score.n === undefined ? null : `n = ${number(score.n)}${score.interval ? ", " + score.interval : ""}` },
+        el("td", {}, score.scorer),
+        el("td", {}, el("b", {}, score.value.toFixed(2)), el("span", { class: "soft" }, interval)),
+        el("td", {}, control === null ? "" : control.toFixed(2))
       );
-    });
-    return box(
-      "Labels and scores",
-      "All labels, who made them, and how they did beside their control",
-      explanations.map((one) => el("p", { class: "explanation" }, el("span", { dir: "auto" }, one.text ? labelled(one.text) : "no text"), el("small", {}, [one.author, one.method, one.model].filter(Boolean).join(" · ").replace(/_/g, " ")))),
-      rows.length
-        ? el("table", { class: "scores" }, el("thead", {}, el("tr", {}, ["score", "value", "control", "n"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))
-        : null
+    };
+    return el(
+      "table",
+      { class: "scores" },
+      el("thead", {}, el("tr", {}, ["score", "value", "control"].map((text) => el("th", { scope: "col" }, text)))),
+      el("tbody", {}, scores.map(row))
     );
   }
 

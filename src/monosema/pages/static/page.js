@@ -69,6 +69,7 @@
       $("curves").append(el("figure", {}, el("figcaption", {}, curve.name), host));
       plots.curve(host, curve);
     }
+    if (facts.scores.length) plots.compared($("scores-by-method"), facts.scores);
     if (facts.losses.length) plots.bars($("losses"), facts.losses, { format: (v) => v.toFixed(3), marked: ["ce_clean", "ce_spliced"], name: "Cross-entropy, nats per token" });
   }
 
@@ -100,7 +101,7 @@
       rows: byScore ? scored : rows.filter((row) => index.max[row] > 0),
       X: index.density,
       Y: byScore ? index.label_score : index.max,
-      yLabel: byScore ? "label score" : "strongest activation",
+      yLabel: byScore ? "label score" + (index.scorer ? ` (${index.scorer})` : "") : "strongest activation",
       yDomain: most,
       yLog: !byScore,
       yFormat: (value) => (byScore ? (+value).toFixed(2) : number(value)),

@@ -115,6 +115,28 @@
     host.replaceChildren(list);
   }
 
+  // Groups of lines on one axis each: a dot with its interval, a hollow dot for the control, both as numbers behind.
+  function compared(host, groups) {
+    const table = el("table", { class: "compared" });
+    for (const { scorer, lines } of groups) {
+      const ends = lines.flatMap(({ point, control }) => [...point, control ?? 0]);
+      const domain = [Math.min(0, ...ends), Math.max(1, ...ends)];
+      const row = ({ name, point, control, n }) =>
+        el(
+          "tr",
+          { title: `${number(n)} features; 95 % interval ${point[1].toFixed(3)} to ${point[2].toFixed(3)}` },
+          el("th", { scope: "row" }, name),
+          el("td", {}, strip([point, control === null ? null : [control, control, control]], { domain, width: 110 })),
+          el("td", {}, el("b", {}, point[0].toFixed(2))),
+          el("td", { class: "soft" }, control === null ? "" : control.toFixed(2))
+        );
+      table.append(
+        el("tbody", {}, el("tr", { class: "group" }, [scorer, "", "mean", "control"].map((text) => el("th", { scope: "col" }, text))), lines.map(row))
+      );
+    }
+    host.replaceChildren(table);
+  }
+
   // Columns over an axis: counts, and low/high edges of the whole.
   function histogram(host, { counts, low, high, log, x, y, height = 170, name, heat, margin, titles }) {
     const edges = Array.from({ length: counts.length + 1 }, (_, i) =>
@@ -298,5 +320,5 @@
     };
   }
 
-  Object.assign(monosema, { plots: { tickShare, curve, bars, histogram, spark, strip, scatter } });
+  Object.assign(monosema, { plots: { tickShare, curve, bars, compared, histogram, spark, strip, scatter } });
 })(typeof globalThis === "undefined" ? this : globalThis);
