@@ -19,6 +19,7 @@ from monosema.runs.stages import Tell, advance, stage_inputs
 from monosema.runs.summary import summarise
 from monosema.runs.walk import STAGES
 from monosema.runs.workbench import Workbench
+from monosema.training.distribution import require_one_process
 
 __all__ = ["Run", "run"]
 
@@ -115,6 +116,7 @@ def run(
         InputError: the model, site or text isn't there.
         MonosemaError: a stage failed; run again to go on from there.
     """
+    require_one_process("a run folder")
     names = [stage.name for stage in STAGES]
     if until not in names:
         raise ConfigError(f"There is no stage {until!r}.{nearest(until, names)} The stages are: {', '.join(names)}.")

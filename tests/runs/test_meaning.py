@@ -1,0 +1,170 @@
+"""Explaining and scoring within a run, and the comparison with baselines."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monosema.atlas import Score, record
+from monosema.core import ConfigError, Estimate, read_json
+from monosema.interpretation.explaining import explain_by_programs
+from monosema.pages.intervals import Line, Panel, interval_chart
+from monosema.recipes import demo
+from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, meaning, run
+from monosema.runs.comparison import CompareConfig, compare, comparison_path, read_baselines
+from monosema.runs.workbench import Workbench
+
+KEYS = {"samples.tokens": "3000", "explain.block": "24", "score.simulation.minimum": "5", "explain.most": "40"}
+
+
+@pytest.fixture(scope="module")
+def recipe(small_keys: dict[str, str]) -> Recipe:
+    return apply_overrides(demo(), {**small_keys, **KEYS}, SHORT_KEYS)
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return run(recipe, tmp_path_factory.mktemp("meaning") / "run", until="score")
+
+
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished.folder, tmp_path / "copy"))
+
+
+def rows(finished: Run) -> list[dict[str, Any]]:
+    atlas = finished.atlas()
+    return [atlas.sql(f"select * from {name} order by all") for name in ("explanations", "scores")]  # type: ignore[misc]
+
+
+def test_every_feature_is_explained_and_scored_beside_controls(finished: Run) -> None:
+    summary = json.loads(json.dumps(finished.summary(), allow_nan=False))["meaning"]
+    assert summary["features"] == 40
+    assert "above the controls" in summary["rule"]
+    methods = {row["method"] for row in summary["rows"]}
+    assert methods == {"token lookup", "Neuron2Graph", meaning.EMPTY}
+    for row in summary["rows"]:
+        counted = sum(row["absent"].values()) + (row["mean"]["n"] if "mean" in row else 0)
+        assert counted == 40, row
+        assert row["above"]["n"] == 40
+        if row["method"] == meaning.EMPTY:
+            assert row["above"]["value"] == 0
+            assert "mean" not in row or row["mean"]["value"] == 0.5
+    atlas = finished.atlas()
+    programs = atlas.sql("select method, count(*) as n from explanations where program is not null group by method")
+    assert {row["method"]: row["n"] for row in programs}.keys() == {"token lookup", "Neuron2Graph"}
+    assert atlas.sql("select count(*) as n from scores where scorer = 'simulation' and control is not null")[0]["n"] > 5
+    assert finished.stages["explain"].counts["token lookup"] > 20
+
+
+def test_blocks_do_not_show(finished: Run, recipe: Recipe, copied: Path) -> None:
+    """All at once, and in blocks: the same programs; nothing of the blocks is left."""
+    assert not list(finished.folder.rglob("blocks-*"))
+    whole = run(recipe.replace(explain=recipe.explain.replace(block=64)), copied, until="explain", update=True)
+    assert rows(whole)[0] == rows(finished)[0]
+
+
+def test_what_is_finished_survives_a_stop(finished: Run, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Workbench(Run.open(copied).recipe, copied)
+    asked: list[int] = []
+    real = explain_by_programs
+
+    def stops(*given: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr("monosema.runs.meaning.explain_by_programs", stops)
+    with pytest.raises(KeyboardInterrupt):
+        meaning.explain(bench)
+    meaning.explain(bench)
+    assert len(asked) == 3, "the first block was made again"
+    meaning.score_stage(bench)
+    assert rows(Run.open(copied)) == rows(finished)
+
+
+def test_an_atlas_without_the_scores_gets_them_again(recipe: Recipe, copied: Path) -> None:
+    table = meaning.scores_path(Workbench(Run.open(copied).recipe, copied))
+    table.write_text(table.read_text(encoding="utf-8").replace('"recorded": ', '"recorded": 1'), encoding="utf-8")
+    told: list[str] = []
+    run(recipe, copied, until="score", tell=told.append)
+    assert "score: the atlas does not have the scores: making it again" in told
+    table.unlink()
+    run(recipe, copied, until="score", tell=told.append)
+    assert told[-1].endswith("scores.json is missing: making it again")
+
+
+def test_scores_of_others_stay(recipe: Recipe, copied: Path) -> None:
+    opened = Run.open(copied)
+    latent = opened.atlas().sql("select latent from explanations where method = 'Neuron2Graph' limit 1")[0]["latent"]
+    mine = Score("monosema", "Neuron2Graph", None, None, "surprisal", Estimate(0.7, 0.6, 0.8, 9), 0.5)
+    record(copied / "atlas" / recipe.dictionary_name, scores={latent: [mine]})
+    told: list[str] = []
+    run(recipe.replace(score=recipe.score.replace(seed=1)), copied, until="score", update=True, tell=told.append)
+    assert opened.atlas().sql("select count(*) as n from scores where scorer = 'surprisal'")[0]["n"] == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("explain.methods", '["guessing"]', "token lookup"),
+        ("score.simulation.minimum", "0", "minimum"),
+        ("samples.random", "-1", "random"),
+        ("neuron2graph.passages", "0", "passages"),
+    ],
+)
+def test_wrong_keys_are_named(recipe: Recipe, key: str, value: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        apply_overrides(recipe, {key: value}, SHORT_KEYS)
+
+
+@pytest.fixture(scope="module")
+def compared(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, dict[str, Any]]:
+    folder = Path(shutil.copytree(finished.folder, tmp_path_factory.mktemp("compared") / "copy"))
+    bench = Workbench(finished.recipe, folder)
+    config = CompareConfig(tokens=2000, most=12, rows=600, components=6)
+    return bench, compare(bench, config)
+
+
+def test_the_comparison_has_every_dictionary_method_and_scorer(compared: tuple[Workbench, dict[str, Any]]) -> None:
+    bench, result = compared
+    assert result == read_json(comparison_path(bench))
+    names = [one["dictionary"] for one in result["dictionaries"]]
+    assert names == [bench.recipe.row_names["dictionary"], "neurons", "random directions", "PCA", "ICA", "NMF"]
+    assert len(result["rows"]) == 6 * 2 * 5
+    assert {row["site"] for row in result["rows"]} == {"1.resid_post"}
+    for row in result["rows"]:
+        scored = next(one["scored"] for one in result["dictionaries"] if one["dictionary"] == row["dictionary"])
+        assert sum(row["absent"].values()) + (row["mean"]["n"] if "mean" in row else 0) == scored
+    svg = comparison_path(bench).with_suffix(".svg").read_text(encoding="utf-8")
+    assert all(name in svg for name in (*names, "simulation (random)", "fuzzing"))
+
+
+def test_a_comparison_goes_on_and_can_grow(compared: tuple[Workbench, dict[str, Any]]) -> None:
+    bench, before = compared
+    told: list[str] = []
+    config = CompareConfig(tokens=2000, most=12, rows=600, components=6)
+    again = compare(bench, config.replace(baselines=("neurons",), sites=("0.resid_post", "1.resid_post")), told.append)
+    assert [line.partition(":")[2] for line in told].count(" done before") == 2
+    assert {(row["site"], row["dictionary"]) for row in again["rows"]} >= {("0.resid_post", "neurons")}
+    assert [row for row in again["rows"] if row["dictionary"] != "neurons"] == before["rows"][:10]
+
+
+def test_baselines_are_read_and_unknown_ones_refused() -> None:
+    assert read_baselines("pca, neurons,pca") == ("pca", "neurons")
+    with pytest.raises(ConfigError, match=r"pcaa.*Did you mean"):
+        read_baselines("pcaa")
+
+
+def test_the_plot_leaves_out_what_is_absent() -> None:
+    lines = [Line("a & b", "a", Estimate(0.4, 0.3, 0.5, 9), 0.1), Line("c", "c", None)]
+    svg = interval_chart("It", [Panel("simulation", 0.0, lines)])
+    assert svg.count("<circle") == 2
+    assert "a &amp; b" in svg
+    with pytest.raises(ConfigError, match="same lines"):
+        interval_chart("It", [Panel("one", 0.0, lines), Panel("two", 0.0, lines[:1])])
