@@ -29,12 +29,19 @@ from monosema.dictionaries import (
     TopK,
     TopKConfig,
     Transcoder,
+    TranscoderConfig,
     load_dictionary,
 )
 
 pytestmark = pytest.mark.interop
 SIZES = {"d_in": 16, "n_latents": 64}
 WHERE = Metadata("specimen", Site.parse("3.resid_post"))
+
+
+def transcoder(**settings: object) -> Callable[[], Transcoder]:
+    return lambda: Transcoder(TranscoderConfig(d_out=12, k=5, **SIZES, **settings), WHERE)
+
+
 OURS = {
     "topk": (lambda: TopK(TopKConfig(k=5, **SIZES), WHERE), "TopKSAE"),
     "l1": (lambda: L1(L1Config(**SIZES), WHERE), "StandardSAE"),
@@ -48,6 +55,11 @@ OURS = {
         lambda: MatryoshkaBatchTopK(MatryoshkaConfig(k=5, prefixes=(0.25, 1.0), **SIZES), WHERE),
         "JumpReLUSAE",
     ),
+    "transcoder": (transcoder(activation="relu"), "Transcoder"),
+    "skip transcoder": (transcoder(activation="relu", skip=True), "SkipTranscoder"),
+    "jumprelu transcoder": (transcoder(activation="jumprelu"), "JumpReLUTranscoder"),
+    "jumprelu skip transcoder": (transcoder(activation="jumprelu", skip=True), "JumpReLUSkipTranscoder"),
+    "batch topk transcoder": (transcoder(activation="batch_topk"), "JumpReLUTranscoder"),
 }
 THEIRS = {
     "standard": L1,
@@ -65,6 +77,8 @@ THEIRS = {
     "matryoshka": JumpReLU,
     "transcoder": Transcoder,
     "skip transcoder": Transcoder,
+    "jumprelu transcoder": Transcoder,
+    "jumprelu skip transcoder": Transcoder,
 }
 
 

@@ -12,7 +12,7 @@ import pytest
 from monosema.core import ConfigError, FormatError, Site
 from monosema.dictionaries import TopKConfig
 from monosema.recipes import read_recipe
-from monosema.runs import Recipe, plan
+from monosema.runs import SHORT_KEYS, Recipe, override, plan
 from monosema.runs.machines import MACHINES, Machine, read_machines
 from monosema.runs.model_shape import ModelShape
 from monosema.runs.plan import StagePlan
@@ -154,3 +154,18 @@ def test_more_of_everything_takes_more() -> None:
         assert stage.hours > base[name].hours
         assert stage.memory_gb >= base[name].memory_gb
         assert stage.disk_gb >= base[name].disk_gb
+
+
+def test_several_sites_take_rows_of_all_and_end_to_end_is_refused() -> None:
+    shape = ModelShape.parse(LLAMA)
+    one = stages(plan(SMALL, shape, MACHINES["h100"]))
+    keys = {"architecture": "crosscoder", "site": "2.resid_post,3.resid_post", "k": "32"}
+    both = stages(plan(override(SMALL, keys, SHORT_KEYS), shape, MACHINES["h100"]))
+    assert both["capture"].disk_gb == pytest.approx(2 * one["capture"].disk_gb)
+    assert both["train"].memory_gb > 1.5 * one["train"].memory_gb
+    keys = {"architecture": "transcoder", "site": "3.mlp_in", "output_site": "3.mlp_out"}
+    across = stages(plan(override(SMALL, keys, SHORT_KEYS), shape, MACHINES["h100"]))
+    assert across["capture"].disk_gb == pytest.approx(2 * one["capture"].disk_gb)
+    assert one["train"].hours <= across["train"].hours <= 2 * one["train"].hours, "rows are read, twice as wide"
+    with pytest.raises(ConfigError, match="not --objective end-to-end"):
+        plan(override(SMALL, {"objective": "end-to-end"}, SHORT_KEYS), shape, MACHINES["h100"])

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from monosema.activations.codec import BYTES as CODEC_BYTES
-from monosema.core import ConfigError, Site
+from monosema.core import ConfigError
 from monosema.runs.architectures import expected_active
 from monosema.runs.machines import Machine
 from monosema.runs.model_shape import ModelShape
@@ -104,8 +104,11 @@ def plan(recipe: Recipe, shape: ModelShape, machine: Machine, latent_shards: int
         latent_shards: parts to divide the latents into; None takes the fewest with which the training fits.
 
     Raises:
-        ConfigError: a recipe without a number of tokens, or shards that don't divide the devices.
+        ConfigError: a recipe without a number of tokens, one that trains end to end, which is not modelled, or shards
+            that don't divide the devices.
     """
+    if recipe.training.objective == "end-to-end":
+        raise ConfigError("A plan knows what training on stored activations takes, and not --objective end-to-end.")
     if recipe.text.tokens is None:
         raise ConfigError("A plan needs to know how much text there is: give --tokens.")
     if latent_shards is not None and (latent_shards < 1 or machine.devices % latent_shards):
@@ -122,16 +125,20 @@ class _Needs:
     """The stages' needs, from sizes."""
 
     def __init__(self, recipe: Recipe, shape: ModelShape, machine: Machine) -> None:
-        site = Site.parse(recipe.site)
+        sites = recipe.sites
+        widths = [shape.site_width(site) for site in sites]
         self.recipe, self.shape, self.machine = recipe, shape, machine
         self.tokens = recipe.text.tokens or 0
-        self.d, self.m, self.k = shape.site_width(site), recipe.dictionary.n_latents, expected_active(recipe.dictionary)
+        self.m, self.k = recipe.dictionary.n_latents, expected_active(recipe.dictionary)
+        # Both matrices of a transcoder together are as large as those of a dictionary between its two widths.
+        self.d = sum(widths) // (len(widths) if recipe.output_site else 1)
+        self.row_width = sum(widths)
         self.batch = recipe.stream.batch
         self.steps = max(1, self.tokens // self.batch) * recipe.stream.passes
         # Of a model that isn't ours the place of a module isn't known: all layers are counted.
-        self.layers = shape.layers if site.layer is None else min(site.layer + 1, shape.layers)
+        self.layers = max(shape.layers if site.layer is None else min(site.layer + 1, shape.layers) for site in sites)
         self.window = recipe.text.window if recipe.text.mode == "windows" else recipe.text.max_sentence
-        self.row_bytes = self.d * CODEC_BYTES[recipe.capture.codec]
+        self.row_bytes = self.row_width * CODEC_BYTES[recipe.capture.codec]
         self.parameters = 2.0 * self.m * self.d + self.m + self.d
         self.rate = machine.tflops * 1e12 * machine.share
         self.traffic = machine.memory_gb_s * 1e9 * machine.share
@@ -181,8 +188,8 @@ class _Needs:
         groups = self.machine.devices // shards
         layout = Layout(self.d, self.m, self.k, self.batch, self.machine.product, groups, shards)
         # Rows that are held out are in memory too: at most a tenth of all.
-        rows = self.tokens * self.d * 4
-        stream_mb = min(self.recipe.stream.memory_mb, rows / 1e6) + held_out_rows(self.tokens) * self.d * 4 / 1e6
+        row = self.row_width * 4 / 1e6
+        stream_mb = min(self.recipe.stream.memory_mb, self.tokens * row) + held_out_rows(self.tokens) * row
         return training_footprint(layout, self.machine.processor, stream_mb).total / 1e9
 
     def evaluate(self) -> StagePlan:
