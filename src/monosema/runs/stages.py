@@ -33,6 +33,8 @@ class Stage:
         work: makes them; returns counts worth keeping.
         damage: says what is wrong with finished outputs, for those that may change afterwards and keep their own
             checksums; None for outputs that must stay as they were made.
+        stale: says why finished outputs are out of date although the recipe is the same: what they were made from has
+            been added to.
         replaces: whether its work itself replaces outputs of other inputs, and keeps of them what people added; else
             they are removed first.
     """
@@ -45,6 +47,7 @@ class Stage:
     outputs: Callable[[Any], Sequence[Path]]
     work: Callable[[Any], Mapping[str, Any]]
     damage: Callable[[Any], list[str]] | None = None
+    stale: Callable[[Any, StageRecord], list[str]] | None = None
     replaces: bool = False
 
 
@@ -112,7 +115,8 @@ def advance(
 
 
 def _damage(stage: Stage, ledger: Ledger, record: StageRecord, bench: Any) -> list[str]:
-    return ledger.damage(record) if stage.damage is None else stage.damage(bench)
+    found = ledger.damage(record) if stage.damage is None else stage.damage(bench)
+    return found or (stage.stale(bench, record) if stage.stale else [])
 
 
 def _make(stage: Stage, ledger: Ledger, inputs: str, bench: Any) -> None:

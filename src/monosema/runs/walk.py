@@ -12,7 +12,7 @@ import torch
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
-from monosema.core import Config, MonosemaError, Site, progress_bar, read_json, write_json
+from monosema.core import Config, MonosemaError, Site, digest, progress_bar, read_json, write_json
 from monosema.dictionaries import (
     Crosscoder,
     Dictionary,
@@ -28,7 +28,8 @@ from monosema.pages import write_report
 from monosema.runs.architectures import active_latents, architecture_of, expected_active, make_dictionary
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import end_to_end, windows_path
-from monosema.runs.facts import report_data
+from monosema.runs.facts import pictures, report_data
+from monosema.runs.ledger import StageRecord
 from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
 from monosema.runs.stages import Stage
 from monosema.runs.workbench import Workbench
@@ -164,8 +165,19 @@ def _damage_of_atlas(bench: Workbench) -> list[str]:
 
 
 def _report(bench: Workbench) -> Mapping[str, Any]:
-    path = write_report(report_data(bench), open_atlas(bench.atlas), bench.report, bench.recipe.report.limit_mb)
-    return {"bytes": path.stat().st_size}
+    atlas = open_atlas(bench.atlas)
+    path = write_report(report_data(bench), atlas, bench.report, bench.recipe.report.limit_mb)
+    return {"bytes": path.stat().st_size, "atlas": atlas.state, "pictures": digest(pictures(bench))}
+
+
+def _stale_report(bench: Workbench, record: StageRecord) -> list[str]:
+    """Labels, votes and scores may have been added since the report was written."""
+    found = []
+    if record.counts.get("atlas") != open_atlas(bench.atlas, checksums=False).state:
+        found.append("the atlas has other labels, votes or scores by now")
+    if record.counts.get("pictures") != digest(pictures(bench)):
+        found.append("there is another comparison by now")
+    return found
 
 
 STAGES = (
@@ -235,5 +247,6 @@ STAGES = (
         resumes=False,
         outputs=lambda bench: [bench.report],
         work=_report,
+        stale=_stale_report,
     ),
 )
