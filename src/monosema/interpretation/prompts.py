@@ -13,6 +13,8 @@ __all__ = [
     "FUZZING",
     "INTRUDER",
     "NEUTRAL",
+    "PLACEHOLDER",
+    "SELF_EXPLANATION",
     "VERSION",
     "before_passage",
     "choice_schema",
@@ -62,6 +64,10 @@ most passages. Repeat every line as it is, and after each write a tab and the nu
 
 NEUTRAL = "The next text may hold anything.\n\n"
 """What a base model reads before a passage in place of an explanation."""
+
+PLACEHOLDER = " X"
+SELF_EXPLANATION = f'The meaning of the word "{PLACEHOLDER}" is "'
+"""What a model continues that says what a direction means; the direction stands in the place of the placeholder."""
 
 EXPLANATION_SCHEMA: dict[str, Any] = {
     "type": "object",
