@@ -12,6 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from monosema.cli.meaning import show_meaning
 from monosema.core import Config
 
 __all__ = [
@@ -192,6 +193,9 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         for _, of_site in itertools.groupby(rows, lambda row: row.get("site")):
             console.print(_figures(list(of_site), console.width >= _WIDE))
         console.print(Text("[95 % confidence interval over held-out documents]", style="dim"))
+        console.print()
+    if "meaning" in summary:
+        show_meaning(summary["meaning"], console)
         console.print()
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     training = summary.get("training") or {}

@@ -60,6 +60,7 @@ class ReportData:
         training: lines of metrics.jsonl; `tokens` (or `step`) against fvu, l0 and dead (a share) or alive are drawn.
         stages, recipe, model: tables; recipe and model may be nested.
         notes: further sentences that an honest reader should see.
+        pictures: plots as SVG that stand below the page's own.
         created: when the run was made, as shown.
     """
 
@@ -77,6 +78,7 @@ class ReportData:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    pictures: Sequence[str] = ()
     created: str = ""
 
 

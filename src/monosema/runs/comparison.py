@@ -15,7 +15,6 @@ Such latents are active nearly everywhere; where a scorer finds no inactive pass
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -31,6 +30,7 @@ from monosema.interpretation.readers.programs import ProgramReader
 from monosema.interpretation.sampling import draw_samples, latents_of, pool_of
 from monosema.interpretation.scoring import CHANCE, score, table_row
 from monosema.pages.intervals import Line, Panel, interval_chart
+from monosema.runs.facts import comparison_path
 from monosema.runs.meaning import RULE
 from monosema.runs.workbench import Workbench
 
@@ -52,8 +52,8 @@ class CompareConfig(Config):
     """Sites of the baselines; none means the dictionary's own. The trained dictionary is compared at its own."""
     tokens: int = Field(100_000, ge=1)
     """Tokens that each dictionary's latents are described on."""
-    most: int = Field(150, ge=2)
-    """Latents of each dictionary that are explained and scored, at most, drawn by a hash."""
+    most: int | None = Field(100, ge=2)
+    """Latents of each dictionary that are explained and scored, at most, drawn by a hash; None for all alive ones."""
     rows: int = Field(16_384, ge=2)
     """Rows of activations that baselines are fitted on."""
     components: int = Field(64, ge=1)
@@ -74,11 +74,6 @@ def read_baselines(words: str) -> tuple[str, ...]:
                 f"There is no baseline {name!r}.{nearest(name, BASELINES)} The baselines are: {', '.join(BASELINES)}."
             )
     return tuple(dict.fromkeys(names))
-
-
-def comparison_path(bench: Workbench) -> Path:
-    """The table; the plot is beside it as SVG."""
-    return bench.folder / "interpretation" / bench.recipe.dictionary_name / "comparison.json"
 
 
 def compare(bench: Workbench, config: CompareConfig | None = None, tell: Tell = lambda line: None) -> dict[str, Any]:

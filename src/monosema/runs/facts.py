@@ -14,7 +14,7 @@ from monosema.runs.architectures import title_of
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.workbench import Workbench
 
-__all__ = ["report_data"]
+__all__ = ["comparison_path", "pictures", "report_data"]
 
 
 def report_data(bench: Workbench) -> ReportData:
@@ -46,7 +46,19 @@ def report_data(bench: Workbench) -> ReportData:
         recipe=recipe.to_dict(),
         model=_model(recipe.model.name),
         notes=evaluation.notes,
+        pictures=pictures(bench),
     )
+
+
+def comparison_path(bench: Workbench) -> Path:
+    """The table that compares the dictionary with baselines; the plot is beside it as SVG."""
+    return bench.folder / "interpretation" / bench.recipe.dictionary_name / "comparison.json"
+
+
+def pictures(bench: Workbench) -> list[str]:
+    """Plots of the run that stand in its report, as SVG."""
+    plot = comparison_path(bench).with_suffix(".svg")
+    return [plot.read_text(encoding="utf-8")] if plot.exists() else []
 
 
 def _metrics(path: Path) -> list[dict[str, Any]]:

@@ -20,6 +20,9 @@ def score(
     run: Path,
     *,
     scorers: str | None = None,
+    compare: str | None = None,
+    sites: str | None = None,
+    tokens: int = 100_000,
     method: str | None = None,
     latents: Latents = None,
     limit: Annotated[int, Parameter(help="At most so many features; 0 for all that have an explanation.")] = 100,
@@ -37,6 +40,7 @@ def score(
 
     ```
     monosema score runs/demo
+    monosema score runs/demo --compare neurons,random,pca,ica,nmf
     monosema score runs/demo --client openai:gpt-5.4-mini --max-cost 1
     monosema score runs/demo --scorers simulation,intruder --client local:models/qwen --limit 10
     monosema score runs/demo --scorers surprisal,embedding --encoder models/all-MiniLM-L6-v2
@@ -50,6 +54,12 @@ def score(
     scorers
         Some of simulation, detection, fuzzing, intervention, intruder (which ask the client), surprisal and embedding
         (which do not). With a client, detection and fuzzing unless others are named.
+    compare
+        Some of neurons, random, pca, ica and nmf: these baselines are explained and scored beside the dictionary.
+    sites
+        Sites of the baselines, such as 1.resid_post,3.resid_post; without it, the dictionary's own.
+    tokens
+        Tokens that each of the compared dictionaries is described on.
     method
         Which explanations; without it, all that a language model wrote.
     controls
@@ -61,6 +71,8 @@ def score(
     spare_tokens
         Tokens that an answer may have beyond what is asked for. Models that reason first need thousands.
     """
+    if compare is not None:
+        return _compare(run, compare, sites, tokens, limit, common)
     from monosema.runs.language_model_scores import LanguageModelScoring, score_with
 
     if options.client is None and scorers is None:
@@ -80,6 +92,30 @@ def score(
     console = errors_console()
     result = score_with(open_bench(run, common), client, config, lambda line: console.out(line, style="dim"))
     return deliver(result, common, lambda console: _show(result, console))
+
+
+def _compare(run: Path, names: str, sites: str | None, tokens: int, limit: int, common: Common) -> int:
+    """The dictionary beside baselines, written to the run and into its report."""
+    from monosema.cli.meaning import show_comparison
+    from monosema.runs.comparison import CompareConfig, compare, comparison_path, read_baselines
+
+    bench = open_bench(run, common)
+    config = CompareConfig(
+        baselines=read_baselines(names),
+        sites=tuple(site.strip() for site in (sites or "").split(",") if site.strip()),
+        tokens=tokens,
+        most=limit or None,
+    )
+    notes = errors_console()
+    result = compare(bench, config, lambda line: notes.print(line, style="dim"))
+    path = comparison_path(bench)
+    result |= {"table": str(path.resolve()), "plot": str(path.with_suffix(".svg").resolve())}
+
+    def show(console: Console) -> None:
+        show_comparison(result, console)
+        console.print(result["plot"], soft_wrap=True)
+
+    return deliver(result, common, show)
 
 
 def _show(result: dict[str, Any], console: Console) -> None:
