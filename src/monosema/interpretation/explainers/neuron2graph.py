@@ -228,6 +228,7 @@ def pattern_text(patterns: Sequence[Pattern], tokenizer: Tokenizer, shown: int) 
 
 def _either(tokens: Sequence[int], tokenizer: Tokenizer, most: int = 6) -> str:
     pieces = [piece.replace("\n", "↵").replace("\t", "⇥") for piece in tokenizer.tokens(tokens[:most])]
+    pieces = [piece if piece.strip() else "␣" * max(1, len(piece)) for piece in pieces]
     if len(tokens) == 1:
         return pieces[0]
     return f"[{'|'.join(pieces)}{'|…' if len(tokens) > most else ''}]"
