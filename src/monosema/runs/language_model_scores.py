@@ -36,7 +36,7 @@ from monosema.runs.explaining import Tell, draw, price_line, store_folder
 from monosema.runs.language_models import ClientConfig, open_client
 from monosema.runs.workbench import Workbench
 
-__all__ = ["ASKING", "SCORERS", "LanguageModelScoring", "score_with"]
+__all__ = ["ASKING", "SCORERS", "LanguageModelScoring", "Rehearsal", "score_with"]
 
 ASKING = ("simulation", "detection", "fuzzing", "intervention", "intruder")
 """Scorers that ask a language model."""
@@ -109,7 +109,7 @@ def score_with(
             spent = None
         else:
             purse = stack.enter_context(open_client(client, store_folder(bench), bench.device))
-            rehearsal = _Rehearsal(purse.client.model)
+            rehearsal = Rehearsal(purse.client.model)
             for explained in said.values():
                 work.asked(explained, rehearsal)
             if rehearsal.requests:
@@ -121,7 +121,7 @@ def score_with(
     return {"scores": table, **work.tally.to_dict()} | ({} if spent is None else {"spent_dollars": spent})
 
 
-class _Rehearsal:
+class Rehearsal:
     """A client that answers nothing, and keeps what it is asked."""
 
     def __init__(self, model: str) -> None:
@@ -129,6 +129,7 @@ class _Rehearsal:
         self.requests: list[Request] = []
 
     def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
+        """See `Client`."""
         self.requests += requests
         return [Reply(failure=Failure(kind="pending", detail="it was only counted"))] * len(requests)
 

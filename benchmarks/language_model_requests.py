@@ -1,0 +1,101 @@
+"""Requests and tokens that a language model is asked for a feature, beside delphi's defaults for the same scores.
+
+    python benchmarks/language_model_requests.py RUN [--features 20]
+
+Ours are counted on what would be asked of features of a run; nothing is sent. delphi's are computed from its documented
+defaults (EleutherAI/delphi, delphi/config.py: 40 passages of 32 tokens to explain; 50 activating and 50 other passages
+to score; 5 passages in a scoring request) and from the size of its instructions with their worked examples, on passages
+of the same text. Both at four bytes a token. An explanation counts 20 tokens.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from monosema.interpretation.clients import Request
+from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig, explanation_requests
+from monosema.interpretation.protocol import Explained
+from monosema.interpretation.readers.language_model import LanguageModelReader
+from monosema.interpretation.scorers.detection import score_detection
+from monosema.interpretation.scorers.fuzzing import score_fuzzing
+from monosema.interpretation.scorers.simulation import score_simulation
+from monosema.runs import Run
+from monosema.runs.explaining import draw
+from monosema.runs.language_model_scores import Rehearsal
+from monosema.runs.workbench import Workbench
+
+BYTES_A_TOKEN, EXPLANATION = 4, " ".join(["words"] * 14)
+# Characters of delphi's instructions and worked examples, counted in its public source.
+DELPHI_EXPLAIN, DELPHI_SCORE = 2_600, 3_100
+DELPHI_TRAIN, DELPHI_TEST, DELPHI_EACH, DELPHI_LENGTH = 40, 100, 5, 32
+
+
+def size(requests: list[Request]) -> int:
+    return sum(len(message.content.encode()) for request in requests for message in request.messages)
+
+
+def row(name: str, requests: int, read: float, written: float, features: int) -> dict[str, float | str]:
+    return {
+        "what": name,
+        "requests": requests / features,
+        "tokens read": read / BYTES_A_TOKEN / features,
+        "tokens written": written / features,
+    }
+
+
+def ours(run: Path, features: int) -> tuple[list[dict[str, float | str]], float, float]:
+    bench = Workbench(Run.open(run).recipe, run, "cpu")
+    samples = draw(bench, None, features)
+    tokenizer, n = bench.model.tokenizer, len(samples.latents)
+    said = {latent: Explained(latent, EXPLANATION) for latent in samples.latents.tolist()}
+    rows = []
+    for form in ("activations", "highlighted"):
+        asked = list(explanation_requests(samples, tokenizer, LanguageModelExplainerConfig(form=form)).values())
+        rows.append(row(f"explanation ({form})", len(asked), size(asked), 20 * len(asked), n))
+    scorers = {"detection": score_detection, "fuzzing": score_fuzzing, "simulation": score_simulation}
+    for name, score in scorers.items():
+        rehearsal = Rehearsal("nobody")
+        score(LanguageModelReader(rehearsal, tokenizer), said, samples)
+        lines = sum(r.messages[-1].content.count("\n") for r in rehearsal.requests)
+        answers = (4 if name == "simulation" else 2) * lines
+        rows.append(row(name, len(rehearsal.requests), size(rehearsal.requests), answers, n))
+    shown = samples.ids[np.unique(samples.passage)]
+    texts = [tokenizer.decode(ids[ids >= 0].tolist()) for ids in shown]
+    tokens = (shown >= 0).sum()
+    active = (samples.activations[samples.active] > 0).sum(axis=1).mean()
+    return rows, sum(len(text.encode()) for text in texts) / tokens, float(active)
+
+
+def delphi(bytes_a_token: float, active: float) -> list[dict[str, float | str]]:
+    passage = DELPHI_LENGTH * bytes_a_token + len("Example 10: ")
+    # Of each token that activates: its text, its activation, and signs around both.
+    train = DELPHI_TRAIN * (passage + len("Activations: ") + active * (bytes_a_token + len('("", 10), ')))
+    asked = DELPHI_TEST // DELPHI_EACH
+    one = DELPHI_SCORE + len(EXPLANATION) + DELPHI_EACH * passage
+    return [
+        row("explanation", 1, DELPHI_EXPLAIN + train, 20, 1),
+        row("detection", asked, asked * one, asked * 2 * DELPHI_EACH, 1),
+        row("fuzzing", asked, asked * one, asked * 2 * DELPHI_EACH, 1),
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--features", type=int, default=20)
+    arguments = parser.parse_args()
+    mine, bytes_a_token, active = ours(arguments.run, arguments.features)
+    theirs = delphi(bytes_a_token, active)
+    for name, rows in (("monosema", mine), ("delphi's defaults", theirs)):
+        print(f"{name:24}{'requests':>10}{'tokens read':>14}{'tokens written':>16}   a feature")
+        for one in rows:
+            print(f"  {one['what']:22}{one['requests']:10.1f}{one['tokens read']:14.0f}{one['tokens written']:16.0f}")
+    print(json.dumps({"monosema": mine, "delphi": theirs}))
+
+
+if __name__ == "__main__":
+    main()
