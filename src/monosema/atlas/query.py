@@ -166,7 +166,8 @@ class Atlas:
         """Features that promote a token or suppress it, by its direct effect.
 
         Rows are those of `features`, with `logit` (at activation 1; below 0 where the feature suppresses the token)
-        and `effect`, the logit at the feature's largest activation; the largest effect of either sign comes first.
+        and `effect`, the logit at the feature's largest activation, both up to the final norm's positive scale; the
+        largest effect of either sign comes first.
         Features are found where the token is among the few most promoted or suppressed ones that the atlas keeps.
 
         Args:

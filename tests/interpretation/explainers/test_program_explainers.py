@@ -174,3 +174,10 @@ def test_patterns_with_one_context_are_shown_together():
     text = pattern_text([Pattern(path, 1.0) for path in paths], Windows.tokenizer, 2)
     assert text == f" {WORDS[D - 1]} →[ {WORDS[C - 1]}| {WORDS[E - 1]}];  {WORDS[A - 1]}; and 1 more"
     assert isinstance(Patterns(()).to_json(), str)
+
+
+def test_a_blank_token_is_shown_as_a_sign():
+    from monosema.models import random_model
+
+    tokenizer = random_model().tokenizer
+    assert pattern_text([Pattern(((tokenizer.id(" "),),), 1.0)], tokenizer, 2) == "␣"

@@ -73,7 +73,10 @@ def search(
 _MEANS = {
     "relevance": "relevance: how much of its activation is on the words, and whether its label has them",
     "share": "share: part of the feature's activation that is on the token",
-    "effect": "effect: logit that the feature's largest activation adds to the token, directly; below 0 it suppresses",
+    "effect": (
+        "effect: the token's logit along the feature's direction times its largest activation, up to the final norm's "
+        "scale; below 0 the feature suppresses the token"
+    ),
 }
 
 
