@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from monosema.atlas.layout import mix
 from monosema.core import Site
-from monosema.dictionaries import Dictionary
+from monosema.dictionaries import Dictionary, sites_read
 from monosema.models import LanguageModel
 
 __all__ = ["Laboratory"]
@@ -42,10 +42,11 @@ class Laboratory:
         out = np.zeros(len(texts), np.float32)
         distinct, place = _distinct(texts)
         order = np.argsort(place, kind="stable")
-        step = max(1, _TOKENS // (texts.shape[1] + 1))
+        step, sites = max(1, _TOKENS // (texts.shape[1] + 1)), sites_read(self.dictionary, self.site)
         for low in range(0, len(distinct), step):
             rows = self._rows(texts[distinct[low : low + step]])
-            x = self.model.activations(rows, [self.site])[self.site].flatten(2)[:, -1].float()
+            got = self.model.activations(rows, sites)
+            x = torch.cat([got[site].flatten(2)[:, -1] for site in sites], dim=1).float()
             codes = self.dictionary.encode(x)
             asked = order[slice(*np.searchsorted(place[order], [low, low + len(rows)]))]
             row = torch.from_numpy(place[asked] - low).to(x.device)
