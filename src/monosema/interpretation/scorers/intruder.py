@@ -84,11 +84,11 @@ def score_intruder(
 
     Args:
         client: the judge.
-        entries: test entries.
-        tokenizer: of the model whose latents are looked at.
+        entries: test entries of the latents that are looked at.
+        tokenizer: of their model.
         tally: counts requests, tokens and failures.
     """
-    config, tally = config or IntruderConfig(), tally or Tally()
+    config, tally = config or IntruderConfig(), Tally() if tally is None else tally
     questions = intruder_requests(samples, entries, tokenizer, config)
     found: dict[int, list[bool]] = {latent: [] for latent, _, _ in questions}
     replies = client.complete([request for _, _, request in questions])
@@ -96,7 +96,8 @@ def score_intruder(
         tally.add(latent, reply)
         if reply.ok and isinstance(reply.parsed, dict):
             found[latent].append(reply.parsed["passage"] == at)
-    absent = {latent: "too few passages" for latent in samples.latents.tolist() if latent not in found}
+    looked_at = np.unique(samples.latents[samples.row[entries]]).tolist()
+    absent = {latent: "too few passages" for latent in looked_at if latent not in found}
     absent |= {latent: "no question was answered" for latent, answers in found.items() if not answers}
     estimates = {latent: wilson(sum(answers), len(answers)) for latent, answers in found.items() if answers}
     return Scored("intruder", estimates, dict.fromkeys(estimates, 1 / config.passages), absent)
