@@ -14,13 +14,14 @@ from monosema.runs import SHORT_KEYS, override, parse_sweep, run, sweep_run, swe
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, train_vectors
 from monosema.training import Trainer
 
+FEW = {"tokens": "4000", "passes": "1", "checkpoint_steps": "2", "evaluation_tokens": "500"}
 END_TO_END = {"objective": "end-to-end", "downstream": "0.5"}
 
 
 def test_a_run_goes_on_after_a_stop_and_says_what_it_learnt_from(
     small_keys: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recipe = override(demo(), {**small_keys, **END_TO_END, "site": "0.resid_post", "checkpoint_steps": "2"}, SHORT_KEYS)
+    recipe = override(demo(), {**small_keys, **END_TO_END, "site": "0.resid_post", **FEW}, SHORT_KEYS)
     step = Trainer.step
 
     def stop(self: Trainer, batch: object) -> object:

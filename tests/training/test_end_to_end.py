@@ -248,7 +248,7 @@ class Specimen:
     def __init__(self, folder: Path) -> None:
         self.model = load_model("specimen", device="cpu", dtype="float32")
         ids = self.model.tokenizer.encode(" ".join(topics[name] for name in sorted(topics)[:12]))
-        tokens = [[0, *ids[start : start + 31]] for start in range(0, 31 * 120, 31)]
+        tokens = [[0, *ids[start : start + 31]] for start in range(0, 31 * 80, 31)]
         self.path, self.out = folder / "w.npy", folder
         self.kept = write_windows(self.path, [batch_of(tokens)], 32) / open_vectors(self.path).rows
         self.splice = SplicedModel(self.model, self.site)
@@ -260,10 +260,10 @@ class Specimen:
     def stream(self) -> StoreStream:
         source = open_vectors(self.path)
         identity = Preprocessing.identity(32)
-        return StoreStream(source, batch=10, rows=slice(0, source.rows - 20), passes=2, preprocessing=identity)
+        return StoreStream(source, batch=8, rows=slice(0, source.rows - 16), passes=2, preprocessing=identity)
 
     def dictionary(self) -> TopK:
-        return TopK(TopKConfig(d_in=256, n_latents=512, k=8))
+        return TopK(TopKConfig(d_in=256, n_latents=256, k=8))
 
     def wrapped(self) -> EndToEnd:
         return EndToEnd(self.dictionary(), self.splice, self.preprocessing, window=32, kept=self.kept)
@@ -271,7 +271,7 @@ class Specimen:
     def divergence(self, folder: Path) -> float:
         """KL with a saved dictionary in place, in nats a token, on windows that were not trained on."""
         source, saved = open_vectors(self.path), load_dictionary(folder)
-        windows = read_windows(source.read(None, source.rows - 20, source.rows))
+        windows = read_windows(source.read(None, source.rows - 16, source.rows))
         clean = self.splice.clean(windows)
         spliced = self.splice.spliced(windows, windows.keep, saved(clean.x[windows.keep]))
         wanted, found = (one.logits[windows.keep].log_softmax(dim=1) for one in (clean, spliced))
@@ -297,7 +297,7 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
 
 
 def test_the_models_loss_falls_and_beats_reconstruction_of_as_many_steps(specimen: Specimen) -> None:
-    config = TrainConfig(product="float32", log_every=1, start_rows=1024, lr=3e-3)
+    config = TrainConfig(product="float32", log_every=1, start_rows=512, lr=3e-3)
     result = train(specimen.wrapped(), specimen.stream(), config, specimen.out / "e2e")
     train(Local(specimen.wrapped()), specimen.stream(), config, specimen.out / "local")
     lines = [json.loads(line) for line in (specimen.out / "e2e" / "metrics.jsonl").read_text().splitlines()]
@@ -306,7 +306,7 @@ def test_the_models_loss_falls_and_beats_reconstruction_of_as_many_steps(specime
     end, local = specimen.divergence(specimen.out / "e2e"), specimen.divergence(specimen.out / "local")
     print(f"KL in nats a token after {result.steps} steps: end-to-end {end:.3f}, reconstruction {local:.3f}")
     assert end < local
-    assert lines[0]["tokens"] == 10 * int(specimen.kept)
+    assert lines[0]["tokens"] == 8 * int(specimen.kept)
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
