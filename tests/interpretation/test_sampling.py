@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monosema.atlas import AtlasConfig, build_atlas
-from monosema.core import CorpusError, Site
+from monosema.core import CorpusError, DamagedFileError, Site
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import RandomDirections
 from monosema.interpretation.pool import read_pool
-from monosema.interpretation.samples import KINDS
+from monosema.interpretation.samples import KINDS, Samples
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of, pool_of, too_few
 from monosema.models import random_model
 
@@ -132,6 +132,17 @@ def test_latents_by_choice(world):
         assert names[0] == names[1]
     counts = np.bincount(among.row[among.active], minlength=len(among.latents))
     assert too_few(among, 10).tolist() == among.latents[counts < 10].tolist()
+
+
+def test_samples_survive_a_file(world, tmp_path):
+    samples = draw(world)
+    samples.save(tmp_path / "samples.safetensors")
+    again = Samples.load(tmp_path / "samples.safetensors")
+    for name in type(samples).__dataclass_fields__:
+        assert np.array_equal(getattr(samples, name), getattr(again, name))
+    (tmp_path / "samples.safetensors").write_bytes(b"no")
+    with pytest.raises(DamagedFileError, match="can't be read"):
+        Samples.load(tmp_path / "samples.safetensors")
 
 
 def test_a_text_without_passages_is_refused(world):
