@@ -17,7 +17,6 @@ RELATED = {
     "explanations": "author, method, model, prompt_version",
     "scores": "author, method, model, prompt_version, scorer",
     "votes": "voter, author, method, model, prompt_version",
-    "labels": "latent",
 }
 """Tables beside that of features, and the order of a feature's rows in each."""
 _PLAIN = (
@@ -38,10 +37,9 @@ _PLAIN = (
 def feature_of(row: dict[str, Any], related: dict[str, list[dict[str, Any]]]) -> Feature:
     """A feature from its row of the view `features` and its rows of the tables of `RELATED`."""
     histograms = [Histogram(one["low"], one["high"], tuple(one["counts"])) for one in related["histograms"]]
-    scored = [one for one in related["labels"] if one["label_score"] is not None]
     return Feature(
         **{name: row[name] for name in _PLAIN},
-        label_score=_estimate(scored[0], "label_score", "label_") if scored else None,
+        label_score=None if row["label_score"] is None else _estimate(row, "label_score", "label_"),
         promoted=_weights(row["promoted"], row["promoted_logits"]),
         suppressed=_weights(row["suppressed"], row["suppressed_logits"]),
         top_tokens=_weights(row["top_tokens"], row["top_token_shares"]),

@@ -1,4 +1,4 @@
-"""The tables of an atlas in DuckDB, read in place, and the view that gives every feature its label."""
+"""The tables of an atlas in DuckDB, read in place, and what gives every feature its label."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
             if name == "explanations":
                 table = table.project("* exclude (file_row_number), file_row_number as place")
             table.create_view(_STORED.get(name, name))
-        for name, query in VIEWS.items():
-            database.execute(f"create view {name} as {query}")
+        for query in VIEWS:
+            database.execute(query)
     except duckdb.Error as error:
         raise DamagedFileError(f"A table of {folder} can't be read: {first_line(error)}") from None
     database.execute("set allowed_directories = ?", [[f"{folder}/"]])

@@ -1,4 +1,4 @@
-"""Which of a feature's explanations is its label: a view over the tables of explanations, scores and votes.
+"""Which of a feature's explanations is its label: worked out from explanations, scores and votes, stored nowhere.
 
 A person's label comes first; of several, the one with the most votes for it less those against it, then the newest.
 Without one it is the explanation with the best score. Scores of different scorers are not on one scale, so all features
@@ -35,6 +35,8 @@ LABEL_COLUMNS = (
     "label_low",
     "label_high",
     "label_control",
+    "label_n",
+    "label_interval",
 )
 """What the view `features` adds to the table."""
 
@@ -68,11 +70,13 @@ LABELS = f"""
 """
 """One row for each latent that has an explanation. `placed` is the table of explanations with its rows numbered."""
 
-VIEWS = {
-    "explanations": "select * exclude (place) from placed",
-    "labels": LABELS,
-    "features": f"""
+VIEWS = (
+    "create view explanations as select * exclude (place) from placed",
+    f"create table labels as {LABELS}",
+    f"""
+        create view features as
         select figures.*, {", ".join(LABEL_COLUMNS)} from figures left join labels on labels.latent = figures.latent
     """,
-}
-"""Views over the files, in the order they are made. `figures` is the table of features as it is stored."""
+)
+"""Made when an atlas is opened, in this order. `figures` is the table of features as it is stored; labels are worked
+out once, because every list and every feature asks for them."""
