@@ -89,7 +89,7 @@ def _name() -> str:
 def _judge(
     atlas: Any, feature: int, text: str | None, author: str, vote: str | None, of: str | None, common: Common
 ) -> int:
-    from monosema import atlas as station
+    import monosema.atlas as station
     from monosema.cli.printing import plain
 
     if text is not None:
