@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,3 +53,14 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("vectors") / "vectors.npy"
     np.save(path, np.random.default_rng(0).normal(size=(3000, 16)).astype(np.float32))
     return path
+
+
+@pytest.fixture(scope="session")
+def victims() -> Iterator[Any]:
+    """Where commands run that will be killed."""
+    sys.path.insert(0, str(Path(__file__).parent))
+    from commanding import Victims
+
+    started = Victims()
+    yield started
+    started.process.communicate()

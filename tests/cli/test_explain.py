@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -179,40 +177,6 @@ def test_the_key_is_nowhere(copied: Path, world: FakeProvider, command: Command,
         assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
 
 
-class Victims:
-    """Commands that are killed (SIGKILL) where the provider holds them."""
-
-    def __init__(self) -> None:
-        environment = {**os.environ, "OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY, "NO_PROXY": "127.0.0.1"}
-        self.process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("commanding.py"))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env=environment,
-        )
-
-    def kill_at(self, world: FakeProvider, point: str, words: list[str]) -> None:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        with world.hold(point) as hold:
-            self.process.stdin.write(json.dumps(words) + "\n")
-            self.process.stdin.flush()
-            child = int(self.process.stdout.readline())
-            # What the command prints comes on the same pipe, so it is not asked to print.
-            assert hold.reached.wait(60), "the command did not come to the point where it was to be killed"
-            os.kill(child, signal.SIGKILL)
-            assert int(self.process.stdout.readline()) == -signal.SIGKILL
-
-
-@pytest.fixture(scope="module")
-def victims() -> Iterator[Victims]:
-    started = Victims()
-    yield started
-    started.process.communicate()
-
-
 def finish(asks: Asks) -> None:
     """Go on after a kill; all ends as if there had been none."""
     asks("send")
@@ -234,7 +198,7 @@ def finish(asks: Asks) -> None:
 @pytest.mark.parametrize("protocol", ["openai", "anthropic"])
 class TestKilled:
     def test_in_every_phase_of_a_batch(
-        self, copied: Path, world: FakeProvider, command: Command, victims: Victims, protocol: str
+        self, copied: Path, world: FakeProvider, command: Command, victims: Any, protocol: str
     ) -> None:
         asks = Asks(copied, world, command, protocol)
         if protocol == "openai":
@@ -248,7 +212,7 @@ class TestKilled:
         finish(asks)
 
     def test_while_asking_at_once(
-        self, copied: Path, world: FakeProvider, command: Command, victims: Victims, protocol: str
+        self, copied: Path, world: FakeProvider, command: Command, victims: Any, protocol: str
     ) -> None:
         asks = Asks(copied, world, command, protocol)
         seen: list[str] = []

@@ -75,6 +75,7 @@ def asks(copied: Path, world: FakeProvider, command: Command) -> Callable[..., d
         assert code == 0, err
         return {**json.loads(out), "said": err}
 
+    call.provider = [str(word) for word in provider]
     return call
 
 
@@ -115,6 +116,27 @@ def test_several_passages_are_asked_about_at_once(asks: Callable[..., dict[str, 
     assert max(prompt_of(body).count("\n") for body in world.bodies) == 2 + 4
     assert result["requests"] == len(world.bodies)
     assert all(line["control"] is None for line in result["scores"])
+
+
+def test_killed_in_the_middle_nothing_is_lost_or_asked_twice(
+    asks: Callable[..., dict[str, Any]], copied: Path, world: FakeProvider, victims: Any
+) -> None:
+    words = ("--scorers", "detection", "--limit", "2", "--concurrency", "1")
+
+    def third_waits(prompt: str, times: int) -> Answer:
+        if len(world.asked) == 3:
+            world.at("third")
+        return answer(prompt, times)
+
+    world.plan = third_waits
+    victims.kill_at(world, "third", ["score", str(copied), *words, *asks.provider, "--json"])
+    assert len(world.asked) == 3
+    assert not scores(copied)
+    result = asks(*words)
+    assert len(scores(copied)["detection"]) + sum(result["scores"][0]["absent"].values()) == 2
+    # Only the one that was under way is asked again.
+    assert sorted(world.asked.values())[-2:] == [1, 2]
+    assert sum(world.asked.values()) == result["requests"] + 1
 
 
 def test_scorers_that_ask_nobody_need_no_client(asks: Callable[..., dict[str, Any]], copied: Path) -> None:
