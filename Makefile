@@ -31,6 +31,7 @@ bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the pe
 	$(BIN)/python benchmarks/hooks.py
 	$(BIN)/python benchmarks/capture.py --rounds 5 --tokens 262144 --peer-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/train_step.py --corpus $(CORPUS)/movie_reviews.parquet --peer-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/atlas.py
 	$(BIN)/python benchmarks/latent_caching.py --peer-python $(PEERS)/bin/python
 

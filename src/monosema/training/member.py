@@ -112,7 +112,8 @@ class Member:
         with self.mesh.sharing():
             losses = self._gradients(self.mesh.rows(batch))
         self.mesh.sum_gradients(self.optimisers.parameters)
-        losses = replace(losses, codes=self.mesh.codes(losses.codes))
+        # What carries the graph is let go of: it would hold a matrix of the batch's size through the update.
+        losses = replace(losses, codes=self.mesh.codes(losses.codes), error=None, residual=None)
         self._update()
         self._after(batch, losses)
         if self.device.type == "cuda":
