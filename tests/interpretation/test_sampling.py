@@ -15,6 +15,7 @@ from monosema.atlas import AtlasConfig, build_atlas
 from monosema.core import CorpusError, DamagedFileError, Site
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import RandomDirections
+from monosema.interpretation.explainers.logit_effect import LogitEffectExplainer
 from monosema.interpretation.pool import read_pool
 from monosema.interpretation.samples import KINDS, Samples
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of, pool_of, too_few
@@ -132,6 +133,16 @@ def test_latents_by_choice(world):
         assert names[0] == names[1]
     counts = np.bincount(among.row[among.active], minlength=len(among.latents))
     assert too_few(among, 10).tolist() == among.latents[counts < 10].tolist()
+
+
+def test_logit_effect_names_what_is_promoted(world):
+    samples = draw(world)
+    said = {one.latent: one for one in LogitEffectExplainer(world.atlas, named=2).explain(samples)}
+    assert set(said) == set(samples.latents.tolist())
+    latent = int(samples.latents[0])
+    promoted = [repr(one.token) for one in world.atlas.feature(latent).promoted[:2]]
+    assert said[latent].text == f"promotes {', '.join(promoted)}"
+    assert said[latent].program is None
 
 
 def test_samples_survive_a_file(world, tmp_path):

@@ -59,7 +59,8 @@ class _Blocks:
         loaded: Any = load_dictionary(bench.dictionary)
         self.dictionary: Dictionary = loaded.to(bench.model.device) if hasattr(loaded, "to") else loaded
         self.latents = latents_of(self.atlas, recipe.explain.most, recipe.samples.seed)
-        key = [self.atlas.meta["id"], recipe.samples.to_dict(), recipe.explain.to_dict(), bench.corpus.digest]
+        made_from = [self.atlas.meta["id"], self.atlas.meta["tables"]["examples"]["sha256"]]
+        key = [made_from, recipe.samples.to_dict(), recipe.explain.to_dict(), bench.corpus.digest]
         self.folder = _home(bench) / f"blocks-{digest(key)}"
         for other in _home(bench).glob("blocks-*"):
             if other != self.folder:

@@ -43,7 +43,7 @@ __all__ = ["Neuron2GraphConfig", "Neuron2GraphExplainer", "pattern_text"]
 class Neuron2GraphConfig(Config):
     """How many passages and contexts are tried."""
 
-    passages: int = Field(4, ge=1)
+    passages: int = Field(5, ge=1)
     """Activating passages of each latent; those with different tokens at the peak first, the strongest of each."""
     lengths: tuple[int, ...] = (1, 2, 3, 4, 6, 8)
     """Tokens of the contexts that are tried, the activating one included."""
