@@ -67,7 +67,7 @@ def test_a_program_for_the_same_text_keeps_its_scores(path) -> None:
     assert open_atlas(path).feature(3).explanations[0].program == "{}"
 
 
-def test_the_label_is_the_best_by_the_scorer_that_scored_the_most(path) -> None:
+def test_the_label_is_the_best_by_one_scorer_for_the_whole_atlas(path) -> None:
     lookup = open_atlas(path).feature(3).explanations[0]
     record(path, {3: [PATTERN]}, {3: [scored(PATTERN, 1.0, "detection")]})
     feature = open_atlas(path).feature(3)
@@ -83,6 +83,18 @@ def test_the_label_is_the_best_by_the_scorer_that_scored_the_most(path) -> None:
         assert feature.label_scorer == "simulation"
         assert feature.label_score is not None
         assert feature.label_score.value == (0.2 if latent % 2 else 0.1)
+
+
+@pytest.mark.parametrize(("spare", "expected"), [(0, "simulation"), (2, "detection")])
+def test_a_finer_scorer_is_preferred_where_it_scored_at_least_half(path, spare, expected) -> None:
+    opened = open_atlas(path)
+    lookup = opened.feature(3).explanations[0]
+    latents = sorted({row["latent"] for row in opened.sql("select latent from explanations")})
+    scores = {latent: [scored(lookup, 0.5, "detection")] for latent in latents}
+    for latent in latents[: (len(latents) + 1) // 2 - spare]:
+        scores[latent].append(scored(lookup, 0.5))
+    record(path, scores=scores)
+    assert opened.feature(latents[0]).label_scorer == expected
 
 
 def test_a_persons_label_comes_first_and_votes_choose_among_several(path) -> None:

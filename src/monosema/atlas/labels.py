@@ -2,8 +2,9 @@
 
 A person's label comes first; of several, the one with the most votes for it less those against it, then the newest.
 Without one it is the explanation with the best score. Scores of different scorers are not on one scale, so all features
-are compared by one: the scorer that has scored the most explanations in the whole atlas, and of equals the first of
-`SCORERS`. An explanation that it has not scored comes after those that it has; of such ones the first recorded.
+are compared by one: the first of `SCORERS` that has scored at least half as many explanations in the whole atlas as the
+scorer that has scored the most. An explanation that it has not scored comes after those that it has; of such ones the
+first recorded.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ SCORERS = (
     "simulation (top)",
     "balanced accuracy",
 )
-"""Scorers that are preferred where they have scored equally many explanations, the first most."""
+"""In order of preference: finer scales first; the atlas's own label score where nothing else was measured."""
 
 LABEL_COLUMNS = (
     "label",
@@ -44,9 +45,10 @@ _SAME = " and ".join(f"one.{name} is not distinct from other.{name}" for name in
 _SAME = f"one.latent = other.latent and {_SAME} and one.prompt_version is not distinct from other.prompt_version"
 
 LABELS = f"""
-    with compared as (
-        select scorer from scores group by scorer
-        order by count(*) desc, coalesce(list_position({list(SCORERS)!r}, scorer), {len(SCORERS) + 1}), scorer limit 1
+    with counted as (select scorer, count(*) as n from scores group by scorer),
+    compared as (
+        select scorer from counted where 2 * n >= (select max(n) from counted)
+        order by coalesce(list_position({list(SCORERS)!r}, scorer), {len(SCORERS) + 1}), scorer limit 1
     ),
     votes_of as (
         select latent, author, method, model, prompt_version, text, sum(vote) as votes

@@ -312,15 +312,16 @@
   }
 
   function scoreTable(scores) {
+    const two = (value) => value.toFixed(2).replace("-", "−");
     const row = (score) => {
       const control = score.control ?? null;
-      const interval = score.low === undefined ? "" : ` [${score.low.toFixed(2)}, ${score.high.toFixed(2)}]`;
+      const interval = score.low === undefined ? "" : ` [${two(score.low)}, ${two(score.high)}]`;
       return el(
         "tr",
         { title: score.n === undefined ? null : `n = ${number(score.n)}${score.interval ? ", " + score.interval : ""}` },
         el("td", {}, score.scorer),
-        el("td", {}, el("b", {}, score.value.toFixed(2)), el("span", { class: "soft" }, interval)),
-        el("td", {}, control === null ? "" : control.toFixed(2))
+        el("td", {}, el("b", {}, two(score.value)), el("span", { class: "soft" }, interval)),
+        el("td", {}, control === null ? "" : two(control))
       );
     };
     return el(
