@@ -129,6 +129,7 @@ class TestAtOnce:
         result = asks("--concurrency", "1")
         assert sum(result["failures"].values()) + result["explained"] == 5
         assert result["failures"]["refusal"] == 1
+        assert result["reasons"]["refusal"] == "the model declined"
         assert len(asks.explanations()) == result["explained"]
         assert not any("can't" in row["text"] for row in asks.explanations())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 from monosema.interpretation.clients import Reply, Usage
 
@@ -18,12 +19,14 @@ class Tally:
         requests: requests that were answered or failed.
         usage: their tokens.
         failures: what could not be used, by kind: those of `Failure`, and what explainers and readers find wrong.
+        reasons: of the first failure of each kind, what was wrong.
         latents: the latents that were asked about.
     """
 
     requests: int = 0
     usage: Usage = field(default_factory=Usage)
     failures: Counter[str] = field(default_factory=Counter)
+    reasons: dict[str, str] = field(default_factory=dict)
     latents: set[int] = field(default_factory=set)
 
     def add(self, latent: int, reply: Reply) -> None:
@@ -33,21 +36,24 @@ class Tally:
         self.usage += reply.usage
         if reply.failure is not None:
             self.failures[reply.failure.kind] += 1
+            self.reasons.setdefault(reply.failure.kind, reply.failure.detail)
 
     def fail(self, kind: str, times: int = 1) -> None:
         """Count something that could not be used."""
         if times:
             self.failures[kind] += times
 
-    def to_dict(self) -> dict[str, float | int | dict[str, int]]:
-        """Plain values; means a latent are left out where there is none."""
-        values: dict[str, float | int | dict[str, int]] = {
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values; means a latent are left out where there is none, and reasons where nothing failed."""
+        values: dict[str, Any] = {
             "latents": len(self.latents),
             "requests": self.requests,
             "input_tokens": self.usage.input_tokens,
             "output_tokens": self.usage.output_tokens,
             "failures": dict(self.failures),
         }
+        if self.reasons:
+            values["reasons"] = dict(self.reasons)
         if self.latents:
             values["requests_per_latent"] = self.requests / len(self.latents)
             tokens = self.usage.input_tokens + self.usage.output_tokens
