@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from cyclopts import App, Group
 
-from monosema.cli.verbs import atlas, complete, convert, doctor, explain, inspect, label, plan, score, search, train, walk
+from monosema.cli.verbs import (
+    atlas,
+    complete,
+    convert,
+    doctor,
+    explain,
+    inspect,
+    label,
+    plan,
+    score,
+    search,
+    train,
+    walk,
+)
 
 __all__ = ["app"]
 
