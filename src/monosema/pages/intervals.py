@@ -11,7 +11,9 @@ from monosema.pages.plots import COLOURS
 
 __all__ = ["Line", "Panel", "interval_chart"]
 
-NAMES, PANEL, GAP, ROW, TOP, BOTTOM = 210, 210, 22, 20, 46, 34
+PANEL, GAP, ROW, TOP, BOTTOM = 210, 22, 20, 46, 34
+CHARACTER = 6.6
+"""Width of a character of a name, about."""
 
 
 @dataclass(frozen=True)
@@ -43,19 +45,21 @@ def interval_chart(title: str, panels: Sequence[Panel]) -> str:
     names = [[line.name for line in panel.lines] for panel in panels]
     if not names or not names[0] or any(other != names[0] for other in names):
         raise ConfigError(f"The plot {title!r} needs panels, each with the same lines.")
-    width = NAMES + len(panels) * (PANEL + GAP)
+    left = round(20 + CHARACTER * max(map(len, names[0])))
+    width = left + len(panels) * (PANEL + GAP)
     height = TOP + ROW * len(names[0]) + BOTTOM
     groups = list(dict.fromkeys(line.group for line in panels[0].lines))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'role="img" font-family="system-ui, sans-serif" font-size="12" fill="#222">\n<title>{escape(title)}</title>',
+        'role="img" style="max-width: 100%; height: auto" font-family="system-ui, sans-serif" font-size="12" '
+        f'fill="#222">\n<title>{escape(title)}</title>',
         f'<rect width="{width}" height="{height}" fill="#fff"/>',
         f'<text x="6" y="16" font-weight="bold">{escape(title)}</text>',
     ]
     for row, name in enumerate(names[0]):
-        parts.append(f'<text x="{NAMES - 10}" y="{_middle(row) + 4}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text x="{left - 10}" y="{_middle(row) + 4}" text-anchor="end">{escape(name)}</text>')
     for number, panel in enumerate(panels):
-        parts += _panel(panel, NAMES + number * (PANEL + GAP), height, groups)
+        parts += _panel(panel, left + number * (PANEL + GAP), height, groups)
     foot = "dot: mean with its 95 % interval; ring: shuffled explanations; dashed: chance"
     return "\n".join([*parts, f'<text x="6" y="{height - 8}" fill="#666">{foot}</text>', "</svg>\n"])
 
