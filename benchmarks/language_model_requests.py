@@ -29,8 +29,8 @@ from monosema.runs.language_model_scores import Rehearsal
 from monosema.runs.workbench import Workbench
 
 BYTES_A_TOKEN, EXPLANATION = 4, " ".join(["words"] * 14)
-# Characters of delphi's instructions and worked examples, counted in its public source.
-DELPHI_EXPLAIN, DELPHI_SCORE = 2_600, 3_100
+# Bytes of the prompts that eai-delphi 0.1.3 builds around no passages: instructions and worked examples.
+DELPHI_EXPLAIN, DELPHI_DETECTION, DELPHI_FUZZING = 2_479, 2_228, 2_669
 DELPHI_TRAIN, DELPHI_TEST, DELPHI_EACH, DELPHI_LENGTH = 40, 100, 5, 32
 
 
@@ -75,11 +75,11 @@ def delphi(bytes_a_token: float, active: float) -> list[dict[str, float | str]]:
     # Of each token that activates: its text, its activation, and signs around both.
     train = DELPHI_TRAIN * (passage + len("Activations: ") + active * (bytes_a_token + len('("", 10), ')))
     asked = DELPHI_TEST // DELPHI_EACH
-    one = DELPHI_SCORE + len(EXPLANATION) + DELPHI_EACH * passage
+    batch = len(EXPLANATION) + DELPHI_EACH * passage
     return [
         row("explanation", 1, DELPHI_EXPLAIN + train, 20, 1),
-        row("detection", asked, asked * one, asked * 2 * DELPHI_EACH, 1),
-        row("fuzzing", asked, asked * one, asked * 2 * DELPHI_EACH, 1),
+        row("detection", asked, asked * (DELPHI_DETECTION + batch), asked * 2 * DELPHI_EACH, 1),
+        row("fuzzing", asked, asked * (DELPHI_FUZZING + batch), asked * 2 * DELPHI_EACH, 1),
     ]
 
 
