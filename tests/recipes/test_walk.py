@@ -15,6 +15,8 @@ def test_the_walk_makes_an_atlas_and_a_report(tiny_directory: Path, small_text: 
     atlas = walk(tmp_path, str(tiny_directory), str(small_text), "1.resid_post", tokens=9000)
     assert len(atlas) == 16 * 32
     assert atlas.sql("select count(*) as n from features where alive")[0]["n"] > 0
+    scored = atlas.sql("select distinct method, scorer from scores")
+    assert {row["method"] for row in scored if row["scorer"] == "simulation"} == {"token lookup", "Neuron2Graph"}
     assert (tmp_path / "report.html").read_text(encoding="utf-8").startswith("<!")
 
 

@@ -1,6 +1,6 @@
 """The whole walk on one screen: what each station takes and gives, without a run folder's book-keeping.
 
-    text ─► tokens ─► activations ─► dictionary ─► figures ─► atlas ─► report
+    text ─► tokens ─► activations ─► dictionary ─► figures ─► atlas ─► explanations ─► scores ─► report
 
 `monosema.recipes.demo` is the same walk as a recipe, whose stages go on after a kill.
 """
@@ -10,10 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from monosema.activations import StoreStream, capture_to_store, fit_preprocessing
-from monosema.atlas import Atlas, build_atlas
+from monosema.atlas import Atlas, build_atlas, record
 from monosema.data import TextConfig, open_corpus, token_batches
 from monosema.dictionaries import Metadata, TopK, TopKConfig, load_dictionary
 from monosema.evaluation import evaluate
+from monosema.interpretation.explaining import AUTHOR, ExplainConfig, atlas_explanations, explain_by_programs
+from monosema.interpretation.readers import ProgramReader
+from monosema.interpretation.sampling import draw_samples
+from monosema.interpretation.scoring import atlas_scores, score
 from monosema.models import load_model
 from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.training import TrainConfig, train
@@ -24,7 +28,8 @@ __all__ = ["walk"]
 def walk(
     out: Path, model: str = "specimen", text: str = "builtin", site: str = "3.resid_post", tokens: int = 1_000_000
 ) -> Atlas:
-    """Read a text with a model, learn a dictionary of its activations at a site, and describe every feature.
+    """Read a text with a model, learn a dictionary of its activations at a site, describe and explain
+    every feature, and score the explanations.
 
     Args:
         out: receives activations/, dictionary/, atlas/ and report.html.
@@ -44,6 +49,12 @@ def walk(
 
     figures = evaluate(lm, dictionary, site, token_batches(corpus, lm.tokenizer, unseen))
     atlas = build_atlas(lm, dictionary, site, token_batches(corpus, lm.tokenizer, seen), out / "atlas")
+
+    samples = draw_samples(atlas, lm, dictionary, token_batches(corpus, lm.tokenizer, unseen))
+    found = explain_by_programs(atlas, lm, dictionary, samples, ExplainConfig())
+    record(out / "atlas", atlas_explanations(found.explained))
+    for method, explained in found.explained.items():
+        record(out / "atlas", scores=atlas_scores(score(ProgramReader(), explained, samples), AUTHOR, method))
 
     rows = [EvaluationRow(name=row.name, kind=row.kind, figures=row.figures) for row in figures.rows]
     write_report(ReportData(title=f"{lm.name} at {site}", evaluation=rows), atlas, out / "report.html")
