@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from monosema.core import DamagedFileError, atomic_path
 from monosema.models import Tokenizer
 
-__all__ = ["INACTIVE", "KINDS", "Passage", "Sample", "Samples"]
+__all__ = ["INACTIVE", "KINDS", "Passage", "Sample", "Samples", "ranks"]
 
 KINDS = (*(f"q{i}" for i in range(10)), "top", "random", "inactive", "inactive near decoder", "inactive near firing")
 """How a passage was found: drawn from a tenth of the activating passages of the whole text by their maximum, among the
@@ -153,3 +153,9 @@ class Samples:
             train=tuple(passage for test, passage in made if not test),
             test=tuple(passage for test, passage in made if test),
         )
+
+
+def ranks(group: Int[np.ndarray, " n"]) -> Int[NDArray[np.int64], " n"]:
+    """Place of each entry among those of its group, which lie together."""
+    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
+    return np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int
@@ -23,7 +22,7 @@ from monosema.core import Config
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
 from monosema.interpretation.pool import Pool, read_pool
-from monosema.interpretation.samples import KINDS, Samples
+from monosema.interpretation.samples import KINDS, Samples, ranks
 from monosema.models import LanguageModel, Tokenizer
 
 __all__ = ["SampleConfig", "draw_samples", "latents_of", "pool_of", "too_few"]
@@ -175,7 +174,7 @@ def _random_active(pool: Pool, latents: NDArray[np.int64], config: SampleConfig)
     row, passage = row[begins], passage[begins]
     ticket = mix(mix(latents[row].astype(np.uint64) ^ _salt(config.seed)) ^ pool.hashes[passage])
     order = np.lexsort((ticket, pool.test[passage], row))
-    rank = _rank(row[order] * 2 + pool.test[passage[order]])
+    rank = ranks(row[order] * 2 + pool.test[passage[order]])
     chosen = order[rank < config.random]
     return _from_pool(pool, latents, row[chosen], passage[chosen], np.full(len(chosen), _RANDOM))
 
@@ -286,9 +285,3 @@ def _joined(entries: _Entries, latents: NDArray[np.int64], maximum: NDArray[np.f
         test=entries.test[kept],
         activations=entries.activations[kept],
     )
-
-
-def _rank(group: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
-    """Place of each entry among those of its group, which lie together."""
-    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
-    return np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))

@@ -34,7 +34,7 @@ from monosema.core import Config
 from monosema.interpretation.measuring import Laboratory
 from monosema.interpretation.programs import Pattern, Patterns, matches, with_threshold
 from monosema.interpretation.protocol import Explained
-from monosema.interpretation.samples import Samples
+from monosema.interpretation.samples import Samples, ranks
 from monosema.models import Tokenizer
 
 __all__ = ["Neuron2GraphConfig", "Neuron2GraphExplainer", "pattern_text"]
@@ -164,9 +164,9 @@ def _chosen(samples: Samples, most: int) -> tuple[NDArray[np.int64], NDArray[np.
     row = samples.row[entries]
     order = np.lexsort((-strength, token, row))
     turn = np.empty(len(order), np.int64)
-    turn[order] = _rank(row[order].astype(np.int64) * (int(samples.ids.max(initial=0)) + 1) + token[order])
+    turn[order] = ranks(row[order].astype(np.int64) * (int(samples.ids.max(initial=0)) + 1) + token[order])
     order = np.lexsort((-strength, turn, row))
-    order = order[(_rank(row[order]) < most) & (strength[order] > 0)]
+    order = order[(ranks(row[order]) < most) & (strength[order] > 0)]
     return entries[order], peak[order]
 
 
@@ -232,9 +232,3 @@ def _either(tokens: Sequence[int], tokenizer: Tokenizer, most: int = 6) -> str:
     if len(tokens) == 1:
         return pieces[0]
     return f"[{'|'.join(pieces)}{'|…' if len(tokens) > most else ''}]"
-
-
-def _rank(group: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each entry among those of its group, which lie together."""
-    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
-    return np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))

@@ -16,9 +16,9 @@ from pydantic import Field
 from monosema.atlas.layout import mix
 from monosema.core import Config
 from monosema.interpretation.protocol import Explained, Reader
-from monosema.interpretation.samples import Samples
+from monosema.interpretation.samples import Samples, ranks
 from monosema.interpretation.scorers.classification import Answers, Classified, classify
-from monosema.interpretation.scorers.picking import FROM_ALL, pick, ranks
+from monosema.interpretation.scorers.picking import FROM_ALL, pick
 
 __all__ = ["FuzzingConfig", "fuzzing_questions", "score_fuzzing"]
 

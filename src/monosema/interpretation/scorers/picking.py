@@ -7,9 +7,9 @@ from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 
 from monosema.atlas.layout import mix
-from monosema.interpretation.samples import KINDS, Samples
+from monosema.interpretation.samples import KINDS, Samples, ranks
 
-__all__ = ["FROM_ALL", "pick", "ranks"]
+__all__ = ["FROM_ALL", "pick"]
 
 FROM_ALL = tuple(KINDS.index(kind) for kind in ("random", *(f"q{tenth}" for tenth in range(10))))
 """Kinds of activating passages that stand for all of them: random ones, and those drawn from each tenth."""
@@ -25,9 +25,3 @@ def pick(
     ticket = mix(samples.hashes[samples.passage[entries]] ^ mix(samples.latents[row].astype(np.uint64) ^ salt))
     order = np.lexsort((ticket, row))
     return np.sort(entries[order[ranks(row[order]) < most]])
-
-
-def ranks(group: Int[np.ndarray, " n"]) -> Int[NDArray[np.int64], " n"]:
-    """Place of each entry among those of its group, which lie together."""
-    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
-    return np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))

@@ -22,9 +22,9 @@ from pydantic import Field
 
 from monosema.core import Config, Estimate, numpy_generator
 from monosema.interpretation.protocol import Explained, Reader
-from monosema.interpretation.samples import KINDS, Samples
+from monosema.interpretation.samples import KINDS, Samples, ranks
 from monosema.interpretation.sampling import too_few
-from monosema.interpretation.scorers.picking import FROM_ALL, pick, ranks
+from monosema.interpretation.scorers.picking import FROM_ALL, pick
 from monosema.interpretation.scorers.scored import Scored
 
 __all__ = ["SimulationConfig", "score_simulation"]
