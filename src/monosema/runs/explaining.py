@@ -13,9 +13,8 @@ asks about is written down before anything is sent, together with the explanatio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from monosema.atlas import Explanation, open_atlas, record
@@ -32,17 +31,19 @@ from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import draw_samples, latents_of
 from monosema.interpretation.tally import Tally
-from monosema.runs.language_models import ClientConfig, open_batches, open_client
+from monosema.runs.language_models import (
+    ClientConfig,
+    Tell,
+    open_batches,
+    open_client,
+    price_line,
+    sent_summary,
+    spent_dollars,
+    store_folder,
+)
 from monosema.runs.workbench import Workbench
 
-__all__ = ["Tell", "draw", "explain_live", "parse", "price_line", "retrieve", "send", "status", "store_folder"]
-
-Tell = Callable[[str], None]
-
-
-def store_folder(bench: Workbench) -> Path:
-    """Where answers and costs of a run are kept."""
-    return bench.folder / "language-models"
+__all__ = ["draw", "explain_live", "parse", "send"]
 
 
 def draw(bench: Workbench, latents: Sequence[int] | None, most: int | None, seed: int = 0) -> Samples:
@@ -122,25 +123,7 @@ def send(
         }
         write_json(store_folder(bench) / f"explain-{digest(errand)[:16]}.json", errand)
         sent = batches.send(requests.values())
-    return {
-        "sent": sent.requests,
-        "answered": sent.answered,
-        "waiting": sent.waiting,
-        "batches": [asdict(entry) for entry in sent.batches],
-    }
-
-
-def status(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
-    """How far every batch is."""
-    with open_batches(client, store_folder(bench)) as batches:
-        return {"batches": [asdict(entry) for entry in batches.status()]}
-
-
-def retrieve(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
-    """Fetch the results of batches that have ended."""
-    with open_batches(client, store_folder(bench)) as batches:
-        got = batches.retrieve()
-    return {"retrieved": got.batches, "results": got.results, "missing": got.missing, "open": got.open}
+    return sent_summary(sent)
 
 
 def parse(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
@@ -166,8 +149,7 @@ def parse(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
             ]
             _record(bench, read, errand["model"], errand["method"], errand["prompt_version"])
             found += read
-        spending = batches.store.spending()
-        return _summary(found, tally, spent={"answered": spending.answered, "at_most": spending.at_most})
+        return _summary(found, tally, spent=spent_dollars(batches.store))
 
 
 _UNSENT = Reply(failure=Failure(kind="pending", detail="it has not been sent"))
@@ -193,18 +175,3 @@ def _record(bench: Workbench, found: Iterable[Explained | None], model: str, met
 
 def _summary(found: Iterable[Explained | None], tally: Tally, spent: Mapping[str, float]) -> dict[str, Any]:
     return {"explained": sum(one is not None for one in found), **tally.to_dict(), "spent_dollars": dict(spent)}
-
-
-def price_line(client: ClientConfig, estimate: Mapping[str, Any]) -> str:
-    """What is about to be asked and what it costs, in one line."""
-    parts = [f"{client.client}: {estimate['requests']} requests, {estimate['answered']} more are answered already"]
-    if client.kind != "local":
-        parts.append(
-            f"about {estimate['input_tokens']:,} tokens to read and at most {estimate['output_tokens']:,} to write"
-        )
-        known = estimate["dollars"] is not None
-        parts.append(
-            f"about ${estimate['dollars']:.4f}, at most ${estimate['at_most']:.4f}" if known else "no price is known"
-        )
-        parts.append("no cap" if client.max_cost is None else f"cap ${client.max_cost:g} for the whole run")
-    return "; ".join(parts)

@@ -32,16 +32,28 @@ from monosema.interpretation.scorers.simulation import score_simulation
 from monosema.interpretation.scorers.surprisal import score_surprisal
 from monosema.interpretation.tally import Tally
 from monosema.models import AdaptedModel, LanguageModel, load_model
-from monosema.runs.explaining import Tell, draw, price_line, store_folder
-from monosema.runs.language_models import ClientConfig, open_client
+from monosema.runs.explaining import draw
+from monosema.runs.language_models import ClientConfig, Tell, open_client, price_line, store_folder
 from monosema.runs.workbench import Workbench
 
-__all__ = ["ASKING", "SCORERS", "LanguageModelScoring", "Rehearsal", "score_with"]
+__all__ = [
+    "ASKING",
+    "SCORERS",
+    "Identity",
+    "LanguageModelScoring",
+    "Rehearsal",
+    "ScorersAtWork",
+    "explanations_to_score",
+    "means",
+    "score_rows",
+    "score_with",
+]
 
 ASKING = ("simulation", "detection", "fuzzing", "intervention", "intruder")
 """Scorers that ask a language model."""
 SCORERS = (*ASKING, "surprisal", "embedding")
 _BEGINNINGS, _BEGINNING_TOKENS = 8, 8
+_AWAITED = "not all answers have come"
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,7 @@ class LanguageModelScoring:
         base: base model of surprisal; None for the run's own.
         encoder: encoder of embedding.
         spare_tokens: tokens that a reply may have beyond its answer, hidden reasoning included.
+        log_probabilities: whether judgements are weighed by them where the provider gives them.
         seed: decides what is drawn.
     """
 
@@ -68,6 +81,7 @@ class LanguageModelScoring:
     base: str | None = None
     encoder: str | None = None
     spare_tokens: int = 32
+    log_probabilities: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,6 +95,7 @@ class LanguageModelScoring:
 
 
 Identity = tuple[str, str, str | None, str | None]
+"""Author, method, model and prompt version of explanations."""
 
 
 def score_with(
@@ -100,9 +115,9 @@ def score_with(
     """
     if client is None and (asking := [name for name in config.scorers if name in ASKING]):
         raise InputError(f"These scorers ask a language model: {', '.join(asking)}. Say which, with --client.")
-    said = _explanations(bench, config)
+    said = explanations_to_score(bench, config)
     latents = sorted({latent for explained in said.values() for latent in explained})
-    work = _Work(bench, draw(bench, latents, None, config.seed), config)
+    work = ScorersAtWork(bench, draw(bench, latents, None, config.seed), config)
     with ExitStack() as stack:
         if client is None:
             scored = {identity: work.scores(explained, None) for identity, explained in said.items()}
@@ -111,13 +126,13 @@ def score_with(
             purse = stack.enter_context(open_client(client, store_folder(bench), bench.device))
             rehearsal = Rehearsal(purse.client.model)
             for explained in said.values():
-                work.asked(explained, rehearsal)
+                work.rehearse(explained, rehearsal)
             if rehearsal.requests:
                 tell(price_line(client, asdict(purse.estimate(rehearsal.requests))))
             scored = {identity: work.scores(explained, purse.client) for identity, explained in said.items()}
             spent = purse.spent()
-    record(bench.atlas, scores=_rows(scored))
-    table = [line for identity, found in scored.items() for line in _means(identity, found)]
+    record(bench.atlas, scores=score_rows(scored))
+    table = [line for identity, found in scored.items() for line in means(identity, found)]
     return {"scores": table, **work.tally.to_dict()} | ({} if spent is None else {"spent_dollars": spent})
 
 
@@ -134,20 +149,36 @@ class Rehearsal:
         return [Reply(failure=Failure(kind="pending", detail="it was only counted"))] * len(requests)
 
 
-class _Work:
-    """All scorers on one set of samples; what does not depend on the explanations is made once."""
+class ScorersAtWork:
+    """All scorers on one set of samples; what does not depend on the explanations is made once.
 
-    def __init__(self, bench: Workbench, samples: Samples, config: LanguageModelScoring) -> None:
+    Args:
+        bench: the run.
+        samples: passages of all latents that are explained.
+        config: which scorers, and how they ask.
+        continuations: what the scorer intervention judges; written by the run's model when first needed.
+
+    Attributes:
+        tally: what was asked so far.
+    """
+
+    def __init__(
+        self,
+        bench: Workbench,
+        samples: Samples,
+        config: LanguageModelScoring,
+        continuations: Samples | None = None,
+    ) -> None:
         self.bench, self.samples, self.config = bench, samples, config
         self.tally = Tally()
         self.tokenizer = bench.model.tokenizer
         self.entries = detection_entries(samples, DetectionConfig(seed=config.seed))
         self.base: LanguageModel | None = None
         self.encoder: AdaptedModel | None = None
-        self.continuations: Samples | None = None
+        self._written = continuations
 
-    def asked(self, explained: Mapping[int, Explained], client: Client) -> None:
-        """Ask all that is asked; for a rehearsal."""
+    def rehearse(self, explained: Mapping[int, Explained], client: Client) -> None:
+        """Ask all that is asked, and count nothing."""
         kept, self.tally = self.tally, Tally()
         self.scores(explained, client, only=ASKING)
         self.tally = kept
@@ -155,17 +186,26 @@ class _Work:
     def scores(
         self, explained: Mapping[int, Explained], client: Client | None, only: Sequence[str] = SCORERS
     ) -> list[Scored]:
-        """The figures of all scorers, with controls."""
+        """The figures of all scorers, with controls. A latent that an answer is awaited of has none."""
         found = []
+        whole = self.tally
         for name in self.config.scorers:
             if name in only:
-                measured = self._score(name, explained, client)
-                own = name in ("surprisal", "embedding", "intervention", "intruder")
-                if self.config.controls and not own and (others := shuffled(explained, self.config.seed)):
-                    controls = {scored.scorer: scored for scored in self._score(name, others, client)}
-                    measured = [_with_controls(scored, controls[scored.scorer]) for scored in measured]
-                found += measured
+                self.tally = Tally()
+                # With some of its answers a latent would have another figure than with all of them.
+                measured = self._controlled(name, explained, client)
+                found += [one.without(self.tally.pending, _AWAITED) for one in measured]
+                whole.include(self.tally)
+        self.tally = whole
         return found
+
+    def _controlled(self, name: str, explained: Mapping[int, Explained], client: Client | None) -> list[Scored]:
+        measured = self._score(name, explained, client)
+        own = name in ("surprisal", "embedding", "intervention", "intruder")
+        if own or not self.config.controls or not (others := shuffled(explained, self.config.seed)):
+            return measured
+        controls = {scored.scorer: scored for scored in self._score(name, others, client)}
+        return [_with_controls(scored, controls[scored.scorer]) for scored in measured]
 
     def _score(self, name: str, explained: Mapping[int, Explained], client: Client | None) -> list[Scored]:
         samples, tokenizer, seed = self.samples, self.tokenizer, self.config.seed
@@ -178,14 +218,15 @@ class _Work:
         if name == "intruder":
             intruder = IntruderConfig(seed=seed, spare_tokens=self.config.spare_tokens)
             return [score_intruder(client, samples, self._own(explained), tokenizer, intruder, self.tally)]
-        reader = LanguageModelReader(
-            client, tokenizer, LanguageModelReaderConfig(spare_tokens=self.config.spare_tokens)
-        )
+        reading = LanguageModelReaderConfig(spare_tokens=self.config.spare_tokens)
+        if not self.config.log_probabilities:
+            reading = reading.replace(log_probabilities=0)
+        reader = LanguageModelReader(client, tokenizer, reading)
         reader.tally = self.tally
         if name == "simulation":
             return list(score_simulation(reader, explained, samples))
         if name == "intervention":
-            return [score_intervention(reader, explained, self._continuations(), seed)]
+            return [score_intervention(reader, explained, self.continuations(), seed)]
         scorer: Callable[..., Classified] = score_detection if name == "detection" else score_fuzzing
         classified = scorer(reader, explained, samples)
         return [Scored(name, classified.accuracy, {}, classified.absent)]
@@ -209,8 +250,9 @@ class _Work:
             self.encoder = loaded
         return self.encoder
 
-    def _continuations(self) -> Samples:
-        if self.continuations is None:
+    def continuations(self) -> Samples:
+        """What the model writes when latents are pushed."""
+        if self._written is None:
             ids = self.samples.ids[self.samples.passage[self.samples.test]]
             whole = ids[(ids[:, :_BEGINNING_TOKENS] >= 0).all(axis=1)][:_BEGINNINGS, :_BEGINNING_TOKENS]
             dictionary: Any = load_dictionary(self.bench.dictionary)
@@ -219,8 +261,8 @@ class _Work:
             beginnings = torch.from_numpy(whole.astype("int64"))
             # A latent's direction belongs to the site that the dictionary writes.
             site = self.bench.recipe.sites[-1]
-            self.continuations = write_continuations(latents, self.bench.model, dictionary, site, beginnings)
-        return self.continuations
+            self._written = write_continuations(latents, self.bench.model, dictionary, site, beginnings)
+        return self._written
 
 
 def _with_controls(scored: Scored, controls: Scored) -> Scored:
@@ -228,8 +270,8 @@ def _with_controls(scored: Scored, controls: Scored) -> Scored:
     return Scored(scored.scorer, scored.estimates, values, scored.absent)
 
 
-def _explanations(bench: Workbench, config: LanguageModelScoring) -> dict[Identity, dict[int, Explained]]:
-    """Explanations in the atlas by who made them."""
+def explanations_to_score(bench: Workbench, config: LanguageModelScoring) -> dict[Identity, dict[int, Explained]]:
+    """Explanations in the atlas by who made them. Raises InputError where there are none."""
     where = "model is not null" if config.method is None else "method = ?"
     rows = open_atlas(bench.atlas).sql(
         f"select latent, author, method, model, prompt_version, text from explanations where {where} order by latent",
@@ -248,7 +290,8 @@ def _explanations(bench: Workbench, config: LanguageModelScoring) -> dict[Identi
     return found
 
 
-def _rows(scored: Mapping[Identity, Sequence[Scored]]) -> dict[int, list[Score]]:
+def score_rows(scored: Mapping[Identity, Sequence[Scored]]) -> dict[int, list[Score]]:
+    """Scores as an atlas keeps them, by latent."""
     rows: dict[int, list[Score]] = {}
     for identity, found in scored.items():
         for one in found:
@@ -257,7 +300,8 @@ def _rows(scored: Mapping[Identity, Sequence[Scored]]) -> dict[int, list[Score]]
     return rows
 
 
-def _means(identity: Identity, found: Sequence[Scored]) -> list[dict[str, Any]]:
+def means(identity: Identity, found: Sequence[Scored]) -> list[dict[str, Any]]:
+    """What each scorer says of explanations of one kind, as plain values."""
     author, method = identity[:2]
     lines = []
     for one in found:

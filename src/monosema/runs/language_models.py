@@ -1,9 +1,10 @@
-"""Which language model is asked, and how: from the words of a command to a client."""
+"""Which language model is asked, and how: from the words of a command to a client, and what became of batches."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,27 @@ from monosema.interpretation.clients import (
     PriceTable,
     Provider,
     Request,
+    Sent,
     Store,
 )
+from monosema.runs.workbench import Workbench
 
-__all__ = ["ClientConfig", "Purse", "open_batches", "open_client"]
+__all__ = [
+    "ClientConfig",
+    "Purse",
+    "Tell",
+    "open_batches",
+    "open_client",
+    "price_line",
+    "retrieve",
+    "sent_summary",
+    "spent_dollars",
+    "status",
+    "store_folder",
+]
+
+Tell = Callable[[str], None]
+"""Receives a line about what is about to be asked."""
 
 _KINDS = ("openai", "anthropic", "local")
 _DEFAULT = Patience()
@@ -102,8 +120,18 @@ class Purse:
 
     def spent(self) -> dict[str, float]:
         """US dollars so far, earlier commands included: for answers, and at most."""
-        spending = self.store.spending()
-        return {"answered": spending.answered, "at_most": spending.at_most}
+        return spent_dollars(self.store)
+
+
+def spent_dollars(store: Store) -> dict[str, float]:
+    """US dollars that a store has seen spent: for answers, and at most."""
+    spending = store.spending()
+    return {"answered": spending.answered, "at_most": spending.at_most}
+
+
+def store_folder(bench: Workbench) -> Path:
+    """Where answers and costs of a run are kept."""
+    return bench.folder / "language-models"
 
 
 @contextlib.contextmanager
@@ -141,7 +169,9 @@ def open_batches(config: ClientConfig, folder: Path) -> Iterator[Batches]:
         ConfigError: a local model, which has no Batch service, or as for `open_client`.
     """
     if config.kind == "local":
-        raise ConfigError("A local model has no Batch service. Ask it at once: monosema explain RUN --client local:…")
+        raise ConfigError(
+            f"A local model has no Batch service. Ask it at once, without a step: --client {config.client}"
+        )
     settings = BatchesConfig(
         max_cost=config.max_cost,
         retry_failed=config.retry_failed,
@@ -159,3 +189,41 @@ def _provider(config: ClientConfig) -> Provider:
     if config.kind == "openai":
         return OpenAIProvider(OpenAIConfig(model=config.model, base_url=config.base_url, **more))
     return AnthropicProvider(AnthropicConfig(model=config.model, base_url=config.base_url, **more))
+
+
+def status(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+    """How far every batch to this model is, whatever it asks about."""
+    with open_batches(client, store_folder(bench)) as batches:
+        return {"batches": [asdict(entry) for entry in batches.status()]}
+
+
+def retrieve(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+    """Fetch the results of batches to this model that have ended, whatever they ask about."""
+    with open_batches(client, store_folder(bench)) as batches:
+        got = batches.retrieve()
+    return {"retrieved": got.batches, "results": got.results, "missing": got.missing, "open": got.open}
+
+
+def sent_summary(sent: Sent) -> dict[str, Any]:
+    """What sending came to, as plain values."""
+    return {
+        "sent": sent.requests,
+        "answered": sent.answered,
+        "waiting": sent.waiting,
+        "batches": [asdict(entry) for entry in sent.batches],
+    }
+
+
+def price_line(client: ClientConfig, estimate: Mapping[str, Any]) -> str:
+    """What is about to be asked and what it costs, in one line."""
+    parts = [f"{client.client}: {estimate['requests']} requests, {estimate['answered']} more are answered already"]
+    if client.kind != "local":
+        parts.append(
+            f"about {estimate['input_tokens']:,} tokens to read and at most {estimate['output_tokens']:,} to write"
+        )
+        known = estimate["dollars"] is not None
+        parts.append(
+            f"about ${estimate['dollars']:.4f}, at most ${estimate['at_most']:.4f}" if known else "no price is known"
+        )
+        parts.append("no cap" if client.max_cost is None else f"cap ${client.max_cost:g} for the whole run")
+    return "; ".join(parts)

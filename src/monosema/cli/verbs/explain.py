@@ -16,15 +16,16 @@ if TYPE_CHECKING:
     from monosema.interpretation.samples import Samples
     from monosema.runs.workbench import Workbench
 
-__all__ = ["Latents", "Limit", "explain", "open_bench", "read_latents"]
+__all__ = ["Latents", "Limit", "Step", "explain", "open_bench", "read_latents", "show_figures"]
 
+Step = Literal["now", "send", "status", "retrieve", "parse"]
 Latents = Annotated[str | None, Parameter(help="Features, such as 3,17,40-49. Without it, some drawn at random.")]
 Limit = Annotated[int, Parameter(help="How many features are drawn where none are named; 0 for all that ever fire.")]
 
 
 def explain(
     run: Path,
-    step: Literal["now", "send", "status", "retrieve", "parse"] = "now",
+    step: Step = "now",
     *,
     latents: Latents = None,
     limit: Limit = 100,
@@ -61,7 +62,7 @@ def explain(
         Most tokens of an answer, hidden reasoning included.
     """
     from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig
-    from monosema.runs import explaining
+    from monosema.runs import explaining, language_models
 
     if options.client is None and step == "now":
         return walk("explain", (str(run),), None, False, common)
@@ -74,9 +75,8 @@ def explain(
         drawn = samples(bench, latents, limit, common)
         result = ask(bench, drawn, client, config, lambda line: console.out(line, style="dim"))
     else:
-        result = {"status": explaining.status, "retrieve": explaining.retrieve, "parse": explaining.parse}[step](
-            bench, client
-        )
+        steps = {"status": language_models.status, "retrieve": language_models.retrieve, "parse": explaining.parse}
+        result = steps[step](bench, client)
     return deliver(result, common, lambda console: show_figures(result, console))
 
 

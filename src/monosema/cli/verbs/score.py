@@ -10,7 +10,7 @@ from rich.console import Console
 
 from monosema.cli.clients import NOBODY, ClientOptions
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.cli.verbs.explain import Latents, open_bench, read_latents
+from monosema.cli.verbs.explain import Latents, Step, open_bench, read_latents, show_figures
 from monosema.cli.verbs.walk import walk
 
 __all__ = ["score"]
@@ -18,6 +18,7 @@ __all__ = ["score"]
 
 def score(
     run: Path,
+    step: Step = "now",
     *,
     scorers: str | None = None,
     compare: str | None = None,
@@ -30,13 +31,15 @@ def score(
     base: str | None = None,
     encoder: str | None = None,
     spare_tokens: int = 32,
+    log_probabilities: bool = True,
     options: ClientOptions = NOBODY,
     common: Common = DEFAULTS,
 ) -> int:
     """Score the explanations of a run's features, and record the scores in the atlas.
 
     Without a client and scorers, programs are scored by what they predict, as in `monosema run`; a stage that is done
-    is skipped. What it costs is said before anything is asked, and `--max-cost` is never exceeded.
+    is skipped. A language model is asked at once, or through the provider's Batch service in the same steps as for
+    `monosema explain`. What it costs is said before anything is asked, and `--max-cost` is never exceeded.
 
     ```
     monosema score runs/demo
@@ -45,12 +48,17 @@ def score(
     monosema score runs/demo --scorers simulation,intruder --client local:models/qwen --limit 10
     monosema score runs/demo --scorers surprisal,embedding --encoder models/all-MiniLM-L6-v2
     monosema score runs/demo --method "token lookup" --client anthropic:claude-haiku-5-5
+    monosema score runs/demo send --client anthropic:claude-haiku-5-5 --max-cost 5
+    monosema score runs/demo retrieve --client anthropic:claude-haiku-5-5
+    monosema score runs/demo parse --client anthropic:claude-haiku-5-5
     ```
 
     Parameters
     ----------
     run
         A run folder with explanations in its atlas.
+    step
+        Without it all is done at once; otherwise a step of a batch: `send`, `status`, `retrieve` or `parse`.
     scorers
         Some of simulation, detection, fuzzing, intervention, intruder (which ask the client), surprisal and embedding
         (which do not). With a client, detection and fuzzing unless others are named.
@@ -70,13 +78,17 @@ def score(
         Encoder of embedding: a directory or a hub id.
     spare_tokens
         Tokens that an answer may have beyond what is asked for. Models that reason first need thousands.
+    log_probabilities
+        Weigh answers by their log-probabilities where the provider gives them. Batches to models that refuse them fail.
     """
     if compare is not None:
         return _compare(run, compare, sites, tokens, limit, common)
+    if step in ("status", "retrieve", "parse"):
+        return _received(run, step, options, common)
+    if options.client is None and scorers is None and step == "now":
+        return walk("score", (str(run),), None, False, common)
     from monosema.runs.language_model_scores import LanguageModelScoring, score_with
 
-    if options.client is None and scorers is None:
-        return walk("score", (str(run),), None, False, common)
     config = LanguageModelScoring(
         scorers=[name.strip() for name in (scorers or "detection,fuzzing").split(",") if name.strip()],
         method=method,
@@ -86,12 +98,36 @@ def score(
         base=base,
         encoder=encoder,
         spare_tokens=spare_tokens,
+        log_probabilities=log_probabilities,
         seed=common.seed or 0,
     )
-    client = None if options.client is None else options.config()
+    client = options.config() if options.client is not None or step == "send" else None
     console = errors_console()
-    result = score_with(open_bench(run, common), client, config, lambda line: console.out(line, style="dim"))
+
+    def tell(line: str) -> None:
+        console.out(line, style="dim")
+
+    if step == "send" and client is not None:
+        from monosema.runs.batched_scores import send_scores
+
+        result = send_scores(open_bench(run, common), client, config, tell)
+        return deliver(result, common, lambda console: show_figures(result, console))
+    result = score_with(open_bench(run, common), client, config, tell)
     return deliver(result, common, lambda console: _show(result, console))
+
+
+def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> int:
+    """What became of batches, or of the answers that came."""
+    from monosema.runs.batched_scores import parse_scores
+    from monosema.runs.language_models import retrieve, status
+
+    client = options.config()
+    bench = open_bench(run, common)
+    if step == "parse":
+        scores = parse_scores(bench, client)
+        return deliver(scores, common, lambda console: _show(scores, console))
+    result = status(bench, client) if step == "status" else retrieve(bench, client)
+    return deliver(result, common, lambda console: show_figures(result, console))
 
 
 def _compare(run: Path, names: str, sites: str | None, tokens: int, limit: int, common: Common) -> int:
@@ -122,8 +158,6 @@ def _show(result: dict[str, Any], console: Console) -> None:
     """Means as a table, then what was asked."""
     from rich.table import Table
     from rich.text import Text
-
-    from monosema.cli.verbs.explain import show_figures
 
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("author", "method", "scorer", "features", "mean", "control", "no score"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,6 +38,13 @@ class Scored:
     def failures(self) -> dict[str, int]:
         """How many latents have no figure, by reason."""
         return dict(Counter(self.absent.values()))
+
+    def without(self, latents: Collection[int], reason: str) -> Scored:
+        """The same, but some latents have no figure, for this reason."""
+        gone = {latent: reason for latent in latents if latent in self.estimates or latent in self.absent}
+        estimates = {latent: one for latent, one in self.estimates.items() if latent not in gone}
+        controls = {latent: one for latent, one in self.controls.items() if latent not in gone}
+        return replace(self, estimates=estimates, controls=controls, absent={**self.absent, **gone})
 
 
 def area_under_curve(
