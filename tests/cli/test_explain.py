@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -137,6 +138,34 @@ def test_the_key_is_nowhere(copied: Path, world: FakeProvider, command: Command,
     assert key not in repr(said) + out + err
     for path in copied.rglob("*"):
         assert not path.is_file() or key.encode() not in path.read_bytes(), path
+
+
+class TestSelfExplanation:
+    def test_a_chat_model_explains_itself(self, copied: Path, tiny_directory: Path, command: Command) -> None:
+        chat = Path(shutil.copytree(tiny_directory, copied.parent / "chat"))
+        (chat / "chat_template.jinja").write_text("{{ messages[0].content }} Answer: ", encoding="utf-8")
+        recipe = (copied / "recipe.toml").read_text(encoding="utf-8")
+        (copied / "recipe.toml").write_text(recipe.replace(str(tiny_directory), str(chat)), encoding="utf-8")
+        words = ("explain", copied, "--self-explanation", "--at", "0.resid_post", "--limit", "3", "--json")
+        code, out, err = command(*words)
+        assert code == 0, err
+        result = json.loads(out)
+        assert result["explained"] + result["silent"] == 3
+        assert result["method"] == "self-explanation (0.resid_post)"
+        rows = Run.open(copied).atlas().sql("select * from explanations where model is not null")
+        assert len(rows) == result["explained"] > 0
+        assert {(row["author"], row["method"]) for row in rows} == {(result["author"], result["method"])}
+        # What is said stands; only what is lacking is asked again.
+        again = json.loads(command(*words)[1])
+        assert (again["before"], again["explained"]) == (result["explained"], 0)
+
+    def test_another_model_is_refused(self, copied: Path, command: Command) -> None:
+        code, _, err = command("explain", copied, "--self-explanation")
+        assert code == 2
+        assert "no chat template" in err
+        code, _, err = command("explain", copied, "send", "--self-explanation")
+        assert code == 2
+        assert "leave out --client" in err
 
 
 def finish(asks: AsksToExplain) -> None:

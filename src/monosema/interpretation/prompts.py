@@ -15,6 +15,7 @@ __all__ = [
     "NEUTRAL",
     "PLACEHOLDER",
     "SELF_EXPLANATION",
+    "SELF_QUESTION",
     "VERSION",
     "before_passage",
     "choice_schema",
@@ -66,8 +67,10 @@ NEUTRAL = "The next text may hold anything.\n\n"
 """What a base model reads before a passage in place of an explanation."""
 
 PLACEHOLDER = " X"
+SELF_QUESTION = f'What is the meaning of the word "{PLACEHOLDER}"?'
 SELF_EXPLANATION = f'The meaning of the word "{PLACEHOLDER}" is "'
-"""What a model continues that says what a direction means; the direction stands in the place of the placeholder."""
+"""What a model is asked that says what a direction means, and how its answer begins; the direction stands in the
+places of the placeholder."""
 
 EXPLANATION_SCHEMA: dict[str, Any] = {
     "type": "object",

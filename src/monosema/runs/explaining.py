@@ -19,7 +19,7 @@ from typing import Any
 
 from monosema.atlas import Explanation, open_atlas, record
 from monosema.core import InputError, RunError, digest, progress_bar, read_json, write_json
-from monosema.dictionaries import load_dictionary
+from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.interpretation import prompts
 from monosema.interpretation.clients import Failure, Reply
 from monosema.interpretation.explainers.language_model import (
@@ -27,6 +27,7 @@ from monosema.interpretation.explainers.language_model import (
     explanation_requests,
     read_explanation,
 )
+from monosema.interpretation.explainers.self_explanation import SelfExplainer
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import draw_samples, latents_of
@@ -43,7 +44,9 @@ from monosema.runs.language_models import (
 )
 from monosema.runs.workbench import Workbench
 
-__all__ = ["draw", "explain_live", "parse", "send"]
+__all__ = ["choose", "draw", "explain_itself", "explain_live", "loaded_dictionary", "parse", "send"]
+
+_BLOCK = 16
 
 
 def draw(bench: Workbench, latents: Sequence[int] | None, most: int | None, seed: int = 0) -> Samples:
@@ -55,19 +58,35 @@ def draw(bench: Workbench, latents: Sequence[int] | None, most: int | None, seed
     Raises:
         InputError: no such latent, or one that never fires.
     """
+    chosen = choose(bench, latents, most, seed)
+    config = bench.recipe.samples.replace(seed=seed)
+    text = bench.recipe.text.replace(split="heldout", tokens=config.tokens)
     atlas = open_atlas(bench.atlas)
+    return draw_samples(atlas, bench.model, loaded_dictionary(bench), bench.batches(text), config, chosen)
+
+
+def choose(bench: Workbench, latents: Sequence[int] | None, most: int | None, seed: int = 0) -> Sequence[int]:
+    """The latents themselves; None for `most` of those that ever fire, drawn at random, or all of them.
+
+    Raises:
+        InputError: no such latent, or one that never fires.
+    """
+    atlas = open_atlas(bench.atlas)
+    if latents is None:
+        return list(latents_of(atlas, most, seed).tolist())
     alive = latents_of(atlas)
-    if latents is not None and (unknown := sorted(set(latents) - set(alive.tolist()))):
+    if unknown := sorted(set(latents) - set(alive.tolist())):
         raise InputError(
             f"Of these features the atlas has no passages: {', '.join(map(str, unknown[:8]))}. Either there is no such "
             f"feature, or it never fires. {len(alive)} of {bench.recipe.dictionary.n_latents} do."
         )
-    chosen = latents_of(atlas, most, seed) if latents is None else latents
+    return latents
+
+
+def loaded_dictionary(bench: Workbench) -> Dictionary:
+    """The run's dictionary, on the device of its model."""
     dictionary: Any = load_dictionary(bench.dictionary)
-    dictionary = dictionary.to(bench.model.device) if hasattr(dictionary, "to") else dictionary
-    config = bench.recipe.samples.replace(seed=seed)
-    text = bench.recipe.text.replace(split="heldout", tokens=config.tokens)
-    return draw_samples(atlas, bench.model, dictionary, bench.batches(text), config, chosen)
+    return dictionary.to(bench.model.device) if hasattr(dictionary, "to") else dictionary
 
 
 def explain_live(
@@ -94,6 +113,38 @@ def explain_live(
         found = [read_explanation(latent, reply, tally) for latent, reply in zip(requests, replies, strict=True)]
         _record(bench, found, purse.client.model, config.method, prompts.VERSION)
         return _summary(found, tally, spent=purse.spent())
+
+
+def explain_itself(bench: Workbench, latents: Sequence[int], site: str | None, tell: Tell) -> dict[str, Any]:
+    """Let the run's own model say what directions in it mean, and record that in the atlas.
+
+    Latents that it was asked about at this site before are left alone. What it says is recorded after every few, so
+    that a kill loses little.
+
+    Args:
+        site: where the directions are put; None for the dictionary's own.
+        tell: receives a line about what is about to be done.
+
+    Raises:
+        InputError: the model has no chat template.
+    """
+    # A latent's direction belongs to the site that the dictionary writes.
+    explainer = SelfExplainer(bench.model, loaded_dictionary(bench), site or bench.recipe.sites[-1])
+    rows = open_atlas(bench.atlas).sql(
+        "select latent from explanations where author = ? and method = ? and prompt_version = ?",
+        [explainer.author, explainer.method, explainer.version],
+    )
+    before = {row["latent"] for row in rows}
+    asked = [latent for latent in latents if latent not in before]
+    tell(f"{explainer.author} is asked about {len(asked)} of its own directions at {explainer.site.short}")
+    found: list[Explained] = []
+    with progress_bar("explain", len(asked), "latents") as bar:
+        for start in range(0, len(asked), _BLOCK):
+            said = explainer.explain_latents(asked[start : start + _BLOCK], bar)
+            _record(bench, said, explainer.author, explainer.method, explainer.version)
+            found += said
+    counts = {"explained": len(found), "silent": len(asked) - len(found), "before": len(latents) - len(asked)}
+    return {"author": explainer.author, "method": explainer.method, **counts}
 
 
 def send(

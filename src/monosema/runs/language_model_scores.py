@@ -16,7 +16,6 @@ import torch
 
 from monosema.atlas import Score, open_atlas, record
 from monosema.core import ConfigError, InputError, nearest
-from monosema.dictionaries import load_dictionary
 from monosema.interpretation.clients import Client, Failure, Reply, Request
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.language_model import LanguageModelReader, LanguageModelReaderConfig
@@ -32,7 +31,7 @@ from monosema.interpretation.scorers.simulation import score_simulation
 from monosema.interpretation.scorers.surprisal import score_surprisal
 from monosema.interpretation.tally import Tally
 from monosema.models import AdaptedModel, LanguageModel, load_model
-from monosema.runs.explaining import draw
+from monosema.runs.explaining import draw, loaded_dictionary
 from monosema.runs.language_models import ClientConfig, Tell, open_client, price_line, store_folder
 from monosema.runs.workbench import Workbench
 
@@ -255,8 +254,7 @@ class ScorersAtWork:
         if self._written is None:
             ids = self.samples.ids[self.samples.passage[self.samples.test]]
             whole = ids[(ids[:, :_BEGINNING_TOKENS] >= 0).all(axis=1)][:_BEGINNINGS, :_BEGINNING_TOKENS]
-            dictionary: Any = load_dictionary(self.bench.dictionary)
-            dictionary = dictionary.to(self.bench.model.device) if hasattr(dictionary, "to") else dictionary
+            dictionary = loaded_dictionary(self.bench)
             latents = self.samples.latents.tolist()
             beginnings = torch.from_numpy(whole.astype("int64"))
             # A latent's direction belongs to the site that the dictionary writes.

@@ -19,10 +19,12 @@ from monosema.core import InputError
 from monosema.dictionaries import Metadata
 from monosema.interpretation.explainers.self_explanation import SelfExplainer, SelfExplainerConfig
 from monosema.interpretation.protocol import Explainer
-from monosema.models import Captured, Transformer
+from monosema.models import Captured, ChatTemplate, Transformer
 
 SITE = "0.resid_post"
-CONFIG = SelfExplainerConfig(prompt="kugoku means X is", placeholder="X", max_new_tokens=2)
+CONFIG = SelfExplainerConfig(question=None, prompt="kugoku means X is", placeholder="X", max_new_tokens=2)
+CHAT = CONFIG.replace(question="lalala X mememe")
+TEMPLATE = "{% for message in messages %}gogogo {{ message.content }} {% endfor %}fifide "
 
 
 class Talker(Transformer):
@@ -90,15 +92,26 @@ def talker(world: World) -> Talker:
     return model
 
 
-def test_it_says_the_words_of_the_direction(world: World, talker: Talker) -> None:
-    explainer = SelfExplainer(talker, Directions(world, talker), SITE, CONFIG)
+@pytest.fixture(params=["plain", "chat"])
+def config(world: World, request: pytest.FixtureRequest) -> Iterator[SelfExplainerConfig]:
+    """For a model that continues text, and for one that answers."""
+    if request.param == "plain":
+        yield CONFIG
+        return
+    world.tokenizer.chat_template = ChatTemplate(TEMPLATE, {})
+    yield CHAT
+    world.tokenizer.chat_template = None
+
+
+def test_it_says_the_words_of_the_direction(world: World, talker: Talker, config: SelfExplainerConfig) -> None:
+    explainer = SelfExplainer(talker, Directions(world, talker), SITE, config)
     assert isinstance(explainer, Explainer)
     found = {one.latent: one.text.split() for one in explainer.explain(world.samples)}
     # The last latent has no direction, and no explanation.
     assert set(found) == set(world.latents[:-1])
     for latent, words in found.items():
         assert words[0] in world.words[latent]
-    assert (explainer.author, explainer.method) == (talker.name, "self-explanation")
+    assert (explainer.author, explainer.method) == (talker.name, "self-explanation (0.resid_post)")
 
 
 def test_the_surest_scale_is_chosen(world: World, talker: Talker) -> None:
@@ -111,9 +124,12 @@ def test_the_surest_scale_is_chosen(world: World, talker: Talker) -> None:
 
 
 @torch.no_grad()
-def test_the_direction_stands_in_its_place_alone_and_leaves_nothing_behind(world: World) -> None:
+def test_the_direction_stands_in_its_places_alone_and_leaves_nothing_behind(
+    world: World, config: SelfExplainerConfig
+) -> None:
     model = word_model(world)
-    explainer = SelfExplainer(model, Directions(world, model), SITE, CONFIG.replace(scales=(2.0, 3.0)))
+    model.tokenizer.chat_template = world.tokenizer.chat_template
+    explainer = SelfExplainer(model, Directions(world, model), SITE, config.replace(scales=(2.0, 3.0)))
     tokens = torch.tensor([explainer._ids] * 2)
     before = model(tokens)
     with model.capture(SITE) as plain:
@@ -122,17 +138,24 @@ def test_the_direction_stands_in_its_place_alone_and_leaves_nothing_behind(world
     got: Captured
     with model.edit(SITE, explainer._putting(unit)), model.capture(SITE) as got:
         model(tokens)
-    place = 2
-    assert explainer._place == place
-    others = [i for i in range(tokens.shape[1]) if i != place]
+    # "kugoku means X is", and after the template's "gogogo lalala X mememe fifide".
+    places = [2] if config is CONFIG else [2, 7]
+    assert explainer._places == places
+    others = [i for i in range(tokens.shape[1]) if i not in places]
     torch.testing.assert_close(got[SITE][:, others], plain[SITE][:, others])
-    norm = plain[SITE][0, place].norm()
-    torch.testing.assert_close(got[SITE][:, place], torch.stack([2 * norm * unit, 3 * norm * unit]))
+    for place in places:
+        norm = plain[SITE][0, place].norm()
+        torch.testing.assert_close(got[SITE][:, place], torch.stack([2 * norm * unit, 3 * norm * unit]))
     explainer.explain(world.samples)
     torch.testing.assert_close(model(tokens), before)
     assert not len(model.taps)
 
 
+def test_a_model_that_was_not_taught_to_answer_is_refused(world: World, talker: Talker) -> None:
+    with pytest.raises(InputError, match="no chat template"):
+        SelfExplainer(talker, Directions(world, talker), SITE)
+
+
 def test_a_prompt_without_a_placeholder_is_refused(world: World, talker: Talker) -> None:
     with pytest.raises(InputError, match="no placeholder"):
-        SelfExplainer(talker, Directions(world, talker), SITE, SelfExplainerConfig(prompt="nothing"))
+        SelfExplainer(talker, Directions(world, talker), SITE, SelfExplainerConfig(question=None, prompt="nothing"))

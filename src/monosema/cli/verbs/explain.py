@@ -31,17 +31,21 @@ def explain(
     limit: Limit = 100,
     form: Literal["activations", "highlighted"] = "activations",
     max_tokens: int = 512,
+    self_explanation: Annotated[bool, Parameter(negative="", show_default=False)] = False,
+    at: str | None = None,
     options: ClientOptions = NOBODY,
     common: Common = DEFAULTS,
 ) -> int:
     """Say what a run's features mean, by programs or by a language model, and record it in the atlas.
 
-    Without a client, programs do it, as in `monosema run`; a stage that is done is skipped. A language model is asked
+    Without a client, programs do it, as in `monosema run`; a stage that is done is skipped. A run of a chat model can
+    explain itself: each feature's direction takes the place of a word that it is asked about. Another model is asked
     at once, or through the provider's Batch service in steps, each of which can be repeated and goes on after a kill.
     What it costs is said before anything is asked, and `--max-cost` is never exceeded.
 
     ```
     monosema explain runs/demo
+    monosema explain runs/chat --self-explanation --at 2.resid_post --limit 20
     monosema explain runs/demo --client local:models/qwen --latents 0-9
     monosema explain runs/demo --client openai:gpt-5.4-mini --max-cost 1
     monosema explain runs/demo send --client anthropic:claude-haiku-5-5 --limit 0 --max-cost 5
@@ -60,10 +64,17 @@ def explain(
         How passages are shown: every token with its activation from 0 to 10, or active tokens marked.
     max_tokens
         Most tokens of an answer, hidden reasoning included.
+    self_explanation
+        Let the run's own model say what directions in it mean. It must be a chat model.
+    at
+        Where self-explanation puts the direction; without it, the dictionary's site. Early sites leave the model more
+        room to read it.
     """
     from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig
     from monosema.runs import explaining, language_models
 
+    if self_explanation:
+        return _itself(run, step, latents, limit, at, options, common)
     if options.client is None and step == "now":
         return walk("explain", (str(run),), None, False, common)
     client = options.config()
@@ -77,6 +88,22 @@ def explain(
     else:
         steps = {"status": language_models.status, "retrieve": language_models.retrieve, "parse": explaining.parse}
         result = steps[step](bench, client)
+    return deliver(result, common, lambda console: show_figures(result, console))
+
+
+def _itself(
+    run: Path, step: Step, latents: str | None, limit: int, at: str | None, options: ClientOptions, common: Common
+) -> int:
+    """The run's model about directions in it."""
+    from monosema.core import InputError
+    from monosema.runs.explaining import choose, explain_itself
+
+    if options.client is not None or step != "now":
+        raise InputError("A model that explains itself asks no other: leave out --client and the step of a batch.")
+    bench, console = open_bench(run, common), errors_console()
+    named = None if latents is None else read_latents(latents)
+    chosen = choose(bench, named, limit or None, common.seed or 0)
+    result = explain_itself(bench, chosen, at, lambda line: console.out(line, style="dim"))
     return deliver(result, common, lambda console: show_figures(result, console))
 
 

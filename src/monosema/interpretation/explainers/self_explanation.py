@@ -1,20 +1,23 @@
 """Self-explanation: a model is asked what a direction in it means, with the direction in the place of a word.
 
-The model continues a sentence such as ``The meaning of the word " X" is "``. In that pass the activation at the
-placeholder's last position is replaced by s · n · d / ‖d‖, with d the latent's direction, n the norm of the activation
-that it replaces, and s one of several scales (SelfIE, Chen et al. 2024, arXiv 2403.10949; Patchscopes, Ghandeharioun et
-al. 2024, arXiv 2401.06102). Of what it writes at the scales, the explanation is that which it is most confident of:
+A chat model is asked ``What is the meaning of the word " X"?``, and its answer is begun for it: ``The meaning of the
+word " X" is "``. In that pass the activation at each place of X is replaced by s · n · d / ‖d‖, with d the latent's
+direction, n the norm of the activation that it replaces, and s one of several scales (SelfIE, Chen et al. 2024, arXiv
+2403.10949; Patchscopes, Ghandeharioun et al. 2024, arXiv 2401.06102). Of what it writes at the scales, the explanation
+is that which it is most confident of:
 
     confidence = mean over the words written of  log p(word | with the direction) − log p(word | with the placeholder),
 
 so that what the sentence alone would lead to does not count. (Departure: those papers choose a scale by hand, or by
 the entropy of the first word.) Nothing but the direction is shown to the model: no passages, and no other model.
 
-What it says is worth as much as the model's way with words. Score it as any other explanation before it is believed.
+A model that was never taught to answer has no chat template and is refused, unless it is told to continue plain text
+(`question=None`). What a model says is worth as much as its way with words: score it before it is believed.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import torch
@@ -22,7 +25,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from monosema.core import Config, InputError, Site
+from monosema.core import Config, InputError, Progress, SilentProgress, Site
 from monosema.dictionaries import Dictionary
 from monosema.interpretation import prompts
 from monosema.interpretation.protocol import Explained
@@ -35,10 +38,12 @@ __all__ = ["SelfExplainer", "SelfExplainerConfig"]
 class SelfExplainerConfig(Config):
     """How the model is asked."""
 
+    question: str | None = prompts.SELF_QUESTION
+    """What a chat model is asked; None for a model without a chat template, which continues plain text."""
     prompt: str = prompts.SELF_EXPLANATION
-    """What the model continues."""
+    """How its answer begins, or the plain text."""
     placeholder: str = prompts.PLACEHOLDER
-    """What the direction takes the place of; it must be in the prompt."""
+    """What the direction takes the place of; it must be in the prompt, and is replaced in the question, too."""
     scales: tuple[float, ...] = Field((0.5, 1.0, 2.0, 4.0), min_length=1)
     """Norms that are tried, in multiples of that of the activation that is replaced."""
     max_new_tokens: int = Field(12, gt=0)
@@ -57,7 +62,7 @@ class SelfExplainer:
         config: how it is asked.
 
     Raises:
-        InputError: the placeholder is not in the prompt.
+        InputError: the placeholder is not in the prompt, or there is a question and the model has no chat template.
     """
 
     def __init__(
@@ -67,17 +72,12 @@ class SelfExplainer:
         site: Site | str,
         config: SelfExplainerConfig | None = None,
     ) -> None:
-        self.model, self.dictionary, self.site = model, dictionary, site
+        self.model, self.dictionary, self.site = model, dictionary, Site.parse(site)
         self.config = config or SelfExplainerConfig()
-        before, found, _ = self.config.prompt.rpartition(self.config.placeholder)
-        if not found:
-            raise InputError(f"The prompt {self.config.prompt!r} has no placeholder {self.config.placeholder!r} in it.")
-        self._ids = model.tokenizer.encode(self.config.prompt)
-        # The last token that the placeholder has a part in: its prefix with the placeholder ends there.
-        self._place = len(model.tokenizer.encode(before + found)) - 1
-        with torch.no_grad(), model.capture(site) as got:
+        self._ids, self._places = _asked(model, self.config)
+        with torch.no_grad(), model.capture(self.site) as got:
             model(torch.tensor([self._ids], device=model.device))
-            self._norm = float(got[site][0, self._place].float().norm())
+            self._norms = [float(got[self.site][0, place].float().norm()) for place in self._places]
 
     @property
     def author(self) -> str:
@@ -86,8 +86,8 @@ class SelfExplainer:
 
     @property
     def method(self) -> str:
-        """The method's name in the atlas."""
-        return "self-explanation"
+        """The method's name in the atlas, with the site: at another site the model says other things."""
+        return f"self-explanation ({self.site.short})"
 
     @property
     def version(self) -> str:
@@ -95,10 +95,18 @@ class SelfExplainer:
         return prompts.VERSION
 
     def explain(self, samples: Samples) -> Sequence[Explained]:
-        """What the model says of each latent; those of which it says nothing, or that have no direction, are left
-        out. Of the samples, the numbers of the latents alone are read."""
-        said = ((latent, self._best(latent)) for latent in samples.latents.tolist())
-        return [Explained(latent, text) for latent, text in said if text]
+        """What the model says of each latent. Of the samples, the numbers of the latents alone are read."""
+        return self.explain_latents(samples.latents.tolist())
+
+    def explain_latents(self, latents: Sequence[int], progress: Progress | None = None) -> Sequence[Explained]:
+        """What the model says of latents; those of which it says nothing, or that have no direction, are left out."""
+        progress = progress or SilentProgress()
+        found = []
+        for latent in latents:
+            if text := self._best(latent):
+                found.append(Explained(latent, text))
+            progress.advance(1)
+        return found
 
     @torch.no_grad()
     def _best(self, latent: int) -> str:
@@ -119,18 +127,18 @@ class SelfExplainer:
         return next((texts[i] for i in ranked if texts[i]), "")
 
     def _putting(self, unit: Float[Tensor, " d"]) -> Callable[[Tensor], Tensor]:
-        """An edit that puts the direction in its place, in each row at another scale.
+        """An edit that puts the direction in its places, in each row at another scale.
 
         Steps of a generation that go on from a cache have one position, and are left alone.
         """
-        scales = torch.tensor(self.config.scales) * self._norm
-        vectors = scales[:, None] * unit.cpu()
+        vectors = torch.tensor(self.config.scales)[:, None] * unit.cpu()
 
         def put(x: Tensor) -> Tensor:
-            if x.shape[1] <= self._place:
+            if x.shape[1] <= max(self._places):
                 return x
             x = x.clone()
-            x[:, self._place] = vectors.to(x)
+            for place, norm in zip(self._places, self._norms, strict=True):
+                x[:, place] = (norm * vectors).to(x).reshape(x[:, place].shape)
             return x
 
         return put
@@ -143,3 +151,32 @@ class SelfExplainer:
         told = logs.gather(-1, tokens[:, start:, None])[..., 0].cpu()
         kept = torch.arange(width) < torch.tensor([[len(row)] for row in rows])
         return (told * kept).sum(1) / kept.sum(1)
+
+
+def _asked(model: LanguageModel, config: SelfExplainerConfig) -> tuple[list[int], list[int]]:
+    """Token ids of what the model goes on from, and where in them the placeholder stands."""
+    tokenizer, name = model.tokenizer, config.placeholder
+    if name not in config.prompt:
+        raise InputError(f"The prompt {config.prompt!r} has no placeholder {name!r} in it.")
+    before, asked = "", ""
+    if config.question is not None:
+        if tokenizer.chat_template is None:
+            raise InputError(
+                f"The model {model.name} has no chat template: it was taught to continue texts, not to answer, so it "
+                "can't say what a direction in it means. Self-explanation needs a chat model. Explain this one by "
+                "programs, or with --client."
+            )
+        asked = tokenizer.chat_template.render([{"role": "user", "content": config.question}])
+        before = asked.partition(config.question)[0]
+        if before == asked:
+            raise InputError(f"The chat template of {model.name} changes the question {config.question!r}.")
+    text = asked + config.prompt
+    ends = _ends(config.question or "", name, len(before)) + _ends(config.prompt, name, len(asked))
+    special = not asked
+    # The last token that the placeholder has a part in: the text up to and with the placeholder ends there.
+    return tokenizer.encode(text, special), [len(tokenizer.encode(text[:end], special)) - 1 for end in ends]
+
+
+def _ends(text: str, name: str, start: int) -> list[int]:
+    """Where each occurrence of a name in a text ends, for a text that starts at `start`."""
+    return [start + found.end() for found in re.finditer(re.escape(name), text)]
