@@ -13,12 +13,15 @@ from monosema.atlas import Score, record
 from monosema.core import ConfigError, Estimate, read_json
 from monosema.interpretation.explaining import explain_by_programs
 from monosema.pages.intervals import Line, Panel, interval_chart
+from monosema.pages.layers import Curve, LayerPanel, layer_chart
+from monosema.pages.marks import Figure
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, meaning, run
-from monosema.runs.comparison import CompareConfig, compare, comparison_path, read_baselines
+from monosema.runs.comparison import RANDOMISED, CompareConfig, compare, comparison_path, read_baselines
 from monosema.runs.workbench import Workbench
 
 KEYS = {"samples.tokens": "3000", "explain.block": "24", "score.simulation.minimum": "5", "explain.most": "40"}
+KEYS |= {"score.random_latents": "12", "score.random_tokens": "2000"}
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,11 @@ def test_every_feature_is_explained_and_scored_beside_controls(finished: Run) ->
         assert row["above"]["n"] == 40
         if row["method"] == meaning.EMPTY:
             assert row["above"]["value"] == 0
+            assert "random" not in row
             assert "mean" not in row or row["mean"]["value"] == 0.5
+        else:
+            assert row["above_random"]["value"] <= row["above"]["value"]
+            assert row["random"]["n"] <= 12
     atlas = finished.atlas()
     programs = atlas.sql("select method, count(*) as n from explanations where program is not null group by method")
     assert {row["method"]: row["n"] for row in programs}.keys() == {"token lookup", "Neuron2Graph"}
@@ -123,12 +130,14 @@ def test_wrong_keys_are_named(recipe: Recipe, key: str, value: str, said: str) -
         apply_overrides(recipe, {key: value}, SHORT_KEYS)
 
 
+SMALL = CompareConfig(tokens=2000, most=12, rows=600, components=6, training_tokens=1500)
+
+
 @pytest.fixture(scope="module")
 def compared(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, dict[str, Any]]:
     folder = Path(shutil.copytree(finished.folder, tmp_path_factory.mktemp("compared") / "copy"))
     bench = Workbench(finished.recipe, folder)
-    config = CompareConfig(tokens=2000, most=12, rows=600, components=6)
-    return bench, compare(bench, config)
+    return bench, compare(bench, SMALL)
 
 
 def test_the_comparison_has_every_dictionary_method_and_scorer(compared: tuple[Workbench, dict[str, Any]]) -> None:
@@ -148,11 +157,41 @@ def test_the_comparison_has_every_dictionary_method_and_scorer(compared: tuple[W
 def test_a_comparison_goes_on_and_can_grow(compared: tuple[Workbench, dict[str, Any]]) -> None:
     bench, before = compared
     told: list[str] = []
-    config = CompareConfig(tokens=2000, most=12, rows=600, components=6)
-    again = compare(bench, config.replace(baselines=("neurons",), sites=("0.resid_post", "1.resid_post")), told.append)
+    both = ("1.resid_post", "0.resid_post")
+    more = SMALL.replace(baselines=("neurons", RANDOMISED), sites=both)
+    again = compare(bench, more, told.append)
     assert [line.partition(":")[2] for line in told].count(" done before") == 2
-    assert {(row["site"], row["dictionary"]) for row in again["rows"]} >= {("0.resid_post", "neurons")}
-    assert [row for row in again["rows"] if row["dictionary"] != "neurons"] == before["rows"][:10]
+    own = bench.recipe.row_names["dictionary"]
+    made = {(row["site"], row["dictionary"]) for row in again["rows"]}
+    curves = ("neurons", f"{own}, 1,500 tokens", f"{own}, randomised model")
+    assert made == {("1.resid_post", own), *((site, name) for site in both for name in curves)}
+    assert [row for row in again["rows"] if row["dictionary"] == own] == before["rows"][:10]
+    assert again["sites"] == ["0.resid_post", "1.resid_post"]
+    svg = comparison_path(bench).with_suffix(".svg").read_text(encoding="utf-8")
+    assert "layer (resid_post)" in svg
+    assert not list(comparison_path(bench).parent.rglob("activations")), "what was captured to train on is kept"
+    told.clear()
+    assert compare(bench, more, told.append) == again
+    assert all("done before" in line for line in told)
+    # Baselines don't depend on what the dictionaries were trained on.
+    compare(bench, more.replace(baselines=("neurons",), training_tokens=0), told.append)
+    assert all("done before" in line for line in told)
+
+
+def test_the_randomised_model_is_no_trained_one(compared: tuple[Workbench, dict[str, Any]]) -> None:
+    """Its dictionary reads other activations, and needs tokens to be trained on."""
+    bench, _ = compared
+    with pytest.raises(ConfigError, match="--training-tokens"):
+        compare(bench, SMALL.replace(baselines=(RANDOMISED,), training_tokens=0))
+    home = comparison_path(bench).parent / "comparison"
+    weights = {folder.name: next(folder.rglob("sae_weights.safetensors")) for folder in home.glob("*-1.resid_post")}
+    assert weights.keys() == {"randomised-model-1.resid_post", "retrained-1.resid_post"}
+    assert len({path.read_bytes() for path in weights.values()}) == 2
+    metrics = [next(home.glob(f"{name}-1*")).rglob("training.json") for name in ("retrained", RANDOMISED)]
+    steps = {read_json(next(found))["steps"] for found in metrics}
+    assert len(steps) == 1, "budgets differ"
+    # Whole passes of whole batches come near the run's number of steps, not more.
+    assert steps.pop() == pytest.approx(read_json(bench.dictionary / "training.json")["steps"], rel=0.25)
 
 
 def test_baselines_are_read_and_unknown_ones_refused() -> None:
@@ -161,10 +200,22 @@ def test_baselines_are_read_and_unknown_ones_refused() -> None:
         read_baselines("pcaa")
 
 
-def test_the_plot_leaves_out_what_is_absent() -> None:
-    lines = [Line("a & b", "a", Estimate(0.4, 0.3, 0.5, 9), 0.1), Line("c", "c", None)]
-    svg = interval_chart("It", [Panel("simulation", 0.0, lines)])
-    assert svg.count("<circle") == 2
+def test_the_plot_leaves_out_what_is_absent_and_dims_what_is_rare() -> None:
+    some, rare, none = Figure(Estimate(0.4, 0.3, 0.5, 9), 0.1, 9), Figure(Estimate(0.9, 0.8, 1.0, 1), None, 90), None
+    lines = [Line("a & b", [some, rare]), Line("c", [Figure(None, None, 9)] * 2)]
+    svg = interval_chart("It", ["one", "two"], [Panel("simulation", "ρ", 0.0, lines)])
+    assert (svg.count("9 of 9 latents"), svg.count("1 of 90 latents")) == (1, 1)
+    assert svg.count('opacity="0.3"') == 1
     assert "a &amp; b" in svg
+    assert ">ρ<" in svg
     with pytest.raises(ConfigError, match="same lines"):
-        interval_chart("It", [Panel("one", 0.0, lines), Panel("two", 0.0, lines[:1])])
+        panels = [Panel("one", "ρ", 0.0, lines), Panel("two", "ρ", 0.0, lines[:1])]
+        interval_chart("It", ["one", "two"], panels)
+    curves = [Curve("a", [some, none, some]), Curve("b", [rare, some, some])]
+    panel = LayerPanel("simulation", "ρ", 0.0, curves)
+    plot = layer_chart("It", ["0.mlp_out", "1.mlp_out", "5.mlp_out"], [panel])
+    assert "layer (mlp_out)" in plot
+    assert plot.count("<polygon") + plot.count("<circle") == 5 + 4 + 2, "marks of figures, of controls, of the legend"
+    assert "site, in the order of the model" in layer_chart("It", ["embed", "0.mlp_out", "final"], [panel])
+    with pytest.raises(ConfigError, match="a figure for each of the 2 sites"):
+        layer_chart("It", ["0.mlp_out", "1.mlp_out"], [panel])

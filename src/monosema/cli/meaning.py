@@ -17,7 +17,7 @@ _SHOWN = ("simulation", "detection", "fuzzing")
 def show_meaning(meaning: Mapping[str, Any], console: Console) -> None:
     """How well a run's features are explained by programs, and how many of them above the controls."""
     rows = [row for row in meaning["rows"] if row["scorer"] in _SHOWN]
-    console.print(_table(rows, ("method",)))
+    console.print(_table(rows, ("method",), random=True))
     console.print(Text(f"[of {meaning['features']:,} features. {meaning['rule']}]", style="dim"))
 
 
@@ -31,17 +31,20 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
     console.print(Text(f"[{said}]", style="dim"))
 
 
-def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Table:
+def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], random: bool = False) -> Table:
+    """A line for each row; `random` adds the columns of random latents, where they are no rows of their own."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in (*names, "scorer"):
         table.add_column(name)
-    for name in ("mean", "control", "above", "none"):
-        table.add_column(name, justify="right", no_wrap=True)
+    controls = {"control": "shuffled", "random": "random latents"} if random else {"control": "shuffled"}
+    shares = {"above": "above", "above_random": "above random"} if random else {"above": "above"}
+    for name in ("mean", *controls.values(), *shares.values(), "none"):
+        table.add_column(name, justify="right", no_wrap=name == "mean")
     for row in rows:
         words = [Text(str(row[name])) for name in (*names, "scorer")]
-        control = f"{row['control']['value']:.3f}" if "control" in row else "–"
-        above = f"{row['above']['value']:.1%}" if "above" in row else "–"
-        table.add_row(*words, _estimate(row.get("mean")), control, above, f"{sum(row['absent'].values()):,}")
+        figures = [f"{row[name]['value']:.3f}" if name in row else "–" for name in controls]
+        figures += [f"{row[name]['value']:.1%}" if name in row else "–" for name in shares]
+        table.add_row(*words, _estimate(row.get("mean")), *figures, f"{sum(row['absent'].values()):,}")
     return table
 
 

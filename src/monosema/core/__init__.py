@@ -24,7 +24,7 @@ from monosema.core.errors import (
     VectorError,
     nearest,
 )
-from monosema.core.estimate import Estimate, bootstrap_mean, bootstrap_ratio, wilson
+from monosema.core.estimate import Estimate, bootstrap_mean, bootstrap_ratio, wilson, wilson_ends
 from monosema.core.files import atomic_path, checksum_file, digest, read_json, sha256_file, write_json
 from monosema.core.progress import Progress, SilentProgress, progress_bar
 from monosema.core.seeds import derive_seed, numpy_generator, seed_everything, torch_generator
@@ -74,6 +74,7 @@ __all__ = [
     "sha256_file",
     "torch_generator",
     "wilson",
+    "wilson_ends",
     "write_json",
 ]
 

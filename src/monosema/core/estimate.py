@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike
+from jaxtyping import Float
+from numpy.typing import ArrayLike, NDArray
 
 from monosema.core.seeds import numpy_generator
 
-__all__ = ["Estimate", "bootstrap_mean", "bootstrap_ratio", "wilson"]
+__all__ = ["Estimate", "Z", "bootstrap_mean", "bootstrap_ratio", "wilson", "wilson_ends"]
 
 _RESAMPLES = 1000
 _LEVEL = 0.95
+Z = 1.959963984540054
+"""Quantile of the normal distribution that leaves 2.5 % above it."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +81,19 @@ def wilson(successes: int, n: int) -> Estimate:
     """Share of successes with Wilson's score interval (Wilson 1927), which holds near 0 and 1."""
     if not 0 <= successes <= n or n == 0:
         raise ValueError(f"Need 0 <= successes <= n and n > 0, got {successes} of {n}.")
-    z = 1.959963984540054
-    share = successes / n
-    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
-    half = z / (1 + z**2 / n) * (share * (1 - share) / n + z**2 / (4 * n**2)) ** 0.5
-    return Estimate(share, max(0.0, centre - half), min(1.0, centre + half), n, "wilson")
+    low, high = wilson_ends(np.array([successes / n]), np.array([float(n)]))
+    return Estimate(successes / n, float(low[0]), float(high[0]), n, "wilson")
+
+
+def wilson_ends(
+    share: Float[np.ndarray, " shares"], n: Float[np.ndarray, " shares"]
+) -> tuple[Float[NDArray[np.float64], " shares"], Float[NDArray[np.float64], " shares"]]:
+    """Ends of Wilson's score interval of many shares, each of n trials; n may be an effective number.
+
+    NaN where n is 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        centre = (share + Z**2 / (2 * n)) / (1 + Z**2 / n)
+        half = Z / (1 + Z**2 / n) * np.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    # Rounding must not put the share outside of its own interval.
+    return np.clip(np.minimum(centre - half, share), 0, 1), np.clip(np.maximum(centre + half, share), 0, 1)

@@ -1,9 +1,10 @@
 """All scores that need nothing but a reader, for many latents, with their controls; and what they come to.
 
-Controls of every figure: *shuffled*, the same figure for another latent's explanation, for each latent; and *empty*,
-an explanation that says that nothing ever activates. An explanation counts as above the controls where the low end of
-its interval is above both what chance gives (0 for a correlation, ½ for a balanced accuracy) and the figure of the
-shuffled explanation.
+Controls of every figure: *shuffled*, the same figure for another latent's explanation, for each latent; *empty*, an
+explanation that says that nothing ever activates; and *random latents*, the figures that the same explainer earns on
+latents of random directions. An explanation counts as above the controls where the low end of its interval is above
+both what chance gives (0 for a correlation, ½ for a balanced accuracy) and the figure of the shuffled explanation; as
+above random latents where it is above their mean figure, too.
 """
 
 from __future__ import annotations
@@ -13,20 +14,31 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from monosema.atlas import Score
 from monosema.core import Config, Estimate, bootstrap_mean, wilson
 from monosema.interpretation.protocol import Explained, Reader
 from monosema.interpretation.samples import Samples
-from monosema.interpretation.scorers.classification import Classified
+from monosema.interpretation.scorers.classification import DETAILS, Classified
 from monosema.interpretation.scorers.detection import DetectionConfig, score_detection
 from monosema.interpretation.scorers.fuzzing import FuzzingConfig, score_fuzzing
 from monosema.interpretation.scorers.scored import Scored, shuffled
 from monosema.interpretation.scorers.simulation import SimulationConfig, score_simulation
 
-__all__ = ["CHANCE", "Scores", "ScoringConfig", "TableRow", "above", "atlas_scores", "merged", "score", "table_row"]
+__all__ = [
+    "CHANCE",
+    "CONTROLS_RULE",
+    "RANDOM_RULE",
+    "Scores",
+    "ScoringConfig",
+    "TableRow",
+    "above",
+    "atlas_scores",
+    "merged",
+    "score",
+    "table_row",
+]
 
 CHANCE = {
     "simulation": 0.0,
@@ -36,6 +48,14 @@ CHANCE = {
     "fuzzing": 0.5,
 }
 """What an explanation without content gets, by scorer."""
+CONTROLS_RULE = (
+    "An explanation is above the controls where the low end of its 95 % interval is above chance (0 for a correlation, "
+    "½ for a balanced accuracy) and above the figure of another feature's explanation on the same feature."
+)
+RANDOM_RULE = (
+    "Above random means: above the controls, and above the mean of latents of random directions, explained and scored "
+    "alike."
+)
 
 
 class ScoringConfig(Config):
@@ -46,6 +66,10 @@ class ScoringConfig(Config):
     fuzzing: FuzzingConfig = FuzzingConfig()
     seed: int = Field(0, ge=0)
     """Decides which explanation the shuffled control gives to which latent."""
+    random_latents: int = Field(100, ge=0)
+    """Latents of random directions that are explained and scored beside a run's own, as a control; 0 for none."""
+    random_tokens: int = Field(60_000, ge=1)
+    """Tokens that they are described on, and as many of held-out text, at most, that they are scored on."""
 
 
 @dataclass(frozen=True)
@@ -54,11 +78,11 @@ class Scores:
 
     Attributes:
         figures: of each scorer, with controls.
-        details: figures without an interval, by name ("detection AUC", …) and latent.
+        details: further figures, by name ("detection AUC", …) and latent.
     """
 
     figures: tuple[Scored, ...]
-    details: Mapping[str, Mapping[int, float]]
+    details: Mapping[str, Mapping[int, Estimate]]
 
 
 def score(
@@ -78,15 +102,15 @@ def score(
 
 def _all(
     reader: Reader, explained: Mapping[int, Explained], samples: Samples, config: ScoringConfig
-) -> tuple[list[Scored], dict[str, Mapping[int, float]]]:
+) -> tuple[list[Scored], dict[str, Mapping[int, Estimate]]]:
     detection = score_detection(reader, explained, samples, config.detection)
     fuzzing = score_fuzzing(reader, explained, samples, config.fuzzing)
     figures = [*score_simulation(reader, explained, samples, config.simulation)]
-    details: dict[str, Mapping[int, float]] = {}
+    details: dict[str, Mapping[int, Estimate]] = {}
     named: tuple[tuple[str, Classified], ...] = (("detection", detection), ("fuzzing", fuzzing))
     for name, one in named:
         figures.append(Scored(name, one.accuracy, {}, one.absent))
-        details |= {f"{name} F1": one.f1, f"{name} AUC": one.auc}
+        details |= {f"{name} {detail}": one.details[detail] for detail in DETAILS}
     return figures, details
 
 
@@ -104,10 +128,10 @@ def merged(parts: Sequence[Scores]) -> Scores:
     return Scores(tuple(figures), details)
 
 
-def above(scored: Scored) -> list[int]:
-    """Latents whose figure is above the controls."""
-    chance = CHANCE[scored.scorer]
-    bar = {latent: max(chance, scored.controls.get(latent, chance)) for latent in scored.estimates}
+def above(scored: Scored, least: float | None = None) -> list[int]:
+    """Latents whose figure is above the controls, and above `least` where it is given."""
+    floor = max(CHANCE[scored.scorer], -1.0 if least is None else least)
+    bar = {latent: max(floor, scored.controls.get(latent, floor)) for latent in scored.estimates}
     return [latent for latent, figure in scored.estimates.items() if figure.low > bar[latent]]
 
 
@@ -130,7 +154,9 @@ class TableRow:
         mean: over latents that have a figure, with a bootstrap interval over latents; None where none has.
         control: the same for the shuffled explanations.
         above: share of *all* latents that were to be explained whose explanation is above the controls.
-        details: means of figures without an interval, such as "AUC".
+        random: mean over latents of random directions, with its interval; None where none were scored.
+        above_random: share of all latents whose explanation is above the controls and above `random`.
+        details: means of further figures, such as "AUC".
         absent: latents without a figure, by reason; those that no explanation was found for included.
     """
 
@@ -139,20 +165,36 @@ class TableRow:
     mean: Estimate | None
     control: Estimate | None
     above: Estimate | None
-    details: Mapping[str, float]
+    random: Estimate | None
+    above_random: Estimate | None
+    details: Mapping[str, Estimate]
     absent: Mapping[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; what is absent is left out."""
         values: dict[str, Any] = {"method": self.method, "scorer": self.scorer}
-        for name in ("mean", "control", "above"):
+        for name in ("mean", "control", "above", "random", "above_random"):
             if (estimate := getattr(self, name)) is not None:
                 values[name] = estimate.to_dict()
-        return values | {"details": dict(self.details), "absent": dict(self.absent)}
+        details = {name: estimate.to_dict() for name, estimate in self.details.items()}
+        return values | {"details": details, "absent": dict(self.absent)}
 
 
-def table_row(method: str, scored: Scored, details: Mapping[str, Mapping[int, float]], latents: int) -> TableRow:
-    """A scorer's figures as a row; `latents` were to be explained."""
+def table_row(
+    method: str,
+    scored: Scored,
+    details: Mapping[str, Mapping[int, Estimate]],
+    latents: int,
+    random: Estimate | None = None,
+) -> TableRow:
+    """A scorer's figures as a row.
+
+    Args:
+        method: how the explanations were found.
+        scored, details: their figures.
+        latents: how many were to be explained.
+        random: what latents of random directions earn on the mean.
+    """
     values = [estimate.value for estimate in scored.estimates.values()]
     controls = list(scored.controls.values())
     absent = Counter(scored.absent.values())
@@ -160,7 +202,7 @@ def table_row(method: str, scored: Scored, details: Mapping[str, Mapping[int, fl
         absent["no explanation"] = silent
     prefix = f"{scored.scorer} "
     means = {
-        name.removeprefix(prefix): float(np.mean(list(of.values())))
+        name.removeprefix(prefix): bootstrap_mean([estimate.value for estimate in of.values()])
         for name, of in details.items()
         if name.startswith(prefix) and of
     }
@@ -170,6 +212,8 @@ def table_row(method: str, scored: Scored, details: Mapping[str, Mapping[int, fl
         mean=bootstrap_mean(values) if values else None,
         control=bootstrap_mean(controls) if controls else None,
         above=wilson(len(above(scored)), latents) if latents else None,
+        random=random,
+        above_random=wilson(len(above(scored, random.value)), latents) if latents and random is not None else None,
         details=means,
         absent=dict(absent),
     )

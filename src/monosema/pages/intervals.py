@@ -4,96 +4,115 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 
-from monosema.core import ConfigError, Estimate
-from monosema.pages.plots import COLOURS
+from monosema.core import ConfigError
+from monosema.pages.marks import FAINT, Figure, Number, Scale, colour, frame, mark, scale_of, words
 
 __all__ = ["Line", "Panel", "interval_chart"]
 
-PANEL, GAP, ROW, TOP, BOTTOM = 210, 22, 20, 46, 34
+WIDTH, GAP, ROW, HEAD, TITLE, FOOT, COLUMNS = 250, 62, 30, 26, 34, 42, 2
 CHARACTER = 6.6
 """Width of a character of a name, about."""
+LEGEND = 20
 
 
 @dataclass(frozen=True)
 class Line:
-    """One thing measured: its name, the group whose colour it has, the figure, and that of its control."""
+    """One thing measured in several ways: its name, and a figure for each way."""
 
     name: str
-    group: str
-    estimate: Estimate | None
-    control: float | None = None
+    figures: Sequence[Figure]
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One kind of figure: its name, what chance gives, and a line for each thing, in the same order in all panels."""
+    """One kind of figure: its name, its unit, what chance gives, and the same lines as in all panels."""
 
     name: str
-    chance: float
+    unit: str
+    chance: Number
     lines: Sequence[Line]
 
 
-def interval_chart(title: str, panels: Sequence[Panel]) -> str:
-    """The plot as the text of an SVG file: a dot for each figure, a bar for its interval, a ring for its control, and
-    a dashed line at chance. What could not be measured has no dot.
+def interval_chart(title: str, ways: Sequence[str], panels: Sequence[Panel]) -> str:
+    """The plot as the text of an SVG file: a mark for each figure, a bar for its interval, a small hollow mark for its
+    control, and a dashed line at chance; on the right the numbers of latents behind the figures.
+
+    What could not be measured has no mark, and what fewer than a tenth of the latents have is faint.
+
+    Args:
+        title: of the whole.
+        ways: names of the figures of a line.
+        panels: two beside each other.
 
     Raises:
-        ConfigError: no panels, or panels of unlike lines.
+        ConfigError: no panels, panels of unlike lines, or lines with another number of figures than there are ways.
     """
     names = [[line.name for line in panel.lines] for panel in panels]
+    figures = [line.figures for panel in panels for line in panel.lines]
     if not names or not names[0] or any(other != names[0] for other in names):
         raise ConfigError(f"The plot {title!r} needs panels, each with the same lines.")
-    left = round(20 + CHARACTER * max(map(len, names[0])))
-    width = left + len(panels) * (PANEL + GAP)
-    height = TOP + ROW * len(names[0]) + BOTTOM
-    groups = list(dict.fromkeys(line.group for line in panels[0].lines))
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        'role="img" style="max-width: 100%; height: auto" font-family="system-ui, sans-serif" font-size="12" '
-        f'fill="#222">\n<title>{escape(title)}</title>',
-        f'<rect width="{width}" height="{height}" fill="#fff"/>',
-        f'<text x="6" y="16" font-weight="bold">{escape(title)}</text>',
-    ]
-    for row, name in enumerate(names[0]):
-        parts.append(f'<text x="{left - 10}" y="{_middle(row) + 4}" text-anchor="end">{escape(name)}</text>')
+    if any(len(one) != len(ways) for one in figures):
+        raise ConfigError(f"The plot {title!r} needs {len(ways)} figures a line: {', '.join(ways)}.")
+    left = round(22 + CHARACTER * max(map(len, names[0])))
+    tall = HEAD + ROW * len(names[0]) + FOOT
+    rows = -(-len(panels) // COLUMNS)
+    width = left + min(COLUMNS, len(panels)) * (WIDTH + GAP)
+    foot = TITLE + rows * tall
+    parts = frame(title, width, foot + 2 * LEGEND)
     for number, panel in enumerate(panels):
-        parts += _panel(panel, left + number * (PANEL + GAP), height, groups)
-    foot = "dot: mean with its 95 % interval; ring: shuffled explanations; dashed: chance"
-    return "\n".join([*parts, f'<text x="6" y="{height - 8}" fill="#666">{foot}</text>', "</svg>\n"])
+        row, column = divmod(number, COLUMNS)
+        top = TITLE + row * tall + HEAD
+        parts += _panel(panel, left + column * (WIDTH + GAP), top)
+        if column == 0:
+            parts += [
+                words(left - 12, _middle(top, place) + 4, name, "end", fill=colour(place))
+                for place, name in enumerate(names[0])
+            ]
+    x = 12.0
+    for number, way in enumerate(ways):
+        parts += [mark(number, x, foot + 8, "#444"), words(x + 9, foot + 12, way)]
+        x += 26 + CHARACTER * len(way)
+    said = "bar: 95 % interval; small and hollow: shuffled explanations; dashed: chance; n: latents with a figure"
+    parts.append(words(6, foot + LEGEND + 12, f"{said} (faint: fewer than a tenth)", fill="#555", size="11"))
+    return "\n".join([*parts, "</svg>\n"])
 
 
-def _middle(row: int) -> int:
-    return TOP + ROW * row + ROW // 2
+def _middle(top: Number, row: int) -> float:
+    return top + ROW * row + ROW / 2
 
 
-def _panel(panel: Panel, left: int, height: int, groups: Sequence[str]) -> list[str]:
-    found = [line for line in panel.lines if line.estimate is not None]
-    ends = [end for line in found for end in (line.estimate.low, line.estimate.high) if line.estimate]  # type: ignore[union-attr]
-    controls = [line.control for line in panel.lines if line.control is not None]
-    low, high = min([panel.chance, 0.0, *ends, *controls]), max([1.0, *ends])
-
-    def across(value: float) -> float:
-        return left + PANEL * (value - low) / (high - low)
-
-    bottom = height - BOTTOM
-    parts = [
-        f'<text x="{left}" y="{TOP - 10}">{escape(panel.name)}</text>',
-        f'<line x1="{across(panel.chance):.1f}" x2="{across(panel.chance):.1f}" y1="{TOP}" y2="{bottom}" '
-        'stroke="#999" stroke-dasharray="3 3"/>',
+def _panel(panel: Panel, left: Number, top: Number) -> list[str]:
+    across = scale_of([figure for line in panel.lines for figure in line.figures], panel.chance, left, left + WIDTH)
+    bottom = top + ROW * len(panel.lines)
+    parts = [words(left, top - 8, panel.name, weight="bold"), words(left + WIDTH + 10, top - 8, "n", fill="#555")]
+    for value in across.ticks:
+        x = across(value)
+        parts.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="#e8e8e8"/>')
+        parts.append(words(x, bottom + 14, f"{value:g}", "middle", fill="#555"))
+    x = across(panel.chance)
+    parts += [
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}" stroke="#555" stroke-dasharray="4 3"/>',
+        f'<line x1="{left}" x2="{left + WIDTH}" y1="{bottom}" y2="{bottom}" stroke="#555"/>',
+        words(left + WIDTH / 2, bottom + 29, panel.unit, "middle"),
     ]
-    for value in (0.0, 0.5, 1.0):
-        parts.append(f'<text x="{across(value):.1f}" y="{bottom + 13}" text-anchor="middle">{value:g}</text>')
     for row, line in enumerate(panel.lines):
-        y, colour = _middle(row), COLOURS[groups.index(line.group) % len(COLOURS)]
-        if line.estimate is not None:
-            first, last, at = (across(v) for v in (line.estimate.low, line.estimate.high, line.estimate.value))
-            said = f"{line.name}, {panel.name}: {line.estimate}, n = {line.estimate.n}"
-            parts.append(
-                f'<line x1="{first:.1f}" x2="{last:.1f}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>'
-            )
-            parts.append(f'<circle cx="{at:.1f}" cy="{y}" r="4" fill="{colour}"><title>{escape(said)}</title></circle>')
-        if line.control is not None:
-            parts.append(f'<circle cx="{across(line.control):.1f}" cy="{y}" r="3.5" fill="none" stroke="{colour}"/>')
+        for way, figure in enumerate(line.figures):
+            y = _middle(top, row) + 10 * (way - (len(line.figures) - 1) / 2)
+            parts += _marks(line.name, panel.name, figure, way, across, y, colour(row))
+            count = figure.estimate.n if figure.estimate else 0
+            parts.append(words(left + WIDTH + 10, y + 3.5, f"{count:,}", fill="#555", size="10"))
     return parts
+
+
+def _marks(line: str, panel: str, figure: Figure, way: int, across: Scale, y: Number, paint: str) -> list[str]:
+    parts = [f'<g opacity="{FAINT if figure.rare else 1}">']
+    if figure.control is not None:
+        said = f"{line}, {panel}, shuffled explanations: {figure.control:.3g}"
+        parts.append(mark(way, across(figure.control), y, paint, 2.5, hollow=True, said=said))
+    if figure.estimate is not None:
+        first, last, at = (across(v) for v in (figure.estimate.low, figure.estimate.high, figure.estimate.value))
+        said = f"{line}, {panel}: {figure.estimate}, {figure.estimate.n} of {figure.of} latents"
+        parts.append(f'<line x1="{first:.1f}" x2="{last:.1f}" y1="{y}" y2="{y}" stroke="{paint}" stroke-width="2"/>')
+        parts.append(mark(way, at, y, paint, said=said))
+    return [*parts, "</g>"]

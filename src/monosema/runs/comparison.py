@@ -1,45 +1,60 @@
 """The paper's figure: how well latents can be explained, by method and site, each with its controls.
 
-Every dictionary, the trained one included, is described on the same stretch of text by an atlas of its own, its latents
+Every dictionary, the run's own included, is described on the same stretch of text by an atlas of its own, its latents
 are explained by the same programs, and the explanations are scored on the same held-out text; so nothing but the
 dictionary differs. Baselines are fitted on activations of the training text.
 
     neurons  the site's values and their negatives, rectified      ica  independent components
     random   random directions, as sparse as the trained ones      nmf  non-negative parts of rectified values
     pca      principal components
+    randomised-model   the recipe's dictionary, trained on the same model with weights drawn anew (see `randomised`)
 
 Of neurons and components nothing is thinned out: a latent is active where its code is above 0, as in arXiv 2309.08600.
 Such latents are active nearly everywhere; where a scorer finds no inactive passage, the score is absent, and counted.
+
+The run has a dictionary at its own site only. Where several sites are compared, or the randomised model, the recipe's
+dictionary is trained at every site once more, on the same smaller number of tokens everywhere and over as many passes
+as give about the run's number of steps: along the layers, and between the two models, budgets are equal. It stands
+beside the run's own, which has seen more text. Such dictionaries are trained by the run's own stages, so a kill loses
+no more of them than of a run.
 """
 
 from __future__ import annotations
 
+import functools
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-import torch
 from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from monosema.atlas import build_atlas
 from monosema.core import Config, ConfigError, Estimate, Site, atomic_path, digest, nearest, read_json, write_json
-from monosema.dictionaries import Dictionary, Ica, Metadata, Neurons, Nmf, Pca, RandomDirections, load_dictionary
-from monosema.interpretation.explaining import explain_by_programs
-from monosema.interpretation.readers.programs import ProgramReader
-from monosema.interpretation.sampling import draw_samples, latents_of, pool_of
-from monosema.interpretation.scoring import CHANCE, score, table_row
+from monosema.dictionaries import Dictionary, Ica, Metadata, Neurons, Nmf, Pca, load_dictionary
+from monosema.interpretation.scoring import CHANCE, CONTROLS_RULE, table_row
+from monosema.models import LanguageModel
+from monosema.models.randomised import randomised
 from monosema.pages.intervals import Line, Panel, interval_chart
+from monosema.pages.layers import Curve, LayerPanel, layer_chart
+from monosema.pages.marks import Figure
+from monosema.runs.controls import interpret, random_directions, rows_at
 from monosema.runs.facts import comparison_path
-from monosema.runs.meaning import RULE
+from monosema.runs.ledger import Ledger
+from monosema.runs.stages import advance, stage_inputs
+from monosema.runs.walk import STAGES
 from monosema.runs.workbench import Workbench
 
 __all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "draw_comparison", "read_baselines"]
 
-Baseline = Literal["neurons", "random", "pca", "ica", "nmf"]
+Baseline = Literal["neurons", "random", "pca", "ica", "nmf", "randomised-model"]
 BASELINES: tuple[str, ...] = get_args(Baseline)
-TRAINED = "trained"
+TRAINED, RETRAINED, RANDOMISED = "trained", "retrained", "randomised-model"
 _NAMES = {"neurons": "neurons", "random": "random directions", "pca": "PCA", "ica": "ICA", "nmf": "NMF"}
+_UNITS = {0.0: "Pearson's ρ", 0.5: "balanced accuracy"}
+_TITLE = "How well latents are explained, on passages not seen before"
 Tell = Callable[[str], None]
 
 
@@ -47,9 +62,9 @@ class CompareConfig(Config):
     """What is compared, and on how much."""
 
     baselines: tuple[Baseline, ...] = ("neurons", "random", "pca", "ica", "nmf")
-    """Which baselines stand beside the trained dictionary."""
+    """Which baselines stand beside the run's dictionary."""
     sites: tuple[str, ...] = ()
-    """Sites of the baselines; none means the dictionary's own. The trained dictionary is compared at its own."""
+    """Sites that are compared; none means the dictionary's own. The run's own dictionary is compared at its own."""
     tokens: int = Field(100_000, ge=1)
     """Tokens that each dictionary's latents are described on."""
     most: int | None = Field(100, ge=2)
@@ -58,11 +73,14 @@ class CompareConfig(Config):
     """Rows of activations that baselines are fitted on."""
     components: int = Field(64, ge=1)
     """Components of ICA and NMF; of PCA there are as many as a row has values."""
+    training_tokens: int = Field(200_000, ge=0)
+    """Tokens that the recipe's dictionary is trained on at each site where several are compared, and on the randomised
+    model; at most the run's. 0 leaves such dictionaries out."""
 
     @field_validator("sites")
     @classmethod
     def _short(cls, sites: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(Site.parse(site).short for site in sites)
+        return tuple(dict.fromkeys(Site.parse(site).short for site in sites))
 
 
 def read_baselines(words: str) -> tuple[str, ...]:
@@ -84,112 +102,225 @@ def compare(bench: Workbench, config: CompareConfig | None = None, tell: Tell = 
 
     Raises:
         SiteError: the model has no such site.
+        ConfigError: the randomised model was asked for without tokens to train on.
+        InputError: the model has no weights that can be drawn anew.
     """
     config = config or CompareConfig()
-    path = comparison_path(bench)
-    sites = config.sites or (bench.site.short,)
-    wanted = [(bench.site.short, TRAINED), *((site, name) for site in sites for name in config.baselines)]
-    samples: dict[str, Float[Tensor, "rows d"]] = {}
+    work = _Comparison(bench, config)
     parts = []
-    for site, name in wanted:
-        key = digest([_settings(bench, config), site, name])
-        part = path.parent / "comparison" / f"{key}.json"
+    for site, name in work.wanted:
+        part = work.home / f"{digest([work.settings(name), site.short, name])}.json"
         if part.exists():
-            tell(f"{name} at {site}: done before")
+            tell(f"{name} at {site.short}: done before")
         else:
-            tell(f"{name} at {site}: described on {config.tokens:,} tokens, explained and scored")
-            write_json(part, _compared(bench, config, Site.parse(site), name, samples))
+            trained = f"trained on {work.budget:,} tokens, " if name in (RETRAINED, RANDOMISED) else ""
+            tell(f"{name} at {site.short}: {trained}described on {config.tokens:,} tokens, explained and scored")
+            write_json(part, work.compared(site, name))
+            shutil.rmtree(work.activations(site, name), ignore_errors=True)
         parts.append(read_json(part))
     result = {
-        "rule": RULE,
+        "rule": CONTROLS_RULE,
         "tokens": config.tokens,
         "heldout_tokens": bench.recipe.samples.tokens,
+        "sites": [site.short for site in work.sites],
         "dictionaries": [{key: value for key, value in part.items() if key != "rows"} for part in parts],
         "rows": [row for part in parts for row in part["rows"]],
     }
+    path = comparison_path(bench)
     write_json(path, result)
     with atomic_path(path.with_suffix(".svg")) as temporary:
         temporary.write_text(draw_comparison(result), encoding="utf-8")
     return result
 
 
-def _settings(bench: Workbench, config: CompareConfig) -> list[Any]:
-    """All that a part depends on beside site and dictionary."""
-    recipe = bench.recipe
-    own = config.replace(baselines=("random",), sites=()).to_dict()
-    trained = read_json(bench.dictionary / "training.json") if (bench.dictionary / "training.json").exists() else {}
-    parts = [part.to_dict() for part in (recipe.text, recipe.atlas, recipe.samples, recipe.explain, recipe.score)]
-    return [own, bench.model.digest, bench.corpus.digest, trained, *parts]
+@dataclass
+class _Comparison:
+    """The dictionaries of a comparison, each made when it is first needed."""
+
+    bench: Workbench
+    config: CompareConfig
+    rows: dict[str, Float[Tensor, "rows d"]] = field(default_factory=dict)
+
+    @property
+    def home(self) -> Path:
+        return comparison_path(self.bench).parent / "comparison"
+
+    @functools.cached_property
+    def run_tokens(self) -> int:
+        """Tokens that the run's dictionary was trained on."""
+        return self.bench.recipe.text.tokens or int(Ledger(self.bench.folder).records()["capture"].counts["rows"])
+
+    @property
+    def budget(self) -> int:
+        """Tokens that dictionaries are trained on for the comparison."""
+        return min(self.config.training_tokens, self.run_tokens)
+
+    @functools.cached_property
+    def sites(self) -> list[Site]:
+        """In the order in which the model comes to them."""
+        order = [site.short for site in self.bench.model.sites()]
+        wanted = [Site.parse(site) for site in self.config.sites] or [self.bench.site]
+        return sorted(wanted, key=lambda site: order.index(site.short) if site.short in order else len(order))
+
+    @functools.cached_property
+    def wanted(self) -> list[tuple[Site, str]]:
+        """Sites and names of all that is compared: the run's dictionary, then those made for the comparison."""
+        names, several = self.config.baselines, len(self.sites) > 1
+        if RANDOMISED in names and not self.budget:
+            raise ConfigError("The randomised model's dictionary has to be trained: give --training-tokens above 0.")
+        found = [(self.bench.site, TRAINED)]
+        if self.budget and (several or RANDOMISED in names):
+            found += [(site, RETRAINED) for site in self.sites if self._trains_at(site) and not self._is_own(site)]
+        for name in names:
+            found += [(site, name) for site in self.sites if name != RANDOMISED or self._trains_at(site)]
+        return found
+
+    def _trains_at(self, site: Site) -> bool:
+        """Whether the recipe's dictionary can be made there; one over several sites belongs to these alone."""
+        return len(self.bench.recipe.sites) == 1 or site == self.bench.site
+
+    def _is_own(self, site: Site) -> bool:
+        """Whether the run's own dictionary is what would be trained there again."""
+        return site == self.bench.site and self.budget == self.run_tokens
+
+    @functools.cached_property
+    def randomised(self) -> LanguageModel:
+        return randomised(self.bench.model, self.bench.recipe.samples.seed)
+
+    def settings(self, name: str) -> list[Any]:
+        """All that a part depends on beside site and dictionary."""
+        recipe = self.bench.recipe
+        budget = self.config.training_tokens if name in (RETRAINED, RANDOMISED) else 0
+        own = self.config.replace(baselines=("random",), sites=(), training_tokens=budget).to_dict()
+        trained = self.bench.dictionary / "training.json"
+        facts = [own, self.bench.model.digest, self.bench.corpus.digest, read_json(trained) if trained.exists() else {}]
+        parts = (recipe.text, recipe.atlas, recipe.samples, recipe.explain, recipe.score)
+        return [*facts, *(part.to_dict() for part in parts)]
+
+    def compared(self, site: Site, name: str) -> dict[str, Any]:
+        """One dictionary's part of the table."""
+        bench, config = self.bench, self.config
+        model = self.randomised if name == RANDOMISED else bench.model
+        dictionary = self._dictionary(site, name)
+        folder = self.home / f"atlas-{site.short}-{name}"
+        found = interpret(bench, model, dictionary, site, folder, config.tokens, config.most)
+        about = {"site": site.short, "dictionary": self._title(site, name)}
+        rows = [
+            {**about, **table_row(method, one, scores.details, found.scored).to_dict()}
+            for method, scores in found.scores.items()
+            for one in scores.figures
+        ]
+        counts = {"latents": found.latents, "alive": found.alive, "scored": found.scored}
+        return {**about, **counts, "rows": rows}
+
+    def _title(self, site: Site, name: str) -> str:
+        """What the dictionary is called; the run's own has its name to itself only where it is not like the others."""
+        title = self.bench.recipe.row_names["dictionary"]
+        names = {
+            TRAINED: title,
+            RETRAINED: f"{title}, {self.budget:,} tokens",
+            RANDOMISED: f"{title}, randomised model",
+        }
+        if name == TRAINED and self._is_own(site) and len(self.sites) > 1:
+            return names[RETRAINED]
+        return {**names, **_NAMES}[name]
+
+    def _dictionary(self, site: Site, name: str) -> Dictionary:
+        """The run's dictionary, one that is trained for the comparison, or a baseline fitted on training text."""
+        bench = self.bench
+        if name == TRAINED:
+            return _opened(bench)
+        if name in (RETRAINED, RANDOMISED):
+            return self._trained(site, name)
+        if site.short not in self.rows:
+            self.rows[site.short] = rows_at(bench, bench.model, site, self.config.rows)
+        rows, seed = self.rows[site.short], bench.recipe.samples.seed
+        about = Metadata(model=bench.recipe.model.name, site=site, dataset=bench.corpus.name)
+        width = rows.shape[1]
+        components = min(self.config.components, width, len(rows))
+        if name == "neurons":
+            return Neurons(width, metadata=about)
+        if name == "random":
+            return random_directions(bench, site, rows)
+        if name == "pca":
+            return Pca.fit([rows], width, about)
+        return (Ica if name == "ica" else Nmf).fit(rows, components, seed=seed, metadata=about)
+
+    def _folder(self, site: Site, name: str) -> Path:
+        return self.home / f"{name}-{site.short}"
+
+    def activations(self, site: Site, name: str) -> Path:
+        """What was captured to train on; needed no more when the dictionary is compared."""
+        return self._folder(site, name) / "activations"
+
+    def _trained(self, site: Site, name: str) -> Dictionary:
+        """The recipe's dictionary at another site, or of the randomised model, by the stages capture and train."""
+        recipe = self.bench.recipe
+        passes = max(1, round(recipe.stream.passes * self.run_tokens / self.budget))
+        own = recipe.replace(
+            site=recipe.site if site == self.bench.site else site.short,
+            text=recipe.text.replace(tokens=self.budget),
+            stream=recipe.stream.replace(passes=passes),
+        )
+        inner = Workbench(own, self._folder(site, name), self.bench.device)
+        inner.model = self.randomised if name == RANDOMISED else self.bench.model
+        inner.corpus = self.bench.corpus
+        inner.recipe = own.fitted(inner.widths)
+        inner.folder.mkdir(parents=True, exist_ok=True)
+        sources = {"model": inner.model.digest, "corpus": inner.corpus.digest}
+        inputs = stage_inputs(STAGES, inner.recipe.to_dict(), sources)
+        advance(STAGES, "train", inner.folder, inputs, inner, lambda line: None)
+        return _opened(inner)
 
 
-def _compared(
-    bench: Workbench, config: CompareConfig, site: Site, name: str, samples: dict[str, Float[Tensor, "rows d"]]
-) -> dict[str, Any]:
-    """One dictionary's part of the table."""
-    recipe = bench.recipe
-    dictionary = _dictionary(bench, config, site, name, samples)
-    folder = comparison_path(bench).parent / "comparison" / f"atlas-{site.short}-{name}"
-    text = bench.batches(recipe.text.replace(tokens=config.tokens))
-    atlas = build_atlas(bench.model, dictionary, site, text, folder, recipe.atlas)
-    latents = latents_of(atlas, config.most, recipe.samples.seed)
-    unseen = bench.batches(recipe.text.replace(split="heldout", tokens=recipe.samples.tokens))
-    pool = pool_of(atlas, bench.model, dictionary, unseen, recipe.samples)
-    drawn = draw_samples(atlas, bench.model, dictionary, pool, recipe.samples, latents)
-    found = explain_by_programs(atlas, bench.model, dictionary, drawn, recipe.explain)
-    title = recipe.row_names["dictionary"] if name == TRAINED else _NAMES[name]
-    rows = []
-    for method, explained in found.explained.items():
-        scores = score(ProgramReader(), explained, drawn, recipe.score)
-        rows += [table_row(method, one, scores.details, len(latents)).to_dict() for one in scores.figures]
-    about = {"site": site.short, "dictionary": title}
-    counts = {"latents": dictionary.n_latents, "alive": len(latents_of(atlas)), "scored": len(latents)}
-    return {**about, **counts, "rows": [{**about, **row} for row in rows]}
-
-
-def _dictionary(
-    bench: Workbench, config: CompareConfig, site: Site, name: str, samples: dict[str, Float[Tensor, "rows d"]]
-) -> Dictionary:
-    """The trained dictionary, or a baseline fitted on rows of the training text."""
-    trained: Any = load_dictionary(bench.dictionary)
-    if name == TRAINED:
-        return trained.to(bench.model.device) if hasattr(trained, "to") else trained
-    if site.short not in samples:
-        samples[site.short] = _rows(bench, site, config.rows)
-    rows, seed = samples[site.short], bench.recipe.samples.seed
-    about = Metadata(model=bench.recipe.model.name, site=site, dataset=bench.corpus.name)
-    width = rows.shape[1]
-    components = min(config.components, width, len(rows))
-    if name == "neurons":
-        return Neurons(width, metadata=about)
-    if name == "random":
-        active = max(1, round(float(trained.encode(rows[:2048]).l0.mean()))) if trained.d_in == width else 32
-        return RandomDirections.fit(rows, trained.n_latents, min(active, trained.n_latents), seed, about)
-    if name == "pca":
-        return Pca.fit([rows], width, about)
-    return (Ica if name == "ica" else Nmf).fit(rows, components, seed=seed, metadata=about)
-
-
-@torch.inference_mode()
-def _rows(bench: Workbench, site: Site, wanted: int) -> Float[Tensor, "rows d"]:
-    """Activations of kept tokens of the training text."""
-    parts: list[Tensor] = []
-    for batch in bench.batches(bench.recipe.text.replace(tokens=wanted)):
-        got = bench.model.activations(batch.tokens.to(bench.model.device), [site])[site].flatten(2).float()
-        parts.append(got[batch.keep.to(got.device)])
-    return torch.cat(parts)[:wanted].clone()
+def _opened(bench: Workbench) -> Dictionary:
+    dictionary: Any = load_dictionary(bench.dictionary)
+    return dictionary.to(bench.model.device) if hasattr(dictionary, "to") else dictionary
 
 
 def draw_comparison(result: Mapping[str, Any]) -> str:
-    """The table as a plot: a panel for each scorer, a line for each dictionary and way of explaining."""
+    """The table as a plot. At one site, a panel for each scorer with a line for each dictionary; at several, a panel
+    for each scorer and way of explaining with a curve over the sites for each dictionary."""
     rows: Sequence[Mapping[str, Any]] = result["rows"]
-    several = len({row["site"] for row in rows}) > 1
+    scored = {(one["site"], one["dictionary"]): one["scored"] for one in result["dictionaries"]}
+    figures = {(row["site"], row["dictionary"], row["method"], row["scorer"]): _figure(row, scored) for row in rows}
+    dictionaries, methods, scorers = (
+        list(dict.fromkeys(row[name] for row in rows)) for name in ("dictionary", "method", "scorer")
+    )
+    sites = [site for site in result["sites"] if any(row["site"] == site for row in rows)]
+    sites += [site for site in dict.fromkeys(row["site"] for row in rows) if site not in sites]
+    if len(sites) == 1:
+        panels = [
+            Panel(
+                scorer,
+                _UNITS[CHANCE[scorer]],
+                CHANCE[scorer],
+                [
+                    Line(
+                        name,
+                        [figures.get((sites[0], name, method, scorer), Figure(None, None, 0)) for method in methods],
+                    )
+                    for name in dictionaries
+                ],
+            )
+            for scorer in scorers
+        ]
+        return interval_chart(f"{_TITLE} ({sites[0]})", methods, panels)
+    layers = [
+        LayerPanel(
+            f"{scorer}, {method}",
+            _UNITS[CHANCE[scorer]],
+            CHANCE[scorer],
+            [Curve(name, [figures.get((site, name, method, scorer)) for site in sites]) for name in dictionaries],
+        )
+        for scorer in scorers
+        if scorer != "simulation (top)"
+        for method in methods
+    ]
+    return layer_chart(_TITLE, sites, layers, columns=len(methods))
 
-    def line(row: Mapping[str, Any]) -> Line:
-        at = f" at {row['site']}" if several else ""
-        control = row["control"]["value"] if "control" in row else None
-        name = f"{row['dictionary']}{at}, {row['method']}"
-        return Line(name, row["dictionary"], Estimate(**row["mean"]) if "mean" in row else None, control)
 
-    scorers = list(dict.fromkeys(row["scorer"] for row in rows))
-    panels = [Panel(name, CHANCE[name], [line(row) for row in rows if row["scorer"] == name]) for name in scorers]
-    return interval_chart("How well latents are explained, on passages not seen before", panels)
+def _figure(row: Mapping[str, Any], scored: Mapping[tuple[str, str], int]) -> Figure:
+    mean = Estimate(**row["mean"]) if "mean" in row else None
+    control = row["control"]["value"] if "control" in row else None
+    return Figure(mean, control, scored[row["site"], row["dictionary"]])

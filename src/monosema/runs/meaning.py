@@ -3,6 +3,9 @@
     explain   atlas + held-out text ─► samples ─► programs ─► the atlas
     score     samples + programs ─► scores ─► the atlas, and the table in interpretation/NAME/scores.json
 
+The table has its controls in it: for each figure the shuffled explanations and random latents, and a row for the empty
+answer (see `controls`).
+
 Both work block by block over the latents. The samples of a block are kept between the stages, together with what was
 found of it, so that a killed stage goes on with the next block; they are removed when all is scored.
 """
@@ -19,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosema.atlas import Atlas, open_atlas, record
-from monosema.core import digest, progress_bar, read_json, write_json
+from monosema.core import Estimate, digest, progress_bar, read_json, write_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.interpretation.explaining import AUTHOR, atlas_explanations, explain_by_programs, programs_in
 from monosema.interpretation.pool import Pool
@@ -28,17 +31,23 @@ from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.programs import ProgramReader
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import draw_samples, latents_of, pool_of, too_few
-from monosema.interpretation.scoring import Scores, TableRow, atlas_scores, merged, score, table_row
+from monosema.interpretation.scoring import (
+    CONTROLS_RULE,
+    RANDOM_RULE,
+    Scores,
+    TableRow,
+    atlas_scores,
+    merged,
+    score,
+    table_row,
+)
+from monosema.runs.controls import random_latents
 from monosema.runs.workbench import Workbench
 
-__all__ = ["EMPTY", "RULE", "damage_of_explain", "damage_of_score", "explain", "score_stage", "scores_path"]
+__all__ = ["EMPTY", "damage_of_explain", "damage_of_score", "explain", "score_stage", "scores_path"]
 
 EMPTY = "nothing activates"
 """Method of the control that says nothing."""
-RULE = (
-    "An explanation is above the controls where the low end of its 95 % interval is above chance (0 for a correlation, "
-    "½ for a balanced accuracy) and above the figure of another feature's explanation on the same feature."
-)
 
 
 def scores_path(bench: Workbench) -> Path:
@@ -145,23 +154,32 @@ def score_stage(bench: Workbench) -> Mapping[str, Any]:
     scores = {method: merged(some) for method, some in parts.items()}
     for method in programs:
         record(bench.atlas, scores=atlas_scores(scores[method], AUTHOR, method))
-    rows = table(scores, len(blocks.latents))
+    random = random_latents(bench, _home(bench))
+    rows = table(scores, random, len(blocks.latents))
     recorded = _recorded(open_atlas(bench.atlas))
     write_json(
         scores_path(bench),
-        {"features": len(blocks.latents), "rule": RULE, "recorded": recorded, "rows": [row.to_dict() for row in rows]},
+        {
+            "features": len(blocks.latents),
+            "random_latents": bench.recipe.score.random_latents,
+            "rule": f"{CONTROLS_RULE} {RANDOM_RULE}" if random else CONTROLS_RULE,
+            "recorded": recorded,
+            "rows": [row.to_dict() for row in rows],
+        },
     )
     shutil.rmtree(blocks.folder, ignore_errors=True)
     return {"features": len(blocks.latents), "scores": recorded}
 
 
-def table(scores: Mapping[str, Scores], latents: int) -> list[TableRow]:
-    """A row for each method and scorer."""
-    return [
-        table_row(method, replace(one, controls=one.controls if method != EMPTY else {}), some.details, latents)
-        for method, some in scores.items()
-        for one in some.figures
-    ]
+def table(scores: Mapping[str, Scores], random: Mapping[str, Mapping[str, Estimate]], latents: int) -> list[TableRow]:
+    """A row for each method and scorer; `random` has what random latents score on the mean, by method and scorer."""
+    rows = []
+    for method, some in scores.items():
+        means = random.get(method, {})
+        for one in some.figures:
+            own = replace(one, controls=one.controls if method != EMPTY else {})
+            rows.append(table_row(method, own, some.details, latents, means.get(one.scorer)))
+    return rows
 
 
 def _recorded(atlas: Atlas) -> int:

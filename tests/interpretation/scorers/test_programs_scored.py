@@ -62,7 +62,7 @@ def test_an_oracle_scores(world, oracle):
         assert above(one) == world.latents
         assert all(control <= CHANCE[one.scorer] + 0.1 for control in one.controls.values())
         assert table_row("it", one, scores.details, 4).above.value == 1.0
-    assert all(value >= 0.95 for name, of in scores.details.items() for value in of.values()), scores.details
+    assert all(one.value >= 0.95 for of in scores.details.values() for one in of.values()), scores.details
 
 
 def test_a_wrong_program_is_at_chance(world, wrong):
@@ -151,11 +151,13 @@ def test_area_and_accuracy_beside_slow_twins():
     assert found.absent == {15: "no passages"}
     for one in range(0, 15, 3):
         mine = (latent == one) & ~np.isnan(said)
-        assert found.auc[one] == pytest.approx(area_under_curve(said[mine], truth[mine]).value)
+        assert found.details["AUC"][one].value == pytest.approx(area_under_curve(said[mine], truth[mine]).value)
         yes = said[mine] > 0.5
         rates = yes[truth[mine]].mean(), 1 - yes[~truth[mine]].mean()
         assert found.accuracy[one].value == pytest.approx(np.mean(rates))
-        assert found.f1[one] == pytest.approx(2 * (yes & truth[mine]).sum() / (yes.sum() + truth[mine].sum()))
+        right = (yes & truth[mine]).sum()
+        shares = {"F1": 2 * right / (yes.sum() + truth[mine].sum()), "precision": right / yes.sum(), "recall": rates[0]}
+        assert {name: found.details[name][one].value for name in shares} == pytest.approx(shares)
         assert found.accuracy[one].n == mine.sum()
 
 
