@@ -1,33 +1,38 @@
 """The sparsity–reconstruction frontier of every architecture, here and in the peers, on the same vectors.
 
     python benchmarks/frontier.py --vectors build/minilm-layer3.npy --peer-python .venv-peers/bin/python
+    python benchmarks/frontier.py --run runs/demo --peer-python .venv-peers/bin/python
 
 Each architecture is trained at several sparsities and seeds, on equal rows, by monosema's trainer and by those of
 SAELens and dictionary_learning; every dictionary is then loaded by monosema and measured by the same code on the same
-held-out rows: FVU, L0, share of latents that fire. Peers are tried at several learning rates and keep the points that
-no other point of theirs betters in both FVU and L0. Prints a line of JSON for each dictionary, then a table: for every
-point of a peer, monosema's FVU on the same architecture at that L0 (interpolated between its own points, both on
-logarithmic scales) over the peer's. Below 1 is better. Results are kept in --out, and what is there is not trained
-again.
+held-out rows: FVU, L0, share of latents that fire; with --run, which takes a run's activations, also by the loss that
+its model recovers on held-out text. Peers are tried at several learning rates with the first seed; the settings of
+theirs that no other betters in both FVU and L0 go on with the others. Prints a line of JSON for each dictionary, then a
+table: for every point of a peer, monosema's FVU on the same architecture at that L0 (interpolated between its own
+points, both on logarithmic scales) over the peer's. Below 1 is better. Results are kept in --out, and what is there is
+not trained again; drawings go beside it.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import functools
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from frontier_tables import ARCHITECTURES, LIBRARIES, Point, curve, draw, table
+from vectors import run_rows
+
 HELD_OUT = 16_384
+LOSS_TOKENS = 8_192
+"""Tokens of held-out text on which the loss recovered is measured."""
 K = (16, 32, 64)
 """Sparsities of architectures that are told theirs."""
 COEFFICIENTS = {
@@ -44,8 +49,6 @@ COEFFICIENTS = {
     ("monosema", "jumprelu"): (5e-4, 1e-3, 3e-3, 1e-2),
 }
 """Sparsity coefficients (or target L0) of the others; found by trying which give an L0 near those of K."""
-ARCHITECTURES = ("l1", "gated", "jumprelu", "p_anneal", "topk", "batch_topk", "matryoshka")
-LIBRARIES = ("monosema", "saelens", "dictionary_learning")
 
 
 def settings(library: str, architecture: str) -> tuple[float, ...]:
@@ -55,19 +58,29 @@ def settings(library: str, architecture: str) -> tuple[float, ...]:
     return COEFFICIENTS.get((library, architecture), K)
 
 
-def orders(a: argparse.Namespace, vectors: Path, rows: int) -> Iterator[dict[str, Any]]:
-    """All trainings, the peers at each of their learning rates."""
-    for architecture in a.architectures:
-        for library in a.libraries:
-            rates = [None] if library == "monosema" else a.peer_rates
-            for setting in settings(library, architecture):
-                for rate in rates:
-                    for seed in range(a.seeds):
-                        yield {
-                            "library": library, "architecture": architecture, "setting": setting, "rate": rate,
-                            "seed": seed, "vectors": str(vectors), "rows": rows, "batch": a.batch,
-                            "latents": a.latents,
-                        }  # fmt: skip
+def orders(a: argparse.Namespace, vectors: Path, rows: int, points: list[Point]) -> Iterator[dict[str, Any]]:
+    """All trainings, seed by seed; the peers' settings of later seeds depend on the points that the first seed gave."""
+    for seed in range(a.seeds):
+        for architecture in a.architectures:
+            for library in a.libraries:
+                for setting, rate in settings_and_rates(library, architecture, a.peer_rates, points if seed else None):
+                    yield {
+                        "library": library, "architecture": architecture, "setting": setting, "rate": rate,
+                        "seed": seed, "vectors": str(vectors), "rows": rows, "batch": a.batch,
+                        "latents": a.latents,
+                    }  # fmt: skip
+
+
+def settings_and_rates(
+    library: str, architecture: str, rates: list[float], points: list[Point] | None
+) -> list[tuple[float, float | None]]:
+    """What is trained: all a peer's rates where nothing is known yet, else its settings that no other betters."""
+    if library == "monosema":
+        return [(setting, None) for setting in settings(library, architecture)]
+    if points is None:
+        return [(setting, rate) for setting in settings(library, architecture) for rate in rates]
+    first = [point for point in points if point["seed"] == 0]
+    return [(mean["setting"], mean["rate"]) for mean in curve(first, library, architecture)]
 
 
 def train_peer(order: dict[str, Any], python: str, out: Path) -> float:
@@ -87,7 +100,9 @@ class RunError(Exception):
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("--vectors", type=Path, required=True, help=".npy of shuffled activations (train_step.py makes one)")
+    source = p.add_mutually_exclusive_group(required=True)
+    source.add_argument("--vectors", type=Path, help=".npy of shuffled activations (train_step.py makes one)")
+    source.add_argument("--run", type=Path, help="run folder of a language model: its activations, and its loss")
     p.add_argument("--rows", type=int, default=400_000, help="rows to train on")
     p.add_argument("--latents", type=int, default=3072)
     p.add_argument("--batch", type=int, default=2048)
@@ -98,28 +113,34 @@ def main() -> None:
     p.add_argument("--peer-python", default=sys.executable, help="Python of an environment with the peers")
     p.add_argument("--out", type=Path, default=Path("build/frontier.jsonl"))
     a = p.parse_args()
-    import numpy as np
-
-    rows = np.load(a.vectors, mmap_mode="r")
-    count = min(a.rows, len(rows) - HELD_OUT) // a.batch * a.batch
     a.out.parent.mkdir(parents=True, exist_ok=True)
     lines = a.out.read_text().splitlines() if a.out.exists() else []
     points = [json.loads(line) for line in lines]
     known = {key_of(point) for point in points}
     with tempfile.TemporaryDirectory() as folder:
         scaled = Path(folder) / "vectors.npy"
-        sample = np.asarray(rows[:65_536], dtype=np.float64)
-        scale = math.sqrt(rows.shape[1] / np.square(sample).sum(axis=1).mean())
-        np.save(scaled, np.asarray(rows, dtype=np.float32) * np.float32(scale))
-        for number, order in enumerate(orders(a, scaled, count)):
+        scale, count = prepare(a, scaled)
+        for number, order in enumerate(orders(a, scaled, count, points)):
             if key_of(order) in known:
                 continue
-            point = measured(order, a, scaled, Path(folder) / f"dictionary-{number}")
+            point = measured(order, a, scale, Path(folder) / f"dictionary-{number}")
             points.append(point)
             with open(a.out, "a") as file:
                 file.write(json.dumps(point) + "\n")
             print(json.dumps(point), flush=True)
     print(table(points))
+    draw(points, a.out.with_suffix(""))
+
+
+def prepare(a: argparse.Namespace, scaled: Path) -> tuple[float, int]:
+    """Write the rows, scaled to a mean square of 1 a component; returns the scale and the rows to train on."""
+    import numpy as np
+
+    rows = np.load(a.vectors, mmap_mode="r") if a.vectors else run_rows(a.run, a.rows + HELD_OUT)
+    sample = np.asarray(rows[:65_536], dtype=np.float64)
+    scale = math.sqrt(rows.shape[1] / np.square(sample).sum(axis=1).mean())
+    np.save(scaled, np.asarray(rows, dtype=np.float32) * np.float32(scale))
+    return scale, min(a.rows, len(rows) - HELD_OUT) // a.batch * a.batch
 
 
 def key_of(order: dict[str, Any]) -> str:
@@ -127,7 +148,7 @@ def key_of(order: dict[str, Any]) -> str:
     return json.dumps([order[name] for name in names])
 
 
-def measured(order: dict[str, Any], a: argparse.Namespace, vectors: Path, out: Path) -> dict[str, Any]:
+def measured(order: dict[str, Any], a: argparse.Namespace, scale: float, out: Path) -> Point:
     """Train as ordered and measure; the error in place of figures where a peer could not."""
     import numpy as np
     import torch
@@ -140,12 +161,34 @@ def measured(order: dict[str, Any], a: argparse.Namespace, vectors: Path, out: P
         seconds = train_own(order, out) if order["library"] == "monosema" else train_peer(order, a.peer_python, out)
     except RunError as error:
         return kept | {"error": str(error)}
-    held = torch.from_numpy(np.load(vectors, mmap_mode="c")[-HELD_OUT:].copy())
-    figures = held_out_figures(load_dictionary(out), held)
+    held = torch.from_numpy(np.load(order["vectors"], mmap_mode="c")[-HELD_OUT:].copy())
+    dictionary = load_dictionary(out)
+    figures = held_out_figures(dictionary, held)
     return kept | {
         "fvu": round(figures.fvu or 0.0, 5), "l0": round(figures.l0, 2), "alive": round(figures.alive, 4),
-        "seconds": seconds,
+        "loss_recovered": loss_recovered(dictionary, scale, a.run) if a.run else None, "seconds": seconds,
     }  # fmt: skip
+
+
+def loss_recovered(dictionary: Any, scale: float, run: Path) -> float:
+    """Of the run's model on its held-out text; the dictionary was trained on activations times `scale`."""
+    import torch
+
+    from monosema.evaluation import evaluate
+
+    model, site, text = held_out_text(run)
+    folded = dictionary.folded(torch.zeros(dictionary.d_in), scale)
+    return round(evaluate(model, folded, site, text).rows[0].figures["loss_recovered"].value, 5)
+
+
+@functools.cache
+def held_out_text(run: Path) -> tuple[Any, Any, list[Any]]:
+    from monosema.runs.recipe import Recipe
+    from monosema.runs.workbench import Workbench
+
+    bench = Workbench(Recipe.read(run / "recipe.toml"), run)
+    text = bench.recipe.text.replace(split="heldout", tokens=LOSS_TOKENS)
+    return bench.model, bench.site, list(bench.batches(text))
 
 
 def train_own(order: dict[str, Any], out: Path) -> float:
@@ -186,57 +229,6 @@ def own(architecture: str, width: int, latents: int, setting: float, seed: int) 
             return d.BatchTopK(d.BatchTopKConfig(**shape, k=int(setting)), seed=seed)
         case _:
             return d.MatryoshkaBatchTopK(d.MatryoshkaConfig(**shape, k=int(setting)), seed=seed)
-
-
-# ---------------------------------------------------------------------------------------------------- the table
-
-
-def curve(points: list[dict[str, Any]], library: str, architecture: str) -> list[dict[str, Any]]:
-    """Means over seeds by setting and learning rate, by rising L0; points that another betters in both are left out."""
-    cells: dict[tuple[float, Any], list[dict[str, Any]]] = defaultdict(list)
-    for point in points:
-        if (point["library"], point["architecture"]) == (library, architecture) and "fvu" in point:
-            cells[point["setting"], point["rate"]].append(point)
-    means = []
-    for (setting, rate), cell in cells.items():
-        mean = {name: statistics.fmean(point[name] for point in cell) for name in ("fvu", "l0", "alive", "seconds")}
-        mean |= {"setting": setting, "rate": rate, "seeds": len(cell)}
-        mean["spread"] = statistics.stdev(point["fvu"] for point in cell) if len(cell) > 1 else math.nan
-        means.append(mean)
-    means.sort(key=lambda mean: (mean["l0"], mean["fvu"]))
-    return [m for number, m in enumerate(means) if all(m["fvu"] < earlier["fvu"] for earlier in means[:number])]
-
-
-def at(line: list[dict[str, Any]], l0: float) -> float | None:
-    """FVU of a curve at an L0, between its points on logarithmic scales; None beyond its ends."""
-    for left, right in itertools.pairwise(line):
-        if left["l0"] <= l0 <= right["l0"]:
-            share = math.log(l0 / left["l0"]) / max(math.log(right["l0"] / left["l0"]), 1e-9)
-            return math.exp((1 - share) * math.log(left["fvu"]) + share * math.log(right["fvu"]))
-    near = [point for point in line if abs(point["l0"] / l0 - 1) < 0.03]
-    return near[0]["fvu"] if near else None
-
-
-def table(points: list[dict[str, Any]]) -> str:
-    lines = [
-        "| architecture | library | setting | rate | L0 | FVU ± sd | alive | seconds | monosema at this L0 ÷ FVU |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for architecture in ARCHITECTURES:
-        ours = curve(points, "monosema", architecture)
-        for library in LIBRARIES:
-            for point in curve(points, library, architecture):
-                there = None if library == "monosema" else at(ours, point["l0"])
-                ratio = "" if library == "monosema" else "–" if there is None else f"{there / point['fvu']:.2f}"
-                rate = "rule" if point["rate"] is None else f"{point['rate']:g}"
-                lines.append(
-                    f"| {architecture} | {library} | {point['setting']:g} | {rate} | {point['l0']:.1f} | "
-                    f"{point['fvu']:.4f} ± {point['spread']:.4f} | {point['alive']:.0%} | {point['seconds']:.0f} | "
-                    f"{ratio} |"
-                )
-    failed = [point for point in points if "error" in point]
-    lines += [f"\n{p['library']} {p['architecture']} at {p['setting']:g} failed: {p['error']}" for p in failed]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

