@@ -113,6 +113,8 @@ class TestAtOnce:
             (("--client", "gpt-5"), "openai:MODEL"),
             (("send", "--client", "local:x", "--limit", "1"), "no Batch service"),
             (("status", "--client", "openai:m"), "OPENAI_API_KEY"),
+            (("--client", "openai:m"), "OPENAI_API_KEY"),
+            (("--client", "openai:m", "--base-url", "localhost:9"), "a whole address"),
             (("parse", "--client", "openai:m", "--base-url", "http://127.0.0.1:9"), "Nothing was sent"),
         ],
     )
@@ -138,6 +140,14 @@ def test_the_key_is_nowhere(copied: Path, world: FakeProvider, command: Command,
     assert key not in repr(said) + out + err
     for path in copied.rglob("*"):
         assert not path.is_file() or key.encode() not in path.read_bytes(), path
+
+
+def test_a_server_that_is_not_there_is_an_error(copied: Path, command: Command) -> None:
+    words = ("--client", "openai:m", "--base-url", "http://127.0.0.1:9/v1", "--attempts", "1", "--limit", "2")
+    code, _, err = command("explain", copied, *words)
+    assert code == 1
+    assert "Nothing was answered by http://127.0.0.1:9/v1" in err
+    assert "--base-url" in err
 
 
 class TestSelfExplanation:

@@ -31,6 +31,7 @@ from monosema.interpretation.scorers.intruder import IntruderConfig, score_intru
 from monosema.interpretation.scorers.scored import Scored, shuffled
 from monosema.interpretation.scorers.simulation import SimulationConfig, score_simulation
 from monosema.interpretation.scorers.surprisal import score_surprisal
+from monosema.interpretation.scorers.texts import Texts
 from monosema.models import AdaptedModel
 
 Score = Callable[[World, Mapping[int, Explained], Scripted], Scored]
@@ -38,12 +39,12 @@ Score = Callable[[World, Mapping[int, Explained], Scripted], Scored]
 
 def surprisal(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
     base = CopyModel(world.tokenizer)
-    return score_surprisal(base, explained, world.samples, world.tests(), world.tokenizer)
+    return score_surprisal(base, explained, Texts.of(world.samples, world.tests(), world.tokenizer))
 
 
 def embedding(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
     encoder = AdaptedModel(OneHot(world.tokenizer.vocab_size), "one-hot", world.tokenizer)
-    return score_embedding(encoder, explained, world.samples, world.tests(), world.tokenizer)
+    return score_embedding(encoder, explained, Texts.of(world.samples, world.tests(), world.tokenizer))
 
 
 @functools.cache

@@ -38,6 +38,8 @@ class ClientOptions:
     """Ask and pay again for what failed."""
     attempts: int = 6
     """How often a failing call is tried."""
+    timeout: float = 120.0
+    """Seconds until a call counts as lost."""
     listing_delay: float = 15.0
     """Seconds after which a batch that has arrived must show in the provider's list."""
 

@@ -38,6 +38,7 @@ from monosema.runs.language_models import (
     open_batches,
     open_client,
     price_line,
+    require_an_answer,
     sent_summary,
     spent_dollars,
     store_folder,
@@ -111,6 +112,7 @@ def explain_live(
         with progress_bar("explain", len(requests), "latents") as bar:
             replies = purse.client.complete(list(requests.values()), bar)
         found = [read_explanation(latent, reply, tally) for latent, reply in zip(requests, replies, strict=True)]
+        require_an_answer(client, tally)
         _record(bench, found, purse.client.model, config.method, prompts.VERSION)
         return _summary(found, tally, spent=purse.spent())
 

@@ -29,10 +29,19 @@ from monosema.interpretation.scorers.intruder import IntruderConfig, score_intru
 from monosema.interpretation.scorers.scored import Scored, shuffled
 from monosema.interpretation.scorers.simulation import score_simulation
 from monosema.interpretation.scorers.surprisal import score_surprisal
+from monosema.interpretation.scorers.texts import Texts
 from monosema.interpretation.tally import Tally
 from monosema.models import AdaptedModel, LanguageModel, load_model
 from monosema.runs.explaining import draw, loaded_dictionary
-from monosema.runs.language_models import ClientConfig, Tell, open_client, price_line, store_folder
+from monosema.runs.language_models import (
+    ClientConfig,
+    Tell,
+    check_client,
+    open_client,
+    price_line,
+    require_an_answer,
+    store_folder,
+)
 from monosema.runs.workbench import Workbench
 
 __all__ = [
@@ -114,6 +123,8 @@ def score_with(
     """
     if client is None and (asking := [name for name in config.scorers if name in ASKING]):
         raise InputError(f"These scorers ask a language model: {', '.join(asking)}. Say which, with --client.")
+    if client is not None:
+        check_client(client)
     said = explanations_to_score(bench, config)
     latents = sorted({latent for explained in said.values() for latent in explained})
     work = ScorersAtWork(bench, draw(bench, latents, None, config.seed), config)
@@ -129,6 +140,7 @@ def score_with(
             if rehearsal.requests:
                 tell(price_line(client, asdict(purse.estimate(rehearsal.requests))))
             scored = {identity: work.scores(explained, purse.client) for identity, explained in said.items()}
+            require_an_answer(client, work.tally)
             spent = purse.spent()
     record(bench.atlas, scores=score_rows(scored))
     table = [line for identity, found in scored.items() for line in means(identity, found)]
@@ -209,9 +221,9 @@ class ScorersAtWork:
     def _score(self, name: str, explained: Mapping[int, Explained], client: Client | None) -> list[Scored]:
         samples, tokenizer, seed = self.samples, self.tokenizer, self.config.seed
         if name == "surprisal":
-            return [score_surprisal(self._base(), explained, samples, self._own(explained), tokenizer)]
+            return [score_surprisal(self._base(), explained, self._texts(explained))]
         if name == "embedding":
-            return [score_embedding(self._encoder(), explained, samples, self._own(explained), tokenizer)]
+            return [score_embedding(self._encoder(), explained, self._texts(explained))]
         if client is None:
             raise InputError(f"The scorer {name} asks a language model: say which, with --client.")
         if name == "intruder":
@@ -234,6 +246,9 @@ class ScorersAtWork:
         """Entries of the latents that are explained."""
         row = self.samples.latents[self.samples.row[self.entries]]
         return self.entries[[latent in explained for latent in row.tolist()]]
+
+    def _texts(self, explained: Mapping[int, Explained]) -> Texts:
+        return Texts.of(self.samples, self._own(explained), self.tokenizer)
 
     def _base(self) -> LanguageModel:
         if self.base is None:

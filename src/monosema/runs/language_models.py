@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import Field, field_validator
 
-from monosema.core import Config, ConfigError
+from monosema.core import Config, ConfigError, ProviderError
 from monosema.interpretation.clients import (
     AnthropicConfig,
     AnthropicProvider,
@@ -29,15 +29,18 @@ from monosema.interpretation.clients import (
     Sent,
     Store,
 )
+from monosema.interpretation.tally import Tally
 from monosema.runs.workbench import Workbench
 
 __all__ = [
     "ClientConfig",
     "Purse",
     "Tell",
+    "check_client",
     "open_batches",
     "open_client",
     "price_line",
+    "require_an_answer",
     "retrieve",
     "sent_summary",
     "spent_dollars",
@@ -73,6 +76,8 @@ class ClientConfig(Config):
     """Whether to ask and pay again for what failed."""
     attempts: int = Field(_DEFAULT.attempts, gt=0)
     """How often a failing call is tried."""
+    timeout: float = Field(_DEFAULT.timeout, gt=0)
+    """Seconds until a call counts as lost."""
     listing_delay: float = Field(15.0, ge=0)
     """Seconds after which a batch that has arrived must show in the provider's list; before, its absence there
     proves nothing."""
@@ -84,6 +89,13 @@ class ClientConfig(Config):
         if kind not in _KINDS or not model:
             raise ValueError("give openai:MODEL, anthropic:MODEL or local:PATH")
         return client
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("give a whole address, such as http://localhost:8000/v1")
+        return url
 
     @property
     def kind(self) -> str:
@@ -98,7 +110,7 @@ class ClientConfig(Config):
     @property
     def patience(self) -> Patience:
         """How failing calls are repeated."""
-        return _DEFAULT.replace(attempts=self.attempts)
+        return _DEFAULT.replace(attempts=self.attempts, timeout=self.timeout)
 
 
 class Purse:
@@ -180,6 +192,31 @@ def open_batches(config: ClientConfig, folder: Path) -> Iterator[Batches]:
     )
     with Store(folder) as store:
         yield Batches(_provider(config), store, PriceTable.load(config.prices), settings)
+
+
+def require_an_answer(config: ClientConfig, tally: Tally) -> None:
+    """Tell a server that can't be reached from one that fails now and then.
+
+    Raises:
+        ProviderError: everything that was asked failed, and for reasons that pass.
+    """
+    if 0 < tally.requests == tally.failures["unavailable"]:
+        server = config.base_url or f"the servers of {config.kind}"
+        raise ProviderError(
+            f"Nothing was answered by {server}: {tally.reasons['unavailable']}. Check that it runs and can be reached "
+            "from here (--base-url, the network, a proxy), then run the same command again."
+        )
+
+
+def check_client(config: ClientConfig) -> None:
+    """Find out before long work whether the client can be opened at all.
+
+    Raises:
+        ConfigError, MissingExtraError: as for `open_client`.
+    """
+    if config.kind != "local":
+        _provider(config)
+        PriceTable.load(config.prices).under(config.max_cost, config.model)
 
 
 def _provider(config: ClientConfig) -> Provider:

@@ -386,10 +386,23 @@ def test_jitter_stays_within_its_bounds() -> None:
 def test_a_date_in_retry_after_is_understood() -> None:
     import email.utils
 
-    from monosema.interpretation.clients.calls import _retry_after
+    from monosema.interpretation.clients.account import _retry_after
 
     soon = email.utils.formatdate(time.time() + 30, usegmt=True)
     assert 27 < _retry_after({"retry-after": soon}) <= 30
     assert _retry_after({"retry-after-ms": "250"}) == 0.25
     assert _retry_after({"retry-after": "soon"}) is None
     assert _retry_after({}) is None
+
+
+def test_a_server_that_answers_none_of_the_first_is_not_asked_the_others(bench: Any, world: FakeProvider) -> None:
+    world.plan = lambda prompt, times: Fault(503)
+    patience = QUICK.replace(attempts=1)
+    with pytest.raises(ProviderError, match="The first 2 of 6 requests were all in vain"):
+        bench.live(concurrency=2, patience=patience).complete(requests(*"abcdef"))
+    assert len(world.asked) < 6
+    assert bench.store.spending().reserved == 0
+    # One answer among the first, and all are sent.
+    world.plan = lambda prompt, times: echo(prompt, times) if prompt == "a" else Fault(503)
+    replies = bench.live(concurrency=2, patience=patience).complete(requests(*"abcdef"))
+    assert [reply.ok for reply in replies] == [True] + [False] * 5

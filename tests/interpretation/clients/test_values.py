@@ -102,8 +102,8 @@ class TestPrices:
         own = tmp_path / "own.toml"
         own.write_text('[models."gpt-4o-mini"]\ninput = 9\noutput = 9\n[models."mine:8b"]\ninput = 0\noutput = 0\n')
         table = PriceTable.load(own)
-        assert table.needed("gpt-4o-mini").input == 9
-        assert table.needed("mine:8b").of(Usage(input_tokens=10**9, output_tokens=10**9)) == 0
+        assert table.of("gpt-4o-mini").input == 9
+        assert table.of("mine:8b").of(Usage(input_tokens=10**9, output_tokens=10**9)) == 0
         assert table.of("claude-haiku-4-5") == PriceTable.load().of("claude-haiku-4-5")
 
     @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from worlds import CopyModel, World
 
 from monosema.interpretation import prompts
 from monosema.interpretation.scorers.surprisal import _losses, score_surprisal
+from monosema.interpretation.scorers.texts import Texts
 from monosema.models import random_model
 
 
@@ -36,11 +37,11 @@ def test_losses_in_batches_are_those_of_each_text_alone() -> None:
 def test_passages_that_do_not_fit_are_left_out_and_a_latent_without_any_is_absent() -> None:
     world = World(latents=2, each=4)
     base = CopyModel(world.tokenizer)
-    said, entries = world.oracle, world.tests()
+    said, passages = world.oracle, Texts.of(world.samples, world.tests(), world.tokenizer)
     base.context = 40
-    whole = score_surprisal(base, said, world.samples, entries, world.tokenizer)
+    whole = score_surprisal(base, said, passages)
     assert whole.estimates.keys() == set(world.latents)
     base.context = 15
-    none = score_surprisal(base, said, world.samples, entries, world.tokenizer)
+    none = score_surprisal(base, said, passages)
     assert not none.estimates
     assert none.failures == {"no active or no inactive passage that fits the base model's context": 2}

@@ -83,6 +83,7 @@ def explain(
         console = errors_console()
         config = LanguageModelExplainerConfig(form=form, max_tokens=max_tokens)
         ask = explaining.explain_live if step == "now" else explaining.send
+        language_models.check_client(client)
         drawn = samples(bench, latents, limit, common)
         result = ask(bench, drawn, client, config, lambda line: console.out(line, style="dim"))
     else:

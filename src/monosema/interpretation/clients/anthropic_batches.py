@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from monosema.core import ProviderError
-from monosema.interpretation.clients.calls import NotFoundError, RejectedError, TransientError
+from monosema.interpretation.clients.calls import NotFoundError, TransientError
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
 
@@ -80,14 +79,10 @@ class AnthropicBatches:
 
     def results(self, provider_id: str) -> Iterator[tuple[str, Any]]:
         """The lines of the file of results."""
-        try:
+        with self._wire.account.translating():
             for line in self._client.messages.batches.results(provider_id):
-                result = json.loads(self._wire.redacted(line.to_json(indent=None)))
+                result = json.loads(self._wire.account.redacted(line.to_json(indent=None)))
                 yield str(result["custom_id"]), result["result"]
-        except (TransientError, RejectedError, ProviderError):
-            raise
-        except Exception as error:
-            raise self._wire.translated(error) from None
 
     def read(self, result: Any, request: Request) -> Reply | Failure:
         """The message in a line, or the error."""
@@ -106,7 +101,5 @@ class AnthropicBatches:
         return Failure(kind="unavailable" if passing else "rejected", detail=detail, text=json.dumps(result))
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        try:
+        with self._wire.account.translating():
             return call()
-        except Exception as error:
-            raise self._wire.translated(error) from None

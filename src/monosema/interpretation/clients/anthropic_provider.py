@@ -8,17 +8,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from monosema.core import Config, ProviderError
+from monosema.core import Config
+from monosema.interpretation.clients.account import Account, key_from
 from monosema.interpretation.clients.anthropic_batches import AnthropicBatches
-from monosema.interpretation.clients.calls import (
-    Patience,
-    RejectedError,
-    TransientError,
-    import_sdk,
-    key_from,
-    redacted,
-    translated,
-)
+from monosema.interpretation.clients.calls import Patience, TransientError
 from monosema.interpretation.clients.protocol import Absent, Failure, Reply, Request, Usage
 
 __all__ = ["AnthropicConfig", "AnthropicProvider"]
@@ -58,43 +51,30 @@ class AnthropicProvider:
 
     def __init__(self, config: AnthropicConfig) -> None:
         self.config = config
-        self._sdk = import_sdk("anthropic")
-        self._key = key_from(config.key_variable)
+        key = key_from(config.key_variable)
+        self.account = Account("anthropic", config.model, config.base_url or _VENDOR, key)
 
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.config.model
+        return self.account.model
 
     @property
     def identity(self) -> dict[str, Any]:
         """Server, model and effort."""
-        url = (self.config.base_url or _VENDOR).rstrip("/")
-        return {"protocol": "anthropic", "url": url, "model": self.model, "effort": self.config.effort}
+        return self.account.identity(self.config.effort)
 
     @contextlib.asynccontextmanager
     async def conversation(self, patience: Patience) -> AsyncIterator[AnthropicConversation]:
         """Open a connection for live requests."""
-        async with self._sdk.AsyncAnthropic(**self._settings(patience)) as client:
+        async with self.account.sdk.AsyncAnthropic(**self.account.settings(patience)) as client:
             yield AnthropicConversation(self, client)
 
     @contextlib.contextmanager
     def batch_service(self, patience: Patience) -> Iterator[AnthropicBatches]:
         """Open a connection to the Batch service."""
-        with self._sdk.Anthropic(**self._settings(patience)) as client:
+        with self.account.sdk.Anthropic(**self.account.settings(patience)) as client:
             yield AnthropicBatches(self, client)
-
-    def _settings(self, patience: Patience) -> dict[str, Any]:
-        url = self.config.base_url or _VENDOR
-        return {"api_key": self._key, "base_url": url, "timeout": patience.timeout, "max_retries": 0}
-
-    def translated(self, error: Exception) -> Exception:
-        """What an exception of the library means."""
-        return translated(error, self._sdk, self._key, self.model)
-
-    def redacted(self, text: str) -> str:
-        """The text without the key."""
-        return redacted(text, self._key)
 
     def body(self, request: Request) -> dict[str, Any]:
         """The request in Anthropic's protocol."""
@@ -106,7 +86,8 @@ class AnthropicProvider:
         output: dict[str, Any] = {}
         if request.response_schema is not None:
             # What the service can't enforce (lengths, ranges) goes into descriptions; it is checked here all the same.
-            output["format"] = {"type": "json_schema", "schema": self._sdk.transform_schema(request.response_schema)}
+            schema = self.account.sdk.transform_schema(request.response_schema)
+            output["format"] = {"type": "json_schema", "schema": schema}
         if self.config.effort is not None:
             output["effort"] = self.config.effort
         if output:
@@ -121,7 +102,7 @@ class AnthropicProvider:
         """
         try:
             blocks = [block for block in answer["content"] if block.get("type") == "text"]
-            text = self.redacted("".join(block["text"] for block in blocks))
+            text = self.account.redacted("".join(block["text"] for block in blocks))
             reason, usage = answer["stop_reason"], answer["usage"]
             read = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
             counted = Usage(
@@ -129,7 +110,7 @@ class AnthropicProvider:
             )
         except (KeyError, TypeError, AttributeError):
             raise TransientError(
-                self.redacted(f"the provider's answer has no message in it: {answer}"), unbilled=False
+                self.account.redacted(f"the provider's answer has no message in it: {answer}"), unbilled=False
             ) from None
         if reason is None:
             raise TransientError("the stream broke off", unbilled=False)
@@ -160,15 +141,11 @@ class AnthropicConversation:
     async def ask(self, request: Request) -> Reply:
         """One attempt."""
         body = self.provider.body(request)
-        try:
+        with self.provider.account.translating():
             if self.provider.config.stream or request.max_tokens > _STREAM_ABOVE:
                 async with self.client.messages.stream(**body) as stream:
                     answer = (await stream.get_final_message()).to_dict()
             else:
                 message = await self.client.messages.create(**body)
                 answer = message.to_dict() if hasattr(message, "to_dict") else message
-        except (TransientError, RejectedError, ProviderError):
-            raise
-        except Exception as error:
-            raise self.provider.translated(error) from None
         return self.provider.reply(answer, request)

@@ -13,7 +13,14 @@ from typing import Any
 from pydantic import Field
 
 from monosema.core import Config, ProviderError, derive_seed, digest
-from monosema.interpretation.clients.calls import NotFoundError, Patience, RejectedError, TransientError, patiently
+from monosema.interpretation.clients.calls import (
+    NotFoundError,
+    Patience,
+    RejectedError,
+    TransientError,
+    in_vain,
+    patiently,
+)
 from monosema.interpretation.clients.ledger import Entry, Ledger
 from monosema.interpretation.clients.prices import CostEstimate, PriceTable, estimate_cost
 from monosema.interpretation.clients.protocol import Failure, Reply, Request, request_key
@@ -100,8 +107,7 @@ class Batches:
         config: BatchesConfig | None = None,
     ) -> None:
         self.provider, self.store, self.config = provider, store, config or BatchesConfig()
-        table = prices or PriceTable.load()
-        self.price = table.of(provider.model) if self.config.max_cost is None else table.needed(provider.model)
+        self.price = (prices or PriceTable.load()).under(self.config.max_cost, provider.model)
         self.ledger = Ledger(store, digest(provider.identity), provider.model, self.price)
         self._draw = random.Random(derive_seed(0, "jitter", time.time_ns()))
 
@@ -229,10 +235,7 @@ class Batches:
                 doubt = not error.everyone
                 wait = self.config.patience.wait(error, attempt, self._draw)
                 if wait is None:
-                    raise ProviderError(
-                        f"Sending a batch failed {attempt + 1} times, last with: {error}. "
-                        "Nothing is lost: run the same command again."
-                    ) from None
+                    raise in_vain("sending a batch", attempt + 1, error) from None
             time.sleep(wait)
             attempt += 1
 

@@ -1,30 +1,17 @@
-"""Calls to a provider that may fail: which failures pass, how long to wait, and what must not be said aloud."""
+"""Calls to a provider that may fail: which failures pass, and how long to wait."""
 
 from __future__ import annotations
 
-import email.utils
-import os
 import random
 import time
-from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TypeVar
 
 from pydantic import Field
 
-from monosema.core import Config, ConfigError, MissingExtraError, ProviderError
+from monosema.core import Config, ProviderError
 
-__all__ = [
-    "NotFoundError",
-    "Patience",
-    "RejectedError",
-    "TransientError",
-    "import_sdk",
-    "key_from",
-    "patiently",
-    "redacted",
-    "translated",
-]
+__all__ = ["NotFoundError", "Patience", "RejectedError", "TransientError", "in_vain", "patiently"]
 
 Result = TypeVar("Result")
 
@@ -81,6 +68,15 @@ class Patience(Config):
         return failure.wait + min(jitter, 0.1 * failure.wait)
 
 
+def in_vain(what: str, attempts: int, last: TransientError) -> ProviderError:
+    """What to say of a call that failed in all attempts."""
+    times = "once" if attempts == 1 else f"{attempts} times"
+    return ProviderError(
+        f"{what[:1].upper()}{what[1:]} failed {times}, last with: {last}. Nothing is lost: check that the server can "
+        "be reached, then run the same command again."
+    )
+
+
 def patiently(call: Callable[[], Result], patience: Patience, draw: random.Random, what: str) -> Result:
     """Call until it works; for calls that change nothing, so that they can be repeated.
 
@@ -96,93 +92,6 @@ def patiently(call: Callable[[], Result], patience: Patience, draw: random.Rando
         except TransientError as error:
             wait = patience.wait(error, attempt, draw)
             if wait is None:
-                raise ProviderError(
-                    f"{what[:1].upper()}{what[1:]} failed {attempt + 1} times, last with: {error}. "
-                    "Nothing is lost: run the same command again."
-                ) from None
+                raise in_vain(what, attempt + 1, error) from None
         time.sleep(wait)
         attempt += 1
-
-
-def translated(error: Exception, sdk: ModuleType, key: str | None, model: str) -> Exception:
-    """What an exception of a provider's library means: TransientError, RejectedError or ProviderError.
-
-    The libraries of OpenAI and Anthropic name their exceptions alike. The key is taken out of what they say.
-    """
-    detail = redacted(_said(error), key)
-    if isinstance(error, sdk.APIStatusError):
-        return _status(error, detail, model)
-    if isinstance(error, sdk.APITimeoutError | TimeoutError):
-        return TransientError(f"no answer in time ({detail})", unbilled=False)
-    if isinstance(error, sdk.APIConnectionError):
-        refused = type(error.__cause__).__name__ in ("ConnectError", "ConnectTimeout")
-        return TransientError(f"{detail} {redacted(str(error.__cause__ or ''), key)}".strip(), unbilled=refused)
-    return TransientError(f"the provider's answer can't be read ({type(error).__name__}: {detail})", unbilled=False)
-
-
-def _status(error: Any, detail: str, model: str) -> Exception:
-    status, said = error.status_code, f"{error.status_code}: {detail}"
-    if status in (401, 402, 403) or "insufficient_quota" in detail or "credit balance" in detail:
-        return ProviderError(f"The provider does not serve this key ({said}). Check the key and the account.")
-    if status == 404:
-        return NotFoundError(f"The provider knows no such thing ({said}). Check the model {model!r} and the base URL.")
-    if status in (408, 409, 425, 429) or status >= 500:
-        # Too many requests: what holds for one of us holds for all.
-        return TransientError(said, _retry_after(error.response.headers), unbilled=True, everyone=status == 429)
-    return RejectedError(said)
-
-
-def _said(error: Exception) -> str:
-    body = getattr(error, "body", None)
-    if isinstance(body, Mapping):
-        inner = body.get("error", body)
-        if isinstance(inner, Mapping) and "message" in inner:
-            words = [str(inner[name]) for name in ("code", "type") if inner.get(name)]
-            return " ".join([str(inner["message"]), *(f"[{word}]" for word in words)])
-    return str(error)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    try:
-        if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1000)
-        said = headers.get("retry-after")
-        if said is None:
-            return None
-        if said.replace(".", "", 1).isdigit():
-            return float(said)
-        return max(0.0, email.utils.parsedate_to_datetime(said).timestamp() - time.time())
-    except ValueError:
-        return None
-
-
-def redacted(text: str, key: str | None) -> str:
-    """The text without the key, should a server repeat it."""
-    return text.replace(key, "[key]") if key else text
-
-
-def key_from(variable: str) -> str:
-    """The key in an environment variable.
-
-    Raises:
-        ConfigError: there is none.
-    """
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(
-            f"This provider needs a key in the environment variable {variable}, and there is none. "
-            f"Set it (export {variable}=…); monosema neither stores nor prints it."
-        )
-    return key
-
-
-def import_sdk(name: str) -> ModuleType:
-    """Import a provider's library. Raises MissingExtraError with the command that installs it."""
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise MissingExtraError(name, "llm") from None

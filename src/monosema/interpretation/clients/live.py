@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field
 
-from monosema.core import Config, MonosemaError, Progress, SilentProgress, derive_seed
+from monosema.core import Config, MonosemaError, Progress, ProviderError, SilentProgress, derive_seed
 from monosema.interpretation.clients.calls import Patience, RejectedError, TransientError
 from monosema.interpretation.clients.prices import CostEstimate, Price, PriceTable, estimate_cost
 from monosema.interpretation.clients.protocol import Failure, Reply, Request, Usage, request_key
@@ -62,8 +62,7 @@ class LiveClient:
         config: LiveConfig | None = None,
     ) -> None:
         self.provider, self.store, self.config = provider, store, config or LiveConfig()
-        table = prices or PriceTable.load()
-        self.price = table.of(provider.model) if self.config.max_cost is None else table.needed(provider.model)
+        self.price = (prices or PriceTable.load()).under(self.config.max_cost, provider.model)
 
     @property
     def model(self) -> str:
@@ -84,7 +83,8 @@ class LiveClient:
         """One reply for each request, in their order; what the store has is not asked again.
 
         Raises:
-            ProviderError: nothing can be answered: a wrong key, no such model. What was answered before is kept.
+            ProviderError: nothing can be answered: a wrong key, no such model, or a server that answers none of the
+                first requests. What was answered before is kept.
         """
         keys = [self.key(request) for request in requests]
         unique = dict(zip(keys, requests, strict=True))
@@ -131,6 +131,14 @@ class _Work:
                     self.fatal = error
                     return
                 self.done(key)
+                if self.fatal is None and self.silent():
+                    last = self.replies[key].failure
+                    self.fatal = ProviderError(
+                        f"The first {len(self.replies)} of {len(self.requests)} requests were all in vain "
+                        f"({last.detail if last else ''}), so the others are not sent. Check that the server runs and "
+                        "can be reached, then run the same command again."
+                    )
+                    return
 
         async with (
             self.client.provider.conversation(self.config.patience) as conversation,
@@ -141,6 +149,13 @@ class _Work:
         if self.fatal is not None:
             raise self.fatal
         return self.replies
+
+    def silent(self) -> bool:
+        """Whether as many requests as may be under way at once have failed for passing reasons, and none succeeded."""
+        failures = [reply.failure for reply in self.replies.values()]
+        return self.config.concurrency <= len(failures) < len(self.requests) and all(
+            failure is not None and failure.kind == "unavailable" for failure in failures
+        )
 
     async def answer(self, conversation: Conversation, key: str, request: Request) -> Reply:
         """Ask until the answer fits the schema, or attempts are used up; keep the answer and what it cost."""

@@ -7,8 +7,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from monosema.core import ProviderError
-from monosema.interpretation.clients.calls import NotFoundError, RejectedError, TransientError
+from monosema.interpretation.clients.calls import NotFoundError, TransientError
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
 
@@ -99,16 +98,14 @@ class OpenAIBatches:
                 yield from self._lines(file_id)
 
     def _lines(self, file_id: str) -> Iterator[tuple[str, Any]]:
-        try:
-            with self._client.files.with_streaming_response.content(file_id) as response:
-                for line in response.iter_lines():
-                    if line.strip():
-                        result = json.loads(self._wire.redacted(line))
-                        yield str(result["custom_id"]), result
-        except (TransientError, RejectedError, ProviderError):
-            raise
-        except Exception as error:
-            raise self._wire.translated(error) from None
+        with (
+            self._wire.account.translating(),
+            self._client.files.with_streaming_response.content(file_id) as response,
+        ):
+            for line in response.iter_lines():
+                if line.strip():
+                    result = json.loads(self._wire.account.redacted(line))
+                    yield str(result["custom_id"]), result
 
     def read(self, result: Any, request: Request) -> Reply | Failure:
         """The completion in a line, or the error."""
@@ -129,7 +126,5 @@ class OpenAIBatches:
         return Failure(kind="unavailable" if passing else "rejected", detail=said, text=json.dumps(result))
 
     def _call(self, call: Callable[[], Any]) -> Any:
-        try:
+        with self._wire.account.translating():
             return call()
-        except Exception as error:
-            raise self._wire.translated(error) from None

@@ -8,16 +8,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from monosema.core import Config, ProviderError
-from monosema.interpretation.clients.calls import (
-    Patience,
-    RejectedError,
-    TransientError,
-    import_sdk,
-    key_from,
-    redacted,
-    translated,
-)
+from monosema.core import Config
+from monosema.interpretation.clients.account import Account, key_from
+from monosema.interpretation.clients.calls import Patience, RejectedError, TransientError
 from monosema.interpretation.clients.openai_batches import OpenAIBatches
 from monosema.interpretation.clients.protocol import (
     Absent,
@@ -67,49 +60,32 @@ class OpenAIProvider:
 
     def __init__(self, config: OpenAIConfig) -> None:
         self.config = config
-        self._sdk = import_sdk("openai")
         variable = config.key_variable or ("OPENAI_API_KEY" if config.base_url is None else None)
         # The key of one vendor must never reach another server just because it is in the environment.
-        self._key = key_from(variable) if variable else None
+        key = key_from(variable) if variable else None
+        self.account = Account("openai", config.model, config.base_url or _VENDOR, key)
 
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.config.model
+        return self.account.model
 
     @property
     def identity(self) -> dict[str, Any]:
         """Server, model and effort."""
-        url = (self.config.base_url or _VENDOR).rstrip("/")
-        return {"protocol": "openai", "url": url, "model": self.model, "effort": self.config.effort}
+        return self.account.identity(self.config.effort)
 
     @contextlib.asynccontextmanager
     async def conversation(self, patience: Patience) -> AsyncIterator[OpenAIConversation]:
         """Open a connection for live requests."""
-        async with self._sdk.AsyncOpenAI(**self._settings(patience)) as client:
+        async with self.account.sdk.AsyncOpenAI(**self.account.settings(patience)) as client:
             yield OpenAIConversation(self, client)
 
     @contextlib.contextmanager
     def batch_service(self, patience: Patience) -> Iterator[OpenAIBatches]:
         """Open a connection to the Batch service."""
-        with self._sdk.OpenAI(**self._settings(patience)) as client:
+        with self.account.sdk.OpenAI(**self.account.settings(patience)) as client:
             yield OpenAIBatches(self, client)
-
-    def _settings(self, patience: Patience) -> dict[str, Any]:
-        return {
-            "api_key": self._key or "none",
-            "base_url": self.config.base_url or _VENDOR,
-            "timeout": patience.timeout,
-            "max_retries": 0,
-        }
-
-    def translated(self, error: Exception) -> Exception:
-        """What an exception of the library means."""
-        return translated(error, self._sdk, self._key, self.model)
-
-    def redacted(self, text: str) -> str:
-        """The text without the key."""
-        return redacted(text, self._key)
 
     def body(self, request: Request) -> dict[str, Any]:
         """The request in OpenAI's protocol."""
@@ -144,7 +120,7 @@ class OpenAIProvider:
             message = choice["message"]
             usage = completion.get("usage") or {}
             reply = Reply(
-                text=self.redacted(message.get("content") or ""),
+                text=self.account.redacted(message.get("content") or ""),
                 usage=Usage(
                     input_tokens=usage.get("prompt_tokens") or 0, output_tokens=usage.get("completion_tokens") or 0
                 ),
@@ -156,7 +132,7 @@ class OpenAIProvider:
             # OpenRouter reports failures of those behind it as answers without choices.
             said = completion.get("error") if isinstance(completion, dict) else completion
             raise TransientError(
-                self.redacted(f"the provider's answer has no message in it: {said}"), unbilled=False
+                self.account.redacted(f"the provider's answer has no message in it: {said}"), unbilled=False
             ) from None
         refusal = message.get("refusal")
         if refusal or choice.get("finish_reason") == "content_filter":
@@ -189,16 +165,12 @@ class OpenAIConversation:
 
     async def _ask(self, request: Request) -> Reply:
         body = self.provider.body(request)
-        try:
+        with self.provider.account.translating():
             if self.provider.config.stream:
                 completion = await self._streamed(body)
             else:
                 answer = await self.client.chat.completions.create(**body)
                 completion = answer.to_dict() if hasattr(answer, "to_dict") else answer
-        except (TransientError, RejectedError, ProviderError):
-            raise
-        except Exception as error:
-            raise self.provider.translated(error) from None
         return self.provider.reply(completion, request)
 
     async def _streamed(self, body: dict[str, Any]) -> dict[str, Any]:

@@ -80,14 +80,14 @@ class PriceTable:
         """The price of a model, or None where the table has none; ``NAME-2024-07-18`` costs what ``NAME`` costs."""
         return self.models.get(model) or self.models.get(_DATE.sub("", model))
 
-    def needed(self, model: str) -> Price:
-        """The price of a model.
+    def under(self, cap: float | None, model: str) -> Price | None:
+        """The price of a model, or None where the table has none and no cap on costs needs one.
 
         Raises:
-            ConfigError: the table has none; the message says how to add one.
+            ConfigError: there is a cap, and the table has no price; the message says how to add one.
         """
         price = self.of(model)
-        if price is None:
+        if price is None and cap is not None:
             raise ConfigError(
                 f"There is no price for the model {model!r}, so a cost cap can't be kept."
                 f"{nearest(model, self.models)} Write it into a TOML file, [models.{json.dumps(model)}] with input and "

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from monosema.interpretation.clients.account import Account
 from monosema.interpretation.clients.calls import Patience
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 
@@ -142,18 +143,15 @@ class Provider(Protocol):
 class Wire(Protocol):
     """How a vendor's protocol writes requests and replies; live requests and batches share it."""
 
+    @property
+    def account(self) -> Account:
+        """Whose requests they are."""
+        ...
+
     def body(self, request: Request) -> dict[str, Any]:
         """The request in the vendor's protocol."""
         ...
 
     def reply(self, answer: Any, request: Request) -> Reply:
         """The reply in the vendor's answer. Raises TransientError where there is none in it."""
-        ...
-
-    def translated(self, error: Exception) -> Exception:
-        """What an exception of the vendor's library means: TransientError, RejectedError or ProviderError."""
-        ...
-
-    def redacted(self, text: str) -> str:
-        """The text without the key."""
         ...

@@ -13,66 +13,48 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
-from pydantic import Field
 from torch import Tensor
 
-from monosema.core import Config
 from monosema.interpretation.protocol import Explained
-from monosema.interpretation.samples import Samples
 from monosema.interpretation.scorers.scored import Scored, score_areas
-from monosema.models import AdaptedModel, Tokenizer
+from monosema.interpretation.scorers.texts import Texts, TextScoringConfig
+from monosema.models import AdaptedModel
 
-__all__ = ["EmbeddingConfig", "embed_texts", "score_embedding"]
-
-
-class EmbeddingConfig(Config):
-    """How texts are encoded."""
-
-    batch: int = Field(32, gt=0)
-    """Texts in one forward pass."""
-    seed: int = 0
-    """Seed of the bootstrap and of the shuffle."""
+__all__ = ["embed_texts", "score_embedding"]
 
 
 def score_embedding(
     encoder: AdaptedModel,
     explained: Mapping[int, Explained],
-    samples: Samples,
-    entries: Int[np.ndarray, " n"],
-    tokenizer: Tokenizer,
-    config: EmbeddingConfig | None = None,
+    passages: Texts,
+    config: TextScoringConfig | None = None,
 ) -> Scored:
     """Score explanations by the geometry of an encoder.
 
     Args:
         encoder: gives a hidden state a token, such as all-MiniLM-L6-v2.
-        entries: test entries of latents that are explained.
-        tokenizer: of the model whose latents are explained.
+        passages: test passages of latents that are explained.
     """
-    config = config or EmbeddingConfig()
-    passages, place = np.unique(samples.passage[entries], return_inverse=True)
-    rows = [samples.ids[passage] for passage in passages]
-    texts = [tokenizer.decode(row[row >= 0].tolist()) for row in rows]
-    vectors = embed_texts(encoder, texts, config.batch)[torch.from_numpy(place)]
-    latents, active = samples.latents[samples.row[entries]], samples.active[entries]
+    config = config or TextScoringConfig()
+    place = {text: number for number, text in enumerate(dict.fromkeys(passages.texts))}
+    vectors = embed_texts(encoder, list(place), config.batch)[[place[text] for text in passages.texts]]
 
     def cosines(said: Mapping[int, Explained]) -> NDArray[np.float64]:
-        values = np.full(len(entries), np.nan)
+        values = np.full(len(passages.texts), np.nan)
         directions = embed_texts(encoder, [said[latent].text for latent in said], config.batch)
         for latent, direction in zip(said, directions, strict=True):
-            own = latents == latent
+            own = passages.latents == latent
             values[own] = (vectors[torch.from_numpy(own)] @ direction).double().numpy()
         return values
 
-    return score_areas(
-        "embedding", cosines, explained, latents, active, "no active or no inactive passage", config.seed
-    )
+    reason = "no active or no inactive passage"
+    return score_areas("embedding", cosines, explained, passages.latents, passages.active, reason, config.seed)
 
 
 @torch.no_grad()
-def embed_texts(encoder: AdaptedModel, texts: Sequence[str], batch: int = 32) -> Float[Tensor, "n d_model"]:
+def embed_texts(encoder: AdaptedModel, texts: Sequence[str], batch: int = 16) -> Float[Tensor, "n d_model"]:
     """A vector of norm 1 for each text, the mean over its tokens; 0 for an empty text.
 
     Texts are cut where the encoder's context ends.

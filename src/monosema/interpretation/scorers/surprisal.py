@@ -15,47 +15,32 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy.typing import NDArray
-from pydantic import Field
 
-from monosema.core import Config
 from monosema.interpretation import prompts
 from monosema.interpretation.protocol import Explained
-from monosema.interpretation.samples import Samples
 from monosema.interpretation.scorers.scored import Scored, score_areas
-from monosema.models import LanguageModel, Tokenizer
+from monosema.interpretation.scorers.texts import Texts, TextScoringConfig
+from monosema.models import LanguageModel
 
-__all__ = ["SurprisalConfig", "score_surprisal"]
-
-
-class SurprisalConfig(Config):
-    """How losses are computed."""
-
-    batch: int = Field(16, gt=0)
-    """Passages in one forward pass."""
-    seed: int = 0
-    """Seed of the bootstrap and of the shuffle."""
+__all__ = ["score_surprisal"]
 
 
 def score_surprisal(
     base: LanguageModel,
     explained: Mapping[int, Explained],
-    samples: Samples,
-    entries: Int[np.ndarray, " n"],
-    tokenizer: Tokenizer,
-    config: SurprisalConfig | None = None,
+    passages: Texts,
+    config: TextScoringConfig | None = None,
 ) -> Scored:
     """Score explanations by surprisal.
 
     Args:
         base: any language model; it need not be the one whose latents are explained.
-        entries: test entries of latents that are explained.
-        tokenizer: of the model whose latents are explained.
+        passages: test passages of latents that are explained.
     """
-    config = config or SurprisalConfig()
-    latents = samples.latents[samples.row[entries]]
-    texts = [_text(samples, int(entry), tokenizer) for entry in entries]
+    config = config or TextScoringConfig()
+    texts, latents = passages.texts, passages.latents
     neutral = _losses(base, [prompts.NEUTRAL] * len(texts), texts, config.batch)
 
     def gains(said: Mapping[int, Explained]) -> NDArray[np.float64]:
@@ -66,12 +51,7 @@ def score_surprisal(
         return gain
 
     reason = "no active or no inactive passage that fits the base model's context"
-    return score_areas("surprisal", gains, explained, latents, samples.active[entries], reason, config.seed)
-
-
-def _text(samples: Samples, entry: int, tokenizer: Tokenizer) -> str:
-    ids = samples.ids[samples.passage[entry]]
-    return tokenizer.decode(ids[ids >= 0].tolist())
+    return score_areas("surprisal", gains, explained, latents, passages.active, reason, config.seed)
 
 
 @torch.no_grad()
