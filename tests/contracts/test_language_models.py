@@ -1,4 +1,4 @@
-"""What every language model keeps to, ours or foreign."""
+"""What every language model keeps to, ours or foreign, or two side by side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from monosema.models import (
     AdaptedModel,
     AttentionConfig,
     LanguageModel,
+    ModelPair,
     RotaryConfig,
     TransformerConfig,
     byte_tokenizer,
@@ -45,8 +46,11 @@ KINDS = {
 TOKENS = torch.randint(0, 256, (3, 9), generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module", params=[*KINDS, "adapted"])
+@pytest.fixture(scope="module", params=[*KINDS, "adapted", "pair"])
 def model(request: pytest.FixtureRequest) -> LanguageModel:
+    if request.param == "pair":
+        config = TransformerConfig(family="llama", **{**SHAPE, **KINDS["llama"]})
+        return ModelPair(random(config), random(config, seed=1))
     if request.param != "adapted":
         return random(TransformerConfig(family=request.param, **{**SHAPE, **KINDS[request.param]}))
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -60,7 +64,7 @@ def some_sites(model: LanguageModel) -> list[Site]:
     """Sites in the middle that the model surely comes to."""
     if isinstance(model, AdaptedModel):
         return [Site(None, f"transformer.h.{i}") for i in range(2)]
-    return [Site(i, "resid_post") for i in range(2)]
+    return [Site(i, "resid_post", other=isinstance(model, ModelPair)) for i in range(2)]
 
 
 def test_it_is_a_language_model(model: LanguageModel) -> None:
@@ -133,7 +137,7 @@ def test_unembedding_gives_the_logit_effect_of_directions(model: LanguageModel) 
     effects = model.unembed(directions)
     assert effects.shape == (3, 259)
     torch.testing.assert_close(model.unembed(2 * directions), 2 * effects)
-    if isinstance(model, AdaptedModel):
+    if isinstance(model, (AdaptedModel, ModelPair)):
         return
     site = some_sites(model)[-1]
     scale = model.activations(TOKENS, ["ln_final.scale"])[Site(None, "ln_final.scale")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from monosema.core import ConfigError
+from monosema.core import ConfigError, SiteError
 from monosema.dictionaries import (
     AtSite,
     Crosscoder,
@@ -92,8 +92,8 @@ def test_one_that_does_not_name_its_sites_is_refused(model, text, tmp_path) -> N
     crosscoder.metadata = Metadata()
     with pytest.raises(ConfigError, match="does not name them"):
         evaluate_crosscoder(model, crosscoder, text())
-    crosscoder.metadata = Metadata(extra={"sites": list(SITES), "stores": ["a", "b"]})
-    with pytest.raises(ConfigError, match="two models"):
+    crosscoder.metadata = Metadata(extra={"sites": [SITES[0], f"{SITES[1]}@other"]})
+    with pytest.raises(SiteError, match=r"0\.mlp_out@other is a site of a second model"):
         evaluate_crosscoder(model, crosscoder, text())
     part, _ = written_at(exact(model.d_model), written("0.mlp_out"))
     with pytest.raises(ConfigError, match="say which site it reads"):

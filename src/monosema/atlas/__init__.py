@@ -13,6 +13,7 @@ from monosema.atlas.feature import (
     Histogram,
     Neighbour,
     Score,
+    SiteShare,
     TokenWeight,
     Vote,
 )
@@ -35,6 +36,7 @@ __all__ = [
     "Histogram",
     "Neighbour",
     "Score",
+    "SiteShare",
     "TokenWeight",
     "Vote",
     "agreement_of_people",

@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from monosema.atlas.feature import Example, Explanation, Feature, Histogram, Neighbour, Score, TokenWeight, Vote
+from monosema.atlas.feature import (
+    Example,
+    Explanation,
+    Feature,
+    Histogram,
+    Neighbour,
+    Score,
+    SiteShare,
+    TokenWeight,
+    Vote,
+)
 from monosema.core import Estimate
 
 __all__ = ["RELATED", "feature_of"]
@@ -17,6 +27,7 @@ RELATED = {
     "explanations": "author, method, model, prompt_version",
     "scores": "author, method, model, prompt_version, scorer",
     "votes": "voter, author, method, model, prompt_version",
+    "sites": "place",
 }
 """Tables beside that of features, and the order of a feature's rows in each."""
 _PLAIN = (
@@ -53,6 +64,7 @@ def feature_of(row: dict[str, Any], related: dict[str, list[dict[str, Any]]]) ->
         explanations=tuple(Explanation(**one) for one in related["explanations"]),
         scores=tuple(_score(one) for one in related["scores"]),
         votes=tuple(Vote(**one) for one in related["votes"]),
+        sites=tuple(SiteShare(one["site"], one["share"]) for one in related["sites"]),
     )
 
 

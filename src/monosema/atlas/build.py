@@ -26,6 +26,7 @@ from monosema.atlas.columns import (
     histogram_columns,
     label_columns,
     neighbour_columns,
+    site_columns,
 )
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects, direct_effects, why_no_effects
@@ -41,8 +42,8 @@ from monosema.atlas.sweep import sweep
 from monosema.atlas.tables import FORMAT, NAMES, describe, remove_unnamed, unused_path, write_table
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
-from monosema.dictionaries import Dictionary, sites_read, written_at
-from monosema.models import LanguageModel, vector_width
+from monosema.dictionaries import Crosscoder, Dictionary, sites_read, written_at
+from monosema.models import LanguageModel, owner, vector_width
 
 __all__ = ["build_atlas", "dictionary_digest"]
 
@@ -94,8 +95,9 @@ def build_atlas(
     sweep(model, dictionary, site, batches, spill, config.passage, config.memory_mb, progress or SilentProgress())
     statistics = gather_statistics(spill, dictionary.n_latents)
     written, place = written_at(dictionary, site)
-    reason = why_no_effects(model, written, place)
-    effects = None if reason else direct_effects(model, written, config.effects)
+    writer, place = owner(model, place)
+    reason = why_no_effects(writer, written, place)
+    effects = None if reason else direct_effects(writer, written, config.effects)
     absent = {} if reason is None else {"promoted": reason, "suppressed": reason}
     with write_lock(path):
         remove_unnamed(path)
@@ -106,6 +108,7 @@ def build_atlas(
         together = _write_neighbours(spill, statistics, dictionary, files["neighbours"], config)
         with write_table(files["votes"], "votes") as votes:
             votes.write(people["votes"].to_pydict())
+        _write_sites(dictionary, site, files["sites"])
         _write_meta(path, files, model, dictionary, identity, site, config, statistics, together, absent)
         remove_unnamed(path)
     if not config.keep_spill:
@@ -216,6 +219,14 @@ def _write_neighbours(
     return together
 
 
+def _write_sites(dictionary: Dictionary, site: Site, file: Path) -> None:
+    """Where latents of a crosscoder are; nothing for dictionaries that write one site."""
+    with write_table(file, "sites") as table:
+        if isinstance(dictionary, Crosscoder):
+            shares = dictionary.relative_norms().detach().cpu().numpy()
+            table.write(site_columns(shares, [one.short for one in sites_read(dictionary, site)]))
+
+
 def _write_meta(
     path: Path,
     files: Mapping[str, Path],
@@ -233,7 +244,7 @@ def _write_meta(
         path / "meta.json",
         {
             "format": FORMAT,
-            "model": {"name": model.name, "digest": model.digest},
+            "model": {"name": owner(model, site)[0].name, "digest": model.digest},
             "site": str(site),
             "dictionary": {"digest": identity, "n_latents": dictionary.n_latents, "d_in": dictionary.d_in},
             "config": config.to_dict(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ __all__ = [
     "histogram_columns",
     "label_columns",
     "neighbour_columns",
+    "site_columns",
 ]
 
 METHOD = "token lookup"
@@ -203,6 +205,17 @@ def neighbour_columns(kind: str, pairs: Neighbours) -> dict[str, Any]:
         "rank": pairs.rank.astype(np.int16),
         "other": pairs.other,
         "value": pairs.value,
+    }
+
+
+def site_columns(shares: NDArray[np.floating], sites: Sequence[str]) -> dict[str, Any]:
+    """Rows of the site table: of each latent its share at each site, latent by latent."""
+    n, places = shares.shape
+    return {
+        "latent": np.repeat(np.arange(n, dtype=np.int32), places),
+        "place": np.tile(np.arange(places, dtype=np.int16), n),
+        "site": [*sites] * n,
+        "share": shares.astype(np.float32).reshape(-1),
     }
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from monosema.atlas.labels import VIEWS
-from monosema.atlas.tables import NAMES, table_path
+from monosema.atlas.tables import LATER, NAMES, schema, table_path
 from monosema.core import DamagedFileError, InputError
 
 __all__ = ["connect", "first_line", "statements"]
@@ -29,6 +29,9 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
     database.execute("set enable_progress_bar = false")
     try:
         for name in NAMES:
+            if name in LATER and name not in meta["tables"]:
+                database.from_arrow(schema(name).empty_table()).create(name)
+                continue
             table = database.read_parquet(str(table_path(folder, meta, name)), file_row_number=name == "explanations")
             if name == "explanations":
                 table = table.project("* exclude (file_row_number), file_row_number as place")

@@ -15,6 +15,7 @@ __all__ = [
     "Identity",
     "Neighbour",
     "Score",
+    "SiteShare",
     "TokenWeight",
     "Vote",
 ]
@@ -80,6 +81,14 @@ class Neighbour:
     rank: int
     other: int
     value: float
+
+
+@dataclass(frozen=True)
+class SiteShare:
+    """A site of a crosscoder, and its share of the sum of a latent's decoder norms, in training units."""
+
+    site: str
+    share: float
 
 
 Identity = tuple[str, str, str | None, str | None]
@@ -186,6 +195,7 @@ class Feature:
             token of the text was.
         histogram: None where it is never active.
         neighbours, examples, explanations, scores, votes: rows of the tables.
+        sites: of a crosscoder, what part of the latent is at which site; else empty.
     """
 
     latent: int
@@ -210,6 +220,7 @@ class Feature:
     explanations: tuple[Explanation, ...]
     scores: tuple[Score, ...]
     votes: tuple[Vote, ...]
+    sites: tuple[SiteShare, ...] = ()
 
     @property
     def top(self) -> tuple[Example, ...]:

@@ -177,7 +177,8 @@ class Atlas:
         return self._rows(BY_EFFECT, [token, token, limit, offset])
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a query over the tables features, examples, histograms, neighbours, explanations, scores and votes.
+        """Rows of a query over the tables features, examples, histograms, neighbours, explanations, scores, votes and
+        sites.
 
         The table features has its label beside each feature; labels has one row for each feature that has a label.
 

@@ -7,6 +7,7 @@
     explanations  what somebody or something says that a latent means
     scores        how well an explanation predicts its latent
     votes         which explanations people hold to be right, and wrong
+    sites         of a crosscoder, each latent's share of decoder norm at each site, in the order of a row; else empty
 
 Each is a Parquet file. meta.json names the files, with their checksums, and holds the text's figures and why anything
 is absent. A table is replaced by a new file under a new name, and counts from the moment that meta.json names it; so a
@@ -25,6 +26,7 @@ from monosema.core import DamagedFileError, FormatError, atomic_path, digest, re
 
 __all__ = [
     "FORMAT",
+    "LATER",
     "NAMES",
     "TableWriter",
     "check_tables",
@@ -83,8 +85,11 @@ _COLUMNS = {
         "control": "float64",
     },
     "votes": {**_IDENTITY, "text": "string", "voter": "string", "vote": "int8"},
+    "sites": {"latent": "int32", "place": "int16", "site": "string", "share": "float32"},
 }
 NAMES = tuple(_COLUMNS)
+LATER = ("sites",)
+"""Tables that atlases of this format may lack, as they were thought of later; they are read as empty."""
 _ROWS_IN_GROUP = {"examples": 8192}
 
 
@@ -196,7 +201,7 @@ def check_tables(folder: Path, checksums: bool, names: Iterable[str] = NAMES) ->
             f"The atlas {folder} has format {meta.get('format')}; this version reads {FORMAT}. "
             "Build it again with: monosema atlas RUN"
         )
-    for name in names:
+    for name in (name for name in names if name in meta["tables"] or name not in LATER):
         path, facts = table_path(folder, meta, name), meta["tables"][name]
         if not path.exists():
             raise DamagedFileError(

@@ -27,6 +27,7 @@ _LONG = {prefix + component.rsplit(".", 1)[-1]: component for component, prefix 
 _LONG_LAYERLESS = {name: component for component, name in _LAYERLESS.items()}
 _BLOCK = re.compile(r"blocks\.(\d+)\.(.+)")
 _SHORT = re.compile(r"(\d+)\.(.+)")
+_OTHER = "@other"
 
 
 @dataclass(frozen=True, order=True)
@@ -37,37 +38,40 @@ class Site:
         layer: index of the block, counted from 0; None where the site is in no block.
         component: what is read there, as in the short form: ``resid_post``, ``q``, ``mlp.post``, ``embed``;
             for a site of a model that isn't ours, the path of the module whose output is read.
+        other: whether it is in the second of two models that are read together, written ``3.resid_post@other``.
     """
 
     layer: int | None
     component: str
+    other: bool = False
 
     @classmethod
     def parse(cls, text: str | Site) -> Site:
         """Read a TransformerLens name (``blocks.3.hook_resid_post``), a short form (``3.resid_post``, ``3.attn.q``)
-        or the path of a module (``encoder.layer.3``).
+        or the path of a module (``encoder.layer.3``); ``@other`` behind any of them says that it is in a second model.
 
         Whether a model has the site is the model's to say. Raises SiteError when the text can't be a site at all.
         """
         if isinstance(text, Site):
             return text
         name = text.strip()
+        other, name = name.endswith(_OTHER), name.removesuffix(_OTHER)
         if name in _LONG_LAYERLESS:
-            return cls(None, _LONG_LAYERLESS[name])
+            return cls(None, _LONG_LAYERLESS[name], other)
         if name in _LAYERLESS:
-            return cls(None, name)
+            return cls(None, name, other)
         if (match := _BLOCK.fullmatch(name)) and match[2] in _LONG:
-            return cls(int(match[1]), _LONG[match[2]])
+            return cls(int(match[1]), _LONG[match[2]], other)
         if match := _SHORT.fullmatch(name):
             component = match[2].removeprefix("attn.")
             if component in _PREFIXES:
-                return cls(int(match[1]), component)
+                return cls(int(match[1]), component, other)
         if not name or not re.fullmatch(r"[\w\-]+(\.[\w\-]+)*", name):
             raise SiteError(
                 f"{text!r} is not a site. Write it as a TransformerLens name (blocks.3.hook_resid_post), "
                 "in short (3.resid_post), or as the path of a module (encoder.layer.3)."
             )
-        return cls(None, name)
+        return cls(None, name, other)
 
     @property
     def is_module(self) -> bool:
@@ -77,12 +81,16 @@ class Site:
     @property
     def short(self) -> str:
         """The short form: ``3.resid_post``."""
-        return self.component if self.layer is None else f"{self.layer}.{self.component}"
+        return (self.component if self.layer is None else f"{self.layer}.{self.component}") + self._mark
 
     def __str__(self) -> str:
         if self.layer is None:
-            return _LAYERLESS.get(self.component, self.component)
-        return f"blocks.{self.layer}.{_PREFIXES[self.component]}{self.component.rsplit('.', 1)[-1]}"
+            return _LAYERLESS.get(self.component, self.component) + self._mark
+        return f"blocks.{self.layer}.{_PREFIXES[self.component]}{self.component.rsplit('.', 1)[-1]}{self._mark}"
+
+    @property
+    def _mark(self) -> str:
+        return _OTHER if self.other else ""
 
     def __post_init__(self) -> None:
         if self.layer is not None and (self.layer < 0 or self.component not in _PREFIXES):

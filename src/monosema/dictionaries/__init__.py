@@ -24,7 +24,7 @@ from monosema.dictionaries.nmf import Nmf
 from monosema.dictionaries.normalised import NormalisedCodes, NormalisedInput
 from monosema.dictionaries.p_anneal import PAnneal, PAnnealConfig
 from monosema.dictionaries.pca import Pca
-from monosema.dictionaries.places import AtSite, at_sites, reads_elsewhere, sites_read, written_at
+from monosema.dictionaries.places import AtSite, at_sites, reads_elsewhere, share_of_other, sites_read, written_at
 from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, Moment, Trainable
 from monosema.dictionaries.random import RandomDirections
 from monosema.dictionaries.tied import TiedL1, TiedL1Config
@@ -80,6 +80,7 @@ __all__ = [
     "random_directions",
     "reads_elsewhere",
     "save_dictionary",
+    "share_of_other",
     "sites_read",
     "written_at",
 ]

@@ -83,7 +83,7 @@ class Crosscoder(SeveralSites):
 
         Near 1 / n_sites: shared; near 1 at one site: exclusive to it. A latent without any norm has equal shares.
         """
-        norms = torch.linalg.vector_norm(self.site_directions, dim=2) * self._scales
+        norms = torch.linalg.vector_norm(self.site_directions, dim=2) * self.site_scales
         total = norms.sum(dim=1, keepdim=True)
         return torch.where(total > 0, norms / total, 1 / self.config.n_sites)
 
@@ -111,7 +111,7 @@ class Crosscoder(SeveralSites):
         if bool((of_sites != of_sites[:, :1]).any()):
             raise VectorError("The scale of activations must be one value within each site of a crosscoder.")
         middle = of_sites[:, 0].mean()
-        scales = tuple((self._scales * of_sites[:, 0]).tolist())
+        scales = tuple((self.site_scales * of_sites[:, 0]).tolist())
         out = type(self)(self.config.replace(scales=scales), self.metadata).to(self.decoder.device)
         with torch.no_grad():
             out.load_state_dict(self.state_dict())
@@ -130,5 +130,6 @@ class Crosscoder(SeveralSites):
         return torch.linalg.vector_norm(self._by_site(self.decoder), dim=2).sum(dim=1)
 
     @property
-    def _scales(self) -> Float[Tensor, " n_sites"]:
+    def site_scales(self) -> Float[Tensor, " n_sites"]:
+        """What each site's activations are multiplied with to be in training units."""
         return self.decoder.new_tensor(self.config.scales or [1.0] * self.config.n_sites)

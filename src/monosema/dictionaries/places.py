@@ -1,7 +1,7 @@
 """Where a dictionary over several sites reads and writes, as its metadata says; and one of its sites alone.
 
 `hook_name_out` is the site that a transcoder writes (SAELens' name for it), `sites` are those of a crosscoder, in the
-order in which they stand in a row.
+order in which they stand in a row; those of a second model end in ``@other``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from monosema.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
 from monosema.dictionaries.protocol import Dictionary, Metadata
 from monosema.dictionaries.transcoder import Transcoder, TranscoderConfig
 
-__all__ = ["AtSite", "at_sites", "reads_elsewhere", "sites_read", "written_at"]
+__all__ = ["AtSite", "at_sites", "reads_elsewhere", "share_of_other", "sites_read", "written_at"]
 
 
 class AtSite:
@@ -62,13 +62,11 @@ def sites_read(dictionary: Dictionary, site: Site) -> tuple[Site, ...]:
     """The sites whose activations, side by side, a dictionary reads; `site` for those that read one.
 
     Raises:
-        ConfigError: a crosscoder that doesn't say its sites, or whose sites are of two models.
+        ConfigError: a crosscoder that doesn't say its sites.
     """
     if not isinstance(dictionary, Crosscoder):
         return (site,)
     said = dictionary.metadata.extra.get("sites")
-    if "stores" in dictionary.metadata.extra:
-        raise ConfigError("This crosscoder is over two models: one model alone can't give what it reads.")
     if not isinstance(said, list) or len(said) != dictionary.config.n_sites:
         raise ConfigError(
             f"This crosscoder has {dictionary.config.n_sites} sites, but its metadata does not name them: set "
@@ -86,6 +84,22 @@ def written_at(dictionary: Dictionary, site: Site) -> tuple[Dictionary, Site]:
         number, width = sites_read(dictionary, site).index(site), dictionary.config.width
         return AtSite(dictionary, slice(number * width, (number + 1) * width)), site
     return dictionary, site
+
+
+def share_of_other(crosscoder: Crosscoder) -> Float[Tensor, " n_latents"]:
+    """The second model's share of each latent's decoder norms (`Crosscoder.relative_norms`), summed over its sites.
+
+    Raises:
+        ConfigError: a crosscoder that is not over as many sites of a second model as of a first.
+    """
+    other = [site.other for site in sites_read(crosscoder, Site(None, "none"))]
+    half = len(other) // 2
+    if other != [False] * half + [True] * half:
+        raise ConfigError(
+            f"This crosscoder does not compare two models: its sites are {crosscoder.metadata.extra.get('sites')}. It "
+            "needs sites of one, then as many of the other, with @other behind their names."
+        )
+    return crosscoder.relative_norms()[:, half:].sum(dim=1)
 
 
 def reads_elsewhere(dictionary: Dictionary) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from monosema.evaluation.crosscoders import evaluate_crosscoder
 from monosema.evaluation.evaluate import EvaluationConfig, evaluate, evaluate_vectors
+from monosema.evaluation.latent_scaling import LatentScaling, latent_scaling
+from monosema.evaluation.model_difference import ModelDifference, ModelLatent, model_difference
 from monosema.evaluation.result import DensityHistogram, Evaluation, EvaluationRow
 
 __all__ = [
@@ -11,7 +13,12 @@ __all__ = [
     "Evaluation",
     "EvaluationConfig",
     "EvaluationRow",
+    "LatentScaling",
+    "ModelDifference",
+    "ModelLatent",
     "evaluate",
     "evaluate_crosscoder",
     "evaluate_vectors",
+    "latent_scaling",
+    "model_difference",
 ]

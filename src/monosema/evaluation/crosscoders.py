@@ -29,6 +29,7 @@ def evaluate_crosscoder(
     recovered are each site's own. Costs as much as evaluating a dictionary at each site.
 
     Args:
+        model: of a crosscoder over two models, both as a `ModelPair`; at each site the model that has it runs on.
         crosscoder: its metadata names its sites.
         batches: held-out text; its tokens are kept in memory.
         controls: dictionaries of rows of all sites side by side, such as a PCA of them.

@@ -25,7 +25,7 @@ from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.result import Evaluation, EvaluationRow
 from monosema.evaluation.splice import forked_logits
 from monosema.evaluation.units import UnitSums
-from monosema.models import LanguageModel, vector_width
+from monosema.models import LanguageModel, owner, vector_width
 
 __all__ = ["EvaluationConfig", "evaluate", "evaluate_vectors"]
 
@@ -86,7 +86,7 @@ def evaluate(
         raise CorpusError("The held-out text has no tokens to evaluate on: all are padding or attention sinks.")
     sums = UnitSums(config.seed)
     rows = [Reconstruction(name, one, sums) for name, one in dictionaries.items()]
-    why = _why_no_loss(model, text[0]) if config.loss else "it was not asked for"
+    why = _why_no_loss(owner(model, site)[0], text[0]) if config.loss else "it was not asked for"
     losses = NextToken(sums) if why is None else None
     mean = _mean(model, site, text)
     for batch in text:

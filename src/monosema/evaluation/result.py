@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from monosema.core import Estimate
+from monosema.evaluation.model_difference import ModelDifference
 
 __all__ = ["DensityHistogram", "Evaluation", "EvaluationRow"]
 
@@ -76,6 +77,7 @@ class Evaluation:
         unit, units: what intervals draw, and how many there are.
         model, site: where the activations come from; None for vectors without a model.
         notes: what a reader should know besides.
+        difference: of a crosscoder over two models, which latents belong to which.
     """
 
     rows: tuple[EvaluationRow, ...]
@@ -86,6 +88,7 @@ class Evaluation:
     model: str | None = None
     site: str | None = None
     notes: tuple[str, ...] = field(default=())
+    difference: ModelDifference | None = None
 
     @property
     def dictionary(self) -> EvaluationRow:
@@ -110,6 +113,7 @@ class Evaluation:
             "units": self.units,
             "rows": [row.to_dict() for row in self.rows],
             "notes": list(self.notes),
+            **({} if self.difference is None else {"difference": self.difference.to_dict()}),
         }
 
     @classmethod
@@ -129,5 +133,7 @@ class Evaluation:
             )
             for row in values["rows"]
         )
-        rest = {name: value for name, value in values.items() if name not in ("rows", "notes")}
-        return cls(rows, notes=tuple(values["notes"]), **rest)
+        rest = {name: value for name, value in values.items() if name not in ("rows", "notes", "difference")}
+        said = values.get("difference")
+        difference = None if said is None else ModelDifference.from_dict(said)
+        return cls(rows, notes=tuple(values["notes"]), difference=difference, **rest)

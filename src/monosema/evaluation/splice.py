@@ -15,7 +15,7 @@ from torch import Tensor
 
 from monosema.core import Site
 from monosema.data import TokenBatch
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, owner
 
 __all__ = ["Versions", "can_fork", "forked_logits"]
 
@@ -35,8 +35,10 @@ def forked_logits(
 ) -> list[Float[Tensor, "batch pos vocab"]]:
     """Logits for the untouched activations, and for each of their versions.
 
-    Padding is on the right, so a causal model needs no mask for it.
+    Of two models side by side, the one that has the site runs. Padding is on the right, so a causal model needs no mask
+    for it.
     """
+    model, site = owner(model, site)
     tokens = batch.tokens.to(model.device)
     if isinstance(model, Transformer) and can_fork(model, site):
         sizes: list[int] = []

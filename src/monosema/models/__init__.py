@@ -10,6 +10,7 @@ from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.generation import Generation, GenerationConfig
 from monosema.models.loading import load_model, model_folder
+from monosema.models.pair import ModelPair, owner
 from monosema.models.protocol import LanguageModel
 from monosema.models.random_model import byte_tokenizer, random_model
 from monosema.models.taps import Captured
@@ -27,6 +28,7 @@ __all__ = [
     "KVCache",
     "LanguageModel",
     "ModelFacts",
+    "ModelPair",
     "RotaryConfig",
     "Tokenizer",
     "Transformer",
@@ -35,6 +37,7 @@ __all__ = [
     "load_model",
     "model_facts",
     "model_folder",
+    "owner",
     "random_model",
     "vector_width",
     "weight_directions",

@@ -198,7 +198,7 @@ class AdaptedModel(SiteAccess, TextGeneration):
 
     def find(self, site: Site | str) -> Site:
         """The site, if there is such a module. Raises SiteError, with the nearest paths, if not."""
-        path = site.component if isinstance(site, Site) and site.layer is None else str(site)
+        path = site.component if isinstance(site, Site) and site.layer is None and not site.other else str(site)
         if path not in self._parts:
             raise SiteError(
                 f"There is no module {path!r} in {self.name!r}, whose sites are the paths of its modules."

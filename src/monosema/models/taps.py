@@ -130,6 +130,10 @@ class SiteAccess(ABC):
     def find(self, site: Site | str) -> Site:
         """The site, if the model has it. Raises SiteError, with the nearest that it has, if not."""
         parsed = Site.parse(site)
+        if parsed.other:
+            raise SiteError(
+                f"{parsed.short} is a site of a second model, and this is one model: read both in a ModelPair."
+            )
         known = self.sites()
         if parsed not in known:
             raise SiteError(self._explain_missing(parsed, known))

@@ -19,6 +19,7 @@ from monosema.atlas import Atlas, open_atlas
 from monosema.core import FormatError
 from monosema.pages.packing import pack, smallest_uint
 from monosema.pages.scores import MethodScore, scores_by_method
+from monosema.pages.sides import sides_of
 from monosema.pages.tables import (
     KINDS,
     Passages,
@@ -57,6 +58,7 @@ class Book:
         n_scored, score_median, control_median: labels with a score, and the medians; None where there is none.
         scorer: what the labels are scored by.
         by_method: scores of all explanations, by how they were found.
+        sides: of a crosscoder over two sites, or two models, what its latents are divided between.
     """
 
     blocks: dict[str, str]
@@ -73,6 +75,7 @@ class Book:
     control_median: float | None = None
     scorer: str = ""
     by_method: Sequence[MethodScore] = ()
+    sides: tuple[str, str] | None = None
 
     @property
     def size(self) -> int:
@@ -127,7 +130,9 @@ def _fold(atlas: Atlas, top: int, quantile: int, complete: bool) -> Book:
     histograms = _by_latent(known_rows(read_table(atlas, "histograms"), latent), latent)
     n = latent.size
     controls = column(features, "label_control", np.float32, np.nan)
-    blocks = {"index": _index(features, lists, histograms, controls, vocabulary, atlas.meta["position_buckets"])}
+    sides, shares = sides_of(atlas)
+    known = {"label_control": controls, **({} if shares is None else {"share": shares})}
+    blocks = {"index": _index(features, lists, histograms, known, vocabulary, atlas.meta["position_buckets"])}
     blocks["text"] = _text(shared)
     sections = _Sections(atlas, latent)
     for number, begin in enumerate(range(0, n, GROUP)):
@@ -149,6 +154,7 @@ def _fold(atlas: Atlas, top: int, quantile: int, complete: bool) -> Book:
         control_median=_median(controls),
         scorer=_scorer(features),
         by_method=scores_by_method(atlas),
+        sides=sides,
     )
 
 
@@ -156,10 +162,11 @@ def _index(
     features: Any,
     lists: dict[str, Ragged],
     histograms: dict[str, NDArray[Any]],
-    controls: NDArray[np.float32],
+    known: Mapping[str, NDArray[np.float32]],
     vocabulary: Vocabulary,
     buckets: list[list[int]],
 ) -> str:
+    """The block of what is known of every feature at a glance; `known` are columns beside those of the table."""
     n = features.num_rows
     labels = [text or "" for text in features["label"].to_pylist()]
     makers = {"method": features["label_method"].to_pylist(), "author": features["label_author"].to_pylist()}
@@ -173,7 +180,7 @@ def _index(
         "n_active": column(features, "n_active", np.uint32),
         **{kind: _numbers(column, names[kind]) for kind, column in makers.items()},
         "spark": spark.reshape(-1),
-        "label_control": controls,
+        **known,
     }
     for name in ("density", "mean", "mean_active", "max", "label_score", "label_low", "label_high"):
         arrays[name] = column(features, name, np.float32, np.nan)

@@ -294,6 +294,7 @@ def _facts(data: ReportData, book: Book) -> dict[str, Any]:
     return {
         "title": data.title,
         "features": book.n_features,
+        "sides": book.sides,
         "training": _curves(data.training),
         "losses": sorted(losses, key=lambda loss: float(loss["point"][0])),
         "scores": _scores(book.by_method),

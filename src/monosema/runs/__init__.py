@@ -13,6 +13,7 @@ from monosema.runs.run import Run, run
 from monosema.runs.scaling import fit_sweep
 from monosema.runs.sweeps import parse_sweep, sweep_run, sweep_vectors
 from monosema.runs.vectors import VectorRecipe, read_vector_recipe, train_vectors
+from monosema.runs.workbench import open_model
 
 __all__ = [
     "ARCHITECTURES",
@@ -31,6 +32,7 @@ __all__ = [
     "examine",
     "fit_sweep",
     "flatten",
+    "open_model",
     "override",
     "parse_keys",
     "parse_sweep",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
@@ -44,6 +45,7 @@ __all__ = [
     "coefficient_of",
     "expected_active",
     "fitted",
+    "in_both_models",
     "make_dictionary",
     "of_architecture",
     "override",
@@ -102,6 +104,21 @@ def sites_of(site: str, output_site: str | None, config: Config) -> tuple[Site, 
             else f"--output-site is a transcoder's, not of {title_of(config)}. Take --architecture transcoder."
         )
     return read if output_site is None else (*read, Site.parse(output_site))
+
+
+def in_both_models(site: str) -> str:
+    """Sites of two models: those that are named, or where all are the first's, the same in the second behind them.
+
+    Raises:
+        ConfigError: none of the first model's.
+    """
+    sites = [Site.parse(part) for part in site.split(",")]
+    if all(one.other for one in sites):
+        raise ConfigError(
+            f"Both models of a comparison need a site, and {site} names the other's alone. Leave out @other."
+        )
+    others = [] if any(one.other for one in sites) else [replace(one, other=True) for one in sites]
+    return ",".join(one.short for one in (*sites, *others))
 
 
 def make_dictionary(config: Any, metadata: Metadata, seed: int, model: LanguageModel | None = None) -> Autoencoder:

@@ -23,10 +23,11 @@ def report_data(bench: Workbench) -> ReportData:
     stages = Ledger(bench.folder).records()
     evaluation = Evaluation.from_dict(read_json(bench.evaluation))
     names = recipe.row_names
-    title = f"What {Path(recipe.model.name).name} computes at {recipe.place}"
+    models = " and ".join(recipe.model_names)
+    title = f"What {models} compute{'' if recipe.other_model else 's'} at {recipe.place}"
     return ReportData(
         title=recipe.report.title or title,
-        model_name=Path(recipe.model.name).name,
+        model_name=models,
         site=recipe.place,
         architecture=title_of(recipe.dictionary),
         corpus=bench.corpus.name,

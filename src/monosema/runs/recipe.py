@@ -17,7 +17,15 @@ from monosema.evaluation import EvaluationConfig
 from monosema.interpretation.explaining import ExplainConfig
 from monosema.interpretation.sampling import SampleConfig
 from monosema.interpretation.scoring import ScoringConfig
-from monosema.runs.architectures import DictionaryChoice, active_latents, architecture_of, fitted, sites_of, title_of
+from monosema.runs.architectures import (
+    DictionaryChoice,
+    active_latents,
+    architecture_of,
+    fitted,
+    in_both_models,
+    sites_of,
+    title_of,
+)
 from monosema.training import TrainConfig
 
 __all__ = ["SHORT_KEYS", "CorpusChoice", "ModelChoice", "Recipe", "ReportChoice"]
@@ -87,6 +95,9 @@ class Recipe(Config):
     """Where in the model the dictionary's activations are read; of a crosscoder, its sites, separated by commas."""
     output_site: str | None = None
     """Where a transcoder writes, such as 3.mlp_out for one that reads 3.mlp_in."""
+    other_model: str | None = None
+    """A second model, for a crosscoder over both; named as model.name, loaded in the same precision. `site` is read in
+    each of them, or a site behind which @other stands in the second."""
     evaluation_tokens: int = Field(100_000, ge=1)
     """Held-out tokens that the dictionary is measured on."""
     atlas_tokens: int | None = Field(500_000, ge=1)
@@ -120,7 +131,24 @@ class Recipe(Config):
 
         Raises ConfigError where their number is not what the architecture takes.
         """
-        return sites_of(self.site, self.output_site, self.dictionary)
+        if self.other_model is None:
+            sites = sites_of(self.site, self.output_site, self.dictionary)
+            if any(site.other for site in sites):
+                raise ConfigError(f"The site {self.site} is in a second model: say which, with --other-model.")
+            return sites
+        if architecture_of(self.dictionary) != "crosscoder":
+            raise ConfigError(
+                f"Two models are compared by a crosscoder, not by {title_of(self.dictionary)}. Take --architecture "
+                "crosscoder, or leave out --other-model."
+            )
+        return sites_of(in_both_models(self.site), self.output_site, self.dictionary)
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The model, or both models, as a report says it: last parts of paths, where these tell them apart."""
+        names = [name for name in (self.model.name, self.other_model) if name is not None]
+        short = tuple(Path(name).name for name in names)
+        return short if len(set(short)) == len(short) else tuple(names)
 
     @property
     def dictionary_name(self) -> str:
@@ -158,6 +186,7 @@ class Recipe(Config):
         product = next((kind for kind in (self.training.product, before.training.product) if kind != "auto"), fast)
         return self.replace(
             model=self.model.replace(name=_absolute(self.model.name), dtype=dtype),
+            other_model=None if self.other_model is None else _absolute(self.other_model),
             corpus=self.corpus.replace(source=_absolute(self.corpus.source)),
             training=self.training.replace(product=product),
         )

@@ -35,12 +35,15 @@ def summarise(
     done = {name: record for name, record in stages.items() if record.state == "done"}
     summary: dict[str, Any] = {}
     if "evaluate" in done:
-        rows: Sequence[Mapping[str, Any]] = read_json(evaluation)["rows"]
+        measured = read_json(evaluation)
+        rows: Sequence[Mapping[str, Any]] = measured["rows"]
         figures = rows[0]["figures"]
         summary |= {name: figures[name]["value"] for name in FIGURES if name in figures}
         summary["intervals"] = {name: [figure["low"], figure["high"]] for name, figure in figures.items()}
         summary["absent"] = rows[0]["absent"]
         summary["evaluation"] = [{**row, "name": _name(row, names)} for row in rows]
+        if "difference" in measured:
+            summary["difference"] = measured["difference"]
     if "atlas" in done:
         summary["features"] = done["atlas"].counts["features"]
     if "capture" in done:

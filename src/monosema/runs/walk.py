@@ -6,6 +6,7 @@ Each calls its station and counts what it did.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from monosema.dictionaries import (
     at_sites,
     load_dictionary,
 )
-from monosema.evaluation import evaluate, evaluate_crosscoder
+from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
 from monosema.pages import write_report
 from monosema.runs.architectures import active_latents, architecture_of, expected_active, make_dictionary
 from monosema.runs.display import training_display
@@ -86,13 +87,16 @@ def _train(bench: Workbench) -> Mapping[str, Any]:
 
 def metadata(bench: Workbench, config: Config, sites: Sequence[Site]) -> Metadata:
     """Where a dictionary of these sites comes from."""
-    objective = bench.recipe.training.objective
+    objective, other = bench.recipe.training.objective, bench.recipe.other_model
+    extra: dict[str, Any] = {} if objective == "reconstruction" else {"objective": objective}
+    if other is not None:
+        extra["other_model"] = other
     about = Metadata(
         model=bench.recipe.model.name,
         context=bench.recipe.text.window,
         prepend_bos=bench.model.tokenizer.bos_id is not None,
         dataset=bench.corpus.name,
-        extra={} if objective == "reconstruction" else {"objective": objective},
+        extra=extra,
     )
     return at_sites(about, config, sites)
 
@@ -111,11 +115,24 @@ def _evaluate(bench: Workbench) -> Mapping[str, Any]:
         rest = (bench.batches(text), recipe.evaluation, _controls(bench), bar)
         if isinstance(dictionary, Crosscoder):
             evaluation = evaluate_crosscoder(bench.model, dictionary, *rest)
+            if recipe.other_model is not None:
+                evaluation = _compared(bench, dictionary, evaluation)
         else:
             read = bench.site if recipe.output_site else None
             evaluation = evaluate(bench.model, dictionary, recipe.sites[-1], *rest, read=read)
     write_json(bench.evaluation, evaluation.to_dict())
     return {"tokens": evaluation.tokens}
+
+
+def _compared(bench: Workbench, crosscoder: Crosscoder, evaluation: Evaluation) -> Evaluation:
+    """The evaluation with what tells the two models apart, on the rows that training held out."""
+    first, second = bench.recipe.model_names
+    store = Store.open(bench.store)
+    rows = TrainingRows(store, held_out_rows(store.rows)).held_out(bench.recipe.sites)
+    if rows is None:
+        return evaluation
+    found = model_difference(crosscoder, rows.to(bench.model.device), (first, second))
+    return replace(evaluation, difference=found, notes=(*evaluation.notes, found.sentence))
 
 
 def _controls(bench: Workbench) -> dict[str, Dictionary]:

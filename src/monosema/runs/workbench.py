@@ -8,11 +8,11 @@ from typing import Any
 
 from monosema.core import ConfigError, Site
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
-from monosema.models import LanguageModel, load_model, vector_width
+from monosema.models import LanguageModel, ModelPair, load_model, vector_width
 from monosema.runs.architectures import architecture_of
 from monosema.runs.recipe import Recipe
 
-__all__ = ["Workbench"]
+__all__ = ["Workbench", "open_model"]
 
 
 class Workbench:
@@ -31,9 +31,8 @@ class Workbench:
 
     @functools.cached_property
     def model(self) -> LanguageModel:
-        """The language model, on the device."""
-        model: Any = load_model(self.recipe.model.name, device=self.device, dtype=self.recipe.model.dtype)
-        return model
+        """The language model, or two side by side, on the device."""
+        return open_model(self.recipe, self.device)
 
     @functools.cached_property
     def widths(self) -> tuple[int, ...]:
@@ -89,3 +88,12 @@ class Workbench:
     def report(self) -> Path:
         """The report's page."""
         return self.folder / "report" / f"{self.recipe.dictionary_name}.html"
+
+
+def open_model(recipe: Recipe, device: str | None = None) -> LanguageModel:
+    """The recipe's language model, or its two side by side; `device` None is the best there is."""
+    model: Any = load_model(recipe.model.name, device=device, dtype=recipe.model.dtype)
+    if recipe.other_model is None:
+        return model
+    other: Any = load_model(recipe.other_model, device=device, dtype=recipe.model.dtype)
+    return ModelPair(model, other)

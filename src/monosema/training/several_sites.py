@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.activations import JoinedStream, RowSource, fit_preprocessing
+from monosema.activations import JoinedStream, RowSource, Store, fit_preprocessing
 from monosema.core import ConfigError, Progress, Site, VectorError
 from monosema.dictionaries import (
     Crosscoder,
@@ -83,7 +84,7 @@ def train_crosscoder(
         dictionary: fields of `CrosscoderConfig` but for sites and widths, such as n_latents and k.
 
     Raises:
-        ConfigError: fewer than two sites.
+        ConfigError: fewer than two sites, or more than two models.
         VectorError: the sites differ in width, or rows are not the same tokens.
     """
     if len(places) < 2:
@@ -94,12 +95,23 @@ def train_crosscoder(
         raise VectorError(f"The sites of a crosscoder must have one width, but they have {said}.")
     width = widths.pop()
     own = CrosscoderConfig(d_in=len(places) * width, n_sites=len(places), width=width, **dictionary)
-    metadata = at_sites(Metadata(), own, [Site.parse(site) for _, site in places])
-    stores = [store.name for store, _ in places]
-    if len(set(stores)) > 1:
-        metadata = metadata.replace(site=None, extra={**metadata.extra, "stores": stores})
+    metadata = at_sites(Metadata(), own, _named(places))
     seed = (config or TrainConfig()).seed
     return _train(Crosscoder(own, metadata, seed), places, out, config, held_out, batch, passes, progress)
+
+
+def _named(places: Sequence[Place]) -> list[Site]:
+    """The sites; those of a second model's store are marked so."""
+    models = list(dict.fromkeys(_model_of(store) for store, _ in places))
+    if len(models) > 2:
+        raise ConfigError(f"A crosscoder is over sites of one model or two, not of {len(models)}: {', '.join(models)}.")
+    sites = [(Site.parse(site), _model_of(store) in models[1:]) for store, site in places]
+    return [replace(site, other=site.other or second) for site, second in sites]
+
+
+def _model_of(store: RowSource) -> str:
+    """The model that a store was captured from; vectors of unknown origin are a model's of their own."""
+    return str(store.manifest.recipe["model_digest"]) if isinstance(store, Store) else store.name
 
 
 def _train(

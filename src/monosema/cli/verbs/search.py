@@ -99,11 +99,10 @@ def _show(rows: Sequence[Mapping[str, Any]], figure: str, console: Console) -> N
 def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
     from monosema.atlas import fires_on
     from monosema.cli.printing import plain
-    from monosema.models import load_model
-    from monosema.runs import Run
+    from monosema.runs import Run, open_model
 
     opened = Run.open(folder)
-    model: Any = load_model(opened.recipe.model.name, device=common.device, dtype=opened.recipe.model.dtype)
+    model = open_model(opened.recipe, common.device)
     dictionary: Any = opened.dictionary()
     dictionary = dictionary.to(model.device) if hasattr(dictionary, "to") else dictionary
     fired = fires_on(opened.atlas(), model, dictionary, text, limit)

@@ -67,6 +67,7 @@
         label_low: known(this.label_low[row]),
         label_high: known(this.label_high[row]),
         label_control: known(this.label_control[row]),
+        ...(this.share ? { share: known(this.share[row]) } : {}),
       };
     }
   }

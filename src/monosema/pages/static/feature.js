@@ -12,7 +12,7 @@
       "article",
       { class: "feature", "aria-labelledby": "feature-title" },
       head(feature, context),
-      figures(feature),
+      figures(feature, context.sides),
       el(
         "div",
         { class: "feature-body" },
@@ -72,7 +72,7 @@
     return el("p", { class: "byline" }, parts);
   }
 
-  function figures(feature) {
+  function figures(feature, sides) {
     const item = (name, value, detail) => el("div", {}, el("dt", {}, name), el("dd", {}, value, detail ? el("small", {}, detail) : null));
     const often = feature.density > 0 ? "1 in " + number(Math.max(1, Math.round(1 / feature.density))) + " tokens" : null;
     return el(
@@ -81,7 +81,8 @@
       item("Density", share(feature.density), often),
       item("Active on", number(feature.n_active), "tokens"),
       item("Mean when active", measured(feature.mean_active)),
-      item("Strongest", measured(feature.max))
+      item("Strongest", measured(feature.max)),
+      sides ? item("Decoder norm", share(feature.share), `at ${sides[1]}`) : null
     );
   }
 

@@ -92,6 +92,7 @@
       y: { label: "features" },
       margin: { top: 26 },
     });
+    if (facts.sides) sidesPlot(rows);
     const scored = rows.filter((row) => Number.isFinite(index.label_score[row]));
     const byScore = scored.length > 1;
     if (!byScore) $("map-title").textContent = "Strongest activation against density";
@@ -106,6 +107,21 @@
       yLog: !byScore,
       yFormat: (value) => (byScore ? (+value).toFixed(2) : number(value)),
       open: (row) => open(row, { jump: true }),
+    });
+  }
+
+  function sidesPlot(rows) {
+    const counts = new Array(40).fill(0);
+    for (const row of rows) counts[Math.min(39, Math.floor(index.share[row] * 40))]++;
+    plots.histogram($("sides"), {
+      counts,
+      low: 0,
+      high: 1,
+      height: 200,
+      name: `Share of the decoder norm at ${facts.sides[1]}, of ${rows.length} features`,
+      x: { ticks: [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1], format: (v) => String(+v.toFixed(3)), label: `share at ${facts.sides[1]}` },
+      y: { log: true, label: "features" },
+      margin: { top: 26, bottom: 46 },
     });
   }
 
@@ -124,6 +140,7 @@
     const context = {
       index,
       settings,
+      sides: facts.sides,
       save,
       open: (other) => open(other, { focus: true }),
       step,
@@ -171,6 +188,9 @@
 
   function controls() {
     for (const [value, [text]] of Object.entries(SORTS)) $("sort").append(el("option", { value }, text));
+    if (!facts.sides) for (const value of ["share", "lack"]) $("sort").querySelector(`[value=${value}]`).remove();
+    else $("sort").querySelector("[value=share]").textContent = `Share at ${facts.sides[1]}`;
+    if (facts.sides) $("sort").querySelector("[value=lack]").textContent = `Share at ${facts.sides[0]}`;
     const scored = Array.from(index.label_score).some(Number.isFinite);
     if (!scored) {
       $("sort").querySelector("[value=score]").remove();

@@ -10,6 +10,8 @@
     density: ["Density, common first", "density", -1],
     rare: ["Density, rare first", "density", 1],
     max: ["Strongest activation", "max", -1],
+    share: ["Share at the second side", "share", -1],
+    lack: ["Share at the first side", "share", 1],
     label: ["Label, A to Z", null, 1],
     latent: ["Number", "latent", 1],
   };
