@@ -10,10 +10,16 @@ The label is the shortest list of the tokens with the greatest shares, of at mos
 these". (Without a least share a label fills up with rare tokens, which help the rule a little and a reader not.)
 
 Score. The same rule's balanced accuracy ½ (TPR + TNR) on all kept tokens of the other passages, none of which has the
-same text as one that the label was made from. Both rates are ratios over passages of unequal size, so each has a
-Wilson interval with the effective sample size of clusters (Kish 1965); Newcombe's (1998) square-and-add rule joins
-them. For TNR the variance is bounded from above: with S the label's tokens, sd(false positives in a passage) ≤ Σ_{t∈S}
-sd(occurrences of t).
+same text as one that the label was made from. Both rates are ratios over passages, and tokens of one passage are not
+independent, so each has a Wilson interval with the effective sample size of clusters (Kish 1965), rate (1 − rate) /
+var; Newcombe's (1998) square-and-add rule joins them. With c_p occurrences of the label's tokens in a passage, h_p of
+them hits, and N negatives in all T passages, the variance of the false positive rate comes from
+
+    Σ_p (c_p − h_p)² = Σ_p c_p² − 2 Σ_p c_p h_p + Σ_p h_p²,    var = (Σ_p (c_p − h_p)² − (Σ_p (c_p − h_p))² / T) / N².
+
+Where mistakes are few, how they go together can't be seen. So the effective size of the false positive rate is at most
+N Σ_p c_p / Σ_p c_p², as if a passage's occurrences were wrong all or none; and where every active token, or none, was
+found, that of the true positive rate is (Σ_p a_p)² / Σ_p a_p², with a_p active tokens in a passage.
 
 Control. The score of another feature's label, drawn at random, on the same feature.
 """
@@ -32,14 +38,13 @@ from monosema.atlas.blocks import Block
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.passages import Segments
 from monosema.atlas.spill import Spill
-from monosema.atlas.statistics import passage_side
-from monosema.core import numpy_generator
+from monosema.atlas.statistics import passage_side, token_side
+from monosema.core import numpy_generator, wilson_ends
 
 __all__ = ["MIN_PASSAGES", "Labels", "TokenTotals", "label_block", "token_totals"]
 
 MIN_PASSAGES = 5
 """A label is scored where at least so many test passages activate the feature."""
-_Z = 1.959963984540054
 _CELLS = 4_194_304
 
 
@@ -50,14 +55,14 @@ class TokenTotals:
     Attributes:
         label: occurrences in the passages that labels are made from.
         test: occurrences in the others.
-        deviation: standard deviation of the occurrences in one test passage.
         test_passages: number of the others, with at least one kept token.
+        text: where they were counted.
     """
 
     label: Int[np.ndarray, " vocab"]
     test: Int[np.ndarray, " vocab"]
-    deviation: Float[np.ndarray, " vocab"]
     test_passages: int
+    text: Spill
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,6 @@ class Labels:
 def token_totals(spill: Spill, vocab: int) -> TokenTotals:
     """Count tokens on both sides, shard by shard."""
     label, test = np.zeros(vocab, np.int64), np.zeros(vocab, np.int64)
-    squares = np.zeros(vocab, np.int64)
     passages = 0
     for shard in spill:
         layout = shard.layout
@@ -94,14 +98,8 @@ def token_totals(spill: Spill, vocab: int) -> TokenTotals:
         label += np.bincount(layout.token[layout.keep & side], minlength=vocab)
         tested = layout.keep & ~side
         test += np.bincount(layout.token[tested], minlength=vocab)
-        keys, counts = np.unique(
-            layout.passage[tested].astype(np.int64) * vocab + layout.token[tested], return_counts=True
-        )
-        squares += np.bincount(keys % vocab, weights=counts**2, minlength=vocab).astype(np.int64)
         passages += len(np.unique(layout.passage[tested]))
-    mean = test / max(passages, 1)
-    variance = np.maximum(squares / max(passages, 1) - mean**2, 0)
-    return TokenTotals(label, test, np.sqrt(variance), passages)
+    return TokenTotals(label, test, passages, spill)
 
 
 def label_block(block: Block, parts: Segments, totals: TokenTotals, config: AtlasConfig) -> Labels:
@@ -114,9 +112,12 @@ def label_block(block: Block, parts: Segments, totals: TokenTotals, config: Atla
     step = max(1, _CELLS // vocab)
     chunks = [_carriers(block, totals, low, min(low + step, n), config) for low in range(0, n, step)]
     top_tokens, top_share, tokens, share = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
-    score, low, high, passages = _score(block, parts, totals, tokens)
-    control = _score(block, parts, totals, _shuffled(tokens, config.seed, block.low))[0]
-    return Labels(top_tokens, top_share, tokens, share, score, low, high, passages, control)
+    rates = _rates(block, parts, totals, tokens)
+    control = _rates(block, parts, totals, _shuffled(tokens, config.seed, block.low))
+    figures = (rates.accuracy, *_ends(block, totals, tokens, rates))
+    score, low, high = (np.where(rates.known, figure, np.nan).astype(np.float32) for figure in figures)
+    other = np.where(control.known, control.accuracy, np.nan).astype(np.float32)
+    return Labels(top_tokens, top_share, tokens, share, score, low, high, rates.passages, other)
 
 
 def _carriers(
@@ -166,32 +167,98 @@ def _shuffled(tokens: NDArray[np.int64], seed: int, low: int) -> NDArray[np.int6
     return shuffled
 
 
-def _score(
-    block: Block, parts: Segments, totals: TokenTotals, tokens: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.int64]]:
-    """Balanced accuracy of labels on the test side with its interval; NaN where it can't be known."""
+@dataclass(frozen=True)
+class _Rates:
+    """What a rule gets right on the test side, for each latent of a block; hits and actives also for each segment.
+
+    Attributes:
+        known: where there is a label and enough to score it on.
+        recall, missed: TPR, and FPR = 1 − TNR.
+        negatives: tokens on which the latent is inactive.
+        passages: test passages that activate the latent.
+        latent, actives, hits: of each segment of the test side, its latent, active tokens, and those the rule finds.
+        passage: its number in the whole text.
+    """
+
+    known: NDArray[np.bool_]
+    recall: NDArray[np.float64]
+    missed: NDArray[np.float64]
+    negatives: NDArray[np.float64]
+    passages: NDArray[np.int64]
+    latent: NDArray[np.integer]
+    actives: NDArray[np.int64]
+    hits: NDArray[np.int64]
+    passage: NDArray[np.int64]
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        return (self.recall + 1 - self.missed) / 2
+
+
+def _rates(block: Block, parts: Segments, totals: TokenTotals, tokens: NDArray[np.int64]) -> _Rates:
+    """How often labels are right on the test side."""
     n, vocab = len(tokens), len(totals.test)
-    tested = ~block.side[parts.start[:-1]] if len(block.side) else np.zeros(0, np.bool_)
+    starts = parts.start[:-1]
+    tested = ~block.side[starts] if len(block.side) else np.zeros(0, np.bool_)
     latent = parts.latent[tested]
-    actives, trues = (_per_segment(parts, tested, hits) for hits in (None, _hits(block, tokens, vocab)))
+    actives, hits = (_per_segment(parts, tested, which) for which in (None, _hits(block, tokens, vocab)))
     passages = np.bincount(latent, minlength=n)
-    positives, true = np.bincount(latent, actives, n), np.bincount(latent, trues, n)
-    labelled = (tokens[:, 0] >= 0) & (passages >= MIN_PASSAGES) & (totals.test.sum() > positives / block.share)
-    rate = np.divide(true, positives, out=np.zeros(n), where=labelled)
-    spread = np.bincount(latent, (trues - rate[latent] * actives) ** 2, n)
-    variance = np.divide(spread, positives**2, out=np.zeros(n), where=labelled)
+    positives, found = np.bincount(latent, actives, n), np.bincount(latent, hits, n)
+    known = (tokens[:, 0] >= 0) & (passages >= MIN_PASSAGES) & (totals.test.sum() > positives / block.share)
+    recall = np.divide(found, positives, out=np.zeros(n), where=known)
     seen = np.where(tokens >= 0, totals.test[tokens], 0).sum(axis=1)
     negatives = np.maximum(totals.test.sum() - positives / block.share, 1)
-    missed = np.clip((seen - true / block.share) / negatives, 0, 1)
-    deviation = np.where(tokens >= 0, totals.deviation[tokens], 0).sum(axis=1)
-    false_variance = deviation**2 * totals.test_passages / negatives**2
-    low_true, high_true = _wilson(rate, variance, passages)
-    low_false, high_false = _wilson(missed, false_variance, np.full(n, max(totals.test_passages, 1)))
-    score = (rate + 1 - missed) / 2
-    low = score - np.hypot(rate - low_true, high_false - missed) / 2
-    high = score + np.hypot(high_true - rate, missed - low_false) / 2
-    score, low, high = (np.where(labelled, figure, np.nan).astype(np.float32) for figure in (score, low, high))
-    return score, np.maximum(low, 0), np.minimum(high, 1), passages
+    missed = np.clip((seen - found / block.share) / negatives, 0, 1)
+    passage = block.passage[starts[tested]] if len(tested) else np.zeros(0, np.int64)
+    return _Rates(known, recall, missed, negatives, passages, latent, actives, hits, passage)
+
+
+def _ends(
+    block: Block, totals: TokenTotals, tokens: NDArray[np.int64], rates: _Rates
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Ends of the interval of the balanced accuracy."""
+    n, known = len(tokens), rates.known
+    positives = np.bincount(rates.latent, rates.actives, n)
+    spread = np.bincount(rates.latent, (rates.hits - rates.recall[rates.latent] * rates.actives) ** 2, n)
+    variance = np.divide(spread, positives**2, out=np.zeros(n), where=known)
+    false, test_passages = rates.missed * rates.negatives, max(totals.test_passages, 1)
+    occurring, wrong = _squares(totals, tokens, rates, block.share)
+    seen = np.where(tokens >= 0, totals.test[tokens], 0).sum(axis=1)
+    false_variance = np.maximum(wrong - false**2 / test_passages, 0) / rates.negatives**2
+    together = positives**2 / np.maximum(np.bincount(rates.latent, rates.actives**2, n), 1)
+    recall = _wilson(rates.recall, variance, np.where(variance > 0, positives, together))
+    missed = _wilson(rates.missed, false_variance, rates.negatives * seen / np.maximum(occurring, 1))
+    low = rates.accuracy - np.hypot(rates.recall - recall[0], missed[1] - rates.missed) / 2
+    high = rates.accuracy + np.hypot(recall[1] - rates.recall, rates.missed - missed[0]) / 2
+    return np.maximum(low, 0), np.minimum(high, 1)
+
+
+def _squares(
+    totals: TokenTotals, tokens: NDArray[np.int64], rates: _Rates, share: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Σ_p c_p² and Σ_p (c_p − h_p)² of each latent, shard by shard; where passages were drawn, what hits take off is
+    scaled up."""
+    from scipy.sparse import csr_array
+
+    n, vocab = len(tokens), len(totals.test)
+    row, column = np.nonzero(tokens >= 0)
+    rule = csr_array((np.ones(len(row)), (tokens[row, column], row)), shape=(vocab, n))
+    squares, taken = np.zeros(n), np.zeros(n)
+    for shard in totals.text:
+        layout = shard.layout
+        tested = layout.keep & ~token_side(layout)
+        places = (layout.passage[tested], layout.token[tested])
+        count = csr_array((np.ones(len(places[0])), places), shape=(shard.passages, vocab))
+        mine = (rates.passage >= shard.first_passage) & (rates.passage < shard.first_passage + shard.passages)
+        segment = (rates.passage[mine] - shard.first_passage, rates.latent[mine])
+        hits = csr_array((rates.hits[mine].astype(np.float64), segment), shape=(shard.passages, n))
+        step = max(1, _CELLS // max(shard.passages, 1))
+        for low in range(0, n, step):
+            part = slice(low, min(low + step, n))
+            occurs, found = count @ rule[:, part], hits[:, part]
+            squares[part] += occurs.multiply(occurs).sum(axis=0)
+            taken[part] += 2 * occurs.multiply(found).sum(axis=0) - found.multiply(found).sum(axis=0)
+    return squares, np.maximum(squares - taken / share, 0)
 
 
 def _hits(block: Block, tokens: NDArray[np.int64], vocab: int) -> NDArray[np.bool_]:
@@ -219,12 +286,10 @@ def _per_segment(parts: Segments, which: NDArray[np.bool_], hits: NDArray[np.boo
 
 
 def _wilson(
-    rate: NDArray[np.float64], variance: NDArray[np.float64], clusters: NDArray[np.int64]
+    rate: NDArray[np.float64], variance: NDArray[np.float64], ceiling: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Wilson's interval with the effective sample size of clusters, at most the number of clusters."""
+    """Wilson's interval with the effective sample size of clusters, at most so many."""
     with np.errstate(divide="ignore", invalid="ignore"):
         n = np.where(variance > 0, rate * (1 - rate) / variance, np.inf)
-    n = np.clip(np.nan_to_num(n, nan=1.0, posinf=np.inf), 1.0, np.maximum(clusters, 1))
-    centre = (rate + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(rate * (1 - rate) / n + _Z**2 / (4 * n**2))
-    return np.minimum(centre - half, rate), np.maximum(centre + half, rate)
+    n = np.clip(np.nan_to_num(n, nan=1.0, posinf=np.inf), 1.0, np.maximum(ceiling, 1))
+    return wilson_ends(rate, n)
