@@ -24,6 +24,7 @@ def score(
     compare: str | None = None,
     sites: str | None = None,
     tokens: int = 100_000,
+    training_tokens: int = 200_000,
     method: str | None = None,
     latents: Latents = None,
     limit: Annotated[int, Parameter(help="At most so many features; 0 for all that have an explanation.")] = 100,
@@ -44,6 +45,7 @@ def score(
     ```
     monosema score runs/demo
     monosema score runs/demo --compare neurons,random,pca,ica,nmf
+    monosema score runs/demo --compare random,pca,randomised-model --sites 1.resid_post,3.resid_post,5.resid_post
     monosema score runs/demo --client openai:gpt-5.4-mini --max-cost 1
     monosema score runs/demo --scorers simulation,intruder --client local:models/qwen --limit 10
     monosema score runs/demo --scorers surprisal,embedding --encoder models/all-MiniLM-L6-v2
@@ -63,11 +65,16 @@ def score(
         Some of simulation, detection, fuzzing, intervention, intruder (which ask the client), surprisal and embedding
         (which do not). With a client, detection and fuzzing unless others are named.
     compare
-        Some of neurons, random, pca, ica and nmf: these baselines are explained and scored beside the dictionary.
+        Some of neurons, random, pca, ica, nmf and randomised-model (the recipe's dictionary on the same model with
+        weights drawn anew): these are explained and scored beside the dictionary.
     sites
-        Sites of the baselines, such as 1.resid_post,3.resid_post; without it, the dictionary's own.
+        Sites to compare, such as 1.resid_post,3.resid_post; without it, the dictionary's own. At several, the recipe's
+        dictionary is trained at each of them.
     tokens
         Tokens that each of the compared dictionaries is described on.
+    training_tokens
+        Tokens that dictionaries are trained on for the comparison, over as many passes as give about the run's steps;
+        with 0, the run's own is the only one.
     method
         Which explanations; without it, all that a language model wrote.
     controls
@@ -82,7 +89,7 @@ def score(
         Weigh answers by their log-probabilities where the provider gives them. Batches to models that refuse them fail.
     """
     if compare is not None:
-        return _compare(run, compare, sites, tokens, limit, common)
+        return _compare(run, compare, sites, (tokens, training_tokens), limit, common)
     if step in ("status", "retrieve", "parse"):
         return _received(run, step, options, common)
     if options.client is None and scorers is None and step == "now":
@@ -130,7 +137,7 @@ def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> 
     return deliver(result, common, lambda console: show_figures(result, console))
 
 
-def _compare(run: Path, names: str, sites: str | None, tokens: int, limit: int, common: Common) -> int:
+def _compare(run: Path, names: str, sites: str | None, tokens: tuple[int, int], limit: int, common: Common) -> int:
     """The dictionary beside baselines, written to the run and into its report."""
     from monosema.cli.meaning import show_comparison
     from monosema.runs.comparison import CompareConfig, compare, comparison_path, read_baselines
@@ -139,7 +146,8 @@ def _compare(run: Path, names: str, sites: str | None, tokens: int, limit: int, 
     config = CompareConfig(
         baselines=read_baselines(names),
         sites=tuple(site.strip() for site in (sites or "").split(",") if site.strip()),
-        tokens=tokens,
+        tokens=tokens[0],
+        training_tokens=tokens[1],
         most=limit or None,
     )
     notes = errors_console()
