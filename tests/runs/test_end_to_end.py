@@ -10,7 +10,8 @@ import pytest
 from monosema.core import ConfigError
 from monosema.dictionaries import load_dictionary
 from monosema.recipes import demo
-from monosema.runs import SHORT_KEYS, override, parse_sweep, run, sweep_run, sweep_vectors
+from monosema.runs import SHORT_KEYS, override, parse_sweep, run, sweep_vectors
+from monosema.runs.sweeps import choices
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, train_vectors
 from monosema.training import Trainer
 
@@ -52,6 +53,6 @@ def test_without_a_model_at_hand_it_is_refused(small_keys: dict[str, str], tmp_p
         train_vectors(path, tmp_path / "out", recipe)
     with pytest.raises(ConfigError, match="runs the model itself"):
         sweep_vectors(path, tmp_path / "out", recipe, parse_sweep(["k=2,4"]))
-    of_run = override(demo(), {**small_keys, "objective": "end-to-end"}, SHORT_KEYS)
-    with pytest.raises(ConfigError, match="runs the model itself"):
-        sweep_run(of_run, tmp_path / "run", parse_sweep(["k=2,4"]))
+    of_run = override(demo(), small_keys, SHORT_KEYS)
+    with pytest.raises(ConfigError, match=r"can't vary training\.objective"):
+        choices(of_run, parse_sweep(["objective=reconstruction,end-to-end"]), SHORT_KEYS)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import sys
 import time
 import traceback
@@ -25,6 +24,8 @@ import safetensors.torch
 import torch
 import torch._dynamo
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from forking import together
 from monosema import dictionaries
 from monosema.activations import StoreStream, open_rows
 from monosema.core import MonosemaError
@@ -42,6 +43,7 @@ ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
     "batch_topk resampled": ("BatchTopK", "BatchTopKConfig", {"k": 2}),
     "batch_topk": ("BatchTopK", "BatchTopKConfig", {"k": 2, "resample_at": ()}),
     "matryoshka": ("MatryoshkaBatchTopK", "MatryoshkaConfig", {"k": 2}),
+    "muon": ("TopK", "TopKConfig", {"k": 2}),
     "l1": ("L1", "L1Config", {"recipe": "2023"}),
     "tied": ("TiedL1", "TiedL1Config", {}),
     "p_anneal": ("PAnneal", "PAnnealConfig", {}),
@@ -79,7 +81,11 @@ def one(case: dict[str, Any], rank: int) -> None:
     if case.get("dies") == rank:
         stream.last = case["dies_at"]
     settings = TrainConfig(
-        lr=case.get("lr", 3e-3), log_every=5, start_rows=1024, checkpoint_steps=case.get("checkpoint_steps")
+        lr=case.get("lr", 3e-3),
+        optimiser=case.get("optimiser", "adam"),
+        log_every=5,
+        start_rows=1024,
+        checkpoint_steps=case.get("checkpoint_steps"),
     )
     out = Path(case["folder"])
     out.mkdir(parents=True, exist_ok=True)
@@ -93,26 +99,7 @@ def one(case: dict[str, Any], rank: int) -> None:
 
 def run(case: dict[str, Any]) -> float:
     """All processes of a case; gives the seconds that they took."""
-    number = case.get("processes", 1)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    began = time.monotonic()
-    children = []
-    for rank in range(number):
-        child = os.fork()
-        if child == 0:
-            try:
-                os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(number), "LOCAL_RANK": str(rank)}
-                os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-                torch.set_num_threads(1)
-                one(case, rank)
-            finally:
-                os._exit(0)
-        children.append(child)
-    for child in children:
-        os.waitpid(child, 0)
-    return time.monotonic() - began
+    return together(case.get("processes", 1), lambda rank: one(case, rank))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from monosema.dictionaries import (
     load_dictionary,
 )
 from monosema.training import Member, TrainConfig, learning_rate, train_on_vectors
+from monosema.training.distribution import Mesh
+from monosema.training.muon import MuonOfParts
 from monosema.training.optimisers import Optimisers, ScheduleFreeSign
 from monosema.training.trainer import Trainer
 
@@ -56,6 +59,51 @@ def test_schedule_free_signs_are_the_papers_equations() -> None:
         torch.testing.assert_close(y.detach(), 0.1 * z + 0.9 * x)
     optimiser.settle()
     torch.testing.assert_close(y.detach(), x)
+
+
+class Threads(Mesh):
+    """Shards of latents that are threads of one process."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.shards, self._said, self._all = number, [], threading.Barrier(number)
+
+    def sum_over_latents(self, part: torch.Tensor) -> torch.Tensor:
+        self._said.append(part)
+        self._all.wait(10)
+        total = torch.stack(self._said).sum(dim=0)
+        if self._all.wait(10) == 0:
+            self._said.clear()
+        self._all.wait(10)
+        return total
+
+
+@pytest.mark.parametrize("rows", [48, 6])
+@pytest.mark.parametrize("shards", [1, 2, 3])
+def test_muon_of_parts_is_that_of_the_whole_matrix(rows: int, shards: int) -> None:
+    """But for bf16's rounding, also where PyTorch takes the other product (fewer rows than columns)."""
+    torch.manual_seed(0)
+    begun, gradients = torch.randn(rows, 12), torch.randn(3, rows, 12)
+    whole = torch.nn.Parameter(begun.clone())
+    theirs = torch.optim.Muon([whole], lr=0.01, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for gradient in gradients:
+        whole.grad = gradient.clone()
+        theirs.step()
+    mesh, parts = Threads(shards), [torch.nn.Parameter(part.clone()) for part in begun.chunk(shards)]
+
+    def learn(number: int) -> None:
+        ours = MuonOfParts([parts[number]], 0.01, mesh)
+        for gradient in gradients:
+            parts[number].grad = gradient.chunk(shards)[number].clone()
+            ours.step()
+
+    threads = [threading.Thread(target=learn, args=(number,)) for number in range(shards)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    moved, expected = torch.cat([part.detach() for part in parts]) - begun, whole.detach() - begun
+    assert float((moved - expected).norm() / expected.norm()) < (0.01 if rows > 12 else 0.03)
 
 
 @pytest.mark.parametrize("kind", KINDS)

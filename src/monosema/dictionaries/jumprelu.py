@@ -36,6 +36,7 @@ from monosema.dictionaries.rectified import Rectified, RectifiedConfig, sparse_s
 from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
+from monosema.kernels.sharing import rows_of_part
 
 __all__ = ["JumpReLU", "JumpReLUConfig", "above", "jump"]
 
@@ -82,7 +83,7 @@ class JumpReLU(Rectified):
 
     def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
         """Forward pass and loss terms; changes no state."""
-        n = max(1, len(x))
+        n = max(1, rows_of_part(len(x)))
         variance = batch_variance(x)
         size = variance / n
         width = self.config.bandwidth * float(size.sqrt())

@@ -29,6 +29,7 @@ from monosema.dictionaries.rectified import Rectified, RectifiedConfig
 from monosema.dictionaries.resampling import RESAMPLE_AT, resample
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
+from monosema.kernels.sharing import rows_of_part
 
 __all__ = ["L1", "L1Config"]
 
@@ -54,7 +55,7 @@ class L1(Rectified):
         pre, active = self._entries(x, moment)
         codes = pre.relu()
         residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
-        n = max(1, len(x))
+        n = max(1, rows_of_part(len(x)))
         weighted = codes
         if self.config.recipe == "2024":
             weighted = codes * active.spread(torch.linalg.vector_norm(self.decoder, dim=1))

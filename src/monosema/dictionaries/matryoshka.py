@@ -8,14 +8,14 @@ Early latents must reconstruct alone, so general features stay whole there, and 
 and auxiliary term as for BatchTopK; e is what the whole dictionary leaves over.
 
 All prefixes are decoded in one pass: entries of a row are summed by the part of the dictionary that they lie in, and
-prefixes are running sums over parts. Departure: the mean over prefixes instead of their sum, so that α keeps its
-meaning.
+prefixes are running sums over parts. Where processes share the latents, each decodes what of the parts lies among its
+own, and sums over processes make the parts whole. Departure: the mean over prefixes instead of their sum, so that α
+keeps its meaning.
 """
 
 from __future__ import annotations
 
 import itertools
-from functools import cached_property
 
 import torch
 from jaxtyping import Float
@@ -26,6 +26,7 @@ from monosema.core import ConfigError
 from monosema.dictionaries.batch_topk import BatchTopK, BatchTopKConfig
 from monosema.dictionaries.protocol import Metadata
 from monosema.kernels import Ragged, decode_active
+from monosema.kernels.sharing import grid
 
 __all__ = ["MatryoshkaBatchTopK", "MatryoshkaConfig"]
 
@@ -46,11 +47,18 @@ class MatryoshkaConfig(BatchTopKConfig):
 
 
 class MatryoshkaBatchTopK(BatchTopK):
-    """A Matryoshka BatchTopK dictionary; see the module's equation."""
+    """A Matryoshka BatchTopK dictionary; see the module's equation.
+
+    Attributes:
+        prefix_sizes: latents of each prefix. A part of a dictionary, made where the grid says which part it is
+            (`kernels.sharing`), has the whole's.
+    """
 
     def __init__(self, config: MatryoshkaConfig, metadata: Metadata | None = None, seed: int = 0) -> None:
         """Random start. Raises ConfigError where two prefixes have the same size, or more are kept than there are."""
-        sizes = [max(1, round(share * config.n_latents)) for share in config.prefixes]
+        together = grid()
+        shard, shards = (0, 1) if together is None else (together.shard, together.shards)
+        sizes = [max(1, round(share * config.n_latents * shards)) for share in config.prefixes]
         if len(set(sizes)) < len(sizes):
             raise ConfigError(
                 f"MatryoshkaConfig.prefixes are {sizes} of {config.n_latents} latents; they must differ. "
@@ -58,6 +66,8 @@ class MatryoshkaBatchTopK(BatchTopK):
             )
         super().__init__(config, metadata, seed)
         self.prefix_sizes = tuple(sizes)
+        first = shard * config.n_latents
+        self._bounds = torch.tensor([min(max(size - first, 0), config.n_latents) for size in sizes[:-1]])
 
     def _errors(
         self, x: Float[Tensor, "n d_in"], values: Float[Tensor, " entries"], active: Ragged
@@ -80,7 +90,3 @@ class MatryoshkaBatchTopK(BatchTopK):
         starts = torch.zeros(len(counts) + 1, dtype=torch.int64, device=rows.device)
         torch.cumsum(counts, 0, out=starts[1:])
         return Ragged(active.latents, starts, active.n_latents)
-
-    @cached_property
-    def _bounds(self) -> Tensor:
-        return torch.tensor(self.prefix_sizes[:-1])

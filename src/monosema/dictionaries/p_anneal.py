@@ -22,6 +22,7 @@ from monosema.dictionaries.protocol import Losses, Metadata, Moment
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
+from monosema.kernels.sharing import rows_of_part
 
 __all__ = ["PAnneal", "PAnnealConfig"]
 
@@ -75,7 +76,7 @@ class PAnneal(Rectified):
         pre, active = self._entries(x, moment)
         codes = pre.relu()
         residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
-        n = max(1, len(x))
+        n = max(1, rows_of_part(len(x)))
         alpha = self.strength * (self.config.l1_coefficient * warm_up(moment, self.config.warmup) / n)
         terms = {
             "mse": residual.square().sum() / n,

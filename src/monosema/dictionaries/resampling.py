@@ -33,7 +33,7 @@ from monosema.dictionaries.protocol import Moment
 from monosema.kernels import sparse_decode
 from monosema.kernels.sharing import grid
 
-__all__ = ["OFTEN", "RESAMPLE_AT", "resample", "resample_towards_residuals"]
+__all__ = ["OFTEN", "RESAMPLE_AT", "at_a_point", "resample", "resample_towards_residuals"]
 
 RESAMPLE_AT = (0.125, 0.25, 0.375, 0.5)
 """Steps 25,000, 50,000, 75,000 and 100,000 of the paper's 200,000, as shares of the run."""
@@ -87,13 +87,21 @@ def resample_towards_residuals(
     return latents
 
 
+def at_a_point(moment: Moment, points: Sequence[float]) -> bool:
+    """Whether the run has just reached one of the points."""
+    return any(moment.step + 1 == _step_of(point, moment) for point in points)
+
+
+def _step_of(point: float, moment: Moment) -> int:
+    return max(1, round(point * moment.steps))
+
+
 def _silent(
     dictionary: Autoencoder, moment: Moment, points: tuple[float, ...], share: float
 ) -> Int[Tensor, " latents"] | None:
     """At a point of the run: latents that were silent for a share of the stretch since the one before; else None."""
-    done = moment.step + 1
     for previous, point in itertools.pairwise((0.0, *points)):
-        if done == max(1, round(point * moment.steps)):
+        if moment.step + 1 == _step_of(point, moment):
             silent = max(1, round((point - previous) * share * moment.vectors))
             return (dictionary.silent_tokens >= silent).nonzero().squeeze(1)
     return None

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Moment
-from monosema.kernels.sharing import grid
+from monosema.kernels.sharing import grid, rows_of_part
 
 __all__ = ["batch_variance", "losses_of", "mean_losses", "part_of", "warm_up"]
 
@@ -65,10 +65,10 @@ def batch_variance(x: Float[Tensor, "n d"]) -> Float[Tensor, ""]:
     of_part = _of_part.get()
     if of_part is not None:
         return of_part
-    together, mean = grid(), x.mean(dim=0)
+    together = grid()
     if together is None:
-        return (x - mean).square().sum().clamp_min(LEAST)
-    mean = together.sum_over_rows(mean) / together.groups
+        return (x - x.mean(dim=0)).square().sum().clamp_min(LEAST)
+    mean = together.sum_over_rows(x.sum(dim=0)) / (together.groups * max(1, rows_of_part(len(x))))
     whole = together.sum_over_rows((x - mean).square().sum())
     return (whole / together.groups).clamp_min(LEAST)
 

@@ -26,6 +26,7 @@ from monosema.dictionaries.protocol import Losses, Moment
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig
 from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import decode_active
+from monosema.kernels.sharing import rows_of_part
 
 __all__ = ["TiedL1", "TiedL1Config"]
 
@@ -76,7 +77,7 @@ class TiedL1(Rectified):
         pre, active = self._entries(x, moment)
         codes = pre.relu()
         residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
-        n = max(1, len(x))
+        n = max(1, rows_of_part(len(x)))
         terms = {
             "mse": residual.square().sum() / (n * self.d_in),
             "l1": codes.sum() * (self.config.l1_coefficient / n),

@@ -19,7 +19,7 @@ from torch import Tensor
 from monosema.kernels.encode import BLOCK_BYTES, GPU_BLOCK_BYTES, with_bias, with_ones
 from monosema.kernels.ragged import Ragged
 from monosema.kernels.selection import BITS, ROWS_PER_THREAD, pool
-from monosema.kernels.sharing import grid
+from monosema.kernels.sharing import grid, rows_of_part
 
 __all__ = [
     "encode_above",
@@ -93,7 +93,7 @@ def encode_batch_top_k(
     processes share the batch or the latents (`sharing`), the largest are those of all, and each gets its own.
     """
     together = grid()
-    wanted = k * len(x) * (1 if together is None else together.groups)
+    wanted = k * len(x) if together is None else k * round(rows_of_part(len(x)) * together.groups)
     sample = sampled_pre_activations(x, encoder, bias, product)
     margin, share = MARGIN, len(sample) * k / (1 if together is None else together.shards)
     sample = sample.float().reshape(-1)

@@ -17,10 +17,20 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-__all__ = ["Grid", "grid", "kept_of_rows", "own_centre", "shared_by", "summed_over_latents"]
+__all__ = [
+    "Grid",
+    "grid",
+    "kept_of_rows",
+    "own_centre",
+    "rows_of_part",
+    "shared_by",
+    "summed_over_latents",
+    "uneven_rows",
+]
 
 
 @runtime_checkable
@@ -28,7 +38,7 @@ class Grid(Protocol):
     """The processes that work on one step together.
 
     Attributes:
-        groups: parts of the batch, of equal size.
+        groups: parts of the batch, of equal size but within `uneven_rows`.
         shards: parts of the latents, of equal size.
         shard: which of them this process has.
     """
@@ -86,6 +96,31 @@ def shared_by(processes: Grid | None) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+_mean_rows: ContextVar[float | None] = ContextVar("rows of a group, on average", default=None)
+
+
+@contextmanager
+def uneven_rows(rows: Float[Tensor, "n d"]) -> Iterator[None]:
+    """Within it, groups have different numbers of rows; these are this group's."""
+    together = grid()
+    if together is None:
+        yield
+        return
+    number = torch.tensor(len(rows), dtype=torch.float32, device=rows.device)
+    token = _mean_rows.set(float(together.sum_over_rows(number)) / together.groups)
+    try:
+        yield
+    finally:
+        _mean_rows.reset(token)
+
+
+def rows_of_part(number: int) -> float:
+    """What sums over this process's rows are divided by, so that the mean over groups is that over the whole batch:
+    their number, or its mean over groups within `uneven_rows`."""
+    mean = _mean_rows.get()
+    return float(number) if mean is None else mean
 
 
 def summed_over_latents(part: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:

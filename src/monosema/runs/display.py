@@ -68,10 +68,14 @@ class TrainingDisplay:
 
 
 @contextlib.contextmanager
-def training_display(total: int, unit: str, batch: int) -> Iterator[TrainingDisplay]:
-    """Show a training run's table on stderr while the block runs; MONOSEMA_QUIET=1 silences it."""
+def training_display(total: int, unit: str, batch: int, shown: bool = True) -> Iterator[TrainingDisplay]:
+    """Show a training run's table on stderr while the block runs; MONOSEMA_QUIET=1 silences it.
+
+    Args:
+        shown: False in all but the first of several processes.
+    """
     display = TrainingDisplay(total, unit, batch)
-    if os.environ.get("MONOSEMA_QUIET") == "1":
+    if not shown or os.environ.get("MONOSEMA_QUIET") == "1":
         yield display
         return
     with Live(display, console=Console(stderr=True), refresh_per_second=4, transient=False):

@@ -13,12 +13,12 @@ from monosema.activations import (
     open_vectors,
     write_windows,
 )
-from monosema.core import ConfigError
+from monosema.core import ConfigError, Site
 from monosema.dictionaries import Trainable
 from monosema.runs.workbench import Workbench
 from monosema.training import EndToEnd, TrainConfig, TrainingRows
 
-__all__ = ["end_to_end", "refuse_end_to_end", "windows_path"]
+__all__ = ["WindowsOfRun", "refuse_end_to_end", "windows_path"]
 
 NEIGHBOURS = 16
 """Windows that are read together."""
@@ -29,52 +29,63 @@ def windows_path(bench: Workbench) -> Path:
     return bench.dictionary / "windows.npy"
 
 
-def end_to_end(
-    bench: Workbench, dictionary: Trainable, rows: TrainingRows, store: Store
-) -> tuple[EndToEnd, StoreStream]:
-    """A dictionary that learns from the model's output, and the text that it learns from.
+class WindowsOfRun:
+    """A run's text as windows of tokens, and dictionaries that learn from what the model does on them.
 
-    Centring, scale, and the norm beyond which tokens are left out are those of the captured activations. The last
-    windows, whose activations are held out, are not trained on.
+    The last windows, whose activations are held out, are not trained on.
+
+    Attributes:
+        stream: the windows to train on.
     """
-    recipe = bench.recipe
-    text, path = recipe.text, windows_path(bench)
-    width = text.window if text.mode == "windows" else text.max_sentence
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_windows(path, bench.batches(text), width)
-    source = open_vectors(path, check=False)
-    kept = store.rows / source.rows
-    stream = StoreStream(
-        source,
-        batch=max(1, round(recipe.stream.batch / kept)),
-        seed=recipe.training.seed,
-        passes=recipe.stream.passes,
-        rows=slice(0, source.rows - (int(rows.kept / kept) + 2 if rows.kept else 0)),
-        preprocessing=Preprocessing.identity(width),
-        memory_mb=recipe.stream.memory_mb,
-        chunk=NEIGHBOURS,
-    )
-    config = recipe.training
-    splice = SplicedModel.with_later_residuals if config.downstream > 0 else SplicedModel
-    typical = store.manifest.typical_norms.get(str(bench.site))
-    limit = recipe.capture.extreme_norm
-    trained = EndToEnd(
-        dictionary,
-        splice(bench.model, bench.site),
-        fit_preprocessing(store, bench.site, rows=rows.rows),
-        window=width,
-        kept=kept,
-        downstream=config.downstream,
-        largest=typical * limit if typical and limit is not None else None,
-    )
-    return trained, stream
+
+    def __init__(self, bench: Workbench, store: Store, rows: TrainingRows, path: Path) -> None:
+        """Of several processes, the first writes the windows to `path`, where they are not there yet."""
+        recipe, text = bench.recipe, bench.recipe.text
+        self._bench, self._store, self._rows = bench, store, rows
+        self._width = text.window if text.mode == "windows" else text.max_sentence
+
+        def write() -> None:
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                write_windows(path, bench.batches(text), self._width)
+
+        bench.mesh.by_first(write)
+        source = open_vectors(path, check=False)
+        self._kept = store.rows / source.rows
+        self.stream = StoreStream(
+            source,
+            batch=max(1, round(recipe.stream.batch / self._kept)),
+            seed=recipe.training.seed,
+            passes=recipe.stream.passes,
+            rows=slice(0, source.rows - (int(rows.kept / self._kept) + 2 if rows.kept else 0)),
+            preprocessing=Preprocessing.identity(self._width),
+            memory_mb=recipe.stream.memory_mb,
+            chunk=NEIGHBOURS,
+        )
+
+    def learner(self, dictionary: Trainable, site: Site, config: TrainConfig) -> EndToEnd:
+        """A dictionary of a site that learns from the model's output.
+
+        Centring, scale, and the norm beyond which tokens are left out are those of the captured activations.
+        """
+        splice = SplicedModel.with_later_residuals if config.downstream > 0 else SplicedModel
+        typical = self._store.manifest.typical_norms.get(str(site))
+        limit = self._bench.recipe.capture.extreme_norm
+        return EndToEnd(
+            dictionary,
+            splice(self._bench.model, site),
+            fit_preprocessing(self._store, site, rows=self._rows.rows),
+            window=self._width,
+            kept=self._kept,
+            downstream=config.downstream,
+            largest=typical * limit if typical and limit is not None else None,
+        )
 
 
 def refuse_end_to_end(config: TrainConfig, what: str) -> None:
     """Raises ConfigError where training without a model at hand is to be end-to-end."""
     if config.objective == "end-to-end":
         raise ConfigError(
-            f"{what} learns from stored activations, and --objective end-to-end runs the model itself. Train one "
-            "dictionary in a run: monosema train RUN --objective end-to-end."
+            f"{what} learns from stored activations, and --objective end-to-end runs the model itself. Train in a run: "
+            "monosema train RUN --objective end-to-end."
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,9 @@ from monosema.runs.stages import Tell, advance, stage_inputs
 from monosema.runs.summary import summarise
 from monosema.runs.walk import STAGES
 from monosema.runs.workbench import Workbench
-from monosema.training.distribution import require_one_process
+from monosema.training.distribution import Mesh
 
-__all__ = ["Run", "run"]
+__all__ = ["Run", "run", "run_together"]
 
 
 class Run:
@@ -96,8 +97,11 @@ def run(
     device: str | None = None,
     update: bool = False,
     tell: Tell | None = None,
+    latent_shards: int = 1,
 ) -> Run:
     """Do what the recipe says, in a folder: skip stages that are done, go on with one that was killed, make the rest.
+
+    Started by torchrun, its processes share the training; the first one does all else, and the others wait.
 
     Args:
         recipe: what to make.
@@ -107,33 +111,61 @@ def run(
         update: let the recipe replace another one that the folder was made by; only stages that depend on the
             difference are made again.
         tell: receives one line for people about each stage.
+        latent_shards: parts that several processes divide the latents into; the rest of them share the batch.
 
     Returns:
         The run.
 
     Raises:
-        RunError: the folder belongs to another recipe or is in use by another process.
+        RunError: the folder belongs to another recipe or is in use by another process; or another process was lost.
         InputError: the model, site or text isn't there.
         MonosemaError: a stage failed; run again to go on from there.
     """
-    require_one_process("a run folder")
     names = [stage.name for stage in STAGES]
     if until not in names:
         raise ConfigError(f"There is no stage {until!r}.{nearest(until, names)} The stages are: {', '.join(names)}.")
     folder = Path(out) if out is not None else Path("runs") / recipe.name
-    previous = _previous(folder)
-    bench = Workbench(recipe.resolve(previous, device), folder, device)
-    bench.recipe = recipe = bench.recipe.fitted(bench.widths)
-    if previous is not None and not update:
-        _require_same(previous, recipe, folder)
-    inputs = stage_inputs(STAGES, recipe.to_dict(), {"model": bench.model.digest, "corpus": bench.corpus.digest})
-    with run_lock(folder):
-        for leftover in folder.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
-        if recipe != previous:
-            recipe.write(folder / "recipe.toml")
-        advance(STAGES, until, folder, inputs, bench, tell or (lambda line: None))
-    return Run(folder, recipe)
+    mesh = Mesh.join(latent_shards)
+    done = run_together(mesh, recipe, folder, until=until, device=device, update=update, tell=tell)
+    mesh.leave()
+    return done
+
+
+def run_together(
+    mesh: Mesh,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    until: str,
+    device: str | None = None,
+    update: bool = False,
+    tell: Tell | None = None,
+) -> Run:
+    """What `run` does, in processes that have joined already."""
+    opened: list[Workbench] = []
+    with ExitStack() as held:
+
+        def begin() -> tuple[Recipe, dict[str, str]]:
+            """Decide what is left open, and take the folder."""
+            previous = _previous(folder)
+            bench = Workbench(recipe.resolve(previous, device), folder, device, mesh)
+            bench.recipe = bench.recipe.fitted(bench.widths)
+            if previous is not None and not update:
+                _require_same(previous, bench.recipe, folder)
+            sources = {"model": bench.model.digest, "corpus": bench.corpus.digest}
+            inputs = stage_inputs(STAGES, bench.recipe.to_dict(), sources)
+            held.enter_context(run_lock(folder))
+            for leftover in folder.rglob(".*.tmp"):
+                leftover.unlink(missing_ok=True)
+            if bench.recipe != previous:
+                bench.recipe.write(folder / "recipe.toml")
+            opened.append(bench)
+            return bench.recipe, inputs
+
+        resolved, inputs = mesh.by_first(begin)
+        bench = opened[0] if opened else Workbench(resolved, folder, device, mesh)
+        advance(STAGES, until, folder, inputs, bench, tell or (lambda line: None), mesh)
+    return Run(folder, resolved)
 
 
 def _previous(folder: Path) -> Recipe | None:

@@ -6,12 +6,14 @@ import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from monosema.core import DiskFullError, digest
 from monosema.core.files import is_disk_full
 from monosema.runs.ledger import Ledger, StageRecord, versions
+from monosema.training.distribution import Mesh
 
 __all__ = ["Stage", "Tell", "advance", "needed", "stage_inputs"]
 
@@ -37,6 +39,7 @@ class Stage:
             been added to.
         replaces: whether its work itself replaces outputs of other inputs, and keeps of them what people added; else
             they are removed first.
+        shared: whether all processes of a run work on it together; else the first does it, and the others wait.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Stage:
     damage: Callable[[Any], list[str]] | None = None
     stale: Callable[[Any, StageRecord], list[str]] | None = None
     replaces: bool = False
+    shared: bool = False
 
 
 def needed(stages: Sequence[Stage], until: str) -> list[Stage]:
@@ -80,7 +84,13 @@ def stage_inputs(stages: Sequence[Stage], recipe: Mapping[str, Any], sources: Ma
 
 
 def advance(
-    stages: Sequence[Stage], until: str, folder: Path, inputs: Mapping[str, str], bench: Any, tell: Tell
+    stages: Sequence[Stage],
+    until: str,
+    folder: Path,
+    inputs: Mapping[str, str],
+    bench: Any,
+    tell: Tell,
+    mesh: Mesh | None = None,
 ) -> None:
     """Bring the run to where the stage `until` is done.
 
@@ -91,27 +101,41 @@ def advance(
         inputs: digest of each stage's inputs.
         bench: handed to the stages' functions.
         tell: receives a line about each stage that is skipped, continued or made again.
+        mesh: the processes that do this together: the first decides, and keeps the record; None for one alone.
 
     Raises:
         DiskFullError: no room; the stages before stay valid.
         MonosemaError: whatever a stage refuses.
     """
-    ledger = Ledger(folder)
+    mesh, ledger = mesh or Mesh(), Ledger(folder)
     for stage in needed(stages, until):
-        record = ledger.records().get(stage.name)
-        if record is not None and record.inputs == inputs[stage.name]:
-            damage = _damage(stage, ledger, record, bench) if record.state == "done" else []
-            if record.state == "done" and not damage:
-                tell(f"{stage.name}: done before{_counted(record.counts)}")
-                continue
-            tell(f"{stage.name}: {'; '.join(damage)}: making it again" if damage else f"{stage.name}: going on")
-            if not stage.resumes:
-                _remove(stage.outputs(bench))
-        elif record is not None:
-            tell(f"{stage.name}: its inputs changed: making it again")
-            if not stage.replaces:
-                _remove(stage.outputs(bench))
-        _make(stage, ledger, inputs[stage.name], bench)
+        if not mesh.by_first(partial(_is_due, stage, ledger, inputs[stage.name], bench, tell)):
+            continue
+        make = partial(_make, stage, ledger, inputs[stage.name], bench)
+        if not stage.shared:
+            mesh.by_first(make)
+        elif mesh.first:
+            make()
+        else:
+            stage.work(bench)
+
+
+def _is_due(stage: Stage, ledger: Ledger, inputs: str, bench: Any, tell: Tell) -> bool:
+    """Whether a stage is still to be made; then what it can't go on from is removed."""
+    record = ledger.records().get(stage.name)
+    if record is not None and record.inputs == inputs:
+        damage = _damage(stage, ledger, record, bench) if record.state == "done" else []
+        if record.state == "done" and not damage:
+            tell(f"{stage.name}: done before{_counted(record.counts)}")
+            return False
+        tell(f"{stage.name}: {'; '.join(damage)}: making it again" if damage else f"{stage.name}: going on")
+        if not stage.resumes:
+            _remove(stage.outputs(bench))
+    elif record is not None:
+        tell(f"{stage.name}: its inputs changed: making it again")
+        if not stage.replaces:
+            _remove(stage.outputs(bench))
+    return True
 
 
 def _damage(stage: Stage, ledger: Ledger, record: StageRecord, bench: Any) -> list[str]:

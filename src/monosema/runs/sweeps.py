@@ -10,35 +10,35 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monosema.activations import Store, capture_to_store
-from monosema.core import Config, ConfigError, Site, atomic_path, choose_device, progress_bar
-from monosema.dictionaries import Metadata, at_sites
-from monosema.models import LanguageModel
+from monosema.activations import ActivationStream, Store, capture_to_store
+from monosema.core import ConfigError, Site, atomic_path, choose_device, progress_bar
+from monosema.dictionaries import Metadata, Trainable, at_sites
 from monosema.pages.plots import Axis, Series, chart
 from monosema.runs.architectures import fitted, make_dictionary, override
 from monosema.runs.display import training_display
-from monosema.runs.end_to_end import refuse_end_to_end
+from monosema.runs.end_to_end import WindowsOfRun, refuse_end_to_end
 from monosema.runs.lock import run_lock
 from monosema.runs.overrides import flatten
 from monosema.runs.recipe import SHORT_KEYS, Recipe
-from monosema.runs.run import run
+from monosema.runs.run import run_together
 from monosema.runs.stages import Tell
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
-from monosema.runs.walk import metadata
+from monosema.runs.walk import untrained
 from monosema.runs.workbench import Workbench
 from monosema.training import Member, SweepResult, TrainConfig, TrainingRows, held_out_rows, train_sweep
-from monosema.training.distribution import require_one_process
+from monosema.training.distribution import Mesh
 
 __all__ = ["Choice", "choices", "draw_trade_off", "parse_sweep", "sweep_run", "sweep_vectors"]
 
 SEED = {"seed": "training.seed"}
 """In a sweep, the seed is that of the dictionary's start; all members see the same batches."""
-COMMON = ("log_every", "track", "checkpoint_seconds", "checkpoint_steps", "keep", "start_rows")
+COMMON = ("objective", "log_every", "track", "checkpoint_seconds", "checkpoint_steps", "keep", "start_rows")
 """Keys of training that are the run's, not a member's."""
 SPARSITY = ("k", "alpha", "seed", "l1_coefficient", "l0_coefficient")
 """Keys along which a curve runs."""
@@ -103,51 +103,55 @@ def sweep_run(
     device: str | None = None,
     update: bool = False,
     tell: Tell | None = None,
+    latent_shards: int = 1,
 ) -> tuple[SweepResult, Path]:
     """Capture a run's activations where that isn't done, and train all combinations on them in one pass.
 
+    Started by torchrun, its processes share the training of every member; the first one does all else.
+
     Args:
         update: make a sweep again that was made by another recipe.
+        latent_shards: parts that several processes divide the latents into; the rest of them share the batch.
 
     Returns:
         The result, and the sweep's folder.
 
     Raises:
         ConfigError: see `choices`.
-        RunError: the run, or the sweep's folder, is of another recipe.
+        RunError: the run, or the sweep's folder, is of another recipe; or another process was lost.
         AnomalyError: every member was stopped.
     """
-    done = run(recipe, folder, until="capture", device=device, tell=tell)
-    bench = Workbench(done.recipe, Path(folder), device)
+    folder, mesh = Path(folder), Mesh.join(latent_shards)
+    done = run_together(mesh, recipe, folder, until="capture", device=device, tell=tell)
+    bench = Workbench(done.recipe, folder, device, mesh)
     members = choices(bench.recipe, sweep, SHORT_KEYS)
-    out = Path(folder) / "sweeps" / "-".join([bench.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
+    out = folder / "sweeps" / "-".join([bench.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
     sites = list(dict.fromkeys(site for choice in members for site in choice.recipe.sites))
-    with run_lock(Path(folder)):
-        if update:
-            shutil.rmtree(out, ignore_errors=True)
-        store = Store.open(bench.store) if set(sites) <= set(bench.recipe.sites) else _several_sites(bench, sites, out)
-        rows = TrainingRows(store, held_out_rows(store.rows))
-        stream = bench.recipe.stream
-        found = _train(
-            members,
-            [choice.recipe.sites for choice in members],
-            rows,
-            {"batch": stream.batch, "passes": stream.passes, "memory_mb": stream.memory_mb},
-            bench.recipe.training,
-            out,
-            lambda config, sites: metadata(bench, config, sites),
-            str(bench.model.device),
-            bench.model,
-        )
+    captured = bench.store if set(sites) <= set(bench.recipe.sites) else out / "activations"
+    with ExitStack() as held:
+
+        def begin() -> None:
+            """Take the folder, and capture what is missing."""
+            held.enter_context(run_lock(folder))
+            if update:
+                shutil.rmtree(out, ignore_errors=True)
+            if captured != bench.store:
+                _several_sites(bench, sites, captured)
+
+        mesh.by_first(begin)
+        store = Store.open(captured)
+        ground = _OfRun(bench, store, TrainingRows(store, held_out_rows(store.rows)), out)
+        found = _train(members, [choice.recipe.sites for choice in members], ground, bench.recipe.training, out, mesh)
+    mesh.leave()
     return found, out
 
 
-def _several_sites(bench: Workbench, sites: Sequence[Site], out: Path) -> Store:
+def _several_sites(bench: Workbench, sites: Sequence[Site], folder: Path) -> None:
     """One pass of the model for all sites of a sweep, which then give the same tokens."""
     text = bench.recipe.text
     with progress_bar("capture", text.tokens, "tokens") as bar:
         batches = bench.batches(text)
-        return capture_to_store(bench.model, batches, sites, out / "activations", bench.recipe.capture, progress=bar)
+        capture_to_store(bench.model, batches, sites, folder, bench.recipe.capture, progress=bar)
 
 
 def sweep_vectors(
@@ -157,58 +161,95 @@ def sweep_vectors(
     sweep: Mapping[str, Sequence[str]],
     device: str | None = None,
     update: bool = False,
+    latent_shards: int = 1,
 ) -> SweepResult:
-    """Train all combinations on the rows of a file or store, in one pass. Errors as for `sweep_run`."""
-    require_one_process("a sweep")
-    members = choices(recipe, sweep, VECTOR_KEYS)
+    """Train all combinations on the rows of a file or store, in one pass. Processes and errors as for `sweep_run`."""
+    mesh, members = Mesh.join(latent_shards), choices(recipe, sweep, VECTOR_KEYS)
+    refuse_end_to_end(recipe.training, "Training with --activations")
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
     sites = [sites_there(rows, choice.recipe) for choice in members]
-    if update:
-        shutil.rmtree(out, ignore_errors=True)
-    shape = {"batch": recipe.batch, "passes": recipe.passes}
-    dataset = Path(path).name
-    return _train(
-        members,
-        sites,
-        rows,
-        shape,
-        recipe.training,
-        out,
-        lambda config, sites: at_sites(Metadata(dataset=dataset), config, sites),
-        device,
-    )
+
+    def begin() -> None:
+        if update:
+            shutil.rmtree(out, ignore_errors=True)
+
+    mesh.by_first(begin)
+    found = _train(members, sites, _OfVectors(path, rows, recipe, device), recipe.training, out, mesh)
+    mesh.leave()
+    return found
+
+
+class _OfVectors:
+    """What a sweep over a matrix's rows learns from."""
+
+    def __init__(self, path: Path, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
+        self.rows, self._recipe, self._device = rows, recipe, device
+        self._about = Metadata(dataset=Path(path).name)
+
+    def streams(self, sites: Sequence[tuple[Site, ...]]) -> list[ActivationStream]:
+        """The stream of each member, of those sites; those of equal sites are one."""
+        recipe = self._recipe
+        shape = {"batch": recipe.batch, "passes": recipe.passes, "seed": recipe.training.seed}
+        made = {own: self.rows.stream(own, **shape) for own in dict.fromkeys(sites)}
+        return [made[own] for own in sites]
+
+    def dictionary(self, config: Any, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
+        """A member before training."""
+        about = at_sites(self._about, config, sites)
+        return make_dictionary(config, about, training.seed).to(choose_device(self._device))
+
+
+class _OfRun:
+    """What a sweep of a run learns from: its activations, or its text where members learn end to end."""
+
+    def __init__(self, bench: Workbench, store: Store, rows: TrainingRows, out: Path) -> None:
+        self.rows, self._bench = rows, bench
+        end_to_end = bench.recipe.training.objective == "end-to-end"
+        self._windows = WindowsOfRun(bench, store, rows, out / "windows.npy") if end_to_end else None
+
+    def streams(self, sites: Sequence[tuple[Site, ...]]) -> list[ActivationStream]:
+        """As of `_OfVectors`; members that learn end to end all see the same windows."""
+        if self._windows is not None:
+            return [self._windows.stream] * len(sites)
+        stream = self._bench.recipe.stream
+        shape = {"batch": stream.batch, "passes": stream.passes, "seed": self._bench.recipe.training.seed}
+        made = {own: self.rows.stream(own, memory_mb=stream.memory_mb, **shape) for own in dict.fromkeys(sites)}
+        return [made[own] for own in sites]
+
+    def dictionary(self, config: Any, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
+        """A member before training."""
+        made = untrained(self._bench, config, sites, training.seed)
+        if self._windows is None:
+            return made
+        return self._windows.learner(made, sites[-1], training)
 
 
 def _train(
     members: Sequence[Choice],
     sites: Sequence[tuple[Site, ...]],
-    rows: TrainingRows,
-    shape: Mapping[str, Any],
+    ground: _OfVectors | _OfRun,
     config: TrainConfig,
     out: Path,
-    about: Callable[[Config, Sequence[Site]], Metadata],
-    device: str | None,
-    model: LanguageModel | None = None,
+    mesh: Mesh,
 ) -> SweepResult:
-    for choice in members:
-        refuse_end_to_end(choice.recipe.training, "A sweep")
-    several = list(dict.fromkeys(sites))
-    streams = [rows.stream(own, seed=config.seed, **shape) for own in several]
-    held = [rows.held_out(own) for own in several]
+    own = ground.streams(sites)
+    streams = list(dict.fromkeys(own))
+    held = {of: ground.rows.held_out(of) if mesh.first else None for of in dict.fromkeys(sites)}
     made = []
-    for choice, own in zip(members, sites, strict=True):
-        number = several.index(own)
-        config_of = fitted(choice.recipe.dictionary, [rows.source.width(site) for site in own])
+    for choice, of, stream in zip(members, sites, own, strict=True):
         training = choice.recipe.training
-        dictionary = make_dictionary(config_of, about(config_of, own), training.seed, model).to(choose_device(device))
-        made.append(
-            Member(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[number])
-        )
-    total = streams[0].batches * streams[0].batch
-    with training_display(total, "rows", streams[0].batch) as display:
+        config_of = fitted(choice.recipe.dictionary, [ground.rows.source.width(site) for site in of])
+        dictionary = ground.dictionary(config_of, of, training)
+        number = streams.index(stream)
+        made.append(Member(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[of]))
+    step = streams[0].batch * made[0].dictionary.row_vectors
+    unit = "rows" if made[0].dictionary.row_vectors == 1 else "tokens"
+    with training_display((streams[0].batches or 0) * step, unit, step, mesh.first) as display:
         settings = [choice.settings for choice in members]
-        result = train_sweep(made, settings, streams, config, out, progress=display, trackers=[display])
-    draw_trade_off(result, out / "trade-off.svg")
+        result = train_sweep(made, settings, streams, config, out, progress=display, trackers=[display], mesh=mesh)
+    if mesh.first:
+        (out / "windows.npy").unlink(missing_ok=True)
+        draw_trade_off(result, out / "trade-off.svg")
     return result
 
 

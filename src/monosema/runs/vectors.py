@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 
 from pydantic import Field
@@ -75,9 +74,8 @@ def train_vectors(
     config = fitted(recipe.dictionary, [rows.source.width(site) for site in sites])
     about = at_sites(Metadata(dataset=Path(path).name), config, sites)
     dictionary = make_dictionary(config, about, seed).to(choose_device(device))
-    held, total = rows.held_out(sites), stream.batches * stream.batch
-    with training_display(total, "rows", stream.batch) if mesh.first else nullcontext() as display:
-        trackers = [] if display is None else [display]
+    held, total = rows.held_out(sites) if mesh.first else None, stream.batches * stream.batch
+    with training_display(total, "rows", stream.batch, mesh.first) as display:
         result = train(
             dictionary,
             stream,
@@ -85,7 +83,7 @@ def train_vectors(
             Path(out),
             heldout=held,
             progress=display,
-            trackers=trackers,
+            trackers=[display],
             mesh=mesh,
         )
     mesh.leave()

@@ -13,8 +13,9 @@ import torch
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
-from monosema.core import Config, MonosemaError, Site, digest, progress_bar, read_json, write_json
+from monosema.core import Config, MonosemaError, Site, choose_device, digest, progress_bar, read_json, write_json
 from monosema.dictionaries import (
+    Autoencoder,
     Crosscoder,
     Dictionary,
     Metadata,
@@ -28,7 +29,7 @@ from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model
 from monosema.pages import write_report
 from monosema.runs.architectures import active_latents, architecture_of, expected_active, make_dictionary
 from monosema.runs.display import training_display
-from monosema.runs.end_to_end import end_to_end, windows_path
+from monosema.runs.end_to_end import WindowsOfRun, windows_path
 from monosema.runs.facts import pictures, report_data
 from monosema.runs.ledger import StageRecord
 from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
@@ -36,7 +37,7 @@ from monosema.runs.stages import Stage
 from monosema.runs.workbench import Workbench
 from monosema.training import TrainingRows, held_out_rows, train
 
-__all__ = ["STAGES", "metadata"]
+__all__ = ["STAGES", "untrained"]
 
 CONTROL_ROWS = 65_536
 """Rows that the controls (PCA, random directions) are fitted on, at most."""
@@ -52,40 +53,52 @@ def _capture(bench: Workbench) -> Mapping[str, Any]:
 
 
 def _train(bench: Workbench) -> Mapping[str, Any]:
-    recipe, device, seed = bench.recipe, bench.model.device, bench.recipe.training.seed
+    recipe, mesh = bench.recipe, bench.mesh
     store = Store.open(bench.store)
     rows = TrainingRows(store, held_out_rows(store.rows))
-    about = metadata(bench, recipe.dictionary, recipe.sites)
-    dictionary = make_dictionary(recipe.dictionary, about, seed, bench.model).to(device)
-    trained: Trainable = dictionary
+    trained: Trainable = untrained(bench, recipe.dictionary, recipe.sites, recipe.training.seed)
     stream: ActivationStream
     if recipe.training.objective == "end-to-end":
-        trained, stream = end_to_end(bench, dictionary, rows, store)
+        windows = WindowsOfRun(bench, store, rows, windows_path(bench))
+        trained, stream = windows.learner(trained, bench.site, recipe.training), windows.stream
     else:
         stream = rows.stream(
             recipe.sites,
             batch=recipe.stream.batch,
-            seed=seed,
+            seed=recipe.training.seed,
             passes=recipe.stream.passes,
             memory_mb=recipe.stream.memory_mb,
         )
     step = stream.batch * trained.row_vectors
-    with training_display((stream.batches or 0) * step, "tokens", step) as display:
+    with training_display((stream.batches or 0) * step, "tokens", step, mesh.first) as display:
         result = train(
             trained,
             stream,
             recipe.training,
             bench.dictionary,
-            heldout=rows.held_out(recipe.sites),
+            heldout=rows.held_out(recipe.sites) if mesh.first else None,
             progress=display,
             trackers=[display],
+            mesh=mesh,
         )
-    windows_path(bench).unlink(missing_ok=True)
+    if mesh.first:
+        windows_path(bench).unlink(missing_ok=True)
     figures = result.to_dict()
     return {name: value for name, value in figures.items() if name != "dictionary"}
 
 
-def metadata(bench: Workbench, config: Config, sites: Sequence[Site]) -> Metadata:
+def untrained(bench: Workbench, config: Any, sites: Sequence[Site], seed: int) -> Autoencoder:
+    """A dictionary of these sites to be trained, on the device.
+
+    Only the first of several processes says where it comes from, since it alone saves; the others don't open the model
+    for that.
+    """
+    about = _metadata(bench, config, sites) if bench.mesh.first else at_sites(Metadata(), config, sites)
+    model = bench.model if config.start == "weights" else None
+    return make_dictionary(config, about, seed, model).to(choose_device(bench.device))
+
+
+def _metadata(bench: Workbench, config: Config, sites: Sequence[Site]) -> Metadata:
     """Where a dictionary of these sites comes from."""
     objective, other = bench.recipe.training.objective, bench.recipe.other_model
     extra: dict[str, Any] = {} if objective == "reconstruction" else {"objective": objective}
@@ -215,6 +228,7 @@ STAGES = (
         resumes=True,
         outputs=lambda bench: [bench.dictionary],
         work=_train,
+        shared=True,
     ),
     Stage(
         name="evaluate",

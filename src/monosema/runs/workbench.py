@@ -11,6 +11,7 @@ from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_b
 from monosema.models import LanguageModel, ModelPair, load_model, vector_width
 from monosema.runs.architectures import architecture_of
 from monosema.runs.recipe import Recipe
+from monosema.training.distribution import Mesh
 
 __all__ = ["Workbench", "open_model"]
 
@@ -22,12 +23,14 @@ class Workbench:
         recipe: the resolved recipe.
         folder: the run folder.
         device: where to compute; None for the best there is.
+        mesh: the processes that share the training.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path, device: str | None = None) -> None:
+    def __init__(self, recipe: Recipe, folder: Path, device: str | None = None, mesh: Mesh | None = None) -> None:
         self.recipe = recipe
         self.folder = folder
         self.device = device
+        self.mesh = mesh or Mesh()
 
     @functools.cached_property
     def model(self) -> LanguageModel:

@@ -1,14 +1,21 @@
-"""Collectives within automatic differentiation, and what the loss of a process looks like."""
+"""Collectives within automatic differentiation, work of one process for all, and what the loss of one looks like."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["PartOfGradient", "SumOverLatents", "is_lost"]
+from monosema.core import RunError
+
+__all__ = ["PartOfGradient", "SumOverLatents", "from_first", "is_lost", "largest_of_all", "numbers_of_all"]
+
+Found = TypeVar("Found")
 
 
 class SumOverLatents(torch.autograd.Function):
@@ -41,6 +48,60 @@ class PartOfGradient(torch.autograd.Function):
         """Nothing; the gradient is put aside."""
         ctx.parts.append((ctx.centre, grad.detach().clone()))
         return None, None
+
+
+def numbers_of_all(numbers: Sequence[int], device: torch.device, group: Any = None) -> list[tuple[int, ...]]:
+    """What each process of a group says, in order; None is all processes."""
+    own = torch.tensor(numbers, device=device)
+    parts = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(parts, own, group=group)
+    return [tuple(part.tolist()) for part in parts]
+
+
+def largest_of_all(values: Float[Tensor, " entries"], number: int, rank: int) -> Bool[Tensor, " entries"]:
+    """Which of this process's positive values are among the `number` largest of all processes.
+
+    The border between them and the rest is found byte by byte, from the counts of all processes; of equal values at the
+    border those of the first processes stay.
+    """
+    bits = values.detach().to(torch.float32).view(torch.int32).to(torch.int64)
+    rising, border = bits.sort().values, 0
+    for shift in (24, 16, 8, 0):
+        trials = border + (torch.arange(1, 256, device=bits.device) << shift)
+        counts = len(rising) - torch.searchsorted(rising, trials)
+        dist.all_reduce(counts)
+        border += int((counts >= number).sum()) << shift
+    above, equal = bits > border, (bits == border).nonzero().squeeze(1)
+    found = numbers_of_all([int(above.sum()), len(equal)], bits.device)
+    room = number - sum(taken for taken, _ in found) - sum(before for _, before in found[:rank])
+    above[equal[: max(0, room)]] = True
+    return above
+
+
+def from_first(work: Callable[[], Found], first: bool, group: Any) -> Found:
+    """What the first process of a group works out, or does; the others wait, and are given it.
+
+    Args:
+        work: gives a value that can be pickled, the same processes' own.
+        first: whether this process is the first.
+
+    Raises what the work raises; in the others RunError, which says what that was.
+    """
+    said: list[Any] = [None, None]
+    if first:
+        try:
+            said[0] = work()
+        except Exception as error:
+            said[1] = str(error) or type(error).__name__
+            # Where another process is lost as well, what went wrong here counts.
+            with suppress(RuntimeError):
+                dist.broadcast_object_list(said, src=0, group=group)
+            raise
+    dist.broadcast_object_list(said, src=0, group=group)
+    if said[1] is not None:
+        raise RunError(f"The first process stopped, and with it all others: {said[1]}")
+    found: Found = said[0]
+    return found
 
 
 def is_lost(error: RuntimeError) -> bool:

@@ -14,10 +14,10 @@ number. Checkpoints hold whole tensors, written by the first process: a run goes
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -25,14 +25,27 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monosema.core import ConfigError, RunError
-from monosema.dictionaries import BatchTopK, Codes, Losses, TopK, Trainable
+from monosema.dictionaries import BatchTopK, Codes, Losses, MatryoshkaBatchTopK, TopK, Trainable
 from monosema.kernels.sharing import shared_by
-from monosema.training.collectives import PartOfGradient, SumOverLatents, is_lost
+from monosema.training.collectives import (
+    PartOfGradient,
+    SumOverLatents,
+    from_first,
+    is_lost,
+    largest_of_all,
+    numbers_of_all,
+)
 
-__all__ = ["Mesh", "first_process", "require_one_process"]
+__all__ = ["Mesh", "first_process"]
+
+Found = TypeVar("Found")
 
 PATIENCE = 300.0
 """Seconds after which a process that does not answer counts as lost; one that ended is noticed at once."""
+LONGEST = timedelta(days=30)
+"""How long processes wait for work that the first one does for all, such as capture."""
+DIVISIBLE = (TopK, BatchTopK, MatryoshkaBatchTopK)
+"""Kinds of dictionaries whose latents can be divided."""
 
 
 def first_process() -> bool:
@@ -55,6 +68,7 @@ class Mesh:
         self.group, self.shard = divmod(rank, shards)
         self._rows: Any = None
         self._latents: Any = None
+        self._waiting: Any = None
         self._parts: list[tuple[Tensor, Tensor]] = []
         if groups * shards > 1:
             self._make_groups()
@@ -91,6 +105,7 @@ class Mesh:
         for group in range(self.groups):
             made = dist.new_group([group * self.shards + shard for shard in range(self.shards)])
             self._latents = made if group == self.group else self._latents
+        self._waiting = dist.new_group(backend="gloo", timeout=LONGEST)
 
     @property
     def alone(self) -> bool:
@@ -107,16 +122,36 @@ class Mesh:
         if not self.alone and dist.is_initialized():
             dist.destroy_process_group()
 
+    def by_first(self, work: Callable[[], Found]) -> Found:
+        """What the first process works out, or does, while the others wait for it, however long that takes.
+
+        Raises what the work raises, and RunError in the others or where a process is lost.
+        """
+        if self.alone:
+            return work()
+        with self.watching():
+            return from_first(work, self.first, self._waiting)
+
     # ---------------------------------------------------------------------------------------- what the trainer asks
 
-    def check(self, batch: int, n_latents: int, width: int) -> None:
-        """Raises ConfigError where a batch, or the latents, can't be divided into equal parts."""
+    def check(self, batch: int, n_latents: int, width: int, equal: bool = True) -> None:
+        """Raises ConfigError where a batch, or the latents, can't be divided into equal parts.
+
+        Args:
+            equal: whether every group must have as many rows; windows, which differ in tokens anyway, need only be
+                enough.
+        """
+        if batch < self.groups:
+            raise ConfigError(
+                f"A batch of {batch} rows is too small for {self.groups} processes: give a larger --batch."
+            )
         if self.shards > 1 and n_latents == width * self.shards:
             raise ConfigError(
                 f"{n_latents} latents in {self.shards} parts are as many as a row has values ({width}), so that parts "
                 "could not be told from whole vectors. Take another number of processes."
             )
-        for name, number, parts in (("rows of a batch", batch, self.groups), ("latents", n_latents, self.shards)):
+        rows, latents = ("rows of a batch", batch, self.groups), ("latents", n_latents, self.shards)
+        for name, number, parts in (rows, latents) if equal else (latents,):
             if number % parts:
                 raise ConfigError(
                     f"{number} {name} can't be divided into {parts} equal parts. "
@@ -125,7 +160,7 @@ class Mesh:
 
     def rows(self, batch: Float[Tensor, "n d"]) -> Float[Tensor, "part d"]:
         """This group's rows of a batch."""
-        return batch if self.groups == 1 else batch.chunk(self.groups)[self.group]
+        return batch if self.groups == 1 else batch.tensor_split(self.groups)[self.group]
 
     @contextmanager
     def sharing(self) -> Iterator[None]:
@@ -184,15 +219,15 @@ class Mesh:
         torch._foreach_mul_(gradients, float((limit / (squares.sum().sqrt() + 1e-6)).clamp_max(1.0)))
 
     def codes(self, codes: Codes) -> Codes:
-        """The codes of the whole batch, for this shard's latents; equal numbers of rows in all groups."""
+        """The codes of the whole batch, for this shard's latents."""
         if self.groups == 1:
             return codes
         with self.watching():
             codes = codes.padded()
-            width = int(self._max(codes.values.shape[1], self._rows))
-            missing = width - codes.values.shape[1]
-            values, indices = (torch.nn.functional.pad(part, (0, missing)) for part in (codes.values, codes.indices))
-            return Codes(self._gather_rows(values), self._gather_rows(indices), codes.n_latents)
+            sizes = numbers_of_all(codes.values.shape, self._device, self._rows)
+            rows, widths = zip(*sizes, strict=True)
+            values, indices = (self._gather_rows(part, rows, max(widths)) for part in (codes.values, codes.indices))
+            return Codes(values, indices, codes.n_latents)
 
     def record(self, losses: Losses) -> Losses:
         """Losses of the whole batch and codes of all latents, the same in every process; for the record."""
@@ -254,9 +289,15 @@ class Mesh:
         if self.shards == 1:
             return dictionary
         whole: Any = dictionary
-        _require_divisible(whole)
+        if type(whole) not in DIVISIBLE:
+            names = ", ".join(kind.__name__ for kind in DIVISIBLE)
+            raise ConfigError(
+                f"--latent-shards: the latents of {type(whole).__name__} can't be divided, only those of {names}. "
+                "Let the processes share the batch alone."
+            )
         config = whole.config.replace(n_latents=whole.n_latents // self.shards)
-        part: Any = type(whole)(config, whole.metadata).to(next(iter(whole.parameters())).device)
+        with shared_by(self):
+            part: Any = type(whole)(config, whole.metadata).to(next(iter(whole.parameters())).device)
         self.load(part, whole.state_dict())
         return part
 
@@ -320,23 +361,8 @@ class Mesh:
         return kept[:, first : first + values.shape[1]] & (values > 0)
 
     def largest_of_all(self, values: Float[Tensor, " entries"], number: int) -> Bool[Tensor, " entries"]:
-        """Which of this process's positive values are among the `number` largest of all processes.
-
-        The border between them and the rest is found byte by byte, from the counts of all processes; of equal values at
-        the border those of the first processes stay.
-        """
-        bits = values.detach().to(torch.float32).view(torch.int32).to(torch.int64)
-        rising, border = bits.sort().values, 0
-        for shift in (24, 16, 8, 0):
-            trials = border + (torch.arange(1, 256, device=bits.device) << shift)
-            counts = len(rising) - torch.searchsorted(rising, trials)
-            dist.all_reduce(counts)
-            border += int((counts >= number).sum()) << shift
-        above, equal = bits > border, (bits == border).nonzero().squeeze(1)
-        room = number - self.total(int(above.sum()))
-        before = sum(self._gather_numbers(len(equal), None)[: self.rank])
-        above[equal[: max(0, room - before)]] = True
-        return above
+        """Which of this process's positive values are among the `number` largest of all processes."""
+        return largest_of_all(values, number, self.rank)
 
     def total(self, number: int) -> int:
         """The sum of a number over all processes."""
@@ -352,19 +378,14 @@ class Mesh:
 
     def numbers_of_shards(self, number: int) -> tuple[int, ...]:
         """What each shard says, in order."""
-        return self._gather_numbers(number, self._latents)
+        return tuple(said for (said,) in numbers_of_all([number], self._device, self._latents))
 
-    def _gather_numbers(self, number: int, group: Any) -> tuple[int, ...]:
-        size = self.groups * self.shards if group is None else self.shards
-        own = torch.tensor([number], device=self._device)
-        parts = [torch.empty_like(own) for _ in range(size)]
-        dist.all_gather(parts, own, group=group)
-        return tuple(int(part) for part in parts)
-
-    def _gather_rows(self, part: Tensor) -> Tensor:
-        parts = [torch.empty_like(part) for _ in range(self.groups)]
-        dist.all_gather(parts, part.contiguous(), group=self._rows)
-        return torch.cat(parts)
+    def _gather_rows(self, part: Tensor, rows: Sequence[int], width: int) -> Tensor:
+        """The rows of all groups, so many each, brought to one width."""
+        padded = torch.nn.functional.pad(part, (0, width - part.shape[1], 0, max(rows) - len(part)))
+        parts = [torch.empty_like(padded) for _ in range(self.groups)]
+        dist.all_gather(parts, padded.contiguous(), group=self._rows)
+        return torch.cat([of_group[:number] for of_group, number in zip(parts, rows, strict=True)])
 
     def _max(self, number: int, group: Any) -> int:
         figure = torch.tensor(number, device=self._device)
@@ -374,23 +395,3 @@ class Mesh:
     @property
     def _device(self) -> torch.device:
         return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
-
-
-def _require_divisible(dictionary: Any) -> None:
-    """Raises ConfigError where a dictionary's latents can't be divided among processes."""
-    if type(dictionary) not in (TopK, BatchTopK):
-        raise ConfigError(
-            f"--latent-shards: the latents of {type(dictionary).__name__} can't be divided: only those of TopK and "
-            "BatchTopK can. Let the processes share the batch alone."
-        )
-
-
-def require_one_process(what: str) -> None:
-    """Raises ConfigError where torchrun started several processes for work that only one can do."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world > 1:
-        raise ConfigError(
-            f"torchrun started {world} processes, but {what} works in one. Do it without torchrun; several processes "
-            "share the training of one dictionary: capture first, then torchrun … -m monosema train --activations "
-            "RUN/activations."
-        )

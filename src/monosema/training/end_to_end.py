@@ -13,7 +13,8 @@ stay.
 
 Departures. Later layers' errors are shares of variance; the papers' are squared errors. Decoder rows, starts and dead
 latents are as the architecture has them. Tokens that are not kept (BOS and other attention sinks, padding) are left as
-they are, and not scored.
+they are, and not scored. Several processes divide the windows, and weigh what they find by their kept tokens, so that
+the loss is the whole batch's; AuxK looks at every eighth token of each process's part.
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ from monosema.dictionaries import (
     TopK,
     Trainable,
 )
+from monosema.dictionaries.resampling import at_a_point
+from monosema.dictionaries.terms import batch_variance
+from monosema.kernels.sharing import rows_of_part, uneven_rows
 
 __all__ = ["EndToEnd"]
 
@@ -105,7 +109,19 @@ class EndToEnd:
         """The model's loss with the reconstruction in place, and the dictionary's other terms; changes no state."""
         windows, clean, where = self._clean(x)
         wanted = self._rows(clean.x, where)
-        own = self.dictionary.losses(wanted, moment)
+        with uneven_rows(wanted):
+            own = self.dictionary.losses(wanted, moment)
+            return self._with_the_models(own, wanted, windows, clean, where)
+
+    def _with_the_models(
+        self,
+        own: Losses,
+        wanted: Float[Tensor, "n d_in"],
+        windows: Windows,
+        clean: ModelPass,
+        where: Bool[Tensor, "batch pos"],
+    ) -> Losses:
+        """The dictionary's own losses, with the model's in the place of its error."""
         if own.residual is None or own.error is None:
             raise ConfigError(f"{type(self.dictionary).__name__} does not say what it reconstructs.")
         # The model's graph ends at a copy of the reconstruction: its own parameters get no gradient, whatever they are.
@@ -126,10 +142,10 @@ class EndToEnd:
         spliced = self.model.spliced(windows, where, self._in_the_model(given))
         wanted, found = (one.logits[where].float().log_softmax(dim=1) for one in (clean, spliced))
         divergence = torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="sum")
-        terms = {"kl": divergence / max(1, len(given))}
+        terms = {"kl": divergence / max(1, rows_of_part(len(given)))}
         if self.downstream > 0:
             pairs = [(a[where].float(), b[where].float()) for a, b in zip(clean.later, spliced.later, strict=True)]
-            off = [(a - b).square().sum() / (a - a.mean(dim=0)).square().sum().clamp_min(1e-12) for a, b in pairs]
+            off = [(a - b).square().sum() / batch_variance(a) for a, b in pairs]
             terms["downstream"] = self.downstream * torch.stack(off).mean()
         return terms
 
@@ -171,8 +187,9 @@ class EndToEnd:
         self.dictionary.start(self.sides(sample)[0], seed)
 
     def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
-        """Give silent latents a new start as the architecture does."""
-        read = self.sides(x)[0]
+        """Give silent latents a new start as the architecture does; at other moments it looks at no row."""
+        due = at_a_point(moment, getattr(self.config, "resample_at", ()))
+        read = self.sides(x)[0] if due else self.preprocessing.mean.new_empty(0, self.d_in)
         self._latest = None
         return self.dictionary.resample(read, replace(moment, batch=max(1, int(FULL * moment.batch))))
 

@@ -75,9 +75,13 @@ class Member:
     def prepare(self, steps: int, batch: int, mesh: Mesh | None = None) -> None:
         """Make the optimiser for a run of so many steps on batches of so many rows, shared by these processes."""
         self.mesh = mesh or Mesh()
-        self.mesh.check(batch, self.whole.n_latents, self.whole.row_width)
-        if self.mesh.shards > 1 and self.config.optimiser == "muon":
-            raise ConfigError("--latent-shards: Muon needs whole matrices. Take adam, or share the batch alone.")
+        several = self.whole.row_vectors > 1
+        self.mesh.check(batch, self.whole.n_latents, self.whole.row_width, equal=not several)
+        if several and self.mesh.groups > 1 and self.config.accumulate > 1:
+            raise ConfigError(
+                "TrainConfig.accumulate works in one process where rows are windows of tokens. Take 1, as more "
+                "processes have smaller parts each."
+            )
         if batch // self.mesh.groups % self.config.accumulate:
             raise ConfigError(
                 f"TrainConfig.accumulate = {self.config.accumulate} is not valid: a batch of {batch} rows can't be "
@@ -86,7 +90,7 @@ class Member:
         self.steps, self.batch = steps, batch * self.whole.row_vectors
         self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
         self.dictionary = self.mesh.part_of(self.whole)
-        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr)
+        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, self.mesh)
 
     @property
     def recipe(self) -> str:

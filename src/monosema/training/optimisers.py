@@ -2,7 +2,7 @@
 
 adam        Kingma and Ba 2014, fused
 sign_sgd    SignSGD (Bernstein et al. 2018, arXiv:1802.04434), schedule-free (Defazio et al. 2024, arXiv:2405.15682)
-muon        Jordan et al. 2024 for matrices, PyTorch's own; Adam for vectors
+muon        Jordan et al. 2024 for matrices, PyTorch's own (`muon`, where rows are divided); Adam for vectors
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor
 
 from monosema.core import ConfigError
 from monosema.training.config import TrainConfig
+from monosema.training.distribution import Mesh
+from monosema.training.muon import MuonOfParts
 
 __all__ = ["Optimisers", "ScheduleFreeSign"]
 
@@ -70,18 +72,23 @@ class Optimisers:
         falls: whether the learning rate falls at the end.
     """
 
-    def __init__(self, parameters: Iterable[torch.nn.Parameter], config: TrainConfig, lr: float) -> None:
-        """Raises ConfigError where this PyTorch has no such optimiser."""
+    def __init__(
+        self, parameters: Iterable[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh | None = None
+    ) -> None:
+        """`mesh`: the processes that share the latents. Raises ConfigError where this PyTorch has no such optimiser."""
         self.parameters = list(parameters)
         self.falls = config.optimiser != "sign_sgd"
-        self._all: list[torch.optim.Optimizer] = _MAKE[config.optimiser](self.parameters, config, lr)
+        make = _MAKE[config.optimiser]
+        self._mesh = mesh or Mesh()
+        self._all: list[torch.optim.Optimizer] = make(self.parameters, config, lr, self._mesh)
 
     def step(self, lr: float) -> None:
         """One step with a learning rate."""
-        for optimiser in self._all:
-            for group in optimiser.param_groups:
-                group["lr"] = lr
-            optimiser.step()
+        with self._mesh.watching():
+            for optimiser in self._all:
+                for group in optimiser.param_groups:
+                    group["lr"] = lr
+                optimiser.step()
 
     def clear(self) -> None:
         """Forget the gradients."""
@@ -137,18 +144,24 @@ class Optimisers:
         raise KeyError("a parameter that no optimiser changes")
 
 
-def _adam(parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float) -> list[torch.optim.Optimizer]:
+def _adam(
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
+) -> list[torch.optim.Optimizer]:
     betas = (config.beta1, config.beta2)
     return [torch.optim.Adam(parameters, lr=lr, betas=betas, eps=config.epsilon, fused=True)]
 
 
-def _sign_sgd(parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float) -> list[torch.optim.Optimizer]:
+def _sign_sgd(
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
+) -> list[torch.optim.Optimizer]:
     if config.beta1 == 0:
         raise ConfigError("TrainConfig.beta1 = 0 is not valid with sign_sgd: its average needs a weight above 0.")
     return [ScheduleFreeSign(parameters, lr, config.beta1)]
 
 
-def _muon(parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float) -> list[torch.optim.Optimizer]:
+def _muon(
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
+) -> list[torch.optim.Optimizer]:
     if not hasattr(torch.optim, "Muon"):
         raise ConfigError(
             f"TrainConfig.optimiser = 'muon' needs PyTorch 2.9 or later; this is {torch.__version__}. "
@@ -156,8 +169,12 @@ def _muon(parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: flo
         )
     matrices = [parameter for parameter in parameters if parameter.dim() == 2]
     vectors = [parameter for parameter in parameters if parameter.dim() != 2]
-    muon = torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-    return [muon, *(_adam(vectors, config, lr) if vectors else [])]
+    muon: torch.optim.Optimizer = (
+        torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+        if mesh.shards == 1
+        else MuonOfParts(matrices, lr, mesh)
+    )
+    return [muon, *(_adam(vectors, config, lr, mesh) if vectors else [])]
 
 
 _MAKE: dict[str, Callable[..., list[torch.optim.Optimizer]]] = {"adam": _adam, "sign_sgd": _sign_sgd, "muon": _muon}

@@ -11,6 +11,7 @@ from typing import Any
 from monosema.activations import ActivationStream
 from monosema.core import ConfigError, Progress, RunError, digest, read_json, write_json
 from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.distribution import Mesh
 from monosema.training.member import Member
 from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer
@@ -86,15 +87,18 @@ def train_sweep(
     *,
     progress: Progress | None = None,
     trackers: Sequence[Tracker] = (),
+    mesh: Mesh | None = None,
 ) -> SweepResult:
     """Train several dictionaries at once, each as it would be trained alone, and write sweep.json.
 
     A member that goes wrong is stopped by itself, and the others go on. What was interrupted goes on as for `train`.
+    Several processes share every member's work as they share a single dictionary's.
 
     Args:
         settings: what was chosen for each member.
         streams: one for each site; a member says which is its own.
         config: how often to record and to write checkpoints.
+        mesh: the processes that share the work; None for this one alone.
 
     Raises:
         ConfigError: no member, or two of the same name.
@@ -105,29 +109,43 @@ def train_sweep(
     names = [member.name for member in members]
     if not names or len(set(names)) < len(names):
         raise ConfigError(f"A sweep needs members of different names, but has: {', '.join(names) or 'none'}.")
-    trainer = Trainer(members, streams, config, out, progress, trackers)
-    recipe = digest([trainer.recipe, *(stream.state_dict() for stream in streams)])
-    before = _made_before(Path(out) / "sweep.json", recipe)
+    trainer = Trainer(members, streams, config, out, progress, trackers, mesh)
+    path, recipe = Path(out) / "sweep.json", digest([trainer.recipe, *(stream.state_dict() for stream in streams)])
+    before = trainer.mesh.by_first(lambda: _made_before(path, recipe))
     if before is not None:
         return before
     results = trainer.run()
-    rows = {0 if member.heldout is None else len(member.heldout) for member in members}
+
+    def written() -> SweepResult:
+        """The first process alone has measured the members on held-out rows."""
+        sweep = _result(members, settings, results, trainer.steps, recipe)
+        write_json(path, sweep.to_dict())
+        return sweep
+
+    return trainer.mesh.by_first(written)
+
+
+def _result(
+    members: Sequence[Member],
+    settings: Sequence[Mapping[str, Any]],
+    results: Sequence[TrainResult | None],
+    steps: int,
+    recipe: str,
+) -> SweepResult:
     found = tuple(
         _outcome(member, dict(chosen), result)
         for member, chosen, result in zip(members, settings, results, strict=True)
     )
     seconds = sum(sum(member.durations) for member in members)
     timed = max(len(member.durations) for member in members)
-    sweep = SweepResult(
+    return SweepResult(
         members=found,
         best=knee(found),
-        held_out=min(rows),
-        steps=trainer.steps,
+        held_out=min(0 if member.heldout is None else len(member.heldout) for member in members),
+        steps=steps,
         step_ms=1e3 * seconds / timed if timed else None,
         recipe=recipe,
     )
-    write_json(Path(out) / "sweep.json", sweep.to_dict())
-    return sweep
 
 
 def _made_before(path: Path, recipe: str) -> SweepResult | None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
-from monosema.cli.verbs.walk import Out, Update, read_request, walk
+from monosema.cli.verbs.walk import LatentShards, Out, Update, read_request, walk
 
 __all__ = ["train"]
 
@@ -27,9 +27,7 @@ def train(
         bool,
         Parameter(negative="", show_default=False, help="Fit how FVU falls with latents and k, which --sweep varies."),
     ] = False,
-    latent_shards: Annotated[
-        int, Parameter(help="Under torchrun, with --activations: parts that the latents are divided into.")
-    ] = 1,
+    latent_shards: LatentShards = 1,
     out: Out = None,
     update: Update = False,
     common: Common = DEFAULTS,
@@ -60,9 +58,9 @@ def train(
     if fit_scaling and not sweep:
         raise InputError("--fit-scaling needs several widths and k: --sweep latents=1024,2048,4096 --sweep k=16,32,64.")
     if sweep:
-        return _sweep(keys, activations, parse_sweep(sweep), fit_scaling, out, update, common)
+        return _sweep(keys, activations, parse_sweep(sweep), fit_scaling, out, update, common, latent_shards)
     if activations is None:
-        return walk("train", keys, out, update, common)
+        return walk("train", keys, out, update, common, latent_shards)
     from monosema.runs import read_vector_recipe, train_vectors
     from monosema.training.distribution import first_process
 
@@ -83,26 +81,32 @@ def _sweep(
     out: Path | None,
     update: bool,
     common: Common,
+    latent_shards: int,
 ) -> int:
     from monosema.core import InputError
     from monosema.runs import fit_sweep, read_vector_recipe, sweep_run, sweep_vectors
+    from monosema.training.distribution import first_process
 
     console = errors_console()
     if activations is not None:
         if out is None:
             raise InputError("Say where the sweep goes: --out FOLDER.")
         folder = out
-        result = sweep_vectors(activations, out, read_vector_recipe(keys, common.seed), sweep, common.device, update)
+        recipe = read_vector_recipe(keys, common.seed)
+        result = sweep_vectors(activations, out, recipe, sweep, common.device, update, latent_shards)
     else:
-        recipe, run_folder = read_request(tuple(keys), out, common)
+        of_run, run_folder = read_request(tuple(keys), out, common)
         result, folder = sweep_run(
-            recipe,
+            of_run,
             run_folder,
             sweep,
             device=common.device,
             update=update,
             tell=lambda line: console.print(line, style="dim"),
+            latent_shards=latent_shards,
         )
+    if not first_process():
+        return 1 if result.stopped else 0
     values = {**result.to_dict(), "folder": str(folder.resolve())}
     if fit_scaling:
         values["scaling"] = fit_sweep(result, folder, common.seed or 0).to_dict()

@@ -9,7 +9,7 @@ from cyclopts import Parameter
 
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
 
-__all__ = ["Out", "Update", "capture", "evaluate", "report", "run", "walk"]
+__all__ = ["LatentShards", "Out", "Update", "capture", "evaluate", "report", "run", "walk"]
 
 Out = Annotated[
     Path | None, Parameter(help="The run folder. Without it: runs/NAME, or the folder of the recipe given.")
@@ -23,18 +23,24 @@ Update = Annotated[
     ),
 ]
 
+LatentShards = Annotated[
+    int, Parameter(help="Under torchrun: parts that the latents are divided into; other processes share the batch.")
+]
+
 
 def run(
     *keys: Keys,
     out: Out = None,
     update: Update = False,
     list_keys: Annotated[bool, Parameter(name="--keys", negative="", show_default=False)] = False,
+    latent_shards: LatentShards = 1,
     common: Common = DEFAULTS,
 ) -> int:
     """Walk from text to a browsable atlas of features, and write the report.
 
     Without a recipe: the embedded model, a million tokens of the built-in text, a TopK dictionary of 4,096 latents.
-    Stages that are done are skipped; after a kill the same command goes on.
+    Stages that are done are skipped; after a kill the same command goes on. Started by torchrun, all processes share
+    the training; see docs/cluster.md.
 
     ```
     monosema run
@@ -51,7 +57,7 @@ def run(
     """
     if list_keys:
         return _show_keys(keys, out, common)
-    return walk("report", keys, out, update, common)
+    return walk("report", keys, out, update, common, latent_shards)
 
 
 def capture(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
@@ -99,10 +105,13 @@ def report(*keys: Keys, out: Out = None, update: Update = False, common: Common 
     return walk("report", keys, out, update, common)
 
 
-def walk(until: str, keys: tuple[str, ...], out: Path | None, update: bool, common: Common) -> int:
+def walk(
+    until: str, keys: tuple[str, ...], out: Path | None, update: bool, common: Common, latent_shards: int = 1
+) -> int:
     """Bring a run to where a stage is done, and hand over what is known by then."""
     from monosema.cli.printing import show_run
     from monosema.runs import run as run_recipe
+    from monosema.training.distribution import first_process
 
     recipe, folder = read_request(keys, out, common)
     console = errors_console()
@@ -113,7 +122,10 @@ def walk(until: str, keys: tuple[str, ...], out: Path | None, update: bool, comm
         device=common.device,
         update=update,
         tell=lambda line: console.print(line, style="dim"),
+        latent_shards=latent_shards,
     )
+    if not first_process():
+        return 0
     summary = done.summary()
     return deliver(summary, common, lambda results: show_run(summary, results))
 
