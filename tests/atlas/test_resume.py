@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,45 +16,50 @@ from monosema.atlas import build_atlas, sweep
 from monosema.atlas.tables import NAMES
 from monosema.core import CorpusError
 
-CHILD = """
-import os, signal, sys
-from pathlib import Path
-from monosema.atlas import AtlasConfig, build_atlas, spill, sweep
-from monosema.data import TextConfig, open_corpus, token_batches
-from monosema.dictionaries import RandomDirections
-from monosema.models import random_model
-import torch
 
-path, after = Path(sys.argv[1]), int(sys.argv[2])
-sweep._POSITIONS = 512
-model = random_model()
-corpus = open_corpus(sys.argv[3])
-batches = token_batches(corpus, model.tokenizer, TextConfig(window=32, batch=4, tokens=4000, split="all"))
-rows = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
-dictionary = RandomDirections.fit(rows, 24, 4)
-steps = 0
+def build(path: str, after: int, text: str) -> None:
+    """Make an atlas, and kill the process (SIGKILL) at its n-th step; at none where n is 0."""
+    import torch
 
-def count(inner):
-    def counted(*args, **settings):
-        global steps
-        steps += 1
-        if steps == after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return inner(*args, **settings)
-    return counted
+    import monosema.atlas.build as build
+    from monosema.atlas import AtlasConfig, spill
+    from monosema.data import TextConfig, open_corpus, token_batches
+    from monosema.dictionaries import RandomDirections
+    from monosema.models import random_model
 
-model.activations = count(model.activations)
-spill.write_json = count(spill.write_json)
-import monosema.atlas.build as build
-build.segments = count(build.segments)
-build.describe = count(build.describe)
-build_atlas(model, dictionary, "0.resid_post", batches, path, AtlasConfig(top=4, per_quantile=1, memory_mb=16))
-"""
+    torch.set_num_threads(1)
+    sweep._POSITIONS = 512
+    model = random_model()
+    batches = token_batches(
+        open_corpus(text), model.tokenizer, TextConfig(window=32, batch=4, tokens=4000, split="all")
+    )
+    rows = torch.randn(200, 32, generator=torch.Generator().manual_seed(0))
+    dictionary = RandomDirections.fit(rows, 24, 4)
+    steps = itertools.count(1)
+
+    def counted(inner: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **settings: Any) -> Any:
+            if next(steps) == after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return inner(*args, **settings)
+
+        return call
+
+    model.activations = counted(model.activations)
+    spill.write_json = counted(spill.write_json)
+    build.segments, build.describe = counted(build.segments), counted(build.describe)
+    settings = AtlasConfig(top=4, per_quantile=1, memory_mb=16)
+    build_atlas(model, dictionary, "0.resid_post", batches, path, settings)
 
 
-def child(path: Path, after: int, text: Path) -> int:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-c", CHILD, str(path), str(after), str(text)], env=environment).returncode
+def child(path: Path, after: int, text: Path) -> int | None:
+    """In a process of its own that has the libraries loaded."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["monosema.atlas", "monosema.models", "duckdb", "pyarrow.parquet", "filelock"])
+    process = context.Process(target=build, args=(str(path), after, str(text)))
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 @pytest.mark.slow

@@ -122,7 +122,13 @@ class Tokenizer:
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
         """What each token stands for."""
-        return [self.token(int(id)) for id in ids]
+        shown = self._shown
+        return [shown[id] if id in shown else shown.setdefault(id, self.token(id)) for id in map(int, ids)]
+
+    @cached_property
+    def _shown(self) -> dict[int, str]:
+        # Text repeats its tokens, and to look one up in the library takes longer than here.
+        return {}
 
     @cached_property
     def _added(self) -> frozenset[int]:
