@@ -1,9 +1,11 @@
 """Capture: tokens a second of `capture_to_store` over the bare forward pass to the same layer, and of SAELens.
 
-    python benchmarks/capture.py [--model specimen] [--peer-python PATH] [--tokens 131072] [--rounds 5]
+    python benchmarks/capture.py [--model specimen] [--dtype auto] [--peer-python PATH] [--tokens 131072] [--rounds 5]
 
-Everything reads the same token windows with the model in bfloat16, in rounds that take turns, since machines drift; the
-figures are medians of the rounds. The bare pass stops after the last captured layer and keeps nothing. SAELens'
+Everything reads the same token windows, with the model in bfloat16 where this machine's bf16 products are fast, else in
+float32, in rounds that take turns, since machines drift; the figures are medians of the rounds. Ratios are given by the
+clock, and by the time of all processors together, which other work on the machine changes less. The bare pass stops
+after the last captured layer and keeps nothing. SAELens'
 activation store (which keeps activations in memory, and writes nothing to the disk) loads the same directory through
 transformers; it is left out, with the reason, where there is no environment for it.
 """
@@ -29,13 +31,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="specimen", help="specimen, a local directory or a hub id")
     parser.add_argument("--layer", type=int, default=3)
+    parser.add_argument(
+        "--dtype", choices=("auto", "bfloat16", "float32"), default="auto", help="the model's precision"
+    )
     parser.add_argument("--tokens", type=int, default=131_072)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peer-python", help="python of an environment that has sae-lens")
     parser.add_argument("--peer", nargs=2, metavar=("MODEL", "TOKENS"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.peer:
-        serve_saelens(*arguments.peer, layer=arguments.layer)
+        serve_saelens(*arguments.peer, layer=arguments.layer, dtype=arguments.dtype)
         return
     with tempfile.TemporaryDirectory() as folder:
         result = measure(arguments, Path(folder))
@@ -51,7 +56,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from monosema.data import TextConfig, open_corpus, token_batches
     from monosema.models import load_model, model_folder
 
-    model = load_model(arguments.model, dtype="bfloat16")
+    model = load_model(arguments.model, dtype=arguments.dtype)
+    dtype = str(model.dtype).removeprefix("torch.")
     corpus = open_corpus("builtin")
     text = TextConfig(window=WINDOW, batch=BATCH, tokens=arguments.tokens)
     next(corpus.documents())
@@ -102,16 +108,18 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     saelens, reason = None, "no --peer-python was given"
     if arguments.peer_python:
         np.save(folder / "tokens.npy", torch.cat([batch.tokens for batch in whole]).numpy())
-        saelens, reason = start_saelens(arguments, model_folder(arguments.model), folder / "tokens.npy")
+        saelens, reason = start_saelens(arguments, dtype, model_folder(arguments.model), folder / "tokens.npy")
     if saelens is not None:
         tasks["SAELens, bare pass"] = lambda: ask(saelens, "bare")
         tasks["SAELens, activation store"] = lambda: ask(saelens, "store")
-    rates = take_turns(tasks, arguments.rounds)
+    rates, spent = take_turns(tasks, arguments.rounds)
     if saelens is not None:
         saelens.kill()
     medians = {name: statistics.median(values) for name, values in rates.items()}
+    captures = {"1 site": 1, f"{len(several)} sites": len(several), f"{len(many)} sites": len(many)}
     return {
         "model": arguments.model,
+        "dtype": dtype,
         "site": one[0],
         "several_sites": several,
         "many_sites": many,
@@ -120,9 +128,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "tokens_per_second": {name: round(rate) for name, rate in medians.items()},
         "all_rounds": {name: [round(rate) for rate in values] for name, values in rates.items()},
-        "capture_over_bare": round(paired(rates, "capture, 1 site", "bare pass"), 3),
-        "several_over_bare": round(paired(rates, f"capture, {len(several)} sites", "bare pass"), 3),
-        "many_over_bare": round(paired(rates, f"capture, {len(many)} sites", "bare pass"), 3),
+        "over_bare": {name: round(paired(rates, f"capture, {name}", "bare pass"), 3) for name in captures},
+        "over_bare_by_processor": {name: round(paired(spent, "bare pass", f"capture, {name}"), 3) for name in captures},
         "over_saelens": round(paired(rates, "capture, 1 site", "SAELens, activation store"), 2) if saelens else None,
         "saelens_left_out": None if saelens else reason,
         "stream_batch_ms": round(statistics.median(steps), 2),
@@ -130,16 +137,21 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     }
 
 
-def take_turns(tasks: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[float]]:
-    """Tokens a second of each task in each round, after a round that only warms up."""
+def take_turns(
+    tasks: dict[str, Callable[[], int]], rounds: int
+) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Tokens a second of each task in each round, and seconds of this process's processors a token, after a round that
+    only warms up."""
     rates: dict[str, list[float]] = {name: [] for name in tasks}
+    spent: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(rounds + 1):
         for name, run in tasks.items():
-            begin = time.perf_counter()
+            begin, busy = time.perf_counter(), time.process_time()
             done = run()
             if number:
                 rates[name].append(done / (time.perf_counter() - begin))
-    return rates
+                spent[name].append((time.process_time() - busy) / done)
+    return rates, spent
 
 
 def paired(rates: dict[str, list[float]], name: str, base: str) -> float:
@@ -149,12 +161,17 @@ def paired(rates: dict[str, list[float]], name: str, base: str) -> float:
 
 def table(result: dict[str, Any]) -> str:
     bare = result["tokens_per_second"]["bare pass"]
+    processor = {f"capture, {name}": ratio for name, ratio in result["over_bare_by_processor"].items()}
     lines = [
-        f"\n{result['model']}, {result['site']}, {result['tokens_a_round']:,} tokens, medians of {result['rounds']}\n",
-        "| | tokens/s | of the bare pass |",
-        "|---|---|---|",
+        f"\n{result['model']} in {result['dtype']}, {result['site']}, {result['tokens_a_round']:,} tokens, "
+        f"{result['threads']} threads, medians of {result['rounds']}\n",
+        "| | tokens/s | of the bare pass | by processor time |",
+        "|---|---|---|---|",
     ]
-    lines += [f"| {name} | {rate:,} | {rate / bare:.2f} |" for name, rate in result["tokens_per_second"].items()]
+    lines += [
+        f"| {name} | {rate:,} | {rate / bare:.2f} | {processor.get(name, '')} |"
+        for name, rate in result["tokens_per_second"].items()
+    ]
     if result["saelens_left_out"]:
         lines.append(f"\nSAELens was left out: {result['saelens_left_out']}.")
     lines.append(f"\nA batch of {TRAIN_BATCH} from the stream takes {result['stream_batch_ms']} ms.")
@@ -164,9 +181,12 @@ def table(result: dict[str, Any]) -> str:
 # -- the peer, in its own process and environment --------------------------------------------------------------------
 
 
-def start_saelens(arguments: argparse.Namespace, model: Path, tokens: Path) -> tuple[subprocess.Popen[str] | None, str]:
+def start_saelens(
+    arguments: argparse.Namespace, dtype: str, model: Path, tokens: Path
+) -> tuple[subprocess.Popen[str] | None, str]:
     """A process that measures SAELens when it is asked to, or why there is none."""
     command = [arguments.peer_python, __file__, "--peer", str(model), str(tokens), "--layer", str(arguments.layer)]
+    command += ["--dtype", dtype]
     try:
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     except OSError as error:
@@ -191,7 +211,7 @@ def ask(process: subprocess.Popen[str], what: str) -> int:
     sys.exit(f"SAELens' process ended with code {process.wait()}.")
 
 
-def serve_saelens(model: str, tokens_file: str, layer: int) -> None:
+def serve_saelens(model: str, tokens_file: str, layer: int, dtype: str) -> None:
     """Read ``bare`` or ``store`` from stdin, do it over all tokens, write ``done`` and how many the model has read."""
     try:
         import numpy as np
@@ -203,7 +223,7 @@ def serve_saelens(model: str, tokens_file: str, layer: int) -> None:
         print(f"can't import sae-lens in {sys.executable} ({error})", flush=True)
         return
     hook = f"model.layers.{layer}"
-    lm: Any = load_model("AutoModelForCausalLM", model, "cpu", {"dtype": torch.bfloat16}, hook_names=[hook])
+    lm: Any = load_model("AutoModelForCausalLM", model, "cpu", {"dtype": getattr(torch, dtype)}, hook_names=[hook])
     tokens = torch.from_numpy(np.load(tokens_file))
     rows = Dataset.from_dict({"tokens": tokens.tolist()}).with_format("torch")
     width = lm.model.config.hidden_size
@@ -230,7 +250,7 @@ def serve_saelens(model: str, tokens_file: str, layer: int) -> None:
             prepend_bos=False,
             normalize_activations="none",
             device=torch.device("cpu"),
-            dtype="bfloat16",
+            dtype=dtype,
         )
         read = 0
         compute = source.get_activations

@@ -45,3 +45,22 @@ def test_a_folder_that_is_no_store_says_so(tmp_path, store):
     manifest.write_text("{")
     with pytest.raises(DamagedFileError, match="not valid JSON"):
         Store.open(store.path)
+
+
+def test_the_checksum_taken_while_writing_is_that_of_the_file(tmp_path):
+    import safetensors.torch
+
+    from monosema.activations.shards import checksum_of
+    from monosema.core import checksum_file
+
+    tensors = {
+        "activations/b": torch.randn(7, 3).to(torch.bfloat16),
+        "activations/a": torch.randn(7, 5),
+        "tokens": torch.arange(7, dtype=torch.int32),
+        "document": torch.arange(7),
+        "empty": torch.empty(0, 4),
+    }
+    path = tmp_path / "shard.safetensors"
+    safetensors.torch.save_file(tensors, path)
+    assert checksum_of(tensors, path) == checksum_file(path)
+    assert checksum_of({**tensors, "tokens": tensors["tokens"] + 1}, path) != checksum_file(path)

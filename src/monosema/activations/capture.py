@@ -18,9 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from monosema.activations.codec import BYTES, DTYPES, CodecKind, coding_error, encode
+from monosema.activations.codec import BYTES, DTYPES, CodecKind, coding_error, encode, is_plain
 from monosema.activations.manifest import Manifest, ShardRecord, differences
 from monosema.activations.rows import BatchRows, RowTaker
+from monosema.activations.shards import checksum_of
 from monosema.activations.store import Store, scale_key, values_key
 from monosema.core import (
     Config,
@@ -31,7 +32,6 @@ from monosema.core import (
     Site,
     SiteError,
     atomic_path,
-    checksum_file,
 )
 from monosema.data import TextConfig, TokenBatch, TokenBatches
 from monosema.models import LanguageModel
@@ -138,14 +138,13 @@ class _Shard:
     extreme_tokens: int = 0
     extreme: dict[Site, int] = field(default_factory=dict)
     columns: dict[str, Tensor] = field(default_factory=dict)
+    """Room for the rows; those of a shard that is written may be given, since new memory is slow at its first touch."""
 
     def add(self, batch: TokenBatch, rows: BatchRows, codec: CodecKind) -> None:
         """Take in one batch."""
         for site, flat in rows.flat.items():
-            if flat.dtype == DTYPES.get(codec):
-                place = self._room(values_key(site), len(rows.index), flat.shape[1:], flat.dtype)
-                if (values := rows.at(site, out=place)) is not place:
-                    place.copy_(values)
+            if is_plain(flat.dtype, codec):
+                rows.put(site, self._room(values_key(site), len(rows.index), flat.shape[1:], DTYPES[codec]))
             else:
                 coded = encode(rows.at(site), codec)
                 self._put(values_key(site), coded.values)
@@ -211,17 +210,20 @@ class _Capture:
             return
         number = first = 0
         finished: Future[None] | None = None
+        written: _Shard | None = None
+        spare: dict[str, Tensor] = {}
         with ThreadPoolExecutor(1, thread_name_prefix="shard-writer") as writer:
             while not (self._manifest.complete and remaining == 0):
                 if (done := self._intact.get(number)) is not None:
                     self._skip(batches, done)
                     first += done.batches
-                elif (shard := self._fill(batches, first)) is None:
+                elif (shard := self._fill(batches, first, spare)) is None:
                     break
                 else:
                     if finished is not None:
                         finished.result()
-                    finished = writer.submit(self._write, number, shard)
+                    spare = {} if written is None else written.columns
+                    finished, written = writer.submit(self._write, number, shard), shard
                     first += shard.batches
                     remaining -= 1
                 number += 1
@@ -241,13 +243,13 @@ class _Capture:
                 )
         self._progress.advance(done.tokens)
 
-    def _fill(self, batches: Iterator[TokenBatch], first: int) -> _Shard | None:
-        """The next shard's rows, or None at the end of the text."""
+    def _fill(self, batches: Iterator[TokenBatch], first: int, spare: dict[str, Tensor]) -> _Shard | None:
+        """The next shard's rows, in room that is free by now, or None at the end of the text."""
         shard: _Shard | None = None
         for batch in batches:
             rows = self._take(batch)
             if shard is None:
-                shard = _Shard(first, capacity=self._config.shard_rows + batch.tokens.numel())
+                shard = _Shard(first, capacity=self._config.shard_rows + batch.tokens.numel(), columns=spare)
             if not self._manifest.widths and len(rows.index):
                 self._describe(rows)
             shard.add(batch, rows, self._config.codec)
@@ -271,8 +273,9 @@ class _Capture:
         file = f"shard-{number:05d}.safetensors"
         path = self._folder / file
         with atomic_path(path) as temporary:
-            save_file(shard.tensors(), temporary)
-            checksum, size = checksum_file(temporary), temporary.stat().st_size
+            tensors = shard.tensors()
+            save_file(tensors, temporary)
+            checksum, size = checksum_of(tensors, temporary), temporary.stat().st_size
         self._manifest.put(
             ShardRecord(
                 file=file,

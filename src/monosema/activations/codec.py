@@ -21,7 +21,7 @@ from torch import Tensor
 
 from monosema.core import VectorError
 
-__all__ = ["BYTES", "CodecKind", "Coded", "coding_error", "encode"]
+__all__ = ["BYTES", "CodecKind", "Coded", "coding_error", "encode", "is_plain"]
 
 CodecKind = Literal["bfloat16", "float32", "float16", "int8"]
 
@@ -66,6 +66,11 @@ def encode(rows: Float[Tensor, "n width"], kind: CodecKind) -> Coded:
             "Store them as bfloat16, which has the range of float32."
         )
     return Coded(coded)
+
+
+def is_plain(dtype: torch.dtype, kind: CodecKind) -> bool:
+    """Whether to write values of a type in a kind is to convert them, with nothing to look at."""
+    return kind != "int8" and (kind != "float16" or dtype == torch.float16)
 
 
 def coding_error(rows: Float[Tensor, "n width"], kind: CodecKind) -> dict[str, float | str]:

@@ -14,6 +14,9 @@ from monosema.models import LanguageModel
 
 __all__ = ["BatchRows", "RowTaker"]
 
+SHORT = 8
+"""Runs of fewer rows than this on average are gathered first: so many small copies would take longer."""
+
 
 @dataclass(frozen=True, slots=True)
 class BatchRows:
@@ -23,21 +26,31 @@ class BatchRows:
         flat: by site, a row for every token of the batch, where the model computes and in the type it computes; what
             lies behind the position (heads and their parts) is one row.
         index: which rows are kept.
+        runs: the same as stretches of neighbours, from the first to below the second.
         extreme: rows left out because of an extreme norm, by site.
         extreme_tokens: rows left out because of an extreme norm at any site.
     """
 
     flat: dict[Site, Shaped[Tensor, "_ _"]]
     index: Int[Tensor, " n"]
+    runs: list[tuple[int, int]]
     extreme: dict[Site, int]
     extreme_tokens: int
 
-    def at(self, site: Site, out: Shaped[Tensor, "n width"] | None = None) -> Shaped[Tensor, "n width"]:
-        """The kept rows of a site on the CPU, written into `out` at once where that has their type."""
+    def at(self, site: Site) -> Shaped[Tensor, "n width"]:
+        """The kept rows of a site, on the CPU."""
         flat = self.flat[site]
-        if out is not None and flat.device.type == "cpu" and out.dtype == flat.dtype:
-            return torch.index_select(flat, 0, self.index, out=out)
         return flat.index_select(0, self.index.to(flat.device)).cpu()
+
+    def put(self, site: Site, out: Shaped[Tensor, "n width"]) -> None:
+        """Write the kept rows of a site into `out`, in its type, in one pass over them where they lie together."""
+        flat, at = self.flat[site], 0
+        if flat.device.type != "cpu" or len(self.runs) * SHORT > len(self.index):
+            out.copy_(flat.index_select(0, self.index.to(flat.device)))
+            return
+        for start, stop in self.runs:
+            out[at : at + stop - start].copy_(flat[start:stop])
+            at += stop - start
 
 
 class RowTaker:
@@ -71,7 +84,7 @@ class RowTaker:
             index = batch.keep.flatten().nonzero().squeeze(1)
             ordinary, extreme = self._ordinary(flat, index.to(device))
             kept = index if ordinary is None else index[ordinary.cpu()]
-            return BatchRows(flat, kept, extreme, len(index) - len(kept))
+            return BatchRows(flat, kept, _runs(kept), extreme, len(index) - len(kept))
 
     def _ordinary(
         self, flat: dict[Site, Tensor], index: Int[Tensor, " n"]
@@ -80,7 +93,7 @@ class RowTaker:
         extreme = dict.fromkeys(self._sites, 0)
         bad: Tensor | None = None
         for site, values in flat.items():
-            norms = values.float().square().sum(dim=1).sqrt_()[index]
+            norms = torch.linalg.vector_norm(values, dim=1, dtype=torch.float32)[index]
             if not bool(torch.isfinite(norms).all()):
                 raise VectorError(
                     f"The model {self._model.name} gives NaN or infinity at {site.short} for "
@@ -95,6 +108,16 @@ class RowTaker:
             if extreme[site]:
                 bad = beyond if bad is None else bad | beyond
         return (None if bad is None else ~bad), extreme
+
+
+def _runs(index: Int[Tensor, " n"]) -> list[tuple[int, int]]:
+    """Rising numbers as stretches of neighbours."""
+    if not len(index):
+        return []
+    breaks = (index.diff() != 1).nonzero().flatten()
+    firsts = torch.cat([index[:1], index[breaks + 1]])
+    lasts = torch.cat([index[breaks], index[-1:]])
+    return list(zip(firsts.tolist(), (lasts + 1).tolist(), strict=True))
 
 
 def _flat(site: Site, values: Tensor, batch: TokenBatch) -> Shaped[Tensor, "rows width"]:
