@@ -24,9 +24,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     After an exception, or a kill, `path` is what it was before. Raises DiskFullError where there is no room.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())

@@ -124,7 +124,7 @@ def parse_scores(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
             work, received = _work(bench, errand), Received(batches)
             scored = {}
             for identity, explained in errand["explained"].items():
-                gone = [latent for latent, one in explained.items() if current.get((*identity, latent)) != one.text]
+                gone = [latent for latent, one in explained.items() if current.get((*identity, latent), "") != one.text]
                 found = work.scores(explained, received)
                 scored[identity] = [one.without(gone, "explained anew since it was sent") for one in found]
             record(bench.atlas, scores=score_rows(scored))
@@ -158,7 +158,6 @@ def _written_down(bench: Workbench, batches: Batches, config: LanguageModelScori
     }
     key = digest(errand)
     folder = _home(bench, key)
-    folder.mkdir(parents=True, exist_ok=True)
     samples = _once(folder / "samples.safetensors", lambda: draw(bench, latents, None, config.seed))
     if "intervention" in config.scorers:
         _once(folder / "continuations.safetensors", ScorersAtWork(bench, samples, config).continuations)

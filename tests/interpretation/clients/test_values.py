@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosema.core import ConfigError, DamagedFileError
+from monosema.core import ConfigError, DamagedFileError, DiskFullError
 from monosema.interpretation.clients import Message, Price, PriceTable, Reply, Request, Store, Usage
 from monosema.interpretation.clients.prices import estimate_cost, input_tokens_at_most
 from monosema.interpretation.clients.protocol import request_key
@@ -204,3 +204,12 @@ class TestStore:
             assert store.spending().reserved == 1.0
         with closing(sqlite3.connect(tmp_path / "language-models.sqlite")) as connection:
             assert connection.execute("pragma integrity_check").fetchone() == ("ok",)
+
+
+def test_a_store_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr("sqlite3.connect", full)
+    with pytest.raises(DiskFullError, match="make room"):
+        Store(tmp_path)

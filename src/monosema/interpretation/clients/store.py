@@ -87,6 +87,7 @@ class Store:
     Raises:
         ConfigError: the folder can't be made or written.
         DamagedFileError: the file there is not a store.
+        DiskFullError: no room for it.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -104,6 +105,8 @@ class Store:
         except OSError as error:
             raise ConfigError(f"The folder {folder} can't hold replies: {error.strerror}.") from None
         except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise self._full() from error
             raise ConfigError(f"{self.path} can't be opened: {error}.") from None
         except sqlite3.DatabaseError as error:
             self.connection.close()
@@ -140,11 +143,14 @@ class Store:
             self.connection.execute("commit")
         except sqlite3.OperationalError as error:
             if "full" in str(error):
-                raise DiskFullError(
-                    f"No room left on the disk while writing {self.path}. What was answered before is intact: "
-                    "make room and run the same command again."
-                ) from error
+                raise self._full() from error
             raise
+
+    def _full(self) -> DiskFullError:
+        return DiskFullError(
+            f"No room left on the disk while writing {self.path}. What was answered before is intact: "
+            "make room and run the same command again."
+        )
 
     def read(self, query: str, *values: Any) -> list[Any]:
         """Rows of a query."""
