@@ -10,19 +10,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monosema.atlas import (
+    PERSON,
     Explanation,
+    Score,
     Vote,
     agreement_of_people,
+    agreement_with_people,
     build_atlas,
     krippendorff,
     label,
     open_atlas,
     record,
+    remove,
     shared_words,
+    unlabel,
     vote,
+    withdraw,
     word_agreement,
 )
-from monosema.core import InputError
+from monosema.core import Estimate, InputError
 from monosema.dictionaries import RandomDirections
 
 
@@ -53,6 +59,71 @@ def test_votes_are_of_the_label_or_of_the_method_that_is_named(opened) -> None:
     record(opened.path, {3: [Explanation("monosema", "Neuron2Graph", None, None, "the →[house]")]})
     with pytest.raises(InputError, match="2 explanations of 'monosema'"):
         vote(opened, 3, True, "Grace", of="monosema")
+
+
+def test_a_label_is_taken_back_with_its_scores_and_the_votes_on_it(opened) -> None:
+    before = opened.feature(3)
+    label(opened, 3, "houses", "Ada")
+    label(opened, 3, "homes", "Emmy")
+    ours = [Score("Ada", PERSON, None, None, "detection", Estimate(0.9, 0.8, 1.0, 40), 0.5)]
+    record(opened.path, scores={3: ours})
+    vote(opened, 3, True, "Grace", of="Ada")
+    vote(opened, 3, True, "Grace", of="token lookup")
+    with pytest.raises(InputError, match=r"no label by 'Adda'\. Did you mean 'Ada'.*labels by: Ada, Emmy"):
+        unlabel(opened, 3, "Adda")
+    assert unlabel(opened, 3, "Ada").text == "houses"
+    after = opened.feature(3)
+    assert (after.label, [one.method for one in after.votes]) == ("homes", ["token lookup"])
+    assert after.scores == before.scores
+    unlabel(opened, 3, "Emmy")
+    assert opened.feature(3).label == before.label
+    with pytest.raises(InputError, match="Nobody has labelled it"):
+        unlabel(opened, 3, "Ada")
+
+
+def test_a_vote_is_taken_back_also_where_the_text_is_another_by_now(opened) -> None:
+    label(opened, 3, "houses", "Ada")
+    vote(opened, 3, True, "Grace")
+    vote(opened, 3, False, "Grace", of="token lookup")
+    vote(opened, 3, True, "Emmy")
+    assert [one.text for one in withdraw(opened, 3, "Grace")] == ["houses"]
+    assert {(one.voter, one.author) for one in opened.feature(3).votes} == {("Emmy", "Ada"), ("Grace", "monosema")}
+    with pytest.raises(InputError, match=r"no vote of 'Grace' on the label that is shown.*Votes of Grace there"):
+        withdraw(opened, 3, "Grace")
+    label(opened, 3, "homes", "Ada")
+    assert [one.text for one in withdraw(opened, 3, "Emmy", of="Ada")] == ["houses"]
+    with pytest.raises(InputError, match="Emmy has not voted"):
+        withdraw(opened, 3, "Emmy", of="Ada")
+
+
+def test_what_is_not_there_is_not_removed(opened) -> None:
+    label(opened, 3, "houses", "Ada")
+    state = opened.state
+    with pytest.raises(InputError, match="some is not there"):
+        remove(opened.path, {3: [("Ada", PERSON, None, None)], 4: [("Ada", PERSON, None, None)]})
+    assert opened.state == state
+    remove(opened.path)
+    assert opened.state == state
+
+
+def test_people_and_explainers_are_compared_in_words_and_scores(opened) -> None:
+    latents = [row["latent"] for row in opened.features(limit=6)]
+    scored = {row["latent"]: row["value"] for row in opened.sql("select * from scores where method = 'token lookup'")}
+    latents = [latent for latent in latents if latent in scored]
+    for latent in latents:
+        label(opened, latent, "cat", "Ada")
+    better = {
+        latent: [
+            Score("Ada", PERSON, None, None, "balanced accuracy", Estimate(scored[latent] + 0.1, 0.0, 1.0, 9), None)
+        ]
+        for latent in latents
+    }
+    record(opened.path, scores=better)
+    words, difference = agreement_with_people(opened)
+    assert (words.between, words.measure) == (("Ada", "token lookup"), "words")
+    assert difference.measure == "balanced accuracy, difference"
+    assert difference.estimate.value == pytest.approx(0.1, abs=1e-6)
+    assert difference.estimate.n == len(latents) > 1
 
 
 def test_they_outlive_a_build_and_come_back_with_their_dictionary(

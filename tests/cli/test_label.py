@@ -38,6 +38,20 @@ def test_a_label_is_given_voted_on_and_listed(folder: Path, command: Command) ->
     assert command("label", folder, "--agreement")[0] == 0
 
 
+def test_labels_and_votes_are_taken_back(folder: Path, command: Command) -> None:
+    latent = str(Run.open(folder).atlas().features(limit=1)[0]["latent"])
+    assert command("label", folder, latent, "months", "--author", "Ada")[0] == 0
+    assert command("label", folder, latent, "--vote", "up", "--author", "Grace")[0] == 0
+    code, out, _ = command("label", folder, latent, "--vote", "none", "--author", "Grace")
+    assert (code, "no longer votes on 'months'" in " ".join(out.split())) == (0, True)
+    code, out, _ = command("label", folder, latent, "--remove", "--author", "Ada")
+    assert (code, "no longer called 'months'" in " ".join(out.split())) == (0, True)
+    assert json.loads(command("label", folder, "--list", "--json")[1]) == {"labels": [], "votes": []}
+    code, _, err = command("label", folder, latent, "--remove", "--author", "Ada")
+    assert (code, "no label by 'Ada'" in err) == (2, True)
+    assert command("label", folder, latent, "--remove", "--vote", "up")[0] == 2
+
+
 def test_a_run_goes_on_after_labels_and_keeps_them(folder: Path, command: Command) -> None:
     assert command("label", folder, "0", "mine")[0] == 0
     code, _, err = command("run", folder, "--json")

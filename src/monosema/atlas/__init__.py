@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from monosema.atlas.agreement import Agreement, agreement_of_people, krippendorff, shared_words, word_agreement
+from monosema.atlas.agreement import (
+    Agreement,
+    agreement_of_people,
+    agreement_with_people,
+    krippendorff,
+    shared_words,
+    word_agreement,
+)
 from monosema.atlas.build import build_atlas, dictionary_digest
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.feature import (
@@ -18,9 +25,9 @@ from monosema.atlas.feature import (
     Vote,
 )
 from monosema.atlas.firing import FiredText, Firing, fires_on
-from monosema.atlas.judging import label, vote
+from monosema.atlas.judging import label, unlabel, vote, withdraw
 from monosema.atlas.query import Atlas, open_atlas
-from monosema.atlas.recording import record
+from monosema.atlas.recording import record, remove
 from monosema.atlas.tables import check_tables
 
 __all__ = [
@@ -40,6 +47,7 @@ __all__ = [
     "TokenWeight",
     "Vote",
     "agreement_of_people",
+    "agreement_with_people",
     "build_atlas",
     "check_tables",
     "dictionary_digest",
@@ -48,7 +56,10 @@ __all__ = [
     "label",
     "open_atlas",
     "record",
+    "remove",
     "shared_words",
+    "unlabel",
     "vote",
+    "withdraw",
     "word_agreement",
 ]

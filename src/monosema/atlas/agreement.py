@@ -11,6 +11,9 @@ leave units out. The interval is a percentile bootstrap over units.
 
 Texts are compared by the words they share, |A ∩ B| / |A ∪ B| of their sets of words (Jaccard), on average over
 features; beside it stands the same figure for texts of different features, drawn at random.
+
+How far people and explainers agree is also told by scores: by one scorer, on the features that both explain, the mean
+of the person's score less the explainer's. Near 0, with a narrow interval, what they say predicts alike.
 """
 
 from __future__ import annotations
@@ -28,7 +31,14 @@ from monosema.atlas.feature import PERSON
 from monosema.atlas.query import Atlas
 from monosema.core import Estimate, bootstrap_mean, numpy_generator
 
-__all__ = ["Agreement", "agreement_of_people", "krippendorff", "shared_words", "word_agreement"]
+__all__ = [
+    "Agreement",
+    "agreement_of_people",
+    "agreement_with_people",
+    "krippendorff",
+    "shared_words",
+    "word_agreement",
+]
 
 _RESAMPLES = 1000
 _TAIL = 0.025
@@ -40,7 +50,8 @@ class Agreement:
 
     Attributes:
         between: who.
-        measure: "votes" or "passages" (Krippendorff's α), or "words" (Jaccard).
+        measure: "votes" or "passages" (Krippendorff's α), "words" (Jaccard), or "SCORER, difference" (of scores, the
+            first's less the second's).
         estimate: the figure; `n` counts explanations voted on, or features. None where it can't be computed.
         control: what texts of different features come to; None for α, which counts chance in.
         absent: why there is no figure.
@@ -117,6 +128,34 @@ def word_agreement(atlas: Atlas) -> list[Agreement]:
     """How far the texts of each two explainers share words, over the features that both explain."""
     rows = atlas.sql("select latent, method, text from explanations where method <> ? order by author", [PERSON])
     return _pairs({(row["method"], row["latent"]): row["text"] for row in rows})
+
+
+def agreement_with_people(atlas: Atlas) -> list[Agreement]:
+    """How far each person and each method of explaining agree, in words and in scores."""
+    rows = atlas.sql("select latent, author, method, text from explanations order by author, method")
+    texts: dict[tuple[bool, str], dict[int, str]] = {}
+    for row in rows:
+        person = row["method"] == PERSON
+        texts.setdefault((person, row["author"] if person else row["method"]), {})[row["latent"]] = row["text"]
+    pairs = [(one, other) for one in texts if one[0] for other in texts if not other[0]]
+    found = [shared_words((one[1], texts[one]), (other[1], texts[other])) for one, other in pairs]
+    return found + _differences(atlas)
+
+
+def _differences(atlas: Atlas) -> list[Agreement]:
+    rows = atlas.sql(
+        """
+        select one.author as person, other.method as method, one.scorer as scorer,
+            list(one.value - other.value order by one.latent) as differences
+        from scores as one join scores as other on one.latent = other.latent and one.scorer = other.scorer
+        where one.method = ? and other.method <> ? group by all order by all
+        """,
+        [PERSON, PERSON],
+    )
+    return [
+        Agreement((row["person"], row["method"]), f"{row['scorer']}, difference", bootstrap_mean(row["differences"]))
+        for row in rows
+    ]
 
 
 def _pairs(texts: Mapping[tuple[str, int], str]) -> list[Agreement]:

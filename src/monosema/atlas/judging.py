@@ -12,11 +12,11 @@ from typing import Any
 
 from monosema.atlas.feature import PERSON, Explanation, Vote
 from monosema.atlas.query import Atlas
-from monosema.atlas.recording import record
+from monosema.atlas.recording import record, remove
 from monosema.atlas.tables import FORMAT, check_tables, schema, table_path, write_table
 from monosema.core import DamagedFileError, FormatError, InputError, nearest, read_json
 
-__all__ = ["carried_over", "label", "vote"]
+__all__ = ["carried_over", "label", "unlabel", "vote", "withdraw"]
 
 _JUDGED = ("explanations", "votes")
 
@@ -30,6 +30,20 @@ def label(atlas: Atlas, latent: int, text: str, author: str) -> Explanation:
     given = Explanation(author, PERSON, None, None, " ".join(text.split()))
     record(atlas.path, {latent: [given]})
     return given
+
+
+def unlabel(atlas: Atlas, latent: int, author: str) -> Explanation:
+    """Take back the label that a person gave a feature, with its scores and the votes on it.
+
+    Raises:
+        InputError: there is no such feature, or the person gave it no label.
+    """
+    labels = {one.author: one for one in atlas.feature(latent).explanations if one.method == PERSON}
+    if author not in labels:
+        by = f" There are labels by: {', '.join(sorted(labels))}." if labels else " Nobody has labelled it."
+        raise InputError(f"Feature {latent} has no label by {author!r}.{nearest(author, sorted(labels))}{by}")
+    remove(atlas.path, {latent: [labels[author].identity]})
+    return labels[author]
 
 
 def vote(atlas: Atlas, latent: int, up: bool, voter: str, of: str | None = None) -> Vote:
@@ -60,6 +74,33 @@ def vote(atlas: Atlas, latent: int, up: bool, voter: str, of: str | None = None)
     given = Vote(*found[0].identity, found[0].text, voter, 1 if up else -1)
     record(atlas.path, votes={latent: [given]})
     return given
+
+
+def withdraw(atlas: Atlas, latent: int, voter: str, of: str | None = None) -> list[Vote]:
+    """Take back a person's vote on an explanation of a feature.
+
+    Args:
+        of: method or author of the explanation, whatever it says by now; None for the label that is shown.
+
+    Returns:
+        The votes that are gone; several where they were on texts that followed each other.
+
+    Raises:
+        InputError: there is no such feature, or no such vote.
+    """
+    feature = atlas.feature(latent)
+    mine = [one for one in feature.votes if one.voter == voter]
+    shown = (feature.label_author, feature.label_method)
+    gone = [
+        one for one in mine if (shown == (one.author, one.method) if of is None else of in (one.method, one.author))
+    ]
+    if not gone:
+        there = "; ".join(f"{one.text} ({one.author}, {one.method})" for one in mine)
+        said = f"Votes of {voter} there: {there}." if mine else f"{voter} has not voted on it."
+        what = "the label that is shown" if of is None else f"an explanation of {of!r}"
+        raise InputError(f"There is no vote of {voter!r} on {what} of feature {latent}. {said}")
+    remove(atlas.path, votes={latent: gone})
+    return gone
 
 
 def carried_over(path: Path, digest: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Adding explanations, scores and votes to an atlas on disk.
+"""Adding explanations, scores and votes to an atlas on disk, and removing them.
 
 A row replaces the one with the same key; all others stay as they are. The new tables are written to new files, then
 meta.json, which names them, is replaced in one rename, then the old files go: killed at any moment, an atlas holds all
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from monosema.atlas.feature import Explanation, Score, Vote
+from monosema.atlas.feature import Explanation, Identity, Score, Vote
 from monosema.atlas.tables import (
     check_tables,
     describe,
@@ -26,7 +26,7 @@ from monosema.atlas.tables import (
 )
 from monosema.core import InputError, RunError, write_json
 
-__all__ = ["merge", "record", "write_lock"]
+__all__ = ["merge", "record", "remove", "write_lock"]
 
 PATIENCE = 60.0
 """Seconds to wait for another process that writes to the same atlas."""
@@ -62,16 +62,57 @@ def record(
         DamagedFileError: a table can't be read.
         DiskFullError: no room; the atlas is as it was.
     """
-    path = Path(path)
-    with write_lock(path):
-        meta = check_tables(path, checksums=True, names=KEYS)
+
+    def add(meta: Mapping[str, Any], tables: Mapping[str, Any]) -> dict[str, Any]:
         added = {
             "explanations": _rows(explanations, meta, _explanation_row),
             "scores": _rows(scores, meta, _score_row),
             "votes": _rows(votes, meta, _vote_row),
         }
-        tables = merge({name: _read(table_path(path, meta, name), name) for name in KEYS}, added)
-        changed = {name: table for name, table in tables.items() if table is not None}
+        return {name: table for name, table in merge(tables, added).items() if table is not None}
+
+    _rewrite(Path(path), add)
+
+
+def remove(
+    path: str | Path,
+    explanations: Mapping[int, Sequence[Identity]] | None = None,
+    votes: Mapping[int, Sequence[Vote]] | None = None,
+) -> None:
+    """Take explanations out of an atlas, with their scores and the votes on them; and votes alone.
+
+    Args:
+        path: folder of the atlas.
+        explanations: by latent, author, method, model and prompt version of each.
+        votes: by latent; their `vote` does not matter.
+
+    Raises:
+        InputError: there is no such explanation or vote. Nothing is removed then.
+        RunError, DamagedFileError, DiskFullError: as for `record`.
+    """
+    identities = [(latent, *one) for latent, some in (explanations or {}).items() for one in some]
+    cast = [(latent, *one.identity, one.text, one.voter) for latent, some in (votes or {}).items() for one in some]
+
+    def take(meta: Mapping[str, Any], tables: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {name: _without(table, _EXPLANATION, identities) for name, table in tables.items()}
+        kept["votes"] = _without(kept["votes"], KEYS["votes"], cast)
+        for name, rows in (("explanations", identities), ("votes", cast)):
+            if tables[name].num_rows - kept[name].num_rows < len(rows):
+                raise InputError(f"Of what was to be removed from the {name} of {path}, some is not there: {rows}.")
+        return {name: table for name, table in kept.items() if table.num_rows < tables[name].num_rows}
+
+    _rewrite(Path(path), take)
+
+
+def _rewrite(path: Path, change: Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]) -> None:
+    """Replace tables of explanations, scores and votes, all of them or none.
+
+    Args:
+        change: from meta.json and the tables to those tables that are other ones now.
+    """
+    with write_lock(path):
+        meta = check_tables(path, checksums=True, names=KEYS)
+        changed = change(meta, {name: _read(table_path(path, meta, name), name) for name in KEYS})
         if not changed:
             return
         facts = dict(meta["tables"])
@@ -155,6 +196,15 @@ def merge(tables: Mapping[str, Any], added: Mapping[str, Sequence[Mapping[str, A
         merged[name] = database.sql(f"select * from {name}").to_arrow_table() if changed else None
     _refuse_orphans(database)
     return merged
+
+
+def _without(table: Any, key: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> Any:
+    """A table without the rows that have one of these keys."""
+    import pyarrow as pa
+
+    gone = set(rows)
+    columns = zip(*(table[column].to_pylist() for column in key), strict=True)
+    return table.filter(pa.array([row not in gone for row in columns], pa.bool_())) if gone else table
 
 
 def _refuse_orphans(database: Any) -> None:

@@ -24,8 +24,9 @@ def label(
     /,
     *,
     author: str | None = None,
-    vote: Literal["up", "down"] | None = None,
+    vote: Literal["up", "down", "none"] | None = None,
     of: str | None = None,
+    remove: _Flag = False,
     list_: Annotated[bool, Parameter(name="--list", negative="")] = False,
     agreement: _Flag = False,
     common: Common = DEFAULTS,
@@ -33,12 +34,14 @@ def label(
     """Say what a feature means, or whether an explanation of it is right.
 
     A person's label is shown before all others. Labels and votes are kept in the atlas, and outlive it when it is built
-    again for the same dictionary.
+    again for the same dictionary. You can take both back. `monosema score` scores people's labels as all others.
 
     ```
     monosema label runs/demo 17 "names of months"
     monosema label runs/demo 17 --vote up                     the label that is shown is right
     monosema label runs/demo 17 --vote down --of "token lookup"
+    monosema label runs/demo 17 --vote none                   … and it is taken back
+    monosema label runs/demo 17 --remove                      your label is taken back
     monosema label runs/demo --list
     monosema label runs/demo --agreement
     ```
@@ -54,7 +57,9 @@ def label(
     author
         In whose name; without it, your name on this machine.
     vote
-        Whether an explanation is right (up) or wrong (down).
+        Whether an explanation is right (up) or wrong (down); none takes your vote back.
+    remove
+        Take your label back, with its scores and the votes on it.
     of
         Method or author of the explanation that you vote on; without it, the label that is shown.
     list_
@@ -70,9 +75,12 @@ def label(
         return _agreement(atlas, common)
     if list_:
         return _list(atlas, feature, common)
-    if feature is None or (text is None) == (vote is None):
-        raise InputError('Give a feature and a label, or --vote: monosema label RUN FEATURE "text", or --list.')
-    return _judge(atlas, feature, text, author or _name(), vote, of, common)
+    if feature is None or (text is not None) + (vote is not None) + remove != 1:
+        raise InputError(
+            'Give a feature, and a label, --vote or --remove: monosema label RUN FEATURE "text"; or --list.'
+        )
+    who = author or _name()
+    return _remove(atlas, feature, who, common) if remove else _judge(atlas, feature, text, who, vote, of, common)
 
 
 def _name() -> str:
@@ -86,6 +94,15 @@ def _name() -> str:
         raise InputError("This machine has no name for you: give one with --author.") from None
 
 
+def _remove(atlas: Any, feature: int, author: str, common: Common) -> int:
+    from monosema.atlas import unlabel
+    from monosema.cli.printing import plain
+
+    gone = unlabel(atlas, feature, author)
+    said = f"Feature {feature} is no longer called {gone.text!r} by {author}."
+    return deliver({"feature": feature, "removed": plain(gone)}, common, lambda console: console.print(Text(said)))
+
+
 def _judge(
     atlas: Any, feature: int, text: str | None, author: str, vote: str | None, of: str | None, common: Common
 ) -> int:
@@ -96,6 +113,10 @@ def _judge(
         given = station.label(atlas, feature, text, author)
         result = {"feature": feature, "label": plain(given)}
         said = f"Feature {feature} is called {given.text!r} by {author}."
+    elif vote == "none":
+        gone = station.withdraw(atlas, feature, author, of)
+        result = {"feature": feature, "withdrawn": plain(gone)}
+        said = f"{author} no longer votes on {' and '.join(repr(one.text) for one in gone)} (feature {feature})."
     else:
         cast = station.vote(atlas, feature, vote == "up", author, of)
         result = {"feature": feature, "vote": plain(cast)}
@@ -137,21 +158,31 @@ def _of_programs(atlas: Any) -> list[Any]:
 
 
 def _agreement(atlas: Any, common: Common) -> int:
-    from monosema.atlas import agreement_of_people, word_agreement
+    from monosema.atlas import agreement_of_people, agreement_with_people, word_agreement
     from monosema.cli.printing import plain
 
-    found = {"people": agreement_of_people(atlas), "explainers": [*_of_programs(atlas), *word_agreement(atlas)]}
+    found = {
+        "people": agreement_of_people(atlas),
+        "people_and_explainers": agreement_with_people(atlas),
+        "explainers": [*_of_programs(atlas), *word_agreement(atlas)],
+    }
 
     def show(console: Console) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for name in ("between", "by", "agreement [95 %]", "different features", "n"):
             table.add_column(name, overflow="fold")
-        for one in (*found["people"], *found["explainers"]):
+        for one in (one for some in found.values() for one in some):
             figure = str(one.estimate) if one.estimate else f"none: {one.absent}"
             control = "" if one.control is None else f"{one.control:.3g}"
             n = "" if one.estimate is None else str(one.estimate.n)
             table.add_row(Text(" and ".join(one.between) or "people"), one.measure, Text(figure), control, n)
         console.print(table)
-        console.print(Text("votes, passages: Krippendorff's alpha; words: share of words in common", style="dim"))
+        console.print(
+            Text(
+                "votes, passages: Krippendorff's alpha; words: share of words in common; difference: of scores by the "
+                "same scorer, the person's less the explainer's",
+                style="dim",
+            )
+        )
 
     return deliver({name: plain(rows) for name, rows in found.items()}, common, show)
