@@ -34,7 +34,6 @@ TOGETHER = [
     ("batch_topk", 4, 2),
     ("matryoshka", 2, 2),
     ("matryoshka", 4, 2),
-    ("muon", 2, 1),
     ("muon", 2, 2),
     ("muon", 4, 2),
 ]

@@ -16,8 +16,10 @@ from monosema.models import LanguageModel
 
 __all__ = ["Laboratory"]
 
-_TOKENS = 8192
-_CELLS = 33_554_432
+READ_TOKENS = 8192
+"""Tokens that are read at once."""
+CELLS = 33_554_432
+"""Logits that are held at once."""
 
 
 @dataclass
@@ -42,7 +44,7 @@ class Laboratory:
         out = np.zeros(len(texts), np.float32)
         distinct, place = _distinct(texts)
         order = np.argsort(place, kind="stable")
-        step, sites = max(1, _TOKENS // (texts.shape[1] + 1)), sites_read(self.dictionary, self.site)
+        step, sites = max(1, READ_TOKENS // (texts.shape[1] + 1)), sites_read(self.dictionary, self.site)
         for low in range(0, len(distinct), step):
             rows = self._rows(texts[distinct[low : low + step]])
             got = self.model.activations(rows, sites)
@@ -64,7 +66,7 @@ class Laboratory:
         distinct, place = _distinct(texts)
         best = np.full((len(distinct), texts.shape[1], k), -1, np.int64)
         bos = int(self.model.tokenizer.bos_id is not None)
-        step = max(1, min(_TOKENS // (texts.shape[1] + 1), _CELLS // ((texts.shape[1] + 1) * self.model.vocab)))
+        step = max(1, min(READ_TOKENS // (texts.shape[1] + 1), CELLS // ((texts.shape[1] + 1) * self.model.vocab)))
         for low in range(0, len(distinct), step):
             logits = self.model(self._rows(texts[distinct[low : low + step]]))[:, :-1]
             best[low : low + step, 1 - bos :] = logits.topk(k, dim=2).indices.cpu().numpy()

@@ -32,6 +32,7 @@ def plan(
     """Predict memory, disk, time and money of a run on one or several machines. Nothing is downloaded or trained.
 
     Time is for the stated share of nominal rates, and good to its order of magnitude; memory is for one device.
+    Explaining and scoring are those by programs, without a language model.
 
     ```
     monosema plan
