@@ -157,3 +157,43 @@ def test_datasets_say_what_there_is(dataset, tmp_path):
         open_corpus(f"hf:{dataset}", split="nights")
     with pytest.raises(CorpusError, match="can't be read"):
         open_corpus(f"hf:{tmp_path}/no-such-dataset")
+
+
+def test_halves_of_surrogate_pairs_are_replaced(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "a \\ud83d\\ude00 pair"}\n{"text": "half \\ud800 of one"}\n')
+    assert texts_of(open_corpus(path)) == ["a \U0001f600 pair", "half \ufffd of one"]
+
+
+@pytest.mark.parametrize("line", ['{"text": ' + "9" * 5000 + "}", "[" * 200_000])
+def test_json_that_python_will_not_read_is_named(tmp_path, line):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "fine"}\n' + line)
+    with pytest.raises(CorpusError, match=r"Line 2 of .*a\.jsonl is not JSON"):
+        texts_of(open_corpus(path))
+
+
+def test_columns_of_categories_are_text(tmp_path):
+    column = pa.array(TEXTS).dictionary_encode()
+    pq.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
+    assert texts_of(open_corpus(tmp_path / "a.parquet")) == TEXTS
+
+
+def test_what_is_said_about_a_data_set_is_not_its_data(tmp_path):
+    (tmp_path / "README.md").write_text("About these data.")
+    (tmp_path / "notes.txt").write_text(TEXTS[0])
+    assert texts_of(open_corpus(tmp_path)) == ["About these data.", TEXTS[0]]
+    write_parquet(tmp_path / "a.parquet", TEXTS[1:])
+    assert texts_of(open_corpus(tmp_path)) == [*TEXTS[1:], TEXTS[0]]
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.json", "rows.JSON.gz"])
+def test_files_of_rows_are_not_taken_for_text(tmp_path, name):
+    (tmp_path / name).write_text("text\nhello\n")
+    with pytest.raises(CorpusError, match=r"is a file of rows.*name it \.jsonl"):
+        open_corpus(tmp_path / name)
+
+
+def test_a_dataset_needs_a_name():
+    with pytest.raises(CorpusError, match="names no dataset"):
+        open_corpus("hf:")

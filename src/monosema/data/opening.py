@@ -34,5 +34,7 @@ def open_corpus(
         return BuiltinCorpus(seed=seed, limit=limit)
     if text.startswith("hf:"):
         name, _, config = text.removeprefix("hf:").partition(":")
+        if not name:
+            raise CorpusError("The corpus hf: names no dataset. Write hf:NAME or hf:NAME:CONFIG.")
         return HubCorpus(name, config or None, split=split, column=column, limit=limit)
     return FileCorpus(spec, column=column, limit=limit)

@@ -18,13 +18,18 @@ __all__ = ["FileCorpus"]
 PARQUET = frozenset({".parquet", ".pq"})
 JSONL = frozenset({".jsonl", ".ndjson"})
 TEXT = frozenset({".txt", ".text", ".md", ".rst"})
+ROWS = frozenset({".json", ".csv", ".tsv", ".arrow", ".feather"})
+"""Files of rows, which are neither plain text nor among those that are read."""
+ABOUT = frozenset({"README", "LICENSE", "LICENCE"})
+"""Texts about a data set, which are not its data where they lie beside tables."""
 
 
 class FileCorpus:
     """Documents of a file, or of the files below a folder in the order of their paths.
 
     A folder's files are those that end in .parquet, .jsonl, .ndjson, .txt, .text, .md or .rst, hidden ones left out;
-    JSON lines and text may be gzipped. A single file of any other kind is read as text.
+    JSON lines and text may be gzipped. Beside Parquet and JSON lines a README or LICENSE is left out. A single file of
+    any other kind is read as text, but for files of rows such as CSV, which are refused.
     """
 
     def __init__(self, path: str | Path, column: str = "text", limit: int | None = None) -> None:
@@ -40,6 +45,11 @@ class FileCorpus:
         self.name = self._root.resolve().name
         if not self._root.exists():
             raise CorpusError(f"There is no file or folder {path}. A corpus is a path, 'hf:NAME', or 'builtin'.")
+        if _suffix(self._root) in ROWS and not self._root.is_dir():
+            raise CorpusError(
+                f"{path} is a file of rows, not of text, and of a kind that is not read. Write it as Parquet or JSON "
+                "lines; if each of its lines is a JSON object already, name it .jsonl."
+            )
         self._files = self._below() if self._root.is_dir() else [self._root]
 
     def _below(self) -> list[Path]:
@@ -55,7 +65,9 @@ class FileCorpus:
                 f"The folder {self._root} holds no text that can be read ({hidden_or_unknown} other files). "
                 f"Known are {', '.join(sorted(PARQUET | JSONL | TEXT))}."
             )
-        return files
+        if all(_kind(path) == "text" for path in files):
+            return files
+        return [path for path in files if _kind(path) != "text" or path.name.split(".")[0].upper() not in ABOUT]
 
     @cached_property
     def digest(self) -> str:
@@ -89,8 +101,13 @@ class FileCorpus:
 
 
 def _kind(path: Path) -> str:
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    suffix = _suffix(path)
     for kind, suffixes in (("parquet", PARQUET), ("jsonl", JSONL), ("text", TEXT)):
-        if suffix.lower() in suffixes:
+        if suffix in suffixes:
             return kind
     return ""
+
+
+def _suffix(path: Path) -> str:
+    """The ending that says what is in a file, in small letters; that below .gz where it is gzipped."""
+    return (path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix).lower()

@@ -16,6 +16,8 @@ __all__ = ["read_jsonl"]
 def read_jsonl(path: Path, column: str) -> Iterator[str]:
     """The key's values in order; blank lines and nulls are left out.
 
+    Halves of surrogate pairs, which JSON can escape and no text can hold, become the replacement character U+FFFD.
+
     Raises CorpusError naming the file and the line.
     """
     number = 0
@@ -31,7 +33,7 @@ def read_jsonl(path: Path, column: str) -> Iterator[str]:
 def _text(path: Path, number: int, line: bytes, column: str) -> str | None:
     try:
         row = json.loads(line)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CorpusError(
             f"Line {number} of {path} is not JSON ({error}). The file may be truncated: fetch it again."
         ) from None
@@ -45,4 +47,6 @@ def _text(path: Path, number: int, line: bytes, column: str) -> str | None:
     text = row[column]
     if text is not None and not isinstance(text, str):
         raise CorpusError(f"The column {column!r} in line {number} of {path} is a {type(text).__name__}, not text.")
-    return text
+    return (
+        text if text is None or text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    )

@@ -29,6 +29,7 @@ def read_parquet(path: Path, column: str) -> Iterator[str]:
                     "Say which holds the text with column = …"
                 )
             kind = file.schema_arrow.field(column).type
+            kind = kind.value_type if pa.types.is_dictionary(kind) else kind
             if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)):
                 raise CorpusError(f"The column {column!r} of {path} holds {kind}, not text.")
             for batch in file.iter_batches(batch_size=ROWS_TOGETHER, columns=[column]):
