@@ -131,6 +131,13 @@ def write_atlas(
     ]
     tables["scores"] = pa.Table.from_pylist(scored, schema("scores"))
     tables["votes"] = schema("votes").empty_table()
+    sides = ("3.resid_post", "3.resid_post@other")
+    shares = [
+        {"latent": i, "place": place, "site": site, "share": abs(place - i / n)}
+        for i in range(n if nasty else 0)
+        for place, site in enumerate(sides)
+    ]
+    tables["sites"] = pa.Table.from_pylist(shares, schema("sites"))
     for name, table in tables.items():
         pq.write_table(table.select(schema(name).names).cast(schema(name)), folder / f"{name}.parquet")
     seal(folder, n, total * 3)
