@@ -38,22 +38,23 @@ IMPORTED = (safetensors.torch, torch._dynamo, run_together)
 def one(case: dict[str, Any], rank: int) -> None:
     """One process of a case."""
     recipe, folder, shards = Recipe.from_toml(case["recipe"]), Path(case["folder"]), case.get("shards", 1)
-    step = Trainer.step
+    step, seen = Trainer.step, list[int]()
 
     def last(self: Trainer, *batches: Any) -> Any:
+        seen.append(self.step_number)
         if case.get("dies") == rank and self.step_number == case["dies_at"]:
             time.sleep(0.2)
             os.kill(os.getpid(), signal.SIGKILL)
         return step(self, *batches)
 
     Trainer.step = last  # type: ignore[method-assign]
-    said = folder.parent / f"{folder.name}-{rank}.txt"
+    said = folder.parent / f"{folder.name}-{case.get('processes', 1)}-{rank}.txt"
     try:
         if "sweep" in case:
             sweep_run(recipe, folder, case["sweep"], latent_shards=shards)
         else:
             run(recipe, folder, until=case["until"], latent_shards=shards)
-        said.write_text("done")
+        said.write_text(f"done from step {seen[0]}" if seen else "done")
     except MonosemaError as error:
         said.write_text(f"{type(error).__name__}: {error}")
     except Exception:

@@ -82,7 +82,7 @@ def from_first(work: Callable[[], Found], first: bool, group: Any) -> Found:
     """What the first process of a group works out, or does; the others wait, and are given it.
 
     Args:
-        work: gives a value that can be pickled, the same processes' own.
+        work: gives a value that can be pickled.
         first: whether this process is the first.
 
     Raises what the work raises; in the others RunError, which says what that was.

@@ -87,6 +87,9 @@ class Member:
                 f"TrainConfig.accumulate = {self.config.accumulate} is not valid: a batch of {batch} rows can't be "
                 "divided into so many equal parts."
             )
+        if self.config.product == "auto":
+            # Measured in each process by itself, it could differ.
+            self.product = torch.bfloat16 if self.mesh.agreed(self.product == torch.bfloat16) else torch.float32
         self.steps, self.batch = steps, batch * self.whole.row_vectors
         self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
         self.dictionary = self.mesh.part_of(self.whole)
