@@ -17,7 +17,14 @@ Command = Callable[..., tuple[int, str, str]]
 def test_a_run_prints_how_well_its_features_are_explained(finished: Run, command: Command) -> None:
     code, out, _ = command("score", finished.folder)
     assert code == 0
-    for words in ("Neuron2Graph", "token lookup", "nothing activates", "detection", "above the controls"):
+    for words in (
+        "Neuron2Graph",
+        "token lookup",
+        "activates",
+        "detection",
+        "above the controls",
+        "Above random means",
+    ):
         assert words in " ".join(out.split()), words
 
 
@@ -36,6 +43,7 @@ def test_baselines_stand_beside_the_dictionary(finished: Run, command: Command, 
     code, _, _ = command("run", folder)
     report = next((folder / "report").glob("*.html")).read_text(encoding="utf-8")
     assert "How well latents are explained" in report
+    assert "Random latents are random directions" in report
 
 
 def test_an_unknown_baseline_is_refused(finished: Run, command: Command) -> None:

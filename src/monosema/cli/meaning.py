@@ -33,13 +33,14 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
 
 def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], random: bool = False) -> Table:
     """A line for each row; `random` adds the columns of random latents, where they are no rows of their own."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (*names, "scorer"):
-        table.add_column(name)
-    controls = {"control": "shuffled", "random": "random latents"} if random else {"control": "shuffled"}
-    shares = {"above": "above", "above_random": "above random"} if random else {"above": "above"}
+        # So that names are folded between words where lines are short, and not cut.
+        table.add_column(name, min_width=12 if name == "method" else None)
+    controls = {"control": "shuffled", "random": "random"} if random else {"control": "shuffled"}
+    shares = {"above": "above", "above_random": "above\nrandom"} if random else {"above": "above"}
     for name in ("mean", *controls.values(), *shares.values(), "none"):
-        table.add_column(name, justify="right", no_wrap=name == "mean")
+        table.add_column(name, justify="right", no_wrap=name == "mean", min_width=5 if name == "none" else None)
     for row in rows:
         words = [Text(str(row[name])) for name in (*names, "scorer")]
         figures = [f"{row[name]['value']:.3f}" if name in row else "–" for name in controls]

@@ -60,6 +60,7 @@ class ReportData:
         training: lines of metrics.jsonl; `tokens` (or `step`) against fvu, l0 and dead (a share) or alive are drawn.
         stages, recipe, model: tables; recipe and model may be nested.
         notes: further sentences that an honest reader should see.
+        controls: scores of what is held against explanations, such as those of random latents.
         pictures: plots as SVG that stand below the page's own.
         created: when the run was made, as shown.
     """
@@ -78,6 +79,7 @@ class ReportData:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    controls: Sequence[MethodScore] = ()
     pictures: Sequence[str] = ()
     created: str = ""
 
@@ -289,7 +291,7 @@ def _facts(data: ReportData, book: Book) -> dict[str, Any]:
         ):
             _add_loss(losses, name, row.figures.get(key), key)
         for other in data.evaluation:
-            if other is not row:
+            if other is not row and _same_model(row, other):
                 _add_loss(losses, other.name, other.figures.get("ce_spliced"), other.kind)
     return {
         "title": data.title,
@@ -297,8 +299,14 @@ def _facts(data: ReportData, book: Book) -> dict[str, Any]:
         "sides": book.sides,
         "training": _curves(data.training),
         "losses": sorted(losses, key=lambda loss: float(loss["point"][0])),
-        "scores": _scores(book.by_method),
+        "scores": _scores([*book.by_method, *data.controls]),
     }
+
+
+def _same_model(row: EvaluationRow, other: EvaluationRow) -> bool:
+    """Whether losses can stand side by side: of two models that are compared, each has its own when it is untouched."""
+    clean, its = (value_of(one.figures.get("ce_clean")) for one in (row, other))
+    return clean is None or its is None or clean == its
 
 
 def _scores(by_method: Sequence[MethodScore]) -> list[dict[str, Any]]:

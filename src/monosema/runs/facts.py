@@ -6,12 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monosema.core import MonosemaError, read_json
+from monosema.core import Estimate, MonosemaError, read_json
 from monosema.evaluation import Evaluation
 from monosema.models import model_facts
 from monosema.pages import EvaluationRow, ReportData, StageRow
+from monosema.pages.scores import MethodScore
 from monosema.runs.architectures import title_of
 from monosema.runs.ledger import Ledger, StageRecord
+from monosema.runs.meaning import EMPTY, scores_path
 from monosema.runs.workbench import Workbench
 
 __all__ = ["comparison_path", "pictures", "report_data"]
@@ -47,8 +49,22 @@ def report_data(bench: Workbench) -> ReportData:
         recipe=recipe.to_dict(),
         model=_model(recipe.model.name),
         notes=evaluation.notes,
+        controls=_controls(bench),
         pictures=pictures(bench),
     )
+
+
+def _controls(bench: Workbench) -> list[MethodScore]:
+    """Random latents and the empty answer, of the table of scores."""
+    path = scores_path(bench)
+    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
+    found = [
+        MethodScore(row["scorer"], f"random latents, {row['method']}", Estimate(**row["random"]), None)
+        for row in rows
+        if "random" in row
+    ]
+    empty = (row for row in rows if row["method"] == EMPTY and "mean" in row)
+    return found + [MethodScore(row["scorer"], EMPTY, Estimate(**row["mean"]), None) for row in empty]
 
 
 def comparison_path(bench: Workbench) -> Path:

@@ -14,9 +14,10 @@ from typing import Any
 
 import torch
 
-from monosema.atlas import Score, open_atlas, record
-from monosema.core import ConfigError, InputError, nearest
+from monosema.atlas import PERSON, Score, open_atlas, record
+from monosema.core import ConfigError, InputError, bootstrap_mean, nearest
 from monosema.interpretation.clients import Client, Failure, Reply, Request
+from monosema.interpretation.explaining import AUTHOR
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.language_model import LanguageModelReader, LanguageModelReaderConfig
 from monosema.interpretation.samples import Samples
@@ -42,10 +43,12 @@ from monosema.runs.language_models import (
     require_an_answer,
     store_folder,
 )
+from monosema.runs.meaning import EMPTY
 from monosema.runs.workbench import Workbench
 
 __all__ = [
     "ASKING",
+    "NOBODY",
     "SCORERS",
     "Identity",
     "LanguageModelScoring",
@@ -60,6 +63,8 @@ __all__ = [
 ASKING = ("simulation", "detection", "fuzzing", "intervention", "intruder")
 """Scorers that ask a language model."""
 SCORERS = (*ASKING, "surprisal", "embedding")
+EMPTY_LATENTS = 20
+"""Features that the empty answer is scored on, at most: its mean is all that is asked of it."""
 _BEGINNINGS, _BEGINNING_TOKENS = 8, 8
 _AWAITED = "not all answers have come"
 
@@ -70,10 +75,11 @@ class LanguageModelScoring:
 
     Attributes:
         scorers: some of `SCORERS`.
-        method: of the explanations; None for all that a language model wrote.
+        method: of the explanations; None for all that a language model or a person wrote.
         latents: which; None for `most` of those that have such explanations.
         most: at most so many; None for all.
-        controls: whether shuffled explanations are scored, too. With scorers that ask, that doubles the cost.
+        controls: whether shuffled explanations are scored, too, and the empty answer on a few features. With scorers
+            that ask, that at least doubles the cost.
         base: base model of surprisal; None for the run's own.
         encoder: encoder of embedding.
         spare_tokens: tokens that a reply may have beyond its answer, hidden reasoning included.
@@ -104,6 +110,8 @@ class LanguageModelScoring:
 
 Identity = tuple[str, str, str | None, str | None]
 """Author, method, model and prompt version of explanations."""
+NOBODY: Identity = (AUTHOR, EMPTY, None, None)
+"""The empty answer: it is scored beside explanations as a control, and is no explanation in the atlas."""
 
 
 def score_with(
@@ -213,7 +221,8 @@ class ScorersAtWork:
     def _controlled(self, name: str, explained: Mapping[int, Explained], client: Client | None) -> list[Scored]:
         measured = self._score(name, explained, client)
         own = name in ("surprisal", "embedding", "intervention", "intruder")
-        if own or not self.config.controls or not (others := shuffled(explained, self.config.seed)):
+        alike = len({one.text for one in explained.values()}) < 2
+        if own or alike or not self.config.controls or not (others := shuffled(explained, self.config.seed)):
             return measured
         controls = {scored.scorer: scored for scored in self._score(name, others, client)}
         return [_with_controls(scored, controls[scored.scorer]) for scored in measured]
@@ -227,6 +236,8 @@ class ScorersAtWork:
         if client is None:
             raise InputError(f"The scorer {name} asks a language model: say which, with --client.")
         if name == "intruder":
+            if not any(one.text for one in explained.values()):
+                return []  # It is about features: without an explanation it would say the same again.
             intruder = IntruderConfig(seed=seed, spare_tokens=self.config.spare_tokens)
             return [score_intruder(client, samples, self._own(explained), tokenizer, intruder, self.tally)]
         reading = LanguageModelReaderConfig(spare_tokens=self.config.spare_tokens)
@@ -239,8 +250,7 @@ class ScorersAtWork:
         if name == "intervention":
             return [score_intervention(reader, explained, self.continuations(), seed)]
         scorer: Callable[..., Classified] = score_detection if name == "detection" else score_fuzzing
-        classified = scorer(reader, explained, samples)
-        return [Scored(name, classified.accuracy, {}, classified.absent)]
+        return scorer(reader, explained, samples).scored(name)
 
     def _own(self, explained: Mapping[int, Explained]) -> Any:
         """Entries of the latents that are explained."""
@@ -284,13 +294,20 @@ def _with_controls(scored: Scored, controls: Scored) -> Scored:
 
 
 def explanations_to_score(bench: Workbench, config: LanguageModelScoring) -> dict[Identity, dict[int, Explained]]:
-    """Explanations in the atlas by who made them. Raises InputError where there are none."""
-    where = "model is not null" if config.method is None else "method = ?"
+    """Explanations of features that ever fire, by who made them; with controls, the empty answer, too.
+
+    Where there is room for some features only, those that people have labelled come first.
+
+    Raises:
+        InputError: there are no such explanations.
+    """
+    where = f"(model is not null or method = '{PERSON}')" if config.method is None else "method = ?"
     rows = open_atlas(bench.atlas).sql(
-        f"select latent, author, method, model, prompt_version, text from explanations where {where} order by latent",
+        f"select latent, author, method, model, prompt_version, text from explanations where {where} "
+        f"and latent in (select latent from features where alive) order by method <> '{PERSON}', latent, author",
         [] if config.method is None else [config.method],
     )
-    latents = sorted({row["latent"] for row in rows})
+    latents = list(dict.fromkeys(row["latent"] for row in rows))
     wanted = set(latents[: config.most] if config.latents is None else config.latents)
     found: dict[Identity, dict[int, Explained]] = {}
     for row in rows:
@@ -298,34 +315,42 @@ def explanations_to_score(bench: Workbench, config: LanguageModelScoring) -> dic
             identity = (row["author"], row["method"], row["model"], row["prompt_version"])
             found.setdefault(identity, {})[row["latent"]] = Explained(row["latent"], row["text"])
     if not found:
-        what = "that a language model wrote" if config.method is None else f"by the method {config.method!r}"
-        raise InputError(f"The atlas has no explanation {what}. Make some: monosema explain {bench.folder} --client …")
+        method = f"by the method {config.method!r}"
+        what = "that a language model or a person wrote" if config.method is None else method
+        raise InputError(
+            f"The atlas has no explanation {what}, of a feature that ever fires. Make some: monosema explain "
+            f'{bench.folder} --client …, or monosema label {bench.folder} FEATURE "text"'
+        )
+    if config.controls:
+        explained = sorted({latent for one in found.values() for latent in one})
+        found[NOBODY] = {latent: Explained(latent, "") for latent in explained[:EMPTY_LATENTS]}
     return found
 
 
 def score_rows(scored: Mapping[Identity, Sequence[Scored]]) -> dict[int, list[Score]]:
-    """Scores as an atlas keeps them, by latent."""
+    """Scores as an atlas keeps them, by latent; those of the empty answer are left out."""
     rows: dict[int, list[Score]] = {}
     for identity, found in scored.items():
-        for one in found:
+        for one in found if identity != NOBODY else ():
             for latent, estimate in one.estimates.items():
                 rows.setdefault(latent, []).append(Score(*identity, one.scorer, estimate, one.controls.get(latent)))
     return rows
 
 
 def means(identity: Identity, found: Sequence[Scored]) -> list[dict[str, Any]]:
-    """What each scorer says of explanations of one kind, as plain values."""
+    """What each scorer says of explanations of one kind, as plain values: the mean over features, with an interval."""
     author, method = identity[:2]
     lines = []
     for one in found:
-        values = [estimate.value for estimate in one.estimates.values()]
+        mean = bootstrap_mean([each.value for each in one.estimates.values()]) if one.estimates else None
         lines.append(
             {
                 "author": author,
                 "method": method,
                 "scorer": one.scorer,
-                "features": len(values),
-                "mean": fmean(values) if values else None,
+                "features": len(one.estimates),
+                "mean": mean and mean.value,
+                "interval": mean and [mean.low, mean.high],
                 "control": fmean(one.controls.values()) if one.controls else None,
                 "absent": one.failures,
             }

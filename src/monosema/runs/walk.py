@@ -13,7 +13,7 @@ import torch
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
-from monosema.core import Config, MonosemaError, Site, choose_device, digest, progress_bar, read_json, write_json
+from monosema.core import Config, MonosemaError, Site, choose_device, digest, progress_bar, write_json
 from monosema.dictionaries import (
     Autoencoder,
     Crosscoder,
@@ -27,7 +27,8 @@ from monosema.dictionaries import (
 )
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
 from monosema.pages import write_report
-from monosema.runs.architectures import active_latents, architecture_of, expected_active, make_dictionary
+from monosema.runs.architectures import architecture_of, make_dictionary
+from monosema.runs.controls import active_per_row
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
 from monosema.runs.facts import pictures, report_data
@@ -153,7 +154,7 @@ def _controls(bench: Workbench) -> dict[str, Dictionary]:
     that was not trained, both fitted on rows that the dictionary was trained on."""
     recipe = bench.recipe
     store = Store.open(bench.store)
-    k = active_latents(recipe.dictionary) or max(1, round(_trained_l0(bench)))
+    k = active_per_row(bench)
     rows = slice(0, store.rows - held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
     # A crosscoder's controls see all its sites side by side; others see the site that is written.
@@ -167,12 +168,6 @@ def _controls(bench: Workbench) -> dict[str, Dictionary]:
         "pca": Pca.fit([sample], components),
         "random": RandomDirections.fit(sample, recipe.dictionary.n_latents, k, seed=recipe.training.seed),
     }
-
-
-def _trained_l0(bench: Workbench) -> float:
-    """Active latents per held-out row, as training ended."""
-    measured = read_json(bench.dictionary / "training.json").get("l0")
-    return float(measured or expected_active(bench.recipe.dictionary))
 
 
 def _atlas(bench: Workbench) -> Mapping[str, Any]:

@@ -76,9 +76,10 @@ def score(
         Tokens that dictionaries are trained on for the comparison, over as many passes as give about the run's steps;
         with 0, the run's own is the only one.
     method
-        Which explanations; without it, all that a language model wrote.
+        Which explanations; without it, all that a language model or a person wrote.
     controls
-        Score shuffled explanations, too. With scorers that ask, that doubles the cost.
+        Score shuffled explanations, too, and the empty answer on 20 features at most. With scorers that ask, that at
+        least doubles the cost.
     base
         Base model of surprisal; without it, the run's own model.
     encoder
@@ -173,6 +174,8 @@ def _show(result: dict[str, Any], console: Console) -> None:
     for line in result["scores"]:
         absent = "; ".join(f"{count}: {reason}" for reason, count in line["absent"].items())
         figures = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control")]
+        if line["interval"] is not None:
+            figures[0] += " [{:.3f}, {:.3f}]".format(*line["interval"])
         words = [Text(str(line[name])) for name in ("author", "method", "scorer", "features")]
         table.add_row(*words, *figures, absent)
     console.print(table)
