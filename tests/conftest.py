@@ -105,7 +105,6 @@ def small_keys(tiny_directory: Path, small_text: Path) -> dict[str, str]:
         "capture.shard_rows": "1000",
         "evaluation_tokens": "2000",
         "atlas_tokens": "4000",
-        "samples.tokens": "4000",
         "score.random_latents": "8",
         "score.random_tokens": "1000",
     }
