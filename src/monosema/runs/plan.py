@@ -39,7 +39,7 @@ LOGITS = 11
 the allocator keeps of them; measured on a processor."""
 KEPT_OF_LAYER = 2.4
 """What a layer after the site keeps for the way back, as a multiple of what it holds going forwards; measured."""
-TRIED_TOKENS, TRIED_TEXTS, PROPOSED_TOKENS = 24, 8, 7
+TRIED_TOKENS, TRIED_TEXTS, PROPOSED_TOKENS = 26, 6, 5
 """For each passage that Neuron2Graph works on: tokens of the contexts and substitutes that it tries, texts that these
 are, and tokens that the model proposes substitutes for; counted in runs with the built-in settings."""
 JUDGING = 3e-3
@@ -161,6 +161,8 @@ class _Needs:
         self.steps = max(1, self.tokens // self.batch) * recipe.stream.passes
         # Of a model that isn't ours the place of a module isn't known: all layers are counted.
         self.layers = max(shape.layers if site.layer is None else min(site.layer + 1, shape.layers) for site in sites)
+        # A model and the copy that it is compared with are of one size.
+        self.models = 1 if recipe.other_model is None else 2
         self.window = recipe.text.window if recipe.text.mode == "windows" else recipe.text.max_sentence
         self.row_bytes = self.row_width * CODEC_BYTES[recipe.capture.codec]
         self.parameters = 2.0 * self.m * self.d + self.m + self.d
@@ -170,7 +172,7 @@ class _Needs:
     def capture(self) -> StagePlan:
         """The model up to the site, on one device, and one row a token to the disk."""
         seconds = {
-            "arithmetic": self.tokens * self.shape.flop(self.layers, self.window) / self.rate,
+            "arithmetic": self.tokens * self._reading() / self.rate,
             "disk": self.tokens * self.row_bytes / (self.machine.disk_gb_s * 1e9),
         }
         # Two shards are in memory: one fills while the other is written.
@@ -237,7 +239,7 @@ class _Needs:
         """Each version of the activations through the rest of the model, and its logits."""
         tokens = self.recipe.evaluation_tokens
         rest = self.shape.flop(self.shape.layers - self.layers, self.window) + self.shape.head_flop
-        flop = self.shape.flop(self.layers, self.window) + VERSIONS * rest + 2 * 2 * self.d * self.m
+        flop = self._reading() + VERSIONS * rest + 2 * 2 * self.d * self.m
         seconds = {"arithmetic": tokens * flop / self.rate}
         logits = VERSIONS * self._positions() * self.shape.vocab * 4
         # The dictionary, and the random one beside it.
@@ -247,7 +249,7 @@ class _Needs:
         """One pass of the model up to the site and the encoder; codes and passages to the disk."""
         config = self.recipe.atlas
         tokens = min(self.tokens, self.recipe.atlas_tokens or self.tokens)
-        flop = self.shape.flop(self.layers, self.window) + 2 * self.d * self.m
+        flop = self._reading() + 2 * self.d * self.m
         passages = 8.0 * self.m * (config.top + 10 * config.per_quantile) * (config.before + config.after + 1)
         codes = tokens * self.k * 6
         seconds = {
@@ -262,7 +264,7 @@ class _Needs:
         features = min(self.m, self.recipe.explain.most or self.m)
         seconds = {"arithmetic": (self._pool_flop(self._pool_tokens()) + self._programs_flop(features)) / self.rate}
         pool = self._pool_tokens() * self.k * BYTES_PER_ACTIVATION
-        memory = self._reading() + pool + COPIES * self._sample_bytes()
+        memory = self._texts_bytes() + pool + COPIES * self._sample_bytes()
         return self._stage("explain", seconds, memory, self._sample_bytes() * features / self._block())
 
     def score(self) -> StagePlan:
@@ -273,17 +275,17 @@ class _Needs:
         flop = 0.0
         if random:
             tokens = min(self.tokens, recipe.score.random_tokens)
-            described = tokens * (self.shape.flop(self.layers, self.window) + 2 * self.d * self.m)
+            described = tokens * (self._reading() + 2 * self.d * self.m)
             flop = described + self._pool_flop(min(tokens, self._pool_tokens())) + self._programs_flop(random)
         judged = (len(recipe.explain.methods) + 1) * features + len(recipe.explain.methods) * random
         work = {"processor": judged * JUDGING, "arithmetic": flop / self.rate}
         bound = max(work, key=lambda part: work[part])
-        of_random = self._reading() + recipe.atlas.memory_mb * 1e6 if random else 0.0
+        of_random = self._texts_bytes() + recipe.atlas.memory_mb * 1e6 if random else 0.0
         judging = self.shape.parameters * self._width() + 4 * self.parameters + COPIES * self._sample_bytes()
         memory = max(of_random, judging)
         return self._stage("score", {bound: sum(work.values())}, memory, 0.0)
 
-    def _reading(self) -> float:
+    def _texts_bytes(self) -> float:
         """The model with a batch of short texts, and the dictionary."""
         logits = min(READ_TOKENS * self.shape.vocab, CELLS) * 4
         return (self.shape.parameters + READ_TOKENS * self._inside()) * self._width() + logits + 4 * self.parameters
@@ -305,7 +307,7 @@ class _Needs:
 
     def _pool_flop(self, tokens: int) -> float:
         """The model up to the site, and the encoder."""
-        return tokens * (self.shape.flop(self.layers, self.window) + 2.0 * self.d * self.m)
+        return tokens * (self._reading() + 2.0 * self.d * self.m)
 
     def _programs_flop(self, features: int) -> float:
         """Neuron2Graph's texts up to the site, the encoder at their ends, and the whole model where it proposes."""
@@ -331,9 +333,13 @@ class _Needs:
     def _positions(self) -> int:
         return self.recipe.text.batch * self.window
 
+    def _reading(self) -> float:
+        """Arithmetic of a token's activations: each model up to the site."""
+        return self.models * self.shape.flop(self.layers, self.window)
+
     def _model_bytes(self) -> float:
         """Weights, and what a layer holds at once of a batch."""
-        return (self.shape.parameters + self._positions() * self._inside()) * self._width()
+        return (self.models * self.shape.parameters + self._positions() * self._inside()) * self._width()
 
     def _inside(self) -> int:
         """Values of a position within a layer."""
