@@ -14,7 +14,9 @@ from monosema.dictionaries import Crosscoder, load_dictionary, share_of_other
 from monosema.pages.book import fold
 from monosema.pages.sides import sides_of
 from monosema.recipes import demo
-from monosema.runs import SHORT_KEYS, Recipe, Run, override, run
+from monosema.runs import SHORT_KEYS, Recipe, Run, override, plan, run
+from monosema.runs.machines import MACHINES
+from monosema.runs.model_shape import ModelShape
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, train_vectors
 
 SITES = ["blocks.1.hook_resid_post", "blocks.1.hook_resid_post@other"]
@@ -64,7 +66,9 @@ def test_it_walks_to_its_report(compared: Run) -> None:
     assert atlas.site == Site.parse("1.resid_post@other")
     assert atlas.model_name.endswith("changed")
     assert compared.report is not None
-    assert "tiny and changed" in compared.report.read_text(encoding="utf-8")
+    page = compared.report.read_text(encoding="utf-8")
+    assert "tiny and changed" in page
+    assert "decoder norm at 1.resid_post@other; the rest is at 1.resid_post." in page
 
 
 def test_a_finished_run_is_read_back_and_skipped(compared: Run) -> None:
@@ -115,3 +119,14 @@ def test_its_atlas_says_where_latents_are(compared: Run, tmp_path: Path) -> None
     without = open_atlas(older)
     assert without.feature(3).sites == ()
     assert fold(without).sides is None
+
+
+def test_a_plan_counts_both_models(small_keys: dict[str, str], changed: Path) -> None:
+    shape = ModelShape.parse("layers=2,width=32,vocab=259,mlp=64,kv_width=16")
+    both = recipe_of(small_keys, changed)
+    alone = recipe_of(small_keys, changed, site="0.resid_post,1.resid_post").replace(other_model=None)
+    two, one = (plan(recipe, shape, MACHINES["rtx-4090"]).stages[0] for recipe in (both, alone))
+    assert two.stage == "capture"
+    assert two.disk_gb == one.disk_gb
+    assert two.memory_gb > one.memory_gb
+    assert two.hours == pytest.approx(2 * one.hours) or two.bound == "disk"

@@ -108,7 +108,7 @@ def capture_to_store(
 
 
 def _begin(folder: Path, recipe: dict[str, Any]) -> Manifest:
-    for leftover in folder.glob(".shard-*.tmp"):
+    for leftover in folder.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
     manifest = Manifest.read(folder)
     if manifest is None:

@@ -194,6 +194,9 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
             console.print(_figures(list(of_site), console.width >= _WIDE))
         console.print(Text("[95 % confidence interval over held-out documents]", style="dim"))
         console.print()
+    if "difference" in summary:
+        console.print(Text(visible(summary["difference"]["sentence"])))
+        console.print()
     if "meaning" in summary:
         show_meaning(summary["meaning"], console)
         console.print()

@@ -109,12 +109,12 @@ class ModelDifference:
         """Plain values for JSON."""
         counts = {f"model_{m}": len(self.of(m)) for m, _ in self._named}
         sure = {f"model_{m}_confirmed": len(self.of(m, confirmed=True)) for m, _ in self._named}
-        return {**asdict(self), "counts": counts | sure}
+        return {**asdict(self), "counts": counts | sure, "sentence": self.sentence}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelDifference:
         """Read what `to_dict` gave."""
-        rest = {name: value for name, value in values.items() if name not in ("counts", "exclusive")}
+        rest = {name: value for name, value in values.items() if name not in ("counts", "sentence", "exclusive")}
         rest |= {name: tuple(value) for name, value in rest.items() if isinstance(value, list)}
         return cls(**rest, exclusive=tuple(ModelLatent(**one) for one in values["exclusive"]))
 
