@@ -111,6 +111,16 @@ def select(browser, name, value):
     )
 
 
+def test_sides_of_a_crosscoder_are_drawn_and_sorted_by(report, atlas):
+    assert len(find(report, "#sides svg .pillar")) > 20
+    opened = open_atlas(atlas)
+    alive = [row["latent"] for row in opened.features(sort="latent", limit=None)]
+    for order, latent in (("share", alive[0]), ("lack", alive[-1])):
+        select(report, "sort", order)
+        wait(report, f"return document.querySelector('.row').id === 'row-{latent}'")
+    assert "Share at 3.resid_post@other" in texts(report, "#sort option")
+
+
 def test_search_finds_features_by_label_and_by_token(report, atlas):
     table = open_atlas(atlas).table("features").to_pydict()
     word = next(label for i, label in enumerate(table["label"]) if i > 30 and label)
