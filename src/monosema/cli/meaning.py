@@ -26,7 +26,8 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
     rows = [row for row in result["rows"] if row["scorer"] in _SHOWN]
     sites = len({row["site"] for row in rows}) > 1
     console.print(_table(rows, ("site", "dictionary", "method") if sites else ("dictionary", "method")))
-    scored = ", ".join(f"{one['scored']:,} of {one['dictionary']}" for one in result["dictionaries"])
+    # A dictionary is named once, though it may be there at several sites.
+    scored = ", ".join(dict.fromkeys(f"{one['scored']:,} of {one['dictionary']}" for one in result["dictionaries"]))
     said = f"Every dictionary is described on {result['tokens']:,} tokens; latents scored: {scored}. {result['rule']}"
     console.print(Text(f"[{said}]", style="dim"))
 
@@ -36,7 +37,7 @@ def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], random: bool
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (*names, "scorer"):
         # So that names are folded between words where lines are short, and not cut.
-        table.add_column(name, min_width=12 if name == "method" else None)
+        table.add_column(name, min_width={"method": 12, "scorer": 10}.get(name))
     controls = {"control": "shuffled", "random": "random"} if random else {"control": "shuffled"}
     shares = {"above": "above", "above_random": "above\nrandom"} if random else {"above": "above"}
     for name in ("mean", *controls.values(), *shares.values(), "none"):
