@@ -70,9 +70,9 @@ def test_a_run_goes_on_after_labels_and_keeps_them(folder: Path, command: Comman
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ((), "Give a feature and a label"),
-        (("0",), "Give a feature and a label"),
-        (("0", "text", "--vote", "up"), "Give a feature and a label"),
+        ((), "Give a feature, and a label, --vote or --remove"),
+        (("0",), "Give a feature, and a label, --vote or --remove"),
+        (("0", "text", "--vote", "up"), "Give a feature, and a label, --vote or --remove"),
         (("64", "text"), "0 to 63"),
         (("0", "  "), "needs a text"),
         (("0", "--vote", "sideways"), "sideways"),

@@ -135,7 +135,8 @@ def test_plan(command: Command, tmp_path: Path) -> None:
     machines = ("--machine", "rtx-4090:8", "--machine", "h100:8", "--price", "0.5")
     values = parsed(command("plan", *keys, *machines, "--json"))
     first, second = values["plans"]  # type: ignore[misc]
-    assert [stage["stage"] for stage in first["stages"]] == ["capture", "train", "evaluate", "atlas"]
+    named = [stage["stage"] for stage in first["stages"]]
+    assert named == ["capture", "train", "evaluate", "atlas", "explain", "score"]
     assert first["hours"] > second["hours"] > 0
     assert first["price"] == pytest.approx(first["hours"] * 8 * 0.5)
     code, out, _ = command("plan", *keys, *machines)

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from monosema.core import wilson
 from monosema.data.tasks import ALL_TASKS, Task, ioi
 from monosema.recipes.specimen_measures import (
     Scores,
@@ -48,10 +49,8 @@ class Figure:
 
 def share(name: str, hits: int, n: int) -> Figure:
     """A proportion with its Wilson interval."""
-    z, rate = 1.96, hits / n
-    centre = (rate + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * np.sqrt(rate * (1 - rate) / n + z * z / (4 * n * n))
-    return Figure(name=name, value=rate, low=float(centre - half), high=float(centre + half), n=n, unit="share")
+    found = wilson(hits, n)
+    return Figure(name=name, value=found.value, low=found.low, high=found.high, n=n, unit="share")
 
 
 def mean(name: str, values: NDArray[np.floating], unit: str) -> Figure:
