@@ -80,7 +80,8 @@ def _show(plans: Sequence[dict[str, Any]], console: Console) -> None:
         table.add_row("together", _time(one["hours"]), "", _size(one["disk_gb"]), _price(one["price"]), "")
         console.print(table)
         shards = one["latent_shards"]
-        layout = f"latents in {shards} parts, batch in {machine['devices'] // shards}" if machine["devices"] > 1 else ""
+        groups, divided = machine["devices"] // shards, f", latents among {shards} devices" if shards > 1 else ""
+        layout = f"batch divided by {groups}{divided}" if machine["devices"] > 1 else ""
         console.print(f"{one['tokens']:,} tokens, {one['steps']:,} steps  {layout}", style="dim", highlight=False)
         console.print()
 
