@@ -7,8 +7,8 @@ norms are summed. Below 0.1 it is the first model's alone, above 0.9 the second'
 Norms can deceive (Minder et al. 2025, "Overcoming Sparsity Artifacts in Crosscoders to Interpret Chat-Tuning",
 arXiv:2504.02922): an L1 penalty makes the weaker of two rows 0 although the latent is in both models (complete
 shrinkage), or several latents share a concept that is in both (latent decoupling). Their answers are BatchTopK, the
-activation ``batch_topk``, and latent scaling (see `latent_scaling`): a latent of one model is confirmed where both of
-its ratios are small, ν_ε < 0.2 and ν_r < 0.5.
+activation ``batch_topk``, and latent scaling (see `latent_scaling`): here a latent of one model is confirmed where both
+of its ratios are small, ν_ε < 0.2 and ν_r < 0.5.
 """
 
 from __future__ import annotations
