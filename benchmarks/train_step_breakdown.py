@@ -19,8 +19,8 @@ def breakdown(a: argparse.Namespace) -> str:
     import monosema.kernels.encode as encode
     import monosema.kernels.functions as functions
 
-    x = torch.from_numpy(np.load(a.vectors, mmap_mode="c"))[: a.batch * 40]
-    x = x / (x.norm(dim=1).mean() / x.shape[1] ** 0.5)
+    x = torch.from_numpy(np.load(a.vectors, mmap_mode="c"))
+    scale = x.shape[1] ** 0.5 / x[:65_536].norm(dim=1).mean()
     spent: dict[str, float] = {}
 
     def timed(owner: Any, name: str, label: str) -> None:
@@ -37,10 +37,14 @@ def breakdown(a: argparse.Namespace) -> str:
 
     step, _ = monosema(a, x)
     (member,) = step.trainer.members  # type: ignore[attr-defined]
-    for number, batch in enumerate(x.split(a.batch)[:4]):
+    batches = [batch * scale for batch in x[: a.batch * 24].split(a.batch)]
+    for number, batch in enumerate(batches[:4]):
         step(number, batch)
     timed(functions, "encode_top_k", "encode (product and top-k)")
     timed(encode, "top_k", "— of it: top-k")
+    timed(encode, "rounded", "— of it: rounding to 8 bits")
+    timed(encode, "candidates_of_rows", "— of it: candidates, by 8-bit integers")
+    timed(encode, "ragged_value_products", "— of it: their values, in float32")
     timed(functions, "sparse_decode", "sparse decode")
     timed(functions, "value_products", "gradient of the codes")
     timed(functions, "row_sums", "gradients of both matrices")
@@ -48,9 +52,8 @@ def breakdown(a: argparse.Namespace) -> str:
     timed(member.optimisers, "step", "Adam")
     timed(member.dictionary, "constrain", "unit norms")
     timed(member.dictionary, "observe", "counting silence")
-    batches = x.split(a.batch)[4:24]
     whole = []
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(batches[4:]):
         begin = time.perf_counter()
         step(number, batch)
         whole.append(time.perf_counter() - begin)
@@ -58,5 +61,6 @@ def breakdown(a: argparse.Namespace) -> str:
     rows = {label: 1e3 * seconds / len(whole) for label, seconds in spent.items()}
     rows["the rest (loss, autograd)"] = total - sum(ms for label, ms in rows.items() if not label.startswith("—"))
     lines = ["| part | ms | share |", "|---|---|---|"]
-    lines += [f"| {label} | {ms:.1f} | {ms / total:.0%} |" for label, ms in [*rows.items(), ("whole step", total)]]
+    shown = [(label, ms) for label, ms in rows.items() if ms > 0]
+    lines += [f"| {label} | {ms:.1f} | {ms / total:.0%} |" for label, ms in [*shown, ("whole step", total)]]
     return "\n".join(lines)

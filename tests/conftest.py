@@ -14,6 +14,7 @@ os.environ.setdefault("HF_DATASETS_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Measured once a process, the choice could differ between two processes whose results a test compares.
 os.environ.setdefault("MONOSEMA_BF16", "0")
+os.environ.setdefault("MONOSEMA_INT8", "0")
 
 from jaxtyping import install_import_hook
 

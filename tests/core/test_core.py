@@ -13,7 +13,7 @@ from monosema.core import (
     numpy_generator,
     torch_generator,
 )
-from monosema.core.device import bf16_is_fast
+from monosema.core.device import bf16_is_fast, choose_product, int8_is_fast
 
 
 def test_importing_the_core_imports_nothing_heavy() -> None:
@@ -48,3 +48,30 @@ def test_the_machine_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     bf16_is_fast.cache_clear()
     assert choose_dtype(torch.device("cpu")) == torch.float32
     bf16_is_fast.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("bf16", "int8", "chosen"),
+    [("0", "0", torch.float32), ("0", "1", torch.int8), ("1", "1", torch.bfloat16)],
+)
+def test_the_fastest_product_is_chosen(
+    bf16: str, int8: str, chosen: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MONOSEMA_BF16", bf16)
+    monkeypatch.setenv("MONOSEMA_INT8", int8)
+    for measured in (bf16_is_fast, int8_is_fast):
+        measured.cache_clear()
+    assert choose_product(torch.device("cpu")) == chosen
+    for measured in (bf16_is_fast, int8_is_fast):
+        measured.cache_clear()
+
+
+def test_integers_are_measured_on_processors_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MONOSEMA_INT8")
+    int8_is_fast.cache_clear()
+    assert int8_is_fast(torch.device("cpu")) in (True, False)
+    assert not int8_is_fast(torch.device("meta"))
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
+    int8_is_fast.cache_clear()
+    assert not int8_is_fast(torch.device("cpu"))
+    int8_is_fast.cache_clear()

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 os.environ["MONOSEMA_BF16"] = "0"
+os.environ["MONOSEMA_INT8"] = "0"
 os.environ["OMP_NUM_THREADS"] = "1"
 
 import safetensors.torch

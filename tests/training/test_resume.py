@@ -55,7 +55,7 @@ def vectors(tmp_path: Path) -> Path:
 
 class Server:
     def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MONOSEMA_BF16": "0"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "MONOSEMA_BF16": "0", "MONOSEMA_INT8": "0"}
         self.process = subprocess.Popen(
             [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

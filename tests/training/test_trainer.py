@@ -157,6 +157,24 @@ def test_a_precision_that_the_device_lacks_is_refused(tmp_path: Path, monkeypatc
         train(topk(), Batches(data()), TrainConfig(product="bfloat16"), tmp_path)
 
 
+def test_candidates_by_integers_train_what_float32_trains(tmp_path: Path) -> None:
+    figures = {}
+    for product in ("float32", "int8"):
+        dictionary = TopK(TopKConfig(d_in=D, n_latents=256, k=4), seed=0)
+        config = TrainConfig(product=product, lr=3e-3, start_rows=512)
+        train(dictionary, Batches(data(12_000), batch=300), config, tmp_path / product)
+        figures[product] = held_out_figures(load_dictionary(tmp_path / product), data(1000, seed=1))
+    assert figures["int8"].fvu == pytest.approx(figures["float32"].fvu, rel=0.05)
+    assert figures["int8"].l0 == pytest.approx(figures["float32"].l0, rel=0.02)
+
+
+def test_integers_are_refused_where_they_are_not_for(tmp_path: Path) -> None:
+    from monosema.training.member import Member
+
+    with pytest.raises(ConfigError, match=r"product = 'int8'.*the device meta can't multiply in int8"):
+        Member(topk().to("meta"), TrainConfig(product="int8"), tmp_path)
+
+
 def test_all_dead_stops_the_run(tmp_path: Path) -> None:
     class Silent(TopK):
         def start(self, sample: torch.Tensor, seed: int) -> None:

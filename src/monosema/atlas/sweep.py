@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monosema.atlas.layout import lay_out
 from monosema.atlas.spill import ByLatent, Spill
-from monosema.core import CorpusError, Progress, Site, bf16_is_fast
+from monosema.core import CorpusError, Progress, Site, choose_product
 from monosema.data import TokenBatch
 from monosema.dictionaries import Codes, Dictionary, sites_read
 from monosema.models import LanguageModel
@@ -26,7 +26,7 @@ _POSITIONS = 262_144
 def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch: TokenBatch) -> Codes:
     """Codes of the kept tokens of a batch, in row-major order; of a crosscoder, from all its sites."""
     x = activations_at(model, sites_read(dictionary, site), batch)[batch.keep.to(model.device)].float()
-    return dictionary.encode(x, torch.bfloat16 if bf16_is_fast(x.device) else None)
+    return dictionary.encode(x, choose_product(x.device))
 
 
 def activations_at(model: LanguageModel, sites: Sequence[Site], batch: TokenBatch) -> Float[Tensor, "batch pos d"]:

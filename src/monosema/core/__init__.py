@@ -31,7 +31,15 @@ from monosema.core.seeds import derive_seed, numpy_generator, seed_everything, t
 from monosema.core.site import Site
 
 if TYPE_CHECKING:
-    from monosema.core.device import MachineFacts, bf16_is_fast, choose_device, choose_dtype, measure_machine
+    from monosema.core.device import (
+        MachineFacts,
+        bf16_is_fast,
+        choose_device,
+        choose_dtype,
+        choose_product,
+        int8_is_fast,
+        measure_machine,
+    )
 
 __all__ = [
     "AnomalyError",
@@ -63,8 +71,10 @@ __all__ = [
     "checksum_file",
     "choose_device",
     "choose_dtype",
+    "choose_product",
     "derive_seed",
     "digest",
+    "int8_is_fast",
     "measure_machine",
     "nearest",
     "numpy_generator",
@@ -78,7 +88,15 @@ __all__ = [
     "write_json",
 ]
 
-_FROM_DEVICE = {"MachineFacts", "bf16_is_fast", "choose_device", "choose_dtype", "measure_machine"}
+_FROM_DEVICE = {
+    "MachineFacts",
+    "bf16_is_fast",
+    "choose_device",
+    "choose_dtype",
+    "choose_product",
+    "int8_is_fast",
+    "measure_machine",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,8 @@
     pre = W (x − b) + c,   codes = ReLU(top-k(pre))
 
 The product runs over blocks of rows, so that pre-activations stay in the processor's cache, and in bf16 where that is
-asked for. The choice of the k largest is exact, also among bf16 values. On a GPU one kernel does both, `triton_encode`.
+asked for. The choice of the k largest is exact, also among bf16 values. In 8-bit integers the product names candidates
+only, of which float32 decides (`screening`). On a GPU one kernel does both, `triton_encode`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,17 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.kernels.gpu import on_gpu
+from monosema.kernels.ragged import ragged_value_products
+from monosema.kernels.screening import (
+    SELECTIVE,
+    candidates_of_rows,
+    evenly_spaced,
+    is_no_help,
+    largest_entries,
+    may_screen,
+    precision,
+    rounded,
+)
 from monosema.kernels.selection import top_k, top_k_dense
 
 __all__ = ["encode_top_k", "encode_top_k_dense"]
@@ -44,16 +56,20 @@ def encode_top_k(
     Args:
         x: inputs, already centred.
         encoder: one row per latent.
-        product: precision of the matrix product; None keeps that of `x`.
+        product: precision of the matrix product; None keeps that of `x`. torch.int8 screens.
 
     Returns:
         values in the precision of `x`, indices as int64. A latent that ReLU silences stays in the list with value 0.
     """
+    if product == torch.int8:
+        screened = _screened_top_k(x, encoder, bias, k)
+        if screened is not None:
+            return screened
     if on_gpu(x, encoder, bias) and 0 < k <= FUSED_K and len(x):
         from monosema.kernels.triton_encode import encode_top_k as fused
 
-        return fused(x, encoder, bias, k, product)
-    dtype = product or x.dtype
+        return fused(x, encoder, bias, k, precision(product, x))
+    dtype = precision(product, x)
     weight, rows = with_bias(encoder, bias, dtype), with_ones(x, dtype)
     n, m = len(x), len(encoder)
     block_bytes = BLOCK_BYTES if x.device.type == "cpu" else GPU_BLOCK_BYTES
@@ -66,6 +82,22 @@ def encode_top_k(
         pre = torch.mm(rows[start:stop], weight.T, out=block[: stop - start])
         values[start:stop], indices[start:stop] = top_k(pre, k)
     return values, indices
+
+
+def _screened_top_k(x: Tensor, encoder: Tensor, bias: Tensor, k: int) -> tuple[Tensor, Tensor] | None:
+    """`encode_top_k` among candidates; None where screening is no help."""
+    if not may_screen(x) or k * SELECTIVE > len(encoder):
+        return None
+    some = evenly_spaced(len(x))
+    pre = x[some] @ encoder.T + bias
+    values, indices = pre.topk(k, dim=1)
+    wanted = torch.zeros_like(pre, dtype=torch.bool).scatter_(1, indices, values > 0)
+    whole = rounded(x, encoder, bias)
+    if whole is None or is_no_help(wanted, candidates_of_rows(whole.some(some), k)):
+        return None
+    active = candidates_of_rows(whole, k)
+    values, indices = largest_entries(ragged_value_products(x, active, encoder).add_(active.spread(bias)), active, k)
+    return values.relu_(), indices
 
 
 def with_bias(

@@ -17,7 +17,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.kernels.encode import BLOCK_BYTES, GPU_BLOCK_BYTES, with_bias, with_ones
-from monosema.kernels.ragged import Ragged
+from monosema.kernels.ragged import Ragged, ragged_value_products
+from monosema.kernels.screening import (
+    SELECTIVE,
+    candidates_above,
+    evenly_spaced,
+    is_no_help,
+    may_screen,
+    precision,
+    rounded,
+)
 from monosema.kernels.selection import BITS, ROWS_PER_THREAD, pool
 from monosema.kernels.sharing import grid, rows_of_part
 
@@ -58,14 +67,17 @@ def encode_above(
     Args:
         x: inputs, already centred.
         floor: one for each latent; None is 0 for all.
-        product: precision of the matrix product; None keeps that of `x`.
+        product: precision of the matrix product; None keeps that of `x`. torch.int8 screens.
 
     Returns:
         values in the precision of `x`, rows one after the other, latents rising within a row.
     """
-    dtype = product or x.dtype
     shifted = bias if floor is None else bias - floor
-    values, active = _positive(with_ones(x, dtype), with_bias(encoder, shifted, dtype))
+    entries = _screened(x, encoder, shifted) if product == torch.int8 else None
+    if entries is None:
+        dtype = precision(product, x)
+        entries = _positive(with_ones(x, dtype), with_bias(encoder, shifted, dtype))
+    values, active = entries
     values = values.to(x.dtype)
     return (values if floor is None else values + floor[active.latents]), active
 
@@ -121,7 +133,7 @@ def sampled_pre_activations(
     product: torch.dtype | None = None,
 ) -> Float[Tensor, "sample m"]:
     """Pre-activations of a few rows, evenly spaced."""
-    dtype = product or x.dtype
+    dtype = precision(product, x)
     chosen = x[:: -(-len(x) // SAMPLE)] if len(x) else x
     return chosen.to(dtype) @ encoder.to(dtype).T + bias.to(dtype)
 
@@ -161,6 +173,25 @@ def _positive(
         starts[start + 1 : start + 1 + len(pre)] = within + found
         found += len(places)
     return torch.cat(values), Ragged(torch.cat(latents), starts, m)
+
+
+def _screened(
+    x: Float[Tensor, "n d_in"], encoder: Float[Tensor, "m d_in"], bias: Float[Tensor, " m"]
+) -> tuple[Float[Tensor, " entries"], Ragged] | None:
+    """The positive pre-activations, found among candidates; None where that is no help."""
+    if not may_screen(x):
+        return None
+    some = evenly_spaced(len(x))
+    positive = x[some] @ encoder.T + bias > 0
+    if positive.sum() * SELECTIVE > positive.numel():
+        return None
+    whole = rounded(x, encoder, bias)
+    if whole is None or is_no_help(positive, candidates_above(whole.some(some))):
+        return None
+    active = candidates_above(whole)
+    values = ragged_value_products(x, active, encoder).add_(active.spread(bias))
+    kept = values > 0
+    return values[kept], active.keep(kept)
 
 
 def _products(rows: Tensor, weight: Tensor) -> Iterator[tuple[int, Tensor]]:

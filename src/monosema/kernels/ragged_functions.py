@@ -18,6 +18,7 @@ from torch import Tensor
 from monosema.kernels.encode import with_bias, with_ones
 from monosema.kernels.ragged import Ragged, ragged_decode, ragged_row_sums, ragged_value_products
 from monosema.kernels.ragged_encode import encode_above, encode_batch_top_k, sampled_pre_activations
+from monosema.kernels.screening import precision
 from monosema.kernels.sharing import own_centre, summed_over_latents
 
 __all__ = ["Full", "decode_active", "encode_active", "encode_batch"]
@@ -152,8 +153,9 @@ def encode_active(
     with torch.no_grad():
         sample = sampled_pre_activations(x - centre, encoder, bias if floor is None else bias - floor, product)
         density = float((sample > 0).float().mean()) if sample.numel() else 0.0
-    if density >= (DENSE if product in (None, x.dtype) else DENSE_BF16):
-        return _EncodeAll.apply(x, centre, encoder, bias, product), Full(len(x), len(encoder), product)
+    whole = precision(product, x)
+    if density >= (DENSE if whole == x.dtype else DENSE_BF16):
+        return _EncodeAll.apply(x, centre, encoder, bias, whole), Full(len(x), len(encoder), whole)
     choose = partial(encode_above, floor=floor, product=product)
     values, active = _Encode.apply(x, centre, encoder, bias, choose)
     return values, active

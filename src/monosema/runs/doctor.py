@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from monosema.core import bf16_is_fast, choose_device, measure_machine
+from monosema.core import bf16_is_fast, choose_device, choose_product, int8_is_fast, measure_machine
 from monosema.kernels.gpu import triton_is_installed
 from monosema.runs.ledger import versions
 
@@ -33,17 +33,29 @@ def examine(device: str | None = None) -> dict[str, Any]:
     fast = bf16_is_fast(chosen)
     return {
         "machine": {"kind": chosen.type, **facts, "threads": torch.get_num_threads()},
-        "products": {**rates, "bf16_speedup": rates["bf16_gflops"] / rates["fp32_gflops"], "bf16_is_fast": fast},
+        "products": {
+            **rates,
+            "bf16_speedup": rates["bf16_gflops"] / rates["fp32_gflops"],
+            "bf16_is_fast": fast,
+            "int8_is_fast": int8_is_fast(chosen),
+        },
         "gpu": _gpu(),
         "versions": versions(),
         "kernels": {
             "model": "bfloat16 weights and products" if fast else "float32 weights and products",
-            "encoder_product": "bfloat16" if fast else "float32",
+            "encoder_product": _ENCODER[choose_product(chosen)],
             "top_k": _top_k(chosen),
             "decoder": "sparse sums over the active latents",
             "attention": "fused",
         },
     }
+
+
+_ENCODER = {
+    torch.bfloat16: "bfloat16",
+    torch.float32: "float32",
+    torch.int8: "candidates by 8-bit integers, their values in float32",
+}
 
 
 def _top_k(device: torch.device) -> str:

@@ -11,7 +11,16 @@ from pydantic import Field, field_validator
 
 from monosema.activations import CaptureConfig
 from monosema.atlas import AtlasConfig
-from monosema.core import Config, ConfigError, FormatError, Site, atomic_path, bf16_is_fast, choose_device
+from monosema.core import (
+    Config,
+    ConfigError,
+    FormatError,
+    Site,
+    atomic_path,
+    bf16_is_fast,
+    choose_device,
+    choose_product,
+)
 from monosema.data import TextConfig
 from monosema.evaluation import EvaluationConfig
 from monosema.interpretation.explaining import ExplainConfig
@@ -183,7 +192,8 @@ class Recipe(Config):
         fast = "bfloat16" if bf16_is_fast(choose_device(device)) else "float32"
         before = self if previous is None else previous
         dtype = next((kind for kind in (self.model.dtype, before.model.dtype) if kind != "auto"), fast)
-        product = next((kind for kind in (self.training.product, before.training.product) if kind != "auto"), fast)
+        fastest = str(choose_product(choose_device(device))).removeprefix("torch.")
+        product = next((kind for kind in (self.training.product, before.training.product) if kind != "auto"), fastest)
         return self.replace(
             model=self.model.replace(name=_absolute(self.model.name), dtype=dtype),
             other_model=None if self.other_model is None else _absolute(self.other_model),

@@ -40,8 +40,9 @@ class TrainConfig(Config):
     accumulate: int = Field(1, gt=0)
     """Equal parts that a batch is worked on in, one after the other, their gradients added up: less memory, the same
     step (BatchTopK and Matryoshka keep their largest of each part)."""
-    product: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Precision of the encoder's matrix product; auto takes bf16 where the machine does it faster, as measured."""
+    product: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """Precision of the encoder's matrix product; auto takes what the machine does fastest, as measured. With int8, on
+    processors, the product only names candidates: their pre-activations are computed in float32 and decide."""
     start_rows: int = Field(16_384, gt=0)
     """Rows of the stream that the dictionary's start is taken from, at most."""
     seed: int = 0

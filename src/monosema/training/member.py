@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.core import ConfigError, bf16_is_fast, digest, write_json
+from monosema.core import ConfigError, choose_product, digest, write_json
 from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
 from monosema.dictionaries.terms import mean_losses, part_of
 from monosema.training.anomalies import anomaly
@@ -89,7 +89,8 @@ class Member:
             )
         if self.config.product == "auto":
             # Measured in each process by itself, it could differ.
-            self.product = torch.bfloat16 if self.mesh.agreed(self.product == torch.bfloat16) else torch.float32
+            faster = (kind for kind in (torch.bfloat16, torch.int8) if self.mesh.agreed(self.product == kind))
+            self.product = next(faster, torch.float32)
         self.steps, self.batch = steps, batch * self.whole.row_vectors
         self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
         self.dictionary = self.mesh.part_of(self.whole)
@@ -283,10 +284,13 @@ class Member:
 
 def _product(name: str, device: torch.device) -> torch.dtype:
     if name == "auto":
-        return torch.bfloat16 if bf16_is_fast(device) else torch.float32
-    dtype = torch.bfloat16 if name == "bfloat16" else torch.float32
+        return choose_product(device)
+    dtype: torch.dtype = getattr(torch, name)
     try:
-        torch.ones(2, 2, dtype=dtype, device=device) @ torch.ones(2, 2, dtype=dtype, device=device)
+        if dtype == torch.int8 and device.type != "cpu":
+            raise TypeError
+        ones = torch.ones(2, 2, dtype=dtype, device=device)
+        torch.mm(ones, ones)
     except (RuntimeError, TypeError):
         raise ConfigError(
             f"TrainConfig.product = {name!r} is not valid: the device {device} can't multiply in {name}. "
