@@ -168,9 +168,10 @@ def test_the_penalty_does_not_reach_the_encoder() -> None:
 
 
 def test_silent_latents_start_anew_as_easily_active_as_living_ones() -> None:
-    gated = Gated(GatedConfig(d_in=D, n_latents=M))
+    points = (0.05, 0.1)
+    gated = Gated(GatedConfig(d_in=D, n_latents=M, resample_at=points))
     gated.start(data(), 0)
-    for dictionary, levels in ((jumprelu(), "threshold"), (gated, "gate_bias")):
+    for dictionary, levels in ((jumprelu(resample_at=points), "threshold"), (gated, "gate_bias")):
         living = [latent for latent in range(M) if latent not in (3, 7)]
         with torch.no_grad():
             getattr(dictionary, levels)[[3, 7]] = 1e6 if levels == "threshold" else -1e6
@@ -179,7 +180,7 @@ def test_silent_latents_start_anew_as_easily_active_as_living_ones() -> None:
         assert dictionary.resample(data(), Moment(4, 100, 200)).tolist() == [3, 7]
         torch.testing.assert_close(getattr(dictionary, levels)[[3, 7]], mean.expand(2))
         assert dictionary.encode(data()).counts()[[3, 7]].min() > 0
-    assert jumprelu(resample_at=()).resample(data(), Moment(4, 100, 200)).tolist() == []
+    assert jumprelu().resample(data(), Moment(4, 100, 200)).tolist() == []
 
 
 # ---------------------------------------------------------------------------------------------------------- p-anneal
