@@ -5,7 +5,8 @@
 Contestants run in processes of their own and take turns, a few steps each, so that a machine that drifts drifts for
 all. The bound is the encoder's matrix product alone (``x @ W``), in fp32 or in bf16, whichever is faster. With --full
 the named contestants go on to one pass over all vectors, and the share of held-out variance that they leave unexplained
-is measured; of monosema also on the way, which says how soon it is where each peer ends. Prints JSON, then a table.
+is measured; of monosema also on the way, and at the end of passes over --shares of the vectors, whose learning rate
+falls sooner: the quickest of these says how soon it is where each peer ends. Prints JSON, then a table.
 Names with a colon are other architectures, here and in dictionary_learning:
 
     python benchmarks/train_step.py --full --only gemm-bf16 monosema:l1 dictionary_learning:l1
@@ -45,7 +46,7 @@ def work(name: str, a: argparse.Namespace) -> None:
 
     torch.manual_seed(0)
     x = torch.from_numpy(np.load(a.vectors, mmap_mode="c"))
-    train, held = x[:-HELD_OUT], x[-HELD_OUT:].clone()
+    train, held = x[: round((len(x) - HELD_OUT) * a.share)], x[-HELD_OUT:].clone()
     scale = 1.0 / (train[:65_536].norm(dim=1).mean() / train.shape[1] ** 0.5)
 
     class Scaled:
@@ -86,13 +87,15 @@ def work(name: str, a: argparse.Namespace) -> None:
 class Contestant:
     """A process that makes steps when told to."""
 
-    def __init__(self, name: str, python: str, a: argparse.Namespace) -> None:
+    def __init__(self, name: str, python: str, a: argparse.Namespace, share: float = 1.0) -> None:
         self.name = name
+        self.total = round((vector_count(a.vectors) - HELD_OUT) * share) // a.batch
         self.seconds: list[float] = []
         self.whole = 0.0
         self.done = 0
         self.l0: float | None = None
         arguments = ["--vectors", str(a.vectors), *(f"--{n}={getattr(a, n)}" for n in ("latents", "k", "batch"))]
+        arguments.append(f"--share={share}")
         self._process = subprocess.Popen(
             [python, "-W", "ignore", __file__, "--worker", name, *arguments],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
@@ -118,11 +121,11 @@ class Contestant:
         if timed:
             self.seconds += answer["seconds"]
 
-    def finish(self, total: int, every: int | None) -> dict[str, Any]:
+    def finish(self, every: int | None = None) -> dict[str, Any]:
         """Go on to the end of the pass, measured `every` so many steps where this is said."""
         path = []
-        while self.done < total:
-            self.steps(min(every or total, total - self.done), timed=False)
+        while self.done < self.total:
+            self.steps(min(every or self.total, self.total - self.done), timed=False)
             if every:
                 path.append((round(self.whole, 2), self.order(score=True)["held_out_fvu"]))
         return self.order(score=True) | {"pass_seconds": round(self.whole, 1)} | ({"path": path} if every else {})
@@ -134,8 +137,6 @@ class Contestant:
 
 def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
     """Rounds of a few steps each; then the full pass of those that go on."""
-    rows = vector_count(a.vectors)
-    total = (rows - HELD_OUT) // a.batch
     contestants = [Contestant(n, a.peer_python if is_peer(n) else sys.executable, a) for n in names]
     try:
         for contestant in contestants:
@@ -154,11 +155,27 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
             }
             if contestant.name in a.full and not contestant.name.startswith("gemm"):
                 every = a.measure_every if contestant.name.startswith("monosema") else None
-                results[contestant.name] |= contestant.finish(total, every)
+                results[contestant.name] |= contestant.finish(every)
     finally:
         for contestant in contestants:
             contestant.end()
+    for name in results:
+        if name in a.full and name.startswith("monosema"):
+            results[name]["path"] += shorter_passes(a, name)
     return results
+
+
+def shorter_passes(a: argparse.Namespace, name: str) -> list[tuple[float, float]]:
+    """Seconds and held-out FVU of whole passes over shares of the vectors."""
+    ends = []
+    for share in a.shares:
+        contestant = Contestant(name, sys.executable, a, share)
+        try:
+            result = contestant.finish()
+        finally:
+            contestant.end()
+        ends.append((result["pass_seconds"], result["held_out_fvu"]))
+    return ends
 
 
 def vector_count(path: Path) -> int:
@@ -185,7 +202,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
 
 def reached(path: list[tuple[float, float]], fvu: float) -> float | None:
     """Seconds of training after which a held-out FVU was reached; None if it never was."""
-    return next((seconds for seconds, measured in path if measured <= fvu), None)
+    return min((seconds for seconds, measured in path if measured <= fvu), default=None)
 
 
 def main() -> None:
@@ -204,6 +221,8 @@ def main() -> None:
     p.add_argument("--full", nargs="*", choices=NAMES, default=["monosema"], help="who goes on to one whole pass")
     p.add_argument("--peer-python", help="Python of an environment with sae-lens, dictionary-learning, eai-sparsify")
     p.add_argument("--measure-every", type=int, default=5, help="steps between measurements of monosema's full pass")
+    p.add_argument("--shares", type=float, nargs="*", default=[], help="shares of the vectors, for shorter passes")
+    p.add_argument("--share", type=float, default=1.0, help=argparse.SUPPRESS)
     p.add_argument("--breakdown", action="store_true", help="only monosema: where the time of a step goes")
     p.add_argument("--debug", action="store_true")
     p.add_argument("--worker", choices=NAMES, help=argparse.SUPPRESS)
