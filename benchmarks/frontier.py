@@ -9,8 +9,8 @@ held-out rows: FVU, L0, share of latents that fire; with --run, which takes a ru
 its model recovers on held-out text. Peers are tried at several learning rates with the first seed; the settings of
 theirs that no other betters in both FVU and L0 go on with the others. Prints a line of JSON for each dictionary, then a
 table: for every point of a peer, monosema's FVU on the same architecture at that L0 (interpolated between its own
-points, both on logarithmic scales) over the peer's. Below 1 is better. Results are kept in --out, and what is there is
-not trained again; drawings go beside it.
+points, both on logarithmic scales) over the peer's; below 1 is better. Last a summary of these. Results are kept in
+--out, and what is there is not trained again; drawings go beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from frontier_tables import ARCHITECTURES, LIBRARIES, Point, curve, draw, table
+from frontier_tables import ARCHITECTURES, LIBRARIES, Point, curve, draw, summary, table
 from vectors import run_rows
 
 HELD_OUT = 16_384
@@ -129,7 +129,7 @@ def main() -> None:
             with open(a.out, "a") as file:
                 file.write(json.dumps(point) + "\n")
             print(json.dumps(point), flush=True)
-    print(table(points))
+    print(table(points), summary(points), sep="\n\n")
     draw(points, a.out.with_suffix(""))
 
 

@@ -6,6 +6,7 @@ import itertools
 import math
 import statistics
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,56 @@ def curve(points: list[Point], library: str, architecture: str) -> list[Point]:
     return [mean for number, mean in enumerate(means) if all(mean["fvu"] < other["fvu"] for other in means[:number])]
 
 
-def at(line: list[Point], l0: float) -> float | None:
-    """FVU of a curve at an L0, between its points on logarithmic scales; None beyond its ends."""
+def unexplained(point: Point) -> float:
+    """FVU of a point."""
+    return float(point["fvu"])
+
+
+def lost(point: Point) -> float:
+    """The share of the loss that a point does not recover."""
+    return max(1e-5, 1.0 - float(point["loss_recovered"]))
+
+
+def at(line: list[Point], l0: float, value: Callable[[Point], float] = unexplained) -> float | None:
+    """A figure of a curve at an L0, between its points on logarithmic scales; None beyond its ends."""
     for left, right in itertools.pairwise(line):
         if left["l0"] <= l0 <= right["l0"]:
             share = math.log(l0 / left["l0"]) / max(math.log(right["l0"] / left["l0"]), 1e-9)
-            return math.exp((1 - share) * math.log(left["fvu"]) + share * math.log(right["fvu"]))
+            return math.exp((1 - share) * math.log(value(left)) + share * math.log(value(right)))
     near = [point for point in line if abs(point["l0"] / l0 - 1) < 0.03]
-    return float(near[0]["fvu"]) if near else None
+    return value(near[0]) if near else None
+
+
+def ratios(points: list[Point], architecture: str, library: str, value: Callable[[Point], float]) -> list[float]:
+    """Monosema's figure at the L0 of each point of a peer, over the peer's; only where its own points reach."""
+    ours, theirs = curve(points, "monosema", architecture), curve(points, library, architecture)
+    found = ((at(ours, point["l0"], value), value(point)) for point in theirs)
+    return [there / own for there, own in found if there is not None]
+
+
+def summary(points: list[Point]) -> str:
+    """For each architecture and peer, how monosema's figures stand to the peer's at the same L0, in Markdown."""
+    lossy = any(point.get("loss_recovered") is not None for point in points)
+    lines = [
+        "| architecture | peer | points | FVU ÷ theirs at the same L0: mean, worst |"
+        + " lost loss ÷ theirs: mean, worst |" * lossy,
+        "|---" * (4 + lossy) + "|",
+    ]
+    for architecture in ARCHITECTURES:
+        for library in LIBRARIES[1:]:
+            found = ratios(points, architecture, library, unexplained)
+            if not found:
+                continue
+            cell = f" {_mean(found):.2f}, {max(found):.2f} |"
+            if lossy:
+                of_loss = ratios(points, architecture, library, lost)
+                cell += f" {_mean(of_loss):.2f}, {max(of_loss):.2f} |"
+            lines.append(f"| {architecture} | {library} | {len(found)} |{cell}")
+    return "\n".join(lines)
+
+
+def _mean(ratios: list[float]) -> float:
+    return math.exp(statistics.fmean(map(math.log, ratios)))
 
 
 def table(points: list[Point]) -> str:
