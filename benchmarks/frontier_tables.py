@@ -15,6 +15,8 @@ LIBRARIES = ("monosema", "saelens", "dictionary_learning")
 FIGURES = ("fvu", "l0", "alive", "seconds", "loss_recovered")
 
 Point = dict[str, Any]
+COLUMNS = 2
+"""Plots side by side on a sheet."""
 
 
 def cells(points: list[Point], library: str, architecture: str) -> list[Point]:
@@ -126,23 +128,35 @@ def _percent(value: float | None) -> str:
 
 
 def draw(points: list[Point], folder: Path) -> None:
-    """One SVG for each architecture and figure against L0: FVU, share of dead latents, lost loss where measured."""
-    from monosema.pages.plots import Axis, Series, chart
+    """A sheet for each figure against L0, with a plot for each architecture: FVU, share of dead latents, and the loss
+    recovered where it was measured."""
+    from monosema.pages.plots import HEIGHT, WIDTH, Axis, Series, chart
 
-    drawn = {
+    drawn: dict[str, tuple[str, Callable[[Point], float | None]]] = {
         "fvu": ("FVU", lambda mean: mean["fvu"]),
         "dead": ("dead latents", lambda mean: 1 - mean["alive"]),
         "loss-recovered": ("loss recovered", lambda mean: mean["loss_recovered"]),
     }
     folder.mkdir(parents=True, exist_ok=True)
-    for architecture in ARCHITECTURES:
-        curves = {library: curve(points, library, architecture) for library in LIBRARIES}
-        for name, (label, value) in drawn.items():
+    for name, (label, value) in drawn.items():
+        charts = []
+        for architecture in ARCHITECTURES:
+            curves = {library: curve(points, library, architecture) for library in LIBRARIES}
+            # A library without points keeps its colour on the sheet.
             series = [
-                Series(library, [(mean["l0"], value(mean)) for mean in line])
+                Series(library, [(mean["l0"], figure) for mean in line if (figure := value(mean)) is not None])
                 for library, line in curves.items()
-                if line and all(value(mean) is not None for mean in line)
             ]
-            if series:
-                x, y = Axis("L0", logarithmic=True), Axis(f"{label} on held-out rows", logarithmic=name == "fvu")
-                (folder / f"{architecture}-{name}.svg").write_text(chart(f"{architecture}: {label}", x, y, series))
+            if any(one.points for one in series):
+                title = f"{architecture}: {label}, held out"
+                axes = Axis("L0", logarithmic=True), Axis(title, logarithmic=name == "fvu")
+                charts.append(chart(title, *axes, series))
+        rows = -(-len(charts) // COLUMNS)
+        placed = [
+            one.replace("<svg ", f'<svg x="{number % COLUMNS * WIDTH}" y="{number // COLUMNS * HEIGHT}" ', 1)
+            for number, one in enumerate(charts)
+        ]
+        if placed:
+            size = f'viewBox="0 0 {COLUMNS * WIDTH} {rows * HEIGHT}" width="{COLUMNS * WIDTH}"'
+            sheet = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', *placed, "</svg>"]
+            (folder / f"{name}.svg").write_text("\n".join(sheet))
