@@ -9,8 +9,8 @@ norm 1; the part of their gradient along them is removed.
 
 Departures. The paper resamples dead latents as Bricken et al. do; here they may start anew towards residuals
 (`resampling`), which is off: where codes are sparse, latents that fire rarely are taken for dead, and less is left
-unexplained without (measured: FVU 0.31 and not 0.42 at an L0 of 8). Decoder rows start towards data points, and the encoder as their transpose times the factor that
-reconstructs a sample best; `start="random"` is nearer to the paper.
+unexplained without (measured: FVU 0.31 and not 0.42 at an L0 of 8). Decoder rows start towards data points, and the
+encoder as their transpose times the factor that reconstructs a sample best; `start="random"` is nearer to the paper.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def resample_towards_residuals(
     if latents is None:
         return dictionary.silent_tokens.new_empty(0)
     if sum(_of_shards(len(latents))):
-        residuals = (x if written is None else written) - _by_all_shards(dictionary, x)
+        residuals = (x if written is None else written) - _reconstructed(dictionary, x, moment.product)
         read = None if written is None else x - x.mean(dim=0)
         _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step, read)
         living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
@@ -113,13 +113,15 @@ def _of_shards(number: int) -> tuple[int, ...]:
     return (number,) if together is None or together.shards == 1 else together.numbers_of_shards(number)
 
 
-def _by_all_shards(dictionary: Autoencoder, x: Float[Tensor, "n d"]) -> Float[Tensor, "n d_out"]:
+def _reconstructed(
+    dictionary: Autoencoder, x: Float[Tensor, "n d"], product: torch.dtype | None
+) -> Float[Tensor, "n d_out"]:
     """The reconstruction, to which every process that shares the latents adds."""
     together = grid()
     if together is None or together.shards == 1:
-        return dictionary(x)
+        return dictionary.decode(dictionary.encode(x, product))
     with torch.no_grad():
-        codes = dictionary.kept_of_all(dictionary.encode(x)).padded()
+        codes = dictionary.kept_of_all(dictionary.encode(x, product)).padded()
         part = sparse_decode(codes.values, codes.indices, dictionary.decoder)
         return together.sum_over_latents(part) + dictionary.decoder_bias
 
