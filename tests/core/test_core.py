@@ -68,8 +68,12 @@ def test_the_fastest_product_is_chosen(
 
 def test_integers_are_measured_on_processors_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MONOSEMA_INT8")
-    int8_is_fast.cache_clear()
-    assert int8_is_fast(torch.device("cpu")) in (True, False)
+    for rates, fast in (((100.0, 300.0), True), ((100.0, 150.0), False)):
+        monkeypatch.setattr("monosema.core.device._rates", lambda *_, rates=rates, **__: rates)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+        int8_is_fast.cache_clear()
+        assert int8_is_fast(torch.device("cpu")) is fast
+    monkeypatch.setattr("monosema.core.device._rates", lambda *_, **__: (100.0, 300.0))
     assert not int8_is_fast(torch.device("meta"))
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "DEFAULT")
     int8_is_fast.cache_clear()

@@ -21,10 +21,6 @@ def matrices(n: int = 300, d: int = 24, m: int = 1024, seed: int = 0, bias: floa
     return x, torch.randn(m, d, generator=generator), torch.randn(m, generator=generator) * bias
 
 
-def dense(values: torch.Tensor, indices: torch.Tensor, m: int) -> torch.Tensor:
-    return to_dense(values, indices, m)
-
-
 @pytest.fixture
 def screened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names what was found among candidates: an encode that took the exact way leaves no trace here."""
@@ -43,8 +39,8 @@ def screened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(("d", "m", "k"), [(24, 1024, 5), (24, 1021, 1), (7, 4099, 32), (64, 1536, 16)])
 def test_the_largest_of_each_row_are_found_and_exact(d: int, m: int, k: int, screened: list[str]) -> None:
     x, encoder, bias = matrices(d=d, m=m)
-    got = dense(*encode_top_k(x, encoder, bias, k, torch.int8), m)
-    expected = dense(*encode_top_k(x, encoder, bias, k), m)
+    got = to_dense(*encode_top_k(x, encoder, bias, k, torch.int8), m)
+    expected = to_dense(*encode_top_k(x, encoder, bias, k), m)
     assert screened
     both = (got > 0) & (expected > 0)
     torch.testing.assert_close(got[both], expected[both], rtol=1e-4, atol=1e-5)

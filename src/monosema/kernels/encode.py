@@ -24,6 +24,7 @@ from monosema.kernels.screening import (
     may_screen,
     precision,
     rounded,
+    sampled_pre_activations,
 )
 from monosema.kernels.selection import top_k, top_k_dense
 
@@ -88,12 +89,11 @@ def _screened_top_k(x: Tensor, encoder: Tensor, bias: Tensor, k: int) -> tuple[T
     """`encode_top_k` among candidates; None where screening is no help."""
     if not may_screen(x) or k * SELECTIVE > len(encoder):
         return None
-    some = evenly_spaced(len(x))
-    pre = x[some] @ encoder.T + bias
+    pre = sampled_pre_activations(x, encoder, bias)
     values, indices = pre.topk(k, dim=1)
     wanted = torch.zeros_like(pre, dtype=torch.bool).scatter_(1, indices, values > 0)
     whole = rounded(x, encoder, bias)
-    if whole is None or is_no_help(wanted, candidates_of_rows(whole.some(some), k)):
+    if whole is None or is_no_help(wanted, candidates_of_rows(whole.some(evenly_spaced(len(x))), k)):
         return None
     active = candidates_of_rows(whole, k)
     values, indices = largest_entries(ragged_value_products(x, active, encoder).add_(active.spread(bias)), active, k)

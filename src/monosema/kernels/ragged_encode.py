@@ -26,6 +26,7 @@ from monosema.kernels.screening import (
     may_screen,
     precision,
     rounded,
+    sampled_pre_activations,
 )
 from monosema.kernels.selection import BITS, ROWS_PER_THREAD, pool
 from monosema.kernels.sharing import grid, rows_of_part
@@ -35,11 +36,8 @@ __all__ = [
     "encode_above_dense",
     "encode_batch_top_k",
     "encode_batch_top_k_dense",
-    "sampled_pre_activations",
 ]
 
-SAMPLE = 64
-"""Rows of a batch, evenly spaced, from which its density or its floor is foreseen."""
 MARGIN = 1.5
 """Candidates that are collected for a batch's largest entries, as a multiple of their number."""
 
@@ -126,18 +124,6 @@ def encode_batch_top_k(
     return values[kept], active.keep(kept)
 
 
-def sampled_pre_activations(
-    x: Float[Tensor, "n d_in"],
-    encoder: Float[Tensor, "m d_in"],
-    bias: Float[Tensor, " m"],
-    product: torch.dtype | None = None,
-) -> Float[Tensor, "sample m"]:
-    """Pre-activations of a few rows, evenly spaced."""
-    dtype = precision(product, x)
-    chosen = x[:: -(-len(x) // SAMPLE)] if len(x) else x
-    return chosen.to(dtype) @ encoder.to(dtype).T + bias.to(dtype)
-
-
 def _smallest_of_largest(values: Float[Tensor, " entries"], number: int) -> float:
     """The smallest of the `number` largest values."""
     if values.device.type == "cpu":
@@ -181,12 +167,11 @@ def _screened(
     """The positive pre-activations, found among candidates; None where that is no help."""
     if not may_screen(x):
         return None
-    some = evenly_spaced(len(x))
-    positive = x[some] @ encoder.T + bias > 0
+    positive = sampled_pre_activations(x, encoder, bias) > 0
     if positive.sum() * SELECTIVE > positive.numel():
         return None
     whole = rounded(x, encoder, bias)
-    if whole is None or is_no_help(positive, candidates_above(whole.some(some))):
+    if whole is None or is_no_help(positive, candidates_above(whole.some(evenly_spaced(len(x))))):
         return None
     active = candidates_above(whole)
     values = ragged_value_products(x, active, encoder).add_(active.spread(bias))

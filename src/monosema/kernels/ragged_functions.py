@@ -17,8 +17,8 @@ from torch import Tensor
 
 from monosema.kernels.encode import with_bias, with_ones
 from monosema.kernels.ragged import Ragged, ragged_decode, ragged_row_sums, ragged_value_products
-from monosema.kernels.ragged_encode import encode_above, encode_batch_top_k, sampled_pre_activations
-from monosema.kernels.screening import precision
+from monosema.kernels.ragged_encode import encode_above, encode_batch_top_k
+from monosema.kernels.screening import precision, sampled_pre_activations
 from monosema.kernels.sharing import own_centre, summed_over_latents
 
 __all__ = ["Full", "decode_active", "encode_active", "encode_batch"]

@@ -36,14 +36,15 @@ __all__ = [
     "may_screen",
     "precision",
     "rounded",
+    "sampled_pre_activations",
 ]
 
 FEWEST_ROWS = 256
 """Rows from which rounding the encoder is worth its time."""
 SELECTIVE = 32
 """Latents for each that is kept from which screening pays."""
-SAMPLE = 32
-"""Rows of a batch that are computed both ways."""
+SAMPLE = 64
+"""Rows of a batch, evenly spaced, that tell its density or its floor, and that are computed both ways."""
 TOLERATED = 0.005
 """Share of the entries of the sample that may be missed: what bf16 products miss too, measured."""
 CROWD = 1 / 8
@@ -210,8 +211,19 @@ def may_screen(x: Float[Tensor, "n d"]) -> bool:
 
 
 def evenly_spaced(n: int) -> slice:
-    """The rows of a batch that are computed both ways."""
+    """A few rows of a batch, which stand for all."""
     return slice(None, None, max(1, -(-n // SAMPLE)))
+
+
+def sampled_pre_activations(
+    x: Float[Tensor, "n d_in"],
+    encoder: Float[Tensor, "m d_in"],
+    bias: Float[Tensor, " m"],
+    product: torch.dtype | None = None,
+) -> Float[Tensor, "sample m"]:
+    """Pre-activations of the rows that stand for all."""
+    dtype = precision(product, x)
+    return x[evenly_spaced(len(x))].to(dtype) @ encoder.to(dtype).T + bias.to(dtype)
 
 
 def is_no_help(wanted: Bool[Tensor, "n m"], candidates: Ragged) -> bool:
