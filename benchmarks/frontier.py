@@ -64,9 +64,8 @@ def orders(a: argparse.Namespace, vectors: Path, rows: int, points: list[Point])
     for seed in range(a.seeds):
         for architecture in a.architectures:
             for library in a.libraries:
-                for setting, rate in settings_and_rates(
-                    library, architecture, a.peer_rates, points if seed else None, a.own_rates
-                ):
+                known = points if seed else None
+                for setting, rate in settings_and_rates(library, architecture, a.peer_rates, known):
                     yield {
                         "library": library, "architecture": architecture, "setting": setting, "rate": rate,
                         "seed": seed, "vectors": str(vectors), "rows": rows, "batch": a.batch,
@@ -75,15 +74,11 @@ def orders(a: argparse.Namespace, vectors: Path, rows: int, points: list[Point])
 
 
 def settings_and_rates(
-    library: str,
-    architecture: str,
-    rates: list[float],
-    points: list[Point] | None,
-    own_rates: list[float | None],
+    library: str, architecture: str, rates: list[float], points: list[Point] | None
 ) -> list[tuple[float, float | None]]:
     """What is trained: all a peer's rates where nothing is known yet, else its settings that no other betters."""
     if library == "monosema":
-        return [(setting, rate) for setting in settings(library, architecture) for rate in own_rates]
+        return [(setting, None) for setting in settings(library, architecture)]
     if points is None:
         return [(setting, rate) for setting in settings(library, architecture) for rate in rates]
     first = [point for point in points if point["seed"] == 0]
@@ -115,7 +110,6 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=2048)
     p.add_argument("--seeds", type=int, default=3)
     p.add_argument("--peer-rates", type=float, nargs="+", default=[1e-3, 3e-3, 1e-2])
-    p.add_argument("--own-rates", type=float, nargs="+", default=[None], help="monosema's rates; without it, its rule")
     p.add_argument("--architectures", nargs="+", choices=ARCHITECTURES, default=list(ARCHITECTURES))
     p.add_argument("--libraries", nargs="+", choices=LIBRARIES, default=list(LIBRARIES))
     p.add_argument("--peer-python", default=sys.executable, help="Python of an environment with the peers")
@@ -213,7 +207,7 @@ def train_own(order: dict[str, Any], out: Path) -> float:
     )  # fmt: skip
     dictionary = own(order["architecture"], width, order["latents"], order["setting"], order["seed"])
     begin = time.perf_counter()
-    train(dictionary, stream, TrainConfig(seed=order["seed"], lr=order["rate"]), out)
+    train(dictionary, stream, TrainConfig(seed=order["seed"]), out)
     return round(time.perf_counter() - begin, 1)
 
 

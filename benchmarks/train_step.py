@@ -140,7 +140,7 @@ def match(a: argparse.Namespace, names: list[str]) -> dict[str, dict[str, Any]]:
     contestants = [Contestant(n, a.peer_python if is_peer(n) else sys.executable, a) for n in names]
     try:
         for contestant in contestants:
-            contestant.steps(2, timed=False)
+            contestant.steps(a.untimed, timed=False)
         for _ in range(a.rounds):
             for contestant in contestants:
                 contestant.steps(a.steps, timed=True)
@@ -217,6 +217,7 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=4096)
     p.add_argument("--rounds", type=int, default=4)
     p.add_argument("--steps", type=int, default=3, help="steps in a turn")
+    p.add_argument("--untimed", type=int, default=2, help="steps that each makes before time is taken")
     p.add_argument("--only", nargs="+", choices=NAMES, default=list(TOPK))
     p.add_argument("--full", nargs="*", choices=NAMES, default=["monosema"], help="who goes on to one whole pass")
     p.add_argument("--peer-python", help="Python of an environment with sae-lens, dictionary-learning, eai-sparsify")

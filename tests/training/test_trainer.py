@@ -134,7 +134,7 @@ def test_nan_stops_with_the_reason_and_the_last_checkpoint(tmp_path: Path) -> No
 
 def test_an_explosion_stops_the_run(tmp_path: Path) -> None:
     with pytest.raises(AnomalyError, match="exploded"):
-        train(topk(), Batches(data()), TrainConfig(lr=1e5, log_every=1), tmp_path)
+        train(topk(), Batches(data()), TrainConfig(lr=1e5, epsilon=1e-12, log_every=1), tmp_path)
 
 
 def test_exploding_norms_stop_the_run(tmp_path: Path) -> None:

@@ -33,8 +33,8 @@ class TrainConfig(Config):
     """Adam's decay of the mean of gradients (Kingma and Ba 2014); the weight of the average in sign_sgd."""
     beta2: float = Field(0.999, ge=0, lt=1)
     """Adam's decay of the mean of squared gradients (Kingma and Ba 2014)."""
-    epsilon: float = Field(1e-12, gt=0)
-    """Adam's ε; small, since the loss is a share of the variance and its gradients are small."""
+    epsilon: float | None = Field(None, gt=0)
+    """Adam's ε; None takes `adam_epsilon`'s rule, which holds back the steps of latents that fire rarely."""
     clip: float | None = Field(None, gt=0)
     """Largest norm of all gradients together; None does not clip, as Adam's step does not depend on their scale."""
     accumulate: int = Field(1, gt=0)

@@ -25,7 +25,7 @@ from monosema.training.distribution import Mesh
 from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
 from monosema.training.optimisers import Optimisers
-from monosema.training.schedule import learning_rate, schedule
+from monosema.training.schedule import adam_epsilon, learning_rate, schedule
 
 __all__ = ["Member"]
 
@@ -94,7 +94,8 @@ class Member:
         self.steps, self.batch = steps, batch * self.whole.row_vectors
         self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
         self.dictionary = self.mesh.part_of(self.whole)
-        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, self.mesh)
+        epsilon = self.config.epsilon or adam_epsilon(self.whole.n_latents, self.peak_lr)
+        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, epsilon, self.mesh)
 
     @property
     def recipe(self) -> str:

@@ -73,14 +73,27 @@ class Optimisers:
     """
 
     def __init__(
-        self, parameters: Iterable[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh | None = None
+        self,
+        parameters: Iterable[torch.nn.Parameter],
+        config: TrainConfig,
+        lr: float,
+        epsilon: float,
+        mesh: Mesh | None = None,
     ) -> None:
-        """`mesh`: the processes that share the latents. Raises ConfigError where this PyTorch has no such optimiser."""
+        """For parameters that processes may share the latents of.
+
+        Args:
+            epsilon: Adam's ε, whatever the config says.
+            mesh: the processes that share the latents.
+
+        Raises:
+            ConfigError: this PyTorch has no such optimiser.
+        """
         self.parameters = list(parameters)
         self.falls = config.optimiser != "sign_sgd"
         make = _MAKE[config.optimiser]
         self._mesh = mesh or Mesh()
-        self._all: list[torch.optim.Optimizer] = make(self.parameters, config, lr, self._mesh)
+        self._all: list[torch.optim.Optimizer] = make(self.parameters, config, lr, epsilon, self._mesh)
 
     def step(self, lr: float) -> None:
         """One step with a learning rate."""
@@ -145,14 +158,14 @@ class Optimisers:
 
 
 def _adam(
-    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, epsilon: float, mesh: Mesh
 ) -> list[torch.optim.Optimizer]:
     betas = (config.beta1, config.beta2)
-    return [torch.optim.Adam(parameters, lr=lr, betas=betas, eps=config.epsilon, fused=True)]
+    return [torch.optim.Adam(parameters, lr=lr, betas=betas, eps=epsilon, fused=True)]
 
 
 def _sign_sgd(
-    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, epsilon: float, mesh: Mesh
 ) -> list[torch.optim.Optimizer]:
     if config.beta1 == 0:
         raise ConfigError("TrainConfig.beta1 = 0 is not valid with sign_sgd: its average needs a weight above 0.")
@@ -160,7 +173,7 @@ def _sign_sgd(
 
 
 def _muon(
-    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, epsilon: float, mesh: Mesh
 ) -> list[torch.optim.Optimizer]:
     if not hasattr(torch.optim, "Muon"):
         raise ConfigError(
@@ -174,7 +187,7 @@ def _muon(
         if mesh.shards == 1
         else MuonOfParts(matrices, lr, mesh)
     )
-    return [muon, *(_adam(vectors, config, lr, mesh) if vectors else [])]
+    return [muon, *(_adam(vectors, config, lr, epsilon, mesh) if vectors else [])]
 
 
 _MAKE: dict[str, Callable[..., list[torch.optim.Optimizer]]] = {"adam": _adam, "sign_sgd": _sign_sgd, "muon": _muon}
