@@ -180,7 +180,7 @@ def test_silent_latents_start_anew_as_easily_active_as_living_ones() -> None:
         assert dictionary.resample(data(), Moment(4, 100, 200)).tolist() == [3, 7]
         torch.testing.assert_close(getattr(dictionary, levels)[[3, 7]], mean.expand(2))
         assert dictionary.encode(data()).counts()[[3, 7]].min() > 0
-    assert jumprelu().resample(data(), Moment(4, 100, 200)).tolist() == []
+    assert jumprelu(resample_at=()).resample(data(), Moment(4, 100, 200)).tolist() == []
 
 
 # ---------------------------------------------------------------------------------------------------------- p-anneal
