@@ -46,7 +46,7 @@ COEFFICIENTS = {
     ("monosema", "l1"): (0.5, 1.0, 2.0, 3.0, 5.0, 8.0, 16.0),
     ("monosema", "gated"): (1.0, 2.0, 5.0, 8.0, 12.0, 20.0),
     ("monosema", "p_anneal"): (1.0, 2.0, 3.0, 5.0, 8.0, 20.0),
-    ("monosema", "jumprelu"): (5e-5, 2e-4, 5e-4, 1e-3, 3e-3, 1e-2),
+    ("monosema", "jumprelu"): (1e-5, 5e-5, 2e-4, 5e-4, 1e-3, 3e-3, 1e-2, 1.5e-2),
 }
 """Sparsity coefficients (or target L0) of the others; found by trying which give an L0 near those of K, and of monosema
 which reach as far as the peers' own."""

@@ -20,7 +20,8 @@ COLUMNS = 2
 
 
 def cells(points: list[Point], library: str, architecture: str) -> list[Point]:
-    """Means over seeds by setting and learning rate; only those with as many seeds as the one that has most."""
+    """Means over seeds by setting and learning rate, of seconds the median; only those with as many seeds as the one
+    that has most."""
     found: dict[tuple[float, Any], list[Point]] = defaultdict(list)
     for point in points:
         if (point["library"], point["architecture"]) == (library, architecture) and "fvu" in point:
@@ -33,7 +34,8 @@ def cells(points: list[Point], library: str, architecture: str) -> list[Point]:
         mean: Point = {"setting": setting, "rate": rate, "seeds": len(cell)}
         for name in FIGURES:
             values = [point[name] for point in cell if point.get(name) is not None]
-            mean[name] = statistics.fmean(values) if values else None
+            middle = statistics.median if name == "seconds" else statistics.fmean
+            mean[name] = middle(values) if values else None
         mean["spread"] = statistics.stdev(point["fvu"] for point in cell) if len(cell) > 1 else math.nan
         means.append(mean)
     return sorted(means, key=lambda mean: (mean["l0"], mean["fvu"]))
