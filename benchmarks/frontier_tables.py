@@ -57,6 +57,11 @@ def lost(point: Point) -> float:
     return max(1e-5, 1.0 - float(point["loss_recovered"]))
 
 
+def alive(point: Point) -> float:
+    """The share of latents that fire."""
+    return float(point["alive"])
+
+
 def at(line: list[Point], l0: float, value: Callable[[Point], float] = unexplained) -> float | None:
     """A figure of a curve at an L0, between its points on logarithmic scales; None beyond its ends."""
     for left, right in itertools.pairwise(line):
@@ -79,8 +84,9 @@ def summary(points: list[Point]) -> str:
     lossy = any(point.get("loss_recovered") is not None for point in points)
     lines = [
         "| architecture | peer | points | FVU ÷ theirs at the same L0: mean, worst |"
-        + " lost loss ÷ theirs: mean, worst |" * lossy,
-        "|---" * (4 + lossy) + "|",
+        + " lost loss ÷ theirs: mean, worst |" * lossy
+        + " alive ÷ theirs: mean, worst |",
+        "|---" * (5 + lossy) + "|",
     ]
     for architecture in ARCHITECTURES:
         for library in LIBRARIES[1:]:
@@ -91,6 +97,8 @@ def summary(points: list[Point]) -> str:
             if lossy:
                 of_loss = ratios(points, architecture, library, lost)
                 cell += f" {_mean(of_loss):.2f}, {max(of_loss):.2f} |"
+            living = ratios(points, architecture, library, alive)
+            cell += f" {_mean(living):.2f}, {min(living):.2f} |"
             lines.append(f"| {architecture} | {library} | {len(found)} |{cell}")
     return "\n".join(lines)
 
