@@ -161,7 +161,7 @@ def test_a_sweep_on_a_matrix(command: Command, vectors: Path, tmp_path: Path) ->
 
 
 def test_one_bad_member_of_a_sweep_tells_by_the_exit_code(command: Command, vectors: Path, tmp_path: Path) -> None:
-    keys = ("--latents", "24", "--k", "2", "--batch", "256", "--log-every", "1")
+    keys = ("--latents", "24", "--k", "2", "--batch", "256", "--log-every", "1", "--epsilon", "1e-12")
     code, out, err = command(
         "train", "--activations", vectors, *keys, "--sweep", "lr=0.01,1e6", "--out", tmp_path / "s", "--json"
     )

@@ -94,7 +94,7 @@ class Member:
         self.steps, self.batch = steps, batch * self.whole.row_vectors
         self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
         self.dictionary = self.mesh.part_of(self.whole)
-        epsilon = self.config.epsilon or adam_epsilon(self.whole.n_latents, self.peak_lr)
+        epsilon = self.config.epsilon or adam_epsilon(self.whole.n_latents, self.peak_lr, self.config.optimiser)
         self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, epsilon, self.mesh)
 
     @property

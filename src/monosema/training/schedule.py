@@ -9,6 +9,8 @@ SIGN_FACTOR = 5e-3
 """Peak rate of sign_sgd at 2¹⁴ latents: that of sparsify, whose rule has the same root."""
 LARGEST_GAIN = 1 / 3
 """How far a parameter goes in a step at most, as a multiple of its mean gradient and of the number of latents."""
+SMALLEST_EPSILON = 1e-12
+"""ε that only keeps 0 from being divided by."""
 
 
 def learning_rate(n_latents: int, steps: int, optimiser: str = "adam") -> float:
@@ -24,15 +26,18 @@ def learning_rate(n_latents: int, steps: int, optimiser: str = "adam") -> float:
     return min(1e-2, 4.5e-3 * by_width) * min(1.0, (200 / max(steps, 1)) ** 0.5)
 
 
-def adam_epsilon(n_latents: int, peak: float) -> float:
+def adam_epsilon(n_latents: int, peak: float, optimiser: str = "adam") -> float:
     """Adam's ε for dictionaries whose loss is a share of the variance: 3 · peak / n_latents.
 
     A step is γ m / (√v + ε), so none is longer than γ / ε = n_latents / 3 times the mean gradient m. Gradients of such
     a loss are of the order of 1 / n_latents in each latent, and for most √v is above ε. What ε holds back are latents
     that fire rarely: their v is near 0, so each of their few gradients would be worth several full steps, and throw
     them to where they never fire again. Measured by `benchmarks/step_size.py`; figures are in docs/frontier.md. Losses
-    in units of activations have larger gradients, and ε changes nothing there.
+    in units of activations have larger gradients, and ε changes nothing there. Muon leaves only vectors to Adam; they
+    keep an ε that is next to nothing.
     """
+    if optimiser == "muon":
+        return SMALLEST_EPSILON
     return peak / (LARGEST_GAIN * n_latents)
 
 
