@@ -83,7 +83,7 @@ class Optimisers:
         """For parameters that processes may share the latents of.
 
         Args:
-            epsilon: Adam's ε, whatever the config says.
+            epsilon: Adam's ε: the config's, or that of its rule.
             mesh: the processes that share the latents.
 
         Raises:
