@@ -40,7 +40,7 @@ TOGETHER = [
 """Architecture, processes, shards of latents."""
 GENTLE = {"p_anneal": 1e-3, "muon": 1e-3}
 """Learning rates below the others', where rounding errors grow quickly: near 0 the penalty of p-anneal is steep, and
-Muon rounds to bf16, PyTorch's own too."""
+Muon makes small directions of the gradient as large as all others."""
 
 pytestmark = pytest.mark.slow
 
