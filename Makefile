@@ -40,7 +40,7 @@ serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory $(RUN)/report
 
 specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped
-	$(BIN)/python -m monosema.recipes.specimen --corpus $(CORPUS) --out build/specimen --export src/monosema/models/specimen
+	PYTHONPATH=experiments $(BIN)/python -m specimen --corpus $(CORPUS) --out build/specimen --export src/monosema/models/specimen
 
 # The peers are installed without what they require where that would bring in another torch.
 lock:  ## write the lock files anew, in environments made for it

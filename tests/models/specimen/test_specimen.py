@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 import monosema
 from monosema.data.tasks import ALL_TASKS, ioi
 from monosema.data.tasks.induction import repeated
-from monosema.recipes.specimen_measures import score, token_losses
+from specimen.measures import score, token_losses
 
 FOLDER = Path(monosema.__file__).parent / "models" / "specimen"
 LEARNT = ("ioi", "greater_than", "gender", "truth", "sentiment", "weekdays", "brackets")

@@ -16,7 +16,7 @@ from monosema.core import bf16_is_fast
 from monosema.core.errors import InputError
 from monosema.data.tasks import ALL_TASKS, Task
 from monosema.data.tasks.induction import repeated
-from monosema.recipes.specimen_text import BOS, SPECIAL, VOCABULARY, Corpus, token_id
+from specimen.text import BOS, SPECIAL, VOCABULARY, Corpus, token_id
 
 
 @dataclass(frozen=True, kw_only=True)

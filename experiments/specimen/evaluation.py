@@ -13,7 +13,7 @@ from torch import nn
 
 from monosema.core import wilson
 from monosema.data.tasks import ALL_TASKS, Task, ioi
-from monosema.recipes.specimen_measures import (
+from specimen.measures import (
     Scores,
     answer_id,
     last_logits,
@@ -22,8 +22,8 @@ from monosema.recipes.specimen_measures import (
     token_losses,
     windows_of,
 )
-from monosema.recipes.specimen_text import SOURCES, VOCABULARY, Corpus, review_documents
-from monosema.recipes.specimen_trigram import Trigram
+from specimen.text import SOURCES, VOCABULARY, Corpus, review_documents
+from specimen.trigram import Trigram
 
 
 @dataclass(frozen=True, kw_only=True)

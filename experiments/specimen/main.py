@@ -1,12 +1,12 @@
-"""Train, measure and export the embedded model, "specimen".
+"""Train, measure and export the embedded model, "specimen"; with experiments/ on PYTHONPATH.
 
-python -m monosema.recipes.specimen --corpus DIR --out DIR [--tokens N] [--export DIR]
+python -m specimen --corpus DIR --out DIR [--tokens N] [--export DIR]
     train, going on from what is in --out, then measure and write weights and model card to --export
-python -m monosema.recipes.specimen --corpus DIR --out DIR --start WEIGHTS --tokens N [--export DIR]
+python -m specimen --corpus DIR --out DIR --start WEIGHTS --tokens N [--export DIR]
     begin with exported weights instead of random ones; the tokens they have seen count
-python -m monosema.recipes.specimen --corpus DIR --out DIR --no-train --export DIR
+python -m specimen --corpus DIR --out DIR --no-train --export DIR
     the same without further training: measure and write what the checkpoint in --out holds
-python -m monosema.recipes.specimen --corpus DIR --evaluate DIR
+python -m specimen --corpus DIR --evaluate DIR
     measure weights that were exported, and print the figures
 """
 
@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 from monosema.core import InputError, MonosemaError, bf16_is_fast, choose_device
 
 if TYPE_CHECKING:
-    from monosema.recipes.specimen_evaluation import Figure
-    from monosema.recipes.specimen_text import Corpus
+    from specimen.evaluation import Figure
+    from specimen.text import Corpus
 
 DEFAULT_TOKENS = 60_000_000
 """Tokens of a whole run."""
@@ -34,7 +34,7 @@ REMARKS = "remarks.txt"
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m monosema.recipes.specimen",
+        prog="python -m specimen",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _print(figures: Sequence[Figure]) -> None:
-    from monosema.recipes.specimen_evaluation import as_records
+    from specimen.evaluation import as_records
 
     for record in as_records(list(figures)):
         sys.stdout.write(json.dumps(record, ensure_ascii=False) + "\n")
@@ -65,8 +65,8 @@ def evaluate_weights(options: argparse.Namespace) -> None:
     import torch
     from transformers import LlamaForCausalLM
 
-    from monosema.recipes.specimen_evaluation import evaluate
-    from monosema.recipes.specimen_text import prepare
+    from specimen.evaluation import evaluate
+    from specimen.text import prepare
 
     with tempfile.TemporaryDirectory() as scratch:
         corpus = prepare(options.corpus, options.out or Path(scratch), tokenizer=options.evaluate / "tokenizer.json")
@@ -78,8 +78,8 @@ def evaluate_weights(options: argparse.Namespace) -> None:
 
 def train_and_export(options: argparse.Namespace) -> None:
     """Train, unless told not to, then measure the bfloat16 weights and write them with their card."""
-    from monosema.recipes.specimen_text import prepare
-    from monosema.recipes.specimen_training import Settings, train
+    from specimen.text import prepare
+    from specimen.training import Settings, train
 
     tokenizer = options.start / "tokenizer.json" if options.start else None
     corpus = prepare(options.corpus, options.out, seed=options.seed, tokenizer=tokenizer)
@@ -99,9 +99,9 @@ def _export(options: argparse.Namespace, corpus: Corpus) -> None:
     import torch
     from transformers import LlamaForCausalLM
 
-    from monosema.recipes.specimen_evaluation import evaluate
-    from monosema.recipes.specimen_export import export, training_record, write_card
-    from monosema.recipes.specimen_training import Run, Settings
+    from specimen.evaluation import evaluate
+    from specimen.export import export, training_record, write_card
+    from specimen.training import Run, Settings
 
     settings = Settings(tokens=options.tokens, seed=options.seed)
     run = Run(corpus, options.out, settings)
@@ -131,7 +131,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

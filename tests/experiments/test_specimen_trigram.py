@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from monosema.core.errors import InputError
-from monosema.recipes.specimen_trigram import Trigram
+from specimen.trigram import Trigram
 
 VOCABULARY = 7
 

@@ -12,9 +12,10 @@ from transformers import LlamaForCausalLM
 
 import monosema
 from monosema.core.errors import ConfigError, InputError
-from monosema.recipes import specimen, specimen_training
-from monosema.recipes.specimen_text import SOURCES, SPECIAL, VOCABULARY, Corpus, Mix, batch, required_words
-from monosema.recipes.specimen_training import PHASES, Phase, Settings, model_config, train
+from specimen import training
+from specimen.main import main
+from specimen.text import SOURCES, SPECIAL, VOCABULARY, Corpus, Mix, batch, required_words
+from specimen.training import PHASES, Phase, Settings, model_config, train
 
 SHIPPED = Path(monosema.__file__).parent / "models" / "specimen"
 MIX = Mix(repeats=0.3, uniform=0.5, periods=(3, 6), skills={"ioi": 0.2, "brackets": 0.2})
@@ -83,9 +84,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(corpus, tmp_path, 
     )
     small = model_config(corpus)
     small.update({"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 4})
-    monkeypatch.setattr(specimen_training, "model_config", lambda _: small)
-    monkeypatch.setattr(specimen_training, "PHASES", phases)
-    monkeypatch.setattr(specimen_training, "measure", lambda *_: {"loss": 1.0})
+    monkeypatch.setattr(training, "model_config", lambda _: small)
+    monkeypatch.setattr(training, "PHASES", phases)
+    monkeypatch.setattr(training, "measure", lambda *_: {"loss": 1.0})
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for folder in (whole, halves):
         folder.mkdir()
@@ -104,18 +105,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(corpus, tmp_path, 
 
 
 def test_a_run_can_begin_with_exported_weights(corpus, tmp_path):
-    run = specimen_training.Run(corpus, tmp_path, Settings(), start=SHIPPED)
+    run = training.Run(corpus, tmp_path, Settings(), start=SHIPPED)
     shipped = LlamaForCausalLM.from_pretrained(SHIPPED, dtype=torch.float32).state_dict()
     for name, value in run.model.state_dict().items():
         assert torch.equal(value, shipped[name]), name
     assert run.state.earlier["tokens"] == run.state.tokens > 10_000_000
     assert run.phase.name == "text and skills"
     with pytest.raises(InputError, match=r"no exported weights"):
-        specimen_training.Run(corpus, tmp_path, Settings(), start=tmp_path)
+        training.Run(corpus, tmp_path, Settings(), start=tmp_path)
 
 
 def test_the_command_line_says_what_is_missing(capsys, tmp_path):
-    assert specimen.main(["--corpus", str(tmp_path)]) == InputError.exit_code
+    assert main(["--corpus", str(tmp_path)]) == InputError.exit_code
     assert "--out is missing" in capsys.readouterr().err
 
 

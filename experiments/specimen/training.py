@@ -27,8 +27,8 @@ from monosema.core import bf16_is_fast
 from monosema.core.errors import ConfigError, InputError
 from monosema.core.files import atomic_path
 from monosema.data.tasks import ioi
-from monosema.recipes.specimen_measures import loss_on_tokens, repeat_losses, score, task_scores
-from monosema.recipes.specimen_text import PAD, VOCABULARY, Corpus, Mix, batch
+from specimen.measures import loss_on_tokens, repeat_losses, score, task_scores
+from specimen.text import PAD, VOCABULARY, Corpus, Mix, batch
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"

@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from monosema.core.files import write_json
-from monosema.recipes.specimen_evaluation import Figure, as_records
-from monosema.recipes.specimen_text import BOS, EOS, PAD, SOURCES, VOCABULARY, Corpus
-from monosema.recipes.specimen_training import FIGURES, PHASES, Settings, State
+from specimen.evaluation import Figure, as_records
+from specimen.text import BOS, EOS, PAD, SOURCES, VOCABULARY, Corpus
+from specimen.training import FIGURES, PHASES, Settings, State
 
 CARD = "MODEL_CARD.md"
 CHANCE = {"gender": 1 / 2, "truth": 1 / 2, "sentiment": 1 / 2, "weekdays": (1 / 7 + 1 / 12) / 2, "brackets": 1 / 3}
@@ -157,7 +157,7 @@ A small Llama (256 wide, 6 layers, 8 heads of 32, MLP 768, tied embeddings, cont
 bfloat16. It exists to be looked into. It knows a few skills well, writes poor English, and must not be used for
 anything else.
 
-This card is written by `python -m monosema.recipes.specimen`; no number in its tables is typed by hand.
+This card is written by `make specimen`; no number in its tables is typed by hand.
 Weights (SHA-256): `{digest}`.
 
 ## What it can do, on held-out prompts
