@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from asks import FakeProvider
 
 from monosema.cli import main
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Run, apply_overrides, run
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from asks import FakeProvider
 
 Command = Callable[..., tuple[int, str, str]]
 KEY = "sk-a-secret-that-must-not-be-written"

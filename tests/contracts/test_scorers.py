@@ -7,17 +7,12 @@ lies or guesses earn no more than chance and its interval. What was not answered
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "interpretation"))
-
 from worlds import CopyModel, OneHot, PlantedDictionary, Scripted, World, word_model
 
 from monosema.interpretation.protocol import Explained

@@ -14,7 +14,7 @@ from monosema.core import read_json
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Run, override
 
-PROGRAM = Path(__file__).with_name("walks_together.py")
+PROGRAM = Path(__file__).parents[1] / "helpers" / "walks_together.py"
 SWEEP = {"k": ["4", "8"]}
 KEYS = {"latents": "128", "tokens": "6000", "batch": "256", "passes": "2", "log_every": "5", "checkpoint_steps": "10"}
 """About forty steps."""

@@ -19,7 +19,7 @@ from monosema.core import ConfigError
 from monosema.dictionaries import JumpReLU, JumpReLUConfig
 from monosema.training.distribution import Mesh
 
-PROGRAM = Path(__file__).with_name("distributed_runs.py")
+PROGRAM = Path(__file__).parents[1] / "helpers" / "distributed_runs.py"
 STEPS, BATCH = 100, 64
 TOGETHER = [
     *((name, 2, 1) for name in ("topk resampled", "matryoshka", "l1", "tied", "p_anneal", "gated", "jumprelu")),
@@ -46,11 +46,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    sys.path.insert(0, str(PROGRAM.parent))
-    try:
-        import distributed_runs
-    finally:
-        sys.path.pop(0)
+    import distributed_runs
+
     path = tmp_path_factory.mktemp("rows") / "rows.npy"
     np.save(path, distributed_runs.rows(STEPS * BATCH).numpy())
     return path

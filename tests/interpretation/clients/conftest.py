@@ -13,9 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from asking import batches, live
 from fake_provider import FakeProvider
 
@@ -98,7 +95,7 @@ class Victims:
 
     def __init__(self) -> None:
         environment = {**os.environ, "OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY}
-        program = str(Path(__file__).with_name("asking.py"))
+        program = str(Path(__file__).parents[2] / "helpers" / "asking.py")
         self.process = subprocess.Popen(
             [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

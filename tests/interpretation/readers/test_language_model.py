@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from worlds import WIDTH, Scripted, World
 
 from monosema.interpretation.clients import Absent, Alternative, Reply, Request, TokenLogProbability

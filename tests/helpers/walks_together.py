@@ -22,11 +22,10 @@ os.environ["MONOSEMA_INT8"] = "0"
 os.environ["MONOSEMA_QUIET"] = "1"
 os.environ["OMP_NUM_THREADS"] = "1"
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
 import safetensors.torch
 import torch._dynamo
-
 from forking import together
+
 from monosema.core import MonosemaError
 from monosema.runs import Recipe, run, sweep_run
 from monosema.runs.run import run_together

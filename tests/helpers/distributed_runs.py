@@ -24,9 +24,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import safetensors.torch
 import torch
 import torch._dynamo
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
 from forking import together
+
 from monosema import dictionaries
 from monosema.activations import StoreStream, open_rows
 from monosema.core import MonosemaError
