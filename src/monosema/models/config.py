@@ -18,7 +18,7 @@ class RotaryConfig(Config):
     """Base of the geometric series of wavelengths."""
     dims: int = Field(gt=0, multiple_of=2)
     """How many of a head's dimensions turn; the rest carry no position."""
-    scaling: Literal["none", "linear", "llama3"] = "none"
+    scaling: Literal["none", "linear", "llama3", "by_pair"] = "none"
     """How frequencies are stretched for contexts longer than those trained on."""
     factor: float = Field(1.0, gt=0)
     """By how much the (low) frequencies are divided."""
@@ -28,6 +28,14 @@ class RotaryConfig(Config):
     """llama3: wavelengths below original_context / this are left as they are."""
     original_context: int = Field(8192, gt=0)
     """llama3: context of the training before the stretch."""
+    factors: tuple[float, ...] = ()
+    """by_pair: what each pair's frequency is divided by."""
+
+    @model_validator(mode="after")
+    def _a_factor_for_each_pair(self) -> RotaryConfig:
+        if self.scaling == "by_pair" and len(self.factors) != self.dims // 2:
+            raise ValueError(f"there are {len(self.factors)} factors for {self.dims // 2} pairs of dimensions")
+        return self
 
 
 class AttentionConfig(Config):

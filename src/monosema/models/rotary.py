@@ -28,6 +28,8 @@ def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " h
         span = config.high_frequency_factor - config.low_frequency_factor
         kept = ((turns - config.low_frequency_factor) / span).clamp(0, 1)
         return kept * angles + (1 - kept) * angles / config.factor
+    if config.scaling == "by_pair":
+        return angles / torch.tensor(config.factors, device=device)
     return angles
 
 
