@@ -132,17 +132,18 @@ class AdaptedModel(SiteAccess, TextGeneration):
     def fact(self, name: str) -> int | None:
         """What the configuration says of "d_model", "n_layers", "n_heads", "vocab" or "context"; None if nothing.
 
-        Of a model that reads more than text, what it says of the part that does; the vocabulary that it does not say is
-        the number of its embeddings.
+        Of a model that reads more than text, what it says of the part that does. A vocabulary and a width that it does
+        not say are those of its embedding.
         """
         config: Any = getattr(self.module, "config", None)
         if hasattr(config, "get_text_config"):
             config = config.get_text_config()
         values = (getattr(config, field, None) for field in _FACTS[name])
         said = next((value for value in values if isinstance(value, int)), None)
-        if said is None and name == "vocab" and self._is_hugging_face:
-            weight = getattr(cast(Any, self.module).get_input_embeddings(), "weight", None)
-            said = None if weight is None else len(weight)
+        if said is None and name in ("vocab", "d_model") and self._is_hugging_face:
+            module = cast(Any, self.module)
+            weight = getattr(module.get_output_embeddings() or module.get_input_embeddings(), "weight", None)
+            said = None if weight is None else weight.shape[name == "d_model"]
         return said
 
     def _fact(self, name: str) -> int:
@@ -169,7 +170,7 @@ class AdaptedModel(SiteAccess, TextGeneration):
             more: dict[str, Any] = {}
             if attention_mask is not None:
                 more["attention_mask"] = attention_mask.long()
-                if self._is_causal and self._takes_positions:
+                if self.gives_logits and self._takes_positions:
                     more["position_ids"] = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
             return self.module(input_ids=tokens, **more)
         if isinstance(tokens, Mapping):
@@ -177,7 +178,8 @@ class AdaptedModel(SiteAccess, TextGeneration):
         return self.module(*tokens) if isinstance(tokens, (tuple, list)) else self.module(tokens)
 
     @property
-    def _is_causal(self) -> bool:
+    def gives_logits(self) -> bool:
+        """Whether it continues text; what it gives is logits then, and hidden states otherwise."""
         return type(self.module).__name__.endswith(_WRITING)
 
     @functools.cached_property
@@ -188,7 +190,7 @@ class AdaptedModel(SiteAccess, TextGeneration):
 
     def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits after the last position. Raises UnsupportedModelError for models that don't continue text."""
-        if not self._is_causal:
+        if not self.gives_logits:
             raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not continue text.")
         return self(tokens, attention_mask, cache)[:, -1]
 

@@ -90,6 +90,11 @@ class TextGeneration(ABC):
         """Whether `next_logits` can go on from a cache."""
         return True
 
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the model gives the logits of next tokens at all."""
+        return True
+
     @abstractmethod
     def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None) -> Tensor:
         """Logits after the last position, [batch, vocab]."""
