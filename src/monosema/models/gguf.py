@@ -303,7 +303,7 @@ class GgufWeights(WeightFiles):
         self.folder = path
         self.dtype = dtype
         self._file = open_gguf(path)
-        self._files = dict.fromkeys(self._file.tensors, path)
+        self._files = {name: (path, name) for name in self._file.tensors}
 
     def _tensor(self, name: str) -> Tensor:
         return self._file.tensor(name, self.dtype if len(self._file.tensors[name].shape) > 1 else torch.float32)
