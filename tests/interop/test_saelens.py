@@ -80,6 +80,15 @@ THEIRS = {
     "jumprelu transcoder": Transcoder,
     "jumprelu skip transcoder": Transcoder,
 }
+CHECKPOINTS = {
+    "standard": L1,
+    "gated": Gated,
+    "jumprelu": JumpReLU,
+    "topk": TopK,
+    "topk, without norms": TopK,
+    "batch topk": JumpReLU,
+    "matryoshka": JumpReLU,
+}
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +117,15 @@ def test_we_read_saelens(name: str, shared: Path, agree: Callable[..., None]) ->
     dictionary = load_dictionary(shared / "theirs" / name)
     assert type(dictionary) is THEIRS[name]
     agree(shared, f"theirs/{name}", dictionary)
+
+
+@pytest.mark.parametrize("normalisation", ["none", "expected_average_only_in", "covariance_whitening"])
+@pytest.mark.parametrize("name", CHECKPOINTS)
+def test_we_read_checkpoints_of_training(
+    name: str, normalisation: str, shared: Path, agree: Callable[..., None]
+) -> None:
+    """With the scale folded in, as SAELens folds it at the end of training."""
+    folder = f"theirs/checkpoint, {name}, {normalisation}"
+    dictionary = load_dictionary(shared / folder)
+    assert type(dictionary) is CHECKPOINTS[name]
+    agree(shared, folder, dictionary)

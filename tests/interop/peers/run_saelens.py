@@ -1,24 +1,32 @@
 """Run by SAELens' Python: reads ours, writes its own, and leaves what it computed beside them."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from sae_lens import SAE
+from sae_lens.config import SAETrainerConfig
+from sae_lens.registry import get_sae_training_class
 from sae_lens.saes import (
     BatchTopKTrainingSAE,
     BatchTopKTrainingSAEConfig,
     GatedSAE,
+    GatedTrainingSAEConfig,
     JumpReLUSAE,
     JumpReLUSkipTranscoder,
+    JumpReLUTrainingSAEConfig,
     JumpReLUTranscoder,
     MatryoshkaBatchTopKTrainingSAE,
     MatryoshkaBatchTopKTrainingSAEConfig,
     SkipTranscoder,
     StandardSAE,
+    StandardTrainingSAEConfig,
     TopKSAE,
+    TopKTrainingSAEConfig,
     Transcoder,
 )
+from sae_lens.training.sae_trainer import SAETrainer
 from safetensors.torch import load_file, save_file
 
 D, M, K, D_OUT = 16, 64, 5, 12
@@ -89,3 +97,50 @@ for name, (kind, config) in TRAINED.items():
     sae.topk_threshold.fill_(0.07)
     sae.save_inference_model(FOLDER / "theirs" / name)
     leave(SAE.load_from_disk(FOLDER / "theirs" / name), f"theirs/{name}")
+
+
+def rows():
+    """Rows for training, without end: of a scale and a mean of their own."""
+    torch.manual_seed(5)
+    mixing = torch.randn(D, D)
+    while True:
+        yield 3 * torch.randn(100, D) @ mixing + 2
+
+
+CHECKPOINTS = {
+    "standard": StandardTrainingSAEConfig(d_in=D, d_sae=M, l1_coefficient=0.05),
+    "gated": GatedTrainingSAEConfig(d_in=D, d_sae=M, l1_coefficient=0.05),
+    "jumprelu": JumpReLUTrainingSAEConfig(d_in=D, d_sae=M, l0_coefficient=0.05, apply_b_dec_to_input=False),
+    "topk": TopKTrainingSAEConfig(d_in=D, d_sae=M, k=K),
+    "topk, without norms": TopKTrainingSAEConfig(d_in=D, d_sae=M, k=K, rescale_acts_by_decoder_norm=False),
+    "batch topk": BatchTopKTrainingSAEConfig(d_in=D, d_sae=M, k=4.5),
+    "matryoshka": MatryoshkaBatchTopKTrainingSAEConfig(d_in=D, d_sae=M, k=K, matryoshka_widths=[16, 64]),
+}
+for name, plain in CHECKPOINTS.items():
+    for normalisation in ("none", "expected_average_only_in", "covariance_whitening"):
+        config = replace(plain, normalize_activations=normalisation)
+        kind = get_sae_training_class(config.architecture())[0]
+        trainer = SAETrainer(
+            SAETrainerConfig(total_training_samples=2000, train_batch_size_samples=100, lr=3e-3, lr_end=1e-3),
+            kind(config),
+            rows(),
+        )
+        scaler = trainer.activation_scaler
+        if normalisation == "expected_average_only_in":
+            scaler.estimate_scaling_factor(D, trainer.data_provider, 5)
+        elif normalisation == "covariance_whitening":
+            scaler.estimate_whitening(D, trainer.data_provider, 5)
+        for _ in range(20):
+            trainer.step(next(trainer.data_provider))
+        if name in ("standard", "gated"):
+            fill(trainer.sae)  # so short a training leaves every latent active
+        folder = FOLDER / "theirs" / f"checkpoint, {name}, {normalisation}"
+        trainer.save_checkpoint(folder.name, folder.parent)
+        # What SAELens does at the end of training.
+        if scaler.scaling_factor is not None:
+            trainer.sae.fold_activation_norm_scaling_factor(scaler.scaling_factor)
+        if scaler.whitening is not None:
+            whitening = scaler.whitening
+            trainer.sae.fold_activation_whitening(whitening.mean, whitening.matrix, whitening.inverse_matrix)
+        trainer.sae.save_inference_model(FOLDER / "ends" / folder.name)
+        leave(SAE.load_from_disk(FOLDER / "ends" / folder.name), f"theirs/{folder.name}")

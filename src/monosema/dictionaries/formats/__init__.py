@@ -1,7 +1,7 @@
 """Reading and writing dictionaries; a format is told apart by what the files hold, not by their names alone.
 
-One module per format, each with `recognises(path)`, `read(path)` and `write(dictionary, folder)`; all go through
-`Parts`.
+One module per format, each with `recognises(path)` and `read(path)`, those in `FORMATS` with
+`write(dictionary, folder)` too; all go through `Parts`.
 """
 
 from __future__ import annotations
@@ -11,13 +11,28 @@ from pathlib import Path
 from types import ModuleType
 
 from monosema.core import FormatError, nearest
-from monosema.dictionaries.formats import dictionary_learning, gemma_scope, openai, openmoss, saelens, sparsify
+from monosema.dictionaries.formats import (
+    act_size,
+    circuit_tracer,
+    dictionary_learning,
+    gemma_scope,
+    not_read,
+    openai,
+    openmoss,
+    saelens,
+    sparsify,
+    state_dicts,
+)
 from monosema.dictionaries.hub import HubName, fetch
 from monosema.dictionaries.protocol import Dictionary
 
 __all__ = ["FORMATS", "load_dictionary", "save_dictionary"]
 
-READERS: tuple[ModuleType, ...] = (saelens, sparsify, dictionary_learning, openmoss, gemma_scope, openai)
+READERS: tuple[ModuleType, ...] = (
+    *(saelens, sparsify, dictionary_learning, openmoss, gemma_scope, circuit_tracer, act_size, openai),
+    *(not_read, state_dicts),
+)
+"""Each reads what it recognises; the first that does is asked."""
 FORMATS: dict[str, Callable[[Dictionary, Path], Path]] = {
     "monosema": saelens.write,
     "saelens": saelens.write_strictly,

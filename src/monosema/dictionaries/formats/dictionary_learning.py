@@ -14,23 +14,24 @@ is written as AutoEncoderNew, which it leaves alone.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from monosema.core import FormatError, Site, SiteError, nearest, write_json
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
-    Shape,
     checked,
     file_in,
+    positive,
     read_config,
     read_pickle,
     shortly,
     write_pickle,
 )
+from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Activation, Parts
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
@@ -39,56 +40,23 @@ __all__ = ["read", "recognises", "write"]
 
 WEIGHTS = "ae.pt"
 CONFIG = "config.json"
-CLASSES: dict[str, dict[str, str]] = {
-    "AutoEncoder": {
-        "encoder": "encoder.weight",
-        "encoder_bias": "encoder.bias",
-        "decoder": "decoder.weight",
-        "decoder_bias": "bias",
-    },
-    "AutoEncoderNew": {
-        "encoder": "encoder.weight",
-        "encoder_bias": "encoder.bias",
-        "decoder": "decoder.weight",
-        "decoder_bias": "decoder.bias",
-    },
-    "GatedAutoEncoder": {
-        "encoder": "encoder.weight",
-        "encoder_bias": "gate_bias",
-        "decoder": "decoder.weight",
-        "decoder_bias": "decoder_bias",
-        "magnitude_bias": "mag_bias",
-        "magnitude_scale": "r_mag",
-    },
-    "AutoEncoderTopK": {
-        "encoder": "encoder.weight",
-        "encoder_bias": "encoder.bias",
-        "decoder": "decoder.weight",
-        "decoder_bias": "b_dec",
-    },
-    "BatchTopKSAE": {
-        "encoder": "encoder.weight",
-        "encoder_bias": "encoder.bias",
-        "decoder": "decoder.weight",
-        "decoder_bias": "b_dec",
-    },
-    "JumpReluAutoEncoder": {
-        "encoder": "W_enc",
-        "encoder_bias": "b_enc",
-        "decoder": "W_dec",
-        "decoder_bias": "b_dec",
-        "threshold": "threshold",
-    },
-    "MatryoshkaBatchTopKSAE": {
-        "encoder": "W_enc",
-        "encoder_bias": "b_enc",
-        "decoder": "W_dec",
-        "decoder_bias": "b_dec",
-    },
+_LINEAR = Names("encoder.weight", "encoder.bias", "decoder.weight", "b_dec", decoder_columns=True)
+_PLAIN = Names(encoder_columns=True)
+CLASSES: dict[str, Names] = {
+    "AutoEncoder": replace(_LINEAR, decoder_bias="bias"),
+    "AutoEncoderNew": replace(_LINEAR, decoder_bias="decoder.bias"),
+    "GatedAutoEncoder": replace(
+        _LINEAR,
+        encoder_bias="gate_bias",
+        decoder_bias="decoder_bias",
+        more={"magnitude_bias": "mag_bias", "magnitude_scale": "r_mag"},
+    ),
+    "AutoEncoderTopK": _LINEAR,
+    "BatchTopKSAE": _LINEAR,
+    "JumpReluAutoEncoder": replace(_PLAIN, more={"threshold": "threshold"}),
+    "MatryoshkaBatchTopKSAE": _PLAIN,
 }
 """Where each class keeps each part."""
-TRANSPOSED = ("W_enc", "decoder.weight")
-"""What is stored with one column per latent."""
 ACTIVATIONS: dict[str, Activation] = {
     "AutoEncoder": "relu",
     "AutoEncoderNew": "relu",
@@ -99,6 +67,10 @@ ACTIVATIONS: dict[str, Activation] = {
     "MatryoshkaBatchTopKSAE": "batch_topk",
 }
 NOT_CENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
+NOT_READ = {
+    "CrossCoder": "it has a matrix for each of several sites, and no way to say which",
+    "IdentityDict": "it has no parts; the dictionary `neurons` is the same",
+}
 OWN = {"BatchTopKSAE": "BatchTopK", "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopK"}
 PREFIXES = "prefixes"
 """The field of a Matryoshka dictionary's configuration that says how its latents nest: shares that rise to 1."""
@@ -121,17 +93,11 @@ def read(path: Path) -> Dictionary:
     state = read_pickle(weights)
     name = _class_name(trainer.get("dict_class"), state, weights)
     places = CLASSES[name]
-    m, d = _sizes(state, places["encoder"], weights)
-    shapes: dict[str, Shape] = {place: (d,) if part == "decoder_bias" else (m,) for part, place in places.items()}
-    for part in ("encoder", "decoder"):
-        shapes[places[part]] = (d, m) if places[part] in TRANSPOSED else (m, d)
-    tensors = checked(state, shapes, weights)
-    values: dict[str, Any] = {
-        part: tensors[place].T if place in TRANSPOSED else tensors[place] for part, place in places.items()
-    }
-    parts = Parts(**values, activation=ACTIVATIONS[name], centred=name not in NOT_CENTRED)
+    _, m = places.sizes(state, weights)
+    parts = Parts(**places.parts(state, weights), activation=ACTIVATIONS[name], centred=name not in NOT_CENTRED)
     if parts.activation in ("topk", "batch_topk"):
-        parts = parts.replace(k=_scalar(state, "k", weights))
+        k = _scalar(state, "k", weights) if "k" in state else positive(trainer, "k", folder / CONFIG)
+        parts = parts.replace(k=k)
     if parts.activation == "batch_topk":
         threshold = checked(state, {"threshold": ()}, weights)["threshold"].clamp_min(0.0)
         parts = parts.replace(threshold=threshold.expand(m))
@@ -155,10 +121,7 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
         )
     name = _class_for(parts)
     parts = parts.centre(name not in NOT_CENTRED)
-    state: dict[str, Tensor] = {}
-    for part, place in CLASSES[name].items():
-        tensor = getattr(parts, part)
-        state[place] = tensor.T if place in TRANSPOSED else tensor
+    state = CLASSES[name].state(parts)
     if parts.activation in ("topk", "batch_topk"):
         state["k"] = torch.tensor(parts.k, dtype=torch.int32)
         state["threshold"] = torch.tensor(UNSET) if parts.threshold is None else parts.threshold[0]
@@ -186,9 +149,12 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
 def _class_name(said: Any, state: dict[str, Any], path: Path) -> str:
     """The class that config.json names, or the one that the tensors' names leave."""
     if said is not None:
-        if isinstance(said, str) and said in CLASSES:
-            return said
-        near = nearest(said[:60], CLASSES) if isinstance(said, str) else ""
+        name = said.rstrip("'>").rpartition(".")[2] if isinstance(said, str) else ""
+        if name in CLASSES:
+            return name
+        if name in NOT_READ:
+            raise FormatError(f"{path.parent / CONFIG}: dict_class = {name} is not read: {NOT_READ[name]}.")
+        near = nearest(name[:60], CLASSES)
         raise FormatError(
             f"{path.parent / CONFIG}: dict_class = {shortly(said)} is not known.{near} Known: {', '.join(CLASSES)}."
         )
@@ -211,14 +177,6 @@ def _class_for(parts: Parts) -> str:
     if parts.activation == "batch_topk":
         return "MatryoshkaBatchTopKSAE" if parts.own.get("class") == OWN["MatryoshkaBatchTopKSAE"] else "BatchTopKSAE"
     return {"topk": "AutoEncoderTopK", "jumprelu": "JumpReluAutoEncoder", "gated": "GatedAutoEncoder"}[parts.activation]
-
-
-def _sizes(state: dict[str, Any], name: str, path: Path) -> tuple[int, int]:
-    encoder = state.get(name)
-    if not isinstance(encoder, Tensor) or encoder.dim() != 2:
-        raise FormatError(f"{path}: {name} must be a matrix; it holds {', '.join(sorted(state)[:20]) or 'nothing'}.")
-    rows, columns = encoder.shape
-    return (columns, rows) if name in TRANSPOSED else (rows, columns)
 
 
 def _scalar(state: dict[str, Any], name: str, path: Path) -> int:

@@ -26,6 +26,7 @@ __all__ = [
     "read_safetensors",
     "shortly",
     "site_of",
+    "unwrapped",
     "write_arrays",
     "write_pickle",
     "write_safetensors",
@@ -94,13 +95,44 @@ def site_of(name: Any) -> Site | None:
         return None
 
 
+_INNER = ("state_dict", "model_state_dict", "sae_state_dict", "model")
+_HOLDERS = frozenset({"module", "model", "sae", "ae", "autoencoder", "dictionary", "coder", "transcoder", "net"})
+
+
+def unwrapped(state: dict[str, Any]) -> dict[str, Any]:
+    """A state dict under the dictionary's own names.
+
+    Taken out of a checkpoint that keeps it beside other things, which stay where their names are free; without what
+    torch.compile (``_orig_mod.``), DataParallel (``module.``) and an attribute that held the dictionary (``sae.``, …)
+    put before every name.
+    """
+    for _ in range(3):
+        inner = next((name for name in _INNER if _holds_tensors(state.get(name))), None)
+        if inner is None:
+            break
+        state = {**{name: value for name, value in state.items() if name != inner}, **state[inner]}
+    state = {".".join(part for part in name.split(".") if part != "_orig_mod"): one for name, one in state.items()}
+    while True:
+        tensors = [name for name, value in state.items() if isinstance(value, Tensor)]
+        holders = {name.partition(".")[0] for name in tensors}
+        if len(holders) != 1 or not holders <= _HOLDERS or not all("." in name for name in tensors):
+            return state
+        state = {name.partition(".")[2] if name in tensors else name: value for name, value in state.items()}
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(name, str) and isinstance(one, Tensor) for name, one in value.items()
+    )
+
+
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a safetensors file."""
+    """All tensors of a safetensors file, under their own names (`unwrapped`)."""
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
+            return unwrapped({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise DamagedFileError(
             f"{path} can't be read as safetensors ({error}). It may be cut short: copy or train it again."
@@ -108,7 +140,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
-    """The state dict in a ``.pt`` file, by the reader that makes tensors and plain values only and runs nothing."""
+    """The state dict in a ``.pt`` file, under its own names (`unwrapped`), by the reader that runs nothing."""
     import pickle
 
     try:
@@ -122,7 +154,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
         raise DamagedFileError(f"{path} can't be read ({type(error).__name__}). It may be cut short.") from None
     if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
         raise FormatError(f"{path} must hold a state dict (names and tensors), but holds {shortly(state)}.")
-    return state
+    return {name: value for name, value in unwrapped(state).items() if isinstance(name, str)}
 
 
 def read_arrays(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
-"""Gemma Scope's file (Lieberum et al. 2024, arXiv:2408.05147): arrays in ``params.npz``.
+"""Gemma Scope's files: ``params.npz`` (Lieberum et al. 2024, arXiv:2408.05147), and Gemma Scope 2's
+``params.safetensors`` with ``config.json`` (2025).
 
-W_enc [d_in, m], b_enc [m], W_dec [m, d_out], b_dec [d_out], threshold [m]; JumpReLU, not centred. Gemma Scope's
-transcoders are stored alike: where input and output have one width, the file doesn't say whether they are one site.
+W_enc [d_in, m], b_enc [m], W_dec [m, d_out], b_dec [d_out], threshold [m]; JumpReLU, not centred. Gemma Scope 2 writes
+w_enc and w_dec, and has affine_skip_connection [d_in, d_out] in some transcoders. Gemma Scope's transcoders are stored
+like its autoencoders: where input and output have one width, the file doesn't say whether they are one site.
 
 Holds whatever is a threshold: JumpReLU, BatchTopK and Matryoshka, L1 (threshold 0), Gated (a gate is a threshold of
 its magnitude). They come back as JumpReLU, with equal activations; metadata is lost.
@@ -9,21 +11,44 @@ its magnitude). They come back as JumpReLU, with equal activations; metadata is 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
-from monosema.core import FormatError
+from monosema.core import FormatError, Site
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
-from monosema.dictionaries.formats.files import checked, read_arrays, write_arrays
+from monosema.dictionaries.formats.files import (
+    checked,
+    read_arrays,
+    read_config,
+    read_safetensors,
+    shortly,
+    write_arrays,
+)
+from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts
-from monosema.dictionaries.protocol import Dictionary
+from monosema.dictionaries.protocol import Dictionary, Metadata
 
 __all__ = ["read", "recognises", "write"]
 
-NAME = "params.npz"
+NAME, SECOND = "params.npz", "params.safetensors"
+CONFIG = "config.json"
+PLACES = Names(encoder_columns=True, more={"threshold": "threshold"})
+SMALL = {"w_enc": "W_enc", "w_dec": "W_dec"}
+"""What Gemma Scope 2 writes small."""
+SKIP = "affine_skip_connection"
+COMPONENTS = {
+    "output": "resid_post",
+    "self_attn.o_proj.input": "z",
+    "pre_feedforward_layernorm.output": "mlp_in",
+    "post_feedforward_layernorm.output": "mlp_out",
+}
+"""The places where Gemma Scope 2 reads and writes, which config.json says by the paths of transformers' modules."""
+_PLACE = re.compile(r"model\.layers\.(\d+)\.(.+)")
 
 
 def recognises(path: Path) -> bool:
-    """Whether there is a file of arrays."""
+    """Whether there is a file of arrays, or of Gemma Scope 2's tensors."""
     return _file(path) is not None
 
 
@@ -32,24 +57,43 @@ def read(path: Path) -> Dictionary:
     file = _file(path)
     if file is None:
         raise FormatError(f"{path} holds no {NAME}.")
-    arrays = read_arrays(file)
-    width = {name: arrays[name].shape if name in arrays else () for name in ("W_enc", "W_dec")}
-    d_in, m = width["W_enc"] if len(width["W_enc"]) == 2 else (None, None)
-    d_out = width["W_dec"][1] if len(width["W_dec"]) == 2 else None
-    shapes = {"W_enc": (d_in, m), "b_enc": (m,), "W_dec": (m, d_out), "b_dec": (d_out,), "threshold": (m,)}
-    tensors = checked(arrays, shapes, file)
+    stored = read_arrays(file) if file.suffix == ".npz" else read_safetensors(file)
+    stored = {SMALL.get(name, name): value for name, value in stored.items()}
+    if "W_dec" in stored and stored["W_dec"].dim() == 3:
+        raise FormatError(
+            f"{file} is a layer of a cross-layer transcoder, which writes to every later layer. monosema's transcoders "
+            "write to one."
+        )
+    d_in, _ = PLACES.sizes(stored, file)
+    d_out = PLACES.width_out(stored, file)
+    config_path = file.with_name(CONFIG)
+    config = read_config(config_path) if file.name == SECOND and config_path.is_file() else {}
+    if (said := config.get("architecture", "jump_relu")) not in ("jump_relu", "jumprelu"):
+        raise FormatError(f"{config_path}: architecture = {shortly(said)} is not read; jump_relu is.")
+    skip = checked(stored, {SKIP: (d_in, d_out)}, file)[SKIP].T if SKIP in stored else None
+    reads, writes = (config.get(f"hf_hook_point_{side}") for side in ("in", "out"))
     return dictionary_of(
         Parts(
+            **PLACES.parts(stored, file, d_out=d_out),
             activation="jumprelu",
-            encoder=tensors["W_enc"].T,
-            encoder_bias=tensors["b_enc"],
-            decoder=tensors["W_dec"],
-            decoder_bias=tensors["b_dec"],
             centred=False,
-            threshold=tensors["threshold"],
-            transcodes=d_in != d_out,
+            skip=skip,
+            transcodes=d_in != d_out or skip is not None or (writes is not None and writes != reads),
+            metadata=_metadata(config, reads, writes),
         )
     )
+
+
+def _metadata(config: dict[str, Any], reads: Any, writes: Any) -> Metadata:
+    model = config.get("model_name")
+    out = _site(writes)
+    extra = {"hook_name_out": str(out)} if out else {}
+    return Metadata(model=model if isinstance(model, str) else None, site=_site(reads), extra=extra)
+
+
+def _site(place: Any) -> Site | None:
+    match = _PLACE.fullmatch(place) if isinstance(place, str) else None
+    return Site(int(match[1]), COMPONENTS[match[2]]) if match and match[2] in COMPONENTS else None
 
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
@@ -62,18 +106,11 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
             "(SAELens') can."
         )
     parts = parts.as_jumprelu().centre(False)
-    tensors = {
-        "W_enc": parts.encoder.T,
-        "b_enc": parts.encoder_bias,
-        "W_dec": parts.decoder,
-        "b_dec": parts.decoder_bias,
-        "threshold": parts.threshold,
-    }
-    write_arrays(folder / NAME, {name: tensor for name, tensor in tensors.items() if tensor is not None})
+    write_arrays(folder / NAME, PLACES.state(parts))
     return folder
 
 
 def _file(path: Path) -> Path | None:
     if path.is_file():
-        return path if path.suffix == ".npz" else None
-    return path / NAME if (path / NAME).is_file() else None
+        return path if path.suffix == ".npz" or path.name == SECOND else None
+    return next((path / name for name in (NAME, SECOND) if (path / name).is_file()), None)

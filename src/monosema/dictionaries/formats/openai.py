@@ -17,7 +17,8 @@ from torch import Tensor
 
 from monosema.core import FormatError
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
-from monosema.dictionaries.formats.files import checked, positive, read_pickle, shortly, write_pickle
+from monosema.dictionaries.formats.files import positive, read_pickle, shortly, write_pickle
+from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts
 from monosema.dictionaries.protocol import Dictionary
 
@@ -25,7 +26,8 @@ __all__ = ["read", "recognises", "write"]
 
 NAME = "autoencoder.pt"
 SUFFIXES = (".pt", ".pth")
-NAMES = ("pre_bias", "latent_bias", "encoder.weight")
+PLACES = Names("encoder.weight", "latent_bias", "decoder.weight", "pre_bias", decoder_columns=True)
+NAMES = (PLACES.decoder_bias, PLACES.encoder_bias, PLACES.encoder)
 
 
 def recognises(path: Path) -> bool:
@@ -46,18 +48,11 @@ def read(path: Path) -> Dictionary:
         and isinstance(state["encoder.weight"], Tensor)
     ):
         state["decoder.weight"] = state["encoder.weight"].T
-    encoder = state["encoder.weight"]
-    m, d = encoder.shape if isinstance(encoder, Tensor) and encoder.dim() == 2 else (None, None)
-    shapes = {"encoder.weight": (m, d), "latent_bias": (m,), "decoder.weight": (d, m), "pre_bias": (d,)}
-    tensors = checked(state, shapes, file)
     activation, k = _activation(state, file)
     return dictionary_of(
         Parts(
             activation="relu" if k is None else "topk",
-            encoder=tensors["encoder.weight"],
-            encoder_bias=tensors["latent_bias"],
-            decoder=tensors["decoder.weight"].T,
-            decoder_bias=tensors["pre_bias"],
+            **PLACES.parts(state, file),
             k=k,
             normalisation="layer_norm" if activation == "TopK" else "none",
         )
@@ -76,13 +71,10 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
         )
     parts = parts.centre(True)
     state: dict[str, Any] = {
-        "pre_bias": parts.decoder_bias,
-        "latent_bias": parts.encoder_bias,
+        **PLACES.state(parts),
         "stats_last_nonzero": torch.zeros(parts.n_latents, dtype=torch.int64),
         "latents_activation_frequency": torch.ones(parts.n_latents),
         "latents_mean_square": torch.zeros(parts.n_latents),
-        "encoder.weight": parts.encoder,
-        "decoder.weight": parts.decoder.T,
         "activation": "ReLU",
         "activation_state_dict": {},
     }

@@ -10,7 +10,9 @@ beside ``checkpoints/final.safetensors``, encoder and decoder as linear layers, 
 The scales are folded as the library does when it loads one (its ``fold_activation_scale``): activations come out in
 units of x, that is divided by s_in. Thresholds are of z, but Llama Scope's of z / s_in, which its authors set after
 folding. Where sparsity_include_decoder_norm is set, z is judged times the norm of its decoder row: with JumpReLU that
-divides the threshold; with TopK, activations come out multiplied by the norms and rows with norm 1.
+divides the threshold; with TopK, activations come out multiplied by the norms and rows with norm 1. TopK with a
+``jump_relu_threshold`` above 0 is how Llama Scope's were trained: the library makes it JumpReLU with that threshold
+where it loads one for inference, and so does `read`.
 
 Not read: gated linear encoders (use_glu_encoder), norms by batch, BatchTopK that was not yet turned into JumpReLU.
 """
@@ -26,7 +28,6 @@ from torch import Tensor
 from monosema.core import FormatError, write_json
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
-    Shape,
     checked,
     file_in,
     flag,
@@ -38,6 +39,7 @@ from monosema.dictionaries.formats.files import (
     site_of,
     write_safetensors,
 )
+from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Activation, Normalisation, Parts
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
@@ -45,7 +47,10 @@ __all__ = ["read", "recognises", "write"]
 
 CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
 OLD_CONFIG, OLD_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
+PRESENT = Names("W_E", "b_E", "W_D", "b_D", encoder_columns=True)
+LINEAR = Names("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias", decoder_columns=True)
 NORMS = "dataset_average_activation_norm"
+ONE_THRESHOLD = "jump_relu_threshold"
 THRESHOLDS = ("activation_function.log_jumprelu_threshold", "log_jumprelu_threshold")
 SMALLEST_THRESHOLD = 1e-30
 """Stands for 0, of which there is no logarithm."""
@@ -85,7 +90,9 @@ def read(path: Path) -> Dictionary:
     parts = _tensors(stored, config, config_path, weights).replace(
         activation=activation, normalisation=NORMALISATIONS[mode]
     )
-    if activation == "topk":
+    if activation == "topk" and config.get(ONE_THRESHOLD):
+        parts = parts.replace(activation="jumprelu")
+    elif activation == "topk":
         parts = parts.replace(k=positive(config, "top_k", config_path))
     if parts.normalisation != "none" and parts.transcodes:
         raise FormatError(f"{config_path}: norm_activation = {mode!r} is not supported for transcoders.")
@@ -107,10 +114,7 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
     site_out = str(parts.metadata.extra.get("hook_name_out") or "out") if parts.transcodes else site_in
     norm = torch.tensor(float(parts.d_in)).sqrt()
     tensors = {
-        "W_E": parts.encoder.T,
-        "b_E": parts.encoder_bias,
-        "W_D": parts.decoder,
-        "b_D": parts.decoder_bias,
+        **PRESENT.state(parts),
         **{f"{NORMS}.{site}": norm for site in {site_in, site_out}},
     }
     if parts.activation == "jumprelu" and parts.threshold is not None:
@@ -147,26 +151,15 @@ def _files(path: Path) -> tuple[Path, Path] | None:
 
 def _tensors(stored: dict[str, Tensor], config: dict[str, Any], config_path: Path, weights: Path) -> Parts:
     d = positive(config, "d_model", config_path)
-    encoder = stored.get("W_E", stored.get("encoder.weight"))
-    linear = "W_E" not in stored
-    m = None if encoder is None or encoder.dim() != 2 else encoder.shape[0 if linear else 1]
-    names = ("encoder.weight", "encoder.bias", "decoder.weight") if linear else ("W_E", "b_E", "W_D")
-    shapes: dict[str, Shape] = dict(
-        zip(names, ((m, d), (m,), (d, m)) if linear else ((d, m), (m,), (m, d)), strict=True)
-    )
-    bias = "decoder.bias" if linear else "b_D"
+    places = PRESENT if PRESENT.encoder in stored else LINEAR
     biased = flag(config, "use_decoder_bias", True, config_path)
-    tensors = checked(stored, {**shapes, **({bias: (d,)} if biased else {})}, weights)
-    rows, biases, columns = (tensors[name] for name in names)
+    stored = stored if biased else {**stored, places.decoder_bias: torch.zeros(d)}
     hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
     transcodes = hook_out is not None and hook_out != hook_in
     centred = biased and flag(config, "apply_decoder_bias_to_pre_encoder", False, config_path)
     return Parts(
         activation="relu",
-        encoder=rows if linear else rows.T,
-        encoder_bias=biases,
-        decoder=columns.T if linear else columns,
-        decoder_bias=tensors.get(bias, torch.zeros(d)),
+        **places.parts(stored, weights, d),
         centred=centred,
         transcodes=transcodes,
         metadata=Metadata(site=site_of(hook_in), extra={"hook_name_out": hook_out} if transcodes else {}),
@@ -206,9 +199,11 @@ def _folded(
     norms = torch.linalg.vector_norm(parts.decoder, dim=1)
     threshold = None
     if parts.activation == "jumprelu":
-        name = next((name for name in THRESHOLDS if name in stored), None)
+        trained = str(config.get("act_fn")).lower() == "jumprelu"
+        name = next((name for name in THRESHOLDS if trained and name in stored), None)
         if name is None:
-            threshold = torch.full_like(norms, number(config, "jump_relu_threshold", config_path))
+            threshold = torch.full_like(norms, number(config, ONE_THRESHOLD, config_path))
+            norms = norms * (scale_in / scale_out)
         else:
             threshold = checked(stored, {name: (parts.n_latents,)}, weights)[name].exp() / scale_in
         threshold = threshold / norms.clamp_min(SMALLEST_THRESHOLD) if by_norm else threshold

@@ -105,6 +105,26 @@ class Parts:
             magnitude_bias=None if self.magnitude_bias is None else self.magnitude_bias * norms,
         )
 
+    def of_scaled(self, scale: float) -> Parts:
+        """The dictionary of x, from these parts, which are of scale · x; activations stay as they are."""
+        return self.replace(
+            encoder=self.encoder * scale, decoder=self.decoder / scale, decoder_bias=self.decoder_bias / scale
+        )
+
+    def of_whitened(
+        self,
+        mean: Float[Tensor, " d_in"],
+        matrix: Float[Tensor, "d_in d_in"],
+        inverse: Float[Tensor, "d_in d_in"],
+    ) -> Parts:
+        """The dictionary of x, from these parts, which are of (x − mean) matrix; activations stay as they are."""
+        folded = self.replace(
+            encoder=self.encoder @ matrix.T,
+            decoder=self.decoder @ inverse,
+            decoder_bias=self.decoder_bias @ inverse + mean,
+        )
+        return folded if self.centred else folded._with_biases(-(folded.encoder @ mean))
+
     def as_jumprelu(self) -> Parts:
         """The same function by thresholds alone, which relu, batch_topk and gated dictionaries allow.
 

@@ -21,7 +21,6 @@ from torch import Tensor
 from monosema.core import FormatError, nearest, write_json
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
-    Shape,
     checked,
     file_in,
     flag,
@@ -32,10 +31,12 @@ from monosema.dictionaries.formats.files import (
     site_of,
     write_safetensors,
 )
+from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Activation, Normalisation, Parts
+from monosema.dictionaries.formats.saelens_versions import FOLDED_LATER, NOT_READ, folded, modern, with_learnt_factors
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["read", "recognises", "write", "write_strictly"]
+__all__ = ["parts_in", "read", "recognises", "write", "write_strictly"]
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
@@ -51,6 +52,8 @@ ARCHITECTURES: dict[str, Activation] = {
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
 }
+TRAINING: dict[str, Activation] = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}
+"""What has another name while it trains: SAELens saves it as jumprelu in the end, with one threshold for all."""
 OWN: dict[str, Activation] = {"topk_transcoder": "topk", "topk_skip_transcoder": "topk"}
 NORMALISATIONS: dict[str, Normalisation] = {
     "none": "none",
@@ -58,12 +61,6 @@ NORMALISATIONS: dict[str, Normalisation] = {
     "constant_norm_rescale": "rescale",
 }
 KNOWN_METADATA = ("model_name", "hook_name", "context_size", "prepend_bos", "dataset_path", "training_tokens")
-OLD_NAMES = {
-    "hook_point": "hook_name",
-    "hook_point_head_index": "hook_head_index",
-    "activation_fn_str": "activation_fn",
-}
-OLD_METADATA = (*KNOWN_METADATA, "model_class_name", "hook_head_index", "neuronpedia_id", "seqpos_slice")
 
 
 def recognises(path: Path) -> bool:
@@ -75,15 +72,7 @@ def read(path: Path) -> Dictionary:
     """Read a dictionary. Raises FormatError or DamagedFileError, naming the file and the key."""
     folder = path.parent if path.is_file() else path
     config_path = folder / CONFIG
-    config = _modern(read_config(config_path))
-    architecture = config.get("architecture")
-    known = {**ARCHITECTURES, **OWN}
-    if not isinstance(architecture, str) or architecture not in known:
-        raise FormatError(
-            f"{config_path}: architecture is {shortly(architecture)}, which monosema does not read."
-            f"{nearest(str(architecture)[:60], known)} It reads: {', '.join(known)}."
-        )
-    return dictionary_of(_read_parts(folder, config, architecture, known[architecture]))
+    return dictionary_of(parts_in(read_config(config_path), config_path, folder / WEIGHTS))
 
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
@@ -110,86 +99,118 @@ def _architecture(parts: Parts) -> str:
     return f"{prefix}{'skip_' if parts.skip is not None else ''}transcoder"
 
 
-def _modern(config: dict[str, Any]) -> dict[str, Any]:
-    """A configuration as SAELens 6 writes it, from one that may be older."""
-    metadata = config.get("metadata")
-    if "architecture" in config and isinstance(metadata, dict):
-        return config
-    config = {OLD_NAMES.get(name, name): value for name, value in config.items()}
-    config.setdefault("architecture", "standard")
-    options = config.get("activation_fn_kwargs")
-    if config.get("activation_fn") == "topk" and isinstance(options, dict) and "k" in options:
-        config = {**config, "architecture": "topk", "k": options["k"]}
-    if isinstance(config.get("normalize_activations"), bool):
-        config["normalize_activations"] = "expected_average_only_in" if config["normalize_activations"] else "none"
-    if not isinstance(metadata, dict):
-        config["metadata"] = {name: config[name] for name in OLD_METADATA if name in config}
-    return config
+def parts_in(config: dict[str, Any], path: Path, weights: Path, stored: dict[str, Tensor] | None = None) -> Parts:
+    """The parts of a dictionary in SAELens' names.
 
+    Args:
+        config: its configuration, of any version.
+        path: the file that holds it.
+        weights: the file that holds the tensors.
+        stored: the tensors, where they are read already.
 
-def _read_parts(folder: Path, config: dict[str, Any], architecture: str, activation: Activation) -> Parts:
-    path = folder / CONFIG
-    d_in, m = positive(config, "d_in", path), positive(config, "d_sae", path)
+    Raises:
+        FormatError: what can't be read, naming file and key.
+        DamagedFileError: a file that can't be parsed, or values that are NaN or infinite.
+    """
+    config = modern(config, path)
+    architecture = _architecture_said(config, path)
+    activation = {**ARCHITECTURES, **TRAINING, **OWN}[architecture]
+    stored = read_safetensors(weights) if stored is None else stored
+    if activation == "jumprelu":
+        stored = _with_thresholds(stored, positive(config, "d_sae", path), weights)
     transcodes = architecture.endswith("transcoder")
-    d_out = positive(config, "d_out", path) if transcodes else d_in
-    k = positive(config, "k", path) if activation == "topk" else None
-    normalisation = _normalisation(config, transcodes, path)
-    skips = "skip" in architecture
-    shapes: dict[str, Shape] = {"W_enc": (d_in, m), "W_dec": (m, d_out), "b_dec": (d_out,)}
-    biases = ("b_gate", "b_mag", "r_mag") if activation == "gated" else ("b_enc",)
-    shapes |= dict.fromkeys((*biases, *(("threshold",) if activation == "jumprelu" else ())), (m,))
-    shapes |= {"W_skip": (d_out, d_in)} if skips else {}
-    stored = read_safetensors(folder / WEIGHTS)
-    _refuse_scaling(stored, folder / WEIGHTS)
-    tensors = checked(stored, shapes, folder / WEIGHTS)
+    said, normalisation = _normalisation(config, transcodes, path)
+    parts = _stored_parts(stored, config, activation, transcodes, path, weights)
     own = config.get("monosema")
-    parts = Parts(
-        activation=activation,
-        encoder=tensors["W_enc"].T,
-        encoder_bias=tensors[biases[0]],
-        decoder=tensors["W_dec"],
-        decoder_bias=tensors["b_dec"],
-        centred=not transcodes and flag(config, "apply_b_dec_to_input", True, path),
-        k=k,
-        threshold=tensors.get("threshold"),
-        magnitude_bias=tensors.get("b_mag"),
-        magnitude_scale=tensors.get("r_mag"),
-        skip=tensors.get("W_skip"),
-        transcodes=transcodes,
+    parts = parts.replace(
+        skip=_skip(stored, parts, weights) if "skip" in architecture else None,
         normalisation=normalisation,
         own=own if isinstance(own, dict) else {},
         metadata=metadata_in(config.get("metadata")),
     )
-    if activation == "topk" and flag(config, "rescale_acts_by_decoder_norm", False, path):
+    parts = with_learnt_factors(parts, stored, config, weights)
+    by_norm = architecture in ("topk", *TRAINING) and flag(config, "rescale_acts_by_decoder_norm", False, path)
+    if by_norm and parts.threshold is not None:
+        norms = torch.linalg.vector_norm(parts.decoder, dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        parts = parts.replace(threshold=parts.threshold / norms)
+    if said == "expected_average_only_in":
+        parts = folded(parts, said, path.parent, path)
+    if by_norm:
         parts = parts.with_unit_rows()
+    if said == "covariance_whitening":
+        parts = folded(parts, said, path.parent, path)
     batch_topk = parts.own.get("class") in ("BatchTopK", "MatryoshkaBatchTopK")
     if activation == "jumprelu" and (batch_topk or parts.own.get("activation") == "batch_topk"):
-        parts = _one_threshold(parts, folder / WEIGHTS)
+        parts = _one_threshold(parts, weights)
     return parts
 
 
-def _normalisation(config: dict[str, Any], transcodes: bool, path: Path) -> Normalisation:
-    said = config.get("normalize_activations") or "none"
-    if not isinstance(said, str) or said not in NORMALISATIONS:
-        fold = said in ("expected_average_only_in", "covariance_whitening")
-        hint = " The scale is not in the files: fold it into the weights in SAELens, and save again." if fold else ""
+def _architecture_said(config: dict[str, Any], path: Path) -> str:
+    architecture = config.get("architecture")
+    known = {**ARCHITECTURES, **TRAINING, **OWN}
+    if isinstance(architecture, str) and architecture in NOT_READ:
+        raise FormatError(f"{path}: architecture {architecture!r} is not read: {NOT_READ[architecture]}.")
+    if not isinstance(architecture, str) or architecture not in known:
         raise FormatError(
-            f"{path}: normalize_activations = {shortly(said)} is not supported.{hint} Supported: "
-            f"{', '.join(NORMALISATIONS)}."
+            f"{path}: architecture is {shortly(architecture)}, which monosema does not read."
+            f"{nearest(str(architecture)[:60], known)} It reads: {', '.join(known)}."
+        )
+    return architecture
+
+
+def _with_thresholds(stored: dict[str, Tensor], m: int, weights: Path) -> dict[str, Tensor]:
+    """The tensors with a threshold for each latent, of a file that may hold its logarithm, or one for all."""
+    if "log_threshold" in stored:
+        stored = {**stored, "threshold": checked(stored, {"log_threshold": (m,)}, weights)["log_threshold"].exp()}
+    if "topk_threshold" in stored:
+        one = checked(stored, {"topk_threshold": ()}, weights)["topk_threshold"]
+        stored = {**stored, "threshold": one.expand(m).contiguous()}
+    return stored
+
+
+def _stored_parts(
+    stored: dict[str, Tensor],
+    config: dict[str, Any],
+    activation: Activation,
+    transcodes: bool,
+    path: Path,
+    weights: Path,
+) -> Parts:
+    places = Names(encoder_columns=True)
+    if activation == "gated":
+        more = {"magnitude_bias": "b_mag", "magnitude_scale": "r_mag"}
+        places = dataclasses.replace(places, encoder_bias="b_gate", more=more)
+    elif activation == "jumprelu":
+        places = dataclasses.replace(places, more={"threshold": "threshold"})
+    d_in, m = positive(config, "d_in", path), positive(config, "d_sae", path)
+    d_out = positive(config, "d_out", path) if transcodes else d_in
+    return Parts(
+        **places.parts(stored, weights, d_in, m, d_out),
+        activation=activation,
+        centred=not transcodes and flag(config, "apply_b_dec_to_input", True, path),
+        k=positive(config, "k", path) if activation == "topk" else None,
+        transcodes=transcodes,
+    )
+
+
+def _skip(stored: dict[str, Tensor], parts: Parts, weights: Path) -> Tensor:
+    return checked(stored, {"W_skip": (parts.d_out, parts.d_in)}, weights)["W_skip"]
+
+
+def _normalisation(config: dict[str, Any], transcodes: bool, path: Path) -> tuple[str, Normalisation]:
+    """What the configuration says, and what is left of it once what can be folded is."""
+    said = config.get("normalize_activations") or "none"
+    if not isinstance(said, str) or said not in (*NORMALISATIONS, *FOLDED_LATER):
+        raise FormatError(
+            f"{path}: normalize_activations = {shortly(said)} is not supported. Supported: "
+            f"{', '.join((*NORMALISATIONS, *FOLDED_LATER))}."
         )
     if transcodes and said != "none":
         raise FormatError(f"{path}: normalize_activations = {said!r} is not supported for transcoders.")
     reshape = config.get("reshape_activations") or "none"
     if reshape not in ("none", "hook_z"):
         raise FormatError(f"{path}: reshape_activations = {shortly(reshape)} is not known; none and hook_z are.")
-    return NORMALISATIONS[said]
-
-
-def _refuse_scaling(tensors: dict[str, Tensor], path: Path) -> None:
-    """Old dictionaries may hold a factor for each latent, which nothing but 1 is read for."""
-    scale = tensors.get("scaling_factor")
-    if scale is not None and not torch.allclose(scale.float(), torch.ones_like(scale, dtype=torch.float32)):
-        raise FormatError(f"{path}: scaling_factor is not 1 throughout: fold it into W_dec, and leave it out.")
+    return said, NORMALISATIONS.get(said, "none")
 
 
 def _one_threshold(parts: Parts, path: Path) -> Parts:

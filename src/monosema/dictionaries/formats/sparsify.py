@@ -15,7 +15,6 @@ from typing import Any
 from monosema.core import FormatError, Site, write_json
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
-    Shape,
     checked,
     file_in,
     flag,
@@ -25,6 +24,7 @@ from monosema.dictionaries.formats.files import (
     shortly,
     write_safetensors,
 )
+from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
@@ -33,6 +33,7 @@ __all__ = ["read", "recognises", "write"]
 
 CONFIG = "cfg.json"
 WEIGHTS = "sae.safetensors"
+PLACES = Names("encoder.weight", "encoder.bias")
 EXPANSION = 32
 """sparsify's own default, where cfg.json says neither a number of latents nor a factor."""
 _MODULE = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(\w+))?")
@@ -58,22 +59,16 @@ def read(path: Path) -> Dictionary:
         m = d * (positive(config, "expansion_factor", config_path) if "expansion_factor" in config else EXPANSION)
     skips = flag(config, "skip_connection", False, config_path)
     transcodes = flag(config, "transcode", False, config_path)
-    shapes: dict[str, Shape] = {"encoder.weight": (m, d), "encoder.bias": (m,), "W_dec": (m, d), "b_dec": (d,)}
-    tensors = checked(
-        read_safetensors(folder / WEIGHTS), {**shapes, **({"W_skip": (d, d)} if skips else {})}, folder / WEIGHTS
-    )
+    state = read_safetensors(folder / WEIGHTS)
     own = config.get("monosema")
     own = own if isinstance(own, dict) else {}
     return dictionary_of(
         Parts(
             activation="topk",
-            encoder=tensors["encoder.weight"],
-            encoder_bias=tensors["encoder.bias"],
-            decoder=tensors["W_dec"],
-            decoder_bias=tensors["b_dec"],
+            **PLACES.parts(state, folder / WEIGHTS, d, m),
             centred=not transcodes,
             k=positive(config, "k", config_path),
-            skip=tensors.get("W_skip"),
+            skip=checked(state, {"W_skip": (d, d)}, folder / WEIGHTS)["W_skip"] if skips else None,
             transcodes=transcodes or skips,
             own=own,
             metadata=metadata_in(own["metadata"]) if "metadata" in own else _metadata(folder.name, transcodes),
@@ -89,12 +84,7 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
         what = what if parts.d_in == parts.d_out else f"input and output of widths {parts.d_in} and {parts.d_out}"
         raise FormatError(f"sparsify can't hold {what}; nothing was written. monosema's own layout can.")
     parts = parts.centre(not parts.transcodes)
-    tensors = {
-        "encoder.weight": parts.encoder,
-        "encoder.bias": parts.encoder_bias,
-        "W_dec": parts.decoder,
-        "b_dec": parts.decoder_bias,
-    }
+    tensors = PLACES.state(parts)
     config: dict[str, Any] = {
         "activation": "topk",
         "expansion_factor": max(1, parts.n_latents // parts.d_in),
