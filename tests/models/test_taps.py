@@ -243,7 +243,7 @@ def test_missing_sites_say_why() -> None:
         (llama, "2.resid_post", "2 blocks, 0 to 1"),
         (llama, "hook_pos_embed", "rotations"),
         (llama, "0.attn_in", "q_input"),
-        (gpt2, "0.rot_q", "vectors that are added"),
+        (gpt2, "0.rot_q", "not rotated"),
         (gpt2, "0.mlp.pre_linear", "no gate"),
         (parallel, "1.resid_mid", "no residual between"),
     ):
