@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 from monosema.atlas.layout import lay_out
 from monosema.atlas.spill import ByLatent, Spill
 from monosema.core import CorpusError, Progress, Site, choose_product
-from monosema.data import TokenBatch
+from monosema.data import TokenBatch, text_hash
 from monosema.dictionaries import Codes, Dictionary, sites_read
 from monosema.models import LanguageModel
 
@@ -83,16 +82,6 @@ def _skip_finished(stream: Iterable[TokenBatch], spill: Spill, progress: Progres
             return read
         progress.advance(sum(int(batch.keep.sum()) for batch in read))
     return []
-
-
-def text_hash(batches: Iterable[TokenBatch]) -> str:
-    """Hash of the tokens of batches, and of which are kept."""
-    state = hashlib.sha256()
-    for batch in batches:
-        for tensor in (batch.tokens, batch.keep, batch.document):
-            state.update(str(tuple(tensor.shape)).encode())
-            state.update(tensor.contiguous().numpy().tobytes())
-    return state.hexdigest()[:16]
 
 
 class _Stretch:

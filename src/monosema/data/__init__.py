@@ -1,6 +1,6 @@
 """Text: corpora, documents, and batches of tokens that know where they come from."""
 
-from monosema.data.batch import TokenBatch
+from monosema.data.batch import TokenBatch, text_hash
 from monosema.data.batches import TokenBatches, TokenCounts, token_batches
 from monosema.data.builtin import BuiltinCorpus
 from monosema.data.document import Corpus, Document
@@ -30,5 +30,6 @@ __all__ = [
     "open_corpus",
     "pack_windows",
     "sentence_rows",
+    "text_hash",
     "token_batches",
 ]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-__all__ = ["TokenBatch"]
+__all__ = ["TokenBatch", "text_hash"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +48,13 @@ class TokenBatch:
         """Number of rows, from the first, that hold at least `kept` kept tokens; all rows if they hold fewer."""
         total = torch.cumsum(self.keep.sum(dim=1), dim=0)
         return min(int((total < kept).sum()) + 1, len(total))
+
+
+def text_hash(batches: Iterable[TokenBatch]) -> str:
+    """Hash of the tokens of batches, of which are kept, and of their documents."""
+    state = hashlib.sha256()
+    for batch in batches:
+        for tensor in (batch.tokens, batch.keep, batch.document):
+            state.update(str(tuple(tensor.shape)).encode())
+            state.update(tensor.contiguous().numpy().tobytes())
+    return state.hexdigest()[:16]

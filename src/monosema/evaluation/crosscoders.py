@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
+
+from jaxtyping import Float
+from torch import Tensor
 
 from monosema.core import ConfigError, Progress, Site
 from monosema.data import TokenBatch
@@ -22,6 +26,9 @@ def evaluate_crosscoder(
     config: EvaluationConfig | None = None,
     controls: Mapping[str, Dictionary] | None = None,
     progress: Progress | None = None,
+    *,
+    mean: Float[Tensor, " d"] | None = None,
+    parts: Path | None = None,
 ) -> Evaluation:
     """All figures of a crosscoder at each of its sites, on a text that it was not trained on.
 
@@ -34,6 +41,8 @@ def evaluate_crosscoder(
         batches: held-out text; its tokens are kept in memory.
         controls: dictionaries of rows of all sites side by side, such as a PCA of them.
         progress: advanced by kept tokens, once for each site.
+        mean: as for `evaluate`, of all sites side by side.
+        parts: as for `evaluate`.
 
     Returns:
         Rows for the crosscoder and each control at the last site, then at the one before, and so on; each row says its
@@ -52,7 +61,9 @@ def evaluate_crosscoder(
         part = slice(number * width, (number + 1) * width)
         own = {name: AtSite(control, part) for name, control in (controls or {}).items()}
         at, _ = written_at(crosscoder, site)
-        one = evaluate(model, at, site, text, config, own, progress, read=sites)
+        where = None if parts is None else parts / str(number)
+        about = None if mean is None else mean[part]
+        one = evaluate(model, at, site, text, config, own, progress, read=sites, mean=about, parts=where)
         found.append(replace(one, rows=tuple(replace(row, site=site.short) for row in one.rows)))
     rows = tuple(row for one in found for row in one.rows)
     return replace(found[0], rows=rows, site=", ".join(map(str, sites)))

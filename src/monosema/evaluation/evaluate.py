@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from monosema.atlas import dictionary_digest
 from monosema.core import (
     Config,
     ConfigError,
@@ -17,19 +19,22 @@ from monosema.core import (
     SilentProgress,
     Site,
     UnsupportedModelError,
+    digest,
 )
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary, Transcoder, reads_elsewhere
+from monosema.evaluation.losses import Losses
 from monosema.evaluation.next_token import NextToken
+from monosema.evaluation.parts import Parts
+from monosema.evaluation.passes import Passes, activations_at, pieces
 from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.result import Evaluation, EvaluationRow
-from monosema.evaluation.splice import forked_logits
+from monosema.evaluation.splice import unembed_of
 from monosema.evaluation.units import UnitSums
 from monosema.models import LanguageModel, owner, vector_width
 
 __all__ = ["EvaluationConfig", "evaluate", "evaluate_vectors"]
 
-_BYTES_PER_LOGIT = 16
 _OWN = "dictionary"
 
 
@@ -38,8 +43,8 @@ class EvaluationConfig(Config):
 
     loss: bool = True
     """Also run the model on the reconstructions: cross-entropies, loss recovered, KL."""
-    memory_mb: int = Field(1024, ge=16)
-    """Memory for logits; batches are cut into pieces that fit."""
+    memory_mb: int = Field(512, ge=16)
+    """Memory beside model, dictionaries and one batch; batches are run in pieces that fit."""
     seed: int = 0
     """Of the bootstrap."""
 
@@ -54,6 +59,9 @@ def evaluate(
     controls: Mapping[str, Dictionary] | None = None,
     progress: Progress | None = None,
     read: Site | str | Sequence[Site | str] | None = None,
+    *,
+    mean: Float[Tensor, " d"] | None = None,
+    parts: Path | None = None,
 ) -> Evaluation:
     """All figures of a dictionary on a text that it was not trained on.
 
@@ -64,11 +72,15 @@ def evaluate(
         model: where the activations come from, and what runs on the reconstructions.
         dictionary: what is evaluated.
         site: where the dictionary reads and writes; of a transcoder, where it writes.
-        batches: held-out text; its tokens are kept in memory, its activations are not.
+        batches: held-out text, read as it is needed; without a mean its tokens are kept in memory.
         controls: dictionaries that get the same figures, by name: "pca" with as many components as L0, "random".
         progress: advanced by kept tokens.
         read: where a transcoder reads, or the sites that stand side by side in what an `AtSite` reads. Costs one more
             pass, as far as the last of them.
+        mean: what mean ablation puts in the place of each activation, such as the mean of training rows; None for the
+            mean of the text itself, which costs one more pass, as far as the site.
+        parts: folder for what is summed up so far, so that the same call goes on after a kill, to the same figures.
+            Remove it once the result is safe.
 
     Returns:
         One row for the dictionary, then one for each control.
@@ -76,25 +88,36 @@ def evaluate(
     Raises:
         ConfigError: a dictionary does not fit the site, or `read` is missing for one that reads elsewhere.
         CorpusError: the text has no kept tokens.
+        DiskFullError: no room for the parts.
     """
     site, config = Site.parse(site), config or EvaluationConfig()
+    progress = progress or SilentProgress()
     dictionaries = {_OWN: dictionary, **(controls or {})}
     sources = tuple(map(Site.parse, [read] if isinstance(read, (Site, str)) else read or ()))
     _check_widths(model, site, sources, dictionaries)
-    text = [batch for batch in batches if bool(batch.keep.any())]
-    if not text:
-        raise CorpusError("The held-out text has no tokens to evaluate on: all are padding or attention sinks.")
+    why = _why_no_loss(owner(model, site)[0]) if config.loss else "it was not asked for"
+    about = mean
+    if about is None:
+        batches = list(batches)
+        about = _mean(model, site, batches)
     sums = UnitSums(config.seed)
     rows = [Reconstruction(name, one, sums) for name, one in dictionaries.items()]
-    why = _why_no_loss(owner(model, site)[0], text[0]) if config.loss else "it was not asked for"
-    losses = NextToken(sums) if why is None else None
-    mean = _mean(model, site, text)
-    for batch in text:
-        for piece in _pieces(batch, model.vocab * (len(rows) + 3), config.memory_mb) if losses else [batch]:
-            _measure(model, site, sources, piece, sums, rows, losses, mean)
-        (progress or SilentProgress()).advance(int(batch.keep.sum()))
-    tokens = sum(int(batch.keep.sum()) for batch in text)
-    left_out = sum(int(batch.attention_mask.sum()) for batch in text) - tokens
+    # Half of the memory for a block of the model, half for logits.
+    half = config.memory_mb / 2
+    losses = None if why else NextToken(sums, Losses(model.vocab, unembed_of(model, site), half))
+    passes = Passes(model, site, sources, sums, rows, losses, about.to(model.device), is_mean=mean is None)
+    saved = Parts(parts, "" if parts is None else _key(model, site, sources, config, dictionaries, mean))
+    for group in saved.cut(saved.go_on(batches, sums, progress)):
+        for batch in group:
+            for piece in pieces(batch, model, site, len(rows) + 3, half) if losses else [batch]:
+                passes.add(piece)
+            kept, tokens = int(batch.keep.sum()), int(batch.attention_mask.sum())
+            sums.count("tokens", torch.tensor([kept, tokens - kept]))
+            progress.advance(kept)
+        saved.end(sums, group)
+    tokens, left_out = sums.total("tokens").tolist() if len(sums) else (0, 0)
+    if not tokens:
+        raise CorpusError("The held-out text has no tokens to evaluate on: all are padding or attention sinks.")
     notes = (
         (f"{left_out:,} attention-sink tokens (BOS and the like) were neither scored nor edited.",) if left_out else ()
     )
@@ -102,40 +125,19 @@ def evaluate(
     return Evaluation(finished, tokens, left_out, sums.unit, len(sums), model.name, str(site), notes)
 
 
-def _measure(
+def _key(
     model: LanguageModel,
     site: Site,
     read: Sequence[Site],
-    batch: TokenBatch,
-    sums: UnitSums,
-    rows: Sequence[Reconstruction],
-    losses: NextToken | None,
-    mean: Tensor,
-) -> None:
-    """Add one piece of a batch to all sums, from one forward pass, or two where a site is read that isn't written."""
-    sums.begin(batch)
-    keep = batch.keep.to(model.device)
-    before = _activations(model, read, batch)[keep].float() if read else None
-
-    def versions(x: Tensor) -> list[Tensor]:
-        kept = x[keep].flatten(1).float()
-        add_activations(sums, kept, mean)
-        rebuilt = [row.add(kept, before) for row in rows]
-        if losses is None:
-            return []
-        return [_spliced(x, keep, new) for new in (torch.zeros_like(kept), mean.expand_as(kept), *rebuilt)]
-
-    if losses is None:
-        versions(_activations(model, [site], batch))
-        return
-    logits = forked_logits(model, site, batch, versions)
-    losses.add(batch, dict(zip(("clean", "zero", "mean", *(row.name for row in rows)), logits, strict=True)))
-
-
-def _spliced(x: Tensor, keep: Tensor, new: Tensor) -> Tensor:
-    out = x.clone()
-    out[keep] = new.to(x.dtype).view(-1, *x.shape[2:])
-    return out
+    config: EvaluationConfig,
+    dictionaries: Mapping[str, Dictionary],
+    mean: Tensor | None,
+) -> str:
+    """All that the sums depend on, apart from the text."""
+    own = {name: dictionary_digest(one) for name, one in dictionaries.items()}
+    about = None if mean is None else mean.tolist()
+    places = [str(one) for one in (site, *read)]
+    return digest([model.digest, str(model.dtype), places, config.to_dict(), own, about])
 
 
 def _row(row: Reconstruction, losses: NextToken | None, why: str | None) -> EvaluationRow:
@@ -149,40 +151,22 @@ def _row(row: Reconstruction, losses: NextToken | None, why: str | None) -> Eval
     return EvaluationRow(row.name, row.name, row.dictionary.n_latents, figures, absent, row.density())
 
 
-def _pieces(batch: TokenBatch, cells: int, memory_mb: int) -> list[TokenBatch]:
-    """Rows of a batch in pieces whose logits fit in memory; a piece has one row at least."""
-    row = batch.tokens.shape[1] * cells * _BYTES_PER_LOGIT
-    size = max(1, int(memory_mb * 1e6 / row))
-    parts = [
-        TokenBatch(*(getattr(batch, name)[start : start + size] for name in TokenBatch.__slots__))
-        for start in range(0, len(batch.tokens), size)
-    ]
-    return [part for part in parts if bool(part.keep.any())]
-
-
-def _activations(model: LanguageModel, sites: Sequence[Site], batch: TokenBatch) -> Tensor:
-    """Activations of all positions, of several sites side by side."""
-    mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
-    got = model.activations(batch.tokens.to(model.device), sites, mask)
-    return torch.cat([got[site].flatten(2) for site in sites], dim=2)
-
-
 def _mean(model: LanguageModel, site: Site, text: Sequence[TokenBatch]) -> Float[Tensor, " d"]:
     """Mean of the kept activations in float64, in a pass of its own that stops at the site."""
     total, n = torch.zeros(vector_width(model, site), dtype=torch.float64, device=model.device), 0
     for batch in text:
-        kept = _activations(model, [site], batch)[batch.keep.to(model.device)]
-        total += kept.double().sum(dim=0)
-        n += len(kept)
-    return total / n
+        if bool(batch.keep.any()):
+            kept = activations_at(model, [site], batch)[batch.keep.to(model.device)]
+            total += kept.double().sum(dim=0)
+            n += len(kept)
+    return total / max(n, 1)
 
 
-def _why_no_loss(model: LanguageModel, batch: TokenBatch) -> str | None:
+def _why_no_loss(model: LanguageModel) -> str | None:
     """Why no next-token loss can be had; None if it can."""
+    tokens = torch.zeros(1, 1, dtype=torch.int64, device=model.device)
     try:
-        getattr(model, "next_logits", model)(
-            batch.tokens[:1].to(model.device), batch.attention_mask[:1].to(model.device)
-        )
+        getattr(model, "next_logits", model)(tokens, torch.ones_like(tokens, dtype=torch.bool))
     except UnsupportedModelError as error:
         return str(error)
     return None
@@ -234,7 +218,7 @@ def evaluate_vectors(
     for start in range(0, len(vectors), batch):
         x = vectors[start : start + batch].float()
         sums.begin_rows(len(x))
-        add_activations(sums, x, mean)
+        add_activations(sums, x, mean, is_mean=True)
         for row in rows:
             row.add(x)
     finished = tuple(_row(row, None, "there is no model") for row in rows)

@@ -8,8 +8,10 @@ number of latents that are not 0; cosine the mean of cos(x, x̂).
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from monosema.core import Estimate, wilson
@@ -17,7 +19,7 @@ from monosema.dictionaries import Codes, Dictionary, reads_elsewhere
 from monosema.evaluation.result import DensityHistogram
 from monosema.evaluation.units import UnitSums
 
-__all__ = ["Reconstruction", "add_activations", "density_histogram"]
+__all__ = ["Reconstruction", "add_activations", "density_histogram", "variance"]
 
 _BINS_PER_DECADE = 4
 _DECADES = 7
@@ -30,8 +32,6 @@ class Reconstruction:
         self.name = name
         self.dictionary = dictionary
         self._sums = sums
-        self._counts = torch.zeros(dictionary.n_latents, dtype=torch.int64)
-        self._tokens = 0
 
     def add(self, x: Float[Tensor, "n d"], read: Float[Tensor, "n d_in"] | None = None) -> Float[Tensor, "n d"]:
         """Take the activations of the batch that was announced to the sums; gives the reconstructions.
@@ -45,8 +45,7 @@ class Reconstruction:
         self._sums.add(f"{self.name}.error", (x - rebuilt).double().square().sum(dim=1))
         self._sums.add(f"{self.name}.cosine", torch.nn.functional.cosine_similarity(x, rebuilt, dim=1))
         self._sums.add(f"{self.name}.l0", codes.l0)
-        self._counts += codes.counts().cpu()
-        self._tokens += len(x)
+        self._sums.count(f"{self.name}.fired", codes.counts())
         return rebuilt
 
     def figures(self) -> tuple[dict[str, Estimate], dict[str, str]]:
@@ -56,9 +55,9 @@ class Reconstruction:
         figures = {
             "cosine": sums.ratio(sums[f"{self.name}.cosine"], tokens),
             "l0": sums.ratio(sums[f"{self.name}.l0"], tokens),
-            "alive": wilson(int((self._counts > 0).sum()), len(self._counts)),
+            "alive": wilson(int((self._fired > 0).sum()), self.dictionary.n_latents),
         }
-        total = sums["variance"]
+        total = variance(sums)
         if not total.sum() > 0:
             return figures, dict.fromkeys(("fvu", "variance_explained"), "the activations are all alike")
         fvu = sums.ratio(sums[f"{self.name}.error"], total)
@@ -68,13 +67,38 @@ class Reconstruction:
 
     def density(self) -> DensityHistogram:
         """How often its latents fire."""
-        return density_histogram(self._counts, self._tokens)
+        return density_histogram(self._fired, int(self._sums["tokens"].sum()))
+
+    @property
+    def _fired(self) -> Int[Tensor, " n_latents"]:
+        return torch.from_numpy(self._sums.total(f"{self.name}.fired"))
 
 
-def add_activations(sums: UnitSums, x: Float[Tensor, "n d"], mean: Float[Tensor, " d"]) -> None:
-    """Add the tokens and their total variance about the mean of all of them, once a batch."""
+def add_activations(
+    sums: UnitSums, x: Float[Tensor, "n d"], about: Float[Tensor, " d"], *, is_mean: bool = False
+) -> None:
+    """Add the tokens, and what `variance` needs, once a batch.
+
+    Args:
+        about: any vector near their mean; `is_mean` says that it is the mean of all of them.
+    """
+    away = x.double() - about
     sums.add("tokens", torch.ones(len(x)))
-    sums.add("variance", (x.double() - mean).square().sum(dim=1))
+    sums.add("square", away.square().sum(dim=1))
+    if not is_mean:
+        sums.add("away", away)
+
+
+def variance(sums: UnitSums) -> NDArray[np.float64]:
+    """Σ ‖x − μ‖² of each unit, with μ the mean of all tokens: Σ ‖x − a‖² − 2 (μ − a) · Σ (x − a) + n ‖μ − a‖²."""
+    square = sums["square"]
+    if "away" not in sums:
+        return square
+    away, tokens = sums["away"], sums["tokens"]
+    shift = away.sum(axis=0) / tokens.sum()
+    found = square - 2 * away @ shift + tokens * (shift @ shift)
+    # Less than this is what rounding leaves.
+    return np.where(found > 1e-12 * square, found, 0.0)
 
 
 def density_histogram(counts: Int[Tensor, " n_latents"], tokens: int) -> DensityHistogram:

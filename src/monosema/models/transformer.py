@@ -221,16 +221,32 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         Raises:
             InputError: ids outside the vocabulary, more positions than there are vectors, or shapes that don't fit.
         """
+        return self.logits(self.final_residual(tokens, attention_mask, cache, last=last))
+
+    def final_residual(
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Bool[Tensor, "_ _"] | None = None,
+        cache: KVCache | None = None,
+        *,
+        last: bool = False,
+    ) -> Float[Tensor, "rows out d_model"]:
+        """The normalised residual stream that `logits` reads, for those who need few logits; otherwise as `forward`."""
         reading = Reading(tokens, attention_mask, cache)
         x = self._embed(tokens, reading)
         for layer, block in enumerate(self.blocks):
             x = block(x, reading, self.taps.at(layer))
-        return self.logits(self.ln_final(x[:, -1:] if last else x, self.taps.at(None), "ln_final"))
+        return self.ln_final(x[:, -1:] if last else x, self.taps.at(None), "ln_final")
 
-    def logits(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:
-        """Logits from the normalised residual stream."""
-        out = nn.functional.linear(x, self.unembed_weight)
-        cap = self.config.logit_softcap
+    def logits(
+        self, x: Float[Tensor, "*batch d_model"], out: Float[Tensor, "*batch vocab"] | None = None
+    ) -> Float[Tensor, "*batch vocab"]:
+        """Logits from the normalised residual stream; of a matrix, in the room `out` where it is given."""
+        cap, weight = self.config.logit_softcap, self.unembed_weight
+        if out is not None:
+            torch.mm(x, weight.T, out=out)
+            return out if cap is None else out.div_(cap).tanh_().mul_(cap)
+        out = nn.functional.linear(x, weight)
         return out if cap is None else cap * torch.tanh(out / cap)
 
     def next_logits(

@@ -5,11 +5,14 @@ Each calls its station and counts what it did.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
@@ -125,17 +128,25 @@ def _evaluate(bench: Workbench) -> Mapping[str, Any]:
     dictionary = _open(bench)
     text = recipe.text.replace(split="heldout", tokens=recipe.evaluation_tokens)
     passes = len(recipe.sites) if isinstance(dictionary, Crosscoder) else 1
+    controls, mean = _controls(bench)
     with progress_bar("evaluate", passes * recipe.evaluation_tokens, "tokens") as bar:
-        rest = (bench.batches(text), recipe.evaluation, _controls(bench), bar)
+        rest = (bench.batches(text), recipe.evaluation, controls, bar)
+        kept: dict[str, Any] = {"mean": mean, "parts": _evaluation_parts(bench)}
         if isinstance(dictionary, Crosscoder):
-            evaluation = evaluate_crosscoder(bench.model, dictionary, *rest)
+            evaluation = evaluate_crosscoder(bench.model, dictionary, *rest, **kept)
             if recipe.other_model is not None:
                 evaluation = _compared(bench, dictionary, evaluation)
         else:
             read = bench.site if recipe.output_site else None
-            evaluation = evaluate(bench.model, dictionary, recipe.sites[-1], *rest, read=read)
+            evaluation = evaluate(bench.model, dictionary, recipe.sites[-1], *rest, read=read, **kept)
     write_json(bench.evaluation, evaluation.to_dict())
+    shutil.rmtree(_evaluation_parts(bench), ignore_errors=True)
     return {"tokens": evaluation.tokens}
+
+
+def _evaluation_parts(bench: Workbench) -> Path:
+    """Where an unfinished evaluation keeps its sums."""
+    return bench.evaluation.with_suffix(".parts")
 
 
 def _compared(bench: Workbench, crosscoder: Crosscoder, evaluation: Evaluation) -> Evaluation:
@@ -149,9 +160,9 @@ def _compared(bench: Workbench, crosscoder: Crosscoder, evaluation: Evaluation) 
     return replace(evaluation, difference=found, notes=(*evaluation.notes, found.sentence))
 
 
-def _controls(bench: Workbench) -> dict[str, Dictionary]:
+def _controls(bench: Workbench) -> tuple[dict[str, Dictionary], Tensor]:
     """What would expose a score that says nothing: PCA with as many components as latents are kept, and a dictionary
-    that was not trained, both fitted on rows that the dictionary was trained on."""
+    that was not trained, both fitted on rows that the dictionary was trained on; and the mean of these rows."""
     recipe = bench.recipe
     store = Store.open(bench.store)
     k = active_per_row(bench)
@@ -164,10 +175,11 @@ def _controls(bench: Workbench) -> dict[str, Dictionary]:
     sample = torch.cat([part for part, _ in zip(stream, range(max(1, CONTROL_ROWS // batch)), strict=False)])
     sample = sample.to(bench.model.device)
     components = min(k, sample.shape[1])
-    return {
+    controls: dict[str, Dictionary] = {
         "pca": Pca.fit([sample], components),
         "random": RandomDirections.fit(sample, recipe.dictionary.n_latents, k, seed=recipe.training.seed),
     }
+    return controls, sample.mean(dim=0, dtype=torch.float64)
 
 
 def _atlas(bench: Workbench) -> Mapping[str, Any]:
@@ -229,9 +241,9 @@ STAGES = (
         name="evaluate",
         needs=("train",),
         reads=("evaluation", "evaluation_tokens"),
-        version=1,
-        resumes=False,
-        outputs=lambda bench: [bench.evaluation],
+        version=2,
+        resumes=True,
+        outputs=lambda bench: [bench.evaluation, _evaluation_parts(bench)],
         work=_evaluate,
     ),
     Stage(
