@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.core import ConfigError, choose_product, digest, write_json
+from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
 from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
 from monosema.dictionaries.terms import mean_losses, part_of
 from monosema.training.anomalies import anomaly
 from monosema.training.checkpoint import MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
+from monosema.training.finished import FACTS, WEIGHTS
 from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
 from monosema.training.optimisers import Optimisers
@@ -241,8 +242,11 @@ class Member:
             self._let_go()
         self.step_number = step
 
-    def finish(self, preprocessing: Any, memory: PeakMemory) -> TrainResult:
-        """Save the dictionary, for inputs as they were before preprocessing, and measure it."""
+    def finish(self, preprocessing: Any, memory: PeakMemory, vectors: str) -> TrainResult:
+        """Save the dictionary, for inputs as they were before preprocessing, and measure it.
+
+        `vectors`: digest of what it was trained on.
+        """
         if self.optimisers.settle():
             self.dictionary.constrain()
         final: Any = self._made_whole()
@@ -269,7 +273,8 @@ class Member:
             dictionary=self.out,
         )
         if self.mesh.first:
-            write_json(self.out / "training.json", {"recipe": self.recipe, **result.to_dict()})
+            facts = {"recipe": self.recipe, "vectors": vectors, "sha256": sha256_file(self.out / WEIGHTS)}
+            write_json(self.out / FACTS, {**facts, **result.to_dict()})
         return result
 
     def _made_whole(self) -> Any:

@@ -22,6 +22,7 @@ from monosema.kernels import give_back_free_memory, keep_large_blocks
 from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
+from monosema.training.finished import finished_before
 from monosema.training.member import Member
 from monosema.training.memory import PeakMemory
 from monosema.training.tracking import Tracker, trackers_of
@@ -46,7 +47,7 @@ def train(
     """Train a dictionary on all batches of a stream, and save it.
 
     A run that was interrupted goes on from its newest checkpoint; on a CPU with the same number of threads the result
-    is equal, to the last bit, to that of a run without interruption.
+    is equal, to the last bit, to that of a run without interruption. One that has ended gives its result again.
 
     Args:
         stream: batches in training units; its ``preprocessing`` is folded into what is saved.
@@ -57,12 +58,16 @@ def train(
 
     Raises:
         VectorError: the stream's width, or its site, is not the dictionary's.
-        RunError: the checkpoint in `out` is of another recipe.
+        RunError: `out` holds a finished dictionary, or a checkpoint, of another recipe or other vectors.
         AnomalyError: NaN, an exploding loss or norm, or only dead latents; names the step and the last checkpoint.
         DiskFullError: what was saved before is intact.
     """
     member = Member(dictionary, config, out, heldout=heldout)
-    (result,) = Trainer([member], [stream], config, out, progress, trackers, mesh).run()
+    trainer = Trainer([member], [stream], config, out, progress, trackers, mesh)
+    before = trainer.mesh.by_first(lambda: finished_before(Path(out), member.recipe, trainer.beginnings[0]))
+    if before is not None:
+        return before
+    (result,) = trainer.run()
     if result is None:
         raise AnomalyError(member.stopped)
     return result
@@ -111,6 +116,7 @@ class Trainer:
             member.prepare(self.steps, self.batch, self.mesh)
         self.checkpoints = Checkpoints(Path(out) / "checkpoint", config.keep)
         self.recipe = digest([member.recipe for member in self.members])
+        self.beginnings = [digest(stream.state_dict()) for stream in self.streams]
         self.step_number = 0
         self.memory = PeakMemory(self.members[0].device)
 
@@ -270,7 +276,8 @@ class Trainer:
         results = []
         for member in self.members:
             preprocessing = getattr(self.streams[member.stream], "preprocessing", None)
-            results.append(member.finish(preprocessing, self.memory) if member.stopped is None else None)
+            vectors = self.beginnings[member.stream]
+            results.append(member.finish(preprocessing, self.memory, vectors) if member.stopped is None else None)
         if self.mesh.first:
             self.checkpoints.clear()
         return results
