@@ -18,7 +18,7 @@ from torch import Tensor
 from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
 from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
 from monosema.dictionaries.terms import mean_losses, part_of
-from monosema.training.anomalies import anomaly
+from monosema.training.anomalies import Anomaly, anomaly
 from monosema.training.checkpoint import MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
@@ -77,6 +77,11 @@ class Member:
         """Make the optimiser for a run of so many steps on batches of so many rows, shared by these processes."""
         self.mesh = mesh or Mesh()
         several = self.whole.row_vectors > 1
+        if batch * self.whole.row_vectors < 2:
+            raise ConfigError(
+                "A batch of one vector has no variance to measure the error against. Take --batch 2 or more; thousands "
+                "are usual."
+            )
         self.mesh.check(batch, self.whole.n_latents, self.whole.row_width, equal=not several)
         if several and self.mesh.groups > 1 and self.config.accumulate > 1:
             raise ConfigError(
@@ -176,10 +181,10 @@ class Member:
         if self._metrics is not None:
             self._metrics.close()
 
-    def anomaly(self, losses: Losses) -> str | None:
-        """Why it should stop; None where all is well."""
-        reason = anomaly(losses, self.dictionary)
-        return "another process saw an anomaly" if self.mesh.any(reason is not None) and reason is None else reason
+    def anomaly(self, losses: Losses, batch: Float[Tensor, "n row_width"]) -> Anomaly | None:
+        """Why it should stop, by the losses of this batch; None where all is well."""
+        found = anomaly(losses, self.dictionary, batch)
+        return Anomaly("another process saw an anomaly") if self.mesh.any(found is not None) and not found else found
 
     def record(self, losses: Losses) -> dict[str, float | int]:
         """Append a line to metrics.jsonl; gives its figures."""

@@ -19,6 +19,7 @@ from monosema.activations import ActivationStream
 from monosema.core import AnomalyError, Progress, RunError, SilentProgress, Site, VectorError, digest
 from monosema.dictionaries import Losses, Trainable
 from monosema.kernels import give_back_free_memory, keep_large_blocks
+from monosema.training.anomalies import Anomaly
 from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
@@ -144,7 +145,7 @@ class Trainer:
                 due = self._due(saved_at, recording)
                 if due or recording:
                     losses = [None if one is None else self.mesh.record(one) for one in losses]
-                    self._watch(losses)
+                    self._watch(losses, batches)
                 if recording:
                     self._record(losses)
                 if due:
@@ -199,24 +200,25 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------------------------- anomalies
 
-    def _watch(self, losses: Sequence[Losses | None]) -> None:
+    def _watch(self, losses: Sequence[Losses | None], batches: Sequence[Float[Tensor, "n row_width"]]) -> None:
         """Stop members that went wrong; the others go on. Raises AnomalyError where none is left."""
         for number, (member, its_losses) in enumerate(zip(self.members, losses, strict=True)):
             if member.stopped is None and its_losses is not None:
-                reason = member.anomaly(its_losses)
-                if reason is not None:
-                    self._stop(number, reason)
+                found = member.anomaly(its_losses, batches[member.stream])
+                if found is not None:
+                    self._stop(number, found)
         if not self.living:
             raise AnomalyError(" ".join(str(member.stopped) for member in self.members))
 
-    def _stop(self, number: int, reason: str) -> None:
+    def _stop(self, number: int, found: Anomaly) -> None:
         member = self.members[number]
         kept = self._last_good(number)
         where = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint yet."
         who = f" of {member.name}" if member.name else ""
+        rate = f"Lower the learning rate (now {member.peak_lr:.3g} at its peak), or look at the vectors"
         member.stopped = (
-            f"Training{who} stopped at step {self.step_number} of {self.steps}: {reason}. {where} "
-            f"Lower the learning rate (now {member.peak_lr:.3g} at its peak), or look at the vectors."
+            f"Training{who} stopped at step {self.step_number} of {self.steps}: {found.reason}. {where} "
+            f"{found.advice or rate}."
         )
 
     def _last_good(self, number: int) -> Path | None:
