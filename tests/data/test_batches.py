@@ -89,6 +89,14 @@ def test_without_bos_and_eos_the_first_of_each_row_is_the_sink():
         assert (batch.keep[:, 1:] == batch.attention_mask[:, 1:]).all()
 
 
+@pytest.mark.parametrize("mode", ["windows", "sentences"])
+def test_a_beginning_that_a_document_brings_along_is_not_doubled(mode):
+    config = TextConfig(mode=mode, window=32, max_sentence=20, batch=4, split="all")
+    written = read(config, texts=[f"\x00{text}" for text in TEXTS], tokenizer=Bytes(bos=3))
+    for batch, plain in zip(written, read(config, tokenizer=Bytes(bos=3)), strict=True):
+        assert torch.equal(batch.tokens, plain.tokens)
+
+
 def test_two_readings_are_equal():
     for a, b in zip(read(), read(), strict=True):
         assert all(torch.equal(getattr(a, name), getattr(b, name)) for name in a.__slots__)

@@ -29,6 +29,7 @@ GPT2 |= {"eos_token_id": 257, "pad_token_id": 258}
 GQA = {"num_key_value_heads": 2}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 LLAMA3 |= {"original_max_position_embeddings": 16, "rope_theta": 500.0}
+LONGROPE = {"type": "longrope", "short_factor": [1.0, 1.2, 1.5, 2.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}
 GEMMA = {**SMALL, **GQA, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 16}
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -49,6 +50,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-head_dim": ("Llama", {**SMALL, **GQA, "head_dim": 12, "hidden_act": "gelu", "rms_norm_eps": 1e-3}),
     "llama-llama3": ("Llama", {**SMALL, **GQA, "rope_parameters": LLAMA3}),
     "llama-linear": ("Llama", {**SMALL, "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
+    "llama-dynamic": ("Llama", {**SMALL, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
     "mistral": ("Mistral", {**SMALL, **GQA, "sliding_window": 4}),
     "mistral-unlimited": ("Mistral", {**SMALL, **GQA, "sliding_window": None, "head_dim": 16}),
     "qwen2": ("Qwen2", {**SMALL, **GQA}),
@@ -58,12 +60,23 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "qwen3": ("Qwen3", {**SMALL, **GQA, "head_dim": 16, "tie_word_embeddings": True}),
     "qwen3-biases": ("Qwen3", {**SMALL, **GQA, "head_dim": 8, "attention_bias": True}),
+    "gemma": ("Gemma", {**SMALL, "num_key_value_heads": 1, "head_dim": 16}),
     "gemma2": ("Gemma2", {**GEMMA, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}),
     "gemma2-uncapped": ("Gemma2", {**GEMMA, "attn_logit_softcapping": None, "final_logit_softcapping": None}),
     "gemma3": ("Gemma3", {**GEMMA, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"]}),
     "gemma3-linear": (
         "Gemma3",
         {**GEMMA, "sliding_window_pattern": 2, "rope_scaling": {"rope_type": "linear", "factor": 8.0}},
+    ),
+    "olmo2": ("Olmo2", {**SMALL, **GQA}),
+    "olmo2-biases": ("Olmo2", {**SMALL, "attention_bias": True, "tie_word_embeddings": True}),
+    "phi3": ("Phi3", {**SMALL, **GQA, "sliding_window": 4}),
+    "phi3-partial": ("Phi3", {**SMALL, "partial_rotary_factor": 0.5, "tie_word_embeddings": True}),
+    "phi3-longrope": ("Phi3", {**SMALL, "original_max_position_embeddings": 16, "rope_scaling": LONGROPE}),
+    "smollm3": ("SmolLM3", {**SMALL, **GQA, "no_rope_layer_interval": 2}),
+    "smollm3-sliding": (
+        "SmolLM3",
+        {**SMALL, **GQA, "no_rope_layers": [0, 1, 0], "use_sliding_window": True, "sliding_window": 4},
     ),
 }
 

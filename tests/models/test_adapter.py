@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from monosema.core import ConfigError, DamagedFileError, InputError, Site, SiteError, UnsupportedModelError
-from monosema.models import AdaptedModel, KVCache, byte_tokenizer, load_model
+from monosema.models import AdaptedModel, KVCache, byte_tokenizer, load_model, model_facts
 
 SENTENCES = ["A man plays the guitar.", "Someone is making music.", "The stock market fell."]
 
@@ -169,6 +169,60 @@ def test_a_damaged_model_of_another_family(opt: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "mamba9"}))
     with pytest.raises(UnsupportedModelError, match="mamba9"):
         load_model(folder)
+
+
+def test_code_beside_the_weights_is_run_only_where_that_is_said(
+    opt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+
+    folder, trace = Path(shutil.copytree(opt, tmp_path / "copy")), tmp_path / "trace"
+    values = json.loads((folder / "config.json").read_text()) | {"model_type": "own_kind"}
+    values["auto_map"] = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    (folder / "config.json").write_text(json.dumps(values))
+    (folder / "own.py").write_text(
+        f"from transformers import OPTConfig, OPTForCausalLM\nopen({str(trace)!r}, 'w').close()\n"
+        "class OwnConfig(OPTConfig):\n    model_type = 'own_kind'\n"
+        "class OwnForCausalLM(OPTForCausalLM):\n    config_class = OwnConfig\n"
+    )
+    for look in (load_model, model_facts):
+        with pytest.raises(UnsupportedModelError, match="trust_remote_code=True"):
+            look(folder)
+    assert not trace.exists()
+    tokens = torch.arange(5)[None]
+    with torch.no_grad():
+        torch.testing.assert_close(load_model(folder, trust_remote_code=True)(tokens), load_model(opt)(tokens))
+    assert trace.exists()
+
+
+@torch.no_grad()
+def test_a_model_that_sees_gives_logits_too(tmp_path: Path) -> None:
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    text = {
+        "model_type": "llama",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "vocab_size": 50,
+    }
+    seeing = {"model_type": "clip_vision_model", "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    small = {"intermediate_size": 16, "vocab_size": 50}
+    config = LlavaConfig(text_config=text | small, vision_config=seeing | small | {"image_size": 8, "patch_size": 4})
+    config.image_token_index = 49
+    LlavaForConditionalGeneration(config).save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    assert model(torch.arange(6)[None]).shape == (1, 6, 50)
+    assert (model.d_model, model.n_layers, model.vocab) == (16, 2, 50)
+
+
+def test_a_model_of_two_texts_is_refused(tmp_path: Path) -> None:
+    values = {"model_type": "t5", "architectures": ["T5ForConditionalGeneration"], "is_encoder_decoder": True}
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UnsupportedModelError, match="is_encoder_decoder"):
+        load_model(tmp_path)
 
 
 Pair = namedtuple("Pair", ["values", "weights"])

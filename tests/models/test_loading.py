@@ -12,14 +12,16 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from monosema.core import (
+    AnomalyError,
     ConfigError,
     DamagedFileError,
     FormatError,
+    InputError,
     UnknownModelError,
     UnsupportedModelError,
     write_json,
 )
-from monosema.models import byte_tokenizer, load_model
+from monosema.models import byte_tokenizer, fields, load_model
 
 TOKENS = torch.arange(12).reshape(2, 6)
 Copied = Callable[[str], Path]
@@ -103,9 +105,8 @@ def test_unknown_models(tmp_path: Path) -> None:
     [
         ("llama", {"hidden_act": "swiglu"}, "hidden_act = 'swiglu'"),
         ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type = 'yarn'"),
-        ("llama", {"rope_parameters": None, "rope_scaling": {"type": "dynamic", "factor": 2.0}}, "'dynamic'"),
         ("llama", {"rope_parameters": {"rope_type": "linear"}}, "lacks the field 'factor'"),
-        ("llama", {"rope_parameters": {"rope_type": "default", "spin": 2}}, "'spin' = 2"),
+        ("gpt2", {"hidden_size": 64}, "'hidden_size' = 64"),
         ("llama", {"num_hidden_layers": "absent"}, "lacks the field 'num_hidden_layers'"),
         ("llama", {"quantization_config": {"bits": 4}}, "quantization_config"),
         ("llama", {"attention_sinks": 4}, "attention_sinks"),
@@ -179,6 +180,8 @@ def test_other_kinds_of_weights(copied: Copied) -> None:
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors.index.json", "tokenizer.json"])
 def test_json_that_is_none(copied: Copied, name: str) -> None:
     folder = copied("llama")
+    if "index" in name:
+        (folder / "model.safetensors").unlink()
     (folder / name).write_text('{"weight_map": ')
     with pytest.raises(DamagedFileError, match=name):
         load_model(folder)
@@ -186,9 +189,9 @@ def test_json_that_is_none(copied: Copied, name: str) -> None:
 
 def test_vocabularies_that_do_not_fit(copied: Copied) -> None:
     folder = copied("llama")
-    tokenizer = byte_tokenizer()
-    tokenizer.raw.add_tokens(["too", "many"])
-    tokenizer.raw.save(str(folder / "tokenizer.json"))
+    values = json.loads((folder / "tokenizer.json").read_text())
+    values["model"]["vocab"] |= {"<bos>": 256, "<eos>": 257, "<pad>": 258, "too": 259, "many": 260}
+    (folder / "tokenizer.json").write_text(json.dumps(values))
     with pytest.raises(FormatError, match="ids up to 260, the model an embedding for 259"):
         load_model(folder)
     (folder / "tokenizer.json").unlink()
@@ -203,12 +206,20 @@ def test_a_tokenizer_much_smaller_than_the_model(copied: Copied) -> None:
         load_model(folder)
 
 
-def test_gemma_marks_images_with_a_token_that_the_text_model_lacks(copied: Copied) -> None:
-    folder = copied("gemma3")
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", ["gemma3", "gpt2"])
+def test_tokens_that_were_added_without_an_embedding(copied: Copied, kind: str) -> None:
+    folder = copied(kind)
     tokenizer = byte_tokenizer()
-    tokenizer.raw.add_special_tokens(["<image_soft_token>"])
+    tokenizer.raw.add_special_tokens(["[PAD]"])
     tokenizer.raw.save(str(folder / "tokenizer.json"))
-    assert load_model(folder).vocab == 259
+    write_json(folder / "tokenizer_config.json", {"pad_token": "[PAD]", "bos_token": "<bos>"})
+    model = load_model(folder)
+    assert (model.vocab, model.tokenizer.pad_id) == (259, None)
+    answers = model.generate(["a", "longer"], max_new_tokens=2, stop_at_eos=False)
+    assert [len(answer.tokens) for answer in answers] == [2, 2]
+    with pytest.raises(InputError, match=r"'\[PAD\]', token 259"):
+        model.generate("a [PAD]")
 
 
 def test_of_several_rope_settings_the_scaling_counts(copied: Copied) -> None:
@@ -219,3 +230,90 @@ def test_of_several_rope_settings_the_scaling_counts(copied: Copied) -> None:
     assert (rotary.base, rotary.scaling, rotary.factor) == (5000.0, "linear", 4.0)
     write_json(folder / "config.json", {**json.loads((folder / "config.json").read_text()), "rope_scaling": None})
     assert load_model(folder).config.attention[0].rotary.scaling == "none"
+
+
+NOTHING = {
+    "llama": {"is_llama_config": True, "unk_token_id": 3, "_model_name_or_path": "x"},
+    "gpt2": {"predict_special_tokens": True, "summary_extra": "x"},
+    "gemma2": {"hidden_act": "gelu_pytorch_tanh"},
+    "mistral": {"rope_scaling": {"rope_type": "default", "spin": 2}},
+}
+
+
+@pytest.mark.parametrize("kind", NOTHING)
+@torch.inference_mode()
+def test_fields_that_no_library_reads_are_noted_once(
+    copied: Copied, foreign: Any, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fields._note.cache_clear()
+    folder = copied(kind)
+    change_config(folder, **NOTHING[kind])
+    assert torch.equal(load_model(folder)(TOKENS), load_model(foreign(kind)[1])(TOKENS))
+    assert len(caplog.messages) == 1
+    assert all(("spin" if name == "rope_scaling" else name) in caplog.text for name in NOTHING[kind])
+    load_model(folder)
+    assert len(caplog.messages) == 1
+
+
+@torch.inference_mode()
+def test_a_stored_head_counts_though_the_config_ties_it(copied: Copied, foreign: Any) -> None:
+    folder = copied("llama-gqa-tied")
+    tied = load_model(folder)
+    embedding = tied.embed.weight
+    change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.clone()}))
+    assert load_model(folder).config.tied
+    change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.flip(0).contiguous()}))
+    torch.testing.assert_close(load_model(folder)(TOKENS), tied(TOKENS).flip(-1))
+
+
+@torch.inference_mode()
+def test_a_stale_index_beside_a_whole_file(copied: Copied, foreign: Any) -> None:
+    folder = copied("llama")
+    stale = {"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}
+    write_json(folder / "model.safetensors.index.json", stale)
+    assert torch.equal(load_model(folder)(TOKENS), load_model(foreign("llama")[1])(TOKENS))
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("names", ["_orig_mod.{}", "module.{}", "module._orig_mod.{}", "model._orig_mod.{}"])
+def test_names_that_wrappers_of_training_left(copied: Copied, foreign: Any, names: str) -> None:
+    folder = copied("llama")
+
+    def wrap(weights: dict[str, torch.Tensor]) -> None:
+        for name in list(weights):
+            inner = names.startswith("model.") and name.startswith("model.")
+            written = names.format(name.removeprefix("model.") if inner else name)
+            if inner or not names.startswith("model."):
+                weights[written] = weights.pop(name)
+
+    change_weights(folder, wrap)
+    assert torch.equal(load_model(folder)(TOKENS), load_model(foreign("llama")[1])(TOKENS))
+
+
+def test_numbers_beyond_the_precision_are_named(copied: Copied) -> None:
+    folder = copied("llama")
+    change_weights(folder, lambda weights: weights["model.layers.0.mlp.down_proj.weight"].mul_(1e7))
+    assert load_model(folder).generate("a", max_new_tokens=1, stop_at_eos=False).tokens
+    for temperature in (0.0, 1.0):
+        with pytest.raises(AnomalyError, match=r"float16.*dtype='bfloat16'"):
+            load_model(folder, dtype="float16").generate("a", max_new_tokens=1, temperature=temperature)
+    with pytest.raises(AnomalyError, match="an edit"), (model := load_model(folder)).edit("0.mlp_out", lambda x: x / 0):
+        model.generate("a")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("old", [True, False])
+def test_the_text_model_within_one_that_sees(copied: Copied, foreign: Any, old: bool) -> None:
+    folder = copied("gemma3")
+    text = json.loads((folder / "config.json").read_text())
+    whole = {"model_type": "gemma3", "text_config": text, "vision_config": {"hidden_size": 4}}
+    write_json(folder / "config.json", whole)
+
+    def move(weights: dict[str, torch.Tensor]) -> None:
+        for name in list(weights):
+            rest = name.removeprefix("model.")
+            weights[f"language_model.model.{rest}" if old else f"model.language_model.{rest}"] = weights.pop(name)
+        weights[f"{'' if old else 'model.'}vision_tower.patch.weight"] = torch.ones(2, 2)
+
+    change_weights(folder, move)
+    assert torch.equal(load_model(folder)(TOKENS), load_model(foreign("gemma3")[1])(TOKENS))

@@ -83,7 +83,7 @@ def test_inputs_that_do_not_fit() -> None:
     model(tokens, None, cache)
     with pytest.raises(InputError, match="cache holds 2 rows"):
         model(tokens[:1], None, cache)
-    with pytest.raises(InputError, match="33 positions; the model has vectors for 32"):
+    with pytest.raises(InputError, match="33 positions; the model has 32 only"):
         model(torch.zeros(1, 33, dtype=torch.long))
 
 

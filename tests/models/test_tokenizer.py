@@ -54,6 +54,7 @@ def test_pieces_can_be_shown() -> None:
         tokenizer.id("zebra crossing")
     with pytest.raises(InputError, match="no token 9999"):
         tokenizer.token(9999)
+    assert tokenizer.tokens([9999, 0]) == ["<9999>", "<|end|>"]
 
 
 def test_pieces_of_sentencepiece_and_wordpiece() -> None:
@@ -113,6 +114,8 @@ def test_bos_is_not_written_twice() -> None:
     raw.post_processor = processors.TemplateProcessing(single="<|end|> $A", special_tokens=[("<|end|>", 0)])
     tokenizer = Tokenizer(raw, bos_id=0)
     assert tokenizer.encode("the").count(0) == 1
+    assert tokenizer.encode("<|end|>the") == tokenizer.encode("the")
+    assert Tokenizer(trained_bytes(), bos_id=0).encode("<|end|>the") == tokenizer.encode("the")
     assert 0 not in tokenizer.encode("the", bos=False)
 
 
@@ -134,6 +137,8 @@ MESSAGES = [{"role": "system", "content": " Be <kind>. "}, {"role": "user", "con
         "{% endfor %}",
         "{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}\n  {% if true %}\n"
         "  x{{ ns.n }}\n  {% endif %}\n{% endfor %}{{ eos_token }}",
+        "{% for m in messages %}{% set x = m.content %}\n{% generation %}\n{{ x }}{% set x = 'y' %}\n"
+        "{%- endgeneration %}{{ x }}\n{% endfor %}",
     ],
 )
 @pytest.mark.parametrize("answer", [True, False])
@@ -159,7 +164,8 @@ def test_templates_of_a_folder(tmp_path: Path) -> None:
 def test_templates_that_fail_or_overreach() -> None:
     with pytest.raises(InputError, match="unknown role"):
         ChatTemplate(CHATML, {}).render([{"role": "king", "content": "x"}])
+    broken = ChatTemplate("{% for %}", {})
     with pytest.raises(InputError, match="not valid"):
-        ChatTemplate("{% for %}", {})
+        broken.render(MESSAGES)
     with pytest.raises(InputError, match="refuses"):
         ChatTemplate("{{ messages.__class__.__mro__ }}{{ messages.append(1) }}", {}).render(MESSAGES)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from monosema.core import ConfigError
+from monosema.core import ConfigError, UnsupportedModelError
 from monosema.dictionaries import load_dictionary
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, override, parse_sweep, run, sweep_vectors
@@ -43,6 +43,20 @@ def test_a_run_goes_on_after_a_stop_and_says_what_it_learnt_from(
     assert set(done.summary()["training"]["terms"]) >= {"kl", "downstream"}
     assert done.evaluation().dictionary.figures["kl"].value > 0
     assert load_dictionary(done.folder / folder).n_latents == 64
+
+
+def test_a_model_without_logits_is_refused_before_the_first_stage(small_keys: dict[str, str], tmp_path: Path) -> None:
+    from transformers import BertConfig, BertModel
+
+    from monosema.models import byte_tokenizer
+
+    shape = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
+    BertModel(BertConfig(vocab_size=259, **shape)).save_pretrained(tmp_path / "bert")
+    byte_tokenizer().raw.save(str(tmp_path / "bert" / "tokenizer.json"))
+    keys = small_keys | END_TO_END | {"model": str(tmp_path / "bert"), "site": "encoder.layer.1", "downstream": "0"}
+    with pytest.raises(UnsupportedModelError, match="hidden states and no logits"):
+        run(override(demo(), keys, SHORT_KEYS), tmp_path / "run", until="train")
+    assert not (tmp_path / "run" / "activations").exists()
 
 
 def test_without_a_model_at_hand_it_is_refused(small_keys: dict[str, str], tmp_path: Path) -> None:

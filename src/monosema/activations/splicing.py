@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monosema.activations.windows import Windows
 from monosema.core import Site
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, require_logits
 
 __all__ = ["ModelPass", "SplicedModel"]
 
@@ -35,7 +35,8 @@ class SplicedModel:
     """A language model, one of its sites, and sites after it."""
 
     def __init__(self, model: LanguageModel, site: Site | str, later: Sequence[Site | str] = ()) -> None:
-        """Raises SiteError where the model has no such site."""
+        """Raises SiteError where the model has no such site, UnsupportedModelError where it gives no logits."""
+        require_logits(model)
         self.model = model
         self.site = Site.parse(site)
         self.later = tuple(Site.parse(one) for one in later)

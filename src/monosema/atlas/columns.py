@@ -38,11 +38,9 @@ class Pieces:
     """The text of every token, for columns of strings."""
 
     def __init__(self, tokenizer: Tokenizer, vocab: int) -> None:
-        """Ids that the model has and the tokenizer has not (a padded vocabulary) are written as ``<id>``."""
         import pyarrow as pa
 
-        known = min(vocab, tokenizer.vocab_size)
-        self._pieces = [*tokenizer.tokens(range(known)), *(f"<{id}>" for id in range(known, vocab))]
+        self._pieces = tokenizer.tokens(range(vocab))
         self._array = pa.array(self._pieces, pa.string())
 
     def __len__(self) -> int:

@@ -44,9 +44,9 @@ def why_no_effects(model: LanguageModel, dictionary: Dictionary, site: Site) -> 
     """
     if not site.is_module and site.component not in _WRITES:
         return f"{site.short} does not write into the residual stream, so its directions have no logits"
-    if dictionary.d_out != model.d_model:
-        return f"the dictionary writes {dictionary.d_out} values and the residual stream has {model.d_model}"
     try:
+        if dictionary.d_out != model.d_model:
+            return f"the dictionary writes {dictionary.d_out} values and the residual stream has {model.d_model}"
         model.unembed(torch.zeros(1, model.d_model, device=model.device))
     except UnsupportedModelError as error:
         return str(error)

@@ -138,7 +138,13 @@ class TokenBatches(Iterator[TokenBatch]):
     def _tokenised(self) -> Iterator[tuple[int, list[int]]]:
         for group in _together(self._documents()):
             encoded = self._tokenizer.encode_batch([self._written(document.text) for document in group], bos=False)
-            yield from zip((document.id for document in group), encoded, strict=True)
+            yield from zip((document.id for document in group), map(self._unopened, encoded), strict=True)
+
+    def _unopened(self, ids: list[int]) -> list[int]:
+        """The tokens of a document without the one that begins sequences, which every row is given, were it written."""
+        bos, eos = self._tokenizer.bos_id, self._tokenizer.eos_id
+        begin = eos if bos is None else bos
+        return ids[1:] if begin is not None and ids[:1] == [begin] else ids
 
     def _written(self, text: str) -> str:
         template = self._chat and self._chat.chat_template
@@ -150,7 +156,7 @@ class TokenBatches(Iterator[TokenBatch]):
             sentences = [splitter.split(document.text) for document in group]
             encoded = iter(self._tokenizer.encode_batch([text for texts in sentences for text in texts], bos=False))
             for document, texts in zip(group, sentences, strict=True):
-                yield document.id, list(itertools.islice(encoded, len(texts)))
+                yield document.id, list(map(self._unopened, itertools.islice(encoded, len(texts))))
 
     def _batch(self, rows: Sequence[Row]) -> TokenBatch:
         longest = self.config.window if self.config.mode == "windows" else max(row.shape[1] for row in rows)

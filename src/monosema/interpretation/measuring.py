@@ -60,9 +60,12 @@ class Laboratory:
     @torch.inference_mode()
     def proposals(self, texts: Int[np.ndarray, "n length"], k: int) -> Int[np.ndarray, "n length k"]:
         """The k tokens that the model holds most likely at each place of each text, given what is before it. A place
-        with nothing before it (the first, of a model without a token that begins a text) proposes nothing: −1."""
+        with nothing before it (the first, of a model without a token that begins a text) proposes nothing: −1; nor does
+        any place of an encoder, which gives no logits."""
         k = min(k, self.model.vocab)
         found = np.full((*texts.shape, k), -1, np.int64)
+        if not getattr(self.model, "gives_logits", True):
+            return found
         distinct, place = _distinct(texts)
         best = np.full((len(distinct), texts.shape[1], k), -1, np.int64)
         bos = int(self.model.tokenizer.bos_id is not None)

@@ -135,8 +135,7 @@ def _from_atlas(atlas: Atlas, latents: NDArray[np.int64], tokenizer: Tokenizer, 
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    known = min(vocab, tokenizer.vocab_size)
-    pieces = [*tokenizer.tokens(range(known)), *(f"<{id}>" for id in range(known, vocab))]
+    pieces = tokenizer.tokens(range(vocab))
     _, inverse, count = np.unique(np.array(pieces, object), return_inverse=True, return_counts=True)
     alike = count[inverse] > 1
     lookup = pa.array(pieces, pa.string())

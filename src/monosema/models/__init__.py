@@ -11,7 +11,7 @@ from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.generation import Generation, GenerationConfig
 from monosema.models.loading import load_model, model_folder
 from monosema.models.pair import ModelPair, owner
-from monosema.models.protocol import LanguageModel
+from monosema.models.protocol import LanguageModel, require_logits
 from monosema.models.random_model import byte_tokenizer, random_model
 from monosema.models.taps import Captured
 from monosema.models.tokenizer import Tokenizer
@@ -39,6 +39,7 @@ __all__ = [
     "model_folder",
     "owner",
     "random_model",
+    "require_logits",
     "vector_width",
     "weight_directions",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,16 +32,19 @@ from monosema.models.digests import bytes_digest, files_digest
 from monosema.models.generation import TextGeneration
 from monosema.models.taps import Action, SiteAccess
 from monosema.models.tokenizer import Tokenizer
+from monosema.models.weights import WRAPPER
 
 __all__ = ["AdaptedModel", "load_adapted"]
 
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
+_WRITING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
+"""Endings of the classes of models that continue text: those of text alone, and of images and text."""
 _FACTS = {
     "d_model": ("hidden_size", "n_embd", "d_model", "dim"),
     "n_layers": ("num_hidden_layers", "n_layer", "num_layers", "n_layers"),
     "n_heads": ("num_attention_heads", "n_head", "num_heads", "n_heads"),
     "vocab": ("vocab_size",),
-    "context": ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx"),
+    "context": ("max_position_embeddings", "n_positions", "max_seq_len", "max_sequence_length", "n_ctx", "seq_length"),
 }
 
 
@@ -127,10 +130,21 @@ class AdaptedModel(SiteAccess, TextGeneration):
         return self._fact("context")
 
     def fact(self, name: str) -> int | None:
-        """What the configuration says of "d_model", "n_layers", "n_heads", "vocab" or "context"; None if nothing."""
-        config = getattr(self.module, "config", None)
+        """What the configuration says of "d_model", "n_layers", "n_heads", "vocab" or "context"; None if nothing.
+
+        Of a model that reads more than text, what it says of the part that does. A vocabulary and a width that it does
+        not say are those of its embedding.
+        """
+        config: Any = getattr(self.module, "config", None)
+        if hasattr(config, "get_text_config"):
+            config = config.get_text_config()
         values = (getattr(config, field, None) for field in _FACTS[name])
-        return next((value for value in values if isinstance(value, int)), None)
+        said = next((value for value in values if isinstance(value, int)), None)
+        if said is None and name in ("vocab", "d_model") and self._is_hugging_face:
+            module = cast(Any, self.module)
+            weight = getattr(module.get_output_embeddings() or module.get_input_embeddings(), "weight", None)
+            said = None if weight is None else weight.shape[name == "d_model"]
+        return said
 
     def _fact(self, name: str) -> int:
         value = self.fact(name)
@@ -156,7 +170,7 @@ class AdaptedModel(SiteAccess, TextGeneration):
             more: dict[str, Any] = {}
             if attention_mask is not None:
                 more["attention_mask"] = attention_mask.long()
-                if self._is_causal and self._takes_positions:
+                if self.gives_logits and self._takes_positions:
                     more["position_ids"] = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
             return self.module(input_ids=tokens, **more)
         if isinstance(tokens, Mapping):
@@ -164,8 +178,9 @@ class AdaptedModel(SiteAccess, TextGeneration):
         return self.module(*tokens) if isinstance(tokens, (tuple, list)) else self.module(tokens)
 
     @property
-    def _is_causal(self) -> bool:
-        return type(self.module).__name__.endswith(("ForCausalLM", "LMHeadModel"))
+    def gives_logits(self) -> bool:
+        """Whether it continues text; what it gives is logits then, and hidden states otherwise."""
+        return type(self.module).__name__.endswith(_WRITING)
 
     @functools.cached_property
     def _takes_positions(self) -> bool:
@@ -175,7 +190,7 @@ class AdaptedModel(SiteAccess, TextGeneration):
 
     def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None = None) -> Tensor:
         """Logits after the last position. Raises UnsupportedModelError for models that don't continue text."""
-        if not self._is_causal:
+        if not self.gives_logits:
             raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not continue text.")
         return self(tokens, attention_mask, cache)[:, -1]
 
@@ -283,29 +298,46 @@ def _with_first_tensor(output: Any, value: Tensor) -> Any:
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
-def load_adapted(folder: Path, name: str, device: torch.device, dtype: torch.dtype | None) -> AdaptedModel:
-    """Load any other Hugging Face model by transformers' own code.
+def load_adapted(
+    folder: Path, name: str, device: torch.device, dtype: torch.dtype | None, trust_remote_code: bool = False
+) -> AdaptedModel:
+    """Load any other Hugging Face model by transformers' own code; code in its folder is run only where that is said.
 
     Raises:
         UnsupportedModelError: transformers doesn't know the type, or the model needs code of its own.
         DamagedFileError: weights that are missing or can't be read.
     """
+    values = read_json(folder / "config.json")
     with _transformers_errors(folder):
-        kind = _auto_class(read_json(folder / "config.json"))
-        module, report = kind.from_pretrained(
-            folder, dtype=dtype or "auto", use_safetensors=True, output_loading_info=True, local_files_only=True
+        module, report = _auto_class(values).from_pretrained(
+            folder,
+            dtype=dtype or "auto",
+            use_safetensors=True,
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=trust_remote_code,
         )
     missing = [key for key in report["missing_keys"] if "pooler." not in key]
     if missing:
         raise DamagedFileError(
-            f"{len(missing)} tensors are missing in {folder}: {', '.join(sorted(missing)[:4])}. It is not complete."
+            f"{len(missing)} tensors are missing in {folder}: {', '.join(sorted(missing)[:4])}. It is not complete"
+            f"{_wrapped(report['unexpected_keys'])}."
         )
     if len(missing) < len(report["missing_keys"]):
         module.pooler = None  # it was never trained
-    tokenizer = None
-    if (folder / "tokenizer.json").exists():
-        tokenizer = Tokenizer.from_folder(folder, read_json(folder / "config.json"))
-    return AdaptedModel(module.to(device), name, tokenizer, folder)
+    tokenizer = Tokenizer.from_folder(folder, values) if (folder / "tokenizer.json").exists() else None
+    model = AdaptedModel(module.to(device), name, tokenizer, folder)
+    vocab = model.fact("vocab")
+    if tokenizer is not None and vocab is not None:
+        tokenizer.limit(vocab)
+    return model
+
+
+def _wrapped(unexpected: Iterable[str]) -> str:
+    """What to do where training wrapped the model before it was saved, so that its tensors are called otherwise."""
+    if not any(WRAPPER.search(name) for name in unexpected):
+        return ""
+    return ", or it was saved from within the wrapper of a training library: save the model inside it"
 
 
 def empty_foreign_model(folder: Path, values: Mapping[str, Any]) -> AdaptedModel:
@@ -313,14 +345,26 @@ def empty_foreign_model(folder: Path, values: Mapping[str, Any]) -> AdaptedModel
     with _transformers_errors(folder), torch.device("meta"):
         from transformers import AutoConfig
 
-        return AdaptedModel(_auto_class(values).from_config(AutoConfig.from_pretrained(folder, local_files_only=True)))
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        return AdaptedModel(_auto_class(values).from_config(config, trust_remote_code=False))
 
 
 def _auto_class(values: Mapping[str, Any]) -> Any:
-    from transformers import AutoModel, AutoModelForCausalLM
+    """The kind of model that config.json names: one that continues text, the encoder of a pair, or the bare model."""
+    import transformers
 
-    writes = any(str(kind).endswith(("ForCausalLM", "LMHeadModel")) for kind in values.get("architectures") or ())
-    return AutoModelForCausalLM if writes else AutoModel
+    architectures = [str(kind) for kind in values.get("architectures") or ()]
+    if values.get("is_encoder_decoder"):
+        if any(kind.endswith("EncoderModel") for kind in architectures):
+            return transformers.AutoModelForTextEncoding
+        raise UnsupportedModelError(
+            f"{values.get('model_type')} models read one text and write another (is_encoder_decoder = True); monosema "
+            "opens models of one text only."
+        )
+    writes = any(kind.endswith(_WRITING) for kind in architectures)
+    if writes and "text_config" in values:
+        return transformers.AutoModelForImageTextToText
+    return transformers.AutoModelForCausalLM if writes else transformers.AutoModel
 
 
 @contextlib.contextmanager

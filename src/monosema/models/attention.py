@@ -34,9 +34,10 @@ class Attention(nn.Module):
         self.sizes = [n * self.d_head for n in (self.n_heads, self.n_kv_heads, self.n_kv_heads)]
         self.qkv = nn.Linear(config.d_model, sum(self.sizes), bias=config.qkv_bias)
         self.o = nn.Linear(self.sizes[0], config.d_model, bias=config.attention_out_bias)
-        normed = config.norm_queries_and_keys
-        self.q_norm = Norm(self.d_head, config.norm, config.norm_eps) if normed else None
-        self.k_norm = Norm(self.d_head, config.norm, config.norm_eps) if normed else None
+        normed, self.across = config.norm_queries_and_keys, config.norm_across_heads
+        widths = self.sizes[:2] if self.across else [self.d_head] * 2
+        self.q_norm = Norm(widths[0], config.norm, config.norm_eps) if normed else None
+        self.k_norm = Norm(widths[1], config.norm, config.norm_eps) if normed else None
 
     def forward(
         self,
@@ -50,7 +51,7 @@ class Attention(nn.Module):
         if tap is not None:
             q, k, v = tap("q", q), tap("k", k), tap("v", v)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
+            q, k = self._normalise(self.q_norm, q), self._normalise(self.k_norm, k)
         if self.settings.rotary is not None:
             turn = reading.rotation(self.settings.rotary, q.dtype)
             q, k = rotate(q, turn), rotate(k, turn)
@@ -64,6 +65,9 @@ class Attention(nn.Module):
         else:
             z = self._fused(*by_head, reading)
         return self._output(z.transpose(1, 2), tap)
+
+    def _normalise(self, norm: Norm, x: Float[Tensor, "batch pos head d_head"]) -> Tensor:
+        return norm(x.flatten(-2)).unflatten(-1, (-1, self.d_head)) if self.across else norm(x)
 
     def _project(self, x: Tensor | tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         if isinstance(x, Tensor):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -25,7 +26,15 @@ class ChatTemplate:
     """
 
     def __init__(self, source: str, variables: Mapping[str, str]) -> None:
+        self.source = source
+        self.variables = dict(variables)
+
+    @functools.cached_property
+    def _template(self) -> Any:
+        """The template, read when it is first used: a model whose template is broken can still continue texts."""
+        from jinja2 import nodes
         from jinja2.exceptions import TemplateError
+        from jinja2.ext import Extension
         from jinja2.sandbox import ImmutableSandboxedEnvironment
 
         def refuse(message: str) -> NoReturn:
@@ -34,16 +43,23 @@ class ChatTemplate:
         def to_json(value: Any, indent: int | None = None) -> str:
             return json.dumps(value, ensure_ascii=False, indent=indent)
 
+        class Generation(Extension):
+            """``{% generation %}`` marks what the model writes; it does not change the text."""
+
+            tags = {"generation"}  # noqa: RUF012
+
+            def parse(self, parser: Any) -> nodes.Node:
+                line = next(parser.stream).lineno
+                return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True), lineno=line)
+
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", Generation]
         )
         environment.filters["tojson"] = to_json
         environment.globals["raise_exception"] = refuse
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
-        self.source = source
-        self.variables = dict(variables)
         try:
-            self._template = environment.from_string(source)
+            return environment.from_string(self.source)
         except TemplateError as error:
             raise InputError(f"The model's chat template is not valid: {error}.") from None
 
@@ -63,12 +79,13 @@ class ChatTemplate:
     def render(self, messages: Sequence[Message], *, answer: bool = True) -> str:
         """The messages as one text; with `answer`, up to where the model's answer begins.
 
-        Raises InputError when the template refuses the messages.
+        Raises InputError when the template is not valid, or refuses the messages.
         """
         from jinja2.exceptions import TemplateError
 
+        template = self._template
         try:
-            return self._template.render(
+            return template.render(
                 messages=[dict(message) for message in messages], add_generation_prompt=answer, **self.variables
             )
         except TemplateError as error:

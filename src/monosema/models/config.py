@@ -18,23 +18,26 @@ class RotaryConfig(Config):
     """Base of the geometric series of wavelengths."""
     dims: int = Field(gt=0, multiple_of=2)
     """How many of a head's dimensions turn; the rest carry no position."""
-    scaling: Literal["none", "linear", "llama3", "by_pair"] = "none"
-    """How frequencies are stretched for contexts longer than those trained on."""
+    scaling: Literal["none", "linear", "dynamic", "llama3", "longrope", "by_pair"] = "none"
+    """How frequencies are stretched for contexts longer than those trained on; dynamic and longrope change with the
+    length of the text, and are computed within the trained context only."""
     factor: float = Field(1.0, gt=0)
     """By how much the (low) frequencies are divided."""
+    factors: tuple[float, ...] = ()
+    """longrope, by_pair: by how much each frequency is divided."""
+    magnitude: float = Field(1.0, gt=0)
+    """longrope: factor on what is turned."""
     low_frequency_factor: float = Field(1.0, gt=0)
     """llama3: wavelengths above original_context / this are stretched by the whole factor."""
     high_frequency_factor: float = Field(4.0, gt=0)
     """llama3: wavelengths below original_context / this are left as they are."""
     original_context: int = Field(8192, gt=0)
     """llama3: context of the training before the stretch."""
-    factors: tuple[float, ...] = ()
-    """by_pair: what each pair's frequency is divided by."""
 
     @model_validator(mode="after")
-    def _a_factor_for_each_pair(self) -> RotaryConfig:
-        if self.scaling == "by_pair" and len(self.factors) != self.dims // 2:
-            raise ValueError(f"there are {len(self.factors)} factors for {self.dims // 2} pairs of dimensions")
+    def _one_factor_each(self) -> RotaryConfig:
+        if self.factors and len(self.factors) != self.dims // 2:
+            raise ValueError(f"there are {len(self.factors)} factors for {self.dims // 2} frequencies")
         return self
 
 
@@ -84,10 +87,14 @@ class TransformerConfig(Config):
     """LayerNorm; RMSNorm; or RMSNorm whose stored weight is its distance from 1 (Gemma)."""
     norm_eps: float = Field(1e-5, gt=0)
     """Added to the variance or mean square."""
+    norm_inputs: bool = True
+    """Whether attention and MLP read the residual stream normalised (all but OLMo 2)."""
     norm_outputs: bool = False
-    """Whether attention and MLP outputs are normalised once more before they are added (Gemma 2 and 3)."""
+    """Whether attention and MLP outputs are normalised before they are added (Gemma 2 and 3, OLMo 2)."""
     norm_queries_and_keys: bool = False
     """Whether each query and key is normalised before it turns (Qwen 3, Gemma 3)."""
+    norm_across_heads: bool = False
+    """Whether queries, and keys, are normalised over all heads together before they turn (OLMo 2)."""
     qkv_bias: bool = False
     """Biases of queries, keys and values."""
     attention_out_bias: bool = False
@@ -113,3 +120,9 @@ class TransformerConfig(Config):
             if layer.rotary is not None and layer.rotary.dims > self.d_head:
                 raise ValueError(f"rotary dims ({layer.rotary.dims}) exceed d_head ({self.d_head})")
         return self
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether nothing is computed beyond the context."""
+        turns = [layer.rotary for layer in self.attention if layer.rotary is not None]
+        return self.learned_positions or any(turn.scaling in ("dynamic", "longrope") for turn in turns)

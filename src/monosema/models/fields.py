@@ -1,7 +1,16 @@
-"""Reading config.json: every field is used, known to change nothing, or refused by name."""
+"""Reading config.json: a field is used, or known to change nothing, or noted, or refused because it would be ignored.
+
+Who wrote a model also writes fields of his own into its config.json. What transformers' configuration class of the
+family does not read can't change what transformers computes, and so nothing of what we compute; what it reads and we
+do not take would be ignored silently, so it is refused.
+"""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import logging
+import math
 from typing import Any
 
 from monosema.core import UnsupportedModelError
@@ -33,9 +42,18 @@ _INERT = frozenset(
         *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_return_sequences"),
         *("exponential_decay_length_penalty", "remove_invalid_values", "tf_legacy_loss", "torchscript"),
         *("use_bfloat16", "n_ctx", "chunk_size_feed_forward", "pruned_heads", "tie_encoder_decoder"),
-        "cross_attention_hidden_size",
+        *("cross_attention_hidden_size", "is_decoder"),
     )
 )
+_CHANGING = frozenset(
+    (
+        # no family's class reads these, and yet they say that the weights are meant for another computation
+        *("quantization_config", "quantization", "compression_config", "use_mrope", "mrope_section"),
+        *("attention_sinks", "clip_qkv"),
+        *("num_local_experts", "num_experts", "embedding_multiplier", "logits_scaling", "residual_multiplier"),
+    )
+)
+_logger = logging.getLogger(__name__)
 
 
 class Fields:
@@ -79,13 +97,36 @@ class Fields:
         )
 
     def finish(self) -> None:
-        """Refuse fields that nobody took, unless they are known to change nothing or are empty."""
-        for name, value in self._values.items():
-            if name not in _INERT and value not in (None, False, [], {}, ""):
+        """Refuse fields that nobody took, unless they change nothing; those that nobody knows are noted once."""
+        unknown = [n for n, value in self._values.items() if n not in _INERT and value not in (None, False, [], {}, "")]
+        if not unknown:
+            return
+        read = _CHANGING | _read_by_transformers(self.family)
+        for name in unknown:
+            if name in read:
                 raise UnsupportedModelError(
-                    f"config.json has the field {name!r} = {value!r}, which is not known for {self.family} models. "
-                    "If it does not change what the model computes, remove it from a local copy of the model."
+                    f"config.json has the field {name!r} = {self._values[name]!r}, which is not supported for "
+                    f"{self.family} models, though it may change what the model computes. If it does not, remove it "
+                    "from a local copy of the model."
                 )
+        _note(f"config.json of this {self.family} model has fields that change nothing: {', '.join(unknown)}.")
+
+
+@functools.lru_cache(maxsize=64)
+def _read_by_transformers(family: str) -> frozenset[str]:
+    """The fields that transformers' configuration class of a family reads; none where it has no such family."""
+    from transformers import CONFIG_MAPPING
+
+    if family not in CONFIG_MAPPING:
+        return frozenset()
+    kind = CONFIG_MAPPING[family]
+    return frozenset(field.name for field in dataclasses.fields(kind)) | frozenset(kind.attribute_map)
+
+
+@functools.lru_cache(maxsize=1024)
+def _note(message: str) -> None:
+    """Say something on stderr, once."""
+    _logger.warning(message)
 
 
 ACTIVATIONS = {
@@ -99,32 +140,49 @@ ACTIVATIONS = {
 }
 
 
-def rotary_config(fields: Fields, values: dict[str, Any] | None, dims: int, base: float, context: int) -> RotaryConfig:
-    """A rotary embedding from ``rope_parameters`` or ``rope_scaling``; `base` is the default.
+def rotary_config(
+    fields: Fields, values: dict[str, Any] | None, dims: int, base: float, context: int, trained: int | None = None
+) -> RotaryConfig:
+    """A rotary embedding from ``rope_parameters`` or ``rope_scaling``.
+
+    Args:
+        fields: of the model, for errors.
+        values: what is said of the embedding.
+        dims: width of a head.
+        base: the default one.
+        context: longest sequence.
+        trained: of a family that may use longrope, the context that it was trained on and keeps to.
 
     Raises:
-        UnsupportedModelError: another type of scaling than none, linear, llama3; or a field that is not known.
+        UnsupportedModelError: another type of scaling than none, linear, dynamic, llama3, and longrope where it may be.
     """
     inside = Fields({**(values or {}), "model_type": f"{fields.family} (rope)"})
     kind = inside.take("rope_type", inside.take("type", "default"))
     inside.take("type", None)
     base = inside.take("rope_theta", base)
-    share = inside.take("partial_rotary_factor", 1.0)
+    dims = int(dims * inside.take("partial_rotary_factor", 1.0))
+    original = inside.take("original_max_position_embeddings", context)
     more: dict[str, Any] = {}
-    if kind == "linear":
-        more = {"scaling": "linear", "factor": inside.take("factor")}
+    if kind in ("linear", "dynamic"):
+        more = {"scaling": kind, "factor": inside.take("factor")}
     elif kind == "llama3":
         more = {
-            "scaling": "llama3",
+            "scaling": kind,
             "factor": inside.take("factor"),
             "low_frequency_factor": inside.take("low_freq_factor"),
             "high_frequency_factor": inside.take("high_freq_factor"),
-            "original_context": inside.take("original_max_position_embeddings", context),
+            "original_context": original,
         }
+    elif kind in ("longrope", "su") and trained is not None:
+        stretch = inside.take("factor", context / trained)
+        usual = 1.0 if stretch <= 1 else (1 + math.log(stretch) / math.log(trained)) ** 0.5
+        magnitude = inside.take("attention_factor", usual)
+        more = {"scaling": "longrope", "factors": tuple(inside.take("short_factor")), "magnitude": magnitude}
+        inside.take("long_factor", None)
     elif kind != "default":
-        raise fields.unsupported("rope_type", kind, "'default', 'linear', 'llama3'")
+        raise fields.unsupported("rope_type", kind, "'default', 'linear', 'dynamic', 'llama3'")
     inside.finish()
-    return RotaryConfig(base=base, dims=int(dims * share), **more)
+    return RotaryConfig(base=base, dims=dims, **more)
 
 
 def same_attention(layers: int, **values: Any) -> tuple[AttentionConfig, ...]:

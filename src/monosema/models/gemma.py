@@ -1,47 +1,78 @@
-"""Gemma 2 (arXiv 2408.00118) and the text models of Gemma 3 (arXiv 2503.19786).
+"""Gemma (arXiv 2403.08295), Gemma 2 (arXiv 2408.00118) and the text models of Gemma 3 (arXiv 2503.19786).
 
-Both normalise what attention and MLP give before it is added, scale the embedding by √d_model, and alternate between
-a sliding window and full attention; the second caps scores and logits, the third normalises queries and keys and has
-a rotary base of its own where attention slides.
+All scale the embedding by √d_model. From the second on, what attention and MLP give is normalised before it is added,
+and layers alternate between a sliding window and full attention; the second caps scores and logits, the third
+normalises queries and keys and has a rotary base of its own where attention slides.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+from monosema.models import llama
 from monosema.models.config import AttentionConfig, TransformerConfig
-from monosema.models.fields import ACTIVATIONS, Fields, rotary_config
-from monosema.models.llama import common_fields, layer_kinds, layout, rope_values
+from monosema.models.fields import ACTIVATIONS, Fields, rotary_config, same_attention
+from monosema.models.llama import common_fields, layer_kinds, rope_values
+from monosema.models.weights import Layout
 
-__all__ = ["UNUSED_TOKENS", "config", "layout"]
+__all__ = ["config", "layout", "text_config"]
 
-UNUSED_TOKENS = frozenset({"<image_soft_token>"})
+
+def text_config(values: dict[str, Any]) -> TransformerConfig:
+    """Our configuration of the text model within a multimodal Gemma 3, whose config.json leaves out defaults."""
+    inside = {"vocab_size": 262_208, "num_attention_heads": 8, **values.get("text_config", {})}
+    of_all = ("tie_word_embeddings", "quantization_config")
+    inside |= {name: values[name] for name in of_all if name in values}
+    return config({**inside, "model_type": "gemma3_text"})
 
 
 def config(values: dict[str, Any]) -> TransformerConfig:
     """Our configuration from config.json."""
     fields = Fields(values)
-    third = fields.family == "gemma3_text"
+    first, second, third = (fields.family == name for name in ("gemma", "gemma2", "gemma3_text"))
     context = 131_072 if third else 8192
-    common = common_fields(fields, kv_heads=4, d_head=256, context=context)
+    common = common_fields(fields, kv_heads=16 if first else 4, d_head=256, context=context)
     fields.require("use_bidirectional_attention", False)
     bias = fields.take("attention_bias", False)
     result = TransformerConfig(
         **{**common, "norm": "rms_offset"},
-        attention=_attention(fields, third, common),
-        activation=fields.choose("hidden_activation", "gelu_pytorch_tanh", ACTIVATIONS),
+        attention=_plain(fields, common) if first else _attention(fields, third, common),
+        activation=_activation(fields, first),
         norm_eps=fields.take("rms_norm_eps", 1e-6),
-        norm_outputs=True,
+        norm_outputs=not first,
         norm_queries_and_keys=third,
         qkv_bias=bias,
         attention_out_bias=bias,
         tied=fields.take("tie_word_embeddings", True),
         embed_scale=common["d_model"] ** 0.5,
-        score_softcap=fields.take_nullable("attn_logit_softcapping", None if third else 50.0),
-        logit_softcap=fields.take_nullable("final_logit_softcapping", None if third else 30.0),
+        score_softcap=fields.take_nullable("attn_logit_softcapping", 50.0 if second else None),
+        logit_softcap=fields.take_nullable("final_logit_softcapping", 30.0 if second else None),
     )
     fields.finish()
     return result
+
+
+def layout(config: TransformerConfig) -> Layout:
+    """Where the weights are; of a multimodal model's file, only those of its text model are read."""
+    return dataclasses.replace(
+        llama.layout(config),
+        instead=("", "language_model.model.", "model.language_model."),
+        aliases={"lm_head.weight": "language_model.lm_head.weight"},
+        others=tuple(head + part for head in ("", "model.") for part in ("vision_tower.", "multi_modal_projector.")),
+    )
+
+
+def _activation(fields: Fields, first: bool) -> Any:
+    """The nonlinearity; the first Gemma's files also call the approximate gelu plain "gelu"."""
+    if not first:
+        return fields.choose("hidden_activation", "gelu_pytorch_tanh", ACTIVATIONS)
+    return fields.choose("hidden_act", "gelu_pytorch_tanh", {**ACTIVATIONS, "gelu": "gelu_tanh"})
+
+
+def _plain(fields: Fields, common: dict[str, Any]) -> tuple[AttentionConfig, ...]:
+    rotary = rotary_config(fields, rope_values(fields), common["d_head"], 10_000.0, common["context"])
+    return same_attention(common["n_layers"], scale=common["d_head"] ** -0.5, rotary=rotary)
 
 
 def _attention(fields: Fields, third: bool, common: dict[str, Any]) -> tuple[AttentionConfig, ...]:

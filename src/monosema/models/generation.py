@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from monosema.core import Config, InputError, torch_generator
+from monosema.core import AnomalyError, Config, InputError, torch_generator
 from monosema.models.cache import KVCache
 from monosema.models.chat import Message
 from monosema.models.tokenizer import Tokenizer
@@ -88,6 +88,11 @@ class TextGeneration(ABC):
     @property
     def can_cache(self) -> bool:
         """Whether `next_logits` can go on from a cache."""
+        return True
+
+    @property
+    def gives_logits(self) -> bool:
+        """Whether the model gives the logits of next tokens at all."""
         return True
 
     @abstractmethod
@@ -176,6 +181,7 @@ def generate_texts(
 
     Raises:
         InputError: no prompts, an empty one, or one that fills the whole context.
+        AnomalyError: logits that are not finite.
     """
     rows = [_ids(prompt, tokenizer, config.bos) for prompt in prompts]
     _check_lengths(rows, context)
@@ -217,7 +223,11 @@ class _Writer:
         return all(self.finish)
 
     def draw(self, logits: Float[Tensor, "batch vocab"]) -> list[int]:
-        """The next token of each row. Rows that have ended stay, as padding, so that edits see the same rows."""
+        """The next token of each row. Rows that have ended stay, as padding, so that edits see the same rows.
+
+        Raises AnomalyError where the logits of a row have no finite maximum.
+        """
+        self._check(logits)
         if self.config.temperature == 0:
             drawn = logits.argmax(-1).tolist()
         else:
@@ -230,6 +240,16 @@ class _Writer:
             if self.finish[row] is None:
                 self._write(row, token)
         return drawn
+
+    def _check(self, logits: Float[Tensor, "batch vocab"]) -> None:
+        usable = logits.amax(dim=-1).isfinite().tolist()
+        if all(good or end is not None for good, end in zip(usable, self.finish, strict=True)):
+            return
+        precision = str(logits.dtype).removeprefix("torch.")
+        cause = "Its weights, or an edit that is attached, hold values that are no numbers."
+        if logits.dtype == torch.float16:
+            cause = "It computes values beyond the range of float16: load it with dtype='bfloat16' or 'float32'."
+        raise AnomalyError(f"The model's logits are not finite, so there is no next token ({precision}). {cause}")
 
     def _write(self, row: int, token: int) -> None:
         written = self.written[row]

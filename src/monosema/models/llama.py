@@ -1,4 +1,4 @@
-"""Llama 1 to 3 (arXiv 2407.21783), and the layout of weights that Mistral, Qwen and Gemma share with it."""
+"""Llama 1 to 3 (arXiv 2407.21783), and the layout of weights that most other families share with it."""
 
 from __future__ import annotations
 
@@ -73,9 +73,11 @@ def layout(config: TransformerConfig) -> Layout:
     sources = {"embed.weight": stored("model.embed_tokens.weight"), "ln_final.weight": stored("model.norm.weight")}
     if not config.tied:
         sources["unembedding.weight"] = stored("lm_head.weight")
-    sandwich = config.norm_outputs
-    norms = {"ln1": "input_layernorm", "ln2": "pre_feedforward_layernorm" if sandwich else "post_attention_layernorm"}
-    if sandwich:
+    after = config.norm_outputs
+    norms = {}
+    if config.norm_inputs:
+        norms = {"ln1": "input_layernorm", "ln2": "pre_feedforward_layernorm" if after else "post_attention_layernorm"}
+    if after:
         norms |= {"ln1_post": "post_attention_layernorm", "ln2_post": "post_feedforward_layernorm"}
     if config.norm_queries_and_keys:
         norms |= {"attn.q_norm": "self_attn.q_norm", "attn.k_norm": "self_attn.k_norm"}

@@ -16,7 +16,7 @@ from monosema.core import (
     choose_dtype,
     read_json,
 )
-from monosema.models import gemma, gguf, gpt2, gpt_neox, llama, mistral, qwen
+from monosema.models import gemma, gguf, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen, smollm3
 from monosema.models.adapter import AdaptedModel, load_adapted
 from monosema.models.config import TransformerConfig
 from monosema.models.gguf_file import open_gguf
@@ -35,12 +35,10 @@ class Family:
     Attributes:
         config: from config.json to our configuration.
         layout: where the weights are.
-        unused_tokens: tokens of tokenizer.json that the model has no embedding for, as they mark images.
     """
 
     config: Callable[[dict[str, Any]], TransformerConfig]
     layout: Callable[[TransformerConfig], Layout]
-    unused_tokens: frozenset[str] = frozenset()
 
 
 FAMILIES = {
@@ -50,15 +48,24 @@ FAMILIES = {
     "mistral": Family(mistral.config, mistral.layout),
     "qwen2": Family(qwen.config, qwen.layout),
     "qwen3": Family(qwen.config, qwen.layout),
+    "gemma": Family(gemma.config, gemma.layout),
     "gemma2": Family(gemma.config, gemma.layout),
-    "gemma3_text": Family(gemma.config, gemma.layout, gemma.UNUSED_TOKENS),
+    "gemma3_text": Family(gemma.config, gemma.layout),
+    "gemma3": Family(gemma.text_config, gemma.layout),
+    "olmo2": Family(olmo2.config, olmo2.layout),
+    "phi3": Family(phi3.config, phi3.layout),
+    "smollm3": Family(smollm3.config, smollm3.layout),
 }
 
 SPECIMEN = Path(__file__).parent / "specimen"
 
 
 def load_model(
-    name_or_path: str | Path, device: str | torch.device | None = None, dtype: str | torch.dtype | None = None
+    name_or_path: str | Path,
+    device: str | torch.device | None = None,
+    dtype: str | torch.dtype | None = None,
+    *,
+    trust_remote_code: bool = False,
 ) -> Transformer | AdaptedModel:
     """Load a language model: by our own decoder where it knows the family, by transformers' code otherwise.
 
@@ -69,6 +76,8 @@ def load_model(
         device: "cpu", "cuda", …; None chooses the best there is.
         dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where its products are fast; None for float32 on a
             CPU and the stored precision elsewhere.
+        trust_remote_code: run Python code that lies beside the weights, where a model needs it. Such code can do
+            whatever you can.
 
     Raises:
         UnknownModelError: no such model, or the hub can't be reached.
@@ -82,16 +91,19 @@ def load_model(
     values = model_values(folder)
     family = FAMILIES.get(values.get("model_type", ""))
     if family is None:
-        return load_adapted(folder, str(name_or_path), chosen, precision)
+        return load_adapted(folder, str(name_or_path), chosen, precision, trust_remote_code)
     config = family_config(family, values, folder)
-    layout = family.layout(config)
     if folder.is_file():
-        layout = gguf.gguf_layout(layout, config, folder)
+        layout = gguf.gguf_layout(family.layout(config), config, folder)
         tokenizer = gguf_tokenizer(open_gguf(folder).metadata, folder)
         files: WeightFiles = gguf.GgufWeights(folder, precision or torch.float32)
     else:
         tokenizer, files = Tokenizer.from_folder(folder, values), WeightFiles(folder)
-    check_vocabularies(tokenizer, config.vocab, family.unused_tokens, folder)
+        untied = config.replace(tied=False)
+        if config.tied and files.has_own_head(family.layout(untied)):
+            config = untied
+        layout = family.layout(config)
+    check_vocabularies(tokenizer, config.vocab, folder)
     with torch.device("meta"):
         model = Transformer(config, tokenizer, name=str(name_or_path), folder=folder)
     shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
@@ -136,10 +148,13 @@ def family_config(family: Family, values: dict[str, Any], path: Path) -> Transfo
     return gguf.with_stored_frequencies(config, path) if path.is_file() else config
 
 
-def check_vocabularies(tokenizer: Tokenizer, vocab: int, unused: frozenset[str], folder: Path) -> None:
-    """Refuse a tokenizer whose ids the model does not know, or one that reaches less than half of a large embedding."""
-    pieces = tokenizer.raw.get_vocab(with_added_tokens=True)
-    size = max((id for piece, id in pieces.items() if piece not in unused), default=-1) + 1
+def check_vocabularies(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:
+    """Refuse a tokenizer of another model: more tokens than embeddings, or less than half of a large embedding.
+
+    Tokens that were added to a tokenizer without an embedding are no fault as long as no text has them.
+    """
+    added = tokenizer.limit(vocab)
+    size = max((id for id in tokenizer.raw.get_vocab().values() if id not in added), default=-1) + 1
     if size > vocab or (vocab > 2 * size and vocab - size > 1024):
         raise FormatError(
             f"The tokenizer and the model in {folder} don't fit: tokenizer.json has ids up to {size - 1}, "

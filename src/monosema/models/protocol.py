@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from monosema.core import Site
+from monosema.core import Site, UnsupportedModelError
 from monosema.models.cache import KVCache
 from monosema.models.taps import Captured
 from monosema.models.tokenizer import Tokenizer
 
-__all__ = ["LanguageModel"]
+__all__ = ["LanguageModel", "require_logits"]
 
 
 @runtime_checkable
@@ -107,3 +107,11 @@ class LanguageModel(Protocol):
     def generate(self, prompts: Any, **settings: Any) -> Any:
         """Continue a text (a `Generation`) or several (a list of them); settings are `GenerationConfig`'s fields."""
         ...
+
+
+def require_logits(model: LanguageModel) -> None:
+    """Raise UnsupportedModelError for a model, such as an encoder, whose output is no logits of next tokens."""
+    if not getattr(model, "gives_logits", True):
+        raise UnsupportedModelError(
+            f"{model.name!r} gives hidden states and no logits: this needs a model that continues text."
+        )

@@ -18,18 +18,20 @@ def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " h
 
     llama3 (Llama 3.1's own code): with r = original_context / wavelength, a frequency is divided by `factor` where
     r ≤ low_frequency_factor, kept where r ≥ high_frequency_factor, and blended linearly in r between them.
+    longrope (Ding et al. 2024, arXiv 2402.13753) and by_pair: each frequency has a factor of its own. dynamic: within
+    the trained context nothing is stretched.
     """
     steps = torch.arange(0, config.dims, 2, dtype=torch.float32, device=device)
     angles = 1.0 / (config.base ** (steps / config.dims))
     if config.scaling == "linear":
         return angles / config.factor
+    if config.scaling in ("longrope", "by_pair"):
+        return angles / torch.tensor(config.factors, device=device)
     if config.scaling == "llama3":
         turns = config.original_context * angles / (2 * math.pi)
         span = config.high_frequency_factor - config.low_frequency_factor
         kept = ((turns - config.low_frequency_factor) / span).clamp(0, 1)
         return kept * angles + (1 - kept) * angles / config.factor
-    if config.scaling == "by_pair":
-        return angles / torch.tensor(config.factors, device=device)
     return angles
 
 
@@ -38,7 +40,7 @@ def rotation(
 ) -> tuple[Float[Tensor, "rows pos 1 dims"], Float[Tensor, "rows pos 1 dims"]]:
     """Cosine of each position's angles, and their signed sine (see `rotate`), for all heads alike."""
     angles = positions[:, :, None, None].float() * frequencies(config, positions.device)
-    cos, sin = angles.cos(), angles.sin()
+    cos, sin = angles.cos() * config.magnitude, angles.sin() * config.magnitude
     return torch.cat((cos, cos), dim=-1).to(dtype), torch.cat((-sin, sin), dim=-1).to(dtype)
 
 

@@ -40,6 +40,7 @@ class Tokenizer:
         self.bos_id, self.eos_id, self.pad_id = bos_id, eos_id, pad_id
         self.end_ids = end_ids | ({eos_id} if eos_id is not None else set())
         self.chat_template = chat_template
+        self._beyond: dict[int, str] = {}
         raw.no_padding()
         raw.no_truncation()
 
@@ -87,16 +88,42 @@ class Tokenizer:
         """One more than the largest id."""
         return max(self.raw.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
+    def limit(self, vocab: int) -> dict[int, str]:
+        """Refuse from now on text with tokens that were added to the tokenizer and not to a model of `vocab` tokens.
+
+        Returns these tokens, by their id.
+        """
+        added = self.raw.get_added_tokens_decoder()
+        self._beyond = {id: str(token.content) for id, token in added.items() if id >= vocab}
+        special = (self.bos_id, self.eos_id, self.pad_id)
+        self.bos_id, self.eos_id, self.pad_id = (None if id in self._beyond else id for id in special)
+        return dict(self._beyond)
+
     def encode(self, text: str, bos: bool = True) -> list[int]:
         """Ids of a text; with `bos`, also the special tokens that the model expects around it."""
         return self.encode_batch([text], bos)[0]
 
     def encode_batch(self, texts: Sequence[str], bos: bool = True) -> list[list[int]]:
-        """Ids of each text."""
+        """Ids of each text; a text that already begins with the token that begins sequences is given no other.
+
+        Raises InputError for a text with a token that the model has no embedding for.
+        """
         rows = [encoding.ids for encoding in self.raw.encode_batch(list(texts), add_special_tokens=bos)]
-        if not bos or self.bos_id is None:
+        if self._beyond:
+            self._check(rows)
+        begin = self.bos_id
+        if not bos or begin is None:
             return rows
-        return [row if row[:1] == [self.bos_id] else [self.bos_id, *row] for row in rows]
+        rows = [row if row[:1] == [begin] else [begin, *row] for row in rows]
+        return [row[1:] if row[:2] == [begin, begin] else row for row in rows]
+
+    def _check(self, rows: Sequence[Sequence[int]]) -> None:
+        found = next((id for row in rows for id in row if id in self._beyond), None)
+        if found is not None:
+            raise InputError(
+                f"The text holds {self._beyond[found]!r}, token {found} of the tokenizer, which the model has no "
+                "embedding for: it was added to the tokenizer only. Remove it from the text."
+            )
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of ids."""
@@ -126,9 +153,12 @@ class Tokenizer:
         return piece.replace("▁", " ")
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """What each token stands for."""
+        """What each token stands for; ``<50277>`` for an id that only the model has (a padded vocabulary)."""
         shown = self._shown
-        return [shown[id] if id in shown else shown.setdefault(id, self.token(id)) for id in map(int, ids)]
+        return [shown[id] if id in shown else shown.setdefault(id, self._show(id)) for id in map(int, ids)]
+
+    def _show(self, id: int) -> str:
+        return f"<{id}>" if self.raw.id_to_token(id) is None else self.token(id)
 
     @cached_property
     def _shown(self) -> dict[int, str]:

@@ -1,7 +1,8 @@
-"""One decoder for all families: GPT-2, GPT-NeoX, Llama, Mistral, Qwen, Gemma.
+"""One decoder for all families: GPT-2, GPT-NeoX, Llama, SmolLM, Mistral, Qwen, Gemma, OLMo, Phi.
 
     x = embed(tokens) (+ position vectors)
-    each block:   x = x + attention(norm(x)) ;   x = x + mlp(norm(x))        (parallel: both read the block's input)
+    each block:   x = x + attention(norm(x)) ;   x = x + mlp(norm(x))        (parallel: both read the block's input;
+                                                                              OLMo 2: x + norm(attention(x)) …)
     logits = unembed(norm(x))
 
 Which of the variants each family uses is in its `TransformerConfig`. Sites are TransformerLens' (see `taps`): nothing
@@ -76,13 +77,13 @@ class Block(nn.Module):
         super().__init__()
         self.parallel = config.parallel
         self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
-        self.ln1 = Norm(config.d_model, config.norm, config.norm_eps)
+        before, after = config.norm_inputs, config.norm_outputs
+        self.ln1 = Norm(config.d_model, config.norm, config.norm_eps) if before else None
         self.attn = Attention(config, layer)
-        self.ln2 = Norm(config.d_model, config.norm, config.norm_eps)
+        self.ln2 = Norm(config.d_model, config.norm, config.norm_eps) if before else None
         self.mlp = Mlp(config)
-        twice = config.norm_outputs
-        self.ln1_post = Norm(config.d_model, config.norm, config.norm_eps) if twice else None
-        self.ln2_post = Norm(config.d_model, config.norm, config.norm_eps) if twice else None
+        self.ln1_post = Norm(config.d_model, config.norm, config.norm_eps) if after else None
+        self.ln2_post = Norm(config.d_model, config.norm, config.norm_eps) if after else None
 
     def forward(self, x: Float[Tensor, "batch pos d_model"], reading: Reading, tap: Tap | None = None) -> Tensor:
         """The residual stream after this block."""
@@ -97,7 +98,8 @@ class Block(nn.Module):
             x = x + attended
         if tap is not None and not self.parallel:
             x = tap("resid_mid", x)
-        out = self.mlp(self.ln2(x if tap is None else tap("mlp_in", x), tap, "ln2"), tap)
+        read = x if tap is None else tap("mlp_in", x)
+        out = self.mlp(read if self.ln2 is None else self.ln2(read, tap, "ln2"), tap)
         if self.ln2_post is not None:
             out = self.ln2_post(out)
         if tap is not None:
@@ -108,11 +110,13 @@ class Block(nn.Module):
     def _attention_input(self, x: Tensor, tap: Tap | None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
         """The normalised stream; a copy for each head where a site asks for it, so that each can be edited alone."""
         if tap is None or not tap.wants("attn_in", "q_input", "k_input", "v_input"):
-            return self.ln1(x, tap, "ln1")
+            return x if self.ln1 is None else self.ln1(x, tap, "ln1")
         queries, keys = (x[:, :, None].expand(-1, -1, n, -1) for n in (self.n_heads, self.n_kv_heads))
         if tap.wants("attn_in"):
             queries = keys = tap("attn_in", queries)
         parts = (tap("q_input", queries), tap("k_input", keys), tap("v_input", keys))
+        if self.ln1 is None:
+            return parts
         q, k, v = (self.ln1(part, tap, "ln1") for part in parts)
         return q, k, v
 
@@ -146,6 +150,7 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         self.ln_final = Norm(config.d_model, config.norm, config.norm_eps)
         self.unembedding = None if config.tied else nn.Linear(config.d_model, config.vocab, bias=False)
         self._sites = dict.fromkeys(_sites_of(config))
+        self._is_bounded = config.is_bounded
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -263,11 +268,10 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
             x = x * torch.tensor(self.config.embed_scale, dtype=x.dtype, device=x.device)
         if tap is not None:
             x = tap("embed", x)
+        if self._is_bounded and (furthest := int(reading.positions.max())) >= self.config.context:
+            raise InputError(f"There are {furthest + 1} positions; the model has {self.config.context} only.")
         if self.pos_embed is None:
             return x
-        furthest = int(reading.positions.max())
-        if furthest >= self.config.context:
-            raise InputError(f"There are {furthest + 1} positions; the model has vectors for {self.config.context}.")
         positions = self.pos_embed(reading.positions).expand_as(x)
         return x + (positions if tap is None else tap("pos_embed", positions))
 
@@ -305,9 +309,10 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         reasons = {
             "resid_mid": "attention and MLP of a block both read its input, so there is no residual between them",
             "pos_embed": "positions are rotations of queries and keys, not vectors that are added",
-            "rot_q": "positions are vectors that are added, not rotations",
-            "rot_k": "positions are vectors that are added, not rotations",
+            "rot_q": "queries and keys are not rotated here",
+            "rot_k": "queries and keys are not rotated here",
             "mlp.pre_linear": "its MLP has no gate",
+            **dict.fromkeys(_INPUT_NORMS, "attention and MLP read the stream as it is"),
             "attn_in": "heads share keys and values, so there are fewer of these: use q_input, k_input, v_input",
         }
         if site.component in reasons:
@@ -321,6 +326,8 @@ def _sites_of(config: TransformerConfig) -> tuple[Site, ...]:
         absent.add("resid_mid")
     if not config.gated:
         absent.add("mlp.pre_linear")
+    if not config.norm_inputs:
+        absent.update(_INPUT_NORMS)
     if config.n_kv_heads != config.n_heads:
         absent.add("attn_in")
     sites = [Site(None, "embed")] + ([Site(None, "pos_embed")] if config.learned_positions else [])
@@ -330,6 +337,7 @@ def _sites_of(config: TransformerConfig) -> tuple[Site, ...]:
     return (*sites, Site(None, "ln_final.scale"), Site(None, "ln_final.normalized"))
 
 
+_INPUT_NORMS = ("ln1.scale", "ln1.normalized", "ln2.scale", "ln2.normalized")
 _BLOCK_ORDER = (
     *("resid_pre", "attn_in", "q_input", "k_input", "v_input", "ln1.scale", "ln1.normalized"),
     *("q", "k", "v", "rot_q", "rot_k", "attn_scores", "pattern", "z", "result", "attn_out"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from monosema.core import DamagedFileError, FormatError, UnsupportedModelError, read_json
 
-__all__ = ["Layout", "Source", "WeightFiles", "concatenated", "stored", "transposed"]
+__all__ = ["WRAPPER", "Layout", "Source", "WeightFiles", "concatenated", "stored", "transposed"]
 
 
 @dataclass(frozen=True)
@@ -34,15 +35,19 @@ class Layout:
 
     Attributes:
         sources: for each of our parameters, how it is made.
-        prefix: what stands before the names when the file is of the model with its head, and not otherwise.
+        prefix: what stands before the names when the file is of the model with its head.
         ignored: endings of tensors that hold nothing to be loaded (masks, frequencies, a tied head).
         aliases: other names that some files use, by the name in the sources.
+        instead: what may stand in the prefix's place: nothing in a file of the model without its head.
+        others: beginnings of the tensors of other parts, such as those that see images.
     """
 
     sources: dict[str, Source]
     prefix: str
     ignored: tuple[str, ...]
     aliases: dict[str, str] = field(default_factory=dict)
+    instead: tuple[str, ...] = ("",)
+    others: tuple[str, ...] = ()
 
 
 def stored(name: str) -> Source:
@@ -60,28 +65,35 @@ def concatenated(*names: str) -> Source:
     return Source(names, lambda *tensors: torch.cat(tensors))
 
 
+WRAPPER = re.compile(r"^module\.|\b_orig_mod\.|\b_fsdp_wrapped_module\.|\b_checkpoint_wrapped_module\.")
+"""What torch.compile, data parallelism and checkpointing write into the names of the modules that they wrap."""
+
+
 class WeightFiles:
-    """The safetensors files of a model's directory, sharded or not."""
+    """The safetensors files of a model's directory: one, or several with an index (of both, the one).
+
+    Names are those of the model's own modules: what wrappers of training write into them is left out.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        index = folder / "model.safetensors.index.json"
-        if index.exists():
-            self._files = {str(name): folder / str(file) for name, file in _weight_map(index).items()}
+        whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+        if whole.exists():
+            files = dict.fromkeys(self._names_in(whole), whole)
+        elif index.exists():
+            files = {str(name): folder / str(file) for name, file in _weight_map(index).items()}
         else:
-            file = folder / "model.safetensors"
-            if not file.exists():
-                other = sorted(path.name for path in folder.glob("*.bin"))
-                hint = f" There is {other[0]}, a pickle, which is never loaded: convert it." if other else ""
-                raise FormatError(f"There are no weights in {folder}: model.safetensors is missing.{hint}")
-            self._files = dict.fromkeys(self._names_in(file), file)
+            other = sorted(path.name for path in folder.glob("*.bin"))
+            hint = f" There is {other[0]}, a pickle, which is never loaded: convert it." if other else ""
+            raise FormatError(f"There are no weights in {folder}: model.safetensors is missing.{hint}")
+        self._files = {WRAPPER.sub("", name): (file, name) for name, file in files.items()}
         for file in self.paths():
             if not file.exists():
                 raise DamagedFileError(f"{file} is missing, though {index.name} lists it. Fetch it again.")
 
     def paths(self) -> list[Path]:
         """The files, in order of their names."""
-        return sorted(set(self._files.values()))
+        return sorted({file for file, _ in self._files.values()})
 
     def names(self) -> list[str]:
         """Names of all stored tensors."""
@@ -90,12 +102,17 @@ class WeightFiles:
     def stored_dtype(self) -> torch.dtype:
         """Precision in which most tensors are stored: that of the first matrix."""
         dtypes = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-        for name, file in self._files.items():
+        for file, name in self._files.values():
             with self._open(file) as handle:
                 part = handle.get_slice(name)
                 if len(part.get_shape()) == 2 and part.get_dtype() in dtypes:
                     return dtypes[part.get_dtype()]
         return torch.float32
+
+    def has_own_head(self, layout: Layout) -> bool:
+        """Whether the file has an unembedding, by a layout that asks for one, that is not its embedding."""
+        head, embedding = (self._resolve(layout.sources[f"{name}.weight"].names[0], layout) for name in _ENDS)
+        return head in self._files and not torch.equal(self._tensor(head), self._tensor(embedding))
 
     def read(self, layout: Layout, shapes: dict[str, torch.Size], dtype: torch.dtype) -> dict[str, Tensor]:
         """Our parameters, in a precision.
@@ -120,7 +137,9 @@ class WeightFiles:
 
     def _resolve(self, name: str, layout: Layout) -> str:
         """The name that this file uses for a tensor; the expected one where it has none."""
-        candidates = (name, name.removeprefix(layout.prefix), layout.aliases.get(name, name))
+        rest = name.removeprefix(layout.prefix)
+        heads = layout.instead if rest != name else ()
+        candidates = (name, *(head + rest for head in heads), layout.aliases.get(name, name))
         return next((candidate for candidate in candidates if candidate in self._files), name)
 
     def _check_names(self, wanted: dict[str, str], layout: Layout) -> None:
@@ -131,7 +150,8 @@ class WeightFiles:
                 f"{' …' if len(missing) > 4 else ''}. The download may be incomplete."
             )
         unused = set(self._files) - set(wanted.values())
-        extra = sorted(name for name in unused if not name.endswith(layout.ignored))
+        known = (name for name in unused if name.endswith(layout.ignored) or name.startswith(layout.others))
+        extra = sorted(unused.difference(known))
         if extra:
             raise UnsupportedModelError(
                 f"{self.folder} holds {len(extra)} tensors that a model of this config.json does not use: "
@@ -139,11 +159,12 @@ class WeightFiles:
             )
 
     def _tensor(self, name: str) -> Tensor:
-        with self._open(self._files[name]) as handle:
+        file, inside = self._files[name]
+        with self._open(file) as handle:
             try:
-                return handle.get_tensor(name)
+                return handle.get_tensor(inside)
             except SafetensorError as error:
-                raise DamagedFileError(f"{name} can't be read from {self._files[name]} ({error}).") from None
+                raise DamagedFileError(f"{inside} can't be read from {file} ({error}).") from None
 
     def _names_in(self, file: Path) -> Iterable[str]:
         with self._open(file) as handle:
@@ -157,6 +178,9 @@ class WeightFiles:
             raise DamagedFileError(
                 f"{file} is damaged or ends too early ({error}). It has {file.stat().st_size:,} bytes; fetch it again."
             ) from None
+
+
+_ENDS = ("unembedding", "embed")
 
 
 def _all(sources: Iterable[Source]) -> list[str]:

@@ -150,6 +150,7 @@ def run_together(
             previous = _previous(folder)
             bench = Workbench(recipe.resolve(previous, device), folder, device, mesh)
             bench.recipe = bench.recipe.fitted(bench.widths)
+            bench.check_model(until)
             if previous is not None and not update:
                 _require_same(previous, bench.recipe, folder)
             sources = {"model": bench.model.digest, "corpus": bench.corpus.digest}

@@ -181,3 +181,9 @@ def test_a_blank_token_is_shown_as_a_sign():
 
     tokenizer = random_model().tokenizer
     assert pattern_text([Pattern(((tokenizer.id(" "),),), 1.0)], tokenizer, 2) == "␣"
+
+
+def test_a_model_without_logits_proposes_nothing():
+    encoder = Windows()
+    encoder.gives_logits = False
+    assert (Laboratory(encoder, Planted(), SITE).proposals(np.zeros((2, 5), np.int64), 3) == -1).all()

@@ -22,7 +22,7 @@ from monosema.interpretation import prompts
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.scorers.scored import Scored, score_areas
 from monosema.interpretation.scorers.texts import Texts, TextScoringConfig
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, require_logits
 
 __all__ = ["score_surprisal"]
 
@@ -38,7 +38,10 @@ def score_surprisal(
     Args:
         base: any language model; it need not be the one whose latents are explained.
         passages: test passages of latents that are explained.
+
+    Raises UnsupportedModelError where the base model is an encoder.
     """
+    require_logits(base)
     config = config or TextScoringConfig()
     texts, latents = passages.texts, passages.latents
     neutral = _losses(base, [prompts.NEUTRAL] * len(texts), texts, config.batch)
