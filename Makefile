@@ -5,14 +5,15 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers
-RUN    ?= runs/demo
+MODEL  ?= demo
+RUN    ?= runs/$(MODEL)
 CORPUS ?= corpus
 TORCH  := torch==2.13.0
 
 .PHONY: demo test check interop bench serve specimen lock clean
 
-demo: $(VENV)/.installed  ## the main job: embedded model -> dictionary -> evaluation -> atlas -> report
-	$(BIN)/monosema run --out $(RUN)
+demo: $(VENV)/.installed  ## the main job, text -> dictionary -> evaluation -> atlas -> report; MODEL=smollm2, CORPUS=path
+	$(BIN)/monosema run $(MODEL) --out $(RUN)$(if $(filter command line environment,$(origin CORPUS)), --corpus $(CORPUS))
 
 test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not interop and not browser"

@@ -185,6 +185,31 @@ def test_only_the_asked_folder_is_fetched(hub: type[Hub], saved: Path) -> None:
     assert fetched == {f"{COMMIT}/two/cfg.json", f"{COMMIT}/two/sae_weights.safetensors"}
 
 
+def test_a_file_by_name(hub: type[Hub], tmp_path: Path) -> None:
+    """Libraries that publish one state dict, several to a repository: only that one travels."""
+    torch.save({"encoder.weight": torch.ones(9, 4), "encoder.bias": torch.zeros(9)}, tmp_path / "other.pt")
+    state = {f"encoder_linear.{name}": value for name, value in torch.nn.Linear(4, 9).state_dict().items()}
+    state |= {f"decoder_linear.{name}": value for name, value in torch.nn.Linear(9, 4).state_dict().items()}
+    torch.save(state, tmp_path / "l19.pth")
+    names = ("l19.pth", "other.pt")
+    hub.repos["me/many"] = {f"saes/{name}": (tmp_path / name).read_bytes() for name in names}
+    assert load_dictionary("me/many/saes/l19.pth").n_latents == 9
+    assert not any("other.pt" in path for _, path, _ in hub.asked if "/resolve/" in path)
+    assert load_dictionary(pull("me/many/saes/l19.pth", None, tmp_path / "out")).n_latents == 9
+
+
+def test_what_is_there_already_stays(hub: type[Hub], saved: Path, tmp_path: Path) -> None:
+    push(saved, "me/one")
+    out = tmp_path / "out"
+    pull("me/one", None, out)
+    (out / "cfg.json").unlink()
+    assert pull("me/one", None, out) == out
+    (out / "cfg.json").write_text("{}")
+    with pytest.raises(InputError, match="something else at"):
+        pull("me/one", None, out)
+    assert (out / "cfg.json").read_text() == "{}"
+
+
 def test_what_the_hub_does_not_have(hub: type[Hub], saved: Path) -> None:
     push(saved, "me/one")
     with pytest.raises(FormatError, match="There is no dictionary 'me/none' on the hub"):

@@ -147,12 +147,12 @@ def _add_config(writer: gguf.GGUFWriter, config: Any) -> int:
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
-    if kind == "llama":
+    if kind in ("llama", "smollm3", "phi3"):
         writer.add_rope_dimension_count(d_head)
-    if kind.startswith("gemma"):
+    if kind in ("gemma2", "gemma3_text", "phi3"):
         writer.add_sliding_window(config.sliding_window)
         for cap in ("attn_logit_softcapping", "final_logit_softcapping"):
-            if getattr(config, cap) is not None:
+            if getattr(config, cap, None) is not None:
                 getattr(writer, f"add_{cap}")(getattr(config, cap))
     return config.num_hidden_layers
 
@@ -164,7 +164,7 @@ def _heads(theirs: str, config: Any) -> int | None:
 
 def _arranged(architecture: str, theirs: str, weight: torch.Tensor, config: Any) -> torch.Tensor:
     weight = weight.detach()
-    if architecture == "llama" and (heads := _heads(theirs, config)):
+    if architecture in ("llama", "smollm3") and (heads := _heads(theirs, config)):
         halves = weight.reshape(heads, 2, weight.shape[0] // heads // 2, *weight.shape[1:])
         return halves.swapaxes(1, 2).reshape(weight.shape)
     if architecture.startswith("gemma") and theirs.endswith("norm.weight"):
@@ -178,7 +178,7 @@ def _arranged(architecture: str, theirs: str, weight: torch.Tensor, config: Any)
 
 
 def _restored(architecture: str, theirs: str, weight: torch.Tensor, config: Any) -> torch.Tensor:
-    if architecture == "llama" and (heads := _heads(theirs, config)):
+    if architecture in ("llama", "smollm3") and (heads := _heads(theirs, config)):
         pairs = weight.reshape(heads, weight.shape[0] // heads // 2, 2, *weight.shape[1:])
         return pairs.swapaxes(1, 2).reshape(weight.shape)
     if architecture.startswith("gemma") and theirs.endswith("norm.weight"):

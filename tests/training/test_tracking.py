@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 
 from monosema.core import MissingExtraError
 from monosema.training import TrainConfig, train_on_vectors
+from monosema.training.checkpoint import Checkpoints
 from monosema.training.tracking import Tracker, trackers_of
 
 
@@ -58,3 +61,36 @@ def test_trackers_are_opened_in_the_folder_when_first_used(tmp_path: Path, monke
     for tracker in opened:
         tracker.close()
     assert list(tmp_path.iterdir()) == []
+
+
+class FakeRun:
+    def log(self, figures: Mapping[str, float], step: int) -> None: ...
+
+    def finish(self) -> None: ...
+
+
+def test_a_training_that_goes_on_is_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until it has ended, and the checkpoints are gone."""
+    asked: list[Any] = []
+
+    def init(**settings: Any) -> FakeRun:
+        asked.append((settings["id"], settings["resume"]))
+        return FakeRun()
+
+    monkeypatch.setitem(sys.modules, "wandb", types.SimpleNamespace(init=init))
+    monkeypatch.setattr("monosema.training.tracking.importlib.util.find_spec", lambda library: library)
+
+    def process() -> None:
+        (tracker,) = trackers_of(["wandb"], tmp_path)
+        tracker.record("", {"step": 1, "fvu": 0.5})
+        tracker.close()
+
+    process()
+    process()
+    (tmp_path / "checkpoint" / "wandb-run").write_text("rubbish\n")
+    process()
+    Checkpoints(tmp_path / "checkpoint", 1).clear()
+    process()
+    assert asked[0] == asked[1]
+    assert len({*asked}) == 3
+    assert all(resume == "allow" for _, resume in asked)

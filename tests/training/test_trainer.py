@@ -128,8 +128,28 @@ def test_without_held_out_rows_nothing_is_claimed(tmp_path: Path) -> None:
 def test_nan_stops_with_the_reason_and_the_last_checkpoint(tmp_path: Path) -> None:
     x = data()
     x[1234, 3] = float("nan")
-    with pytest.raises(AnomalyError, match=r"not a number.*step-00000020"):
-        train(topk(), Batches(x), TrainConfig(checkpoint_steps=10, log_every=5, start_rows=500), tmp_path)
+    with pytest.raises(AnomalyError, match=r"1 of the 50 vectors of the batch hold NaN.*step-00000020.*float16"):
+        train(topk(), Batches(x), TrainConfig(checkpoint_steps=10, log_every=5, start_rows=500), tmp_path / "a")
+    with pytest.raises(AnomalyError, match=r"the loss is not a number.*step-00000020"):
+        train(topk(), Batches(x), TrainConfig(checkpoint_steps=10, log_every=30, start_rows=500), tmp_path / "b")
+
+
+def test_a_batch_of_one_vector_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"A batch of one vector has no variance.*--batch 2"):
+        train(topk(), Batches(data(), batch=1), TrainConfig(), tmp_path)
+    assert train(topk(), Batches(data(), batch=2), TrainConfig(), tmp_path).steps == 1000
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-4])
+def test_vectors_that_hardly_differ_are_not_called_an_explosion(tmp_path: Path, scale: float) -> None:
+    """As where one vector far from all others sets the scale: the advice is not to learn more slowly."""
+    x = 3 + scale * data()
+    x[-1] = 100
+    said = r"all 50 vectors of the batch are equal" if scale == 0 else r"differ by \d.*of what vectors differ by"
+    with pytest.raises(AnomalyError, match=rf"{said}.*far from all others set the scale") as caught:
+        train(topk(), Batches(x), TrainConfig(log_every=1, lr=10.0, epsilon=1e-12), tmp_path)
+    assert "learning rate" not in str(caught.value)
+    assert "exploded" not in str(caught.value)
 
 
 def test_an_explosion_stops_the_run(tmp_path: Path) -> None:

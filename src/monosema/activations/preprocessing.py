@@ -137,5 +137,7 @@ def fit_preprocessing(
     if scale and not (square > 0 and math.isfinite(square)):
         raise VectorError(
             f"All {sums.n:,} rows of {source.name} at {site} are equal: there is nothing for a dictionary to learn."
+            if sums.n > 1
+            else f"{source.name} has one row at {site}: there is nothing that it differs from. Give more rows."
         )
     return Preprocessing(mean.to(torch.float32), math.sqrt(source.width(site) / square) if scale else 1.0)

@@ -7,6 +7,7 @@ HF_ENDPOINT. What is written to the hub is signed with the token in HF_TOKEN, wh
 
 from __future__ import annotations
 
+import filecmp
 import os
 import re
 import shutil
@@ -22,16 +23,24 @@ FILES = (
     "cfg.json",
     "sae_weights.safetensors",
     "sparsity.safetensors",
+    "activation_scaler.json",
+    "activation_whitening.safetensors",
     "sae.safetensors",
     "ae.pt",
     "config.json",
     "autoencoder.pt",
     "params.npz",
+    "params.safetensors",
+    "sae.pt",
+    "weights.pt",
     "hyperparams.json",
     "checkpoints/final.safetensors",
     "README.md",
 )
 """What a dictionary's folder can have in any format; nothing else travels."""
+SINGLE = (".pt", ".pth", ".npz", ".safetensors")
+"""Files that are a dictionary by themselves, where they are named; with a configuration of one of these names."""
+BESIDE = ("config.json", "cfg.json", "config.yaml")
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<folder>[\w./@=-]+?))?/?")
 
 
@@ -62,24 +71,32 @@ class HubName:
 
 
 def fetch(name: HubName) -> Path:
-    """The local folder of a dictionary, fetched into the hub's cache if need be. Raises FormatError where it can't."""
-    prefix = f"{name.folder}/" if name.folder else ""
+    """The local folder of a dictionary, fetched into the hub's cache if need be; its file, where the name is a file's.
+
+    Raises FormatError where it can't be had.
+    """
+    parent, _, last = name.folder.rpartition("/")
+    single = last.endswith(SINGLE)
+    prefix = f"{parent}/" if single and parent else f"{name.folder}/" if name.folder and not single else ""
+    files = (last, f"{last.rpartition('.')[0]}_cfg.json", *BESIDE) if single else FILES
     root = snapshot(
         f"{name.repo}@{name.revision}" if name.revision else name.repo,
-        [f"{prefix}{file}" for file in FILES],
+        [f"{prefix}{file}" for file in files],
         kind="dictionary",
         failure=FormatError,
         advice="Or give the folder of a saved dictionary.",
     )
-    if not (root / prefix).is_dir():
+    place = root / name.folder
+    if not (place.is_file() if single else place.is_dir()):
         raise FormatError(f"{name.repo!r} has no dictionary in {name.folder!r}.")
-    return root / prefix
+    return place
 
 
 def pull(repo: str, revision: str | None, out: Path | None) -> Path:
     """Fetch a dictionary, and copy it to a folder if one is given.
 
-    Raises FormatError where there is none of that name, or what is there is no dictionary; then nothing is copied.
+    Raises FormatError where there is none of that name, or what is there is no dictionary, InputError where the folder
+    holds something else; then nothing is copied.
     """
     from monosema.dictionaries.formats import load_dictionary
 
@@ -92,10 +109,12 @@ def pull(repo: str, revision: str | None, out: Path | None) -> Path:
     load_dictionary(folder)
     if out is None:
         return folder
-    for file in _present(folder):
+    home, files = (folder.parent, _beside(folder)) if folder.is_file() else (folder, _present(folder))
+    _refuse_others(out, home, files)
+    for file in files:
         with atomic_path(out / file) as temporary:
-            shutil.copyfile(folder / file, temporary)
-    return out
+            shutil.copyfile(home / file, temporary)
+    return out / folder.name if folder.is_file() else out
 
 
 def push(path: str | Path, repo: str, *, private: bool = False, message: str | None = None) -> str:
@@ -147,6 +166,17 @@ def push(path: str | Path, repo: str, *, private: bool = False, message: str | N
 
 def _present(folder: Path) -> list[str]:
     return [file for file in FILES if (folder / file).is_file()]
+
+
+def _beside(file: Path) -> list[str]:
+    return [name for name in (file.name, f"{file.stem}_cfg.json", *BESIDE) if (file.parent / name).is_file()]
+
+
+def _refuse_others(out: Path, home: Path, files: list[str]) -> None:
+    """What is there already must be what is fetched, as after a kill. Raises InputError, and nothing is copied."""
+    there = [entry.relative_to(out).as_posix() for entry in out.rglob("*") if entry.is_file()] if out.is_dir() else []
+    if out.is_file() or any(name not in files or not filecmp.cmp(out / name, home / name, False) for name in there):
+        raise InputError(f"There is something else at {out} already. Choose another folder, or remove it.")
 
 
 def _without(text: str, token: str) -> str:

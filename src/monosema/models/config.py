@@ -36,7 +36,7 @@ class RotaryConfig(Config):
 
     @model_validator(mode="after")
     def _one_factor_each(self) -> RotaryConfig:
-        if (self.factors or self.scaling == "by_pair") and len(self.factors) != self.dims // 2:
+        if self.factors and len(self.factors) != self.dims // 2:
             raise ValueError(f"there are {len(self.factors)} factors for {self.dims // 2} frequencies")
         return self
 

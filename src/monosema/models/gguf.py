@@ -103,6 +103,26 @@ def _qwen3(keys: Keys) -> dict[str, Any]:
     return {"model_type": "qwen3", **_common(keys), "attention_bias": keys.has("blk.0.attn_q.bias")}
 
 
+def _olmo2(keys: Keys) -> dict[str, Any]:
+    return {"model_type": "olmo2", **_common(keys)}
+
+
+def _smollm3(keys: Keys) -> dict[str, Any]:
+    values = {"model_type": "smollm3", **_common(keys)}
+    # llama.cpp has the period of the layers without positions in its code, not in the file.
+    return {**values, "no_rope_layers": [int((layer + 1) % 4 > 0) for layer in range(values["num_hidden_layers"])]}
+
+
+def _phi3(keys: Keys) -> dict[str, Any]:
+    trained = keys.take("rope.scaling.original_context_length", None)
+    values = {"model_type": "phi3", **_common(keys), "sliding_window": keys.take("attention.sliding_window", 0) or None}
+    return {**values, "original_max_position_embeddings": trained or values["max_position_embeddings"]}
+
+
+def _gemma(keys: Keys) -> dict[str, Any]:
+    return {"model_type": "gemma", **_common(keys)}
+
+
 def _gemma2(keys: Keys) -> dict[str, Any]:
     values = {"model_type": "gemma2", **_common(keys), "sliding_window": keys.take("attention.sliding_window")}
     values["query_pre_attn_scalar"] = _gemma_scalar(values, largest=46)
@@ -230,6 +250,10 @@ ARCHITECTURES = {
     "llama": Architecture(_llama, _pairs_together),
     "qwen2": Architecture(_qwen2),
     "qwen3": Architecture(_qwen3),
+    "smollm3": Architecture(_smollm3, _pairs_together),
+    "olmo2": Architecture(_olmo2),
+    "phi3": Architecture(_phi3),
+    "gemma": Architecture(_gemma, _norms_from_one),
     "gemma2": Architecture(_gemma2, _norms_from_one),
     "gemma3": Architecture(_gemma3, _norms_from_one),
     "gpt2": Architecture(_gpt2, _inputs_first),

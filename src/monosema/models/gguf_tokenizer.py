@@ -23,7 +23,7 @@ __all__ = ["gguf_tokenizer"]
 _KEY = "tokenizer.ggml."
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 """Kinds of tokens."""
-_ORDERED_BY_ID = frozenset({"gemma2", "gemma3"})
+_ORDERED_BY_ID = frozenset({"gemma", "gemma2", "gemma3"})
 """Architectures whose scores do not tell the order of merges; the tokens' ids do."""
 
 

@@ -94,9 +94,9 @@ def load_model(
         return load_adapted(folder, str(name_or_path), chosen, precision, trust_remote_code)
     config = family_config(family, values, folder)
     if folder.is_file():
+        layout = gguf.gguf_layout(family.layout(config), config, folder)
         tokenizer = gguf_tokenizer(open_gguf(folder).metadata, folder)
         files: WeightFiles = gguf.GgufWeights(folder, precision or torch.float32)
-        layout = gguf.gguf_layout(family.layout(config), config, folder)
     else:
         tokenizer, files = Tokenizer.from_folder(folder, values), WeightFiles(folder)
         untied = config.replace(tied=False)

@@ -15,6 +15,7 @@ from monosema.runs.end_to_end import refuse_end_to_end
 from monosema.runs.overrides import parse_keys
 from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 from monosema.training.distribution import Mesh
+from monosema.training.finished import make_room
 
 __all__ = ["VECTOR_KEYS", "VectorRecipe", "read_vector_recipe", "sites_there", "train_vectors"]
 
@@ -56,17 +57,21 @@ def train_vectors(
     recipe: VectorRecipe,
     device: str | None = None,
     latent_shards: int = 1,
+    update: bool = False,
 ) -> TrainResult:
     """Train on the rows of a file or store; `device` None is the best there is.
 
-    Started by torchrun, its processes share the work: `latent_shards` parts of the latents, and the batch.
+    Started by torchrun, its processes share the work: `latent_shards` parts of the latents, and the batch. `update` has
+    the dictionary replace another one that `out` holds.
 
     Raises:
+        RunError: `out` holds another dictionary, and `update` is False.
         VectorError: rows that can't be trained on, or too few of them; the message says how many there are.
         ConfigError: a number out of range, or a store of several sites and none chosen.
     """
     refuse_end_to_end(recipe.training, "Training with --activations")
     mesh = Mesh.join(latent_shards)
+    mesh.by_first(lambda: make_room(Path(out), update))
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
     sites = sites_there(rows, recipe)
     seed = recipe.training.seed

@@ -72,7 +72,7 @@ class TrainResult:
         steps: optimiser steps in all.
         step_ms: median milliseconds of a step in this process, without waiting for data; None if it made no step.
         tokens_per_second: vectors a second by that median.
-        held_out_fvu: share of the held-out rows' variance left unexplained; None without held-out rows.
+        held_out_fvu: share of the held-out rows' variance left unexplained; None without held-out rows that differ.
         l0: active latents per held-out row; None likewise.
         alive: share of latents active on at least one held-out row; None likewise.
         peak_memory_mb: peak resident memory of the process while training (GPU memory, on a GPU), in 10⁶ bytes.

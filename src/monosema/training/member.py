@@ -15,13 +15,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.core import ConfigError, choose_product, digest, write_json
+from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
 from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
 from monosema.dictionaries.terms import mean_losses, part_of
-from monosema.training.anomalies import anomaly
+from monosema.training.anomalies import Anomaly, anomaly
 from monosema.training.checkpoint import MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
+from monosema.training.finished import FACTS, WEIGHTS
 from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
 from monosema.training.optimisers import Optimisers
@@ -76,6 +77,11 @@ class Member:
         """Make the optimiser for a run of so many steps on batches of so many rows, shared by these processes."""
         self.mesh = mesh or Mesh()
         several = self.whole.row_vectors > 1
+        if batch * self.whole.row_vectors < 2:
+            raise ConfigError(
+                "A batch of one vector has no variance to measure the error against. Take --batch 2 or more; thousands "
+                "are usual."
+            )
         self.mesh.check(batch, self.whole.n_latents, self.whole.row_width, equal=not several)
         if several and self.mesh.groups > 1 and self.config.accumulate > 1:
             raise ConfigError(
@@ -175,10 +181,10 @@ class Member:
         if self._metrics is not None:
             self._metrics.close()
 
-    def anomaly(self, losses: Losses) -> str | None:
-        """Why it should stop; None where all is well."""
-        reason = anomaly(losses, self.dictionary)
-        return "another process saw an anomaly" if self.mesh.any(reason is not None) and reason is None else reason
+    def anomaly(self, losses: Losses, batch: Float[Tensor, "n row_width"]) -> Anomaly | None:
+        """Why it should stop, by the losses of this batch; None where all is well."""
+        found = anomaly(losses, self.dictionary, batch)
+        return Anomaly("another process saw an anomaly") if self.mesh.any(found is not None) and not found else found
 
     def record(self, losses: Losses) -> dict[str, float | int]:
         """Append a line to metrics.jsonl; gives its figures."""
@@ -241,8 +247,11 @@ class Member:
             self._let_go()
         self.step_number = step
 
-    def finish(self, preprocessing: Any, memory: PeakMemory) -> TrainResult:
-        """Save the dictionary, for inputs as they were before preprocessing, and measure it."""
+    def finish(self, preprocessing: Any, memory: PeakMemory, vectors: str) -> TrainResult:
+        """Save the dictionary, for inputs as they were before preprocessing, and measure it.
+
+        `vectors`: digest of what it was trained on.
+        """
         if self.optimisers.settle():
             self.dictionary.constrain()
         final: Any = self._made_whole()
@@ -269,7 +278,8 @@ class Member:
             dictionary=self.out,
         )
         if self.mesh.first:
-            write_json(self.out / "training.json", {"recipe": self.recipe, **result.to_dict()})
+            facts = {"recipe": self.recipe, "vectors": vectors, "sha256": sha256_file(self.out / WEIGHTS)}
+            write_json(self.out / FACTS, {**facts, **result.to_dict()})
         return result
 
     def _made_whole(self) -> Any:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
+import re
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from monosema.core import MissingExtraError
+from monosema.core import MissingExtraError, atomic_path
 
 __all__ = ["TensorBoard", "Tracker", "WeightsAndBiases", "trackers_of"]
 
@@ -56,7 +58,9 @@ class TensorBoard:
 class WeightsAndBiases:
     """A run of Weights & Biases: offline, unless the environment variable WANDB_MODE says otherwise.
 
-    `wandb sync` sends what was recorded offline. Project, name and group are those of its environment variables.
+    Project, name and group are those of its environment variables. A training that was killed and goes on is the same
+    run: its id lies among the checkpoints until the training has ended. Offline each process leaves a folder; send them
+    in their order, the later ones with ``wandb sync --append``. Steps that were recorded before are passed over.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,12 +79,26 @@ class WeightsAndBiases:
                 name=os.environ.get("WANDB_NAME", self._folder.name),
                 dir=str(self._folder),
                 mode=os.environ.get("WANDB_MODE", "offline"),
+                id=self._id(),
+                resume="allow",
             )
         step = int(figures["step"])
         self._run.log({f"{member}/{name}" if member else name: value for name, value in figures.items()}, step=step)
 
+    def _id(self) -> str:
+        """The run's id: that of the training which goes on, or a new one, written down."""
+        path = self._folder / "checkpoint" / "wandb-run"
+        if path.is_file() and re.fullmatch(
+            r"[0-9a-f]{16}", known := path.read_text(encoding="utf-8", errors="replace")
+        ):
+            return known
+        new = uuid.uuid4().hex[:16]
+        with atomic_path(path) as temporary:
+            temporary.write_text(new, encoding="utf-8")
+        return new
+
     def close(self) -> None:
-        """End the run."""
+        """End the run, or this process's part of it."""
         if self._run is not None:
             self._run.finish()
 

@@ -19,9 +19,11 @@ from monosema.activations import ActivationStream
 from monosema.core import AnomalyError, Progress, RunError, SilentProgress, Site, VectorError, digest
 from monosema.dictionaries import Losses, Trainable
 from monosema.kernels import give_back_free_memory, keep_large_blocks
+from monosema.training.anomalies import Anomaly
 from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
+from monosema.training.finished import finished_before
 from monosema.training.member import Member
 from monosema.training.memory import PeakMemory
 from monosema.training.tracking import Tracker, trackers_of
@@ -46,7 +48,7 @@ def train(
     """Train a dictionary on all batches of a stream, and save it.
 
     A run that was interrupted goes on from its newest checkpoint; on a CPU with the same number of threads the result
-    is equal, to the last bit, to that of a run without interruption.
+    is equal, to the last bit, to that of a run without interruption. One that has ended gives its result again.
 
     Args:
         stream: batches in training units; its ``preprocessing`` is folded into what is saved.
@@ -57,12 +59,16 @@ def train(
 
     Raises:
         VectorError: the stream's width, or its site, is not the dictionary's.
-        RunError: the checkpoint in `out` is of another recipe.
+        RunError: `out` holds a finished dictionary, or a checkpoint, of another recipe or other vectors.
         AnomalyError: NaN, an exploding loss or norm, or only dead latents; names the step and the last checkpoint.
         DiskFullError: what was saved before is intact.
     """
     member = Member(dictionary, config, out, heldout=heldout)
-    (result,) = Trainer([member], [stream], config, out, progress, trackers, mesh).run()
+    trainer = Trainer([member], [stream], config, out, progress, trackers, mesh)
+    before = trainer.mesh.by_first(lambda: finished_before(Path(out), member.recipe, trainer.beginnings[0]))
+    if before is not None:
+        return before
+    (result,) = trainer.run()
     if result is None:
         raise AnomalyError(member.stopped)
     return result
@@ -111,6 +117,7 @@ class Trainer:
             member.prepare(self.steps, self.batch, self.mesh)
         self.checkpoints = Checkpoints(Path(out) / "checkpoint", config.keep)
         self.recipe = digest([member.recipe for member in self.members])
+        self.beginnings = [digest(stream.state_dict()) for stream in self.streams]
         self.step_number = 0
         self.memory = PeakMemory(self.members[0].device)
 
@@ -138,7 +145,7 @@ class Trainer:
                 due = self._due(saved_at, recording)
                 if due or recording:
                     losses = [None if one is None else self.mesh.record(one) for one in losses]
-                    self._watch(losses)
+                    self._watch(losses, batches)
                 if recording:
                     self._record(losses)
                 if due:
@@ -193,24 +200,25 @@ class Trainer:
 
     # ---------------------------------------------------------------------------------------------------- anomalies
 
-    def _watch(self, losses: Sequence[Losses | None]) -> None:
+    def _watch(self, losses: Sequence[Losses | None], batches: Sequence[Float[Tensor, "n row_width"]]) -> None:
         """Stop members that went wrong; the others go on. Raises AnomalyError where none is left."""
         for number, (member, its_losses) in enumerate(zip(self.members, losses, strict=True)):
             if member.stopped is None and its_losses is not None:
-                reason = member.anomaly(its_losses)
-                if reason is not None:
-                    self._stop(number, reason)
+                found = member.anomaly(its_losses, batches[member.stream])
+                if found is not None:
+                    self._stop(number, found)
         if not self.living:
             raise AnomalyError(" ".join(str(member.stopped) for member in self.members))
 
-    def _stop(self, number: int, reason: str) -> None:
+    def _stop(self, number: int, found: Anomaly) -> None:
         member = self.members[number]
         kept = self._last_good(number)
         where = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint yet."
         who = f" of {member.name}" if member.name else ""
+        rate = f"Lower the learning rate (now {member.peak_lr:.3g} at its peak), or look at the vectors"
         member.stopped = (
-            f"Training{who} stopped at step {self.step_number} of {self.steps}: {reason}. {where} "
-            f"Lower the learning rate (now {member.peak_lr:.3g} at its peak), or look at the vectors."
+            f"Training{who} stopped at step {self.step_number} of {self.steps}: {found.reason}. {where} "
+            f"{found.advice or rate}."
         )
 
     def _last_good(self, number: int) -> Path | None:
@@ -270,7 +278,8 @@ class Trainer:
         results = []
         for member in self.members:
             preprocessing = getattr(self.streams[member.stream], "preprocessing", None)
-            results.append(member.finish(preprocessing, self.memory) if member.stopped is None else None)
+            vectors = self.beginnings[member.stream]
+            results.append(member.finish(preprocessing, self.memory, vectors) if member.stopped is None else None)
         if self.mesh.first:
             self.checkpoints.clear()
         return results

@@ -164,6 +164,15 @@ def test_an_unknown_format_is_named(tmp_path: Path) -> None:
         save_dictionary(topk(), tmp_path / "out", "sparsfy")
 
 
+def test_a_folder_holds_one_layout(tmp_path: Path) -> None:
+    """Of two, whoever reads the folder would find the one that was not meant."""
+    save_dictionary(topk(), tmp_path, "dictionary_learning")
+    save_dictionary(topk(), tmp_path, "dictionary_learning")
+    with pytest.raises(FormatError, match="in the layout of dictionary_learning already; nothing was written"):
+        save_dictionary(topk(), tmp_path, "sparsify")
+    assert not (tmp_path / "sae.safetensors").exists()
+
+
 def test_tied_matrices_that_differ(tmp_path: Path) -> None:
     from safetensors.torch import load_file, save_file
 

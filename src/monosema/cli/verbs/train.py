@@ -67,7 +67,7 @@ def train(
     if out is None:
         raise InputError("Say where the dictionary goes: --out FOLDER.")
     recipe = read_vector_recipe(keys, common.seed)
-    values = train_vectors(activations, out, recipe, common.device, latent_shards).to_dict()
+    values = train_vectors(activations, out, recipe, common.device, latent_shards, update).to_dict()
     if not first_process():
         return 0
     return deliver(values, common, lambda console: _show(values, console))

@@ -82,8 +82,24 @@ def save_dictionary(dictionary: Dictionary, path: str | Path, format: str = "mon
         format: a key of `FORMATS`.
 
     Raises:
-        FormatError: and nothing is written: no such format, or it can't hold this dictionary.
+        FormatError: and nothing is written: no such format, or it can't hold this dictionary, or the folder holds one
+            in another layout.
     """
     if format not in FORMATS:
         raise FormatError(f"There is no format {format!r}.{nearest(format, FORMATS)} There are: {', '.join(FORMATS)}.")
-    return FORMATS[format](dictionary, Path(path))
+    write = FORMATS[format]
+    _refuse_other_layout(Path(path), write.__module__)
+    return write(dictionary, Path(path))
+
+
+def _refuse_other_layout(folder: Path, own: str) -> None:
+    """Files of another layout beside those to be written would be found first, or next, by whoever reads the folder."""
+    if not folder.is_dir():
+        return
+    for reader in READERS:
+        if reader not in (not_read, state_dicts) and reader.__name__ != own and reader.recognises(folder):
+            layout = reader.__name__.rpartition(".")[2]
+            raise FormatError(
+                f"{folder} holds a dictionary in the layout of {layout} already; nothing was written. Choose another "
+                "folder, or remove it."
+            )
