@@ -104,7 +104,9 @@ def test_unknown_models(tmp_path: Path) -> None:
     ("kind", "changes", "named"),
     [
         ("llama", {"hidden_act": "swiglu"}, "hidden_act = 'swiglu'"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type = 'yarn'"),
+        ("llama", {"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_type = 'longrope'"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "truncate": False}}, "truncate"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7}}, "mscale"),
         ("llama", {"rope_parameters": {"rope_type": "linear"}}, "lacks the field 'factor'"),
         ("gpt2", {"hidden_size": 64}, "'hidden_size' = 64"),
         ("llama", {"num_hidden_layers": "absent"}, "lacks the field 'num_hidden_layers'"),
@@ -233,10 +235,14 @@ def test_of_several_rope_settings_the_scaling_counts(copied: Copied) -> None:
 
 
 NOTHING = {
-    "llama": {"is_llama_config": True, "unk_token_id": 3, "_model_name_or_path": "x"},
-    "gpt2": {"predict_special_tokens": True, "summary_extra": "x"},
-    "gemma2": {"hidden_act": "gelu_pytorch_tanh"},
+    "llama": {"made_by": "somebody", "dual_chunk_attention_config": {"chunk_size": 9}},
+    "gpt2": {"summary_extra": "x"},
     "mistral": {"rope_scaling": {"rope_type": "default", "spin": 2}},
+}
+WELL_KNOWN = {
+    "llama": {"is_llama_config": True, "unk_token_id": 3, "_model_name_or_path": "x", "max_sequence_length": 9},
+    "gpt2": {"predict_special_tokens": True},
+    "gemma2": {"hidden_act": "gelu_pytorch_tanh", "sliding_window_size": 9},
 }
 
 
@@ -253,6 +259,14 @@ def test_fields_that_no_library_reads_are_noted_once(
     assert all(("spin" if name == "rope_scaling" else name) in caplog.text for name in NOTHING[kind])
     load_model(folder)
     assert len(caplog.messages) == 1
+
+
+@pytest.mark.parametrize("kind", WELL_KNOWN)
+def test_fields_of_well_known_models_need_no_word(copied: Copied, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = copied(kind)
+    change_config(folder, **WELL_KNOWN[kind])
+    load_model(folder)
+    assert not caplog.messages
 
 
 @torch.inference_mode()

@@ -10,7 +10,7 @@ from monosema.core.hub import snapshot
 __all__ = ["fetch"]
 
 _SMALL = ["config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template.jinja"]
-_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+_WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
 
 
 def fetch(name: str, *, weights: bool = True) -> Path:
@@ -28,7 +28,7 @@ def fetch(name: str, *, weights: bool = True) -> Path:
         advice="The embedded model is called 'specimen'.",
         ignored=["*/*"],
     )
-    if weights and not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("model*.safetensors")):
         repo = name.partition("@")[0]
         raise UnsupportedModelError(f"{repo!r} has no safetensors on the hub; other kinds of weights are never loaded.")
     return folder
