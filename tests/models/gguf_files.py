@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,38 @@ def add_byte_tokenizer(writer: gguf.GGUFWriter, raw: tokenizers.Tokenizer, pre: 
     writer.add_eos_token_id(0)
     writer.add_pad_token_id(2)
     writer.add_chat_template(TEMPLATE)
+
+
+def add_sentencepiece(writer: gguf.GGUFWriter, texts: list[str], prefix: bool = True) -> list[str]:
+    """The metadata of a SentencePiece tokenizer with byte tokens, trained on texts; returns its tokens.
+
+    Scores fall with the rank of the merge, as SentencePiece's do.
+    """
+    raw = tokenizers.Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.Metaspace()
+    raw.train_from_iterator(texts * 20, trainers.BpeTrainer(vocab_size=120, show_progress=False))
+    trained = raw.get_vocab()
+    pieces = sorted(trained, key=trained.__getitem__)
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256)), *pieces]
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(tokens)
+    writer.add_token_scores([0.0] * 259 + [-float(rank) for rank in range(len(pieces))])
+    writer.add_token_types([2, 3, 3, *([6] * 256), *([1] * len(pieces))])
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_unk_token_id(0)
+    writer.add_add_space_prefix(prefix)
+    return tokens
+
+
+def write_header(path: Path, architecture: str, add: Callable[[gguf.GGUFWriter], Any]) -> None:
+    """Write a file of metadata alone."""
+    writer = gguf.GGUFWriter(path, architecture)
+    add(writer)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def write_gguf(path: Path, model: Any, kind: Kind = Kind.F32, pre: str | None = "gpt-2", **more: Any) -> None:

@@ -18,11 +18,20 @@ from hypothesis import strategies as st
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from gguf_files import TEXTS, foreign_model, write_gguf
+from gguf_files import (
+    TEXTS,
+    add_byte_tokenizer,
+    add_sentencepiece,
+    foreign_model,
+    trained_bytes,
+    write_gguf,
+    write_header,
+)
 
 from monosema.core import DamagedFileError, FormatError, MissingExtraError, UnknownModelError, UnsupportedModelError
-from monosema.models import load_model, model_facts
+from monosema.models import Tokenizer, load_model, model_facts
 from monosema.models.gguf_file import open_gguf
+from monosema.models.gguf_tokenizer import gguf_tokenizer
 
 IDS = {"vocab_size": 300, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 2}
 LLAMA = {
@@ -135,6 +144,46 @@ def test_tokens_and_template(written: Written) -> None:
     assert ours.chat_template.render([{"role": "user", "content": "hi"}]) == "<|user|>hi<|end|>"
 
 
+def both_tokenizers(path: Path) -> tuple[Tokenizer, Any]:
+    """Ours and transformers', of one file."""
+    from transformers import AutoTokenizer
+
+    ours = gguf_tokenizer(open_gguf(path).metadata, path)
+    return ours, AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+
+
+@pytest.mark.parametrize("pre", ["gpt-2", "llama-bpe", "qwen2"])
+def test_ways_to_cut_words(tmp_path: Path, pre: str) -> None:
+    path = tmp_path / "words.gguf"
+    write_header(path, "llama", lambda writer: add_byte_tokenizer(writer, trained_bytes(300), pre))
+    ours, theirs = both_tokenizers(path)
+    for text in (*TEXTS, "DON'T 12345\r\n\r\n   tabs\t\tand…"):
+        assert ours.encode(text, bos=False) == theirs(text, add_special_tokens=False).input_ids
+        assert ours.decode(ours.encode(text, bos=False)) == text
+
+
+@pytest.mark.parametrize(("architecture", "prefix"), [("llama", True), ("gemma3", False)])
+def test_sentencepiece(tmp_path: Path, architecture: str, prefix: bool) -> None:
+    path = tmp_path / "pieces.gguf"
+    write_header(path, architecture, lambda writer: add_sentencepiece(writer, TEXTS, prefix))
+    ours, theirs = both_tokenizers(path)
+    for text in (*TEXTS, "the cat sat", "unseen Ω letters", " leading and  double", "</s>the cat"):
+        ids = ours.encode(text, bos=False)
+        assert ids == theirs(text, add_special_tokens=False).input_ids
+        # Where a space is put before a text, one that is there already counts as that space.
+        assert ours.decode(ids, skip_special=False) == (text.removeprefix(" ") if prefix else text)
+    assert ours.encode("the")[0] == 1
+    assert "the" in "".join(ours.tokens(ours.encode("the cat", bos=False)))
+
+
+def test_scores_that_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "pieces.gguf"
+    write_header(path, "llama", lambda writer: add_sentencepiece(writer, TEXTS))
+    path.write_bytes(path.read_bytes().replace(b"ggml.scores", b"ggml.scorez"))
+    with pytest.raises(DamagedFileError, match="lacks the scores"):
+        gguf_tokenizer(open_gguf(path).metadata, path)
+
+
 def damaged(path: Path, tmp_path: Path, change: Callable[[bytes], bytes]) -> Path:
     spoilt = tmp_path / "spoilt.gguf"
     spoilt.write_bytes(change(path.read_bytes()))
@@ -221,14 +270,9 @@ def test_a_quantisation_that_the_library_cannot_decode(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_one_of_several_parts(written: Written, tmp_path: Path) -> None:
+def test_one_of_several_parts(tmp_path: Path) -> None:
     path = tmp_path / "part.gguf"
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_uint16("split.count", 3)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    write_header(path, "llama", lambda writer: writer.add_uint16("split.count", 3))
     with pytest.raises(FormatError, match="one of 3 parts"):
         load_model(path)
 

@@ -36,7 +36,7 @@ _SCALARS = ("B", "b", "H", "h", "I", "i", "f", "?", None, None, "Q", "q", "d")
 """struct's letter for each type of value; 8 is a string and 9 an array."""
 _STRING, _ARRAY = 8, 9
 _ALIGNMENT = 32
-_VALUES_AT_ONCE = 2**22
+_VALUES_AT_ONCE = 2**20
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class GgufFile:
         return sizes.most_common(1)[0][0] if sizes else "F32"
 
     def tensor(self, name: str, dtype: torch.dtype) -> Tensor:
-        """A tensor's values. Only a few million of them are in float32 at a time.
+        """A tensor's values. Only a million of them are in float32 at a time.
 
         Raises UnsupportedModelError for a quantisation that the library can't decode.
         """

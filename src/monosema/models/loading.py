@@ -63,7 +63,7 @@ SPECIMEN = Path(__file__).parent / "specimen"
 def load_model(
     name_or_path: str | Path,
     device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
+    dtype: str | torch.dtype = "auto",
     *,
     trust_remote_code: bool = False,
 ) -> Transformer | AdaptedModel:
@@ -74,8 +74,8 @@ def load_model(
             Hugging Face's layout (config.json, tokenizer.json, safetensors); a GGUF file; or a hub id, with a revision
             after "@" if wanted.
         device: "cpu", "cuda", …; None chooses the best there is.
-        dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where its products are fast; None for float32 on a
-            CPU and the stored precision elsewhere.
+        dtype: "float32", "bfloat16", "float16"; "auto", as on the command line, for bfloat16 where its products are
+            fast and float32 elsewhere.
         trust_remote_code: run Python code that lies beside the weights, where a model needs it. Such code can do
             whatever you can.
 
@@ -87,7 +87,7 @@ def load_model(
     """
     folder = model_folder(name_or_path)
     chosen = choose_device(None if device is None else str(device))
-    precision = _precision(dtype, chosen)
+    precision = dtype if isinstance(dtype, torch.dtype) else choose_dtype(chosen, None if dtype == "auto" else dtype)
     values = model_values(folder)
     family = FAMILIES.get(values.get("model_type", ""))
     if family is None:
@@ -96,7 +96,7 @@ def load_model(
     if folder.is_file():
         layout = gguf.gguf_layout(family.layout(config), config, folder)
         tokenizer = gguf_tokenizer(open_gguf(folder).metadata, folder)
-        files: WeightFiles = gguf.GgufWeights(folder, precision or torch.float32)
+        files: WeightFiles = gguf.GgufWeights(folder, precision)
     else:
         tokenizer, files = Tokenizer.from_folder(folder, values), WeightFiles(folder)
         untied = config.replace(tied=False)
@@ -107,7 +107,7 @@ def load_model(
     with torch.device("meta"):
         model = Transformer(config, tokenizer, name=str(name_or_path), folder=folder)
     shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
-    weights = files.read(layout, shapes, precision or files.stored_dtype())
+    weights = files.read(layout, shapes, precision)
     model.load_state_dict(weights, assign=True)
     return model.to(chosen).eval()
 
@@ -160,12 +160,3 @@ def check_vocabularies(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:
             f"The tokenizer and the model in {folder} don't fit: tokenizer.json has ids up to {size - 1}, "
             f"the model an embedding for {vocab} tokens. One of the two files belongs to another model."
         )
-
-
-def _precision(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype | None:
-    """The precision asked for; None for the one that is stored."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype is None:
-        return torch.float32 if device.type == "cpu" else None
-    return choose_dtype(device, None if dtype == "auto" else dtype)
