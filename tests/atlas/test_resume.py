@@ -14,7 +14,7 @@ import pytest
 
 from monosema.atlas import build_atlas, sweep
 from monosema.atlas.tables import NAMES
-from monosema.core import CorpusError
+from monosema.core import CorpusError, VectorError
 
 
 def build(path: str, after: int, text: str) -> None:
@@ -188,3 +188,19 @@ def test_a_block_holds_no_more_than_fits_in_memory(
 def test_text_without_tokens_is_refused(model, dictionary, text, config, site, tmp_path) -> None:
     with pytest.raises(CorpusError, match="no tokens to look at"):
         build_atlas(model, dictionary, site, [], tmp_path, config)
+
+
+def test_nan_from_the_model_is_refused(model, dictionary, text, config, site, tmp_path, monkeypatch) -> None:
+    """Its codes would be those of silent latents."""
+    inner = model.activations
+
+    def broken(tokens, sites, attention_mask=None):
+        got = {place: values.clone() for place, values in inner(tokens, sites, attention_mask).items()}
+        next(iter(got.values()))[:, 1:] = float("nan")
+        return got
+
+    monkeypatch.setattr(model, "activations", broken)
+    with pytest.raises(
+        VectorError, match=r"NaN or infinity at .* for \d+ of \d+ tokens of a batch\. Load it in float32"
+    ):
+        build_atlas(model, dictionary, site, text(), tmp_path, config)

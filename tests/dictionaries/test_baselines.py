@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 
@@ -97,3 +100,31 @@ def test_nmf_with_signs_keeps_what_is_negative() -> None:
     assert float((x - both(x)).square().sum()) < 0.5 * float((x - positive(x)).square().sum())
     with pytest.raises(ConfigError):
         Nmf.fit(x, 0)
+
+
+FITS: dict[str, Callable[[torch.Tensor], Any]] = {
+    "pca": lambda rows: Pca.fit([rows], 3),
+    "ica": lambda rows: Ica.fit(rows, 3),
+    "nmf": lambda rows: Nmf.fit(rows, 3),
+    "random": lambda rows: RandomDirections.fit(rows, 12, 3),
+}
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_rows_that_nothing_can_be_fitted_to(name: str) -> None:
+    for value in (float("nan"), float("inf")):
+        rows = torch.ones(20, 5)
+        rows[3:5, 2] = value
+        with pytest.raises(VectorError, match=r"2 of 20 rows .* hold NaN or infinity\. Leave these rows out"):
+            FITS[name](rows)
+    with pytest.raises(VectorError, match="There are no rows to find"):
+        FITS[name](torch.ones(0, 5))
+
+
+def test_rows_that_do_not_differ() -> None:
+    with pytest.raises(VectorError, match="differ in fewer than 3 directions"):
+        Ica.fit(torch.ones(20, 5), 3)
+    with pytest.raises(VectorError, match="no value other than 0"):
+        Nmf.fit(torch.zeros(20, 5), 3)
+    assert torch.isfinite(Pca.fit([torch.ones(20, 5)], 3)(torch.ones(4, 5))).all()
+    assert torch.isfinite(RandomDirections.fit(torch.ones(20, 5), 12, 3)(torch.ones(4, 5))).all()

@@ -245,7 +245,7 @@ def test_what_would_be_computed_wrongly_is_named(written: Written, tmp_path: Pat
     ("keys", "named"),
     [
         ({"expert_count": 8}, "expert_count = 8"),
-        ({"rope__scaling__type": "yarn", "rope__scaling__factor": 4.0}, "rope_type = 'yarn'"),
+        ({"rope__scaling__type": "longrope", "rope__scaling__factor": 4.0}, "rope_type = 'longrope'"),
         ({"attention__value_length": 4}, "attention.value_length = 4"),
         ({"rope__scaling__attn_factor": 1.5}, "attn_factor = 1.5"),
     ],
@@ -255,6 +255,14 @@ def test_keys_that_change_what_is_computed(tmp_path: Path, keys: dict[str, Any],
     write_gguf(path, foreign_model(*CASES["qwen2"]), **keys)
     with pytest.raises(UnsupportedModelError, match=named):
         load_model(path)
+
+
+def test_stretched_positions_are_those_of_the_family(tmp_path: Path) -> None:
+    path = tmp_path / "stretched.gguf"
+    scaling = {"type": "yarn", "factor": 4.0, "original_context_length": 16}
+    write_gguf(path, foreign_model(*CASES["qwen2"]), **{f"rope__scaling__{key}": scaling[key] for key in scaling})
+    rotary = load_model(path).config.attention[0].rotary
+    assert (rotary.scaling, rotary.factor, rotary.original_context) == ("yarn", 4.0, 16)
 
 
 def test_a_quantisation_that_the_library_cannot_decode(tmp_path: Path) -> None:

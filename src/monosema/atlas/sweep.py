@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monosema.atlas.layout import lay_out
 from monosema.atlas.spill import ByLatent, Spill
-from monosema.core import CorpusError, Progress, Site, choose_product
+from monosema.core import CorpusError, Progress, Site, VectorError, choose_product
 from monosema.data import TokenBatch, text_hash
 from monosema.dictionaries import Codes, Dictionary, sites_read
 from monosema.models import LanguageModel
@@ -23,8 +23,16 @@ _POSITIONS = 262_144
 
 
 def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch: TokenBatch) -> Codes:
-    """Codes of the kept tokens of a batch, in row-major order; of a crosscoder, from all its sites."""
+    """Codes of the kept tokens of a batch, in row-major order; of a crosscoder, from all its sites.
+
+    Raises VectorError where activations are NaN or infinite: their codes would pass for those of silent latents.
+    """
     x = activations_at(model, sites_read(dictionary, site), batch)[batch.keep.to(model.device)].float()
+    if not bool(x.sum().isfinite()) and (wrong := int((~x.isfinite()).any(dim=1).sum())):
+        raise VectorError(
+            f"The model {model.name} gives NaN or infinity at {site.short} for {wrong} of {len(x)} tokens of a batch. "
+            "Load it in float32 (dtype = 'float32'), or choose another site."
+        )
     return dictionary.encode(x, choose_product(x.device))
 
 

@@ -9,10 +9,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monosema.core import VectorError
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Metadata
 
-__all__ = ["Components"]
+__all__ = ["Components", "require_rows"]
+
+
+def require_rows(sample: Float[Tensor, "rows d"], what: str) -> None:
+    """Raise VectorError where a sample, which `what` is to be found of, has no rows, or NaN or infinity in them."""
+    if len(sample) == 0:
+        raise VectorError(f"There are no rows to find {what} of.")
+    wrong = int((~torch.isfinite(sample)).any(dim=1).sum())
+    if wrong:
+        raise VectorError(
+            f"{wrong:,} of {len(sample):,} rows to find {what} of hold NaN or infinity. Leave these rows out."
+        )
 
 
 class Components:

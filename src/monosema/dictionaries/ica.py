@@ -16,8 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.core import ConfigError
-from monosema.dictionaries.components import Components
+from monosema.core import ConfigError, VectorError
+from monosema.dictionaries.components import Components, require_rows
 from monosema.dictionaries.protocol import Metadata
 
 __all__ = ["Ica"]
@@ -60,12 +60,15 @@ class Ica(Components):
     ) -> Ica:
         """Components of a sample.
 
-        Raises ConfigError where there are fewer rows or values in a row than components are asked for.
+        Raises:
+            ConfigError: fewer rows, or values in a row, than components are asked for.
+            VectorError: no rows, rows with NaN or infinity, or rows that differ in fewer directions than that.
         """
         import numpy as np
         from sklearn.decomposition import FastICA
         from sklearn.exceptions import ConvergenceWarning
 
+        require_rows(sample, "independent components")
         rows, d = sample.shape
         if not 1 <= n_components <= min(rows, d):
             raise ConfigError(f"n_components = {n_components} is not valid: give a number from 1 to {min(rows, d)}.")
@@ -81,7 +84,14 @@ class Ica(Components):
             )
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                found = ica.fit_transform(data)
+                warnings.simplefilter("error", RuntimeWarning)
+                try:
+                    found = ica.fit_transform(data)
+                except RuntimeWarning:
+                    raise VectorError(
+                        f"The {rows:,} rows differ in fewer than {n_components} directions, so that there are no "
+                        f"{n_components} independent components. Ask for fewer, or give other rows."
+                    ) from None
             distance = float(np.square(np.log(np.cosh(found)).mean(axis=0) - OF_GAUSSIAN).sum())
             if best is None or distance > best[0]:
                 best = distance, ica, found

@@ -16,8 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.core import ConfigError
+from monosema.core import ConfigError, VectorError
 from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.components import require_rows
 from monosema.dictionaries.protocol import Metadata
 
 __all__ = ["Nmf"]
@@ -51,10 +52,19 @@ class Nmf:
         iterations: int = 50,
         metadata: Metadata | None = None,
     ) -> Nmf:
-        """Parts of a sample; `iterations` counts passes over it. Raises ConfigError for fewer than one part."""
+        """Parts of a sample; `iterations` counts passes over it.
+
+        Raises:
+            ConfigError: fewer than one part.
+            VectorError: no rows, rows with NaN or infinity, or nothing but zeros (below zero too, where not signed).
+        """
         from sklearn.decomposition import MiniBatchNMF
         from sklearn.exceptions import ConvergenceWarning
 
+        require_rows(sample, "parts")
+        data = _rectified(sample, signed)
+        if not bool(data.any()):
+            raise VectorError(f"The {len(sample):,} rows have no value {'other than' if signed else 'above'} 0.")
         if n_components < 1:
             raise ConfigError(f"n_components = {n_components} is not valid: give a number above 0.")
         nmf = MiniBatchNMF(
@@ -62,7 +72,7 @@ class Nmf:
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
-            nmf.fit(_rectified(sample, signed).cpu().double().numpy())
+            nmf.fit(data.cpu().double().numpy())
         return cls(nmf, sample.shape[1], signed, metadata)
 
     def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:

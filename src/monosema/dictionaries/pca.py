@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, VectorError
-from monosema.dictionaries.components import Components
+from monosema.dictionaries.components import Components, require_rows
 from monosema.dictionaries.protocol import Metadata
 
 __all__ = ["Pca"]
@@ -44,10 +44,12 @@ class Pca(Components):
 
         Raises:
             ConfigError: more components than the data has values in a row, or fewer than one.
-            VectorError: no rows.
+            VectorError: no rows, or such with NaN or infinity.
         """
         rows, total, products = 0, None, None
         for batch in batches:
+            if len(batch):
+                require_rows(batch, "principal components")
             exact = batch.to(torch.float64)
             rows += len(exact)
             if total is None or products is None:

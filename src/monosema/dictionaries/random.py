@@ -13,6 +13,7 @@ from torch import Tensor
 
 from monosema.core import ConfigError, torch_generator
 from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.components import require_rows
 from monosema.dictionaries.initialisation import random_directions
 from monosema.dictionaries.protocol import Metadata
 from monosema.kernels import encode_top_k, sparse_decode
@@ -55,7 +56,11 @@ class RandomDirections:
         seed: int = 0,
         metadata: Metadata | None = None,
     ) -> RandomDirections:
-        """Draw directions, and fit mean and gain to a sample. Raises ConfigError for a k out of range."""
+        """Draw directions, and fit mean and gain to a sample.
+
+        Raises ConfigError for a k out of range, VectorError for no rows or such with NaN or infinity.
+        """
+        require_rows(sample, "mean and gain")
         if not 1 <= k <= n_latents:
             raise ConfigError(f"k = {k} is not valid: give a number from 1 to {n_latents}, the number of latents.")
         rows = random_directions(n_latents, sample.shape[1], torch_generator(seed, "random directions"))

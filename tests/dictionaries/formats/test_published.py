@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import itertools
+import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from monosema.core import FormatError, Site
+from monosema.core import FormatError, MonosemaError, Site
 from monosema.dictionaries import Transcoder, load_dictionary
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -56,3 +60,48 @@ def test_transcoders_say_where_they_read_and_write(tmp_path: Path) -> None:
     dictionary = load_dictionary(case.write(tmp_path / "second"))
     assert dictionary.metadata.site == Site.parse("3.mlp_in")
     assert dictionary.metadata.extra["hook_name_out"] == "blocks.3.hook_mlp_out"
+
+
+def spoilt(folder: Path) -> Iterator[str]:
+    """Puts a fault into a folder, says which, and puts it right again, one after the other."""
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        content = file.read_bytes()
+        wrong: dict[str, bytes] = {"cut": content[: len(content) // 2], "empty": b""}
+        if file.suffix == ".json":
+            config = json.loads(content)
+            values = (None, "nonsense", -1, [])
+            wrong |= {
+                f"{key} = {value}": json.dumps({**config, key: value}).encode() for key in config for value in values
+            }
+        elif file.suffix in (".pt", ".pth"):
+            state = torch.load(file, weights_only=True)
+            others = {"text": "x", "scalar": torch.tensor(1.0), "of another shape": torch.ones(1, 3, 5)}
+            for name, what in itertools.product(state, ("left out", *others)):
+                changed = {key: one for key, one in state.items() if key != name}
+                changed |= {name: others[what]} if what in others else {}
+                sink = io.BytesIO()
+                torch.save(changed, sink)
+                wrong[f"{name} {what}"] = sink.getvalue()
+        for what, spoiling in wrong.items():
+            file.write_bytes(spoiling)
+            yield f"{file.name}: {what}"
+        file.write_bytes(content)
+
+
+FRAGILE = [
+    case for case in READ if case.library not in ("sparsify", "dictionary_learning", "OpenAI sparse_autoencoder")
+]
+
+
+@pytest.mark.parametrize("case", FRAGILE, ids=lambda case: case.name)
+def test_whatever_is_wrong_with_a_file_is_an_error_of_ours(case: published.Published, tmp_path: Path) -> None:
+    """Or the dictionary works all the same, where what was spoilt is not needed."""
+    place = case.write(tmp_path)
+    refused = []
+    for _ in spoilt(tmp_path):
+        try:
+            assert load_dictionary(place)(published.X).shape[0] == len(published.X)
+        except MonosemaError as error:
+            refused.append(len(str(error)))
+    assert len(refused) >= 2
+    assert max(refused) < 1500

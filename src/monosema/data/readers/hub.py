@@ -48,9 +48,8 @@ class HubCorpus:
             dataset = load_dataset(self._path, self._config, split=self._split, streaming=True)
             columns = dataset.column_names or list(next(iter(dataset), {}))
         except Exception as error:
-            reason = str(error).strip().splitlines() or [type(error).__name__]
             raise CorpusError(
-                f"The dataset hf:{self.name}, split {self._split!r}, can't be read: {reason[0]} "
+                f"The dataset hf:{self.name}, split {self._split!r}, can't be read ({_reason(error)}). "
                 "Check the name, the configuration (hf:NAME:CONFIG), the split, and the network."
             ) from error
         if self._column not in columns:
@@ -72,12 +71,18 @@ class HubCorpus:
             return digest([[path.relative_to(root).as_posix(), fingerprint(path)] for path in files])
         from huggingface_hub import HfApi
 
-        return str(HfApi().dataset_info(self._path).sha)
+        try:
+            return str(HfApi().dataset_info(self._path).sha)
+        except Exception as error:  # whatever the HTTP library raises
+            raise CorpusError(
+                f"The hub does not say which version of hf:{self.name} it has ({_reason(error)}). Run the same command "
+                "again when it can be reached."
+            ) from error
 
     def documents(self) -> Iterator[Document]:
-        """Documents that aren't blank."""
+        """Documents that aren't blank. Raises CorpusError where they break off, saying after how many."""
         count = 0
-        for row in self._dataset:
+        for row in self._rows():
             text = row[self._column]
             if text is not None and not isinstance(text, str):
                 raise CorpusError(
@@ -90,3 +95,32 @@ class HubCorpus:
                 count += 1
         if count == 0:
             raise CorpusError(f"The dataset hf:{self.name}, split {self._split!r}, is empty.")
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        """The dataset's rows; whatever network, decompressor or parser raise in their middle is a CorpusError."""
+        count, rows = 0, iter(self._dataset)
+        while True:
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except Exception as error:
+                where = f"The dataset hf:{self.name}, split {self._split!r}, broke off after {count:,} rows"
+                if Path(self._path).is_dir():
+                    raise CorpusError(
+                        f"{where} ({_reason(error)}). A file may be truncated: fetch it again, and run the same "
+                        "command."
+                    ) from error
+                raise CorpusError(
+                    f"{where} ({_reason(error)}). What was made of them is kept: run the same command again, and it "
+                    "goes on. Where it breaks off at the same row each time, a file on the hub is damaged: take "
+                    "another split or configuration, or fewer tokens."
+                ) from error
+            count += 1
+            yield row
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what an error says, or its kind."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:200].rstrip('.')}" if lines else type(error).__name__

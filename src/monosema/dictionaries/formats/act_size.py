@@ -14,7 +14,16 @@ from typing import Any
 
 from monosema.core import FormatError
 from monosema.dictionaries.formats.classes import dictionary_of
-from monosema.dictionaries.formats.files import checked, flag, positive, read_config, read_pickle, shortly, site_of
+from monosema.dictionaries.formats.files import (
+    checked,
+    flag,
+    only_file,
+    positive,
+    read_config,
+    read_pickle,
+    shortly,
+    site_of,
+)
 from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Activation, Parts
 from monosema.dictionaries.protocol import Dictionary, Metadata
@@ -88,13 +97,9 @@ def _with_thresholds(state: dict[str, Any], activation: Activation, file: Path) 
 
 def _files(path: Path) -> tuple[Path, Path] | None:
     """The state dict and its configuration."""
-    if path.is_file():
-        states = [path] if path.suffix in SUFFIXES else []
-    else:
-        states = [entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file()]
-    if len(states) != 1:
+    file = only_file(path, SUFFIXES)
+    if file is None:
         return None
-    (file,) = states
     for config in (file.with_name(f"{file.stem}_cfg.json"), file.with_name(CONFIG)):
         if config.is_file() and "act_size" in read_config(config):
             return file, config

@@ -19,6 +19,7 @@ __all__ = [
     "file_in",
     "flag",
     "number",
+    "only_file",
     "positive",
     "read_arrays",
     "read_config",
@@ -40,6 +41,14 @@ def file_in(path: Path, *names: str) -> Path | None:
     """The first of the named files that is in the folder, or the file that was given, if it has one of the names."""
     folder = path.parent if path.is_file() else path
     return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def only_file(path: Path, suffixes: tuple[str, ...]) -> Path | None:
+    """The file that was given, or the only one of its kind in the folder; None where it is of another kind."""
+    if path.is_file():
+        return path if path.suffix in suffixes else None
+    files = [entry for entry in path.iterdir() if entry.suffix in suffixes and entry.is_file()]
+    return files[0] if len(files) == 1 else None
 
 
 def shortly(value: Any) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from monosema.core import FormatError
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
-from monosema.dictionaries.formats.files import positive, read_pickle, shortly, write_pickle
+from monosema.dictionaries.formats.files import only_file, positive, read_pickle, shortly, write_pickle
 from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts
 from monosema.dictionaries.protocol import Dictionary
@@ -32,13 +32,13 @@ NAMES = (PLACES.decoder_bias, PLACES.encoder_bias, PLACES.encoder)
 
 def recognises(path: Path) -> bool:
     """Whether there is one state dict, with OpenAI's names in it."""
-    file = _file(path)
+    file = only_file(path, SUFFIXES)
     return file is not None and all(name in read_pickle(file) for name in NAMES)
 
 
 def read(path: Path) -> Dictionary:
     """Read a dictionary. Raises FormatError or DamagedFileError, naming the file and the key."""
-    file = _file(path)
+    file = only_file(path, SUFFIXES)
     if file is None:
         raise FormatError(f"{path} holds no .pt file, or several.")
     state = read_pickle(file)
@@ -82,14 +82,6 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
         state |= {"activation": "TopK", "activation_state_dict": {"k": parts.k, "postact_fn": "ReLU"}}
     write_pickle(folder / NAME, state)
     return folder
-
-
-def _file(path: Path) -> Path | None:
-    """The file that was given, or the only one of its kind in the folder."""
-    if path.is_file():
-        return path if path.suffix in SUFFIXES else None
-    files = [entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file()]
-    return files[0] if len(files) == 1 else None
 
 
 def _activation(state: dict[str, Any], path: Path) -> tuple[str, int | None]:

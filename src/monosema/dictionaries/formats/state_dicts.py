@@ -25,6 +25,7 @@ from monosema.dictionaries.formats.classes import dictionary_of
 from monosema.dictionaries.formats.files import (
     checked,
     flag,
+    only_file,
     positive,
     read_config,
     read_pickle,
@@ -63,12 +64,12 @@ class _File(NamedTuple):
 
 def recognises(path: Path) -> bool:
     """Whether it is one file of tensors, or a folder with one."""
-    return _file(path) is not None
+    return only_file(path, SUFFIXES) is not None
 
 
 def read(path: Path) -> Dictionary:
     """Read a dictionary. Raises FormatError or DamagedFileError, naming the file and what it holds."""
-    file = _file(path)
+    file = only_file(path, SUFFIXES)
     if file is None:
         raise FormatError(f"{path} holds no file of tensors, or several.")
     state = read_pickle(file) if file.suffix in PICKLES else read_safetensors(file)
@@ -82,13 +83,6 @@ def read(path: Path) -> Dictionary:
         f"{file} holds {there}: no dictionary whose layout monosema knows. If it has an encoder and a decoder, name "
         "them W_enc [d, m], b_enc, W_dec [m, d], b_dec, and put SAELens' cfg.json beside it."
     )
-
-
-def _file(path: Path) -> Path | None:
-    if path.is_file():
-        return path if path.suffix in SUFFIXES else None
-    files = [entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file()]
-    return files[0] if len(files) == 1 else None
 
 
 def _config(file: Path, state: dict[str, Any]) -> tuple[dict[str, Any], Path]:
