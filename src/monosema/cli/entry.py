@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cyclopts import CycloptsError
 
 from monosema.cli.app import app
+from monosema.cli.process import settle
 from monosema.core import MonosemaError
 
 __all__ = ["main"]
@@ -27,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 failed, 2 bad input, 130 interrupted.
     """
+    if arguments is None:
+        settle()
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(words)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from monosema.core.allocation import give_back_free_memory, keep_large_blocks
 from monosema.core.config import Config
 from monosema.core.errors import (
     AnomalyError,
@@ -74,7 +75,9 @@ __all__ = [
     "choose_product",
     "derive_seed",
     "digest",
+    "give_back_free_memory",
     "int8_is_fast",
+    "keep_large_blocks",
     "measure_machine",
     "nearest",
     "numpy_generator",

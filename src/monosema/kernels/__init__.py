@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from monosema.kernels.allocation import give_back_free_memory, keep_large_blocks
 from monosema.kernels.encode import encode_top_k, encode_top_k_dense
 from monosema.kernels.functions import decode_codes, encode_codes
 from monosema.kernels.ragged import (
@@ -48,8 +47,6 @@ __all__ = [
     "encode_codes",
     "encode_top_k",
     "encode_top_k_dense",
-    "give_back_free_memory",
-    "keep_large_blocks",
     "ragged_decode",
     "ragged_decode_dense",
     "ragged_row_sums",

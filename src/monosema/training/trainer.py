@@ -16,9 +16,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations import ActivationStream
-from monosema.core import AnomalyError, Progress, RunError, SilentProgress, Site, VectorError, digest
+from monosema.core import (
+    AnomalyError,
+    Progress,
+    RunError,
+    SilentProgress,
+    Site,
+    VectorError,
+    digest,
+    give_back_free_memory,
+)
 from monosema.dictionaries import Losses, Trainable
-from monosema.kernels import give_back_free_memory, keep_large_blocks
 from monosema.training.anomalies import Anomaly
 from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
 from monosema.training.config import TrainConfig, TrainResult
@@ -160,7 +168,6 @@ class Trainer:
 
     def begin(self) -> None:
         """Start from the newest checkpoint or from data."""
-        keep_large_blocks()
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             self._start()

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from monosema.kernels import give_back_free_memory, keep_large_blocks
+from monosema.core import give_back_free_memory, keep_large_blocks
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc is Linux's")

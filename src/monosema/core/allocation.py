@@ -16,6 +16,7 @@ LARGE = 2**30
 def keep_large_blocks() -> bool:
     """Let freed blocks of up to 1 GiB be used again by this process; whether it took effect.
 
+    A setting of the whole process: for programs, such as the command line, never for a library.
     A training step frees and takes the same matrices again and again. glibc gives each block above 32 MiB at most back
     to the system, which then clears every page anew: measured, that is a tenth of a step. It also keeps a heap for each
     thread, and blocks that one thread frees are lost to the others: measured, a run's memory grew by half a gigabyte in
