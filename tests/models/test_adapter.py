@@ -163,6 +163,10 @@ def test_a_damaged_model_of_another_family(opt: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(DamagedFileError, match="fc1"):
         load_model(folder)
+    wrapped = {f"_orig_mod.{key}": value for key, value in weights.items()}
+    save_file(wrapped, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DamagedFileError, match="wrapper of a training library"):
+        load_model(folder)
     (folder / "model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(DamagedFileError, match="damaged"):
         load_model(folder)

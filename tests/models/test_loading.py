@@ -291,6 +291,8 @@ def test_a_stored_head_counts_though_the_config_ties_it(copied: Copied, foreign:
     embedding = tied.embed.weight
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.clone()}))
     assert load_model(folder).config.tied
+    change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.double().clone()}))
+    torch.testing.assert_close(load_model(folder)(TOKENS), tied(TOKENS))
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.flip(0).contiguous()}))
     torch.testing.assert_close(load_model(folder, dtype="float32")(TOKENS), tied(TOKENS).flip(-1))
 
@@ -328,6 +330,16 @@ def test_numbers_beyond_the_precision_are_named(copied: Copied) -> None:
             load_model(folder, dtype="float16").generate("a", max_new_tokens=1, temperature=temperature)
     with pytest.raises(AnomalyError, match="an edit"), (model := load_model(folder)).edit("0.mlp_out", lambda x: x / 0):
         model.generate("a")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("kind", "longest"), [("phi3-longrope", 16), ("llama-dynamic", 64)])
+def test_positions_that_would_stretch_others_are_refused(foreign: Any, kind: str, longest: int) -> None:
+    model = load_model(foreign(kind)[1])
+    assert model.context == longest
+    assert model(torch.zeros(1, longest, dtype=torch.long)).isfinite().all()
+    with pytest.raises(InputError, match=f"{longest + 1} positions; the model has {longest} only"):
+        model(torch.zeros(1, longest + 1, dtype=torch.long))
 
 
 @torch.inference_mode()

@@ -11,10 +11,13 @@ __all__ = ["fetch"]
 
 _SMALL = ["config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template.jinja"]
 _WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
+_CODE = ["*.py"]
 
 
-def fetch(name: str, *, weights: bool = True) -> Path:
+def fetch(name: str, *, weights: bool = True, code: bool = False) -> Path:
     """The local directory of a hub model ("owner/name", with "@revision" after it if wanted), fetched if need be.
+
+    Python files are fetched only where `code` says so.
 
     Raises:
         UnknownModelError: no such model, one that needs a token, or one that is neither here nor to be reached.
@@ -22,7 +25,7 @@ def fetch(name: str, *, weights: bool = True) -> Path:
     """
     folder = snapshot(
         name,
-        _SMALL + _WEIGHTS if weights else _SMALL,
+        _SMALL + _WEIGHTS * weights + _CODE * code,
         kind="model",
         failure=UnknownModelError,
         advice="The embedded model is called 'specimen'.",
