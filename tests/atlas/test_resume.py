@@ -200,5 +200,7 @@ def test_nan_from_the_model_is_refused(model, dictionary, text, config, site, tm
         return got
 
     monkeypatch.setattr(model, "activations", broken)
-    with pytest.raises(VectorError, match=r"NaN or infinity at .* for \d+ of \d+ tokens of a batch\. Load it in float32"):
+    with pytest.raises(
+        VectorError, match=r"NaN or infinity at .* for \d+ of \d+ tokens of a batch\. Load it in float32"
+    ):
         build_atlas(model, dictionary, site, text(), tmp_path, config)
