@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from monosema.core import RunError
 from monosema.dictionaries import TopK, TopKConfig, load_dictionary, save_dictionary
 from monosema.runs import read_vector_recipe, train_vectors
 from monosema.training import TrainResult, train_on_vectors
+from monosema.training.trainer import Trainer
 
 
 def vectors(path: Path, seed: int = 0) -> Path:
@@ -75,6 +77,38 @@ def test_a_dictionary_from_elsewhere_stays(x: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"\(TopK, 24 latents, k = 2\) that was not trained there"):
         trained(x, tmp_path / "d")
     assert load_dictionary(tmp_path / "d").n_latents == 24
+
+
+def test_another_layout_is_refused_before_training(x: Path, tmp_path: Path) -> None:
+    save_dictionary(TopK(TopKConfig(d_in=8, n_latents=24, k=2)), tmp_path / "d", "sparsify")
+    recipe = read_vector_recipe(["--latents", "12", "--k", "3", "--batch", "50"])
+    with pytest.raises(RunError, match="in another library's layout"):
+        train_vectors(x, tmp_path / "d", recipe, "cpu", update=True)
+
+
+def test_update_goes_on_where_it_was_interrupted(x: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same command, --update and all, does not begin anew; of another training it leaves nothing."""
+    out = tmp_path / "d"
+    trained(x, out)
+    words = ["--latents", "12", "--k", "3", "--batch", "50", "--checkpoint-steps", "2", "--passes", "3"]
+    steps: list[int] = []
+    step = Trainer.step
+
+    def interrupted(self: Trainer, *batches: Any) -> Any:
+        steps.append(self.step_number)
+        if len(steps) == 10:
+            raise KeyboardInterrupt
+        return step(self, *batches)
+
+    monkeypatch.setattr(Trainer, "step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_vectors(x, out, read_vector_recipe(words), "cpu", update=True)
+    train_vectors(x, out, read_vector_recipe(words), "cpu", update=True)
+    assert steps[10] == 8
+    other = [*words, "--lr", "0.001"]
+    train_vectors(x, out, read_vector_recipe(other), "cpu", update=True)
+    assert steps[-1] == 20
+    assert load_dictionary(out).n_latents == 12
 
 
 def test_update_replaces(x: Path, tmp_path: Path) -> None:

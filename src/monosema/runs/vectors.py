@@ -15,7 +15,7 @@ from monosema.runs.end_to_end import refuse_end_to_end
 from monosema.runs.overrides import parse_keys
 from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 from monosema.training.distribution import Mesh
-from monosema.training.finished import make_room
+from monosema.training.finished import refuse_untrained
 
 __all__ = ["VECTOR_KEYS", "VectorRecipe", "read_vector_recipe", "sites_there", "train_vectors"]
 
@@ -71,7 +71,6 @@ def train_vectors(
     """
     refuse_end_to_end(recipe.training, "Training with --activations")
     mesh = Mesh.join(latent_shards)
-    mesh.by_first(lambda: make_room(Path(out), update))
     rows = TrainingRows.open(path, recipe.batch, recipe.heldout)
     sites = sites_there(rows, recipe)
     seed = recipe.training.seed
@@ -80,6 +79,8 @@ def train_vectors(
     about = at_sites(Metadata(dataset=Path(path).name), config, sites)
     dictionary = make_dictionary(config, about, seed).to(choose_device(device))
     held, total = rows.held_out(sites) if mesh.first else None, stream.batches * stream.batch
+    if not update:
+        mesh.by_first(lambda: refuse_untrained(Path(out)))
     with training_display(total, "rows", stream.batch, mesh.first) as display:
         result = train(
             dictionary,
@@ -90,6 +91,7 @@ def train_vectors(
             progress=display,
             trackers=[display],
             mesh=mesh,
+            update=update,
         )
     mesh.leave()
     return result

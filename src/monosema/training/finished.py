@@ -6,7 +6,6 @@ finds its result, and a damaged one is made again.
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,51 +13,57 @@ from monosema.core import MonosemaError, RunError, read_json, sha256_file
 from monosema.dictionaries import load_dictionary
 from monosema.training.config import TrainResult
 
-__all__ = ["FACTS", "WEIGHTS", "finished_before", "make_room"]
+__all__ = ["FACTS", "WEIGHTS", "finished_before", "refuse_untrained"]
 
 FACTS, WEIGHTS, CONFIG = "training.json", "sae_weights.safetensors", "cfg.json"
+_LEFT = "It was left as it is: choose another folder with --out,"
 
 
-def finished_before(out: Path, recipe: str, vectors: str) -> TrainResult | None:
+def finished_before(out: Path, recipe: str, vectors: str, update: bool = False) -> TrainResult | None:
     """The result of the same training, where it is done and its files are whole; None where there is work to do.
 
     Args:
         out: the dictionary's folder.
         recipe: digest of the training's recipe.
         vectors: digest of the stream's state at its beginning, which says what it gives.
+        update: whether another training's dictionary is removed.
 
     Raises:
-        RunError: the folder holds another dictionary.
+        RunError: the folder holds another dictionary, and `update` is False; or one in another library's layout.
     """
+    _refuse_other_layouts(out)
     facts = _facts(out)
     if facts is None:
         return None
     if facts.get("recipe") != recipe or facts.get("vectors") not in (None, vectors):
         other = "on other vectors, or in another order" if facts.get("recipe") == recipe else "by another recipe"
-        raise RunError(
-            f"{out} holds a finished dictionary{_described(out)}, trained {other}. It was left as it is: choose "
-            "another folder with --out, or replace it with --update."
-        )
+        if not update:
+            raise RunError(
+                f"{out} holds a finished dictionary{_described(out)}, trained {other}. {_LEFT} or replace it with "
+                "--update."
+            )
+        for name in (FACTS, CONFIG, WEIGHTS, "metrics.jsonl"):
+            (out / name).unlink(missing_ok=True)
+        return None
     if facts.get("sha256") is None or not _whole(out, facts):
         return None
     known = {name: facts[name] for name in TrainResult.__dataclass_fields__ if name in facts}
     return TrainResult(**{**known, "dictionary": out})
 
 
-def make_room(out: Path, update: bool) -> None:
-    """Remove what training wrote into a folder, finished or not, where `update` says so; other files stay.
-
-    Raises RunError where it is not to be removed, and holds a dictionary that was not trained there.
-    """
-    if update:
-        for name in (FACTS, CONFIG, WEIGHTS, "metrics.jsonl"):
-            (out / name).unlink(missing_ok=True)
-        shutil.rmtree(out / "checkpoint", ignore_errors=True)
-    elif not (out / FACTS).is_file() and not (out / "checkpoint").is_dir() and _described(out):
+def refuse_untrained(out: Path) -> None:
+    """Raise RunError where the folder holds a dictionary that was not trained there."""
+    if not (out / FACTS).is_file() and not (out / "checkpoint").is_dir() and _described(out):
         raise RunError(
-            f"{out} holds a dictionary{_described(out)} that was not trained there. It was left as it is: choose "
-            "another folder with --out, or replace it with --update."
+            f"{out} holds a dictionary{_described(out)} that was not trained there. {_LEFT} or replace it with "
+            "--update."
         )
+
+
+def _refuse_other_layouts(out: Path) -> None:
+    """What a folder holds in another library's layout would stand in the way when the dictionary is saved."""
+    if not ((out / CONFIG).is_file() and (out / WEIGHTS).is_file()) and _described(out):
+        raise RunError(f"{out} holds a dictionary{_described(out)} in another library's layout. {_LEFT} or remove it.")
 
 
 def _facts(out: Path) -> dict[str, Any] | None:

@@ -52,6 +52,7 @@ def train(
     progress: Progress | None = None,
     trackers: Sequence[Tracker] = (),
     mesh: Mesh | None = None,
+    update: bool = False,
 ) -> TrainResult:
     """Train a dictionary on all batches of a stream, and save it.
 
@@ -64,6 +65,7 @@ def train(
         heldout: rows in the model's units, never trained on.
         trackers: receive the figures that go to metrics.jsonl.
         mesh: the processes that share the work (`Mesh.join`); None for this one alone.
+        update: let this dictionary replace another one, or the checkpoint of another, that `out` holds.
 
     Raises:
         VectorError: the stream's width, or its site, is not the dictionary's.
@@ -73,7 +75,14 @@ def train(
     """
     member = Member(dictionary, config, out, heldout=heldout)
     trainer = Trainer([member], [stream], config, out, progress, trackers, mesh)
-    before = trainer.mesh.by_first(lambda: finished_before(Path(out), member.recipe, trainer.beginnings[0]))
+
+    def done() -> TrainResult | None:
+        found = finished_before(Path(out), member.recipe, trainer.beginnings[0], update)
+        if update and (checkpoint := trainer.checkpoints.newest()) is not None and checkpoint.recipe != trainer.recipe:
+            trainer.checkpoints.clear()
+        return found
+
+    before = trainer.mesh.by_first(done)
     if before is not None:
         return before
     (result,) = trainer.run()

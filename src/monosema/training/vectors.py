@@ -15,7 +15,7 @@ from monosema.activations import JoinedStream, RowSource, StoreStream, fit_prepr
 from monosema.core import Progress, Site, VectorError
 from monosema.dictionaries import Metadata, TopK, TopKConfig
 from monosema.training.config import TrainConfig, TrainResult
-from monosema.training.finished import make_room
+from monosema.training.finished import refuse_untrained
 from monosema.training.trainer import train
 
 __all__ = ["HELD_OUT", "MEMORY_MB", "TrainingRows", "held_out_rows", "train_on_vectors"]
@@ -108,7 +108,7 @@ def train_on_vectors(
         ConfigError: a number out of range.
         RunError: `out` holds another dictionary.
     """
-    make_room(Path(out), update=False)
+    refuse_untrained(Path(out))
     config = config or TrainConfig()
     rows = TrainingRows.open(path, batch, heldout)
     site = rows.source.sites[0]
