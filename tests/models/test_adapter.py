@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -173,6 +174,17 @@ def test_a_damaged_model_of_another_family(opt: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "mamba9"}))
     with pytest.raises(UnsupportedModelError, match="mamba9"):
         load_model(folder)
+
+
+def test_facts_that_a_configuration_does_not_say_are_read_from_the_embedding() -> None:
+    from transformers import OPTConfig, OPTForCausalLM
+
+    shape = {"hidden_size": 32, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 50}
+    model = AdaptedModel(OPTForCausalLM(OPTConfig(**shape, word_embed_proj_dim=16)))
+    assert model.d_model == 32
+    model.module.config = SimpleNamespace()
+    assert (model.d_model, model.vocab) == (16, 50)
+    assert AdaptedModel(nn.Linear(3, 3), tokenizer=byte_tokenizer()).vocab == 259
 
 
 def test_code_beside_the_weights_is_run_only_where_that_is_said(
