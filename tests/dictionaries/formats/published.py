@@ -365,6 +365,16 @@ def unit_rows(x: Tensor) -> tuple[Tensor, Tensor]:
 AUTOENCODER = {**LINEAR, "bias": B_DEC}
 TOPK = {**LINEAR, "b_dec": B_DEC}
 THRESHOLDED = {"k": torch.tensor(K), "threshold": torch.tensor(0.9)}
+SITE_ENC, SITE_DEC, SITE_BIAS = _random(2, 3, M), _random(2, M, 3), _random(2, 3)
+CROSS = {"encoder.weight": SITE_ENC, "encoder.bias": B_ENC, "decoder.weight": SITE_DEC, "decoder.bias": SITE_BIAS}
+
+
+def crossed(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Two sites, three values each, side by side in a row."""
+    codes = (torch.einsum("nsd,sdm->nm", x.view(-1, 2, 3), SITE_ENC) + B_ENC).relu()
+    return codes, (torch.einsum("nm,smd->nsd", codes, SITE_DEC) + SITE_BIAS).flatten(1)
+
+
 DICTIONARY_LEARNING = [
     learning("AutoEncoder", AUTOENCODER, unit_rows, dict_class="AutoEncoder"),
     learning("AutoEncoder, before there was config.json", AUTOENCODER, unit_rows),
@@ -407,7 +417,17 @@ DICTIONARY_LEARNING = [
         {**TOPK, **THRESHOLDED},
         refused="AutoEncoderTopK and BatchTopKSAE hold the same tensors",
     ),
-    learning("CrossCoder", PAIR, refused="a matrix for each of several sites", dict_class="CrossCoder"),
+    learning("CrossCoder (in forks)", CROSS, crossed, dict_class="CrossCoder"),
+    Published(
+        *("dictionary_learning", "CrossCoder (in forks), on the hub", "`model.safetensors`, `config.json`"),
+        written("model.safetensors", CROSS, {"config.json": {"activation_dim": 3, "dict_size": M, "num_layers": 2}}),
+        crossed,
+    ),
+    learning(
+        *("BatchTopKCrossCoder (in forks)", {**CROSS, **THRESHOLDED}),
+        refused="a crosscoder with a threshold or k is not read",
+        dict_class="BatchTopKCrossCoder",
+    ),
 ]
 
 # ------------------------------------------------------------------------------------------- sparsify, OpenAI, Gemma

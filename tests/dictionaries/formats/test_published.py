@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from monosema.core import FormatError, MonosemaError, Site
 from monosema.dictionaries import Transcoder, load_dictionary
@@ -60,6 +61,13 @@ def test_transcoders_say_where_they_read_and_write(tmp_path: Path) -> None:
     dictionary = load_dictionary(case.write(tmp_path / "second"))
     assert dictionary.metadata.site == Site.parse("3.mlp_in")
     assert dictionary.metadata.extra["hook_name_out"] == "blocks.3.hook_mlp_out"
+
+
+def test_a_model_is_not_read_in_full(tmp_path: Path) -> None:
+    tensors = {f"model.layers.{number}.weight": torch.ones(2, 2) for number in range(101)}
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(FormatError, match="holds 101 tensors: a model's, and no dictionary's"):
+        load_dictionary(tmp_path)
 
 
 def spoilt(folder: Path) -> Iterator[str]:

@@ -34,8 +34,8 @@ def train(
 ) -> int:
     """Train a dictionary: on a run's activations, or on any matrix of vectors. With --sweep many, in one pass.
 
-    Of a matrix, the last 20,480 rows (at most a tenth) are held out; the dictionary is saved in --out. A sweep draws
-    FVU against L0 and marks the best, at the knee of that curve.
+    Of a matrix, the last 20,480 rows (at most a tenth) are held out; the dictionary is saved in --out, over another
+    one only with --update. A sweep draws FVU against L0 and marks the best, at the knee of that curve.
 
     ```
     monosema train runs/small

@@ -8,6 +8,8 @@
     JumpReluAutoEncoder     W_enc [d, m], b_enc, W_dec [m, d], b_dec, threshold [m]; not centred
     MatryoshkaBatchTopKSAE  W_enc, b_enc, W_dec, b_dec, k, threshold [], group_sizes [groups]
 
+    CrossCoder              a matrix for each site; see `crosscoder_parts`
+
 The library scales an AutoEncoder's decoder rows to norm 1 when it loads one, and so does `read`. What has other norms
 is written as AutoEncoderNew, which it leaves alone.
 """
@@ -19,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from monosema.core import FormatError, Site, SiteError, nearest, write_json
 from monosema.dictionaries.formats.classes import dictionary_of, parts_of
@@ -36,7 +39,7 @@ from monosema.dictionaries.formats.parts import Activation, Parts
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["read", "recognises", "write"]
+__all__ = ["crosscoder_parts", "is_crosscoder", "read", "recognises", "write"]
 
 WEIGHTS = "ae.pt"
 CONFIG = "config.json"
@@ -68,7 +71,6 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 NOT_CENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 NOT_READ = {
-    "CrossCoder": "it has a matrix for each of several sites, and no way to say which",
     "IdentityDict": "it has no parts; the dictionary `neurons` is the same",
 }
 OWN = {"BatchTopKSAE": "BatchTopK", "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopK"}
@@ -91,6 +93,8 @@ def read(path: Path) -> Dictionary:
     trainer = config.get("trainer")
     trainer = trainer if isinstance(trainer, dict) else {}
     state = read_pickle(weights)
+    if is_crosscoder(state):
+        return dictionary_of(crosscoder_parts(state, weights))
     name = _class_name(trainer.get("dict_class"), state, weights)
     places = CLASSES[name]
     _, m = places.sizes(state, weights)
@@ -109,6 +113,31 @@ def read(path: Path) -> Dictionary:
         parts = parts.with_unit_rows()
     metadata = metadata_in(parts.own["metadata"]) if "metadata" in parts.own else _metadata(trainer, config)
     return dictionary_of(parts.replace(metadata=metadata))
+
+
+def is_crosscoder(state: dict[str, Any]) -> bool:
+    """Whether there is a matrix for each of several sites."""
+    encoder = state.get("encoder.weight")
+    return isinstance(encoder, Tensor) and encoder.dim() == 3
+
+
+def crosscoder_parts(state: dict[str, Any], path: Path) -> Parts:
+    """A CrossCoder (in the library's forks): encoder.weight [sites, d, m], decoder.weight [sites, m, d], encoder.bias
+    [m], decoder.bias [sites, d]; ReLU, not centred. Raises FormatError for other activations."""
+    if "threshold" in state or "k" in state:
+        raise FormatError(f"{path}: a crosscoder with a threshold or k is not read; those with ReLU are.")
+    sites, d, m = state["encoder.weight"].shape
+    shapes = {"encoder.weight": (sites, d, m), "decoder.weight": (sites, m, d)}
+    tensors = checked(state, {**shapes, "encoder.bias": (m,), "decoder.bias": (sites, d)}, path)
+    return Parts(
+        activation="relu",
+        encoder=tensors["encoder.weight"].reshape(sites * d, m).T,
+        encoder_bias=tensors["encoder.bias"],
+        decoder=tensors["decoder.weight"].transpose(0, 1).reshape(m, sites * d),
+        decoder_bias=tensors["decoder.bias"].reshape(-1),
+        centred=False,
+        own={"class": "Crosscoder", "n_sites": sites, "width": d},
+    )
 
 
 def write(dictionary: Dictionary, folder: Path) -> Path:

@@ -33,6 +33,8 @@ __all__ = [
     "write_safetensors",
 ]
 
+MOST_TENSORS = 100
+"""A dictionary has a dozen; a model's file is told by its number, before gigabytes are read."""
 Shape = tuple[int | None, ...]
 """What is expected of a tensor; None stands for any length."""
 
@@ -141,6 +143,8 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
     try:
         with safe_open(str(path), framework="pt") as file:
+            if (number := len(file.keys())) > MOST_TENSORS:
+                raise FormatError(f"{path} holds {number:,} tensors: a model's, and no dictionary's.")
             return unwrapped({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118 - it is no mapping
     except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise DamagedFileError(

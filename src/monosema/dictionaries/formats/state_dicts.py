@@ -6,6 +6,7 @@ Apollo's e2e_sae (2024)       encoder.0.*, decoder.*; ReLU, decoder rows scaled 
 Qwen Scope (2026)             W_enc [m, d], W_dec [d, m]; TopK, whose k stands in the repository's name (…-L0_50)
 Dunefsky's transcoders (2024) W_enc [d, m], W_dec [m, d], b_dec, b_dec_out; ReLU, centred by b_dec
 MLSAE (Lawson et al. 2024)    encoder.weight, decoder.weight, pre_encoder_bias, config.json; TopK, layer norm
+CrossCoder                    of dictionary_learning's forks: a matrix for each site; ReLU
 SAELens' names                in .pt files, with SAELens' configuration in the file or beside it (ViT-Prisma, SAELens 1)
 """
 
@@ -22,6 +23,7 @@ from torch import Tensor
 
 from monosema.core import FormatError
 from monosema.dictionaries.formats.classes import dictionary_of
+from monosema.dictionaries.formats.dictionary_learning import crosscoder_parts, is_crosscoder
 from monosema.dictionaries.formats.files import (
     checked,
     flag,
@@ -176,6 +178,7 @@ def _saelens(file: _File) -> Parts:
 
 _LAYOUTS: tuple[tuple[Callable[[_File], bool], Callable[[_File], Parts]], ...] = (
     (lambda file: GOODFIRE.fits(file.state), _linear(GOODFIRE)),
+    (lambda file: is_crosscoder(file.state), lambda file: crosscoder_parts(file.state, file.path)),
     (lambda file: E2E.fits(file.state), _e2e),
     (lambda file: TRANSCODER.fits(file.state), _transcoder),
     (lambda file: "pre_encoder_bias" in file.state and MLSAE.encoder in file.state, _mlsae),
