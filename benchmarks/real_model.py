@@ -97,7 +97,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         amount = given.evaluation_tokens if given.stage == "evaluate" else given.tokens
         found["rate"] = amount / found["seconds"]
     found["wall"] = time.perf_counter() - begin
-    return found | {"peak_mb": peak_mb(), "plan_mb": planned_mb(recipe, given.stage), "threads": torch.get_num_threads()}
+    return found | {
+        "peak_mb": peak_mb(),
+        "plan_mb": planned_mb(recipe, given.stage),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def recipe_of(given: argparse.Namespace) -> Any:

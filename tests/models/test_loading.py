@@ -292,7 +292,7 @@ def test_a_stored_head_counts_though_the_config_ties_it(copied: Copied, foreign:
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.clone()}))
     assert load_model(folder).config.tied
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.double().clone()}))
-    torch.testing.assert_close(load_model(folder)(TOKENS), tied(TOKENS))
+    torch.testing.assert_close(load_model(folder, dtype="float32")(TOKENS), tied(TOKENS))
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.flip(0).contiguous()}))
     torch.testing.assert_close(load_model(folder, dtype="float32")(TOKENS), tied(TOKENS).flip(-1))
 

@@ -66,9 +66,12 @@ class Names:
         width, m = self.sizes(state, path)
         d_in, m = d_in or width, n_latents or m
         d_out = d_out or d_in
-        shapes: dict[str, Shape] = {**dict.fromkeys(self._vectors.values(), (m,)), self.decoder_bias: (d_out,)}
-        shapes[self.encoder] = (d_in, m) if self.encoder_columns else (m, d_in)
-        shapes[self.decoder] = (d_out, m) if self.decoder_columns else (m, d_out)
+        shapes: dict[str, Shape] = {
+            self.encoder: (d_in, m) if self.encoder_columns else (m, d_in),
+            self.decoder: (d_out, m) if self.decoder_columns else (m, d_out),
+            **dict.fromkeys(self._vectors.values(), (m,)),
+            self.decoder_bias: (d_out,),
+        }
         tensors = checked(state, shapes, path)
         return {
             "encoder": tensors[self.encoder].T if self.encoder_columns else tensors[self.encoder],
