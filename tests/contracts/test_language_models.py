@@ -33,6 +33,15 @@ KINDS = {
     "gpt_neox": {"attention": (AttentionConfig(scale=0.5, rotary=RotaryConfig(dims=2)),) * 2, "parallel": True},
     "llama": {"attention": (ROTARY,) * 2, "gated": True, "norm": "rms", "n_kv_heads": 2, "tied": True},
     "qwen3": {"attention": (ROTARY,) * 2, "gated": True, "norm": "rms", "norm_queries_and_keys": True},
+    "olmo2": {
+        "attention": (ROTARY, AttentionConfig(scale=0.5)),
+        "gated": True,
+        "norm": "rms",
+        "norm_inputs": False,
+        "norm_outputs": True,
+        "norm_queries_and_keys": True,
+        "norm_across_heads": True,
+    },
     "gemma2": {
         "attention": (ROTARY.replace(window=3), ROTARY),
         "gated": True,

@@ -29,6 +29,8 @@ GPT2 |= {"eos_token_id": 257, "pad_token_id": 258}
 GQA = {"num_key_value_heads": 2}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 LLAMA3 |= {"original_max_position_embeddings": 16, "rope_theta": 500.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 50.0}
+YARN |= {"beta_fast": 2.0, "beta_slow": 0.1}
 LONGROPE = {"type": "longrope", "short_factor": [1.0, 1.2, 1.5, 2.0], "long_factor": [1.0, 2.0, 4.0, 8.0]}
 GEMMA = {**SMALL, **GQA, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 16}
 
@@ -50,6 +52,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-head_dim": ("Llama", {**SMALL, **GQA, "head_dim": 12, "hidden_act": "gelu", "rms_norm_eps": 1e-3}),
     "llama-llama3": ("Llama", {**SMALL, **GQA, "rope_parameters": LLAMA3}),
     "llama-linear": ("Llama", {**SMALL, "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
+    "llama-yarn": ("Llama", {**SMALL, "rope_parameters": YARN}),
     "llama-dynamic": ("Llama", {**SMALL, "rope_scaling": {"type": "dynamic", "factor": 2.0}}),
     "mistral": ("Mistral", {**SMALL, **GQA, "sliding_window": 4}),
     "mistral-unlimited": ("Mistral", {**SMALL, **GQA, "sliding_window": None, "head_dim": 16}),

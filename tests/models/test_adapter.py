@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import namedtuple
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -163,12 +164,27 @@ def test_a_damaged_model_of_another_family(opt: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(DamagedFileError, match="fc1"):
         load_model(folder)
+    wrapped = {f"_orig_mod.{key}": value for key, value in weights.items()}
+    save_file(wrapped, folder / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DamagedFileError, match="wrapper of a training library"):
+        load_model(folder)
     (folder / "model.safetensors").write_bytes(b"\x00" * 20)
     with pytest.raises(DamagedFileError, match="damaged"):
         load_model(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "mamba9"}))
     with pytest.raises(UnsupportedModelError, match="mamba9"):
         load_model(folder)
+
+
+def test_facts_that_a_configuration_does_not_say_are_read_from_the_embedding() -> None:
+    from transformers import OPTConfig, OPTForCausalLM
+
+    shape = {"hidden_size": 32, "ffn_dim": 8, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 50}
+    model = AdaptedModel(OPTForCausalLM(OPTConfig(**shape, word_embed_proj_dim=16)))
+    assert model.d_model == 32
+    model.module.config = SimpleNamespace()
+    assert (model.d_model, model.vocab) == (16, 50)
+    assert AdaptedModel(nn.Linear(3, 3), tokenizer=byte_tokenizer()).vocab == 259
 
 
 def test_code_beside_the_weights_is_run_only_where_that_is_said(

@@ -42,6 +42,7 @@ def test_facts_in_words(foreign: Any) -> None:
     assert gemma.activation == "gelu_tanh, gated"
     assert gpt2.positions == "learned vectors"
     assert gpt2.tied
+    assert model_facts(foreign("smollm3")[1]).positions.startswith("rotary in 2 of 3 layers, base")
     assert "llama3 scaling" in model_facts(foreign("llama-llama3")[1]).positions
 
 

@@ -119,7 +119,9 @@ def test_unknown_models(tmp_path: Path) -> None:
     ("kind", "changes", "named"),
     [
         ("llama", {"hidden_act": "swiglu"}, "hidden_act = 'swiglu'"),
-        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, "rope_type = 'yarn'"),
+        ("llama", {"rope_parameters": {"rope_type": "longrope", "factor": 4.0}}, "rope_type = 'longrope'"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "truncate": False}}, "truncate"),
+        ("llama", {"rope_parameters": {"rope_type": "yarn", "factor": 4.0, "mscale": 0.7}}, "mscale"),
         ("llama", {"rope_parameters": {"rope_type": "linear"}}, "lacks the field 'factor'"),
         ("gpt2", {"hidden_size": 64}, "'hidden_size' = 64"),
         ("llama", {"num_hidden_layers": "absent"}, "lacks the field 'num_hidden_layers'"),
@@ -248,10 +250,14 @@ def test_of_several_rope_settings_the_scaling_counts(copied: Copied) -> None:
 
 
 NOTHING = {
-    "llama": {"is_llama_config": True, "unk_token_id": 3, "_model_name_or_path": "x"},
-    "gpt2": {"predict_special_tokens": True, "summary_extra": "x"},
-    "gemma2": {"hidden_act": "gelu_pytorch_tanh"},
+    "llama": {"made_by": "somebody", "dual_chunk_attention_config": {"chunk_size": 9}},
+    "gpt2": {"summary_extra": "x"},
     "mistral": {"rope_scaling": {"rope_type": "default", "spin": 2}},
+}
+WELL_KNOWN = {
+    "llama": {"is_llama_config": True, "unk_token_id": 3, "_model_name_or_path": "x", "max_sequence_length": 9},
+    "gpt2": {"predict_special_tokens": True},
+    "gemma2": {"hidden_act": "gelu_pytorch_tanh", "sliding_window_size": 9},
 }
 
 
@@ -270,6 +276,14 @@ def test_fields_that_no_library_reads_are_noted_once(
     assert len(caplog.messages) == 1
 
 
+@pytest.mark.parametrize("kind", WELL_KNOWN)
+def test_fields_of_well_known_models_need_no_word(copied: Copied, kind: str, caplog: pytest.LogCaptureFixture) -> None:
+    folder = copied(kind)
+    change_config(folder, **WELL_KNOWN[kind])
+    load_model(folder)
+    assert not caplog.messages
+
+
 @torch.inference_mode()
 def test_a_stored_head_counts_though_the_config_ties_it(copied: Copied, foreign: Any) -> None:
     folder = copied("llama-gqa-tied")
@@ -277,6 +291,8 @@ def test_a_stored_head_counts_though_the_config_ties_it(copied: Copied, foreign:
     embedding = tied.embed.weight
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.clone()}))
     assert load_model(folder).config.tied
+    change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.double().clone()}))
+    torch.testing.assert_close(load_model(folder)(TOKENS), tied(TOKENS))
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.flip(0).contiguous()}))
     torch.testing.assert_close(load_model(folder, dtype="float32")(TOKENS), tied(TOKENS).flip(-1))
 
@@ -314,6 +330,16 @@ def test_numbers_beyond_the_precision_are_named(copied: Copied) -> None:
             load_model(folder, dtype="float16").generate("a", max_new_tokens=1, temperature=temperature)
     with pytest.raises(AnomalyError, match="an edit"), (model := load_model(folder)).edit("0.mlp_out", lambda x: x / 0):
         model.generate("a")
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize(("kind", "longest"), [("phi3-longrope", 16), ("llama-dynamic", 64)])
+def test_positions_that_would_stretch_others_are_refused(foreign: Any, kind: str, longest: int) -> None:
+    model = load_model(foreign(kind)[1])
+    assert model.context == longest
+    assert model(torch.zeros(1, longest, dtype=torch.long)).isfinite().all()
+    with pytest.raises(InputError, match=f"{longest + 1} positions; the model has {longest} only"):
+        model(torch.zeros(1, longest + 1, dtype=torch.long))
 
 
 @torch.inference_mode()

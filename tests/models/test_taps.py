@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.core import Site, SiteError
-from monosema.models import AttentionConfig, Transformer, TransformerConfig, random_model
+from monosema.models import AttentionConfig, RotaryConfig, Transformer, TransformerConfig, random_model
 
 TOKENS = torch.randint(0, 256, (2, 7), generator=torch.Generator().manual_seed(0))
 
@@ -36,6 +36,14 @@ def gpt2_like(**changes: object) -> Transformer:
         }
     )
     return random_model(config, seed=1)
+
+
+def olmo_like() -> Transformer:
+    """Norms behind attention and MLP, queries normalised over all heads, and a layer that turns nothing."""
+    turning = AttentionConfig(scale=6**-0.5, rotary=RotaryConfig(dims=6))
+    changes = {"learned_positions": False, "norm": "rms", "norm_inputs": False, "norm_outputs": True}
+    changes |= {"norm_queries_and_keys": True, "norm_across_heads": True, "n_kv_heads": 2}
+    return gpt2_like(**changes, attention=(turning, AttentionConfig(scale=6**-0.5), turning))
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt2", "parallel"])
@@ -243,7 +251,9 @@ def test_missing_sites_say_why() -> None:
         (llama, "2.resid_post", "2 blocks, 0 to 1"),
         (llama, "hook_pos_embed", "rotations"),
         (llama, "0.attn_in", "q_input"),
-        (gpt2, "0.rot_q", "vectors that are added"),
+        (gpt2, "0.rot_q", "not rotated here"),
+        (olmo_like(), "0.ln1.scale", "read the stream as it is"),
+        (olmo_like(), "1.rot_k", "not rotated here"),
         (gpt2, "0.mlp.pre_linear", "no gate"),
         (parallel, "1.resid_mid", "no residual between"),
     ):
@@ -255,6 +265,21 @@ def test_missing_sites_say_why() -> None:
         llama.site_width("0.pattern")
     with llama.capture("0.q") as got, pytest.raises(SiteError, match="run the model"):
         got["0.q"]
+
+
+def test_norms_behind_attention_and_mlp() -> None:
+    model = olmo_like()
+    with torch.no_grad(), model.capture(*model.sites()) as got:
+        model(TOKENS)
+    block = model.blocks[0]
+    close(got["0.mlp_in"], got["0.resid_pre"] + got["0.attn_out"])
+    close(got["0.attn_out"], block.ln1_post(got["0.result"].sum(2) + block.attn.o.bias))
+    close(got["0.mlp_out"], block.ln2_post(block.mlp.out(got["0.mlp.post"])))
+    edit = model.edit("0.k_input", lambda x: x * torch.linspace(0, 1, x.shape[-1]))
+    with torch.no_grad(), edit, model.capture("0.q", "0.k") as edited:
+        model(TOKENS)
+    close(edited["0.q"], got["0.q"])
+    assert (edited["0.k"] - got["0.k"]).abs().max() > 1e-3
 
 
 def test_an_edit_must_keep_the_shape() -> None:

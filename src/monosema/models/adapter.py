@@ -133,7 +133,7 @@ class AdaptedModel(SiteAccess, TextGeneration):
         """What the configuration says of "d_model", "n_layers", "n_heads", "vocab" or "context"; None if nothing.
 
         Of a model that reads more than text, what it says of the part that does. A vocabulary and a width that it does
-        not say are those of its embedding.
+        not say are those of its embedding; a vocabulary that even this does not say is the tokenizer's.
         """
         config: Any = getattr(self.module, "config", None)
         if hasattr(config, "get_text_config"):
@@ -144,6 +144,8 @@ class AdaptedModel(SiteAccess, TextGeneration):
             module = cast(Any, self.module)
             weight = getattr(module.get_output_embeddings() or module.get_input_embeddings(), "weight", None)
             said = None if weight is None else weight.shape[name == "d_model"]
+        if said is None and name == "vocab" and self._tokenizer is not None:
+            said = self._tokenizer.vocab_size
         return said
 
     def _fact(self, name: str) -> int:

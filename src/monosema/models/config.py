@@ -18,7 +18,7 @@ class RotaryConfig(Config):
     """Base of the geometric series of wavelengths."""
     dims: int = Field(gt=0, multiple_of=2)
     """How many of a head's dimensions turn; the rest carry no position."""
-    scaling: Literal["none", "linear", "dynamic", "llama3", "longrope", "by_pair"] = "none"
+    scaling: Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope", "by_pair"] = "none"
     """How frequencies are stretched for contexts longer than those trained on; dynamic and longrope change with the
     length of the text, and are computed within the trained context only."""
     factor: float = Field(1.0, gt=0)
@@ -26,13 +26,13 @@ class RotaryConfig(Config):
     factors: tuple[float, ...] = ()
     """longrope, by_pair: by how much each frequency is divided."""
     magnitude: float = Field(1.0, gt=0)
-    """longrope: factor on what is turned."""
+    """yarn, longrope: factor on what is turned."""
     low_frequency_factor: float = Field(1.0, gt=0)
-    """llama3: wavelengths above original_context / this are stretched by the whole factor."""
+    """llama3, yarn: wavelengths above original_context / this are stretched by the whole factor."""
     high_frequency_factor: float = Field(4.0, gt=0)
-    """llama3: wavelengths below original_context / this are left as they are."""
+    """llama3, yarn: wavelengths below original_context / this are left as they are."""
     original_context: int = Field(8192, gt=0)
-    """llama3: context of the training before the stretch."""
+    """llama3, yarn: context of the training before the stretch."""
 
     @model_validator(mode="after")
     def _one_factor_each(self) -> RotaryConfig:

@@ -166,10 +166,12 @@ def _part(name: str) -> str:
 def _positions(config: TransformerConfig) -> str:
     if config.learned_positions:
         return "learned vectors"
-    rotary = config.attention[0].rotary
-    if rotary is None:
+    turning = [attention.rotary for attention in config.attention if attention.rotary is not None]
+    if not turning:
         return "none"
+    rotary, some = turning[0], len(turning) < config.n_layers
+    layers = f" in {len(turning)} of {config.n_layers} layers" if some else ""
     turned = "" if rotary.dims == config.d_head else f" on {rotary.dims} of {config.d_head} dimensions"
     factor = max(rotary.factors, default=rotary.factor)
     scaled = "" if rotary.scaling == "none" else f", {rotary.scaling.replace('_', ' ')} scaling × {factor:g}"
-    return f"rotary{turned}, base {rotary.base:,.0f}{scaled}"
+    return f"rotary{layers}{turned}, base {rotary.base:,.0f}{scaled}"

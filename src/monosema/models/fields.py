@@ -23,33 +23,35 @@ _INERT = frozenset(
         # who made it, and how it was stored
         *("_name_or_path", "architectures", "model_type", "torch_dtype", "dtype", "transformers_version"),
         *("auto_map", "_commit_hash", "_attn_implementation", "attn_implementation"),
-        *("_attn_implementation_autoset", "unsloth_version", "unsloth_fixed"),
+        *("_attn_implementation_autoset", "unsloth_version", "unsloth_fixed", "_model_name_or_path"),
+        *("is_llama_config", "transformers.js_config", "custom_pipelines", "finetuned"),
         # training only
         *("attention_dropout", "hidden_dropout", "hidden_dropout_prob", "attention_probs_dropout_prob"),
         *("classifier_dropout", "attn_pdrop", "embd_pdrop", "resid_pdrop", "initializer_range", "pretraining_tp"),
-        "gradient_checkpointing",
+        *("gradient_checkpointing", "predict_special_tokens", "n_special"),
         # other heads and tasks
         *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels"),
         *("summary_first_dropout", "id2label", "label2id", "num_labels", "problem_type", "task_specific_params"),
-        "finetuning_task",
+        *("finetuning_task", "_num_labels"),
         # how it is called, and how text is sampled
         *("use_cache", "cache_implementation", "output_attentions", "output_hidden_states", "output_past"),
         *("return_dict", "return_dict_in_generate", "output_scores", "bos_token_id", "eos_token_id"),
-        *("pad_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id", "forced_eos_token_id"),
+        *("pad_token_id", "unk_token_id", "sep_token_id", "decoder_start_token_id", "forced_bos_token_id"),
+        "forced_eos_token_id",
         *("suppress_tokens", "begin_suppress_tokens", "bad_words_ids", "prefix", "tokenizer_class", "max_length"),
         *("min_length", "do_sample", "early_stopping", "num_beams", "num_beam_groups", "diversity_penalty"),
         *("temperature", "top_k", "top_p", "typical_p", "repetition_penalty", "length_penalty"),
         *("no_repeat_ngram_size", "encoder_no_repeat_ngram_size", "num_return_sequences"),
         *("exponential_decay_length_penalty", "remove_invalid_values", "tf_legacy_loss", "torchscript"),
         *("use_bfloat16", "n_ctx", "chunk_size_feed_forward", "pruned_heads", "tie_encoder_decoder"),
-        *("cross_attention_hidden_size", "is_decoder"),
+        *("cross_attention_hidden_size", "is_decoder", "max_sequence_length", "sliding_window_size"),
     )
 )
 _CHANGING = frozenset(
     (
         # no family's class reads these, and yet they say that the weights are meant for another computation
         *("quantization_config", "quantization", "compression_config", "use_mrope", "mrope_section"),
-        *("attention_sinks", "clip_qkv"),
+        *("attention_sinks", "clip_qkv", "mscale", "mscale_all_dim"),
         *("num_local_experts", "num_experts", "embedding_multiplier", "logits_scaling", "residual_multiplier"),
     )
 )
@@ -154,7 +156,8 @@ def rotary_config(
         trained: of a family that may use longrope, the context that it was trained on and keeps to.
 
     Raises:
-        UnsupportedModelError: another type of scaling than none, linear, dynamic, llama3, and longrope where it may be.
+        UnsupportedModelError: another type of scaling than none, linear, dynamic, llama3, yarn, and longrope
+            where it may be.
     """
     inside = Fields({**(values or {}), "model_type": f"{fields.family} (rope)"})
     kind = inside.take("rope_type", inside.take("type", "default"))
@@ -173,14 +176,25 @@ def rotary_config(
             "high_frequency_factor": inside.take("high_freq_factor"),
             "original_context": original,
         }
-    elif kind in ("longrope", "su") and trained is not None:
+    elif kind == "yarn":
+        inside.require("truncate", True)
+        factor = inside.take("factor")
+        more = {
+            "scaling": kind,
+            "factor": factor,
+            "low_frequency_factor": inside.take("beta_slow", 1.0),
+            "high_frequency_factor": inside.take("beta_fast", 32.0),
+            "original_context": original,
+            "magnitude": inside.take("attention_factor", 1 + 0.1 * math.log(max(factor, 1))),
+        }
+    elif kind == "longrope" and trained is not None:
         stretch = inside.take("factor", context / trained)
         usual = 1.0 if stretch <= 1 else (1 + math.log(stretch) / math.log(trained)) ** 0.5
         magnitude = inside.take("attention_factor", usual)
-        more = {"scaling": "longrope", "factors": tuple(inside.take("short_factor")), "magnitude": magnitude}
+        more = {"scaling": kind, "factors": tuple(inside.take("short_factor")), "magnitude": magnitude}
         inside.take("long_factor", None)
     elif kind != "default":
-        raise fields.unsupported("rope_type", kind, "'default', 'linear', 'dynamic', 'llama3'")
+        raise fields.unsupported("rope_type", kind, "'default', 'linear', 'dynamic', 'llama3', 'yarn'")
     inside.finish()
     return RotaryConfig(base=base, dims=dims, **more)
 

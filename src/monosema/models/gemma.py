@@ -64,7 +64,8 @@ def layout(config: TransformerConfig) -> Layout:
 
 
 def _activation(fields: Fields, first: bool) -> Any:
-    """The nonlinearity; the first Gemma's files also call the approximate gelu plain "gelu"."""
+    """The nonlinearity, of which the files have two names; the first Gemma's call the approximate gelu plain "gelu"."""
+    fields.take("hidden_activation" if first else "hidden_act", None)
     if not first:
         return fields.choose("hidden_activation", "gelu_pytorch_tanh", ACTIVATIONS)
     return fields.choose("hidden_act", "gelu_pytorch_tanh", {**ACTIVATIONS, "gelu": "gelu_tanh"})

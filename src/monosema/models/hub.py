@@ -10,11 +10,14 @@ from monosema.core.hub import snapshot
 __all__ = ["fetch"]
 
 _SMALL = ["config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template.jinja"]
-_WEIGHTS = ["*.safetensors", "*.safetensors.index.json"]
+_WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
+_CODE = ["*.py"]
 
 
-def fetch(name: str, *, weights: bool = True) -> Path:
+def fetch(name: str, *, weights: bool = True, code: bool = False) -> Path:
     """The local directory of a hub model ("owner/name", with "@revision" after it if wanted), fetched if need be.
+
+    Python files are fetched only where `code` says so.
 
     Raises:
         UnknownModelError: no such model, one that needs a token, or one that is neither here nor to be reached.
@@ -22,13 +25,13 @@ def fetch(name: str, *, weights: bool = True) -> Path:
     """
     folder = snapshot(
         name,
-        _SMALL + _WEIGHTS if weights else _SMALL,
+        _SMALL + _WEIGHTS * weights + _CODE * code,
         kind="model",
         failure=UnknownModelError,
         advice="The embedded model is called 'specimen'.",
         ignored=["*/*"],
     )
-    if weights and not any(folder.glob("*.safetensors")):
+    if weights and not any(folder.glob("model*.safetensors")):
         repo = name.partition("@")[0]
         raise UnsupportedModelError(f"{repo!r} has no safetensors on the hub; other kinds of weights are never loaded.")
     return folder

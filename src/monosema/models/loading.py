@@ -85,7 +85,7 @@ def load_model(
         DamagedFileError: a file that is missing, ends too early or can't be read.
         FormatError: tokenizer and model don't belong together.
     """
-    folder = model_folder(name_or_path)
+    folder = model_folder(name_or_path, code=trust_remote_code)
     chosen = choose_device(None if device is None else str(device))
     precision = dtype if isinstance(dtype, torch.dtype) else choose_dtype(chosen, None if dtype == "auto" else dtype)
     values = model_values(folder)
@@ -112,10 +112,10 @@ def load_model(
     return model.to(chosen).eval()
 
 
-def model_folder(name_or_path: str | Path, *, weights: bool = True) -> Path:
+def model_folder(name_or_path: str | Path, *, weights: bool = True, code: bool = False) -> Path:
     """The directory of a model's files, or its GGUF file; fetched from the hub if it is none of what is here.
 
-    Without `weights`, only the configuration and the tokenizer are fetched.
+    Without `weights`, only the configuration and the tokenizer are fetched; with `code`, Python files too.
     """
     local = Path(name_or_path).expanduser()
     if str(name_or_path) == "specimen":
@@ -131,7 +131,7 @@ def model_folder(name_or_path: str | Path, *, weights: bool = True) -> Path:
     else:
         from monosema.models.hub import fetch
 
-        folder = fetch(str(name_or_path), weights=weights)
+        folder = fetch(str(name_or_path), weights=weights, code=code)
     if not (folder / "config.json").exists():
         raise UnknownModelError(f"{folder} holds no model: there is no config.json in it.")
     return folder

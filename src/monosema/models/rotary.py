@@ -18,8 +18,9 @@ def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " h
 
     llama3 (Llama 3.1's own code): with r = original_context / wavelength, a frequency is divided by `factor` where
     r ≤ low_frequency_factor, kept where r ≥ high_frequency_factor, and blended linearly in r between them.
-    longrope (Ding et al. 2024, arXiv 2402.13753) and by_pair: each frequency has a factor of its own. dynamic: within
-    the trained context nothing is stretched.
+    yarn (Peng et al. 2023, arXiv 2309.00071): the same with a blend that is linear in the index of the pair, between
+    whole indices. longrope (Ding et al. 2024, arXiv 2402.13753) and by_pair: each frequency has a factor of its own.
+    dynamic: within the trained context nothing is stretched.
     """
     steps = torch.arange(0, config.dims, 2, dtype=torch.float32, device=device)
     angles = 1.0 / (config.base ** (steps / config.dims))
@@ -32,7 +33,18 @@ def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " h
         span = config.high_frequency_factor - config.low_frequency_factor
         kept = ((turns - config.low_frequency_factor) / span).clamp(0, 1)
         return kept * angles + (1 - kept) * angles / config.factor
+    if config.scaling == "yarn":
+        first = max(math.floor(_pair_of(config, config.high_frequency_factor)), 0)
+        last = min(math.ceil(_pair_of(config, config.low_frequency_factor)), config.dims - 1)
+        index = torch.arange(len(steps), dtype=torch.float32, device=device)
+        stretched = ((index - first) / max(last - first, 1e-3)).clamp(0, 1)
+        return (1 - stretched) * angles + stretched * angles / config.factor
     return angles
+
+
+def _pair_of(config: RotaryConfig, turns: float) -> float:
+    """Index of the pair that turns so often within the original context."""
+    return config.dims * math.log(config.original_context / (2 * math.pi * turns)) / (2 * math.log(config.base))
 
 
 def rotation(

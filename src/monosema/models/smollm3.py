@@ -37,6 +37,7 @@ def _attention(fields: Fields, common: dict[str, Any]) -> tuple[AttentionConfig,
     turned = fields.take("no_rope_layers", [int((i + 1) % period != 0) for i in range(n_layers)])
     if len(turned) < n_layers:
         raise fields.unsupported("no_rope_layers", turned, f"one value for each of the {n_layers} layers")
+    fields.take("max_window_layers", None)  # the files have it, and nobody reads it
     window = fields.take("sliding_window", None)
     window = window if fields.take("use_sliding_window", False) else None
     usual = ["full_attention" if window is None or turns else "sliding_attention" for turns in turned[:n_layers]]

@@ -185,7 +185,7 @@ def _special_id(
         return raw.token_to_id(stand_in)
     value = model_config.get(f"{name}_token_id")
     value = value[0] if isinstance(value, list) and value else value
-    return value if isinstance(value, int) and raw.id_to_token(value) is not None else None
+    return value if isinstance(value, int) and value >= 0 and raw.id_to_token(value) is not None else None
 
 
 def _byte_alphabet() -> dict[str, int]:

@@ -102,7 +102,10 @@ class WeightFiles:
     def has_own_head(self, layout: Layout) -> bool:
         """Whether the file has an unembedding, by a layout that asks for one, that is not its embedding."""
         head, embedding = (self._resolve(layout.sources[f"{name}.weight"].names[0], layout) for name in _ENDS)
-        return head in self._files and not torch.equal(self._tensor(head), self._tensor(embedding))
+        if head not in self._files or embedding not in self._files:
+            return False
+        own, tied = self._tensor(head), self._tensor(embedding)
+        return own.dtype != tied.dtype or not torch.equal(own, tied)
 
     def read(self, layout: Layout, shapes: dict[str, torch.Size], dtype: torch.dtype) -> dict[str, Tensor]:
         """Our parameters, in a precision.
