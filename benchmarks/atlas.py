@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--memory-mb", type=int, default=768)
     asked, _ = parser.parse_known_args()
-    model, site = load_model(asked.model), Site.parse(asked.site)
+    model, site = load_model(asked.model, dtype="float32"), Site.parse(asked.site)
     text = list(token_batches(open_corpus("builtin"), model.tokenizer, TextConfig(tokens=asked.tokens)))
     sample = torch.cat([model.activations(batch.tokens, [site])[site][batch.keep] for batch in text[:4]])
     dictionary = RandomDirections.fit(sample.detach().float(), asked.latents, asked.k)

@@ -64,7 +64,7 @@ def captured(a: argparse.Namespace) -> tuple[Any, Any]:
     from monosema.data import TextConfig, open_corpus, token_batches
     from monosema.models import load_model
 
-    model = load_model(a.model)
+    model = load_model(a.model, dtype="float32")
     batches = token_batches(open_corpus("builtin"), model.tokenizer, TextConfig(window=128, batch=32, tokens=a.tokens))
     return capture_to_store(model, batches, [a.site], a.out / f"{a.site}-{a.tokens}"), model
 

@@ -12,7 +12,7 @@ from monosema.models import KVCache, load_model, model_facts
 @torch.no_grad()
 def test_facts_are_those_of_the_loaded_model(foreign: Any, case: str) -> None:
     theirs, folder = foreign(case)
-    facts, model = model_facts(folder), load_model(folder)
+    facts, model = model_facts(folder), load_model(folder, dtype="float32")
     assert facts.parameters["total"] == sum(p.numel() for p in theirs.parameters())
     assert facts.parameters["total"] == sum(n for part, n in facts.parameters.items() if part != "total")
     assert (facts.layers, facts.d_model, facts.heads) == (model.n_layers, model.d_model, model.n_heads)

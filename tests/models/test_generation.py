@@ -24,7 +24,7 @@ def model() -> Transformer:
 @pytest.mark.parametrize("kind", ["gpt2", "gpt_neox", "llama-gqa-tied", "mistral", "gemma2"])
 def test_greedy_is_what_transformers_gives(foreign: Any, kind: str) -> None:
     theirs, folder = foreign(kind)
-    model = load_model(folder)
+    model = load_model(folder, dtype="float32")
     rows = [model.tokenizer.encode(prompt, bos=False) for prompt in PROMPTS]
     width = max(map(len, rows))
     tokens = torch.tensor([[258] * (width - len(row)) + row for row in rows])
@@ -153,7 +153,7 @@ def test_stop_texts_end_a_text_and_are_left_out(model: Transformer) -> None:
 
 
 def test_a_full_context_ends_a_text_and_the_others_go_on(foreign: Any) -> None:
-    model = load_model(foreign("gpt2")[1])
+    model = load_model(foreign("gpt2")[1], dtype="float32")
     got = model.generate([[1] * 60, [2, 3]], max_new_tokens=30, stop_at_eos=False)
     assert (got[0].finish, len(got[0].tokens)) == ("context", 4)
     assert (got[1].finish, len(got[1].tokens)) == ("length", 30)

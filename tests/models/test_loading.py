@@ -19,9 +19,11 @@ from monosema.core import (
     InputError,
     UnknownModelError,
     UnsupportedModelError,
+    bf16_is_fast,
     write_json,
 )
 from monosema.models import byte_tokenizer, fields, load_model
+from monosema.recipes import demo
 
 TOKENS = torch.arange(12).reshape(2, 6)
 Copied = Callable[[str], Path]
@@ -74,9 +76,22 @@ def test_old_files_carry_masks_and_frequencies_that_are_not_needed(copied: Copie
     assert load_model(folder)(TOKENS).isfinite().all()
 
 
+@pytest.mark.parametrize("fast", ["0", "1"])
+def test_the_precision_is_that_of_the_command_line(foreign: Any, monkeypatch: pytest.MonkeyPatch, fast: str) -> None:
+    monkeypatch.setenv("MONOSEMA_BF16", fast)
+    bf16_is_fast.cache_clear()
+    try:
+        model = load_model(foreign("llama")[1], device="cpu")
+        asked = demo().resolve(None, "cpu").model.dtype
+    finally:
+        monkeypatch.undo()
+        bf16_is_fast.cache_clear()
+    assert str(model.dtype) == f"torch.{asked}" == f"torch.{'bfloat16' if fast == '1' else 'float32'}"
+
+
 def test_precisions(foreign: Any) -> None:
     folder = foreign("llama")[1]
-    assert load_model(folder).dtype == torch.float32
+    assert load_model(folder, dtype="float32").dtype == torch.float32
     assert load_model(folder, dtype="bfloat16").dtype == torch.bfloat16
     assert load_model(folder, dtype=torch.float16).dtype == torch.float16
     with pytest.raises(ConfigError, match="float8"):
@@ -272,14 +287,14 @@ def test_fields_of_well_known_models_need_no_word(copied: Copied, kind: str, cap
 @torch.inference_mode()
 def test_a_stored_head_counts_though_the_config_ties_it(copied: Copied, foreign: Any) -> None:
     folder = copied("llama-gqa-tied")
-    tied = load_model(folder)
+    tied = load_model(folder, dtype="float32")
     embedding = tied.embed.weight
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.clone()}))
-    assert load_model(folder).config.tied
+    assert load_model(folder, dtype="float32").config.tied
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.double().clone()}))
-    torch.testing.assert_close(load_model(folder)(TOKENS), tied(TOKENS))
+    torch.testing.assert_close(load_model(folder, dtype="float32")(TOKENS), tied(TOKENS))
     change_weights(folder, lambda weights: weights.update({"lm_head.weight": embedding.flip(0).contiguous()}))
-    torch.testing.assert_close(load_model(folder)(TOKENS), tied(TOKENS).flip(-1))
+    torch.testing.assert_close(load_model(folder, dtype="float32")(TOKENS), tied(TOKENS).flip(-1))
 
 
 @torch.inference_mode()

@@ -40,7 +40,7 @@ def expected(model: Any, tokens: torch.Tensor, mask: torch.Tensor | None = None,
 @torch.inference_mode()
 def test_logits(foreign: Foreign, case: str, tokens: torch.Tensor) -> None:
     theirs, folder = foreign(case)
-    ours = load_model(folder)(tokens)
+    ours = load_model(folder, dtype="float32")(tokens)
     wanted = expected(theirs, tokens).logits
     assert wanted.std() > 0.05
     torch.testing.assert_close(ours, wanted, atol=TOLERANCE, rtol=0)
@@ -51,7 +51,7 @@ def test_logits(foreign: Foreign, case: str, tokens: torch.Tensor) -> None:
 def test_ragged_batches(foreign: Foreign, case: str, side: str, tokens: torch.Tensor) -> None:
     theirs, folder = foreign(case)
     mask = ragged(side)
-    ours = load_model(folder)(tokens, mask)
+    ours = load_model(folder, dtype="float32")(tokens, mask)
     assert ours.isfinite().all()
     wanted = expected(theirs, tokens, mask).logits
     torch.testing.assert_close(ours[mask], wanted[mask], atol=TOLERANCE, rtol=0)
@@ -60,7 +60,7 @@ def test_ragged_batches(foreign: Foreign, case: str, side: str, tokens: torch.Te
 @torch.inference_mode()
 def test_cache_token_by_token(foreign: Foreign, case: str, tokens: torch.Tensor) -> None:
     theirs, folder = foreign(case)
-    model, cache = load_model(folder), KVCache()
+    model, cache = load_model(folder, dtype="float32"), KVCache()
     steps = [model(tokens[:, :5], None, cache), *(model(tokens[:, i : i + 1], None, cache) for i in range(5, LENGTH))]
     torch.testing.assert_close(torch.cat(steps, dim=1), expected(theirs, tokens).logits, atol=TOLERANCE, rtol=0)
 
@@ -70,7 +70,7 @@ def test_cache_token_by_token(foreign: Foreign, case: str, tokens: torch.Tensor)
 def test_cache_with_padding(foreign: Foreign, case: str, side: str, tokens: torch.Tensor) -> None:
     theirs, folder = foreign(case)
     mask = ragged(side)
-    model, cache = load_model(folder), KVCache()
+    model, cache = load_model(folder, dtype="float32"), KVCache()
     parts = [(0, 6), (6, 7), (7, 8), (8, LENGTH)]
     ours = torch.cat([model(tokens[:, a:b], mask[:, a:b], cache) for a, b in parts], dim=1)
     torch.testing.assert_close(ours[mask], expected(theirs, tokens, mask).logits[mask], atol=TOLERANCE, rtol=0)
@@ -79,7 +79,7 @@ def test_cache_with_padding(foreign: Foreign, case: str, side: str, tokens: torc
 @torch.inference_mode()
 def test_residuals_and_patterns(foreign: Foreign, case: str, tokens: torch.Tensor) -> None:
     theirs, folder = foreign(case)
-    model = load_model(folder)
+    model = load_model(folder, dtype="float32")
     mask = ragged("left")
     wanted = expected(theirs, tokens, mask, output_hidden_states=True, output_attentions=True)
     layers = range(model.n_layers)

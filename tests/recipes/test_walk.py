@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from monosema.core import FormatError, RunError
-from monosema.recipes import demo, read_recipe, walk
+from monosema.models import model_facts
+from monosema.recipes import demo, read_recipe, smollm2, walk
 
 
 def test_the_walk_makes_an_atlas_and_a_report(tiny_directory: Path, small_text: Path, tmp_path: Path) -> None:
@@ -33,10 +34,19 @@ def test_the_demo_is_the_walk_of_the_plan() -> None:
     assert recipe.dictionary.k == 32
 
 
+def test_the_recipe_of_smollm2_fits_its_model() -> None:
+    recipe, facts = smollm2(), model_facts("smollm2")
+    assert recipe.dictionary.d_in == facts.d_model
+    assert recipe.dictionary.n_latents == 9216
+    assert recipe.site == f"{facts.layers // 2}.resid_post"
+    assert recipe.text.chat_share > 0
+
+
 def test_a_recipe_is_found_by_file_folder_or_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert read_recipe(None) == (demo(), None)
     assert read_recipe("demo") == (demo(), None)
+    assert read_recipe("smollm2") == (smollm2(), None)
     demo().write("mine.toml")
     assert read_recipe("mine.toml") == (demo(), None)
     Path("run").mkdir()

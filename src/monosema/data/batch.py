@@ -21,9 +21,10 @@ class TokenBatch:
         document: id of the document of each token; -1 for tokens that no document holds (BOS, EOS and padding
             that were added).
         position: index of the token in its document, counted in tokens from 0; -1 for added tokens.
-        keep: whether the activation at this token is for dictionary training. False at padding, at special
-            tokens, and, where the tokenizer has neither BOS nor EOS to begin a row with, at the first token of each
-            row: there the model's attention comes to rest, with norms that are tens of times the usual.
+        keep: whether the activation at this token is for dictionary training. False at padding, at special tokens (in
+            chats: at those that were added or begin a row), and, where the tokenizer has neither BOS nor EOS to begin a
+            row with, at the first token of each row: there the model's attention comes to rest, with norms that are
+            tens of times the usual.
     """
 
     tokens: Int[Tensor, "batch pos"]

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from monosema.core import CorpusError
 from monosema.data.batch import TokenBatch
+from monosema.data.chats import ChatEncoder, as_chats, is_chat
 from monosema.data.document import Corpus, Document
 from monosema.data.encoder import TextEncoder
 from monosema.data.packing import Row, pack_windows, sentence_rows
@@ -81,7 +82,15 @@ class TokenBatches(Iterator[TokenBatch]):
             sorted({i for i in (tokenizer.bos_id, tokenizer.eos_id, tokenizer.pad_id) if i is not None}),
             dtype=torch.int64,
         )
+        self._chat = self._chat_encoder() if config.chat_share else None
         self._batches = self._read()
+
+    def _chat_encoder(self) -> ChatEncoder:
+        if self.config.mode != "windows":
+            raise CorpusError("Only windows hold chats. Set chat_share to 0, or mode to 'windows'.")
+        if not isinstance(self._tokenizer, ChatEncoder) or self._tokenizer.chat_template is None:
+            raise CorpusError("The model has no chat template to write documents as chats. Set chat_share to 0.")
+        return self._tokenizer
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -128,7 +137,7 @@ class TokenBatches(Iterator[TokenBatch]):
 
     def _tokenised(self) -> Iterator[tuple[int, list[int]]]:
         for group in _together(self._documents()):
-            encoded = self._tokenizer.encode_batch([document.text for document in group], bos=False)
+            encoded = self._tokenizer.encode_batch([self._written(document.text) for document in group], bos=False)
             yield from zip((document.id for document in group), map(self._unopened, encoded), strict=True)
 
     def _unopened(self, ids: list[int]) -> list[int]:
@@ -136,6 +145,10 @@ class TokenBatches(Iterator[TokenBatch]):
         bos, eos = self._tokenizer.bos_id, self._tokenizer.eos_id
         begin = eos if bos is None else bos
         return ids[1:] if begin is not None and ids[:1] == [begin] else ids
+
+    def _written(self, text: str) -> str:
+        template = self._chat and self._chat.chat_template
+        return as_chats(text, template) if template and is_chat(text, self.config.chat_share) else text
 
     def _tokenised_sentences(self) -> Iterator[tuple[int, list[list[int]]]]:
         splitter = SentenceSplitter(document.text for document in self.corpus.documents())
@@ -153,15 +166,19 @@ class TokenBatches(Iterator[TokenBatch]):
         for index, row in enumerate(rows):
             packed[:, index, : row.shape[1]] = row
             real[index, : row.shape[1]] = True
-        tokens, mask = torch.from_numpy(packed[0]), torch.from_numpy(real)
-        keep = mask if self.config.include_sinks else mask & self._not_a_sink(tokens)
-        return TokenBatch(tokens, mask, torch.from_numpy(packed[1]), torch.from_numpy(packed[2]), keep)
+        tokens, mask, document = torch.from_numpy(packed[0]), torch.from_numpy(real), torch.from_numpy(packed[1])
+        keep = mask if self.config.include_sinks else mask & self._not_a_sink(tokens, document)
+        return TokenBatch(tokens, mask, document, torch.from_numpy(packed[2]), keep)
 
     def _padding_id(self) -> int:
         choices = (self._tokenizer.pad_id, self._tokenizer.eos_id, self._tokenizer.bos_id, 0)
         return next(choice for choice in choices if choice is not None)
 
-    def _not_a_sink(self, tokens: Tensor) -> Tensor:
+    def _not_a_sink(self, tokens: Tensor, document: Tensor) -> Tensor:
+        if self._chat is not None:
+            # Within a chat, the template's tokens are like any other; where they begin a row, they are its sink.
+            opening = torch.isin(tokens, torch.tensor(sorted(self._chat.special_ids))).long().cumprod(dim=1) > 0
+            return (document >= 0) & ~opening & (tokens != (-1 if self._chat.bos_id is None else self._chat.bos_id))
         keep = ~torch.isin(tokens, self._specials)
         if self._tokenizer.bos_id is None and self._tokenizer.eos_id is None:
             keep[:, 0] = False

@@ -31,3 +31,6 @@ class TextConfig(Config):
     """Share of documents, by hash of their text, that the training split never sees."""
     include_sinks: bool = False
     """Keep BOS, EOS and first-position tokens too: their norms are extreme, and they poison dictionaries."""
+    chat_share: float = Field(0.0, ge=0.0, le=1.0)
+    """Share of documents, by hash of their text, that are written as chats through the model's template; windows only.
+    The template's tokens are kept there."""

@@ -301,7 +301,7 @@ def _with_first_tensor(output: Any, value: Tensor) -> Any:
 
 
 def load_adapted(
-    folder: Path, name: str, device: torch.device, dtype: torch.dtype | None, trust_remote_code: bool = False
+    folder: Path, name: str, device: torch.device, dtype: torch.dtype, trust_remote_code: bool = False
 ) -> AdaptedModel:
     """Load any other Hugging Face model by transformers' own code; code in its folder is run only where that is said.
 
@@ -313,7 +313,7 @@ def load_adapted(
     with _transformers_errors(folder):
         module, report = _auto_class(values).from_pretrained(
             folder,
-            dtype=dtype or "auto",
+            dtype=dtype,
             use_safetensors=True,
             output_loading_info=True,
             local_files_only=True,

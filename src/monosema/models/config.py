@@ -18,13 +18,13 @@ class RotaryConfig(Config):
     """Base of the geometric series of wavelengths."""
     dims: int = Field(gt=0, multiple_of=2)
     """How many of a head's dimensions turn; the rest carry no position."""
-    scaling: Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope"] = "none"
+    scaling: Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope", "by_pair"] = "none"
     """How frequencies are stretched for contexts longer than those trained on; dynamic and longrope change with the
     length of the text, and are computed within the trained context only."""
     factor: float = Field(1.0, gt=0)
     """By how much the (low) frequencies are divided."""
     factors: tuple[float, ...] = ()
-    """longrope: by how much each frequency is divided."""
+    """longrope, by_pair: by how much each frequency is divided."""
     magnitude: float = Field(1.0, gt=0)
     """yarn, longrope: factor on what is turned."""
     low_frequency_factor: float = Field(1.0, gt=0)

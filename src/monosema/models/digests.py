@@ -14,7 +14,12 @@ __all__ = ["bytes_digest", "files_digest"]
 
 
 def files_digest(folder: Path) -> str:
-    """Hash of the configuration, the tokenizer and the weights in a model's directory, names of files included."""
+    """Hash of the configuration, the tokenizer and the weights in a model's directory, names of files included.
+
+    Of a model that is one file, the hash of that file, whatever it is called.
+    """
+    if folder.is_file():
+        return digest({"file": sha256_file(folder)})
     files = [folder / "config.json", folder / "tokenizer.json", *sorted(folder.glob("*.safetensors"))]
     return digest({file.name: sha256_file(file) for file in files if file.exists()})
 

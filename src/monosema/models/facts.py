@@ -12,10 +12,9 @@ from typing import Any
 
 import torch
 
-from monosema.core import read_json
 from monosema.models.adapter import empty_foreign_model
 from monosema.models.config import TransformerConfig
-from monosema.models.loading import FAMILIES, model_folder
+from monosema.models.loading import FAMILIES, family_config, model_folder, model_values
 from monosema.models.transformer import Transformer
 
 __all__ = ["ModelFacts", "model_facts"]
@@ -29,7 +28,7 @@ class ModelFacts:
 
     Attributes:
         name: as it was asked for.
-        path: directory of its files.
+        path: directory of its files, or its GGUF file.
         family: the kind of its weights.
         layers, d_model, d_mlp: blocks, width of the residual stream, neurons of an MLP.
         heads, kv_heads, d_head: query heads, shared keys and values, width of each.
@@ -40,7 +39,8 @@ class ModelFacts:
         parameters: their number, in all and by part.
         flop_per_token: of the products with weights, 2 for each weight used.
         attention_flop_per_token: of scores and weighted sums besides, at full context.
-        cache_bytes_per_token: of keys and values, in the stored precision.
+        cache_bytes_per_token: of keys and values, in the stored precision; in float32 where that is no precision to
+            compute in.
     """
 
     name: str
@@ -78,10 +78,13 @@ def model_facts(name_or_path: str | Path) -> ModelFacts:
         UnsupportedModelError: a model that neither monosema nor transformers can compute.
     """
     folder = model_folder(name_or_path, weights=False)
-    values = read_json(folder / "config.json")
+    values = model_values(folder)
     precision = str(values.get("dtype") or values.get("torch_dtype") or "float32")
     family = FAMILIES.get(values.get("model_type", ""))
-    facts = _foreign_facts(folder, values) if family is None else _own_facts(family.config(values), precision)
+    if family is None:
+        facts = _foreign_facts(folder, values)
+    else:
+        facts = _own_facts(family_config(family, values, folder), precision)
     return ModelFacts(name=str(name_or_path), path=str(folder.resolve()), precision=precision, **facts)
 
 
@@ -169,5 +172,6 @@ def _positions(config: TransformerConfig) -> str:
     rotary, some = turning[0], len(turning) < config.n_layers
     layers = f" in {len(turning)} of {config.n_layers} layers" if some else ""
     turned = "" if rotary.dims == config.d_head else f" on {rotary.dims} of {config.d_head} dimensions"
-    scaled = "" if rotary.scaling == "none" else f", {rotary.scaling} scaling × {rotary.factor:g}"
+    factor = max(rotary.factors, default=rotary.factor)
+    scaled = "" if rotary.scaling == "none" else f", {rotary.scaling.replace('_', ' ')} scaling × {factor:g}"
     return f"rotary{layers}{turned}, base {rotary.base:,.0f}{scaled}"

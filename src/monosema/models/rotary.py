@@ -19,14 +19,14 @@ def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " h
     llama3 (Llama 3.1's own code): with r = original_context / wavelength, a frequency is divided by `factor` where
     r ≤ low_frequency_factor, kept where r ≥ high_frequency_factor, and blended linearly in r between them.
     yarn (Peng et al. 2023, arXiv 2309.00071): the same with a blend that is linear in the index of the pair, between
-    whole indices. longrope (Ding et al. 2024, arXiv 2402.13753): each frequency has a factor of its own. dynamic:
-    within the trained context nothing is stretched.
+    whole indices. longrope (Ding et al. 2024, arXiv 2402.13753) and by_pair: each frequency has a factor of its own.
+    dynamic: within the trained context nothing is stretched.
     """
     steps = torch.arange(0, config.dims, 2, dtype=torch.float32, device=device)
     angles = 1.0 / (config.base ** (steps / config.dims))
     if config.scaling == "linear":
         return angles / config.factor
-    if config.scaling == "longrope":
+    if config.scaling in ("longrope", "by_pair"):
         return angles / torch.tensor(config.factors, device=device)
     if config.scaling == "llama3":
         turns = config.original_context * angles / (2 * math.pi)

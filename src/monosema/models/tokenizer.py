@@ -78,6 +78,11 @@ class Tokenizer:
             chat_template=ChatTemplate.from_folder(folder, settings),
         )
 
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of tokens that mark something and are no text."""
+        return frozenset(id for id, token in self.raw.get_added_tokens_decoder().items() if token.special)
+
     @property
     def vocab_size(self) -> int:
         """One more than the largest id."""

@@ -99,16 +99,6 @@ class WeightFiles:
         """Names of all stored tensors."""
         return list(self._files)
 
-    def stored_dtype(self) -> torch.dtype:
-        """Precision in which most tensors are stored: that of the first matrix."""
-        dtypes = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-        for file, name in self._files.values():
-            with self._open(file) as handle:
-                part = handle.get_slice(name)
-                if len(part.get_shape()) == 2 and part.get_dtype() in dtypes:
-                    return dtypes[part.get_dtype()]
-        return torch.float32
-
     def has_own_head(self, layout: Layout) -> bool:
         """Whether the file has an unembedding, by a layout that asks for one, that is not its embedding."""
         head, embedding = (self._resolve(layout.sources[f"{name}.weight"].names[0], layout) for name in _ENDS)

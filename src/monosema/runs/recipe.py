@@ -17,8 +17,8 @@ from monosema.core import (
     FormatError,
     Site,
     atomic_path,
-    bf16_is_fast,
     choose_device,
+    choose_dtype,
     choose_product,
 )
 from monosema.data import TextConfig
@@ -55,7 +55,7 @@ class ModelChoice(Config):
     """Which language model."""
 
     name: str = "specimen"
-    """``specimen`` (the embedded model), a Hugging Face directory, or a name on the hub."""
+    """``specimen`` (the embedded model), ``smollm2``, a Hugging Face directory, a GGUF file, or a name on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Precision of weights and products; auto takes bfloat16 where the machine does it faster, as measured."""
 
@@ -189,7 +189,7 @@ class Recipe(Config):
             previous: the recipe of the same folder before, whose decisions are kept.
             device: where the model will run.
         """
-        fast = "bfloat16" if bf16_is_fast(choose_device(device)) else "float32"
+        fast = str(choose_dtype(choose_device(device), None)).removeprefix("torch.")
         before = self if previous is None else previous
         dtype = next((kind for kind in (self.model.dtype, before.model.dtype) if kind != "auto"), fast)
         fastest = str(choose_product(choose_device(device))).removeprefix("torch.")

@@ -43,7 +43,7 @@ def complete(
     prompts
         Further prompts, written on side by side.
     model
-        The embedded model, a Hugging Face directory, or the name of a model on the hub.
+        `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
     """
     from monosema.models import load_model
 

@@ -26,7 +26,7 @@ def inspect(model: str = "specimen", /, *models: str, common: Common = DEFAULTS)
     Parameters
     ----------
     model
-        The embedded model, a Hugging Face directory, or the name of a model on the hub.
+        `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
     models
         Further models to put beside it.
     """

