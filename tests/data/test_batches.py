@@ -64,6 +64,15 @@ def test_the_text_comes_back_from_its_tokens(mode):
     assert text_of(read(config)) == dict(enumerate(TEXTS))
 
 
+@pytest.mark.parametrize("mode", ["windows", "sentences"])
+def test_the_beginning_of_rows_can_be_left_out(mode):
+    plain, shorter = (list(read(TextConfig(mode=mode, window=32, batch=4, split="all", skip_first=n))) for n in (0, 5))
+    for one, other in zip(plain, shorter, strict=True):
+        assert torch.equal(one.tokens, other.tokens)
+        assert not other.keep[:, :5].any()
+        assert torch.equal(one.keep[:, 5:], other.keep[:, 5:])
+
+
 def test_sinks_and_padding_are_left_out_and_counted():
     stream = read()
     batches = list(stream)

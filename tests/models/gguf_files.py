@@ -180,6 +180,10 @@ def _add_config(writer: gguf.GGUFWriter, config: Any) -> int:
     if rope["rope_type"] == "linear":
         writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         writer.add_rope_scaling_factor(rope["factor"])
+    if rope["rope_type"] == "yarn":
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(rope["factor"])
+        writer.add_rope_scaling_orig_ctx_len(rope["original_max_position_embeddings"])
     if kind in ("llama", "smollm3", "phi3"):
         writer.add_rope_dimension_count(d_head)
     if kind in ("gemma2", "gemma3_text", "phi3"):

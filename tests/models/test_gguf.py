@@ -47,12 +47,14 @@ GPT2 = {**IDS, "n_embd": 32, "n_head": 4, "n_layer": 3, "n_positions": 64}
 GEMMA = {**LLAMA, "head_dim": 8, "sliding_window": 4, "query_pre_attn_scalar": 8}
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
 LLAMA3 |= {"original_max_position_embeddings": 16, "rope_theta": 500.0}
+YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16, "rope_theta": 500.0}
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", {**LLAMA, "tie_word_embeddings": True}),
     "llama-biases": ("Llama", {**LLAMA, "attention_bias": True, "mlp_bias": True, "head_dim": 12}),
     "llama-llama3": ("Llama", {**LLAMA, "rope_parameters": LLAMA3}),
     "llama-linear": ("Llama", {**LLAMA, "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
     "qwen2": ("Qwen2", LLAMA),
+    "qwen2-yarn": ("Qwen2", {**LLAMA, "rope_parameters": YARN}),
     "qwen3": ("Qwen3", {**LLAMA, "head_dim": 16, "tie_word_embeddings": True}),
     "olmo2": ("Olmo2", LLAMA),
     "smollm3": ("SmolLM3", {**LLAMA, "num_hidden_layers": 4, "no_rope_layer_interval": 4}),
@@ -245,7 +247,7 @@ def test_what_would_be_computed_wrongly_is_named(written: Written, tmp_path: Pat
     ("keys", "named"),
     [
         ({"expert_count": 8}, "expert_count = 8"),
-        ({"rope__scaling__type": "yarn", "rope__scaling__factor": 4.0}, "rope_type = 'yarn'"),
+        ({"rope__scaling__type": "longrope", "rope__scaling__factor": 4.0}, "rope_type = 'longrope'"),
         ({"attention__value_length": 4}, "attention.value_length = 4"),
         ({"rope__scaling__attn_factor": 1.5}, "attn_factor = 1.5"),
     ],

@@ -25,7 +25,7 @@ from monosema.dictionaries import (
 )
 from monosema.training import Member, TrainConfig, learning_rate, train_on_vectors
 from monosema.training.distribution import Mesh
-from monosema.training.muon import MuonOfParts
+from monosema.training.muon import COEFFICIENTS, Muon, orthogonal_part
 from monosema.training.optimisers import Optimisers, ScheduleFreeSign
 from monosema.training.trainer import Trainer
 
@@ -81,7 +81,7 @@ class Threads(Mesh):
 @pytest.mark.parametrize("rows", [48, 6])
 @pytest.mark.parametrize("shards", [1, 2, 3])
 def test_muon_of_parts_is_that_of_the_whole_matrix(rows: int, shards: int) -> None:
-    """But for bf16's rounding, also where PyTorch takes the other product (fewer rows than columns)."""
+    """To float32's rounding, and PyTorch's to that of bf16; also where PyTorch takes the other product (fewer rows)."""
     torch.manual_seed(0)
     begun, gradients = torch.randn(rows, 12), torch.randn(3, rows, 12)
     whole = torch.nn.Parameter(begun.clone())
@@ -89,21 +89,41 @@ def test_muon_of_parts_is_that_of_the_whole_matrix(rows: int, shards: int) -> No
     for gradient in gradients:
         whole.grad = gradient.clone()
         theirs.step()
-    mesh, parts = Threads(shards), [torch.nn.Parameter(part.clone()) for part in begun.chunk(shards)]
 
-    def learn(number: int) -> None:
-        ours = MuonOfParts([parts[number]], 0.01, mesh)
-        for gradient in gradients:
-            parts[number].grad = gradient.chunk(shards)[number].clone()
-            ours.step()
+    def learnt(shards: int) -> torch.Tensor:
+        mesh, parts = Threads(shards), [torch.nn.Parameter(part.clone()) for part in begun.chunk(shards)]
 
-    threads = [threading.Thread(target=learn, args=(number,)) for number in range(shards)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    moved, expected = torch.cat([part.detach() for part in parts]) - begun, whole.detach() - begun
-    assert float((moved - expected).norm() / expected.norm()) < (0.01 if rows > 12 else 0.03)
+        def learn(number: int) -> None:
+            ours = Muon([parts[number]], 0.01, mesh)
+            for gradient in gradients:
+                parts[number].grad = gradient.chunk(shards)[number].clone()
+                ours.step()
+
+        threads = [threading.Thread(target=learn, args=(number,)) for number in range(shards)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return torch.cat([part.detach() for part in parts])
+
+    moved, expected = learnt(shards) - begun, whole.detach() - begun
+    torch.testing.assert_close(learnt(shards), learnt(1), rtol=0, atol=1e-6)
+    assert float((moved - expected).norm() / expected.norm()) < 0.03
+
+
+@pytest.mark.parametrize("shape", [(48, 12), (6, 12), (12, 12)])
+def test_steps_on_the_gram_matrix_are_those_on_the_matrix(shape: tuple[int, int]) -> None:
+    """Also where singular values differ a thousandfold, and where some are 0."""
+    torch.manual_seed(0)
+    u, _, v = torch.linalg.svd(torch.randn(shape, dtype=torch.float64), full_matrices=False)
+    x = (u * torch.logspace(0, -3, u.shape[1], dtype=torch.float64)) @ v
+    found = orthogonal_part(x.float(), Mesh())
+    a, b, c = COEFFICIENTS
+    x = x / x.norm()
+    for _ in range(5):
+        gram = x.T @ x
+        x = a * x + x @ (b * gram + c * gram @ gram)
+    assert float((found.double() - x).norm() / x.norm()) < 1e-3
 
 
 @pytest.mark.parametrize("kind", KINDS)

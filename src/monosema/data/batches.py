@@ -175,6 +175,11 @@ class TokenBatches(Iterator[TokenBatch]):
         return next(choice for choice in choices if choice is not None)
 
     def _not_a_sink(self, tokens: Tensor, document: Tensor) -> Tensor:
+        keep = self._ordinary(tokens, document)
+        keep[:, : self.config.skip_first] = False
+        return keep
+
+    def _ordinary(self, tokens: Tensor, document: Tensor) -> Tensor:
         if self._chat is not None:
             # Within a chat, the template's tokens are like any other; where they begin a row, they are its sink.
             opening = torch.isin(tokens, torch.tensor(sorted(self._chat.special_ids))).long().cumprod(dim=1) > 0

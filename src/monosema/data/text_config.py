@@ -31,6 +31,9 @@ class TextConfig(Config):
     """Share of documents, by hash of their text, that the training split never sees."""
     include_sinks: bool = False
     """Keep BOS, EOS and first-position tokens too: their norms are extreme, and they poison dictionaries."""
+    skip_first: int = Field(0, ge=0)
+    """Tokens at the beginning of each row that are left out, whatever they are, unless sinks are kept: some models make
+    a sink of many tokens that follow the first."""
     chat_share: float = Field(0.0, ge=0.0, le=1.0)
     """Share of documents, by hash of their text, that are written as chats through the model's template; windows only.
     The template's tokens are kept there."""

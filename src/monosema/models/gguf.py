@@ -214,13 +214,14 @@ def _common(keys: Keys) -> dict[str, Any]:
 
 def _rope(keys: Keys) -> dict[str, Any]:
     kind, factor = keys.take("rope.scaling.type", "none"), keys.take("rope.scaling.factor", 1.0)
-    for name in ("rope.scaling.original_context_length", "rope.scaling.finetuned"):
-        keys.take(name, None)
+    trained = keys.take("rope.scaling.original_context_length", None)
+    keys.take("rope.scaling.finetuned", None)
     keys.require("rope.scaling.attn_factor", 1.0)
     values = {"rope_theta": keys.take("rope.freq_base", 10_000.0)}
     if kind == "none":
         return {**values, "rope_type": "default"}
-    return {**values, "rope_type": kind, "factor": factor}
+    values |= {"rope_type": kind, "factor": factor}
+    return values if trained is None else {**values, "original_max_position_embeddings": trained}
 
 
 def _pairs_together(name: str, tensor: Tensor, config: TransformerConfig) -> Tensor:

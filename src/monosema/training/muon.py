@@ -1,14 +1,14 @@
-"""Muon (Jordan et al. 2024) for a matrix whose rows are divided among processes.
+"""Muon (Jordan et al. 2024), for matrices whose rows may be divided among processes.
 
     v ← μ v + (1 − μ) g,   u = μ v + (1 − μ) g,   X = u / ‖u‖
-    five times:  X ← a X + X (b G + c G²),   G = XᵀX,   then   w ← w − 0.2 √max(m, d) γ X
+    five times:  X ← X P,   P = a + b G + c G²,   G = XᵀX,   then   w ← w − 0.2 √max(m, d) γ X
 
-This is what `torch.optim.Muon` does to the whole matrix (Newton–Schulz steps in bf16, ``match_rms_adamw``), written
-with XᵀX, a sum over rows. So no process needs the rows of others: they exchange five matrices of d × d numbers a step,
-whatever the number of latents, and the products are divided among them as the rows are.
+The steps are those of `torch.optim.Muon` with ``match_rms_adamw``.
 
-Departures. Sums over rows are made in float32 and rounded to bf16 afterwards, where one process rounds its product. For
-matrices with fewer rows than columns PyTorch takes XXᵀ: the same by arithmetic, but rounded elsewhere.
+Departures. P commutes with G, so that the next step's G is P G P: all five steps are taken on d × d matrices, and X is
+multiplied once, by the product of all P. G of the beginning is a sum over rows, the only thing that processes exchange.
+That is a fifth of the products with X, so they are made in float32, where PyTorch's are in bf16: rounded to bf16, the
+sums of one process and of several part at once, and each kind of processor takes a course of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from monosema.training.distribution import Mesh
 
-__all__ = ["MuonOfParts", "orthogonal_part"]
+__all__ = ["Muon", "orthogonal_part"]
 
 MOMENTUM = 0.95
 """μ, as in `torch.optim.Muon`."""
@@ -33,7 +33,7 @@ LEAST = 1e-7
 """Smallest norm that is divided by, as in `torch.optim.Muon`."""
 
 
-class MuonOfParts(torch.optim.Optimizer):
+class Muon(torch.optim.Optimizer):
     """Muon on this process's rows; see the module. What it remembers is what `torch.optim.Muon` remembers of them."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, mesh: Mesh) -> None:
@@ -58,13 +58,16 @@ class MuonOfParts(torch.optim.Optimizer):
 
 
 def orthogonal_part(part: Float[Tensor, "m_of_shard d"], mesh: Mesh) -> Float[Tensor, "m_of_shard d"]:
-    """This process's rows of the nearly orthogonal matrix that the whole's Newton–Schulz steps lead to, in bf16."""
+    """This process's rows of the nearly orthogonal matrix that the whole's Newton–Schulz steps lead to, in float32."""
     a, b, c = COEFFICIENTS
-    x = part.bfloat16()
-    norm = mesh.sum_over_latents(x.float().square().sum()).sqrt().bfloat16()
-    x = x / norm.clamp_min(LEAST)
+    x = part.float()
+    gram = mesh.sum_over_latents(x.T @ x)
+    norm = gram.trace().sqrt().clamp_min(LEAST)  # ‖u‖² is the trace of uᵀu
+    gram = gram / norm**2
+    one = torch.eye(len(gram), device=gram.device)
+    product = one / norm
     for _ in range(STEPS):
-        of_part = x.float()
-        gram = mesh.sum_over_latents(of_part.T @ of_part).bfloat16()
-        x = torch.addmm(x, x, torch.addmm(gram, gram, gram, beta=b, alpha=c), beta=a)
-    return x
+        factor = torch.addmm(torch.add(a * one, gram, alpha=b), gram, gram, alpha=c)
+        product = product @ factor
+        gram = factor @ gram @ factor
+    return x @ product

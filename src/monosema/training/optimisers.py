@@ -2,7 +2,7 @@
 
 adam        Kingma and Ba 2014, fused
 sign_sgd    SignSGD (Bernstein et al. 2018, arXiv:1802.04434), schedule-free (Defazio et al. 2024, arXiv:2405.15682)
-muon        Jordan et al. 2024 for matrices, PyTorch's own (`muon`, where rows are divided); Adam for vectors
+muon        Jordan et al. 2024 for matrices (`monosema.training.muon`); Adam for vectors
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from monosema.core import ConfigError
 from monosema.training.config import TrainConfig
 from monosema.training.distribution import Mesh
-from monosema.training.muon import MuonOfParts
+from monosema.training.muon import Muon
 
 __all__ = ["Optimisers", "ScheduleFreeSign"]
 
@@ -87,7 +87,7 @@ class Optimisers:
             mesh: the processes that share the latents.
 
         Raises:
-            ConfigError: this PyTorch has no such optimiser.
+            ConfigError: a weight of averages that the optimiser can't use.
         """
         self.parameters = list(parameters)
         self.falls = config.optimiser != "sign_sgd"
@@ -175,18 +175,9 @@ def _sign_sgd(
 def _muon(
     parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, epsilon: float, mesh: Mesh
 ) -> list[torch.optim.Optimizer]:
-    if not hasattr(torch.optim, "Muon"):
-        raise ConfigError(
-            f"TrainConfig.optimiser = 'muon' needs PyTorch 2.9 or later; this is {torch.__version__}. "
-            "Install a later one, or take adam."
-        )
     matrices = [parameter for parameter in parameters if parameter.dim() == 2]
     vectors = [parameter for parameter in parameters if parameter.dim() != 2]
-    muon: torch.optim.Optimizer = (
-        torch.optim.Muon(matrices, lr=lr, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
-        if mesh.shards == 1
-        else MuonOfParts(matrices, lr, mesh)
-    )
+    muon = Muon(matrices, lr, mesh)
     return [muon, *(_adam(vectors, config, lr, epsilon, mesh) if vectors else [])]
 
 
