@@ -97,7 +97,11 @@ def measure(given: argparse.Namespace) -> dict[str, Any]:
         amount = given.evaluation_tokens if given.stage == "evaluate" else given.tokens
         found["rate"] = amount / found["seconds"]
     found["wall"] = time.perf_counter() - begin
-    return found | {"peak_mb": peak_mb(), "plan_mb": planned_mb(recipe, given.stage), "threads": torch.get_num_threads()}
+    return found | {
+        "peak_mb": peak_mb(),
+        "plan_mb": planned_mb(recipe, given.stage),
+        "threads": torch.get_num_threads(),
+    }
 
 
 def recipe_of(given: argparse.Namespace) -> Any:
@@ -154,12 +158,12 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
     from monosema.evaluation import evaluate as evaluated
     from monosema.evaluation.losses import Losses
     from monosema.evaluation.passes import pieces
-    from monosema.runs.walk import controls_of, opened_dictionary
+    from monosema.runs.walk import _controls, _open
 
     bench = bench_of(recipe, folder)
     text = bench.recipe.text.replace(split="heldout", tokens=bench.recipe.evaluation_tokens)
     batches = list(bench.batches(text))
-    (controls, mean), dictionary = controls_of(bench), opened_dictionary(bench)
+    (controls, mean), dictionary = _controls(bench), _open(bench)
     losses = Losses(bench.model.vocab, bench.model.logits)
 
     def needed() -> None:
@@ -180,10 +184,10 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
 
 def atlas(recipe: Any, folder: Path) -> Tasks:
     from monosema.atlas import build_atlas
-    from monosema.runs.walk import opened_dictionary
+    from monosema.runs.walk import _open
 
     bench = bench_of(recipe, folder)
-    batches, dictionary = list(bench.batches(bench.recipe.text)), opened_dictionary(bench)
+    batches, dictionary = list(bench.batches(bench.recipe.text)), _open(bench)
 
     def own() -> None:
         shutil.rmtree(folder / "again", ignore_errors=True)

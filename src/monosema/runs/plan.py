@@ -19,6 +19,7 @@ from monosema.core import ConfigError
 from monosema.interpretation.measuring import CELLS, READ_TOKENS
 from monosema.interpretation.pool import BYTES_PER_ACTIVATION
 from monosema.runs.architectures import expected_active
+from monosema.runs.budget import VERSIONS, evaluation_budget
 from monosema.runs.machines import Machine
 from monosema.runs.model_shape import ModelShape
 from monosema.runs.recipe import Recipe
@@ -27,8 +28,6 @@ from monosema.training.footprint import PROCESS, Layout, training_footprint
 
 __all__ = ["Plan", "StagePlan", "plan"]
 
-VERSIONS = 6
-"""Forward passes that evaluation compares: the model alone, the dictionary and two controls, mean and zero."""
 ADAM_BYTES = 28
 """Bytes that the optimiser moves for a parameter: it reads value, gradient and two moments, and writes three."""
 ENCODER_BYTES, DECODER_BYTES = ADAM_BYTES + 10, ADAM_BYTES + 28
@@ -237,7 +236,7 @@ class _Needs:
 
     def evaluate(self) -> StagePlan:
         """Each version of the activations through the rest of the model, and its logits."""
-        tokens = self.recipe.evaluation_tokens
+        tokens = evaluation_budget(self.recipe, self.shape.layers, self.shape.width, self.shape.vocab)
         rest = self.shape.flop(self.shape.layers - self.layers, self.window) + self.shape.head_flop
         flop = self._reading() + VERSIONS * rest + 2 * 2 * self.d * self.m
         seconds = {"arithmetic": tokens * flop / self.rate}
