@@ -10,10 +10,12 @@ from __future__ import annotations
 from monosema.models import LanguageModel
 from monosema.runs.recipe import Recipe
 
-__all__ = ["LEAST", "MOST", "VERSIONS", "decided", "evaluation_budget"]
+__all__ = ["CONTROL_ROWS", "LEAST", "MOST", "VERSIONS", "decided", "evaluation_budget"]
 
 VERSIONS = 6
 """Versions that evaluation compares: the model alone, the dictionary and two controls, mean and zero."""
+CONTROL_ROWS = 65_536
+"""Rows that the controls (PCA, random directions) are fitted on, at most."""
 LEAST, MOST = 10_000, 100_000
 """Tokens below which intervals are wide, and beyond which they hardly narrow what is known."""
 _TRAINING = 4

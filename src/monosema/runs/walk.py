@@ -31,7 +31,7 @@ from monosema.dictionaries import (
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
 from monosema.pages import write_report
 from monosema.runs.architectures import architecture_of, make_dictionary
-from monosema.runs.budget import MOST
+from monosema.runs.budget import CONTROL_ROWS, MOST
 from monosema.runs.controls import active_per_row
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
@@ -43,9 +43,6 @@ from monosema.runs.workbench import Workbench
 from monosema.training import TrainingRows, held_out_rows, train
 
 __all__ = ["STAGES", "untrained"]
-
-CONTROL_ROWS = 65_536
-"""Rows that the controls (PCA, random directions) are fitted on, at most."""
 
 
 def _capture(bench: Workbench) -> Mapping[str, Any]:
