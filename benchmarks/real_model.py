@@ -12,7 +12,8 @@ Each stage runs in a process of its own, so that its memory is its own, and take
     explain     features a second, by both kinds of program
     score       features a second, all scorers, without random latents
 
-Medians of the rounds; the precision is what the machine does fastest, as on the command line. The dictionary is trained
+Medians of the rounds, by the clock and by the time of all processors together, which other work on the machine changes
+less; the precision is what the machine does fastest, as on the command line. The dictionary is trained
 on the captured tokens in a process before all others. Peak memory is that of the process (VmHWM), libraries included,
 and the bounds' own memory with it; `plan` is what `monosema plan` says of the stage.
 """
@@ -66,9 +67,10 @@ def main() -> None:
 
 
 def table(found: dict[str, dict[str, Any]]) -> str:
-    lines = ["| stage | rate, a second | of its bound | peak MB | plan MB | plan ÷ peak |", "|---|---|---|---|---|---|"]
+    names = ("stage", "rate, a second", "of its bound", "by processor time", "peak MB", "plan MB", "plan ÷ peak")
+    lines = [f"| {' | '.join(names)} |", "|---" * len(names) + "|"]
     for stage, one in found.items():
-        ratio = f"{one['ratio']:.2f}" if "ratio" in one else "–"
+        ratio = " | ".join(f"{one[name]:.2f}" if name in one else "–" for name in ("ratio", "ratio_by_processor"))
         figures = f"{one['rate']:,.0f} | {ratio} | {one['peak_mb']:,.0f} | {one['plan_mb']:,.0f}"
         lines.append(f"| {stage} | {figures} | {one['plan_mb'] / one['peak_mb']:.2f} |")
     return "\n".join(lines)
@@ -76,11 +78,12 @@ def table(found: dict[str, dict[str, Any]]) -> str:
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     """One stage, in this process."""
-    import torch
-
     from monosema.cli.process import settle
 
+    # Before torch is loaded, as on the command line.
     settle()
+    import torch
+
     from monosema.runs.run import run
 
     recipe, folder = recipe_of(given), Path(given.run)
@@ -158,12 +161,12 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
     from monosema.evaluation import evaluate as evaluated
     from monosema.evaluation.losses import Losses
     from monosema.evaluation.passes import pieces
-    from monosema.runs.walk import controls_of, opened_dictionary
+    from monosema.runs.walk import _controls, _open
 
     bench = bench_of(recipe, folder)
     text = bench.recipe.text.replace(split="heldout", tokens=bench.recipe.evaluation_tokens)
     batches = list(bench.batches(text))
-    (controls, mean), dictionary = controls_of(bench), opened_dictionary(bench)
+    (controls, mean), dictionary = _controls(bench), _open(bench)
     losses = Losses(bench.model.vocab, bench.model.logits)
 
     def needed() -> None:
@@ -184,10 +187,10 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
 
 def atlas(recipe: Any, folder: Path) -> Tasks:
     from monosema.atlas import build_atlas
-    from monosema.runs.walk import opened_dictionary
+    from monosema.runs.walk import _open
 
     bench = bench_of(recipe, folder)
-    batches, dictionary = list(bench.batches(bench.recipe.text)), opened_dictionary(bench)
+    batches, dictionary = list(bench.batches(bench.recipe.text)), _open(bench)
 
     def own() -> None:
         shutil.rmtree(folder / "again", ignore_errors=True)
@@ -199,15 +202,26 @@ def atlas(recipe: Any, folder: Path) -> Tasks:
 def turns(tasks: Tasks, rounds: int) -> dict[str, Any]:
     """Seconds of each, and bound over own, each the median of the rounds; one round before them warms up."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
+    busy: dict[str, list[float]] = {name: [] for name in tasks}
     for number in range(rounds + 1):
         for name, work in tasks.items():
-            begin = time.perf_counter()
+            begin, spent = time.perf_counter(), time.process_time()
             work()
             if number:
                 seconds[name].append(time.perf_counter() - begin)
-    ratios = [bound / own for bound, own in zip(seconds["bound"], seconds["own"], strict=True)]
+                busy[name].append(time.process_time() - spent)
     medians = {name: statistics.median(some) for name, some in seconds.items()}
-    return {"seconds": medians["own"], "bound_seconds": medians["bound"], "ratio": statistics.median(ratios)}
+    return {
+        "seconds": medians["own"],
+        "bound_seconds": medians["bound"],
+        "ratio": paired(seconds),
+        "ratio_by_processor": paired(busy),
+    }
+
+
+def paired(seconds: dict[str, list[float]]) -> float:
+    """Median of the rounds' ratios: two neighbours in a round saw the same machine."""
+    return statistics.median(bound / own for bound, own in zip(seconds["bound"], seconds["own"], strict=True))
 
 
 def peak_mb() -> float:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from monosema.atlas import build_atlas
+from monosema.atlas import build_atlas, lookup
 from monosema.atlas.lookup import MIN_PASSAGES
 from monosema.atlas.statistics import passage_side, token_side
 
@@ -97,3 +99,22 @@ def label_tokens(label: str, model) -> list[int]:
 
     pieces = ast.literal_eval("[" + __import__("re").sub(r" \(\d+ %\)", "", label) + "]")
     return [model.tokenizer.id(piece) for piece in pieces]
+
+
+@given(
+    entries=st.lists(st.tuples(st.integers(0, 4), st.integers(0, 6), st.sampled_from([0.5, 1.0, 2.0])), max_size=60),
+    k=st.integers(1, 7),
+)
+def test_the_strongest_tokens_are_those_of_the_whole_matrix(entries, k) -> None:
+    n, vocab = 5, 7
+    latent, token, value = (np.array(column) for column in zip(*entries, strict=True)) if entries else [np.zeros(0)] * 3
+    keys = latent.astype(np.int64) * vocab + token.astype(np.int64)
+    tokens, share, hits = lookup._strongest(keys, value.astype(np.float32), n, vocab, k)
+    mass = np.bincount(keys, value, n * vocab).reshape(n, vocab)
+    count = np.bincount(keys, minlength=n * vocab).reshape(n, vocab)
+    for row in range(n):
+        best = [at for at in np.lexsort((np.arange(vocab), -mass[row])) if mass[row, at] > 0][:k]
+        assert tokens[row].tolist() == [*best, *[-1] * (k - len(best))]
+        assert hits[row, : len(best)].tolist() == count[row, best].tolist()
+        np.testing.assert_allclose(share[row, : len(best)], mass[row, best] / max(mass[row].sum(), 0.5), rtol=1e-6)
+        assert not share[row, len(best) :].any()

@@ -18,7 +18,7 @@ from monosema.models import LanguageModel
 __all__ = ["Effects", "direct_effects", "why_no_effects"]
 
 _WRITES = ("embed", "pos_embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
-_CELLS = 67_108_864
+CELLS = 16_777_216
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def why_no_effects(model: LanguageModel, dictionary: Dictionary, site: Site) -> 
 def direct_effects(model: LanguageModel, dictionary: Dictionary, k: int) -> Effects:
     """Promoted and suppressed tokens of all latents, block by block."""
     directions = dictionary.directions
-    step = max(1, _CELLS // model.vocab)
+    step = max(1, CELLS // model.vocab)
     k = min(k, model.vocab)
     columns: list[list[np.ndarray]] = [[], [], [], []]
     for low in range(0, len(directions), step):

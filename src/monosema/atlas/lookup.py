@@ -27,10 +27,8 @@ Control. The score of another feature's label, drawn at random, on the same feat
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
@@ -108,10 +106,7 @@ def label_block(block: Block, parts: Segments, totals: TokenTotals, config: Atla
     Args:
         config: `top_tokens`, `label_tokens`, `label_share` and `seed` are used.
     """
-    n, vocab = block.high - block.low, len(totals.label)
-    step = max(1, _CELLS // vocab)
-    chunks = [_carriers(block, totals, low, min(low + step, n), config) for low in range(0, n, step)]
-    top_tokens, top_share, tokens, share = (np.concatenate(columns) for columns in zip(*chunks, strict=True))
+    top_tokens, top_share, tokens, share = _carriers(block, totals, config)
     rates = _rates(block, parts, totals, tokens)
     control = _rates(block, parts, totals, _shuffled(tokens, config.seed, block.low))
     figures = (rates.accuracy, *_ends(block, totals, tokens, rates))
@@ -121,22 +116,15 @@ def label_block(block: Block, parts: Segments, totals: TokenTotals, config: Atla
 
 
 def _carriers(
-    block: Block, totals: TokenTotals, low: int, high: int, config: AtlasConfig
+    block: Block, totals: TokenTotals, config: AtlasConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Tokens with the greatest shares over all passages, and the label from the label side, for some latents."""
-    vocab, n = len(totals.label), high - low
-    part = slice(int(block.first[low]), int(block.first[high]))
-    latent = np.repeat(np.arange(n), np.diff(block.first[low : high + 1]))
-    keys, value, side = latent * vocab + block.token[part], block.value[part], block.side[part]
-    mass = np.bincount(keys, weights=value, minlength=n * vocab).reshape(n, vocab)
-    top_tokens, top_share = _strongest(mass, min(config.top_tokens, vocab))
-    keys, value = keys[side], value[side]
-    mass = np.bincount(keys, weights=value, minlength=n * vocab).reshape(n, vocab)
-    tokens, share = _strongest(mass, min(config.label_tokens, vocab))
-    del mass
-    active = np.bincount(keys, minlength=n * vocab).reshape(n, vocab)
-    hits = np.where(tokens >= 0, np.take_along_axis(active, np.maximum(tokens, 0), axis=1), 0)
-    positives = active.sum(axis=1, keepdims=True)
+    """Tokens with the greatest shares over all passages, and the label from the label side."""
+    n, vocab = block.high - block.low, len(totals.label)
+    keys = block.latent.astype(np.int64) * vocab + block.token
+    top_tokens, top_share, _ = _strongest(keys, block.value, n, vocab, min(config.top_tokens, vocab))
+    keys, value = keys[block.side], block.value[block.side]
+    tokens, share, hits = _strongest(keys, value, n, vocab, min(config.label_tokens, vocab))
+    positives = np.bincount(keys // vocab, minlength=n)[:, None]
     seen = np.where(tokens >= 0, totals.label[tokens], 0)
     negatives = np.maximum(totals.label.sum() - positives / block.share, 1)
     true, false = hits.cumsum(axis=1), (seen - hits / block.share).cumsum(axis=1)
@@ -147,14 +135,28 @@ def _carriers(
     return top_tokens, top_share, np.where(inside, tokens, -1), np.where(inside, share, 0)
 
 
-def _strongest(mass: NDArray[Any], k: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """The k tokens with the greatest mass and their shares, of equals the lower id first; -1 where there are fewer."""
-    best = torch.from_numpy(mass).topk(k, dim=1)
-    values, tokens = best.values.numpy(), best.indices.numpy()
-    order = np.lexsort((tokens, -values), axis=1)
-    values, tokens = np.take_along_axis(values, order, axis=1), np.take_along_axis(tokens, order, axis=1)
-    share = values / np.maximum(mass.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    return np.where(values > 0, tokens, -1), share.astype(np.float32)
+def _strongest(
+    keys: NDArray[np.int64], value: NDArray[np.float32], n: int, vocab: int, k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64]]:
+    """Of each latent the k tokens with the greatest mass, their shares and how often they activate it; of equals the
+    lower id first, -1 where there are fewer.
+
+    A latent is active on few tokens of the vocabulary, so those that occur are sorted, and no matrix is made of all.
+
+    Args:
+        keys: latent · vocab + token of each activation.
+    """
+    pairs, place = np.unique(keys, return_inverse=True)
+    mass, count = np.bincount(place, value, len(pairs)), np.bincount(place, minlength=len(pairs))
+    latent = pairs // vocab
+    order = np.lexsort((pairs, -mass, latent))
+    rank = np.arange(len(order)) - np.searchsorted(latent[order], latent[order])
+    order, rank = order[rank < k], rank[rank < k]
+    tokens, hits, share = np.full((n, k), -1, np.int64), np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
+    total = np.bincount(latent, mass, n)
+    at = (latent[order], rank)
+    tokens[at], hits[at], share[at] = pairs[order] % vocab, count[order], mass[order] / total[latent[order]]
+    return tokens, share, hits
 
 
 def _shuffled(tokens: NDArray[np.int64], seed: int, low: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Keep the C library from handing large blocks back to the system after each use."""
+"""Keep the C library from handing blocks back to the system after each use."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ import sys
 __all__ = ["give_back_free_memory", "keep_large_blocks"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
-LARGE = 2**30
+LARGE = 2**25
+"""As much as glibc's own threshold ever grows to."""
 
 
 @functools.cache
 def keep_large_blocks() -> bool:
-    """Let freed blocks of up to 1 GiB be used again by this process; whether it took effect.
+    """Let freed blocks of up to 32 MiB be used again by this process; whether it took effect.
 
     A setting of the whole process: for programs, such as the command line, never for a library.
-    A training step frees and takes the same matrices again and again. glibc gives each block above 32 MiB at most back
-    to the system, which then clears every page anew: measured, that is a tenth of a step. It also keeps a heap for each
-    thread, and blocks that one thread frees are lost to the others: measured, a run's memory grew by half a gigabyte in
-    sixty steps. So all threads share one heap from here on. Elsewhere this does nothing.
+
+    A training step frees and takes the same matrices again and again. glibc gives large blocks back to the system,
+    which then clears every page anew, until it has learnt their size; and it keeps a heap for each thread, so that
+    blocks that one thread frees are lost to the others. Here its own ceiling holds from the beginning, and all threads
+    share one heap. Larger blocks still go straight back: kept too, they left holes, and a process that built an atlas
+    of a large vocabulary grew to 6 GB. Elsewhere this does nothing.
     """
     if not sys.platform.startswith("linux"):
         return False
@@ -28,7 +31,7 @@ def keep_large_blocks() -> bool:
         set_option = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError):
         return False
-    options = ((M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, LARGE), (M_ARENA_MAX, 1))
+    options = ((M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, 2 * LARGE), (M_ARENA_MAX, 1))
     taken = [bool(set_option(option, value)) for option, value in options]
     return all(taken)
 

@@ -20,6 +20,9 @@ from monosema.kernels import encode_top_k, sparse_decode
 
 __all__ = ["RandomDirections"]
 
+_FITTED_ROWS = 4096
+"""Rows that are reconstructed at a time while the gain is fitted."""
+
 
 class RandomDirections:
     """A dictionary that was not trained.
@@ -66,9 +69,12 @@ class RandomDirections:
         rows = random_directions(n_latents, sample.shape[1], torch_generator(seed, "random directions"))
         rows = rows.to(sample.device)
         mean = sample.mean(dim=0)
-        plain = cls(mean, rows, 1.0, k)(sample) - mean
-        power = float(plain.square().sum())
-        gain = float((plain * (sample - mean)).sum()) / power if power > 0 else 1.0
+        power = shared = 0.0
+        for some in sample.split(_FITTED_ROWS):
+            plain = cls(mean, rows, 1.0, k)(some) - mean
+            power += float(plain.square().sum())
+            shared += float((plain * (some - mean)).sum())
+        gain = shared / power if power > 0 else 1.0
         return cls(mean, rows, gain, k, metadata)
 
     @property

@@ -24,7 +24,7 @@ CHUNK_BYTES = 24 * 2**20
 """Size of a chunk's logits in float32: measured best where it fits the last-level cache."""
 CHUNK_ROWS = 64
 """Rows of a chunk where that is less, so that the product with the unembedding is one of matrices."""
-_ROOMS = 5
+ROOMS = 5
 """Chunks of logits at once: four of float32 and one in the precision of the model."""
 
 
@@ -43,7 +43,7 @@ class Losses:
     def __init__(self, vocab: int, unembed: Unembed | None = None, memory_mb: float = 256.0) -> None:
         """Args: unembed: None where what is given are the logits themselves. memory_mb: for the chunks of logits."""
         self._vocab, self._unembed = vocab, unembed
-        room = int(memory_mb * 1e6 / (4 * _ROOMS * vocab))
+        room = int(memory_mb * 1e6 / (4 * ROOMS * vocab))
         self._step = max(1, min(room, max(CHUNK_ROWS, CHUNK_BYTES // (4 * vocab))))
         self._rooms: dict[str, Tensor] = {}
 

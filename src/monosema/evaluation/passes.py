@@ -18,7 +18,7 @@ from monosema.models import LanguageModel, owner
 
 __all__ = ["Passes", "activations_at", "pieces"]
 
-INSIDE = 20
+INSIDE = 12
 """Values that a block holds for each position, as a multiple of the stream's width; measured."""
 LOGITS = 4
 """Copies of one version's logits that are held at a time where a model gives nothing else."""

@@ -15,20 +15,23 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from monosema.activations.codec import BYTES as CODEC_BYTES
+from monosema.atlas.blocks import BYTES_PER_ACTIVATION as SPILLED
+from monosema.atlas.effects import CELLS as EFFECT_CELLS
 from monosema.core import ConfigError
+from monosema.evaluation.losses import CHUNK_BYTES, CHUNK_ROWS, ROOMS
+from monosema.evaluation.passes import INSIDE
 from monosema.interpretation.measuring import CELLS, READ_TOKENS
 from monosema.interpretation.pool import BYTES_PER_ACTIVATION
 from monosema.runs.architectures import expected_active
+from monosema.runs.budget import CONTROL_ROWS, VERSIONS, evaluation_budget
 from monosema.runs.machines import Machine
 from monosema.runs.model_shape import ModelShape
 from monosema.runs.recipe import Recipe
 from monosema.training import held_out_rows
-from monosema.training.footprint import PROCESS, Layout, training_footprint
+from monosema.training.footprint import Layout, training_footprint
 
 __all__ = ["Plan", "StagePlan", "plan"]
 
-VERSIONS = 6
-"""Forward passes that evaluation compares: the model alone, the dictionary and two controls, mean and zero."""
 ADAM_BYTES = 28
 """Bytes that the optimiser moves for a parameter: it reads value, gradient and two moments, and writes three."""
 ENCODER_BYTES, DECODER_BYTES = ADAM_BYTES + 10, ADAM_BYTES + 28
@@ -45,6 +48,8 @@ are, and tokens that the model proposes substitutes for; counted in runs with th
 JUDGING = 3e-3
 """Seconds that a processor core takes to score one explanation by all scorers of programs, with the default samples;
 processor time, measured once, on 1,000 features of the built-in run on a busy machine."""
+READING_PROCESS = 520e6
+"""Bytes of a process that has imported all, read text and run a model, beside the model's weights; measured."""
 COPIES = 6
 """What a block's passages take while they are drawn or scored, as a multiple of themselves; measured while scoring."""
 SAMPLE_BYTES = 360
@@ -237,13 +242,18 @@ class _Needs:
 
     def evaluate(self) -> StagePlan:
         """Each version of the activations through the rest of the model, and its logits."""
-        tokens = self.recipe.evaluation_tokens
+        tokens = evaluation_budget(self.recipe, self.shape.layers, self.shape.width, self.shape.vocab)
         rest = self.shape.flop(self.shape.layers - self.layers, self.window) + self.shape.head_flop
         flop = self._reading() + VERSIONS * rest + 2 * 2 * self.d * self.m
         seconds = {"arithmetic": tokens * flop / self.rate}
-        logits = VERSIONS * self._positions() * self.shape.vocab * 4
-        # The dictionary, and the random one beside it.
-        return self._stage("evaluate", seconds, self._model_bytes() + logits + 8 * self.parameters, 0.0)
+        half = self.recipe.evaluation.memory_mb * 1e6 / 2
+        forked = min(half, VERSIONS * self._positions() * INSIDE * self.shape.width * self._width())
+        logits = min(half, ROOMS * max(CHUNK_BYTES, CHUNK_ROWS * 4 * self.shape.vocab))
+        # Rows that controls are fitted on, and as many again while they are read and reconstructed; the dictionary, and
+        # the random one beside it.
+        sample = 2 * 4 * self.d * min(CONTROL_ROWS, self.tokens)
+        memory = self._model_bytes() + 8 * self.parameters + max(sample, sample / 2 + forked + logits)
+        return self._stage("evaluate", seconds, memory, 0.0)
 
     def atlas(self) -> StagePlan:
         """One pass of the model up to the site and the encoder; codes and passages to the disk."""
@@ -256,7 +266,9 @@ class _Needs:
             "arithmetic": tokens * flop / self.rate,
             "disk": 2 * (codes + passages) / (self.machine.disk_gb_s * 1e9),
         }
-        memory = self._model_bytes() + 4 * self.parameters + config.memory_mb * 1e6
+        spilled = min(config.memory_mb * 1e6, tokens * self.k * SPILLED)
+        effects = 2 * 4 * min(EFFECT_CELLS, self.m * self.shape.vocab) + 4 * self.shape.vocab * self.shape.width
+        memory = self._model_bytes() + 4 * self.parameters + max(spilled, effects)
         return self._stage("atlas", seconds, memory, passages)
 
     def explain(self) -> StagePlan:
@@ -323,7 +335,7 @@ class _Needs:
     def _stage(self, name: str, seconds: Mapping[str, float], memory: float, disk: float) -> StagePlan:
         machine = self.machine
         if machine.processor and name != "train":
-            memory += PROCESS
+            memory += READING_PROCESS
         bound = max(seconds, key=lambda part: seconds[part])
         hours = seconds[bound] / 3600
         # What is rented is paid for, whether a stage uses it or not.

@@ -107,8 +107,9 @@ class Recipe(Config):
     other_model: str | None = None
     """A second model, for a crosscoder over both; named as model.name, loaded in the same precision. `site` is read in
     each of them, or a site behind which @other stands in the second."""
-    evaluation_tokens: int = Field(100_000, ge=1)
-    """Held-out tokens that the dictionary is measured on."""
+    evaluation_tokens: int | None = Field(None, ge=1)
+    """Held-out tokens that the dictionary is measured on; None takes as many as cost no more than capture and training,
+    from 10,000 to 100,000, and is decided when the run begins."""
     atlas_tokens: int | None = Field(500_000, ge=1)
     """Tokens that features are described on; None reads the whole text."""
     model: ModelChoice = ModelChoice()

@@ -11,6 +11,7 @@ from monosema.atlas import Atlas, open_atlas
 from monosema.core import ConfigError, RunError, nearest, read_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
+from monosema.runs.budget import decided
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.lock import run_lock
 from monosema.runs.meaning import scores_path
@@ -149,7 +150,7 @@ def run_together(
             """Decide what is left open, and take the folder."""
             previous = _previous(folder)
             bench = Workbench(recipe.resolve(previous, device), folder, device, mesh)
-            bench.recipe = bench.recipe.fitted(bench.widths)
+            bench.recipe = decided(bench.recipe.fitted(bench.widths), bench.model)
             bench.check_model(until)
             if previous is not None and not update:
                 _require_same(previous, bench.recipe, folder)

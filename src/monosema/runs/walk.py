@@ -31,6 +31,7 @@ from monosema.dictionaries import (
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
 from monosema.pages import write_report
 from monosema.runs.architectures import architecture_of, make_dictionary
+from monosema.runs.budget import CONTROL_ROWS, MOST
 from monosema.runs.controls import active_per_row
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
@@ -42,9 +43,6 @@ from monosema.runs.workbench import Workbench
 from monosema.training import TrainingRows, held_out_rows, train
 
 __all__ = ["STAGES", "untrained"]
-
-CONTROL_ROWS = 65_536
-"""Rows that the controls (PCA, random directions) are fitted on, at most."""
 
 
 def _capture(bench: Workbench) -> Mapping[str, Any]:
@@ -126,10 +124,11 @@ def _open(bench: Workbench) -> Dictionary:
 def _evaluate(bench: Workbench) -> Mapping[str, Any]:
     recipe = bench.recipe
     dictionary = _open(bench)
-    text = recipe.text.replace(split="heldout", tokens=recipe.evaluation_tokens)
+    tokens = recipe.evaluation_tokens or MOST
+    text = recipe.text.replace(split="heldout", tokens=tokens)
     passes = len(recipe.sites) if isinstance(dictionary, Crosscoder) else 1
     controls, mean = _controls(bench)
-    with progress_bar("evaluate", passes * recipe.evaluation_tokens, "tokens") as bar:
+    with progress_bar("evaluate", passes * tokens, "tokens") as bar:
         rest = (bench.batches(text), recipe.evaluation, controls, bar)
         kept: dict[str, Any] = {"mean": mean, "parts": _evaluation_parts(bench)}
         if isinstance(dictionary, Crosscoder):
@@ -172,11 +171,15 @@ def _controls(bench: Workbench) -> tuple[dict[str, Dictionary], Tensor]:
     sites = recipe.sites if architecture_of(recipe.dictionary) == "crosscoder" else recipe.sites[-1:]
     places = [(store, site) for site in sites]
     stream = JoinedStream.over(places, batch=batch, seed=recipe.training.seed, rows=rows)
-    sample = torch.cat([part for part, _ in zip(stream, range(max(1, CONTROL_ROWS // batch)), strict=False)])
+    wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
+    # Room for all first: parts beside their whole would take twice the memory.
+    sample = torch.empty(wanted * batch, sum(store.width(site) for site in sites))
+    for room, part in zip(sample.split(batch), stream, strict=False):
+        room.copy_(part)
     sample = sample.to(bench.model.device)
     components = min(k, sample.shape[1])
     controls: dict[str, Dictionary] = {
-        "pca": Pca.fit([sample], components),
+        "pca": Pca.fit(sample.split(batch), components),
         "random": RandomDirections.fit(sample, recipe.dictionary.n_latents, k, seed=recipe.training.seed),
     }
     return controls, sample.mean(dim=0, dtype=torch.float64)
