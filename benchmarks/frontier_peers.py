@@ -1,10 +1,11 @@
-"""Train one dictionary with a peer's own trainer and save it in the peer's own layout; `frontier.py` calls this.
+"""Train one dictionary with a peer's own trainer and save it in the peer's own layout; `frontier.py` and
+`robustness.py` call this.
 
     python benchmarks/frontier_peers.py '{"library": "saelens", "architecture": "topk", "setting": 32, ...}'
 
 It runs in the peers' environment. The order is a JSON object: library, architecture, setting (k, coefficient or target
-L0), vectors (.npy, already scaled), rows, batch, latents, rate, seed, out. Peers get what helps them in a short run: a
-short warm-up, a falling rate at the end, and sparsity warm-ups of a twentieth of the run.
+L0), vectors (.npy, already scaled), rows, batch, latents, rate (null is the peer's own), seed, out. Peers get what
+helps them in a short run: a short warm-up, a falling rate at the end, and sparsity warm-ups of a twentieth of the run.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 
 GROUPS = (0.125, 0.125, 0.25, 0.5)
 """Shares of the latents in the nested prefixes of Matryoshka dictionaries."""
+OWN_RATE = 3e-4
+"""SAELens' own learning rate (`LanguageModelSAERunnerConfig.lr`)."""
 
 
 def batches(order: dict[str, Any]) -> Iterator[Any]:
@@ -52,13 +55,14 @@ def saelens(order: dict[str, Any], width: int, steps: int) -> None:
     if order["architecture"] == "matryoshka":
         own |= {"matryoshka_widths": widths(order["latents"])}
     sae = getattr(sae_lens, f"{name}TrainingSAE")(getattr(sae_lens, f"{name}TrainingSAEConfig")(**own))
+    rate = order["rate"] or OWN_RATE
     config = SAETrainerConfig(
         total_training_samples=steps * order["batch"],
         train_batch_size_samples=order["batch"],
-        lr=order["rate"],
+        lr=rate,
         lr_warm_up_steps=min(10, steps // 10),
         lr_decay_steps=steps // 5,
-        lr_end=order["rate"] / 10,
+        lr_end=rate / 10,
         dead_feature_window=max(1, steps // 10),
     )
     trainer = sae_lens.SAETrainer(config, sae, batches(order))
@@ -123,6 +127,31 @@ def dictionary_learning(order: dict[str, Any], width: int, steps: int) -> None:
     (out / "config.json").write_text(json.dumps({"trainer": trainer.config, "buffer": {}}, default=str))
 
 
+def sparsify(order: dict[str, Any], width: int, steps: int) -> None:
+    """Its trainer needs a model; these are the steps that it makes with its default optimiser."""
+    import torch
+    from schedulefree import ScheduleFreeWrapper
+    from sparsify.config import SparseCoderConfig
+    from sparsify.sign_sgd import SignSGD
+    from sparsify.sparse_coder import SparseCoder
+
+    del steps
+    sae = SparseCoder(width, SparseCoderConfig(num_latents=order["latents"], k=order["setting"]), dtype=torch.float32)
+    rate = order["rate"] or 5e-3 / (order["latents"] / 2**14) ** 0.5
+    optimiser = ScheduleFreeWrapper(SignSGD([{"params": sae.parameters(), "lr": rate}]), momentum=0.95)
+    optimiser.train()
+    for number, batch in enumerate(batches(order)):
+        if number == 0:
+            sae.b_dec.data = batch.mean(0)
+        sae.set_decoder_norm_to_unit_norm()
+        sae(batch).fvu.backward()
+        sae.remove_gradient_parallel_to_decoder_directions()
+        optimiser.step()
+        optimiser.zero_grad()
+    optimiser.eval()
+    sae.save_to_disk(order["out"])
+
+
 def main() -> None:
     warnings.filterwarnings("ignore")
     answers, sys.stdout = sys.stdout, sys.stderr
@@ -134,7 +163,8 @@ def main() -> None:
     width = np.load(order["vectors"], mmap_mode="r").shape[1]
     steps = order["rows"] // order["batch"]
     begin = time.perf_counter()
-    {"saelens": saelens, "dictionary_learning": dictionary_learning}[order["library"]](order, width, steps)
+    libraries = {"saelens": saelens, "dictionary_learning": dictionary_learning, "sparsify": sparsify}
+    libraries[order["library"]](order, width, steps)
     print(json.dumps({"seconds": round(time.perf_counter() - begin, 1)}), file=answers, flush=True)
 
 

@@ -1,18 +1,17 @@
-"""How large Adam's steps may be: FVU and living latents by learning rate and ε.
+"""How large Adam's steps may be: FVU and living latents by learning rate and floor.
 
     python benchmarks/step_size.py --vectors F.npy --rows 100000 --batch 512 --latents 2048
-    python benchmarks/step_size.py --vectors F.npy --trainings topk:16 --rates 0.01 --gains inf 1 0.5 0.333 0.25
+    python benchmarks/step_size.py --vectors F.npy --trainings topk:16 --rates 0.01 --floors 0 0.5 0.7 1
 
-Each training (architecture:setting, the setting as in frontier.py) is made at each rate and each gain. The gain bounds
-a step by so many times the mean gradient times the number of latents: ε = rate / (gain · latents); inf is ε = 1e-12.
-Without --rates and --gains: the rule's rate and half of it, each with the rule's ε and without. Held-out FVU, L0 and
-the share of latents that fire on 16,384 other vectors, one seed. Prints a table.
+Each training (architecture:setting, the setting as in frontier.py) is made at each rate and each floor of the mean
+squared gradients, as a share of what latents have on average (`floored_adam`); 0 is Adam with ε = 1e-12. Without
+--rates and --floors: the rule's rate and half of it, each with the rule's floor and without. Held-out FVU, L0 and the
+share of latents that fire on 16,384 other vectors, one seed. Prints a table.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 import tempfile
 from pathlib import Path
 
@@ -29,27 +28,39 @@ def main() -> None:
     p.add_argument("--latents", type=int, default=2048)
     p.add_argument("--trainings", nargs="+", default=list(TRAININGS), metavar="ARCHITECTURE:SETTING")
     p.add_argument("--rates", type=float, nargs="+", help="peak learning rates; without it, the rule's and half of it")
-    p.add_argument("--gains", type=float, nargs="+", help="without it, the rule's and inf")
+    p.add_argument("--floors", type=float, nargs="+", help="without it, the rule's and 0")
     p.add_argument("--seed", type=int, default=0)
     a = p.parse_args()
 
-    from monosema.training import learning_rate
-    from monosema.training.schedule import LARGEST_GAIN
+    from monosema.training import floored_adam
 
-    print("| training | rate | gain | ε | FVU | L0 | alive |", "|---" * 7 + "|", sep="\n")
+    print("| training | rate | floor | FVU | L0 | alive |", "|---" * 6 + "|", sep="\n")
+    floors = a.floors or (floored_adam.SHARE, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         scaled = Path(folder) / "vectors.npy"
         _, rows = prepare(a, scaled)
-        rule = learning_rate(a.latents, rows // a.batch)
         for training in a.trainings:
+            rule = rate_of(training, a, rows, scaled)
             for rate in a.rates or (rule, rule / 2):
-                for gain in a.gains or (LARGEST_GAIN, math.inf):
-                    epsilon = 1e-12 if gain == math.inf else rate / (gain * a.latents)
-                    figures = trained(training, a, rows, rate, epsilon, Path(folder))
-                    print(f"| {training} | {rate:.2g} | {gain:.2g} | {epsilon:.2g} | {figures} |", flush=True)
+                for floor in floors:
+                    floored_adam.SHARE = floor
+                    figures = trained(training, a, rows, rate, None if floor else 1e-12, Path(folder))
+                    print(f"| {training} | {rate:.2g} | {floor:.2g} | {figures} |", flush=True)
 
 
-def trained(training: str, a: argparse.Namespace, rows: int, rate: float, epsilon: float, folder: Path) -> str:
+def rate_of(training: str, a: argparse.Namespace, rows: int, scaled: Path) -> float:
+    """The rule's rate."""
+    import numpy as np
+
+    from monosema.training import learning_rate
+
+    architecture, setting = training.split(":")
+    width = np.load(scaled, mmap_mode="r").shape[1]
+    active = own(architecture, width, a.latents, float(setting), a.seed).expected_l0
+    return learning_rate(a.latents, rows // a.batch, width=width, active=active)
+
+
+def trained(training: str, a: argparse.Namespace, rows: int, rate: float, epsilon: float | None, folder: Path) -> str:
     """Train and measure: FVU, L0 and living latents."""
     import numpy as np
     import torch
@@ -65,7 +76,7 @@ def trained(training: str, a: argparse.Namespace, rows: int, rate: float, epsilo
         source, batch=a.batch, seed=a.seed, rows=slice(0, rows), preprocessing=Preprocessing.identity(width)
     )
     dictionary = own(architecture, width, a.latents, float(setting), a.seed)
-    out = folder / f"{architecture}-{setting}-{rate}-{epsilon}"
+    out = Path(tempfile.mkdtemp(dir=folder))
     train(dictionary, stream, TrainConfig(seed=a.seed, lr=rate, epsilon=epsilon), out)
     held = torch.from_numpy(np.load(folder / "vectors.npy", mmap_mode="c")[-HELD_OUT:].copy())
     figures = held_out_figures(load_dictionary(out), held)

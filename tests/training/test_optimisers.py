@@ -164,7 +164,7 @@ def test_every_optimiser_goes_on_to_the_bit(
 def test_what_is_forgotten_of_latents_that_begin_anew() -> None:
     for kind in KINDS:
         parameters = [torch.nn.Parameter(torch.randn(6, 3)), torch.nn.Parameter(torch.randn(3))]
-        optimisers = Optimisers(parameters, TrainConfig(optimiser=kind), 0.1, 1e-8)
+        optimisers = Optimisers(parameters, TrainConfig(optimiser=kind, epsilon=1e-8), 0.1)
         for parameter in parameters:
             parameter.grad = torch.randn_like(parameter)
         optimisers.step(0.1)
@@ -187,7 +187,7 @@ def test_signs_take_larger_steps_that_depend_on_width_alone() -> None:
 
 def test_an_average_without_weight_is_refused() -> None:
     with pytest.raises(ConfigError, match="beta1 = 0"):
-        Optimisers([torch.nn.Parameter(torch.ones(2))], TrainConfig(optimiser="sign_sgd", beta1=0), 0.1, 1e-8)
+        Optimisers([torch.nn.Parameter(torch.ones(2))], TrainConfig(optimiser="sign_sgd", beta1=0), 0.1)
 
 
 def dictionaries() -> list[Autoencoder]:

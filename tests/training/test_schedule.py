@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosema.dictionaries import TopK, TopKConfig
-from monosema.training import Member, TrainConfig, adam_epsilon, learning_rate, schedule
+from monosema.training import learning_rate, schedule, warm_up_steps
 
 
 def test_rises_stays_and_falls() -> None:
@@ -30,28 +26,16 @@ def test_rate_falls_with_latents_and_length() -> None:
     assert learning_rate(16_384, 10_000) < learning_rate(16_384, 100)
 
 
-def test_epsilon_lets_narrow_and_slow_runs_take_the_same_multiple_of_a_latents_gradient() -> None:
-    for latents, peak in ((2048, 0.01), (65_536, 0.002)):
-        assert peak / adam_epsilon(latents, peak) == pytest.approx(latents / 3)
+def test_rate_is_bounded_where_many_active_latents_could_agree() -> None:
+    usual = learning_rate(4096, 100, width=256, active=8.0)
+    assert usual == learning_rate(4096, 100)
+    bounded = learning_rate(4096, 100, width=1024, active=64.0)
+    assert bounded < usual
+    assert learning_rate(4096, 100, width=4096, active=64.0) == pytest.approx(bounded / 2)
+    assert learning_rate(4096, 100, width=1024, active=256.0) == pytest.approx(bounded / 2)
 
 
-@pytest.mark.parametrize("epsilon", [None, 1e-12])
-def test_no_step_is_longer_than_epsilon_allows(tmp_path: Path, epsilon: float | None) -> None:
-    """With a small ε, entries with small gradients go as far as those with large ones."""
-    torch.manual_seed(0)
-    batch = torch.randn(256, 16)
-    # Of a tenth of the inputs there is hardly anything, and so of what they give to gradients.
-    batch[:, ::10] *= 1e-4
-    dictionary = TopK(TopKConfig(d_in=16, n_latents=64, k=4, k_aux=0))
-    dictionary.start(batch, 0)
-    member = Member(dictionary, TrainConfig(lr=0.05, warmup=0, epsilon=epsilon), tmp_path)
-    member.prepare(100, 256)
-    before = dictionary.encoder.detach().clone()
-    dictionary.losses(batch, member.moment).total.backward()
-    gradient = dictionary.encoder.grad
-    assert gradient is not None
-    allowed = 64 / 3 * gradient.abs()
-    dictionary.encoder.grad = None
-    member.step(batch)
-    went = (dictionary.encoder.detach() - before).abs()
-    assert bool((went <= allowed + 1e-7).all()) == (epsilon is None)
+def test_a_run_begins_with_a_rise() -> None:
+    assert warm_up_steps(100) == 10
+    assert warm_up_steps(1) == 0
+    assert [schedule(step, 100, warm_up_steps(100), 0.7) for step in (0, 10)] == pytest.approx([1 / 11, 1.0])

@@ -33,6 +33,8 @@ from monosema.kernels import sparse_decode
 
 __all__ = ["Autoencoder", "AutoencoderConfig"]
 
+USUAL_L0 = 32.0
+"""What is expected where nothing is said."""
 GAIN_ROWS = 1024
 """Rows of the sample that the encoder's scale at the start is fitted to."""
 BLOCK = 2048
@@ -117,6 +119,11 @@ class Autoencoder(nn.Module, ABC):
     def row_vectors(self) -> int:
         """Vectors that a row of the training stream holds."""
         return 1
+
+    @property
+    def expected_l0(self) -> float:
+        """Active latents a row: k, or those of the start; 32 where the configuration says neither."""
+        return float(getattr(self.config, "k", None) or getattr(self.config, "start_l0", None) or USUAL_L0)
 
     @property
     def centres_input(self) -> bool:

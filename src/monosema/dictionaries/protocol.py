@@ -143,6 +143,11 @@ class Trainable(Dictionary, Protocol):
         """Vectors that a row of the training stream holds: 1, but where a row is a window of tokens."""
         ...
 
+    @property
+    def expected_l0(self) -> float:
+        """Active latents a row, as far as the configuration says it."""
+        ...
+
     def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
         """Latents that count as dead."""
         ...

@@ -39,8 +39,8 @@ RESAMPLE_AT = (0.125, 0.25, 0.375, 0.5)
 """Steps 25,000, 50,000, 75,000 and 100,000 of the paper's 200,000, as shares of the run."""
 ENCODER_SHARE = 0.2
 """Norm of new encoder rows, as a share of the mean norm of living ones (Bricken et al. 2023)."""
-OFTEN = tuple(number / 20 for number in range(1, 13))
-"""Every twentieth of the run until three fifths of it."""
+OFTEN = tuple(number / 20 for number in range(1, 18))
+"""Every twentieth of the run until 0.85 of it: later ones have no time to learn."""
 WINNING_SHARE = 0.7
 """The same for architectures that keep the largest: at norms like the living ones' reconstruction suffers."""
 

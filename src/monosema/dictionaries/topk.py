@@ -11,7 +11,7 @@ off at another k, or at a threshold, than was trained.
 Departures from the paper. Decoder rows start towards data points, with some noise, and the encoder as their transpose
 times the factor that reconstructs a sample best: less is left unexplained, and more latents live, than from random rows
 (measured on all-MiniLM activations). AuxK looks at a part of each batch, and at a part of the dead
-latents where there are many. In short runs a latent is dead after a third of the run, and at twelve points of a run
+latents where there are many. In short runs a latent is dead after a third of the run, and at seventeen points of a run
 silent latents start anew towards residuals (`resampling`): AuxK alone leaves more latents dead than no revival at all
 there, where Adam gives a latent that has no other gradient steps of full size, whatever α (measured with ε = 1e-12).
 """

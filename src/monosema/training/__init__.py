@@ -7,7 +7,7 @@ from monosema.training.end_to_end import EndToEnd
 from monosema.training.member import Member
 from monosema.training.metrics import HeldOut, held_out_figures
 from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
-from monosema.training.schedule import adam_epsilon, learning_rate, schedule
+from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 from monosema.training.several_sites import train_crosscoder, train_transcoder
 from monosema.training.sweep import SweepMember, SweepResult, front, train_sweep
 from monosema.training.tracking import Tracker
@@ -27,7 +27,6 @@ __all__ = [
     "TrainResult",
     "Trainer",
     "TrainingRows",
-    "adam_epsilon",
     "fit_scaling",
     "front",
     "held_out_figures",
@@ -39,4 +38,5 @@ __all__ = [
     "train_on_vectors",
     "train_sweep",
     "train_transcoder",
+    "warm_up_steps",
 ]

@@ -23,18 +23,20 @@ class TrainConfig(Config):
     """Weight of later layers' errors in end-to-end training; 0 is the plain form."""
     lr: float | None = Field(None, gt=0)
     """Peak learning rate; None takes `learning_rate`'s rule of steps and latents."""
-    warmup: int = Field(5, ge=0)
-    """Steps over which the learning rate rises linearly."""
+    warmup: int | None = Field(None, ge=0)
+    """Steps over which the learning rate rises linearly; None takes `warm_up_steps`' rule."""
     decay: float = Field(0.7, ge=0, le=1)
     """Share of all steps, at the end, over which the learning rate falls linearly to 0; sign_sgd needs no fall."""
     optimiser: Literal["adam", "sign_sgd", "muon"] = "adam"
     """What makes steps of gradients: Adam, schedule-free SignSGD, or Muon (for matrices; Adam for vectors)."""
-    beta1: float = Field(0.9, ge=0, lt=1)
-    """Adam's decay of the mean of gradients (Kingma and Ba 2014); the weight of the average in sign_sgd."""
+    beta1: float | None = Field(None, ge=0, lt=1)
+    """Adam's decay of the mean of gradients (Kingma and Ba 2014), 0.7 by default: 0.9 overshoots in short runs; the
+    weight of the average in sign_sgd, 0.9 by default."""
     beta2: float = Field(0.999, ge=0, lt=1)
     """Adam's decay of the mean of squared gradients (Kingma and Ba 2014)."""
     epsilon: float | None = Field(None, gt=0)
-    """Adam's ε; None takes `adam_epsilon`'s rule, which holds back the steps of latents that fire rarely."""
+    """Adam's ε; None gives mean squares a floor instead (`floored_adam`), which holds back the steps of latents that
+    fire rarely."""
     clip: float | None = Field(None, gt=0)
     """Largest norm of all gradients together; None does not clip, as Adam's step does not depend on their scale."""
     accumulate: int = Field(1, gt=0)

@@ -206,6 +206,11 @@ class EndToEnd:
         return self.dictionary.config
 
     @property
+    def expected_l0(self) -> float:
+        """Active latents a row, as far as the configuration says it."""
+        return float(self.dictionary.expected_l0)
+
+    @property
     def directions(self) -> Float[Tensor, "n_latents d_out"]:
         """Decoder rows."""
         return self.dictionary.directions

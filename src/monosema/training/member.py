@@ -26,7 +26,7 @@ from monosema.training.finished import FACTS, WEIGHTS
 from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
 from monosema.training.optimisers import Optimisers
-from monosema.training.schedule import adam_epsilon, learning_rate, schedule
+from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 
 __all__ = ["Member"]
 
@@ -45,6 +45,7 @@ class Member:
         step_number: steps that are done.
         batch: vectors in a step.
         peak_lr: largest learning rate.
+        warmup: steps of its rise.
         product: precision of the encoder's product.
         durations: seconds of each step in this process.
         stopped: why it was stopped; None while it goes on.
@@ -98,10 +99,12 @@ class Member:
             faster = (kind for kind in (torch.bfloat16, torch.int8) if self.mesh.agreed(self.product == kind))
             self.product = next(faster, torch.float32)
         self.steps, self.batch = steps, batch * self.whole.row_vectors
-        self.peak_lr = self.config.lr or learning_rate(self.whole.n_latents, steps, self.config.optimiser)
+        self.peak_lr = self.config.lr or learning_rate(
+            self.whole.n_latents, steps, self.config.optimiser, width=self.whole.d_in, active=self.whole.expected_l0
+        )
         self.dictionary = self.mesh.part_of(self.whole)
-        epsilon = self.config.epsilon or adam_epsilon(self.whole.n_latents, self.peak_lr, self.config.optimiser)
-        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, epsilon, self.mesh)
+        self.warmup = warm_up_steps(steps) if self.config.warmup is None else self.config.warmup
+        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, self.mesh)
 
     @property
     def recipe(self) -> str:
@@ -117,7 +120,7 @@ class Member:
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
         decay = self.config.decay if self.optimisers.falls else 0.0
-        return self.peak_lr * schedule(step, self.steps, self.config.warmup, decay)
+        return self.peak_lr * schedule(step, self.steps, self.warmup, decay)
 
     # --------------------------------------------------------------------------------------------------- one step
 

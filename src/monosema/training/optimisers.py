@@ -1,6 +1,6 @@
 """Optimisers, behind one small interface: what the trainer asks of any of them.
 
-adam        Kingma and Ba 2014, fused
+adam        Kingma and Ba 2014, fused, whose mean squares have a floor where no ε is given (`floored_adam`)
 sign_sgd    SignSGD (Bernstein et al. 2018, arXiv:1802.04434), schedule-free (Defazio et al. 2024, arXiv:2405.15682)
 muon        Jordan et al. 2024 for matrices (`monosema.training.muon`); Adam for vectors
 """
@@ -17,9 +17,14 @@ from torch import Tensor
 from monosema.core import ConfigError
 from monosema.training.config import TrainConfig
 from monosema.training.distribution import Mesh
+from monosema.training.floored_adam import EPSILON, FlooredAdam
 from monosema.training.muon import Muon
 
 __all__ = ["Optimisers", "ScheduleFreeSign"]
+
+BETA1 = {"adam": 0.7, "sign_sgd": 0.9, "muon": 0.9}
+"""β₁ where the configuration gives none. Adam's usual 0.9 overshoots in short runs, and carries a latent that fired
+once for ten steps more; figures are in docs/frontier.md."""
 
 
 class ScheduleFreeSign(torch.optim.Optimizer):
@@ -77,13 +82,11 @@ class Optimisers:
         parameters: Iterable[torch.nn.Parameter],
         config: TrainConfig,
         lr: float,
-        epsilon: float,
         mesh: Mesh | None = None,
     ) -> None:
         """For parameters that processes may share the latents of.
 
         Args:
-            epsilon: Adam's ε: the config's, or that of its rule.
             mesh: the processes that share the latents.
 
         Raises:
@@ -93,7 +96,7 @@ class Optimisers:
         self.falls = config.optimiser != "sign_sgd"
         make = _MAKE[config.optimiser]
         self._mesh = mesh or Mesh()
-        self._all: list[torch.optim.Optimizer] = make(self.parameters, config, lr, epsilon, self._mesh)
+        self._all: list[torch.optim.Optimizer] = make(self.parameters, config, lr, self._mesh)
 
     def step(self, lr: float) -> None:
         """One step with a learning rate."""
@@ -110,13 +113,14 @@ class Optimisers:
 
     @torch.no_grad()
     def forget(self, latents: Int[Tensor, " latents"], n_latents: int) -> None:
-        """Clear what is remembered of latents that were given a new start."""
+        """Clear what is remembered of latents that were given a new start; mean squares with a floor stay."""
         for parameter, state in self._states():
             if len(latents) and len(parameter) == n_latents:
+                floored = isinstance(self._owner(parameter), FlooredAdam)
                 for name, value in state.items():
                     if name == "z":
                         value[latents] = parameter[latents]
-                    elif value.shape == parameter.shape:
+                    elif value.shape == parameter.shape and not (floored and name == "exp_avg_sq"):
                         value[latents] = 0
 
     def settle(self) -> bool:
@@ -157,28 +161,36 @@ class Optimisers:
         raise KeyError("a parameter that no optimiser changes")
 
 
+def _beta1(config: TrainConfig) -> float:
+    return BETA1[config.optimiser] if config.beta1 is None else config.beta1
+
+
 def _adam(
-    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, epsilon: float, mesh: Mesh
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
 ) -> list[torch.optim.Optimizer]:
-    betas = (config.beta1, config.beta2)
-    return [torch.optim.Adam(parameters, lr=lr, betas=betas, eps=epsilon, fused=True)]
+    betas = (_beta1(config), config.beta2)
+    if config.epsilon is None:
+        return [FlooredAdam(parameters, lr, betas, mesh)]
+    return [torch.optim.Adam(parameters, lr=lr, betas=betas, eps=config.epsilon, fused=True)]
 
 
 def _sign_sgd(
-    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, epsilon: float, mesh: Mesh
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
 ) -> list[torch.optim.Optimizer]:
     if config.beta1 == 0:
         raise ConfigError("TrainConfig.beta1 = 0 is not valid with sign_sgd: its average needs a weight above 0.")
-    return [ScheduleFreeSign(parameters, lr, config.beta1)]
+    return [ScheduleFreeSign(parameters, lr, _beta1(config))]
 
 
 def _muon(
-    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, epsilon: float, mesh: Mesh
+    parameters: Sequence[torch.nn.Parameter], config: TrainConfig, lr: float, mesh: Mesh
 ) -> list[torch.optim.Optimizer]:
     matrices = [parameter for parameter in parameters if parameter.dim() == 2]
     vectors = [parameter for parameter in parameters if parameter.dim() != 2]
     muon = Muon(matrices, lr, mesh)
-    return [muon, *(_adam(vectors, config, lr, epsilon, mesh) if vectors else [])]
+    betas = (_beta1(config), config.beta2)
+    adam = torch.optim.Adam(vectors, lr=lr, betas=betas, eps=config.epsilon or EPSILON, fused=True) if vectors else None
+    return [muon, *([adam] if adam else [])]
 
 
 _MAKE: dict[str, Callable[..., list[torch.optim.Optimizer]]] = {"adam": _adam, "sign_sgd": _sign_sgd, "muon": _muon}

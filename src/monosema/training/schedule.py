@@ -1,44 +1,50 @@
-"""Learning rates: the peak by a scaling rule, its course over the run, and the ε that bounds Adam's steps."""
+"""Learning rates: the peak by a scaling rule, and its course over the run."""
 
 from __future__ import annotations
 
-__all__ = ["adam_epsilon", "learning_rate", "schedule"]
+__all__ = ["learning_rate", "schedule", "warm_up_steps"]
 
 
 SIGN_FACTOR = 5e-3
 """Peak rate of sign_sgd at 2¹⁴ latents: that of sparsify, whose rule has the same root."""
-LARGEST_GAIN = 1 / 3
-"""How far a parameter goes in a step at most, as a multiple of its mean gradient and of the number of latents."""
-SMALLEST_EPSILON = 1e-12
-"""ε that only keeps 0 from being divided by."""
+LARGEST_TURN = 0.2
+"""How far a decoder row may turn in a step."""
+AGREEING = 1.0
+"""How far the reconstruction may go in a step, in units of its norm, where all active latents agree."""
+WARM_UP = 0.1
+"""Share of the run over which the learning rate rises."""
 
 
-def learning_rate(n_latents: int, steps: int, optimiser: str = "adam") -> float:
+def learning_rate(n_latents: int, steps: int, optimiser: str = "adam", *, width: int = 1, active: float = 1.0) -> float:
     """Peak learning rate for a run of so many steps.
 
     Gao et al. 2024 (arXiv:2406.04093, figure 3): ∝ 1 / √(m / 2¹⁴) in the number of latents m. Their factor,
     2e-4, is for runs of 10⁵ steps and more of Adam; short runs gain from larger steps. Muon's steps have the size of
     Adam's, so it takes the same. The steps of signs are all of full size, and their average needs no fall.
+
+    Adam's rate γ is bounded besides, ours: a decoder row of norm 1 turns by γ √d in a step, 0.2 at most; and where the
+    k active latents of a row agree, as on a direction of much variance, the reconstruction moves by γ √(k d) in units
+    of its norm, 1 at most.
+
+    Args:
+        width: values in a row, d.
+        active: latents that a row activates, k.
     """
     by_width = (n_latents / 2**14) ** -0.5
     if optimiser == "sign_sgd":
         return min(1e-2, SIGN_FACTOR * by_width)
-    return min(1e-2, 4.5e-3 * by_width) * min(1.0, (200 / max(steps, 1)) ** 0.5)
+    bound = min(LARGEST_TURN, AGREEING / active**0.5) / width**0.5
+    return min(4.5e-3 * by_width, bound) * min(1.0, (200 / max(steps, 1)) ** 0.5)
 
 
-def adam_epsilon(n_latents: int, peak: float, optimiser: str = "adam") -> float:
-    """Adam's ε for dictionaries whose loss is a share of the variance: 3 · peak / n_latents.
+def warm_up_steps(steps: int) -> int:
+    """Steps of the rise for a run of so many steps: a tenth of them.
 
-    A step is γ m / (√v + ε), so none is longer than γ / ε = n_latents / 3 times the mean gradient m. Gradients of such
-    a loss are of the order of 1 / n_latents in each latent, and for most √v is above ε. What ε holds back are latents
-    that fire rarely: their v is near 0, so each of their few gradients would be worth several full steps, and throw
-    them to where they never fire again. Measured by `benchmarks/step_size.py`; figures are in docs/frontier.md. Losses
-    in units of activations have larger gradients, and ε changes nothing there. Muon leaves only vectors to Adam; they
-    keep an ε that is next to nothing.
+    Adam's first steps have full size in every entry, and where latents agree on a direction, as about what most of the
+    variance lies in, those that a row activates add up: at the full rate at once a short run begins with an error
+    above the start's, and spends much of itself on the way back. Figures are in docs/frontier.md.
     """
-    if optimiser == "muon":
-        return SMALLEST_EPSILON
-    return peak / (LARGEST_GAIN * n_latents)
+    return round(WARM_UP * steps)
 
 
 def schedule(step: int, steps: int, warmup: int, decay: float) -> float:
