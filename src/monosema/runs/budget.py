@@ -7,6 +7,7 @@ and training do, by count of multiplications: a block of width d has some 12 d²
 
 from __future__ import annotations
 
+from monosema.core import UnsupportedModelError
 from monosema.models import LanguageModel
 from monosema.runs.recipe import Recipe
 
@@ -42,5 +43,11 @@ def evaluation_budget(recipe: Recipe, layers: int, width: int, vocab: int) -> in
 
 
 def decided(recipe: Recipe, model: LanguageModel) -> Recipe:
-    """The recipe with its number of tokens."""
-    return recipe.replace(evaluation_tokens=evaluation_budget(recipe, model.n_layers, model.d_model, model.vocab))
+    """The recipe with its number of tokens; of a model that doesn't say its size, the most."""
+    if recipe.evaluation_tokens is not None:
+        return recipe
+    try:
+        tokens = evaluation_budget(recipe, model.n_layers, model.d_model, model.vocab)
+    except UnsupportedModelError:
+        tokens = MOST
+    return recipe.replace(evaluation_tokens=tokens)
