@@ -8,7 +8,7 @@ The layout is that of https://github.com/ggml-org/ggml/blob/master/docs/gguf.md,
     from the next multiple of general.alignment: the tensors' bytes
 
 The header is read here and not by `gguf.GGUFReader`, which keeps several arrays for every string: over two seconds and
-a hundred megabytes for 49,152 tokens and their merges. Quantised blocks are the library's to decode.
+160 megabytes for 49,152 tokens and their merges. Quantised blocks are the library's to decode.
 """
 
 from __future__ import annotations
