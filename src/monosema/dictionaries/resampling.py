@@ -41,6 +41,10 @@ ENCODER_SHARE = 0.2
 """Norm of new encoder rows, as a share of the mean norm of living ones (Bricken et al. 2023)."""
 OFTEN = tuple(number / 20 for number in range(1, 18))
 """Every twentieth of the run until 0.85 of it: later ones have no time to learn."""
+RESIDUALS = 1024
+"""Rows of a batch, at least, that new starts are chosen among."""
+ROWS_TO_CHOOSE = 4
+"""The same for each latent: reconstructing all of a large batch again would cost as much as a step."""
 WINNING_SHARE = 0.7
 """The same for architectures that keep the largest: at norms like the living ones' reconstruction suffers."""
 
@@ -76,7 +80,10 @@ def resample_towards_residuals(
     latents = _silent(dictionary, moment, points, 1.0) if len(x) else None
     if latents is None:
         return dictionary.silent_tokens.new_empty(0)
-    if sum(_of_shards(len(latents))):
+    wanted = sum(_of_shards(len(latents)))
+    if wanted:
+        x = x[: max(RESIDUALS, ROWS_TO_CHOOSE * wanted)]
+        written = None if written is None else written[: len(x)]
         residuals = (x if written is None else written) - _reconstructed(dictionary, x, moment.product)
         read = None if written is None else x - x.mean(dim=0)
         _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step, read)

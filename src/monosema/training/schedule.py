@@ -7,7 +7,7 @@ __all__ = ["learning_rate", "schedule", "warm_up_steps"]
 
 SIGN_FACTOR = 5e-3
 """Peak rate of sign_sgd at 2¹⁴ latents: that of sparsify, whose rule has the same root."""
-LARGEST_TURN = 0.2
+LARGEST_TURN = 0.15
 """How far a decoder row may turn in a step."""
 AGREEING = 1.0
 """How far the reconstruction may go in a step, in units of its norm, where all active latents agree."""
@@ -22,7 +22,7 @@ def learning_rate(n_latents: int, steps: int, optimiser: str = "adam", *, width:
     2e-4, is for runs of 10⁵ steps and more of Adam; short runs gain from larger steps. Muon's steps have the size of
     Adam's, so it takes the same. The steps of signs are all of full size, and their average needs no fall.
 
-    Adam's rate γ is bounded besides, ours: a decoder row of norm 1 turns by γ √d in a step, 0.2 at most; and where the
+    Adam's rate γ is bounded besides, ours: a decoder row of norm 1 turns by γ √d in a step, 0.15 at most; and where the
     k active latents of a row agree, as on a direction of much variance, the reconstruction moves by γ √(k d) in units
     of its norm, 1 at most.
 
