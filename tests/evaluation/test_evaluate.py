@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from monosema.core import ConfigError, CorpusError, SiteError
+from monosema.core import ConfigError, CorpusError, SiteError, VectorError
 from monosema.dictionaries import Neurons, Pca
 from monosema.evaluation import Evaluation, EvaluationConfig, evaluate, evaluate_vectors
 
@@ -186,3 +186,11 @@ def test_wrong_requests_are_refused(model, text, site, rows) -> None:
         evaluate_vectors(Neurons(32), rows[:0])
     with pytest.raises(SiteError):
         evaluate(model, Neurons(32), "9.resid_post", text())
+
+
+def test_activations_that_are_no_numbers_are_counted(model, text, site, zero) -> None:
+    def broken(x):
+        return torch.where(torch.arange(x.shape[1])[None, :, None] == 3, torch.inf, x)
+
+    with model.edit(site, broken), pytest.raises(VectorError, match=r"\d+ of \d+ tokens of a batch .*float32"):
+        evaluate(model, zero, site, text)

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
-from monosema.core import Estimate, wilson
+from monosema.core import Estimate, VectorError, wilson
 from monosema.dictionaries import Codes, Dictionary, reads_elsewhere
 from monosema.evaluation.result import DensityHistogram
 from monosema.evaluation.units import UnitSums
@@ -81,10 +81,18 @@ def add_activations(
 
     Args:
         about: any vector near their mean; `is_mean` says that it is the mean of all of them.
+
+    Raises VectorError where activations are NaN or infinite.
     """
     away = x.double() - about
+    square = away.square().sum(dim=1)
+    if wrong := int((~square.isfinite()).sum()):
+        raise VectorError(
+            f"The activations of {wrong} of {len(x)} tokens of a batch are NaN or infinite. Load the model in float32 "
+            "(dtype = 'float32'), or choose another site."
+        )
     sums.add("tokens", torch.ones(len(x)))
-    sums.add("square", away.square().sum(dim=1))
+    sums.add("square", square)
     if not is_mean:
         sums.add("away", away)
 
