@@ -193,4 +193,4 @@ def test_activations_that_are_no_numbers_are_counted(model, text, site, zero) ->
         return torch.where(torch.arange(x.shape[1])[None, :, None] == 3, torch.inf, x)
 
     with model.edit(site, broken), pytest.raises(VectorError, match=r"\d+ of \d+ tokens of a batch .*float32"):
-        evaluate(model, zero, site, text)
+        evaluate(model, zero, site, text())
