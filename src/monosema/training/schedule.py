@@ -11,6 +11,8 @@ LARGEST_TURN = 0.15
 """How far a decoder row may turn in a step."""
 AGREEING = 1.0
 """How far the reconstruction may go in a step, in units of its norm, where all active latents agree."""
+FEW_LATENTS = 1536
+"""Latents up to which the bound on those that agree does not depend on their number."""
 WARM_UP = 0.1
 """Share of the run over which the learning rate rises."""
 
@@ -24,7 +26,7 @@ def learning_rate(n_latents: int, steps: int, optimiser: str = "adam", *, width:
 
     Adam's rate γ is bounded besides, ours: a decoder row of norm 1 turns by γ √d in a step, 0.15 at most; and where the
     k active latents of a row agree, as on a direction of much variance, the reconstruction moves by γ √(k d) in units
-    of its norm, 1 at most.
+    of its norm, 1 at most. Of more than 1,536 latents it may be √(1536 / m) at most: so it was measured, not why.
 
     Args:
         width: values in a row, d.
@@ -33,7 +35,8 @@ def learning_rate(n_latents: int, steps: int, optimiser: str = "adam", *, width:
     by_width = (n_latents / 2**14) ** -0.5
     if optimiser == "sign_sgd":
         return min(1e-2, SIGN_FACTOR * by_width)
-    bound = min(LARGEST_TURN, AGREEING / active**0.5) / width**0.5
+    agreeing = AGREEING * min(1.0, (FEW_LATENTS / n_latents) ** 0.5)
+    bound = min(LARGEST_TURN, agreeing / active**0.5) / width**0.5
     return min(4.5e-3 * by_width, bound) * min(1.0, (200 / max(steps, 1)) ** 0.5)
 
 
