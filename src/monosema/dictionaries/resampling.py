@@ -155,7 +155,8 @@ def _restart(
     step: int,
     read: Float[Tensor, "n d_in"] | None = None,
 ) -> None:
-    weights = weights.cpu().double()
+    # A loss that is no number stops the run where it is next looked at, and says so better than the draw would.
+    weights = weights.cpu().double().nan_to_num(0.0, 0.0, 0.0)
     weights = weights / weights.max().clamp_min(torch.finfo(weights.dtype).tiny) + 1e-12
     counts, together = _of_shards(len(latents)), grid()
     first = 0 if together is None else sum(counts[: together.shard])

@@ -98,7 +98,7 @@ class _Scale:
             found = [step * 10.0**decade for decade in decades for step in steps]
             return [value for value in found if self.low <= math.log10(value) <= self.high]
         low, high = (10**end if self.logarithmic else end for end in (self.low, self.high))
-        step = 10 ** math.floor(math.log10((high - low) / 4))
+        step = 10.0 ** math.floor(math.log10((high - low) / 4))
         step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= 6)
         first = math.ceil(low / step)
         return [number * step for number in range(first, math.floor(high / step) + 1) if number * step > low]
