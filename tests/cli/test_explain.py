@@ -83,7 +83,9 @@ class TestAtOnce:
             assert message in err
 
     def test_the_cap_holds_and_failures_are_no_explanations(self, asks: AsksToExplain) -> None:
-        one = asks("--max-cost", "0")
+        code, out, err = asks.command(*asks.words("--max-cost", "0"))
+        assert code == 1, err
+        one = json.loads(out)
         assert (one["explained"], one["failures"]) == (0, {"cost cap": 5})
         assert not asks.world.asked
         refuses = iter([Answer(refusal="I can't help with that"), Answer("no JSON"), Answer('{"explanation": null}')])
@@ -91,7 +93,7 @@ class TestAtOnce:
         result = asks("--concurrency", "1")
         assert sum(result["failures"].values()) + result["explained"] == 5
         assert result["failures"]["refusal"] == 1
-        assert result["reasons"]["refusal"] == "the model declined"
+        assert result["reasons"]["refusal"] == "the model declined; the reply begins: I can't help with that"
         assert len(asks.explanations()) == result["explained"]
         assert not any("can't" in row["text"] for row in asks.explanations())
 
@@ -99,12 +101,26 @@ class TestAtOnce:
         self, copied: Path, tiny_directory: Path, command: Command, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-        words = ("--client", f"local:{tiny_directory}", "--limit", "2", "--max-tokens", "4", "--json")
-        code, out, err = command("explain", copied, *words)
+        roomy = Path(shutil.copytree(tiny_directory, copied.parent / "roomy"))
+        config = json.loads((roomy / "config.json").read_text(encoding="utf-8"))
+        (roomy / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 8192}), encoding="utf-8")
+        words = ("explain", copied, "--client", f"local:{roomy}", "--limit", "2", "--max-tokens", "4")
+        code, out, err = command(*words, "--json")
         assert code == 0, err
         result = json.loads(out)
-        assert result["explained"] == 0
-        assert sum(result["failures"].values()) == 2
+        rows = Run.open(copied).atlas().sql("select * from explanations where model is not null")
+        assert {row["method"] for row in rows} == {"language model (brief)"}
+        assert result["explanations"] == {str(row["latent"]): row["text"] for row in rows}
+        shown = command(*words)[1]
+        assert all(f"\n{row['latent']} " in shown for row in rows)
+
+    def test_nothing_explained_is_a_failure(self, copied: Path, tiny_directory: Path, command: Command) -> None:
+        words = ("--client", f"local:{tiny_directory}", "--limit", "2", "--json")
+        code, out, err = command("explain", copied, *words)
+        assert code == 1, err
+        result = json.loads(out)
+        assert (result["explained"], result["failures"]) == (0, {"rejected": 2})
+        assert "context of 128" in result["reasons"]["rejected"]
 
     @pytest.mark.parametrize(
         ("words", "message"),

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from monosema.dictionaries import Metadata
+from monosema.interpretation import prompts
 from monosema.interpretation.clients import LocalClient, Message, Request
 from monosema.interpretation.explainers.self_explanation import SelfExplainer, SelfExplainerConfig
+from monosema.interpretation.readers.language_model import judged
 from monosema.models import Transformer, load_model, model_folder
 
 pytestmark = pytest.mark.slow
@@ -55,6 +57,31 @@ def test_it_answers_as_a_client(model: Transformer) -> None:
     asked = Request(messages=(Message(role="user", content=QUESTION[0]["content"]),), max_tokens=12)
     (reply,) = LocalClient(model).complete([asked])
     assert reply.text == "The capital of France is Paris."
+
+
+def test_it_explains_and_judges(model: Transformer) -> None:
+    """That answers come, and from the model, is all that is held: a judge this small may well be wrong."""
+    marked = ["In the« morning» he fed the hens", "a long« evening» by the fire", "She left in the« afternoon»"]
+    passages = ["The dog barked at the cat.", "He paid the bill and left.", "A horse ran across the field."]
+    asked = [
+        Request(
+            messages=prompts.explain_briefly(marked, ["morning", "evening", "afternoon"]),
+            response_schema=prompts.EXPLANATION_SCHEMA,
+        ),
+        Request(
+            messages=prompts.judge(prompts.DETECTION, "animals", passages),
+            response_schema=prompts.judgement_schema(3),
+            log_probabilities=20,
+        ),
+    ]
+    explained, answered = LocalClient(model).complete(asked)
+    assert explained.ok
+    assert explained.usage.output_tokens <= 61
+    assert isinstance(explained.parsed, dict)
+    assert explained.parsed["explanation"]
+    assert answered.ok
+    assert answered.usage.output_tokens == 3
+    assert all(0 < share < 1 for share in judged(answered))
 
 
 class Words:

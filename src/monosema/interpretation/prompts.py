@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "before_passage",
     "choice_schema",
     "explain",
+    "explain_briefly",
     "find_intruder",
     "judge",
     "judgement_schema",
@@ -44,6 +46,30 @@ _FORMS = {
 }
 _CONTRAST = "In the passages after the word INACTIVE the unit is not active at all, though they are similar. What you \
 say must not hold for them."
+
+_BRIEF = "You are given texts in which some words stand between « and ». Say in a phrase what kind of words they are."
+_EXAMPLES = (
+    (
+        ("we went to« Paris» in the spring", "He was born in« London» and", "the train from« Rome» was late"),
+        ("Paris", "London", "Rome"),
+        "names of cities",
+    ),
+    (
+        ("by the« river» it was", "across« the river» and", "the« river» flooded"),
+        ("river", "the river"),
+        "the word river",
+    ),
+    (
+        ("She« ran» all the way home", "they« walked» along", "the boys« jumped» over it"),
+        ("ran", "walked", "jumped"),
+        "verbs of moving, in the past",
+    ),
+    (
+        ("it is cold,« but» we went", "I asked;« however», she", "small,« yet» it was"),
+        ("but", "however", "yet"),
+        "words that begin a contrast",
+    ),
+)
 
 DETECTION = f"""\
 A unit inside a language model is described in a phrase. You are shown numbered passages. Say of each whether the \
@@ -91,6 +117,25 @@ def explain(form: str, active: Sequence[str], inactive: Sequence[str]) -> tuple[
     if inactive:
         parts += [_CONTRAST, *(f"INACTIVE passage {number}:\n{text}" for number, text in enumerate(inactive, 1))]
     return _ask(_EXPLAIN, "\n\n".join(parts))
+
+
+def explain_briefly(passages: Sequence[str], words: Sequence[str]) -> tuple[Message, ...]:
+    """What a small model is asked: a question in a sentence, after a few that are answered.
+
+    Args:
+        passages: short ones, with tokens marked.
+        words: that are marked in them, each once.
+    """
+    turns = [Message(role="system", content=_BRIEF)]
+    for texts, marked, answer in _EXAMPLES:
+        turns.append(_texts_and_words(texts, marked))
+        turns.append(Message(role="assistant", content=json.dumps({"explanation": answer})))
+    return *turns, _texts_and_words(passages, words)
+
+
+def _texts_and_words(passages: Sequence[str], words: Sequence[str]) -> Message:
+    named = ", ".join(f'"{word}"' for word in words)
+    return Message(role="user", content="\n".join([*passages, f"Words: {named}"]))
 
 
 def simulate(explanation: str, lines: str) -> tuple[Message, ...]:

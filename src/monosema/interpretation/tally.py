@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from monosema.interpretation.clients import Reply, Usage
+from monosema.interpretation.clients import Failure, Reply, Usage
 
 __all__ = ["Tally"]
+
+_BEGINNING = 120
 
 
 @dataclass
@@ -19,7 +21,7 @@ class Tally:
         requests: requests that were answered or failed.
         usage: their tokens.
         failures: what could not be used, by kind: those of `Failure`, and what explainers and readers find wrong.
-        reasons: of the first failure of each kind, what was wrong.
+        reasons: of the first failure of each kind, what was wrong, and how the reply began.
         latents: the latents that were asked about.
         pending: those of them that an answer is still awaited of.
     """
@@ -38,7 +40,7 @@ class Tally:
         self.usage += reply.usage
         if reply.failure is not None:
             self.failures[reply.failure.kind] += 1
-            self.reasons.setdefault(reply.failure.kind, reply.failure.detail)
+            self.reasons.setdefault(reply.failure.kind, _reason(reply.failure))
             if reply.failure.kind == "pending":
                 self.pending.add(latent)
 
@@ -72,3 +74,11 @@ class Tally:
             tokens = self.usage.input_tokens + self.usage.output_tokens
             values["tokens_per_latent"] = tokens / len(self.latents)
         return values
+
+
+def _reason(failure: Failure) -> str:
+    """What was wrong, and how the reply began where it is not that itself."""
+    said = " ".join(failure.text.split())
+    if not said or said in failure.detail or failure.detail in said:
+        return failure.detail
+    return f"{failure.detail}; the reply begins: {said[:_BEGINNING]}{' …' if len(said) > _BEGINNING else ''}"

@@ -42,3 +42,12 @@ class KVCache:
             k, v = torch.cat((past_k, k), dim=1), torch.cat((past_v, v), dim=1)
         self._layers[layer] = (k, v)
         return k, v
+
+    def repeat(self, rows: int) -> None:
+        """Let each of several rows go on from the one that was read."""
+        self._layers = {layer: (_rows(k, rows), _rows(v, rows)) for layer, (k, v) in self._layers.items()}
+        self._mask = None if self._mask is None else _rows(self._mask, rows)
+
+
+def _rows(x: Tensor, rows: int) -> Tensor:
+    return x.expand(rows, *x.shape[1:])

@@ -17,7 +17,15 @@ from monosema.models.cache import KVCache
 from monosema.models.chat import Message
 from monosema.models.tokenizer import Tokenizer
 
-__all__ = ["Generation", "GenerationConfig", "Prompt", "TextGeneration", "generate_texts", "next_token_probabilities"]
+__all__ = [
+    "Generation",
+    "GenerationConfig",
+    "Prompt",
+    "TextGeneration",
+    "generate_texts",
+    "next_token_probabilities",
+    "require_finite",
+]
 
 Prompt = str | Sequence[int]
 """A text, or token ids that are taken as they are."""
@@ -227,7 +235,7 @@ class _Writer:
 
         Raises AnomalyError where the logits of a row have no finite maximum.
         """
-        self._check(logits)
+        require_finite(logits, [end is None for end in self.finish])
         if self.config.temperature == 0:
             drawn = logits.argmax(-1).tolist()
         else:
@@ -240,16 +248,6 @@ class _Writer:
             if self.finish[row] is None:
                 self._write(row, token)
         return drawn
-
-    def _check(self, logits: Float[Tensor, "batch vocab"]) -> None:
-        usable = logits.amax(dim=-1).isfinite().tolist()
-        if all(good or end is not None for good, end in zip(usable, self.finish, strict=True)):
-            return
-        precision = str(logits.dtype).removeprefix("torch.")
-        cause = "Its weights, or an edit that is attached, hold values that are no numbers."
-        if logits.dtype == torch.float16:
-            cause = "It computes values beyond the range of float16: load it with dtype='bfloat16' or 'float32'."
-        raise AnomalyError(f"The model's logits are not finite, so there is no next token ({precision}). {cause}")
 
     def _write(self, row: int, token: int) -> None:
         written = self.written[row]
@@ -288,6 +286,18 @@ class _Writer:
                 )
             )
         return results
+
+
+def require_finite(logits: Float[Tensor, "batch vocab"], needed: Sequence[bool]) -> None:
+    """Raise AnomalyError where the logits of a row that is needed have no finite maximum."""
+    usable = logits.amax(dim=-1).isfinite().tolist()
+    if all(good or not need for good, need in zip(usable, needed, strict=True)):
+        return
+    precision = str(logits.dtype).removeprefix("torch.")
+    cause = "Its weights, or an edit that is attached, hold values that are no numbers."
+    if logits.dtype == torch.float16:
+        cause = "It computes values beyond the range of float16: load it with dtype='bfloat16' or 'float32'."
+    raise AnomalyError(f"The model's logits are not finite, so there is no next token ({precision}). {cause}")
 
 
 def _ids(prompt: Prompt, tokenizer: Tokenizer, bos: bool) -> list[int]:

@@ -83,6 +83,12 @@ class Tokenizer:
         """Ids of tokens that mark something and are no text."""
         return frozenset(id for id, token in self.raw.get_added_tokens_decoder().items() if token.special)
 
+    @cached_property
+    def special_pieces(self) -> tuple[str, ...]:
+        """What such tokens are written as, the longest first."""
+        pieces = (str(token.content) for token in self.raw.get_added_tokens_decoder().values() if token.special)
+        return tuple(sorted(pieces, key=len, reverse=True))
+
     @property
     def vocab_size(self) -> int:
         """One more than the largest id."""

@@ -48,6 +48,7 @@ from monosema.runs.workbench import Workbench
 __all__ = ["choose", "draw", "explain_itself", "explain_live", "loaded_dictionary", "parse", "send"]
 
 _BLOCK = 16
+_EXAMPLES = 10
 
 
 def draw(bench: Workbench, latents: Sequence[int] | None, most: int | None, seed: int = 0) -> Samples:
@@ -146,7 +147,7 @@ def explain_itself(bench: Workbench, latents: Sequence[int], site: str | None, t
             _record(bench, said, explainer.author, explainer.method, explainer.version)
             found += said
     counts = {"explained": len(found), "silent": len(asked) - len(found), "before": len(latents) - len(asked)}
-    return {"author": explainer.author, "method": explainer.method, **counts}
+    return {"author": explainer.author, "method": explainer.method, **counts, **_examples(found)}
 
 
 def send(
@@ -227,4 +228,10 @@ def _record(bench: Workbench, found: Iterable[Explained | None], model: str, met
 
 
 def _summary(found: Iterable[Explained | None], tally: Tally, spent: Mapping[str, float]) -> dict[str, Any]:
-    return {"explained": sum(one is not None for one in found), **tally.to_dict(), "spent_dollars": dict(spent)}
+    said = [one for one in found if one is not None]
+    return {"explained": len(said), **tally.to_dict(), "spent_dollars": dict(spent), **_examples(said)}
+
+
+def _examples(found: Sequence[Explained]) -> dict[str, Any]:
+    """The first few explanations, to be looked at."""
+    return {"explanations": {str(one.latent): one.text for one in found[:_EXAMPLES]}} if found else {}

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from monosema.interpretation.clients import Client, LocalClient, Message, Request, Store, count_failures
+from monosema.interpretation.prompts import judgement_schema
 from monosema.models import load_model
 
 
@@ -63,9 +64,11 @@ def test_answers_are_kept(model: Any, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_model_that_can_not_write_json_fails_and_is_counted(model: Any) -> None:
+    # No form can promise what this schema asks for.
+    schema = {"type": "object", "minProperties": 1}
     asked = [
-        request("a", response_schema={"type": "object"}, temperature=1.0, seed=0),
-        request("a", response_schema={"type": "object"}),
+        request("a", response_schema=schema, temperature=1.0, seed=0),
+        request("a", response_schema=schema),
     ]
     replies = LocalClient(model, malformed_attempts=2).complete(asked)
     assert set(count_failures(replies)) <= {"malformed", "truncated"}
@@ -76,4 +79,7 @@ def test_what_does_not_fit_the_context_is_rejected_alone(model: Any) -> None:
     replies = LocalClient(model).complete([request("x" * 500), request("a")])
     assert count_failures(replies) == {"rejected": 1}
     assert "context of 128" in replies[0].failure.detail
+    # Here is room for the question alone.
+    (reply,) = LocalClient(model).complete([request("x" * 110, response_schema=judgement_schema(5))])
+    assert count_failures([reply]) == {"rejected": 1}
     assert replies[1].ok or replies[1].failure.kind == "malformed"

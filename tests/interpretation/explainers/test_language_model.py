@@ -119,3 +119,16 @@ def test_a_latent_that_is_never_active_is_not_asked_about(world: World) -> None:
     assert explanation_requests(silent.samples, silent.tokenizer, made.config) == {}
     assert made.explain(silent.samples) == []
     assert highlighted(["a"], np.zeros(1, bool)) == "a"
+
+
+def test_a_small_model_sees_excerpts_and_the_words_that_are_marked() -> None:
+    tokens = tuple(f" w{place}" for place in range(40))
+    strong = [0.0] * 40
+    strong[20], strong[21], strong[23], strong[24] = 4.0, 3.0, 3.0, 1.0
+    passage = Passage("top", tuple(range(40)), tokens, tuple(strong), 1)
+    quiet = Passage("inactive", tuple(range(40)), tokens, (0.0,) * 40, 2)
+    request = _request(Sample(0, 4.0, (passage, quiet), ()), LanguageModelExplainerConfig(form="brief"))
+    text = " w10 w11 w12 w13 w14 w15 w16 w17 w18 w19« w20 w21» w22« w23» w24 w25"
+    assert request.messages[-1].content == f'{text}\nWords: "w20 w21", "w23"'
+    answers = [message.content for message in request.messages if message.role == "assistant"]
+    assert all(isinstance(json.loads(answer)["explanation"], str) for answer in answers)

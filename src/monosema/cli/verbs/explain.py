@@ -29,7 +29,7 @@ def explain(
     *,
     latents: Latents = None,
     limit: Limit = 100,
-    form: Literal["activations", "highlighted"] = "activations",
+    form: Literal["activations", "highlighted", "brief"] | None = None,
     max_tokens: int = 512,
     self_explanation: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     at: str | None = None,
@@ -61,7 +61,9 @@ def explain(
     step
         Without it all is done at once; otherwise a step of a batch: `send`, `status`, `retrieve` or `parse`.
     form
-        How passages are shown: every token with its activation from 0 to 10, or active tokens marked.
+        How passages are shown: every token with its activation from 0 to 10 (`activations`); active tokens marked
+        (`highlighted`); or, for small models, excerpts after a few answered examples (`brief`). Without it, `brief`
+        for local models and `activations` for others.
     max_tokens
         Most tokens of an answer, hidden reasoning included.
     self_explanation
@@ -81,7 +83,8 @@ def explain(
     bench = open_bench(run, common)
     if step in ("now", "send"):
         console = errors_console()
-        config = LanguageModelExplainerConfig(form=form, max_tokens=max_tokens)
+        shown = form or ("brief" if client.kind == "local" else "activations")
+        config = LanguageModelExplainerConfig(form=shown, max_tokens=max_tokens)
         ask = explaining.explain_live if step == "now" else explaining.send
         language_models.check_client(client)
         drawn = samples(bench, latents, limit, common)
@@ -89,7 +92,14 @@ def explain(
     else:
         steps = {"status": language_models.status, "retrieve": language_models.retrieve, "parse": explaining.parse}
         result = steps[step](bench, client)
-    return deliver(result, common, lambda console: show_figures(result, console))
+    return _delivered(result, common)
+
+
+def _delivered(result: dict[str, Any], common: Common) -> int:
+    """Exit code 1 where something was asked, nothing was explained, and no answer is awaited."""
+    deliver(result, common, lambda console: show_figures(result, console))
+    awaited = result.get("failures", {}).get("pending", 0) or result.get("before", 0)
+    return int(result.get("explained") == 0 and not awaited)
 
 
 def _itself(
@@ -105,7 +115,7 @@ def _itself(
     named = None if latents is None else read_latents(latents)
     chosen = choose(bench, named, limit or None, common.seed or 0)
     result = explain_itself(bench, chosen, at, lambda line: console.out(line, style="dim"))
-    return deliver(result, common, lambda console: show_figures(result, console))
+    return _delivered(result, common)
 
 
 def open_bench(folder: Path, common: Common) -> Workbench:
@@ -142,6 +152,7 @@ def read_latents(words: str) -> list[int]:
 def show_figures(result: dict[str, Any], console: Console) -> None:
     """Figures one a line; batches as a table."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for name, value in result.items():
@@ -150,6 +161,10 @@ def show_figures(result: dict[str, Any], console: Console) -> None:
                 counts = ", ".join(f"{count} {state}" for state, count in batch["counts"].items())
                 table.add_row(batch["provider_id"] or batch["id"], batch["state"], f"{batch['size']} requests", counts)
             continue
+        if name == "explanations":
+            for latent, text in value.items():
+                table.add_row(latent, Text(text))
+            continue
         shown = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else str(value)
-        table.add_row(name.replace("_", " "), shown or "none")
+        table.add_row(name.replace("_", " "), Text(shown or "none"))
     console.print(table)

@@ -121,7 +121,9 @@ def score(
         result = send_scores(open_bench(run, common), client, config, tell)
         return deliver(result, common, lambda console: show_figures(result, console))
     result = score_with(open_bench(run, common), client, config, tell)
-    return deliver(result, common, lambda console: _show(result, console))
+    deliver(result, common, lambda console: _show(result, console))
+    # What nobody got a score from has failed.
+    return int(all(line["mean"] is None for line in result["scores"]))
 
 
 def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> int:

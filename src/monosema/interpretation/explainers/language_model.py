@@ -4,6 +4,8 @@ After Bills et al. (2023) the model sees passages token by token with activation
 Paulo et al. (2024, arXiv 2410.13928) it sees them with active tokens marked. Departures: besides the strongest
 passages there are some of lower quantiles, and similar ones in which the latent is inactive, so that an explanation
 must be neither too narrow nor too wide; there are no worked examples of other latents; and the answer is structured.
+Small models can't follow that: in the brief form they see answered examples, and short excerpts of active passages
+alone.
 
 An answer of null ("nothing that they share"), a refusal, and anything that does not fit the schema are failures: they
 are counted, and the latent has no explanation. Nothing that was not answered as an explanation becomes one.
@@ -12,6 +14,7 @@ are counted, and the latent has no explanation. Nothing that was not answered as
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from typing import Literal
 
 import numpy as np
@@ -19,23 +22,28 @@ from pydantic import Field
 
 from monosema.core import Config, Progress
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Client, Reply, Request
+from monosema.interpretation.clients import Client, Message, Reply, Request
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Passage, Sample, Samples
 from monosema.interpretation.tally import Tally
-from monosema.interpretation.wording import highlighted, levels, token_lines
+from monosema.interpretation.wording import escape, highlighted, levels, token_lines
 from monosema.models import Tokenizer
 
-__all__ = ["LanguageModelExplainer", "LanguageModelExplainerConfig", "explanation_requests", "read_explanation"]
+__all__ = ["Form", "LanguageModelExplainer", "LanguageModelExplainerConfig", "explanation_requests", "read_explanation"]
 
+Form = Literal["activations", "highlighted", "brief"]
+"""How passages are shown."""
+
+_BEFORE, _AFTER = 10, 5
 _NEAR = ("inactive near decoder", "inactive near firing", "inactive")
 
 
 class LanguageModelExplainerConfig(Config):
     """What the model is shown, and how it is asked."""
 
-    form: Literal["activations", "highlighted"] = "activations"
-    """Tokens with activations from 0 to 10 (Bills et al. 2023), or marked tokens (Paulo et al. 2024)."""
+    form: Form = "activations"
+    """Tokens with activations from 0 to 10 (Bills et al. 2023); marked tokens (Paulo et al. 2024); or, for models of
+    less than a billion parameters, few words around the marked ones, these named once more, and answered examples."""
     top: int = Field(5, gt=0)
     """Strongest passages that are shown; 5 as in arXiv 2309.08600."""
     quantiles: int = Field(5, ge=0, le=10)
@@ -120,14 +128,36 @@ def read_explanation(latent: int, reply: Reply, tally: Tally) -> Explained | Non
 
 def _request(sample: Sample, config: LanguageModelExplainerConfig) -> Request:
     """What is asked of one latent; only the train side of its sample is read."""
-    active, inactive = ([_written(p, sample.maximum, config.form) for p in side] for side in _shown(sample, config))
+    if config.form == "brief":
+        excerpts = [_excerpt(passage) for passage in _shown(sample, config)[0]]
+        words = dict.fromkeys(word for _, marked in excerpts for word in marked)
+        messages = prompts.explain_briefly([text for text, _ in excerpts], list(words))
+    else:
+        messages = _whole(sample, config)
     return Request(
-        messages=prompts.explain(config.form, active, inactive),
+        messages=messages,
         max_tokens=config.max_tokens,
         temperature=config.temperature,
         seed=config.seed,
         response_schema=prompts.EXPLANATION_SCHEMA,
     )
+
+
+def _excerpt(passage: Passage) -> tuple[str, list[str]]:
+    """What stands around the strongest token, where tokens of more than half its strength are marked; and these."""
+    values = np.asarray(passage.activations)
+    top = int(values.argmax())
+    part = slice(max(0, top - _BEFORE), top + _AFTER + 1)
+    tokens, marks = passage.tokens[part], values[part] > values[top] / 2
+    stretches = groupby(zip(tokens, marks.tolist(), strict=True), lambda pair: pair[1])
+    words = (escape("".join(token for token, _ in same).strip(" ")) for marked, same in stretches if marked)
+    return highlighted(tokens, marks), [word for word in words if word]
+
+
+def _whole(sample: Sample, config: LanguageModelExplainerConfig) -> tuple[Message, ...]:
+    """Whole passages, active and inactive ones."""
+    active, inactive = ([_written(p, sample.maximum, config.form) for p in side] for side in _shown(sample, config))
+    return prompts.explain(config.form, active, inactive)
 
 
 def _shown(sample: Sample, config: LanguageModelExplainerConfig) -> tuple[list[Passage], list[Passage]]:
