@@ -1,8 +1,8 @@
 """What the command line sets for its whole process, and a library must not: how threads wait, and how memory is kept.
 
 Threads. OpenMP's threads spin for milliseconds while they wait for each other, as if the machine were theirs alone. Two
-jobs on the same cores then keep each other from running: measured, each takes some ten times as long as with threads that
-sleep (docs/benchmarks.md). A container may have fewer processors than it sees, which does the same.
+jobs on the same cores then keep each other from running: measured, each takes some ten times as long as with
+threads that sleep (docs/benchmarks.md). A container may have fewer processors than it sees, which does the same.
 
 Memory. See `keep_large_blocks`.
 """
