@@ -76,7 +76,9 @@ def test_a_killed_training_goes_on_in_the_same_run(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(3000, 32)).astype("float32"))
     out = tmp_path / "d"
     command = [sys.executable, "-W", "ignore", "-c", TRAINING, str(tmp_path / "x.npy"), str(out)]
-    quiet = {**os.environ, "WANDB_SILENT": "true", "WANDB_MODE": "offline"}
+    # Without the service that other tests of this process began, which would think that the killed run goes on.
+    quiet = {name: value for name, value in os.environ.items() if "WANDB" not in name}
+    quiet |= {"WANDB_SILENT": "true", "WANDB_MODE": "offline"}
     first = subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list((out / "checkpoint").glob("step-*")) and first.poll() is None and time.monotonic() < deadline:
