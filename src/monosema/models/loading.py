@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from monosema.core import (
+    DamagedFileError,
     FormatError,
     UnknownModelError,
     choose_device,
@@ -124,10 +125,16 @@ def model_folder(name_or_path: str | Path, *, weights: bool = True, code: bool =
         return gguf.installed_smollm2()
     elif local.suffix == ".gguf":
         if not local.is_file():
-            raise UnknownModelError(f"There is no file {local}.")
+            says = f"{local} is a folder, not a GGUF file" if local.is_dir() else f"There is no file {local}"
+            raise UnknownModelError(f"{says}.")
         return local
     elif local.is_dir():
         folder = local
+    elif local.is_file():
+        raise UnknownModelError(
+            f"{local} is a file, and a model is a folder with config.json or a GGUF file, whose name ends in .gguf: "
+            "rename it where it is one."
+        )
     else:
         from monosema.models.hub import fetch
 
@@ -139,7 +146,12 @@ def model_folder(name_or_path: str | Path, *, weights: bool = True, code: bool =
 
 def model_values(path: Path) -> dict[str, Any]:
     """The fields of config.json, of a model's directory or of its GGUF file."""
-    return gguf.config_values(path) if path.is_file() else read_json(path / "config.json")
+    if path.is_file():
+        return gguf.config_values(path)
+    values = read_json(path / "config.json")
+    if not isinstance(values, dict):
+        raise DamagedFileError(f"{path / 'config.json'} must be a JSON object. Fetch it again.")
+    return values
 
 
 def family_config(family: Family, values: dict[str, Any], path: Path) -> TransformerConfig:
