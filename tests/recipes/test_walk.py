@@ -54,5 +54,7 @@ def test_a_recipe_is_found_by_file_folder_or_name(tmp_path: Path, monkeypatch: p
         read_recipe("run")
     demo().write("run/recipe.toml")
     assert read_recipe("run") == (demo(), Path("run"))
+    with pytest.raises(FormatError, match=r"There is no recipe 'smolm2'.*Did you mean 'smollm2'"):
+        read_recipe("smolm2")
     with pytest.raises(FormatError, match="There is no recipe"):
         read_recipe("none.toml")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monosema.core import RunError, nearest
+from monosema.core import FormatError, RunError, nearest
 from monosema.recipes.demo import demo
 from monosema.recipes.smollm2 import smollm2
 from monosema.runs import Recipe
@@ -21,8 +21,8 @@ def read_recipe(spec: str | Path | None) -> tuple[Recipe, Path | None]:
         spec: ``demo`` or ``smollm2`` for a built-in recipe (None for the first), a .toml file, or a run folder.
 
     Raises:
-        RunError: a folder without a recipe, or a name that is none.
-        FormatError: no such file, or not TOML.
+        RunError: a folder without a recipe.
+        FormatError: no such recipe or file, or not TOML.
         ConfigError: unknown keys or wrong values in it.
     """
     name = "demo" if spec is None else str(spec)
@@ -34,5 +34,5 @@ def read_recipe(spec: str | Path | None) -> tuple[Recipe, Path | None]:
             raise RunError(f"The folder {path} holds no run (no recipe.toml). Make one with: monosema run --out {path}")
         return Recipe.read(path / "recipe.toml"), path
     if not path.exists() and not path.suffix:
-        raise RunError(f"There is no recipe {name!r}, and no such file or folder.{nearest(name, BUILT_IN)}")
+        raise FormatError(f"There is no recipe {name!r}, and no such file or folder.{nearest(name, BUILT_IN)}")
     return Recipe.read(path), path.parent if (path.parent / "stages.json").exists() else None
