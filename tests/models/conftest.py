@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from foreign_models import foreign_model
 
 from monosema.models import byte_tokenizer
 
@@ -84,26 +83,6 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def make_foreign(kind: str, settings: dict[str, Any]) -> Any:
-    """A random model of transformers' own code, its weights large enough that every branch is felt."""
-    import transformers
-
-    config_class = getattr(transformers, f"{kind}TextConfig" if kind == "Gemma3" else f"{kind}Config")
-    model_class = getattr(transformers, f"{kind}LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")
-    config = config_class(**json.loads(json.dumps(settings)))
-    config._attn_implementation = "eager"
-    model = model_class(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 2:
-                parameter.copy_(noise * parameter.shape[1] ** -0.5)
-            else:
-                parameter.add_(0.2 * noise)
-    return model
-
-
 @pytest.fixture(scope="session")
 def foreign(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Any, Path]]:
     """From the name of a case to the foreign model and the directory that it was saved in."""
@@ -111,7 +90,7 @@ def foreign(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[A
 
     def make(name: str) -> tuple[Any, Path]:
         if name not in made:
-            model = make_foreign(*CASES[name])
+            model = foreign_model(*CASES[name])
             folder = tmp_path_factory.mktemp(name)
             model.save_pretrained(folder)
             byte_tokenizer().raw.save(str(folder / "tokenizer.json"))

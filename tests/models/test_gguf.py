@@ -12,21 +12,18 @@ from typing import Any
 import gguf
 import pytest
 import torch
+from foreign_models import foreign_model
 from gguf import GGMLQuantizationType as Kind
-from hypothesis import given
-from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent))
-
 from gguf_files import (
     TEXTS,
     add_byte_tokenizer,
     add_sentencepiece,
-    foreign_model,
     trained_bytes,
     write_gguf,
     write_header,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from monosema.core import DamagedFileError, FormatError, MissingExtraError, UnknownModelError, UnsupportedModelError
 from monosema.models import Tokenizer, load_model, model_facts

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from foreign_models import randomised
 
 from monosema.core import InputError, UnsupportedModelError, write_json
 from monosema.models import AdaptedModel, Transformer, byte_tokenizer, load_model
@@ -73,15 +74,7 @@ def as_transformers_has_it(config: dict[str, Any], folder: Path) -> Any:
     kind = transformers.CONFIG_MAPPING[config["model_type"]]
     name = config["architectures"][0]
     made = getattr(transformers, name) if hasattr(transformers, name) else transformers.LlamaForCausalLM
-    model = made(kind.from_dict(config)).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 2:
-                parameter.copy_(noise * parameter.shape[1] ** -0.5)
-            else:
-                parameter.add_(0.2 * noise)
+    model = randomised(made(kind.from_dict(config)).eval())
     model.save_pretrained(folder)
     return model
 

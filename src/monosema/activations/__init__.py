@@ -6,6 +6,7 @@ from monosema.activations.joined import JoinedPreprocessing, JoinedStream
 from monosema.activations.manifest import Manifest, ShardRecord
 from monosema.activations.model_stream import ModelStream
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
+from monosema.activations.rows import activations_at
 from monosema.activations.shuffle import Shuffle
 from monosema.activations.source import RowSource
 from monosema.activations.splicing import ModelPass, SplicedModel
@@ -34,6 +35,7 @@ __all__ = [
     "VectorStore",
     "Welford",
     "Windows",
+    "activations_at",
     "capture_to_store",
     "coding_error",
     "encode",

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Int, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from monosema.core import Site, SiteError, VectorError
 from monosema.data import TokenBatch
 from monosema.models import LanguageModel
 
-__all__ = ["BatchRows", "RowTaker"]
+__all__ = ["BatchRows", "RowTaker", "activations_at"]
 
 SHORT = 8
 """Runs of fewer rows than this on average are gathered first: so many small copies would take longer."""
@@ -127,3 +128,10 @@ def _flat(site: Site, values: Tensor, batch: TokenBatch) -> Shaped[Tensor, "rows
             "has no row for each token, so no dictionary can be trained on it. Choose a site such as 3.resid_post."
         )
     return values.reshape(batch.tokens.numel(), -1)
+
+
+def activations_at(model: LanguageModel, sites: Sequence[Site], batch: TokenBatch) -> Float[Tensor, "batch pos d"]:
+    """Activations of all positions of a batch, of several sites side by side, from a pass that stops at the last."""
+    mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
+    got = model.activations(batch.tokens.to(model.device), sites, mask)
+    return torch.cat([got[site].flatten(2) for site in sites], dim=2)

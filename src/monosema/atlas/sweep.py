@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from monosema.activations import activations_at
 from monosema.atlas.layout import lay_out
 from monosema.atlas.spill import ByLatent, Spill
 from monosema.core import CorpusError, Progress, Site, VectorError, choose_product
@@ -34,13 +33,6 @@ def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch
             "Load it in float32 (dtype = 'float32'), or choose another site."
         )
     return dictionary.encode(x, choose_product(x.device))
-
-
-def activations_at(model: LanguageModel, sites: Sequence[Site], batch: TokenBatch) -> Float[Tensor, "batch pos d"]:
-    """Activations of all positions of a batch, of several sites side by side, from a pass that stops at the last."""
-    mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
-    got = model.activations(batch.tokens.to(model.device), sites, mask)
-    return torch.cat([got[site].flatten(2) for site in sites], dim=2)
 
 
 @torch.inference_mode()

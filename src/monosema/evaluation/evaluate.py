@@ -10,6 +10,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from monosema.activations import activations_at
 from monosema.atlas import dictionary_digest
 from monosema.core import (
     Config,
@@ -26,7 +27,7 @@ from monosema.dictionaries import Dictionary, Transcoder, reads_elsewhere
 from monosema.evaluation.losses import Losses
 from monosema.evaluation.next_token import NextToken
 from monosema.evaluation.parts import Parts
-from monosema.evaluation.passes import Passes, activations_at, pieces
+from monosema.evaluation.passes import Passes, pieces
 from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.result import Evaluation, EvaluationRow
 from monosema.evaluation.splice import unembed_of

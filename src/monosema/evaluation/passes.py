@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monosema.activations import activations_at
 from monosema.core import Site
 from monosema.data import TokenBatch
 from monosema.evaluation.next_token import ABLATIONS, NextToken, scored_tokens
@@ -16,7 +17,7 @@ from monosema.evaluation.splice import can_fork, forked, unembed_of
 from monosema.evaluation.units import UnitSums
 from monosema.models import LanguageModel, owner
 
-__all__ = ["Passes", "activations_at", "pieces"]
+__all__ = ["Passes", "pieces"]
 
 INSIDE = 12
 """Values that a block holds for each position, as a multiple of the stream's width; measured."""
@@ -84,13 +85,6 @@ def pieces(
         part = TokenBatch(*(getattr(batch, name)[start : start + size] for name in TokenBatch.__slots__))
         if bool(part.keep.any()):
             yield part
-
-
-def activations_at(model: LanguageModel, sites: Sequence[Site], batch: TokenBatch) -> Float[Tensor, "batch pos d"]:
-    """Activations of all positions, of several sites side by side, from a pass that stops at the last."""
-    mask = None if bool(batch.attention_mask.all()) else batch.attention_mask.to(model.device)
-    got = model.activations(batch.tokens.to(model.device), sites, mask)
-    return torch.cat([got[site].flatten(2) for site in sites], dim=2)
 
 
 def _spliced(x: Tensor, keep: Tensor, new: Tensor) -> Tensor:

@@ -21,26 +21,6 @@ TEXTS = ["the cat sat on the mat, in 1999 and 2024", "naïve café — 漢字  a
 TEMPLATE = "{% for m in messages %}<|user|>{{ m['content'] }}{{ eos_token }}{% endfor %}"
 
 
-def foreign_model(kind: str, settings: dict[str, Any]) -> Any:
-    """A random model of transformers' own code, its weights large enough that every branch is felt."""
-    import transformers
-
-    config_class = getattr(transformers, f"{kind}TextConfig" if kind == "Gemma3" else f"{kind}Config")
-    model_class = getattr(transformers, f"{kind}LMHeadModel" if kind == "GPT2" else f"{kind}ForCausalLM")
-    config = config_class(**json.loads(json.dumps(settings)))
-    config._attn_implementation = "eager"
-    model = model_class(config).eval()
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            noise = torch.randn(parameter.shape, generator=generator)
-            if parameter.ndim == 2:
-                parameter.copy_(noise * parameter.shape[1] ** -0.5)
-            else:
-                parameter.add_(0.2 * noise)
-    return model
-
-
 def trained_bytes(vocab: int) -> tokenizers.Tokenizer:
     """A small BPE tokenizer over bytes, cut as GPT-2's."""
     raw = tokenizers.Tokenizer(models.BPE())
