@@ -36,9 +36,6 @@ from monosema.core import (
 from monosema.data import TextConfig, TokenBatch, TokenBatches
 from monosema.models import LanguageModel
 
-__all__ = ["CaptureConfig", "capture_to_store"]
-
-
 MEASURED_ROWS = 1_024
 """Rows on which the error of every codec is measured."""
 

@@ -21,8 +21,6 @@ from torch import Tensor
 
 from monosema.core import VectorError
 
-__all__ = ["BYTES", "CodecKind", "Coded", "coding_error", "encode", "is_plain"]
-
 CodecKind = Literal["bfloat16", "float32", "float16", "int8"]
 
 DTYPES: dict[CodecKind, torch.dtype] = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}

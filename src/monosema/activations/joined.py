@@ -15,8 +15,6 @@ from monosema.activations.source import RowSource
 from monosema.activations.stream import StoreStream
 from monosema.core import ConfigError, Site, VectorError
 
-__all__ = ["JoinedPreprocessing", "JoinedStream"]
-
 COMPARED = 4096
 """Rows at the beginning and at the end of two stores whose tokens are compared."""
 

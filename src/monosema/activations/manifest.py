@@ -9,8 +9,6 @@ from typing import Any
 
 from monosema.core import DamagedFileError, RunError, checksum_file, read_json, write_json
 
-__all__ = ["Manifest", "ShardRecord"]
-
 FILE = "manifest.json"
 FORMAT = "monosema-activations"
 VERSION = 2

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from monosema.core import DiskFullError, VectorError, nearest
 
-__all__ = ["Matrix", "read_npy", "read_parquet_matrix", "read_safetensors_matrix"]
-
 FLOATING = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 ROWS_TOGETHER = 4_096
 

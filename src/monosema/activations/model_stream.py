@@ -21,8 +21,6 @@ from monosema.core import ConfigError, CorpusError, RunError, Site, VectorError,
 from monosema.data import TokenBatch
 from monosema.models import LanguageModel
 
-__all__ = ["ModelStream"]
-
 
 class ModelStream:
     """A stream of the activations that the model computes as they are asked for."""

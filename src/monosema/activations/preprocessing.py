@@ -21,8 +21,6 @@ from torch import Tensor
 from monosema.activations.source import RowSource
 from monosema.core import Site, VectorError, numpy_generator
 
-__all__ = ["Preprocessing", "Welford", "fit_preprocessing"]
-
 PIECE = 4_096
 
 

@@ -9,8 +9,6 @@ import torch
 from jaxtyping import Shaped
 from torch import Tensor
 
-__all__ = ["Range", "copy_runs", "runs_by_file"]
-
 Range = tuple[int, int]
 """First row, and one past the last."""
 

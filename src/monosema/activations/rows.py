@@ -13,8 +13,6 @@ from monosema.core import Site, SiteError, VectorError
 from monosema.data import TokenBatch
 from monosema.models import LanguageModel
 
-__all__ = ["BatchRows", "RowTaker", "activations_at"]
-
 SHORT = 8
 """Runs of fewer rows than this on average are gathered first: so many small copies would take longer."""
 

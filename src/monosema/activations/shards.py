@@ -9,8 +9,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["checksum_of"]
-
 
 def checksum_of(tensors: Mapping[str, Tensor], path: Path) -> str:
     """Hexadecimal XXH3-128 of a safetensors file that holds these tensors, without reading them back.

@@ -18,8 +18,6 @@ from torch import Tensor
 
 from monosema.core import numpy_generator, torch_generator
 
-__all__ = ["Shuffle"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Shuffle:

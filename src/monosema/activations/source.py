@@ -12,8 +12,6 @@ from monosema.activations.codec import Coded
 from monosema.activations.ranges import Range
 from monosema.core import Site
 
-__all__ = ["RowSource"]
-
 
 @runtime_checkable
 class RowSource(Protocol):

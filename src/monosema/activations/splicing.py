@@ -13,8 +13,6 @@ from monosema.activations.windows import Windows
 from monosema.core import Site
 from monosema.models import LanguageModel, require_logits
 
-__all__ = ["ModelPass", "SplicedModel"]
-
 
 @dataclass(frozen=True)
 class ModelPass:

@@ -16,8 +16,6 @@ from monosema.activations.manifest import Manifest
 from monosema.activations.ranges import Range, copy_runs, runs_by_file
 from monosema.core import DamagedFileError, RunError, Site, SiteError, digest
 
-__all__ = ["Store", "scale_key", "values_key"]
-
 
 def values_key(site: Site | str) -> str:
     """Name of a site's rows in a shard."""

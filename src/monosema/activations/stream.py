@@ -15,8 +15,6 @@ from monosema.activations.shuffle import Shuffle
 from monosema.activations.source import RowSource
 from monosema.core import ConfigError, RunError, Site, VectorError, digest
 
-__all__ = ["ActivationStream", "StoreStream"]
-
 
 @runtime_checkable
 class ActivationStream(Protocol):

@@ -18,8 +18,6 @@ from monosema.activations.store import Store
 from monosema.core import Site, SiteError, VectorError, digest
 from monosema.data import fingerprint
 
-__all__ = ["VectorStore", "open_rows", "open_vectors"]
-
 READERS: dict[str, Callable[[Path, str | None], Matrix]] = {
     ".npy": read_npy,
     ".safetensors": read_safetensors_matrix,

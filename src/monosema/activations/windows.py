@@ -18,8 +18,6 @@ from torch import Tensor
 from monosema.core import CorpusError, atomic_path
 from monosema.data import TokenBatch
 
-__all__ = ["Windows", "read_windows", "write_windows"]
-
 NONE = -float(2**25)
 """Stands where a window has no token."""
 MOST_IDS = 2**24

@@ -31,15 +31,6 @@ from monosema.atlas.feature import PERSON
 from monosema.atlas.query import Atlas
 from monosema.core import Estimate, bootstrap_mean, numpy_generator
 
-__all__ = [
-    "Agreement",
-    "agreement_of_people",
-    "agreement_with_people",
-    "krippendorff",
-    "shared_words",
-    "word_agreement",
-]
-
 _RESAMPLES = 1000
 _TAIL = 0.025
 

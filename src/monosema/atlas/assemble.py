@@ -18,8 +18,6 @@ from monosema.atlas.feature import (
 )
 from monosema.core import Estimate
 
-__all__ = ["RELATED", "feature_of"]
-
 RELATED = {
     "examples": "if(kind = 'top', 10, cast(substr(kind, 2) as integer)) desc, rank",
     "histograms": "low",

@@ -15,8 +15,6 @@ from monosema.atlas.layout import mix
 from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import passage_side
 
-__all__ = ["Block", "blocks", "load_block"]
-
 BYTES_PER_ACTIVATION = 100
 """What assembling takes at its peak, for each activation of a block; measured."""
 

@@ -45,8 +45,6 @@ from monosema.data import TokenBatch
 from monosema.dictionaries import Crosscoder, Dictionary, sites_read, written_at
 from monosema.models import LanguageModel, owner, vector_width
 
-__all__ = ["build_atlas", "dictionary_digest"]
-
 _MOST_LATENTS = 8192
 _WORKERS = 2
 """Blocks of latents that are assembled at once; most of that work is outside the interpreter's lock."""

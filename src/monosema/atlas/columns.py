@@ -18,18 +18,6 @@ from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import Statistics
 from monosema.models import Tokenizer
 
-__all__ = [
-    "METHOD",
-    "Pieces",
-    "example_columns",
-    "feature_columns",
-    "fixed_lists",
-    "histogram_columns",
-    "label_columns",
-    "neighbour_columns",
-    "site_columns",
-]
-
 METHOD = "token lookup"
 _KINDS = (*(f"q{i}" for i in range(QUANTILES)), "top")
 

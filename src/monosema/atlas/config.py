@@ -6,8 +6,6 @@ from pydantic import Field
 
 from monosema.core import Config
 
-__all__ = ["AtlasConfig"]
-
 
 class AtlasConfig(Config):
     """How many passages, tokens and neighbours are kept for each feature, and how much memory is used."""

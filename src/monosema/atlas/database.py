@@ -10,8 +10,6 @@ from monosema.atlas.labels import VIEWS
 from monosema.atlas.tables import LATER, NAMES, schema, table_path
 from monosema.core import DamagedFileError, InputError
 
-__all__ = ["connect", "first_line", "statements"]
-
 _STORED = {"features": "figures", "explanations": "placed"}
 
 

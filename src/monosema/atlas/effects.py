@@ -15,8 +15,6 @@ from monosema.core import Site, UnsupportedModelError
 from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel
 
-__all__ = ["Effects", "direct_effects", "why_no_effects"]
-
 _WRITES = ("embed", "pos_embed", "resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out")
 CELLS = 16_777_216
 

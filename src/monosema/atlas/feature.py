@@ -6,20 +6,6 @@ from dataclasses import dataclass
 
 from monosema.core import Estimate
 
-__all__ = [
-    "PERSON",
-    "Example",
-    "Explanation",
-    "Feature",
-    "Histogram",
-    "Identity",
-    "Neighbour",
-    "Score",
-    "SiteShare",
-    "TokenWeight",
-    "Vote",
-]
-
 
 @dataclass(frozen=True)
 class TokenWeight:

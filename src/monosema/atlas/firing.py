@@ -16,8 +16,6 @@ from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel
 
-__all__ = ["FiredText", "Firing", "fires_on"]
-
 
 @dataclass(frozen=True)
 class Firing:

@@ -16,8 +16,6 @@ from monosema.atlas.recording import record, remove
 from monosema.atlas.tables import FORMAT, check_tables, schema, table_path, write_table
 from monosema.core import DamagedFileError, FormatError, InputError, nearest, read_json
 
-__all__ = ["carried_over", "label", "unlabel", "vote", "withdraw"]
-
 _JUDGED = ("explanations", "votes")
 
 

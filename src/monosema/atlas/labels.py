@@ -11,8 +11,6 @@ from __future__ import annotations
 
 from monosema.atlas.feature import PERSON
 
-__all__ = ["LABELS", "LABEL_COLUMNS", "SCORERS", "VIEWS"]
-
 SCORERS = (
     "simulation",
     "detection",

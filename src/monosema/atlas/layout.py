@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 
 from monosema.data import TokenBatch
 
-__all__ = ["Layout", "lay_out", "mix", "stretch_hash"]
-
 _BASE = 0x9E3779B97F4A7C15
 _INVERSE = pow(_BASE, -1, 2**64)
 

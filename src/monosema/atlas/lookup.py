@@ -39,8 +39,6 @@ from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import passage_side, token_side
 from monosema.core import numpy_generator, wilson_ends
 
-__all__ = ["MIN_PASSAGES", "Labels", "TokenTotals", "label_block", "token_totals"]
-
 MIN_PASSAGES = 5
 """A label is scored where at least so many test passages activate the feature."""
 _CELLS = 4_194_304

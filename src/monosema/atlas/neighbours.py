@@ -26,8 +26,6 @@ from monosema.atlas.layout import mix
 from monosema.atlas.spill import Spill
 from monosema.core import bf16_is_fast
 
-__all__ = ["MIN_TOGETHER", "Coactivation", "Neighbours", "coactivation_neighbours", "decoder_neighbours"]
-
 MIN_TOGETHER = 3
 _CELLS = 33_554_432
 _ROWS = 256

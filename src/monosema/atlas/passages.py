@@ -19,8 +19,6 @@ from monosema.atlas.config import AtlasConfig
 from monosema.atlas.layout import mix, stretch_hash
 from monosema.atlas.spill import Spill
 
-__all__ = ["QUANTILES", "TOP", "Examples", "Segments", "segments", "select_examples"]
-
 QUANTILES = 10
 TOP = QUANTILES
 """The kind that stands for the strongest passages; below it are the quantiles."""

@@ -17,8 +17,6 @@ from monosema.atlas.searches import BY_EFFECT, BY_TOKEN, LISTED, by_text
 from monosema.atlas.tables import NAMES, check_tables, state_of, table_path
 from monosema.core import DamagedFileError, FormatError, InputError, Site, nearest
 
-__all__ = ["Atlas", "open_atlas"]
-
 _SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label")
 
 

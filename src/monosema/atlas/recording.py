@@ -26,8 +26,6 @@ from monosema.atlas.tables import (
 )
 from monosema.core import InputError, RunError, write_json
 
-__all__ = ["merge", "record", "remove", "write_lock"]
-
 PATIENCE = 60.0
 """Seconds to wait for another process that writes to the same atlas."""
 _EXPLANATION = ("latent", "author", "method", "model", "prompt_version")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["BY_EFFECT", "BY_TOKEN", "LISTED", "by_text"]
-
 LISTED = (
     "latent, alive, density, n_active, mean, mean_active, max, label, label_author, label_method, label_scorer, "
     "label_score, label_low, label_high"

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from monosema.atlas.layout import Layout
 from monosema.core import atomic_path, read_json, sha256_file, write_json
 
-__all__ = ["ByLatent", "Shard", "Spill"]
-
 
 @dataclass(frozen=True)
 class ByLatent:

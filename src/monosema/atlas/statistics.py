@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from monosema.atlas.layout import Layout
 from monosema.atlas.spill import ByLatent, Spill
 
-__all__ = ["BINS", "Statistics", "gather_statistics", "position_buckets", "token_side"]
-
 BINS = 32
 """Bins of a histogram, over (0, maximum]; a value on an edge belongs to the bin below it."""
 _BUCKETS = 33

@@ -15,8 +15,6 @@ from monosema.data import TokenBatch, text_hash
 from monosema.dictionaries import Codes, Dictionary, sites_read
 from monosema.models import LanguageModel
 
-__all__ = ["encode_batch", "sweep"]
-
 _BYTES_PER_ACTIVATION = 40
 _POSITIONS = 262_144
 

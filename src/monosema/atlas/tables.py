@@ -24,21 +24,6 @@ from typing import Any
 
 from monosema.core import DamagedFileError, FormatError, atomic_path, digest, read_json, sha256_file
 
-__all__ = [
-    "FORMAT",
-    "LATER",
-    "NAMES",
-    "TableWriter",
-    "check_tables",
-    "describe",
-    "remove_unnamed",
-    "schema",
-    "state_of",
-    "table_path",
-    "unused_path",
-    "write_table",
-]
-
 FORMAT = 2
 _IDENTITY = {"latent": "int32", "author": "string", "method": "string", "model": "string", "prompt_version": "string"}
 _COLUMNS = {

@@ -19,8 +19,6 @@ from monosema.cli.verbs import (
     walk,
 )
 
-__all__ = ["app"]
-
 _HELP = """See inside a language model: text → tokens → activations → dictionary → features → meaning.
 
 `monosema run` walks the whole line on the embedded model and ends with a report.

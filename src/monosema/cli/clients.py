@@ -11,8 +11,6 @@ from cyclopts import Parameter
 if TYPE_CHECKING:
     from monosema.runs.language_models import ClientConfig
 
-__all__ = ["NOBODY", "ClientOptions"]
-
 
 @Parameter(name="*", group="Which language model is asked")
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-__all__ = ["DEFAULTS", "Common", "Keys", "deliver", "errors_console", "results_console"]
-
 Keys = Annotated[str, Parameter(allow_leading_hyphen=True)]
 """Words that a verb reads itself: plain arguments and ``--key value``."""
 

@@ -14,8 +14,6 @@ from monosema.cli.app import app
 from monosema.cli.process import settle
 from monosema.core import MonosemaError
 
-__all__ = ["main"]
-
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
 
 

@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["show_comparison", "show_meaning"]
-
 _SHOWN = ("simulation", "detection", "fuzzing")
 
 

@@ -15,17 +15,6 @@ from rich.text import Text
 from monosema.cli.meaning import show_meaning
 from monosema.core import Config
 
-__all__ = [
-    "feature_values",
-    "heat_text",
-    "plain",
-    "show_feature",
-    "show_features",
-    "show_keys",
-    "show_rows",
-    "show_run",
-]
-
 _HEAT = (255, 140, 0)
 _LEVELS = 8
 

@@ -15,8 +15,6 @@ from pathlib import Path
 
 from monosema.core import keep_large_blocks
 
-__all__ = ["settle", "thread_settings"]
-
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables by which GNU's and Intel's OpenMP say how long a thread spins."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")

@@ -6,8 +6,6 @@ import ctypes
 import functools
 import sys
 
-__all__ = ["give_back_free_memory", "keep_large_blocks"]
-
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE = 2**25
 """As much as glibc's own threshold ever grows to."""

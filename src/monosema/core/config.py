@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from monosema.core.errors import ConfigError, nearest
 
-__all__ = ["Config"]
-
 
 class Config(BaseModel):
     """A frozen configuration that belongs to one class.

@@ -11,16 +11,6 @@ import torch
 
 from monosema.core.errors import ConfigError
 
-__all__ = [
-    "MachineFacts",
-    "bf16_is_fast",
-    "choose_device",
-    "choose_dtype",
-    "choose_product",
-    "int8_is_fast",
-    "measure_machine",
-]
-
 
 @dataclass(frozen=True)
 class MachineFacts:

@@ -25,26 +25,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-__all__ = [
-    "AnomalyError",
-    "ConfigError",
-    "CorpusError",
-    "CostCapError",
-    "DamagedFileError",
-    "DiskFullError",
-    "FormatError",
-    "InputError",
-    "MissingExtraError",
-    "MonosemaError",
-    "ProviderError",
-    "RunError",
-    "SiteError",
-    "UnknownModelError",
-    "UnsupportedModelError",
-    "VectorError",
-    "nearest",
-]
-
 
 class MonosemaError(Exception):
     """Root of all errors that are meant for people."""

@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from monosema.core.seeds import numpy_generator
 
-__all__ = ["Estimate", "Z", "bootstrap_mean", "bootstrap_ratio", "wilson", "wilson_ends"]
-
 _RESAMPLES = 1000
 _LEVEL = 0.95
 Z = 1.959963984540054

@@ -14,8 +14,6 @@ from typing import Any
 
 from monosema.core.errors import DamagedFileError, DiskFullError, FormatError
 
-__all__ = ["atomic_path", "checksum_file", "digest", "read_json", "sha256_file", "write_json"]
-
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

@@ -9,8 +9,6 @@ from pathlib import Path
 from monosema.core.errors import DiskFullError, InputError
 from monosema.core.files import is_disk_full
 
-__all__ = ["endpoint", "snapshot"]
-
 
 def endpoint() -> str | None:
     """The hub's address from HF_ENDPOINT; None is the public one."""

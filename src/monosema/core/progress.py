@@ -7,8 +7,6 @@ import os
 from collections.abc import Iterator
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Progress", "SilentProgress", "progress_bar"]
-
 
 @runtime_checkable
 class Progress(Protocol):

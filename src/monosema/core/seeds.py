@@ -11,8 +11,6 @@ import numpy as np
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["derive_seed", "numpy_generator", "seed_everything", "torch_generator"]
-
 
 def derive_seed(seed: int, *names: object) -> int:
     """A seed of 63 bits for the part of the work that the names say."""

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 
 from monosema.core.errors import SiteError
 
-__all__ = ["Site"]
-
 _PREFIXES = {
     **dict.fromkeys(("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_in", "mlp_out"), "hook_"),
     **dict.fromkeys(("attn_in", "q_input", "k_input", "v_input"), "hook_"),

@@ -10,8 +10,6 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-__all__ = ["TokenBatch", "text_hash"]
-
 
 @dataclass(frozen=True, slots=True)
 class TokenBatch:

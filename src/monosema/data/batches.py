@@ -22,8 +22,6 @@ from monosema.data.sentences import SentenceSplitter
 from monosema.data.split import in_split
 from monosema.data.text_config import TextConfig
 
-__all__ = ["TokenBatches", "TokenCounts", "token_batches"]
-
 TOGETHER_DOCUMENTS, TOGETHER_CHARACTERS = 256, 1_000_000
 """Documents are tokenised together, in parallel, until there are this many of them or of their characters."""
 SORTED_BATCHES = 64

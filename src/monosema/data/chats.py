@@ -13,8 +13,6 @@ from typing import Protocol, runtime_checkable
 
 from monosema.data.encoder import TextEncoder
 
-__all__ = ["ChatEncoder", "ChatFormat", "as_chats", "is_chat"]
-
 MESSAGES = 6
 """In one conversation; the next paragraphs begin another."""
 _PARAGRAPHS = re.compile(r"\n\s*\n")

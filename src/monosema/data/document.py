@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-__all__ = ["Corpus", "Document"]
-
 
 @dataclass(frozen=True, slots=True)
 class Document:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-__all__ = ["TextEncoder"]
-
 
 @runtime_checkable
 class TextEncoder(Protocol):

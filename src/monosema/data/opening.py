@@ -9,8 +9,6 @@ from monosema.data.builtin import BuiltinCorpus
 from monosema.data.document import Corpus
 from monosema.data.readers import FileCorpus, HubCorpus
 
-__all__ = ["open_corpus"]
-
 
 def open_corpus(
     spec: str | Path, *, column: str = "text", split: str = "train", limit: int | None = None, seed: int = 0

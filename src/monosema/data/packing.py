@@ -17,8 +17,6 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 from jaxtyping import Int64
 
-__all__ = ["Row", "pack_windows", "sentence_rows"]
-
 Row = Int64[np.ndarray, "3 _"]
 
 

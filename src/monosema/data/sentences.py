@@ -10,8 +10,6 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["SentenceSplitter"]
-
 TRAINING_CHARACTERS = 1_000_000
 """Characters, from the first document on, that Punkt learns from; memory is bounded."""
 

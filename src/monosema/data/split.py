@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Literal
 
-__all__ = ["Split", "in_split", "is_heldout"]
-
 Split = Literal["train", "heldout", "all"]
 
 

@@ -9,8 +9,6 @@ from pydantic import Field
 from monosema.core import Config
 from monosema.data.split import Split
 
-__all__ = ["TextConfig"]
-
 
 class TextConfig(Config):
     """How documents are cut, batched and split."""

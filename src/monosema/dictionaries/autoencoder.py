@@ -31,8 +31,6 @@ from monosema.dictionaries.initialisation import (
 from monosema.dictionaries.protocol import Losses, Metadata, Moment
 from monosema.kernels import sparse_decode
 
-__all__ = ["Autoencoder", "AutoencoderConfig"]
-
 USUAL_L0 = 32.0
 """What is expected where nothing is said."""
 GAIN_ROWS = 1024

@@ -20,8 +20,6 @@ from monosema.dictionaries.resampling import OFTEN
 from monosema.kernels import decode_codes, encode_codes
 from monosema.kernels.sharing import grid
 
-__all__ = ["AuxConfig", "auxiliary_error", "in_turn"]
-
 FEW_DEAD = 64
 """Dead latents up to which AuxK looks at all of them, whatever their number."""
 

@@ -31,8 +31,6 @@ from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import Ragged, decode_active, encode_above, encode_batch, encode_batch_top_k
 from monosema.kernels.sharing import grid
 
-__all__ = ["BatchTopK", "BatchTopKConfig", "follow_smallest"]
-
 SLOWEST = 0.001
 """Weight of a new batch in the threshold's moving mean (0.999 of what was)."""
 LATEST = 10

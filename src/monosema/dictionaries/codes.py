@@ -10,8 +10,6 @@ from torch import Tensor
 
 from monosema.kernels import Full, Ragged, to_dense
 
-__all__ = ["Codes", "RaggedCodes"]
-
 
 @dataclass(frozen=True)
 class Codes:

@@ -13,8 +13,6 @@ from monosema.core import VectorError
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Metadata
 
-__all__ = ["Components", "require_rows"]
-
 
 def require_rows(sample: Float[Tensor, "rows d"], what: str) -> None:
     """Raise VectorError where a sample, which `what` is to be found of, has no rows, or NaN or infinity in them."""

@@ -30,8 +30,6 @@ from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.several_sites import SeveralSites, SeveralSitesConfig
 from monosema.dictionaries.terms import batch_variance
 
-__all__ = ["Crosscoder", "CrosscoderConfig"]
-
 
 class CrosscoderConfig(SeveralSitesConfig):
     """What a crosscoder is."""

@@ -29,8 +29,6 @@ from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import Full, Ragged, decode_active, encode_above
 
-__all__ = ["Gated", "GatedConfig"]
-
 
 class GatedConfig(RectifiedConfig):
     """What a gated dictionary is."""

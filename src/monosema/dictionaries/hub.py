@@ -17,8 +17,6 @@ from pathlib import Path
 from monosema.core import FormatError, InputError, MonosemaError, atomic_path
 from monosema.core.hub import endpoint, snapshot
 
-__all__ = ["FILES", "HubName", "fetch", "pull", "push"]
-
 FILES = (
     "cfg.json",
     "sae_weights.safetensors",

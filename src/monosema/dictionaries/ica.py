@@ -20,8 +20,6 @@ from monosema.core import ConfigError, VectorError
 from monosema.dictionaries.components import Components, require_rows
 from monosema.dictionaries.protocol import Metadata
 
-__all__ = ["Ica"]
-
 RESTARTS = 3
 OF_GAUSSIAN = 0.374567
 """E log cosh ν of a standard Gaussian ν."""

@@ -8,15 +8,6 @@ from torch import Tensor
 
 from monosema.core import ConfigError
 
-__all__ = [
-    "data_directions",
-    "directions_from",
-    "geometric_median",
-    "orthogonal_directions",
-    "random_directions",
-    "unit_rows_",
-]
-
 BLOCK = 1024
 """Rows that are worked on at once, to bound memory."""
 

@@ -39,8 +39,6 @@ from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
 from monosema.kernels.sharing import rows_of_part
 
-__all__ = ["JumpReLU", "JumpReLUConfig", "above", "jump"]
-
 
 class JumpReLUConfig(RectifiedConfig):
     """What a JumpReLU dictionary is."""

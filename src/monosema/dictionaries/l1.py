@@ -31,8 +31,6 @@ from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
 from monosema.kernels.sharing import rows_of_part
 
-__all__ = ["L1", "L1Config"]
-
 
 class L1Config(RectifiedConfig):
     """What an L1 dictionary is."""

@@ -28,8 +28,6 @@ from monosema.dictionaries.protocol import Metadata
 from monosema.kernels import Ragged, decode_active
 from monosema.kernels.sharing import grid
 
-__all__ = ["MatryoshkaBatchTopK", "MatryoshkaConfig"]
-
 
 class MatryoshkaConfig(BatchTopKConfig):
     """What a Matryoshka BatchTopK dictionary is."""

@@ -16,8 +16,6 @@ from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Metadata
 from monosema.kernels import sparse_decode, top_k
 
-__all__ = ["Neurons"]
-
 
 class Neurons:
     """The coordinates of a site as a dictionary.

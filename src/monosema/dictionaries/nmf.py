@@ -21,8 +21,6 @@ from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.components import require_rows
 from monosema.dictionaries.protocol import Metadata
 
-__all__ = ["Nmf"]
-
 
 class Nmf:
     """A dictionary of non-negative parts.

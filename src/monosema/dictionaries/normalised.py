@@ -21,8 +21,6 @@ from monosema.core import ConfigError, VectorError
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["NormalisedCodes", "NormalisedInput"]
-
 EPSILON = 1e-5
 KINDS = ("layer_norm", "rescale")
 

@@ -24,8 +24,6 @@ from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
 from monosema.kernels.sharing import rows_of_part
 
-__all__ = ["PAnneal", "PAnnealConfig"]
-
 RECENT = 10
 """Batches that the strength of the penalty is averaged over."""
 SMALL = 1e-3

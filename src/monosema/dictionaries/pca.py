@@ -16,8 +16,6 @@ from monosema.core import ConfigError, VectorError
 from monosema.dictionaries.components import Components, require_rows
 from monosema.dictionaries.protocol import Metadata
 
-__all__ = ["Pca"]
-
 
 class Pca(Components):
     """A dictionary of principal directions.

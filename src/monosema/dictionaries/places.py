@@ -18,8 +18,6 @@ from monosema.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
 from monosema.dictionaries.protocol import Dictionary, Metadata
 from monosema.dictionaries.transcoder import Transcoder, TranscoderConfig
 
-__all__ = ["AtSite", "at_sites", "reads_elsewhere", "share_of_other", "sites_read", "written_at"]
-
 
 class AtSite:
     """What a dictionary over several sites writes at one of them; it reads all of them. A `Dictionary`."""

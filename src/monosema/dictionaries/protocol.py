@@ -13,8 +13,6 @@ from torch import Tensor
 from monosema.core import Config, Site
 from monosema.dictionaries.codes import Codes
 
-__all__ = ["Dictionary", "Losses", "Metadata", "Moment", "Trainable"]
-
 
 @dataclass(frozen=True)
 class Metadata:

@@ -18,8 +18,6 @@ from monosema.dictionaries.initialisation import random_directions
 from monosema.dictionaries.protocol import Metadata
 from monosema.kernels import encode_top_k, sparse_decode
 
-__all__ = ["RandomDirections"]
-
 _FITTED_ROWS = 4096
 """Rows that are reconstructed at a time while the gain is fitted."""
 

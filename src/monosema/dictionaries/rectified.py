@@ -16,8 +16,6 @@ from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Moment
 from monosema.kernels import Full, Ragged, encode_above, encode_active
 
-__all__ = ["Rectified", "RectifiedConfig", "sparse_start"]
-
 START_ROWS = 4096
 """Rows of the sample that the density at the start is fitted to."""
 BLOCK = 1024

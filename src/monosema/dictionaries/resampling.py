@@ -33,8 +33,6 @@ from monosema.dictionaries.protocol import Moment
 from monosema.kernels import sparse_decode
 from monosema.kernels.sharing import grid
 
-__all__ = ["OFTEN", "RESAMPLE_AT", "at_a_point", "resample", "resample_towards_residuals"]
-
 RESAMPLE_AT = (0.125, 0.25, 0.375, 0.5)
 """Steps 25,000, 50,000, 75,000 and 100,000 of the paper's 200,000, as shares of the run."""
 ENCODER_SHARE = 0.2

@@ -42,8 +42,6 @@ from monosema.kernels import (
     encode_top_k,
 )
 
-__all__ = ["SeveralSites", "SeveralSitesConfig"]
-
 KEEP_LARGEST = ("topk", "batch_topk")
 """Activations whose sparsity is set by k."""
 WARM_UP = 0.05

@@ -14,8 +14,6 @@ from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Losses, Moment
 from monosema.kernels.sharing import grid, rows_of_part
 
-__all__ = ["batch_variance", "losses_of", "mean_losses", "part_of", "warm_up"]
-
 LEAST = 1e-12
 """Variance of a batch of equal rows, such as of one row: keeps its loss finite."""
 

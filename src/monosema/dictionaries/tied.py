@@ -28,8 +28,6 @@ from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import decode_active
 from monosema.kernels.sharing import rows_of_part
 
-__all__ = ["TiedL1", "TiedL1Config"]
-
 
 class TiedL1Config(RectifiedConfig):
     """What a tied L1 dictionary is."""

@@ -33,8 +33,6 @@ from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import Selection, decode_codes, encode_codes, encode_top_k
 from monosema.kernels.sharing import grid, kept_of_rows
 
-__all__ = ["TopK", "TopKConfig"]
-
 MULTI = 4
 """Multi-TopK's second number of latents, as a multiple of k (Gao et al. 2024, section 5.4)."""
 

@@ -29,8 +29,6 @@ from monosema.dictionaries.protocol import Moment
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.several_sites import SeveralSites, SeveralSitesConfig
 
-__all__ = ["SkippedCodes", "Transcoder", "TranscoderConfig"]
-
 
 @dataclass(frozen=True)
 class SkippedCodes(Codes):

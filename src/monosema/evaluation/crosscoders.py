@@ -16,8 +16,6 @@ from monosema.evaluation.evaluate import EvaluationConfig, evaluate
 from monosema.evaluation.result import Evaluation
 from monosema.models import LanguageModel
 
-__all__ = ["evaluate_crosscoder"]
-
 
 def evaluate_crosscoder(
     model: LanguageModel,

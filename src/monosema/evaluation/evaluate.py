@@ -34,8 +34,6 @@ from monosema.evaluation.splice import unembed_of
 from monosema.evaluation.units import UnitSums
 from monosema.models import LanguageModel, owner, vector_width
 
-__all__ = ["EvaluationConfig", "evaluate", "evaluate_vectors"]
-
 _OWN = "dictionary"
 
 

@@ -25,8 +25,6 @@ from torch import Tensor
 from monosema.dictionaries import Crosscoder, share_of_other
 from monosema.kernels import value_products
 
-__all__ = ["LatentScaling", "latent_scaling"]
-
 
 @dataclass(frozen=True)
 class LatentScaling:

@@ -15,8 +15,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Losses", "Unembed", "losses_dense"]
-
 Unembed = Callable[[Tensor, Tensor], Tensor]
 """From rows of the final residual stream, and room for their logits, to the logits."""
 

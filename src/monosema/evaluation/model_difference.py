@@ -24,8 +24,6 @@ from monosema.core import CorpusError
 from monosema.dictionaries import Crosscoder, share_of_other
 from monosema.evaluation.latent_scaling import latent_scaling
 
-__all__ = ["ModelDifference", "ModelLatent", "model_difference"]
-
 EXCLUSIVE, SHARED = 0.1, 0.1
 """How far from 0 or 1 the share of an exclusive latent may be, and from ½ that of a shared one."""
 ERROR_RATIO, RECONSTRUCTION_RATIO = 0.2, 0.5

@@ -21,8 +21,6 @@ from monosema.data import TokenBatch
 from monosema.evaluation.losses import Losses
 from monosema.evaluation.units import UnitSums
 
-__all__ = ["ABLATIONS", "NextToken", "scored_tokens"]
-
 _CLEAN = "(clean)"
 ABLATIONS = ("(zero)", "(mean)")
 """Names of the versions without the site, such as no dictionary has."""

@@ -15,8 +15,6 @@ from monosema.core import Progress, atomic_path, checksum_file
 from monosema.data import TokenBatch, text_hash
 from monosema.evaluation.units import UnitSums
 
-__all__ = ["Parts"]
-
 PART_TOKENS = 4096
 """Kept tokens after which a part ends: few seconds of work are lost by a kill."""
 

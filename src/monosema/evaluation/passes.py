@@ -17,8 +17,6 @@ from monosema.evaluation.splice import can_fork, forked, unembed_of
 from monosema.evaluation.units import UnitSums
 from monosema.models import LanguageModel, owner
 
-__all__ = ["Passes", "pieces"]
-
 INSIDE = 12
 """Values that a block holds for each position, as a multiple of the stream's width; measured."""
 LOGITS = 4

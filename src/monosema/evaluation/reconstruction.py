@@ -19,8 +19,6 @@ from monosema.dictionaries import Codes, Dictionary, reads_elsewhere
 from monosema.evaluation.result import DensityHistogram
 from monosema.evaluation.units import UnitSums
 
-__all__ = ["Reconstruction", "add_activations", "density_histogram", "variance"]
-
 _BINS_PER_DECADE = 4
 _DECADES = 7
 

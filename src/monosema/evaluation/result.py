@@ -8,8 +8,6 @@ from typing import Any
 from monosema.core import Estimate
 from monosema.evaluation.model_difference import ModelDifference
 
-__all__ = ["DensityHistogram", "Evaluation", "EvaluationRow"]
-
 
 @dataclass(frozen=True)
 class DensityHistogram:

@@ -20,8 +20,6 @@ from monosema.data import TokenBatch
 from monosema.evaluation.losses import Unembed
 from monosema.models import LanguageModel, Transformer, owner
 
-__all__ = ["Versions", "can_fork", "forked", "unembed_of"]
-
 Versions = Callable[[Tensor], Sequence[Tensor]]
 """From the activations at the site, [batch, pos, d], to their versions, each of the same shape."""
 

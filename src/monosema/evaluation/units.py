@@ -18,8 +18,6 @@ from torch import Tensor
 from monosema.core import Estimate, bootstrap_ratio, numpy_generator
 from monosema.data import TokenBatch
 
-__all__ = ["MIN_DOCUMENTS", "UnitSums"]
-
 MIN_DOCUMENTS = 30
 """With fewer documents, windows are the units."""
 _GROUPS = 2000

@@ -20,8 +20,6 @@ from monosema.core import numpy_generator
 from monosema.interpretation.programs import Patterns, TokenLookup, predict, program_from_json
 from monosema.models import Tokenizer
 
-__all__ = ["passage_agreement"]
-
 
 def passage_agreement(
     atlas: Atlas, tokenizer: Tokenizer, features: int = 500, passages: int = 8, seed: int = 0

@@ -19,8 +19,6 @@ from monosema.interpretation.protocol import Explained, Explainer
 from monosema.interpretation.samples import Samples
 from monosema.models import LanguageModel
 
-__all__ = ["AUTHOR", "ExplainConfig", "Found", "atlas_explanations", "explain_by_programs", "programs_in"]
-
 AUTHOR = "monosema"
 """Author of explanations by programs."""
 Method = Literal["token lookup", "Neuron2Graph"]

@@ -14,8 +14,6 @@ from monosema.core import Site
 from monosema.dictionaries import Dictionary, sites_read
 from monosema.models import LanguageModel
 
-__all__ = ["Laboratory"]
-
 READ_TOKENS = 8192
 """Tokens that are read at once."""
 CELLS = 33_554_432

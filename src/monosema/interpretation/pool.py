@@ -22,8 +22,6 @@ from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel
 
-__all__ = ["Pool", "read_pool"]
-
 BYTES_PER_ACTIVATION = 40
 """What turning the codes over takes at its peak, for each of them."""
 

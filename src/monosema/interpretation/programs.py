@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from monosema.core import FormatError
 from monosema.interpretation.samples import Samples
 
-__all__ = ["Pattern", "Patterns", "TokenLookup", "matches", "predict", "program_from_json", "with_threshold"]
-
 
 @dataclass(frozen=True)
 class TokenLookup:

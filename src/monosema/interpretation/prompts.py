@@ -8,26 +8,6 @@ from typing import Any
 
 from monosema.interpretation.clients import Message
 
-__all__ = [
-    "DETECTION",
-    "EXPLANATION_SCHEMA",
-    "FUZZING",
-    "INTRUDER",
-    "NEUTRAL",
-    "PLACEHOLDER",
-    "SELF_EXPLANATION",
-    "SELF_QUESTION",
-    "VERSION",
-    "before_passage",
-    "choice_schema",
-    "explain",
-    "explain_briefly",
-    "find_intruder",
-    "judge",
-    "judgement_schema",
-    "simulate",
-]
-
 VERSION = "1"
 
 _ESCAPES = (

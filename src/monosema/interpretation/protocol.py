@@ -19,8 +19,6 @@ from numpy.typing import NDArray
 
 from monosema.interpretation.samples import Samples
 
-__all__ = ["Explained", "Explainer", "Program", "Reader"]
-
 
 @runtime_checkable
 class Program(Protocol):

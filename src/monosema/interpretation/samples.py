@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 from monosema.core import DamagedFileError, atomic_path
 from monosema.models import Tokenizer
 
-__all__ = ["INACTIVE", "KINDS", "Passage", "Sample", "Samples", "ranks"]
-
 KINDS = (*(f"q{i}" for i in range(10)), "top", "random", "inactive", "inactive near decoder", "inactive near firing")
 """How a passage was found: drawn from a tenth of the activating passages of the whole text by their maximum, among the
 strongest of it, at random among the activating passages of a pool drawn before any latent was looked at; or inactive:

@@ -25,8 +25,6 @@ from monosema.interpretation.pool import Pool, read_pool
 from monosema.interpretation.samples import KINDS, Samples, ranks
 from monosema.models import LanguageModel, Tokenizer
 
-__all__ = ["SampleConfig", "draw_samples", "latents_of", "pool_of", "too_few"]
-
 _CELLS = 4_194_304
 _RANDOM, _INACTIVE = KINDS.index("random"), KINDS.index("inactive")
 _NEAR = (("decoder", KINDS.index("inactive near decoder")), ("coactivation", KINDS.index("inactive near firing")))

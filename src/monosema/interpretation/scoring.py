@@ -26,20 +26,6 @@ from monosema.interpretation.scorers.fuzzing import FuzzingConfig, score_fuzzing
 from monosema.interpretation.scorers.scored import Scored, shuffled
 from monosema.interpretation.scorers.simulation import SimulationConfig, score_simulation
 
-__all__ = [
-    "CHANCE",
-    "CONTROLS_RULE",
-    "RANDOM_RULE",
-    "Scores",
-    "ScoringConfig",
-    "TableRow",
-    "above",
-    "atlas_scores",
-    "merged",
-    "score",
-    "table_row",
-]
-
 CHANCE = {
     "simulation": 0.0,
     "simulation (top)": 0.0,

@@ -8,8 +8,6 @@ from typing import Any
 
 from monosema.interpretation.clients import Failure, Reply, Usage
 
-__all__ = ["Tally"]
-
 _BEGINNING = 120
 
 

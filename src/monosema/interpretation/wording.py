@@ -16,8 +16,6 @@ import numpy as np
 from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 
-__all__ = ["CLOSE", "LEVELS", "OPEN", "escape", "highlighted", "levels", "read_lines", "token_lines", "unescape"]
-
 OPEN, CLOSE = "«", "»"
 LEVELS = 10
 """Activations are written as whole numbers from 0 to this."""

@@ -28,8 +28,6 @@ from monosema.kernels.screening import (
 )
 from monosema.kernels.selection import top_k, top_k_dense
 
-__all__ = ["encode_top_k", "encode_top_k_dense"]
-
 BLOCK_BYTES = 24 * 2**20
 """Size of the block of pre-activations that is worked on at once: measured best where it fits the last-level cache."""
 GPU_BLOCK_BYTES = 2**29

@@ -13,8 +13,6 @@ from monosema.kernels.selection import Selection
 from monosema.kernels.sharing import kept_of_rows, own_centre, summed_over_latents
 from monosema.kernels.sparse import row_sums, sparse_decode, value_products
 
-__all__ = ["decode_codes", "encode_codes"]
-
 
 class _Encode(torch.autograd.Function):
     @staticmethod

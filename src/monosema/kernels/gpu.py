@@ -8,8 +8,6 @@ import importlib.util
 import torch
 from torch import Tensor
 
-__all__ = ["on_gpu", "triton_is_installed"]
-
 PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 

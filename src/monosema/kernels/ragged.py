@@ -13,16 +13,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = [
-    "Ragged",
-    "ragged_decode",
-    "ragged_decode_dense",
-    "ragged_row_sums",
-    "ragged_row_sums_dense",
-    "ragged_value_products",
-    "ragged_value_products_dense",
-]
-
 GATHER_BYTES = 4 * 2**20
 """Size of the block of gathered rows that is worked on at once."""
 

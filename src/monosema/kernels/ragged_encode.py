@@ -31,13 +31,6 @@ from monosema.kernels.screening import (
 from monosema.kernels.selection import BITS, ROWS_PER_THREAD, pool
 from monosema.kernels.sharing import grid, rows_of_part
 
-__all__ = [
-    "encode_above",
-    "encode_above_dense",
-    "encode_batch_top_k",
-    "encode_batch_top_k_dense",
-]
-
 MARGIN = 1.5
 """Candidates that are collected for a batch's largest entries, as a multiple of their number."""
 

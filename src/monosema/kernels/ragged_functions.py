@@ -21,8 +21,6 @@ from monosema.kernels.ragged_encode import encode_above, encode_batch_top_k
 from monosema.kernels.screening import precision, sampled_pre_activations
 from monosema.kernels.sharing import own_centre, summed_over_latents
 
-__all__ = ["Full", "decode_active", "encode_active", "encode_batch"]
-
 DENSE = 1 / 16
 """Share of active entries from which dense products are taken: sparse ones win well below it."""
 DENSE_BF16 = 1 / 32

@@ -25,20 +25,6 @@ from torch import Tensor
 
 from monosema.kernels.ragged import Ragged
 
-__all__ = [
-    "SELECTIVE",
-    "Rounded",
-    "candidates_above",
-    "candidates_of_rows",
-    "evenly_spaced",
-    "is_no_help",
-    "largest_entries",
-    "may_screen",
-    "precision",
-    "rounded",
-    "sampled_pre_activations",
-]
-
 FEWEST_ROWS = 256
 """Rows from which rounding the encoder is worth its time."""
 SELECTIVE = 32

@@ -16,8 +16,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["Selection", "top_k", "top_k_dense"]
-
 FEW = 512
 """Columns that are partitioned without grouping: numpy's SIMD partition is quick up to there, measured."""
 ROWS_PER_THREAD = 512

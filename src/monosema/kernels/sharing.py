@@ -21,17 +21,6 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-__all__ = [
-    "Grid",
-    "grid",
-    "kept_of_rows",
-    "own_centre",
-    "rows_of_part",
-    "shared_by",
-    "summed_over_latents",
-    "uneven_rows",
-]
-
 
 @runtime_checkable
 class Grid(Protocol):

@@ -15,16 +15,6 @@ from torch import Tensor
 from monosema.kernels.gpu import on_gpu
 from monosema.kernels.selection import Selection
 
-__all__ = [
-    "decode_dense",
-    "row_sums",
-    "row_sums_dense",
-    "sparse_decode",
-    "to_dense",
-    "value_products",
-    "value_products_dense",
-]
-
 GATHER_BYTES = 4 * 2**20
 """Size of the block of gathered rows that is worked on at once."""
 

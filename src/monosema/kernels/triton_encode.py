@@ -21,8 +21,6 @@ import triton.language as tl
 from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["encode_top_k"]
-
 PROGRAMS = 256
 """Programs wanted at least: two for each multiprocessor of a large GPU."""
 ROOMY = ((8, 0), (9, 0), (10, 0))

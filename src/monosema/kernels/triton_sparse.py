@@ -15,8 +15,6 @@ from torch import Tensor
 
 from monosema.kernels.selection import Selection
 
-__all__ = ["row_sums", "sparse_decode", "value_products"]
-
 WIDEST = 1024
 """Columns of a row that one program works on at most."""
 AT_ONCE = 8

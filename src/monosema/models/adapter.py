@@ -34,8 +34,6 @@ from monosema.models.taps import Action, SiteAccess
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.weights import WRAPPER
 
-__all__ = ["AdaptedModel", "load_adapted"]
-
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 _WRITING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 """Endings of the classes of models that continue text: those of text alone, and of images and text."""

@@ -12,8 +12,6 @@ from monosema.models.reading import Reading
 from monosema.models.rotary import rotate
 from monosema.models.taps import Tap
 
-__all__ = ["Attention"]
-
 
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al. 2017), with grouped keys and values (Ainslie et al. 2023).

@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-__all__ = ["KVCache"]
-
 
 class KVCache:
     """Keys and values of every layer, and which of the positions hold tokens rather than padding.

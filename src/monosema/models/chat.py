@@ -11,8 +11,6 @@ from typing import Any, NoReturn
 
 from monosema.core import InputError
 
-__all__ = ["ChatTemplate", "Message"]
-
 Message = Mapping[str, str]
 """``{"role": "user", "content": "…"}``."""
 

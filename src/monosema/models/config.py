@@ -8,8 +8,6 @@ from pydantic import Field, model_validator
 
 from monosema.core import Config
 
-__all__ = ["AttentionConfig", "RotaryConfig", "TransformerConfig"]
-
 
 class RotaryConfig(Config):
     """Rotary position embedding (Su et al. 2021, arXiv 2104.09864): pairs of dimensions turn with the position."""

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from monosema.core import digest, sha256_file
 
-__all__ = ["bytes_digest", "files_digest"]
-
 
 def files_digest(folder: Path) -> str:
     """Hash of the configuration, the tokenizer and the weights in a model's directory, names of files included.

@@ -27,8 +27,6 @@ from monosema.models.pair import owner
 from monosema.models.protocol import LanguageModel
 from monosema.models.transformer import Transformer
 
-__all__ = ["weight_directions"]
-
 
 @torch.no_grad()
 def weight_directions(model: LanguageModel, site: Site | str) -> Float[Tensor, "rows width"]:

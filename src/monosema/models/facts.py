@@ -17,8 +17,6 @@ from monosema.models.config import TransformerConfig
 from monosema.models.loading import FAMILIES, family_config, model_folder, model_values
 from monosema.models.transformer import Transformer
 
-__all__ = ["ModelFacts", "model_facts"]
-
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 

@@ -16,8 +16,6 @@ from typing import Any
 from monosema.core import UnsupportedModelError
 from monosema.models.config import AttentionConfig, RotaryConfig
 
-__all__ = ["Fields", "rotary_config"]
-
 _INERT = frozenset(
     (
         # who made it, and how it was stored

@@ -16,8 +16,6 @@ from monosema.models.fields import ACTIVATIONS, Fields, rotary_config, same_atte
 from monosema.models.llama import common_fields, layer_kinds, rope_values
 from monosema.models.weights import Layout
 
-__all__ = ["config", "layout", "text_config"]
-
 
 def text_config(values: dict[str, Any]) -> TransformerConfig:
     """Our configuration of the text model within a multimodal Gemma 3, whose config.json leaves out defaults."""

@@ -17,16 +17,6 @@ from monosema.models.cache import KVCache
 from monosema.models.chat import Message
 from monosema.models.tokenizer import Tokenizer
 
-__all__ = [
-    "Generation",
-    "GenerationConfig",
-    "Prompt",
-    "TextGeneration",
-    "generate_texts",
-    "next_token_probabilities",
-    "require_finite",
-]
-
 Prompt = str | Sequence[int]
 """A text, or token ids that are taken as they are."""
 Step = Callable[[Tensor, Tensor, KVCache | None], Tensor]

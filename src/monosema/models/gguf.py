@@ -19,8 +19,6 @@ from monosema.models.config import TransformerConfig
 from monosema.models.gguf_file import GgufFile, open_gguf
 from monosema.models.weights import Layout, Source, WeightFiles
 
-__all__ = ["GgufWeights", "config_values", "gguf_layout", "installed_smollm2", "with_stored_frequencies"]
-
 _FREQUENCIES = "rope_freqs.weight"
 
 

@@ -29,8 +29,6 @@ from torch import Tensor
 
 from monosema.core import DamagedFileError, FormatError, MissingExtraError, UnsupportedModelError
 
-__all__ = ["GgufFile", "open_gguf"]
-
 _MAGIC = b"GGUF"
 _SCALARS = ("B", "b", "H", "h", "I", "i", "f", "?", None, None, "Q", "q", "d")
 """struct's letter for each type of value; 8 is a string and 9 an array."""

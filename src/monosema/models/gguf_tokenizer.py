@@ -18,8 +18,6 @@ from monosema.core import DamagedFileError, UnsupportedModelError
 from monosema.models.chat import ChatTemplate
 from monosema.models.tokenizer import Tokenizer
 
-__all__ = ["gguf_tokenizer"]
-
 _KEY = "tokenizer.ggml."
 _UNKNOWN, _CONTROL, _USER_DEFINED = 2, 3, 4
 """Kinds of tokens."""

@@ -8,8 +8,6 @@ from monosema.models.config import AttentionConfig, TransformerConfig
 from monosema.models.fields import ACTIVATIONS, Fields
 from monosema.models.weights import Layout, stored, transposed
 
-__all__ = ["config", "layout"]
-
 
 def config(values: dict[str, Any]) -> TransformerConfig:
     """Our configuration from config.json."""

@@ -10,8 +10,6 @@ from monosema.models.config import TransformerConfig
 from monosema.models.fields import ACTIVATIONS, Fields, rotary_config, same_attention
 from monosema.models.weights import Layout, Source, stored
 
-__all__ = ["config", "layout"]
-
 
 def config(values: dict[str, Any]) -> TransformerConfig:
     """Our configuration from config.json."""

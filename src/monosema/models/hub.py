@@ -7,8 +7,6 @@ from pathlib import Path
 from monosema.core import UnknownModelError, UnsupportedModelError
 from monosema.core.hub import snapshot
 
-__all__ = ["fetch"]
-
 _SMALL = ["config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template.jinja"]
 _WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
 _CODE = ["*.py"]

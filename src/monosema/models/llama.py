@@ -8,8 +8,6 @@ from monosema.models.config import TransformerConfig
 from monosema.models.fields import ACTIVATIONS, Fields, rotary_config, same_attention
 from monosema.models.weights import Layout, concatenated, stored
 
-__all__ = ["common_fields", "config", "layer_kinds", "layout", "rope_values"]
-
 
 def config(values: dict[str, Any]) -> TransformerConfig:
     """Our configuration from config.json."""

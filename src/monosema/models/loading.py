@@ -26,8 +26,6 @@ from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
 from monosema.models.weights import Layout, WeightFiles
 
-__all__ = ["FAMILIES", "Family", "family_config", "load_model", "model_folder", "model_values"]
-
 
 @dataclass(frozen=True)
 class Family:

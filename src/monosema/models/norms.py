@@ -10,8 +10,6 @@ from torch import Tensor, nn
 
 from monosema.models.taps import Tap
 
-__all__ = ["Norm"]
-
 
 class Norm(nn.Module):
     """LayerNorm (Ba et al. 2016, arXiv 1607.06450) or RMSNorm (Zhang & Sennrich 2019, arXiv 1910.07467).

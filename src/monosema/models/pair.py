@@ -23,8 +23,6 @@ from monosema.models.protocol import LanguageModel
 from monosema.models.taps import Captured
 from monosema.models.tokenizer import Tokenizer
 
-__all__ = ["ModelPair", "owner"]
-
 _SPLITS = ("normalizer", "pre_tokenizer", "model", "added_tokens")
 """Parts of a tokenizer's JSON that decide which tokens a text is."""
 

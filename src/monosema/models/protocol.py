@@ -15,8 +15,6 @@ from monosema.models.cache import KVCache
 from monosema.models.taps import Captured
 from monosema.models.tokenizer import Tokenizer
 
-__all__ = ["LanguageModel", "require_logits"]
-
 
 @runtime_checkable
 class LanguageModel(Protocol):

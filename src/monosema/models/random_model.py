@@ -11,8 +11,6 @@ from monosema.models.config import AttentionConfig, RotaryConfig, TransformerCon
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
 
-__all__ = ["byte_tokenizer", "random_model"]
-
 _SPECIAL = ("<bos>", "<eos>", "<pad>")
 
 

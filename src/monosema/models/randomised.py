@@ -17,8 +17,6 @@ import torch
 from monosema.core import InputError, torch_generator
 from monosema.models.protocol import LanguageModel
 
-__all__ = ["randomised"]
-
 
 @torch.no_grad()
 def randomised(model: LanguageModel, seed: int = 0) -> LanguageModel:

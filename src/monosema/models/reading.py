@@ -11,8 +11,6 @@ from monosema.models.cache import KVCache
 from monosema.models.config import RotaryConfig
 from monosema.models.rotary import rotation
 
-__all__ = ["Reading"]
-
 
 class Reading:
     """Positions, masks and rotations of one forward pass, each made once.

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from monosema.models.config import RotaryConfig
 
-__all__ = ["frequencies", "rotate", "rotation"]
-
 
 def frequencies(config: RotaryConfig, device: torch.device) -> Float[Tensor, " half"]:
     """Angle a position for each pair of dimensions, in float32: ``base^(-2i/dims)``, stretched as `scaling` says.

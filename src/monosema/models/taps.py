@@ -17,8 +17,6 @@ from torch import Tensor
 
 from monosema.core import Site, SiteError, nearest
 
-__all__ = ["Action", "Captured", "SiteAccess", "Tap", "Taps"]
-
 Action = Callable[[Tensor], Tensor]
 
 

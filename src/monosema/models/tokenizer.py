@@ -13,8 +13,6 @@ import tokenizers
 from monosema.core import DamagedFileError, FormatError, InputError, read_json
 from monosema.models.chat import ChatTemplate
 
-__all__ = ["Tokenizer"]
-
 
 class Tokenizer:
     """A thin wrapper over a tokenizer of the `tokenizers` library.

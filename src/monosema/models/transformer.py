@@ -31,8 +31,6 @@ from monosema.models.reading import Reading
 from monosema.models.taps import Action, SiteAccess, Tap, Taps
 from monosema.models.tokenizer import Tokenizer
 
-__all__ = ["Transformer"]
-
 _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "gelu": nn.functional.gelu,
     "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),

@@ -7,8 +7,6 @@ import torch
 from monosema.core import Site
 from monosema.models.protocol import LanguageModel
 
-__all__ = ["vector_width"]
-
 
 @torch.inference_mode()
 def vector_width(model: LanguageModel, site: Site | str) -> int:

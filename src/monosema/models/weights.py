@@ -13,8 +13,6 @@ from torch import Tensor
 
 from monosema.core import DamagedFileError, FormatError, UnsupportedModelError, read_json
 
-__all__ = ["WRAPPER", "Layout", "Source", "WeightFiles", "concatenated", "stored", "transposed"]
-
 
 @dataclass(frozen=True)
 class Source:

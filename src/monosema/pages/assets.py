@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["SCRIPTS", "environment", "scripts", "static", "style"]
-
 SCRIPTS = ("data.js", "heatmap.js", "plots.js", "table.js", "feature.js", "page.js")
 """Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
 

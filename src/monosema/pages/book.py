@@ -33,8 +33,6 @@ from monosema.pages.tables import (
 )
 from monosema.pages.text import SharedText, share_text
 
-__all__ = ["GROUP", "Book", "fold"]
-
 GROUP = 64
 _LEVELS = 255
 _BINS = 32

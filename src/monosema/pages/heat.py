@@ -9,8 +9,6 @@ import unicodedata
 from collections.abc import Sequence
 from html import escape
 
-__all__ = ["heatmap_html", "visible"]
-
 _HEAT = "249,115,22"
 _STYLE = (
     "font:14px/1.9 ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono','D2Coding','Noto Sans Mono CJK KR',"

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from monosema.core import ConfigError
 from monosema.pages.marks import FAINT, Figure, Number, Scale, colour, frame, mark, scale_of, words
 
-__all__ = ["Line", "Panel", "interval_chart"]
-
 WIDTH, GAP, ROW, HEAD, TITLE, FOOT, COLUMNS = 250, 62, 30, 26, 34, 42, 2
 CHARACTER = 6.6
 """Width of a character of a name, about."""

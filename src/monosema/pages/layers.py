@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from monosema.core import ConfigError
 from monosema.pages.marks import FAINT, Figure, Number, Scale, colour, frame, mark, scale_of, words
 
-__all__ = ["Curve", "LayerPanel", "layer_chart"]
-
 WIDTH, HEIGHT, LEFT, GAP, HEAD, FOOT, TITLE, LEGEND = 318, 168, 58, 16, 26, 60, 30, 18
 CHARACTER = 6.6
 """Width of a character of a name, about."""

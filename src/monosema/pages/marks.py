@@ -10,8 +10,6 @@ from html import escape
 from monosema.core import Estimate
 from monosema.pages.plots import COLOURS
 
-__all__ = ["FAINT", "Figure", "Number", "Scale", "colour", "frame", "mark", "scale_of", "words"]
-
 Number = float | int
 """Pixels and figures may be whole."""
 FAINT = 0.3

@@ -16,8 +16,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["pack", "script_json", "smallest_uint", "unpack"]
-
 _ALIGN = 8
 _TYPES = ("uint8", "uint16", "uint32", "int32", "float32", "float64")
 _LEVEL = 9

@@ -9,8 +9,6 @@ from html import escape
 
 from monosema.core import ConfigError
 
-__all__ = ["Axis", "Series", "chart"]
-
 WIDTH, HEIGHT = 640, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 168, 24, 48
 COLOURS = ("#1b6ca8", "#c8553d", "#4f8a3c", "#8a5aa8", "#b8860b", "#2a9d8f", "#7a7a7a", "#d1478c")

@@ -18,8 +18,6 @@ from monosema.pages.packing import script_json
 from monosema.pages.scores import MethodScore
 from monosema.pages.words import FIGURES, TERMS, Figure, Value, duration, interval_of, number, spoken, text_of, value_of
 
-__all__ = ["EvaluationRow", "ReportData", "StageRow", "write_report"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRow:

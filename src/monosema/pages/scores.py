@@ -9,8 +9,6 @@ import numpy as np
 from monosema.atlas import Atlas
 from monosema.core import Estimate, bootstrap_mean
 
-__all__ = ["MethodScore", "scores_by_method"]
-
 
 @dataclass(frozen=True)
 class MethodScore:

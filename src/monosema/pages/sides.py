@@ -8,8 +8,6 @@ from jaxtyping import Float
 from monosema.atlas import Atlas
 from monosema.core import Site
 
-__all__ = ["sides_of"]
-
 
 def sides_of(atlas: Atlas) -> tuple[tuple[str, str] | None, Float[np.ndarray, " n_latents"] | None]:
     """The two sides, and the second one's share of each latent's decoder norms; None and None where there are not two.

@@ -11,18 +11,6 @@ from numpy.typing import NDArray
 from monosema.atlas import Atlas
 from monosema.core import FormatError
 
-__all__ = [
-    "KINDS",
-    "Passages",
-    "Ragged",
-    "Vocabulary",
-    "column",
-    "known_rows",
-    "ragged",
-    "read_passages",
-    "read_table",
-]
-
 KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)))
 """Kinds of passages, in the order a page shows them: the strongest, then quantiles from strong to weak."""
 

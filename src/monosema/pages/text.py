@@ -14,8 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SharedText", "share_text"]
-
 
 @dataclass(frozen=True)
 class SharedText:

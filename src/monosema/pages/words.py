@@ -8,8 +8,6 @@ from dataclasses import dataclass
 
 from monosema.core import Estimate
 
-__all__ = ["FIGURES", "Figure", "Value", "duration", "number", "spoken", "text_of", "value_of"]
-
 Value = Estimate | float | int | str | None
 """A figure as a report gets it: an estimate, a bare number, or the reason why it is absent."""
 

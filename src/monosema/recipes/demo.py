@@ -10,8 +10,6 @@ from monosema.evaluation import EvaluationConfig
 from monosema.runs import CorpusChoice, ModelChoice, Recipe, StreamChoice
 from monosema.training import TrainConfig
 
-__all__ = ["demo"]
-
 
 def demo() -> Recipe:
     """Text → tokens → activations → dictionary → evaluation → atlas → report."""

@@ -9,8 +9,6 @@ from monosema.recipes.demo import demo
 from monosema.recipes.smollm2 import smollm2
 from monosema.runs import Recipe
 
-__all__ = ["BUILT_IN", "read_recipe"]
-
 BUILT_IN = {"demo": demo, "smollm2": smollm2}
 
 

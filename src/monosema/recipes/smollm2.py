@@ -10,8 +10,6 @@ from monosema.interpretation.explaining import ExplainConfig
 from monosema.runs import CorpusChoice, ModelChoice, Recipe, StreamChoice
 from monosema.training import TrainConfig
 
-__all__ = ["smollm2"]
-
 
 def smollm2() -> Recipe:
     """The middle of the model, 16 latents for each of its 576 dimensions, on text of which a tenth is chats.

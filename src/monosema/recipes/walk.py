@@ -22,8 +22,6 @@ from monosema.models import load_model
 from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.training import TrainConfig, train
 
-__all__ = ["walk"]
-
 
 def walk(
     out: Path, model: str = "specimen", text: str = "builtin", site: str = "3.resid_post", tokens: int = 1_000_000

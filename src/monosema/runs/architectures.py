@@ -37,22 +37,6 @@ from monosema.dictionaries import (
 from monosema.models import LanguageModel, vector_width, weight_directions
 from monosema.runs.overrides import apply_overrides
 
-__all__ = [
-    "ARCHITECTURES",
-    "DictionaryChoice",
-    "active_latents",
-    "architecture_of",
-    "coefficient_of",
-    "expected_active",
-    "fitted",
-    "in_both_models",
-    "make_dictionary",
-    "of_architecture",
-    "override",
-    "sites_of",
-    "title_of",
-]
-
 ARCHITECTURES: Mapping[str, tuple[type[AutoencoderConfig], type[Autoencoder], str]] = {
     "topk": (TopKConfig, TopK, "TopK"),
     "batch_topk": (BatchTopKConfig, BatchTopK, "BatchTopK"),

@@ -45,8 +45,6 @@ from monosema.runs.language_models import (
 )
 from monosema.runs.workbench import Workbench
 
-__all__ = ["Received", "parse_scores", "send_scores"]
-
 
 class Received:
     """A client that asks nobody: it has the answers that came, and says of the others that they are pending.

@@ -11,8 +11,6 @@ from monosema.core import UnsupportedModelError
 from monosema.models import LanguageModel
 from monosema.runs.recipe import Recipe
 
-__all__ = ["CONTROL_ROWS", "LEAST", "MOST", "VERSIONS", "decided", "evaluation_budget"]
-
 VERSIONS = 6
 """Versions that evaluation compares: the model alone, the dictionary and two controls, mean and zero."""
 CONTROL_ROWS = 65_536

@@ -34,8 +34,6 @@ from monosema.models import LanguageModel
 from monosema.runs.architectures import active_latents, expected_active
 from monosema.runs.workbench import Workbench
 
-__all__ = ["Interpreted", "active_per_row", "interpret", "random_directions", "random_latents", "rows_at"]
-
 FITTED_ROWS = 16_384
 """Rows that the mean and the gain of random directions are fitted on."""
 

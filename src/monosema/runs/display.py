@@ -11,8 +11,6 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
-__all__ = ["TrainingDisplay", "training_display"]
-
 COLUMNS = ("step", "rate", "FVU", "L0", "dead", "left")
 
 

@@ -11,8 +11,6 @@ from monosema.core import bf16_is_fast, choose_device, choose_product, int8_is_f
 from monosema.kernels.gpu import triton_is_installed
 from monosema.runs.ledger import versions
 
-__all__ = ["examine"]
-
 
 def examine(device: str | None = None) -> dict[str, Any]:
     """Measure the machine; takes a few seconds.

@@ -18,8 +18,6 @@ from monosema.dictionaries import Trainable
 from monosema.runs.workbench import Workbench
 from monosema.training import EndToEnd, TrainConfig, TrainingRows
 
-__all__ = ["WindowsOfRun", "refuse_end_to_end", "windows_path"]
-
 NEIGHBOURS = 16
 """Windows that are read together."""
 

@@ -45,8 +45,6 @@ from monosema.runs.language_models import (
 )
 from monosema.runs.workbench import Workbench
 
-__all__ = ["choose", "draw", "explain_itself", "explain_live", "loaded_dictionary", "parse", "send"]
-
 _BLOCK = 16
 _EXAMPLES = 10
 

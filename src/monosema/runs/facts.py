@@ -16,8 +16,6 @@ from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.meaning import EMPTY, scores_path
 from monosema.runs.workbench import Workbench
 
-__all__ = ["comparison_path", "pictures", "report_data"]
-
 
 def report_data(bench: Workbench) -> ReportData:
     """Gather the report's facts; the stages before the report must be done."""

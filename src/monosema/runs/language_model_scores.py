@@ -46,20 +46,6 @@ from monosema.runs.language_models import (
 from monosema.runs.meaning import EMPTY
 from monosema.runs.workbench import Workbench
 
-__all__ = [
-    "ASKING",
-    "NOBODY",
-    "SCORERS",
-    "Identity",
-    "LanguageModelScoring",
-    "Rehearsal",
-    "ScorersAtWork",
-    "explanations_to_score",
-    "means",
-    "score_rows",
-    "score_with",
-]
-
 ASKING = ("simulation", "detection", "fuzzing", "intervention", "intruder")
 """Scorers that ask a language model."""
 SCORERS = (*ASKING, "surprisal", "embedding")

@@ -32,22 +32,6 @@ from monosema.interpretation.clients import (
 from monosema.interpretation.tally import Tally
 from monosema.runs.workbench import Workbench
 
-__all__ = [
-    "ClientConfig",
-    "Purse",
-    "Tell",
-    "check_client",
-    "open_batches",
-    "open_client",
-    "price_line",
-    "require_an_answer",
-    "retrieve",
-    "sent_summary",
-    "spent_dollars",
-    "status",
-    "store_folder",
-]
-
 Tell = Callable[[str], None]
 """Receives a line about what is about to be asked."""
 

@@ -11,8 +11,6 @@ from typing import Any, Literal
 
 from monosema.core import DamagedFileError, read_json, sha256_file, write_json
 
-__all__ = ["Ledger", "OutputFile", "StageRecord", "versions"]
-
 _FORMAT = 1
 _HASHED_UP_TO = 64 * 2**20
 

@@ -9,8 +9,6 @@ from pathlib import Path
 
 from monosema.core import RunError
 
-__all__ = ["run_lock"]
-
 
 @contextlib.contextmanager
 def run_lock(folder: str | Path) -> Iterator[None]:

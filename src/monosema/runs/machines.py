@@ -14,8 +14,6 @@ from pydantic import Field
 
 from monosema.core import Config, ConfigError, FormatError, choose_device, measure_machine, nearest
 
-__all__ = ["MACHINES", "Machine", "read_machines", "this_machine"]
-
 COPIED_MB = 256
 """Size of the block that memory and disk are measured with."""
 

@@ -44,8 +44,6 @@ from monosema.interpretation.scoring import (
 from monosema.runs.controls import random_latents
 from monosema.runs.workbench import Workbench
 
-__all__ = ["EMPTY", "damage_of_explain", "damage_of_score", "explain", "score_stage", "scores_path"]
-
 EMPTY = "nothing activates"
 """Method of the control that says nothing."""
 

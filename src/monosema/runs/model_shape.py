@@ -7,8 +7,6 @@ from pathlib import Path
 
 from monosema.core import ConfigError, Site
 
-__all__ = ["ModelShape"]
-
 _NEEDED = ("layers", "width", "vocab")
 _OPTIONAL = ("mlp", "heads_width", "kv_width")
 

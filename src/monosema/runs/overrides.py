@@ -11,8 +11,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from monosema.core import Config, ConfigError, nearest
 
-__all__ = ["apply_overrides", "flatten", "known_keys", "parse_keys", "resolve_key"]
-
 
 def parse_keys(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Split words into plain arguments and ``--key value`` (or ``--key=value``) pairs.

@@ -30,8 +30,6 @@ from monosema.runs.recipe import Recipe
 from monosema.training import held_out_rows
 from monosema.training.footprint import Layout, training_footprint
 
-__all__ = ["Plan", "StagePlan", "plan"]
-
 ADAM_BYTES = 28
 """Bytes that the optimiser moves for a parameter: it reads value, gradient and two moments, and writes three."""
 ENCODER_BYTES, DECODER_BYTES = ADAM_BYTES + 10, ADAM_BYTES + 28

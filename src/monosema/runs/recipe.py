@@ -37,8 +37,6 @@ from monosema.runs.architectures import (
 )
 from monosema.training import TrainConfig
 
-__all__ = ["SHORT_KEYS", "CorpusChoice", "ModelChoice", "Recipe", "ReportChoice"]
-
 SHORT_KEYS = {
     "model": "model.name",
     "corpus": "corpus.source",

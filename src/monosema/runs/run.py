@@ -23,8 +23,6 @@ from monosema.runs.walk import STAGES
 from monosema.runs.workbench import Workbench
 from monosema.training.distribution import Mesh
 
-__all__ = ["Run", "run", "run_together"]
-
 
 class Run:
     """A run on disk.

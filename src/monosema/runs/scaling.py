@@ -11,8 +11,6 @@ from monosema.pages.plots import Axis, Series, chart
 from monosema.training import ScalingFit, ScalingPoint, SweepResult, fit_scaling
 from monosema.training.scaling import RESAMPLES
 
-__all__ = ["draw_scaling", "fit_sweep"]
-
 WIDTH_KEYS = ("latents", "n_latents", "dictionary.n_latents")
 SPARSITY_KEYS = ("k", "dictionary.k")
 STEPS = 40

@@ -15,8 +15,6 @@ from monosema.core.files import is_disk_full
 from monosema.runs.ledger import Ledger, StageRecord, versions
 from monosema.training.distribution import Mesh
 
-__all__ = ["Stage", "Tell", "advance", "needed", "stage_inputs"]
-
 Tell = Callable[[str], None]
 """Receives one line for people about what a run does."""
 

@@ -9,8 +9,6 @@ from typing import Any
 from monosema.core import read_json
 from monosema.runs.ledger import StageRecord
 
-__all__ = ["FIGURES", "summarise"]
-
 FIGURES = ("fvu", "variance_explained", "l0", "alive", "ce_clean", "ce_spliced", "ce_zero", "loss_recovered")
 """Figures of the dictionary that stand at the top of the summary."""
 

@@ -34,8 +34,6 @@ from monosema.runs.workbench import Workbench
 from monosema.training import Member, SweepResult, TrainConfig, TrainingRows, held_out_rows, train_sweep
 from monosema.training.distribution import Mesh
 
-__all__ = ["Choice", "choices", "draw_trade_off", "parse_sweep", "sweep_run", "sweep_vectors"]
-
 SEED = {"seed": "training.seed"}
 """In a sweep, the seed is that of the dictionary's start; all members see the same batches."""
 COMMON = ("objective", "log_every", "track", "checkpoint_seconds", "checkpoint_steps", "keep", "start_rows")

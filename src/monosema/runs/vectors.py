@@ -17,8 +17,6 @@ from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 from monosema.training.distribution import Mesh
 from monosema.training.finished import refuse_untrained
 
-__all__ = ["VECTOR_KEYS", "VectorRecipe", "read_vector_recipe", "sites_there", "train_vectors"]
-
 VECTOR_KEYS = {"latents": "dictionary.n_latents"}
 """Short names of keys."""
 

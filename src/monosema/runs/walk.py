@@ -42,8 +42,6 @@ from monosema.runs.stages import Stage
 from monosema.runs.workbench import Workbench
 from monosema.training import TrainingRows, held_out_rows, train
 
-__all__ = ["STAGES", "untrained"]
-
 
 def _capture(bench: Workbench) -> Mapping[str, Any]:
     recipe = bench.recipe

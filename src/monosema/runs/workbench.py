@@ -13,8 +13,6 @@ from monosema.runs.architectures import architecture_of
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
-__all__ = ["Workbench", "open_model"]
-
 
 class Workbench:
     """A recipe on a folder, with what its stages read.

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from monosema.dictionaries import Losses, Trainable
 
-__all__ = ["Anomaly", "anomaly"]
-
 EXPLODED = 1e3
 """Unexplained share of variance beyond which a run is taken to have exploded; 1 is what the mean alone reaches."""
 LARGEST_NORM = 1e4

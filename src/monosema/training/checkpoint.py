@@ -17,8 +17,6 @@ from torch import Tensor
 
 from monosema.core import MonosemaError, atomic_path, read_json, sha256_file, write_json
 
-__all__ = ["Checkpoint", "Checkpoints", "MemberFacts"]
-
 TENSORS, FACTS = "state.safetensors", "state.json"
 
 

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from monosema.core import RunError
 
-__all__ = ["PartOfGradient", "SumOverLatents", "from_first", "is_lost", "largest_of_all", "numbers_of_all"]
-
 Found = TypeVar("Found")
 
 

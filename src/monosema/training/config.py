@@ -10,8 +10,6 @@ from pydantic import Field
 
 from monosema.core import Config
 
-__all__ = ["TrainConfig", "TrainResult"]
-
 
 class TrainConfig(Config):
     """How a dictionary is trained."""

@@ -36,8 +36,6 @@ from monosema.training.collectives import (
     numbers_of_all,
 )
 
-__all__ = ["Mesh", "first_process"]
-
 Found = TypeVar("Found")
 
 PATIENCE = 300.0

@@ -46,8 +46,6 @@ from monosema.dictionaries.resampling import at_a_point
 from monosema.dictionaries.terms import batch_variance
 from monosema.kernels.sharing import rows_of_part, uneven_rows
 
-__all__ = ["EndToEnd"]
-
 RECONSTRUCT_ONCE = (TopK, BatchTopK, L1, TiedL1, JumpReLU, PAnneal)
 FULL = 0.9
 """Share of a stretch of the run that counts as all of it: windows differ in how many tokens they keep."""

@@ -13,8 +13,6 @@ from monosema.core import MonosemaError, RunError, read_json, sha256_file
 from monosema.dictionaries import load_dictionary
 from monosema.training.config import TrainResult
 
-__all__ = ["FACTS", "WEIGHTS", "finished_before", "refuse_untrained"]
-
 FACTS, WEIGHTS, CONFIG = "training.json", "sae_weights.safetensors", "cfg.json"
 _LEFT = "It was left as it is: choose another folder with --out,"
 

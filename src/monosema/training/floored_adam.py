@@ -21,8 +21,6 @@ from torch import Tensor
 
 from monosema.training.distribution import Mesh
 
-__all__ = ["FlooredAdam"]
-
 SHARE = 0.7
 """ρ, as measured by `benchmarks/step_size.py`; figures are in docs/frontier.md."""
 EVERY = 8

@@ -10,8 +10,6 @@ from dataclasses import dataclass, fields
 
 from monosema.kernels.encode import BLOCK_BYTES
 
-__all__ = ["Footprint", "Layout", "training_footprint"]
-
 PROCESS = 410e6
 """Bytes of a process that has imported all and done nothing yet; measured."""
 COPIES = 6

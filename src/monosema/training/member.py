@@ -28,8 +28,6 @@ from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
 from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 
-__all__ = ["Member"]
-
 UNTIMED = 3
 """Steps at the start of a process that are left out of the median: caches and allocators warm up."""
 RECENT = 0.9

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["PeakMemory"]
-
 
 class PeakMemory:
     """Peak memory since it was made, in 10⁶ bytes: of the GPU where one is used, of the process otherwise."""

@@ -13,8 +13,6 @@ from torch import Tensor
 
 from monosema.dictionaries import Dictionary
 
-__all__ = ["HeldOut", "MetricsFile", "held_out_figures", "sides_of"]
-
 
 class MetricsFile:
     """metrics.jsonl: a JSON object a line, cut back to the checkpoint on resume so that no step stands there twice."""

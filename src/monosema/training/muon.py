@@ -21,8 +21,6 @@ from torch import Tensor
 
 from monosema.training.distribution import Mesh
 
-__all__ = ["Muon", "orthogonal_part"]
-
 MOMENTUM = 0.95
 """μ, as in `torch.optim.Muon`."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

@@ -20,8 +20,6 @@ from monosema.training.distribution import Mesh
 from monosema.training.floored_adam import EPSILON, FlooredAdam
 from monosema.training.muon import Muon
 
-__all__ = ["Optimisers", "ScheduleFreeSign"]
-
 BETA1 = {"adam": 0.7, "sign_sgd": 0.9, "muon": 0.9}
 """β₁ where the configuration gives none. Adam's usual 0.9 overshoots in short runs, and carries a latent that fired
 once for ten steps more; figures are in docs/frontier.md."""

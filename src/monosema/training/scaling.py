@@ -18,8 +18,6 @@ from jaxtyping import Float
 
 from monosema.core import ConfigError
 
-__all__ = ["RESAMPLES", "Estimate", "ScalingFit", "ScalingPoint", "fit_scaling"]
-
 NAMES = ("alpha", "beta_k", "beta_n", "gamma", "zeta", "eta")
 RESAMPLES = 200
 LEAST = 3

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-__all__ = ["learning_rate", "schedule", "warm_up_steps"]
-
-
 SIGN_FACTOR = 5e-3
 """Peak rate of sign_sgd at 2¹⁴ latents: that of sparsify, whose rule has the same root."""
 LARGEST_TURN = 0.15

@@ -25,8 +25,6 @@ from monosema.dictionaries import (
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.trainer import train
 
-__all__ = ["train_crosscoder", "train_transcoder"]
-
 Place = tuple[RowSource, Site | str]
 """A site, and the store that holds it."""
 

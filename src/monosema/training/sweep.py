@@ -16,8 +16,6 @@ from monosema.training.member import Member
 from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer
 
-__all__ = ["SweepMember", "SweepResult", "front", "knee", "train_sweep"]
-
 
 @dataclass(frozen=True)
 class SweepMember:

@@ -13,8 +13,6 @@ from typing import Any, Protocol, runtime_checkable
 
 from monosema.core import MissingExtraError, atomic_path
 
-__all__ = ["TensorBoard", "Tracker", "WeightsAndBiases", "trackers_of"]
-
 
 @runtime_checkable
 class Tracker(Protocol):

@@ -36,8 +36,6 @@ from monosema.training.member import Member
 from monosema.training.memory import PeakMemory
 from monosema.training.tracking import Tracker, trackers_of
 
-__all__ = ["Trainer", "train"]
-
 VECTORS = Site(None, "vectors")
 """The site of rows that don't say where they are from."""
 

@@ -18,8 +18,6 @@ from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.finished import refuse_untrained
 from monosema.training.trainer import train
 
-__all__ = ["HELD_OUT", "MEMORY_MB", "TrainingRows", "held_out_rows", "train_on_vectors"]
-
 HELD_OUT = 20_480
 """Rows at the end that are not trained on, where there are enough."""
 MEMORY_MB = 32.0

@@ -12,8 +12,6 @@ from rich.console import Console
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver
 from monosema.cli.verbs.walk import Out, Update, walk
 
-__all__ = ["atlas"]
-
 _ACTIONS = ("list", "search", "show", "sql")
 
 

@@ -10,8 +10,6 @@ from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver
 
-__all__ = ["complete"]
-
 
 def complete(
     prompt: str,

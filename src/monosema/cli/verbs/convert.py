@@ -10,8 +10,6 @@ from rich.console import Console
 
 from monosema.cli.common import DEFAULTS, Common, deliver
 
-__all__ = ["convert", "pull", "push"]
-
 
 def convert(
     source: str,

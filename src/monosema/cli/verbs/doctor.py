@@ -9,8 +9,6 @@ from rich.table import Table
 
 from monosema.cli.common import DEFAULTS, Common, deliver
 
-__all__ = ["doctor"]
-
 
 def doctor(*, common: Common = DEFAULTS) -> int:
     """Measure this machine: product rates, memory, GPU, versions, and which kernels will be used.

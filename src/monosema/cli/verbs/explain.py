@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from monosema.interpretation.samples import Samples
     from monosema.runs.workbench import Workbench
 
-__all__ = ["Latents", "Limit", "Step", "explain", "open_bench", "read_latents", "show_figures"]
-
 Step = Literal["now", "send", "status", "retrieve", "parse"]
 Latents = Annotated[str | None, Parameter(help="Features, such as 3,17,40-49. Without it, some drawn at random.")]
 Limit = Annotated[int, Parameter(help="How many features are drawn where none are named; 0 for all that ever fire.")]

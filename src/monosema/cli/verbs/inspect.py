@@ -9,8 +9,6 @@ from rich.table import Table
 
 from monosema.cli.common import DEFAULTS, Common, deliver
 
-__all__ = ["inspect"]
-
 
 def inspect(model: str = "specimen", /, *models: str, common: Common = DEFAULTS) -> int:
     """Show what models are made of, side by side.

@@ -12,8 +12,6 @@ from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver
 
-__all__ = ["label"]
-
 _Flag = Annotated[bool, Parameter(negative="")]
 
 

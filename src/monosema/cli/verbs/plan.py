@@ -12,8 +12,6 @@ from rich.table import Table
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver
 from monosema.cli.verbs.walk import read_request
 
-__all__ = ["plan"]
-
 
 def plan(
     *keys: Keys,

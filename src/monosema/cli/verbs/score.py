@@ -13,8 +13,6 @@ from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
 from monosema.cli.verbs.explain import Latents, Step, open_bench, read_latents, show_figures
 from monosema.cli.verbs.walk import walk
 
-__all__ = ["score"]
-
 
 def score(
     run: Path,

@@ -13,8 +13,6 @@ from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver
 
-__all__ = ["search"]
-
 
 def search(
     run: Path,

@@ -12,8 +12,6 @@ from rich.console import Console
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
 from monosema.cli.verbs.walk import LatentShards, Out, Update, read_request, walk
 
-__all__ = ["train"]
-
 
 def train(
     *keys: Keys,

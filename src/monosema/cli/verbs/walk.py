@@ -9,8 +9,6 @@ from cyclopts import Parameter
 
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
 
-__all__ = ["LatentShards", "Out", "Update", "capture", "evaluate", "report", "run", "walk"]
-
 Out = Annotated[
     Path | None, Parameter(help="The run folder. Without it: runs/NAME, or the folder of the recipe given.")
 ]

@@ -13,8 +13,6 @@ from monosema.data import tasks
 from monosema.data.builtin import documentation, stories
 from monosema.data.document import Document
 
-__all__ = ["BuiltinCorpus"]
-
 STORIES = 4_400
 """Generated stories, letters and the like."""
 SKILLS = 1_600

@@ -11,8 +11,6 @@ from collections.abc import Callable
 
 from monosema.data.builtin.world import World
 
-__all__ = ["KINDS", "story"]
-
 
 def tale(w: World) -> str:
     """A short story in the third person: arrival, work, trouble, talk, remedy, end."""

@@ -8,8 +8,6 @@ from typing import Any
 from monosema.data.builtin.settings import SETTINGS
 from monosema.data.tasks.names import FEMALE, MALE
 
-__all__ = ["World"]
-
 PRONOUNS = {"m": ("he", "him", "his", "himself"), "f": ("she", "her", "her", "herself")}
 KIN = {
     "m": "brother uncle grandfather father cousin nephew son",

@@ -13,8 +13,6 @@ from monosema.data.readers.jsonl import read_jsonl
 from monosema.data.readers.parquet import read_parquet
 from monosema.data.readers.text import read_text
 
-__all__ = ["FileCorpus"]
-
 PARQUET = frozenset({".parquet", ".pq"})
 JSONL = frozenset({".jsonl", ".ndjson"})
 TEXT = frozenset({".txt", ".text", ".md", ".rst"})

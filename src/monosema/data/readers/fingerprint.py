@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-__all__ = ["fingerprint"]
-
 WHOLE = 64 * 2**20
 """Files up to this many bytes are hashed whole."""
 SAMPLES, SAMPLE_BYTES = 256, 2**16

@@ -11,8 +11,6 @@ from monosema.core import CorpusError, digest, nearest
 from monosema.data.document import Document
 from monosema.data.readers.fingerprint import fingerprint
 
-__all__ = ["HubCorpus"]
-
 
 class HubCorpus:
     """Documents of one split of a dataset, read as they arrive; nothing is kept on the disk."""

@@ -10,8 +10,6 @@ from pathlib import Path
 
 from monosema.core import CorpusError, nearest
 
-__all__ = ["read_jsonl"]
-
 
 def read_jsonl(path: Path, column: str) -> Iterator[str]:
     """The key's values in order; blank lines and nulls are left out.

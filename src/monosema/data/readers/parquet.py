@@ -7,8 +7,6 @@ from pathlib import Path
 
 from monosema.core import CorpusError, nearest
 
-__all__ = ["read_parquet"]
-
 ROWS_TOGETHER = 256
 
 

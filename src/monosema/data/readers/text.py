@@ -10,8 +10,6 @@ from pathlib import Path
 
 from monosema.core import CorpusError
 
-__all__ = ["read_text"]
-
 LONGEST = 250_000
 """A file is one document up to this many characters; a longer one is cut where a paragraph, line or word ends."""
 

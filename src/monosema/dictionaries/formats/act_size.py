@@ -28,8 +28,6 @@ from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Activation, Parts
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["read", "recognises"]
-
 SUFFIXES = (".pt", ".pth")
 CONFIG = "config.json"
 KINDS: dict[str, Activation] = {

@@ -19,8 +19,6 @@ from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Activation, Parts
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["read", "recognises"]
-
 CONFIG = "config.yaml"
 THRESHOLD = "activation_function.threshold"
 _LAYER = re.compile(r"layer_(\d+)\.safetensors")

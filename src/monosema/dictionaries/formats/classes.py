@@ -25,8 +25,6 @@ from monosema.dictionaries.tied import TiedL1, TiedL1Config
 from monosema.dictionaries.topk import TopK, TopKConfig
 from monosema.dictionaries.transcoder import Transcoder, TranscoderConfig
 
-__all__ = ["dictionary_of", "parts_of"]
-
 Fields = dict[str, Any]
 
 

@@ -39,8 +39,6 @@ from monosema.dictionaries.formats.parts import Activation, Parts
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["crosscoder_parts", "is_crosscoder", "read", "recognises", "write"]
-
 WEIGHTS = "ae.pt"
 CONFIG = "config.json"
 _LINEAR = Names("encoder.weight", "encoder.bias", "decoder.weight", "b_dec", decoder_columns=True)

@@ -13,26 +13,6 @@ from torch import Tensor
 
 from monosema.core import DamagedFileError, FormatError, Site, SiteError, atomic_path, read_json
 
-__all__ = [
-    "Shape",
-    "checked",
-    "file_in",
-    "flag",
-    "number",
-    "only_file",
-    "positive",
-    "read_arrays",
-    "read_config",
-    "read_pickle",
-    "read_safetensors",
-    "shortly",
-    "site_of",
-    "unwrapped",
-    "write_arrays",
-    "write_pickle",
-    "write_safetensors",
-]
-
 MOST_TENSORS = 100
 """A dictionary has a dozen; a model's file is told by its number, before gigabytes are read."""
 Shape = tuple[int | None, ...]

@@ -29,8 +29,6 @@ from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["read", "recognises", "write"]
-
 NAME, SECOND = "params.npz", "params.safetensors"
 CONFIG = "config.json"
 PLACES = Names(encoder_columns=True, more={"threshold": "threshold"})

@@ -13,8 +13,6 @@ from monosema.core import FormatError
 from monosema.dictionaries.formats.files import Shape, checked
 from monosema.dictionaries.formats.parts import Parts
 
-__all__ = ["Names"]
-
 
 @dataclass(frozen=True)
 class Names:

@@ -7,8 +7,6 @@ from pathlib import Path
 from monosema.core import FormatError
 from monosema.dictionaries.protocol import Dictionary
 
-__all__ = ["read", "recognises"]
-
 DEPTH = 2
 """How far below a folder dictionaries are looked for."""
 NAMES = ("cfg.json", "ae.pt", "params.npz", "params.safetensors", "hyperparams.json", "sae_weights.safetensors")

@@ -22,8 +22,6 @@ from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts
 from monosema.dictionaries.protocol import Dictionary
 
-__all__ = ["read", "recognises", "write"]
-
 NAME = "autoencoder.pt"
 SUFFIXES = (".pt", ".pth")
 PLACES = Names("encoder.weight", "latent_bias", "decoder.weight", "pre_bias", decoder_columns=True)

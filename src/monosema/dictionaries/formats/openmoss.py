@@ -43,8 +43,6 @@ from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Activation, Normalisation, Parts
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["read", "recognises", "write"]
-
 CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
 OLD_CONFIG, OLD_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 PRESENT = Names("W_E", "b_E", "W_D", "b_D", encoder_columns=True)

@@ -17,8 +17,6 @@ from torch import Tensor
 
 from monosema.dictionaries.protocol import Metadata
 
-__all__ = ["Activation", "Normalisation", "Parts"]
-
 Activation = Literal["relu", "topk", "batch_topk", "jumprelu", "gated"]
 Normalisation = Literal["none", "layer_norm", "rescale"]
 

@@ -36,8 +36,6 @@ from monosema.dictionaries.formats.parts import Activation, Normalisation, Parts
 from monosema.dictionaries.formats.saelens_versions import FOLDED_LATER, NOT_READ, folded, modern, with_learnt_factors
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["parts_in", "read", "recognises", "write", "write_strictly"]
-
 CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
 WRITTEN_VERSION = "6.0.0"

@@ -19,8 +19,6 @@ from monosema.core import FormatError
 from monosema.dictionaries.formats.files import checked, number, read_config, read_safetensors, shortly
 from monosema.dictionaries.formats.parts import Parts
 
-__all__ = ["NOT_READ", "folded", "modern", "with_learnt_factors"]
-
 SCALER, WHITENING = "activation_scaler.json", "activation_whitening.safetensors"
 OLD_SCALER, OLD_SCALE = "activations_store_state.safetensors", "estimated_norm_scaling_factor"
 OLD_NAMES = {

@@ -29,8 +29,6 @@ from monosema.dictionaries.formats.parts import Parts
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
-__all__ = ["read", "recognises", "write"]
-
 CONFIG = "cfg.json"
 WEIGHTS = "sae.safetensors"
 PLACES = Names("encoder.weight", "encoder.bias")

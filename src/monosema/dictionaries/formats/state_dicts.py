@@ -38,8 +38,6 @@ from monosema.dictionaries.formats.parts import Parts
 from monosema.dictionaries.formats.saelens import parts_in
 from monosema.dictionaries.protocol import Dictionary
 
-__all__ = ["read", "recognises"]
-
 PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 SUFFIXES = (*PICKLES, ".safetensors")
 CONFIGS = ("config.json", "cfg.json")

@@ -13,8 +13,6 @@ from typing import Any
 from monosema.core import ConfigError, MissingExtraError, MonosemaError, ProviderError
 from monosema.interpretation.clients.calls import NotFoundError, Patience, RejectedError, TransientError
 
-__all__ = ["Account", "key_from"]
-
 
 class Account:
     """One model of a vendor, or of a server that speaks a vendor's protocol.

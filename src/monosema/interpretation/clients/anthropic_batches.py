@@ -10,8 +10,6 @@ from monosema.interpretation.clients.calls import NotFoundError, TransientError
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
 
-__all__ = ["AnthropicBatches"]
-
 # How far the clocks of the two sides may be apart.
 _CLOCKS = 3600.0
 

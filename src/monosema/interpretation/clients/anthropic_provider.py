@@ -14,8 +14,6 @@ from monosema.interpretation.clients.anthropic_batches import AnthropicBatches
 from monosema.interpretation.clients.calls import Patience, TransientError
 from monosema.interpretation.clients.protocol import Absent, Failure, Reply, Request, Usage
 
-__all__ = ["AnthropicConfig", "AnthropicProvider"]
-
 _VENDOR = "https://api.anthropic.com"
 # Above this, the library refuses to wait for a reply in one piece.
 _STREAM_ABOVE = 16_000

@@ -27,8 +27,6 @@ from monosema.interpretation.clients.protocol import Failure, Reply, Request, re
 from monosema.interpretation.clients.provider import BatchProgress, BatchService, PendingBatch, Provider
 from monosema.interpretation.clients.store import Store
 
-__all__ = ["Batches", "BatchesConfig", "Retrieved", "Sent"]
-
 _CHUNK = 100
 
 

@@ -11,8 +11,6 @@ from pydantic import Field
 
 from monosema.core import Config, ProviderError
 
-__all__ = ["NotFoundError", "Patience", "RejectedError", "TransientError", "in_vain", "patiently"]
-
 Result = TypeVar("Result")
 
 

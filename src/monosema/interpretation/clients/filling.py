@@ -25,8 +25,6 @@ from monosema.interpretation.clients.protocol import Alternative, TokenLogProbab
 from monosema.models import KVCache, Tokenizer
 from monosema.models.generation import TextGeneration, require_finite
 
-__all__ = ["Filled", "fill", "form_length"]
-
 _QUOTE = '"'
 _WITHIN = re.compile(r'(?:[^"\\\n]|\\[^\n]|\\\Z)*')
 _Pick = Callable[[Tensor], int]

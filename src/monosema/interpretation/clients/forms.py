@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-__all__ = ["Form", "Slot", "form_of"]
-
 _NOTES = frozenset({"title", "description", "default", "examples", "$schema"})
 _MOST_NUMBERS = 100
 

@@ -17,8 +17,6 @@ from monosema.interpretation.clients.provider import PendingBatch
 from monosema.interpretation.clients.store import Store
 from monosema.interpretation.clients.structured import checked
 
-__all__ = ["Entry", "Ledger", "State"]
-
 State = Literal["intended", "sent", "ended", "retrieved", "rejected"]
 _OPEN = ("intended", "sent", "ended")
 

@@ -20,8 +20,6 @@ from monosema.interpretation.clients.provider import Conversation, Provider
 from monosema.interpretation.clients.store import Reservation, Store
 from monosema.interpretation.clients.structured import checked
 
-__all__ = ["LiveClient", "LiveConfig"]
-
 Result = TypeVar("Result")
 _LOOK_AGAIN = 0.2
 

@@ -25,8 +25,6 @@ from monosema.interpretation.clients.structured import checked
 from monosema.models import Generation, LanguageModel, Tokenizer
 from monosema.models.generation import TextGeneration
 
-__all__ = ["LocalClient"]
-
 _VERSION = 2
 _WORDS = 60
 """Most tokens of a string in a form: a sentence."""

@@ -11,8 +11,6 @@ from monosema.interpretation.clients.calls import NotFoundError, TransientError
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
 
-__all__ = ["OpenAIBatches"]
-
 _ENDPOINT = "/v1/chat/completions"
 _LABEL = "monosema_batch"
 _DAY = 86_400.0

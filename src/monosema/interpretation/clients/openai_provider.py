@@ -23,8 +23,6 @@ from monosema.interpretation.clients.protocol import (
 )
 from monosema.interpretation.clients.structured import is_strict
 
-__all__ = ["OpenAIConfig", "OpenAIProvider"]
-
 _VENDOR = "https://api.openai.com/v1"
 # JSON has no minus infinity, which some servers send for a token that can't be.
 _LEAST = -9999.0

@@ -14,8 +14,6 @@ from pydantic import Field
 from monosema.core import Config, ConfigError, nearest
 from monosema.interpretation.clients.protocol import Request, Usage
 
-__all__ = ["CostEstimate", "Price", "PriceTable", "estimate_cost", "input_tokens_at_most"]
-
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 # Allowances for what providers add around texts: roles and separators, and the instructions that carry a schema.
 _TOKENS_A_MESSAGE = 16

@@ -13,21 +13,6 @@ from pydantic import Field, JsonValue, field_validator
 
 from monosema.core import Config, Progress
 
-__all__ = [
-    "Absent",
-    "Alternative",
-    "Client",
-    "Failure",
-    "FailureKind",
-    "Message",
-    "Reply",
-    "Request",
-    "TokenLogProbability",
-    "Usage",
-    "count_failures",
-    "request_key",
-]
-
 FailureKind = Literal[
     "refusal", "malformed", "truncated", "rejected", "unavailable", "cost cap", "pending", "expired", "cancelled"
 ]

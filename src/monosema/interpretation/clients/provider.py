@@ -11,8 +11,6 @@ from monosema.interpretation.clients.account import Account
 from monosema.interpretation.clients.calls import Patience
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 
-__all__ = ["BatchProgress", "BatchService", "Conversation", "Found", "PendingBatch", "Provider", "Wire"]
-
 
 @runtime_checkable
 class Conversation(Protocol):

@@ -18,8 +18,6 @@ from typing import Any, Literal
 from monosema.core import ConfigError, DamagedFileError, DiskFullError
 from monosema.interpretation.clients.protocol import Reply, Request, Usage
 
-__all__ = ["Reservation", "Spending", "Store"]
-
 Verdict = Literal["answered", "busy", "batch", "cap"]
 
 _YOUNG = 60.0

@@ -8,8 +8,6 @@ from typing import Any
 
 from monosema.interpretation.clients.protocol import Failure, Reply, Request
 
-__all__ = ["checked", "is_strict"]
-
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 
 

@@ -29,8 +29,6 @@ from monosema.interpretation.tally import Tally
 from monosema.interpretation.wording import escape, highlighted, levels, token_lines
 from monosema.models import Tokenizer
 
-__all__ = ["Form", "LanguageModelExplainer", "LanguageModelExplainerConfig", "explanation_requests", "read_explanation"]
-
 Form = Literal["activations", "highlighted", "brief"]
 """How passages are shown."""
 

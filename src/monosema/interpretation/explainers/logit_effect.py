@@ -12,8 +12,6 @@ from monosema.atlas import Atlas
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 
-__all__ = ["LogitEffectExplainer"]
-
 
 class LogitEffectExplainer:
     """Explains latents by the tokens that they promote, as an atlas has them.

@@ -37,8 +37,6 @@ from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples, ranks
 from monosema.models import Tokenizer
 
-__all__ = ["Neuron2GraphConfig", "Neuron2GraphExplainer", "pattern_text"]
-
 
 class Neuron2GraphConfig(Config):
     """How many passages and contexts are tried."""

@@ -32,8 +32,6 @@ from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 from monosema.models import LanguageModel
 
-__all__ = ["SelfExplainer", "SelfExplainerConfig"]
-
 
 class SelfExplainerConfig(Config):
     """How the model is asked."""

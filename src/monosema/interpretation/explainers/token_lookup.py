@@ -19,8 +19,6 @@ from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 from monosema.models import Tokenizer
 
-__all__ = ["TokenLookupConfig", "TokenLookupExplainer"]
-
 
 class TokenLookupConfig(Config):
     """How many tokens a lookup has."""

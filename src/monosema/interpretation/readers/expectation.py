@@ -19,8 +19,6 @@ from math import exp
 
 from monosema.interpretation.clients import Reply, TokenLogProbability
 
-__all__ = ["expectations"]
-
 
 def expectations(reply: Reply, written: Sequence[tuple[str, int]], values: Mapping[str, float]) -> list[float]:
     """The expected value in each place of a reply.

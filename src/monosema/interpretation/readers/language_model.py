@@ -35,8 +35,6 @@ from monosema.interpretation.tally import Tally
 from monosema.interpretation.wording import LEVELS, highlighted, read_lines, token_lines
 from monosema.models import Tokenizer
 
-__all__ = ["LanguageModelReader", "LanguageModelReaderConfig", "Question", "Task"]
-
 Task = Literal["simulation", "detection", "fuzzing"]
 _LEVELS = {str(level): float(level) for level in range(LEVELS + 1)}
 _TRUTH = {"true": 1.0, "false": 0.0}

@@ -13,8 +13,6 @@ from monosema.interpretation.programs import Patterns, TokenLookup, predict
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 
-__all__ = ["ProgramReader"]
-
 
 class ProgramReader:
     """Runs the programs of explanations. Raises InputError for an explanation that has none."""

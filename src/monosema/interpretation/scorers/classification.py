@@ -30,8 +30,6 @@ from monosema.core import Estimate, wilson_ends
 from monosema.core.estimate import Z
 from monosema.interpretation.scorers.scored import Scored
 
-__all__ = ["DETAILS", "Answers", "Classified", "area_ends", "classify"]
-
 DETAILS = ("F1", "precision", "recall", "AUC")
 """Figures beside balanced accuracy."""
 

@@ -21,8 +21,6 @@ from monosema.interpretation.samples import KINDS, Samples
 from monosema.interpretation.scorers.classification import Answers, Classified, classify
 from monosema.interpretation.scorers.picking import FROM_ALL, pick
 
-__all__ = ["DetectionConfig", "detection_entries", "score_detection"]
-
 
 class DetectionConfig(Config):
     """How many passages are asked about."""

@@ -22,8 +22,6 @@ from monosema.interpretation.scorers.scored import Scored, score_areas
 from monosema.interpretation.scorers.texts import Texts, TextScoringConfig
 from monosema.models import AdaptedModel
 
-__all__ = ["embed_texts", "score_embedding"]
-
 
 def score_embedding(
     encoder: AdaptedModel,

@@ -20,8 +20,6 @@ from monosema.interpretation.samples import Samples, ranks
 from monosema.interpretation.scorers.classification import Answers, Classified, classify
 from monosema.interpretation.scorers.picking import FROM_ALL, pick
 
-__all__ = ["FuzzingConfig", "fuzzing_questions", "score_fuzzing"]
-
 
 class FuzzingConfig(Config):
     """How many passages are asked about."""

@@ -33,8 +33,6 @@ from monosema.interpretation.samples import INACTIVE, Samples
 from monosema.interpretation.scorers.scored import Scored, score_areas
 from monosema.models import LanguageModel
 
-__all__ = ["InterventionConfig", "score_intervention", "strength_at", "write_continuations"]
-
 # Strengths that are tried, in multiples of the activation's own norm, and how near the divergence must come.
 _SMALLEST, _LARGEST = 2.0**-4, 2.0**10
 _NEAR = 1.05

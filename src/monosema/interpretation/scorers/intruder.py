@@ -22,8 +22,6 @@ from monosema.interpretation.tally import Tally
 from monosema.interpretation.wording import highlighted
 from monosema.models import Tokenizer
 
-__all__ = ["IntruderConfig", "intruder_requests", "score_intruder"]
-
 
 class IntruderConfig(Config):
     """How the judge is asked."""

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 from monosema.atlas.layout import mix
 from monosema.interpretation.samples import KINDS, Samples, ranks
 
-__all__ = ["FROM_ALL", "pick"]
-
 FROM_ALL = tuple(KINDS.index(kind) for kind in ("random", *(f"q{tenth}" for tenth in range(10))))
 """Kinds of activating passages that stand for all of them: random ones, and those drawn from each tenth."""
 

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 from monosema.core import Estimate, numpy_generator
 from monosema.interpretation.protocol import Explained
 
-__all__ = ["Scored", "area_under_curve", "score_areas", "shuffled"]
-
 _RESAMPLES = 1000
 
 

@@ -27,8 +27,6 @@ from monosema.interpretation.sampling import too_few
 from monosema.interpretation.scorers.picking import FROM_ALL, pick
 from monosema.interpretation.scorers.scored import Scored
 
-__all__ = ["SimulationConfig", "score_simulation"]
-
 _BLOCK = 256
 
 

@@ -24,8 +24,6 @@ from monosema.interpretation.scorers.scored import Scored, score_areas
 from monosema.interpretation.scorers.texts import Texts, TextScoringConfig
 from monosema.models import LanguageModel, require_logits
 
-__all__ = ["score_surprisal"]
-
 
 def score_surprisal(
     base: LanguageModel,

@@ -12,8 +12,6 @@ from monosema.core import Config
 from monosema.interpretation.samples import Samples
 from monosema.models import Tokenizer
 
-__all__ = ["TextScoringConfig", "Texts"]
-
 
 class TextScoringConfig(Config):
     """How texts go through a model."""
