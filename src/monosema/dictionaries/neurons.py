@@ -41,7 +41,7 @@ class Neurons:
         eye = torch.eye(d_in)
         self.directions = torch.cat([eye, -eye]) if signed else eye
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Rectified coordinates."""
         dense = torch.cat([x, -x], dim=1).relu() if self.signed else x.relu()
         if self.k is None:

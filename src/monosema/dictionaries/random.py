@@ -80,9 +80,11 @@ class RandomDirections:
         """What each latent adds at activation 1."""
         return self.rows * self.gain
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Codes of rows."""
-        values, indices = encode_top_k(x - self.mean, self.rows, self.rows.new_zeros(self.n_latents), self.k, product)
+        values, indices = encode_top_k(
+            x - self.mean, self.rows, self.rows.new_zeros(self.n_latents), self.k, matmul_dtype
+        )
         return Codes(values, indices, self.n_latents)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
