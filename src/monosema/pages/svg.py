@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
+
+from monosema.core import atomic_path
 
 Spec = Mapping[str, Any]
 """A Vega-Lite specification as JSON holds it."""
@@ -56,7 +59,14 @@ _THEME: dict[str, Any] = {
     "padding": 4,
     "view": {"stroke": None},
     "axis": {
-        **{"labelColor": SOFT, "titleColor": SOFT, "gridColor": RULE, "domainColor": SOFT, "tickColor": SOFT},
+        **{
+            "aria": False,
+            "labelColor": SOFT,
+            "titleColor": SOFT,
+            "gridColor": RULE,
+            "domainColor": SOFT,
+            "tickColor": SOFT,
+        },
         **{"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 260},
     },
     "axisX": {"grid": False, "tickSize": 4, "labelFlush": True},
@@ -64,9 +74,24 @@ _THEME: dict[str, Any] = {
         **{"domain": False, "ticks": False, "labelPadding": 6},
         **{"titleAngle": 0, "titleAlign": "left", "titleAnchor": "end", "titleX": -36, "titleY": -10},
     },
-    "legend": {"title": None, "labelColor": INK, "labelFontSize": 12.5, "labelLimit": 320, "columnPadding": 16},
-    "title": {"color": INK, "fontSize": 13.5, "fontWeight": 600, "anchor": "start", "frame": "group", "offset": 10},
-    "text": {"color": INK, "fontSize": 12},
+    "legend": {
+        "title": None,
+        "labelColor": INK,
+        "labelFontSize": 12.5,
+        "labelLimit": 320,
+        "columnPadding": 16,
+        "symbolStrokeColor": SOFT,
+    },
+    "title": {
+        "aria": False,
+        "color": INK,
+        "fontSize": 13.5,
+        "fontWeight": 600,
+        "anchor": "start",
+        "frame": "group",
+        "offset": 10,
+    },
+    "text": {"color": INK, "fontSize": 12, "aria": False},
     "mark": {"color": DOTS},
     "range": {"category": SERIES, "symbol": SHAPES},
 }
@@ -108,13 +133,20 @@ def svg(spec: Spec) -> str:
     return ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
+def write_svg(spec: Spec, path: Path) -> None:
+    """Write the picture of a specification, in one step."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(svg(spec), encoding="utf-8")
+
+
 _LONG = re.compile(r"\d+\.\d{3,}")
 
 
 def _simplify(element: ElementTree.Element) -> None:
     """Remove what a renderer would put there itself or never show; a mark's label becomes its tooltip, a <title>."""
     element.tag = element.tag.removeprefix(f"{{{_NAMESPACE}}}")
-    if label := element.attrib.get("aria-label"):
+    label, kind = element.get("aria-label"), element.get("aria-roledescription", "")
+    if label and "title" not in kind:
         ElementTree.SubElement(element, "title").text = label
     for child in list(element):
         if child.get("class") in ("background", "foreground") and not {"fill", "stroke"} & child.attrib.keys():
