@@ -152,11 +152,11 @@ def draw(points: list[Point], folder: Path) -> None:
         for architecture in ARCHITECTURES:
             curves = {library: curve(points, library, architecture) for library in LIBRARIES}
             # A library without points keeps its colour on the sheet.
-            series = [
-                Series(library, found, [f"{library}: L0 {l0:.1f}, {label} {figure:.3g}" for l0, figure in found])
-                for library, line in curves.items()
-                for found in [[(mean["l0"], figure) for mean in line if (figure := value(mean)) is not None]]
-            ]
+            series = []
+            for library, line in curves.items():
+                known = [(mean["l0"], figure) for mean in line if (figure := value(mean)) is not None]
+                labels = [f"{library}: L0 {l0:.1f}, {label} {figure:.3g}" for l0, figure in known]
+                series.append(Series(library, known, labels))
             if any(one.points for one in series):
                 y = Axis(label, logarithmic=name == "fvu", format="~g" if name == "fvu" else "~p")
                 charts.append(xy(architecture, Axis("L0", logarithmic=True), y, series, size=(400, 260)))
