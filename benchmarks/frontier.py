@@ -185,12 +185,12 @@ def loss_recovered(dictionary: Any, scale: float, run: Path) -> float:
 
 @functools.cache
 def held_out_text(run: Path) -> tuple[Any, Any, list[Any]]:
+    from monosema.runs.context import RunContext
     from monosema.runs.recipe import Recipe
-    from monosema.runs.workbench import Workbench
 
-    bench = Workbench(Recipe.read(run / "recipe.toml"), run)
-    text = bench.recipe.text.replace(split="heldout", tokens=LOSS_TOKENS)
-    return bench.model, bench.site, list(bench.batches(text))
+    ctx = RunContext(Recipe.read(run / "recipe.toml"), run)
+    text = ctx.recipe.text.replace(split="heldout", tokens=LOSS_TOKENS)
+    return ctx.model, ctx.site, list(ctx.batches(text))
 
 
 def train_own(order: dict[str, Any], out: Path) -> float:

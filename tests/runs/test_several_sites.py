@@ -76,7 +76,7 @@ def test_a_crosscoder_walks_to_its_report(crosscoder: Run) -> None:
 
 def test_a_finished_run_is_read_back_and_skipped(transcoder: Run, small_keys: dict[str, str]) -> None:
     told: list[str] = []
-    again = run(Run.open(transcoder.folder).recipe, transcoder.folder, tell=told.append)
+    again = run(Run.open(transcoder.folder).recipe, transcoder.folder, log=told.append)
     assert all("done before" in line for line in told)
     assert again.recipe == transcoder.recipe
     assert Recipe.from_toml(transcoder.recipe.to_toml()) == transcoder.recipe

@@ -17,20 +17,19 @@ from pathlib import Path
 from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
-from monosema.core import ConfigError, Site, atomic_path, choose_device, progress_bar
+from monosema.core import ConfigError, Log, Site, atomic_path, choose_device, progress_bar
 from monosema.dictionaries import Metadata, Trainable, at_sites
 from monosema.pages.plots import Axis, Series, chart
 from monosema.runs.architectures import fitted, make_dictionary, override
+from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, refuse_end_to_end
 from monosema.runs.lock import run_lock
 from monosema.runs.overrides import flatten
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
-from monosema.runs.stages import Tell
+from monosema.runs.stages import untrained
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
-from monosema.runs.walk import untrained
-from monosema.runs.workbench import Workbench
 from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, held_out_rows, train_sweep
 from monosema.training.distribution import Mesh
 
@@ -100,7 +99,7 @@ def sweep_run(
     *,
     device: str | None = None,
     update: bool = False,
-    tell: Tell | None = None,
+    log: Log | None = None,
     latent_shards: int = 1,
 ) -> tuple[SweepResult, Path]:
     """Capture a run's activations where that isn't done, and train all combinations on them in one pass.
@@ -120,12 +119,12 @@ def sweep_run(
         AnomalyError: every member was stopped.
     """
     folder, mesh = Path(folder), Mesh.join(latent_shards)
-    done = run_together(mesh, recipe, folder, until="capture", device=device, tell=tell)
-    bench = Workbench(done.recipe, folder, device, mesh)
-    members = choices(bench.recipe, sweep, SHORT_KEYS)
-    out = folder / "sweeps" / "-".join([bench.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
+    done = run_together(mesh, recipe, folder, until="capture", device=device, log=log)
+    ctx = RunContext(done.recipe, folder, device, mesh)
+    members = choices(ctx.recipe, sweep, SHORT_KEYS)
+    out = folder / "sweeps" / "-".join([ctx.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
     sites = list(dict.fromkeys(site for choice in members for site in choice.recipe.sites))
-    captured = bench.store if set(sites) <= set(bench.recipe.sites) else out / "activations"
+    captured = ctx.store_dir if set(sites) <= set(ctx.recipe.sites) else out / "activations"
     with ExitStack() as held:
 
         def begin() -> None:
@@ -133,23 +132,23 @@ def sweep_run(
             held.enter_context(run_lock(folder))
             if update:
                 shutil.rmtree(out, ignore_errors=True)
-            if captured != bench.store:
-                _several_sites(bench, sites, captured)
+            if captured != ctx.store_dir:
+                _several_sites(ctx, sites, captured)
 
         mesh.by_first(begin)
         store = Store.open(captured)
-        ground = _OfRun(bench, store, TrainingRows(store, held_out_rows(store.rows)), out)
-        found = _train(members, [choice.recipe.sites for choice in members], ground, bench.recipe.training, out, mesh)
+        ground = _OfRun(ctx, store, TrainingRows(store, held_out_rows(store.rows)), out)
+        found = _train(members, [choice.recipe.sites for choice in members], ground, ctx.recipe.training, out, mesh)
     mesh.leave()
     return found, out
 
 
-def _several_sites(bench: Workbench, sites: Sequence[Site], folder: Path) -> None:
+def _several_sites(ctx: RunContext, sites: Sequence[Site], folder: Path) -> None:
     """One pass of the model for all sites of a sweep, which then give the same tokens."""
-    text = bench.recipe.text
+    text = ctx.recipe.text
     with progress_bar("capture", text.tokens, "tokens") as bar:
-        batches = bench.batches(text)
-        capture_to_store(bench.model, batches, sites, folder, bench.recipe.capture, progress=bar)
+        batches = ctx.batches(text)
+        capture_to_store(ctx.model, batches, sites, folder, ctx.recipe.capture, progress=bar)
 
 
 def sweep_vectors(
@@ -200,23 +199,23 @@ class _OfVectors:
 class _OfRun:
     """What a sweep of a run learns from: its activations, or its text where members learn end to end."""
 
-    def __init__(self, bench: Workbench, store: Store, rows: TrainingRows, out: Path) -> None:
-        self.rows, self._bench = rows, bench
-        end_to_end = bench.recipe.training.objective == "end-to-end"
-        self._windows = WindowsOfRun(bench, store, rows, out / "windows.npy") if end_to_end else None
+    def __init__(self, ctx: RunContext, store: Store, rows: TrainingRows, out: Path) -> None:
+        self.rows, self._ctx = rows, ctx
+        end_to_end = ctx.recipe.training.objective == "end-to-end"
+        self._windows = WindowsOfRun(ctx, store, rows, out / "windows.npy") if end_to_end else None
 
     def streams(self, sites: Sequence[tuple[Site, ...]]) -> list[ActivationStream]:
         """As of `_OfVectors`; members that learn end to end all see the same windows."""
         if self._windows is not None:
             return [self._windows.stream] * len(sites)
-        stream = self._bench.recipe.stream
-        shape = {"batch": stream.batch, "passes": stream.passes, "seed": self._bench.recipe.training.seed}
+        stream = self._ctx.recipe.stream
+        shape = {"batch": stream.batch, "passes": stream.passes, "seed": self._ctx.recipe.training.seed}
         made = {own: self.rows.stream(own, memory_mb=stream.memory_mb, **shape) for own in dict.fromkeys(sites)}
         return [made[own] for own in sites]
 
     def dictionary(self, config: Any, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
         """A member before training."""
-        made = untrained(self._bench, config, sites, training.seed)
+        made = untrained(self._ctx, config, sites, training.seed)
         if self._windows is None:
             return made
         return self._windows.learner(made, sites[-1], training)
