@@ -34,18 +34,18 @@ def fit_sweep(result: SweepResult, folder: Path, seed: int = 0, resamples: int =
 
 def _points(result: SweepResult) -> list[ScalingPoint]:
     points = []
-    for member in result.members:
-        if member.fvu is None:
+    for trial in result.trials:
+        if trial.fvu is None:
             continue
-        width = next((member.settings[key] for key in WIDTH_KEYS if key in member.settings), None)
-        k = next((member.settings[key] for key in SPARSITY_KEYS if key in member.settings), None)
-        k = float(f"{member.l0:.2g}") if k is None and member.l0 else k
+        width = next((trial.settings[key] for key in WIDTH_KEYS if key in trial.settings), None)
+        k = next((trial.settings[key] for key in SPARSITY_KEYS if key in trial.settings), None)
+        k = float(f"{trial.l0:.2g}") if k is None and trial.l0 else k
         if width is None or k is None:
             raise ConfigError(
                 "--fit-scaling needs to know latents and k of each dictionary: vary both, as in "
                 "--sweep latents=1024,2048,4096 --sweep k=16,32,64."
             )
-        points.append(ScalingPoint(float(width), float(k), member.fvu))
+        points.append(ScalingPoint(float(width), float(k), trial.fvu))
     return points
 
 
