@@ -46,7 +46,9 @@ def filled(dictionary: torch.nn.Module) -> Dictionary:
         for name, tensor in [*dictionary.named_parameters(), *dictionary.named_buffers()]:
             if name == "threshold":
                 tensor.uniform_(0.1, 2.0, generator=generator)
-            elif (name.startswith("b_") or name.endswith("bias")) and not (isinstance(dictionary, TiedL1) and name == "b_dec"):
+            elif (name.startswith("b_") or name.endswith("bias")) and not (
+                isinstance(dictionary, TiedL1) and name == "b_dec"
+            ):
                 tensor.normal_(generator=generator)
             elif name == "magnitude_scale":
                 tensor.normal_(std=0.3, generator=generator)
