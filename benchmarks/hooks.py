@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from monosema.models import AttentionConfig, RotaryConfig, Transformer, TransformerConfig, random_model
-from monosema.models.rotary import rotate, rotation
+from monosema.models.context import rotate, rotation
 
 
 def model_like_the_specimen() -> Transformer:

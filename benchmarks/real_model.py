@@ -161,6 +161,7 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
     from monosema.evaluation import evaluate as evaluated
     from monosema.evaluation.losses import Losses
     from monosema.evaluation.passes import pieces
+    from monosema.models import Fork
     from monosema.runs.stages import _controls, _open
 
     ctx = bench_of(recipe, folder)
@@ -172,8 +173,8 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
     def needed() -> None:
         for batch in batches:
             for piece in pieces(batch, ctx.model, ctx.site, VERSIONS, ctx.recipe.evaluation.memory_mb / 2):
-                with ctx.model.attach(ctx.site, lambda x: torch.cat([x] * VERSIONS)):
-                    rows = ctx.model.final_residual(piece.tokens).flatten(0, 1)
+                fork = Fork(ctx.model, ctx.site, piece.tokens)
+                rows = torch.cat(list(fork.run([None] * VERSIONS))).flatten(0, 1)
                 for part in rows.split(losses._step):
                     ctx.model.logits(part, losses._room("bound", len(part), part))
 

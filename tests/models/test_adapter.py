@@ -285,7 +285,7 @@ def test_any_module() -> None:
     torch.testing.assert_close(model.run((x, 3.0)), 3 * plain)
     with pytest.raises(SiteError, match="NoneType"), model.capture("silent"):
         model(x)
-    with pytest.raises(SiteError, match="without coming to unused"):
+    with pytest.raises(SiteError, match="Nothing was done at unused"):
         model.activations(x, ["linear", "unused"])
     with pytest.raises(SiteError, match="no width"):
         model.site_width("unused")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.core import ConfigError, InputError
-from monosema.models import ChatTemplate, GenerationConfig, KVCache, Transformer, load_model, random_model
+from monosema.models import ChatTemplate, GenerationConfig, KVCache, Role, Transformer, load_model, random_model
 from monosema.models.generation import next_token_probabilities
 
 PROMPTS = ["the cat sat", "a", "I said: do not go there"]
@@ -107,6 +107,44 @@ def test_greedy_takes_the_most_likely(model: Transformer) -> None:
     assert list(model.generate("abc", max_new_tokens=6).tokens) == written
 
 
+def test_a_stream_gives_the_text_piece_by_piece(model: Transformer) -> None:
+    settings = {"max_new_tokens": 12, "temperature": 1.5, "seed": 3}
+    whole = model.generate(["abc", "longer prompt"], **settings)
+    stop = whole[1].text[4:6]
+    for changed in (settings, {**settings, "stop": (stop,)}):
+        whole, texts, tokens = model.generate(["abc", "longer prompt"], **changed), ["", ""], [[], []]
+        for piece in model.stream(["abc", "longer prompt"], **changed):
+            texts[piece.row] += piece.text
+            tokens[piece.row].append(piece.token)
+            assert whole[piece.row].text.startswith(texts[piece.row])
+            assert (piece.finish is None) == (len(tokens[piece.row]) < len(whole[piece.row].tokens))
+        assert texts == [one.text for one in whole]
+        assert [tuple(one) for one in tokens] == [one.tokens for one in whole]
+
+
+def test_a_stream_that_is_cancelled_leaves_nothing(model: Transformer) -> None:
+    runs = []
+    before = model.generate("abc", max_new_tokens=8)
+    with model.attach("0.resid_post", lambda x, _: runs.append(1) or x + 1):
+        stream = model.stream("abc", max_new_tokens=50)
+        next(stream), next(stream)
+        stream.close()
+        assert list(stream) == []
+    assert len(runs) == 2
+    assert len(model.hooks) == 0
+    assert model.generate("abc", max_new_tokens=8) == before
+
+
+def test_a_prompt_is_continued_the_same_way_in_any_batch(model: Transformer) -> None:
+    settings = {"max_new_tokens": 6, "temperature": 1.0, "seed": 1}
+    alone = model.generate("abc", **settings).tokens
+    assert model.generate(["x", "longer prompt", "abc"], **settings)[2].tokens == alone
+    first, second = model.generate(["abc", "abc"], **settings)
+    assert first.tokens == alone, "the first copy"
+    assert second.tokens != alone, "a second copy has draws of its own"
+    assert model.generate("abc", **{**settings, "seed": 2}).tokens != alone
+
+
 @pytest.mark.parametrize("use_cache", [True, False])
 def test_edits_hold_at_every_step(model: Transformer, use_cache: bool) -> None:
     direction = torch.randn(model.d_model, generator=torch.Generator().manual_seed(0))
@@ -118,7 +156,7 @@ def test_edits_hold_at_every_step(model: Transformer, use_cache: bool) -> None:
     assert got[0].tokens == model.generate("abc", max_new_tokens=8).tokens, "strength 0 changes nothing"
     assert got[1].tokens == changed.tokens
     assert changed.tokens != model.generate("longer prompt", max_new_tokens=8).tokens
-    assert len(model.taps) == 0
+    assert len(model.hooks) == 0
 
 
 def steered_to(model: Transformer, token: int, after: int) -> Any:
@@ -173,6 +211,12 @@ def test_chat_is_the_rendered_text_continued() -> None:
     got = model.chat([{"role": "user", "content": "hi"}], max_new_tokens=5)
     assert got.prompt == "<bos>[user] hi\n[assistant] "
     assert got.tokens == model.generate("[user] hi\n[assistant] ", max_new_tokens=5).tokens
+    roles: list[list[int]] = []
+    with model.attach("0.resid_post", lambda x, context: roles.append(context.roles.tolist()[0]) or x):
+        model.chat([{"role": "user", "content": "user"}], max_new_tokens=2)
+    header = [Role.SPECIAL, *[Role.TEMPLATE] * len("[user] ")]
+    assert roles[0] == [*header, *[Role.PROMPT] * len("user"), *[Role.TEMPLATE] * len("\n[assistant] ")]
+    assert roles[1] == [Role.GENERATED]
 
 
 def test_wrong_settings_and_prompts(model: Transformer) -> None:

@@ -7,7 +7,7 @@ import tokenizers
 import torch
 
 from monosema.core import ConfigError, FormatError, Site, SiteError
-from monosema.models import ModelPair, Tokenizer, byte_tokenizer, owner, random_model, vector_width
+from monosema.models import ModelPair, Tokenizer, byte_tokenizer, random_model, resolve_site, vector_width
 
 TOKENS = torch.randint(0, 256, (2, 7), generator=torch.Generator().manual_seed(0))
 
@@ -24,7 +24,7 @@ def test_each_site_is_read_in_its_own_model(pair: ModelPair) -> None:
     for site, values in found.items():
         model = pair.second if site.other else pair.first
         own = Site(site.layer, site.component)
-        assert owner(pair, site) == (model, own)
+        assert resolve_site(pair, site) == (model, own)
         assert torch.equal(values, model.activations(TOKENS, [own])[own])
     assert vector_width(pair, "1.z@other") == pair.second.n_heads * 8
 

@@ -114,7 +114,7 @@ def test_what_the_model_had_in_place_changes_nothing_and_the_rest_stays(model) -
     assert torch.equal(other.x[~windows.keep], clean.x[~windows.keep])
     assert not torch.allclose(other.logits, clean.logits, atol=1e-2)
     assert len(clean.later) == 1
-    assert len(model.taps) == 0
+    assert len(model.hooks) == 0
 
 
 def test_an_unknown_site_is_refused(model) -> None:

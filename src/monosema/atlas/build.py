@@ -43,7 +43,7 @@ from monosema.atlas.tables import FORMAT, NAMES, describe, remove_unnamed, unuse
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
 from monosema.dictionaries import Crosscoder, Dictionary, sites_read, written_at
-from monosema.models import LanguageModel, owner, vector_width
+from monosema.models import LanguageModel, resolve_site, vector_width
 
 _MOST_LATENTS = 8192
 _WORKERS = 2
@@ -93,7 +93,7 @@ def build_atlas(
     sweep(model, dictionary, site, batches, spill, config.passage, config.memory_mb, progress or SilentProgress())
     statistics = gather_statistics(spill, dictionary.n_latents)
     written, place = written_at(dictionary, site)
-    writer, place = owner(model, place)
+    writer, place = resolve_site(model, place)
     reason = why_no_effects(writer, written, place)
     effects = None if reason else direct_effects(writer, written, config.effects)
     absent = {} if reason is None else {"promoted": reason, "suppressed": reason}
@@ -242,7 +242,7 @@ def _write_meta(
         path / "meta.json",
         {
             "format": FORMAT,
-            "model": {"name": owner(model, site)[0].name, "digest": model.digest},
+            "model": {"name": resolve_site(model, site)[0].name, "digest": model.digest},
             "site": str(site),
             "dictionary": {"digest": identity, "n_latents": dictionary.n_latents, "d_in": dictionary.d_in},
             "config": config.to_dict(),

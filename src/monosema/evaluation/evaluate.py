@@ -30,9 +30,8 @@ from monosema.evaluation.parts import Parts
 from monosema.evaluation.passes import Passes, pieces
 from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.result import Evaluation, EvaluationRow
-from monosema.evaluation.splice import unembed_of
 from monosema.evaluation.units import UnitSums
-from monosema.models import LanguageModel, owner, vector_width
+from monosema.models import LanguageModel, resolve_site, unembed_of, vector_width
 
 _OWN = "dictionary"
 
@@ -94,7 +93,7 @@ def evaluate(
     dictionaries = {_OWN: dictionary, **(controls or {})}
     sources = tuple(map(Site.parse, [read] if isinstance(read, (Site, str)) else read or ()))
     _check_widths(model, site, sources, dictionaries)
-    why = _why_no_loss(owner(model, site)[0]) if config.loss else "it was not asked for"
+    why = _why_no_loss(resolve_site(model, site)[0]) if config.loss else "it was not asked for"
     about = mean
     if about is None:
         batches = list(batches)

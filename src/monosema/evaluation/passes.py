@@ -13,9 +13,8 @@ from monosema.core import Site
 from monosema.data import TokenBatch
 from monosema.evaluation.next_token import ABLATIONS, NextToken, scored_tokens
 from monosema.evaluation.reconstruction import Reconstruction, add_activations
-from monosema.evaluation.splice import can_fork, forked, unembed_of
 from monosema.evaluation.units import UnitSums
-from monosema.models import LanguageModel, owner
+from monosema.models import Fork, LanguageModel, can_fork, put_rows, resolve_site, unembed_of
 
 INSIDE = 12
 """Values that a block holds for each position, as a multiple of the stream's width; measured."""
@@ -49,32 +48,33 @@ class Passes:
         keep = batch.keep.to(self._model.device)
         before = activations_at(self._model, self._read, batch)[keep].float() if self._read else None
 
-        def versions(x: Tensor) -> list[Tensor]:
-            kept = x[keep].flatten(1).float()
-            add_activations(self._sums, kept, self._mean, is_mean=self._is_mean)
-            rebuilt = [row.add(kept, before) for row in self._rows]
-            if self._losses is None:
-                return []
-            mean = self._mean.float().expand_as(kept)
-            return [_spliced(x, keep, new) for new in (torch.zeros_like(kept), mean, *rebuilt)]
-
         if self._losses is None:
-            versions(activations_at(self._model, [self._site], batch))
+            self._rebuild(activations_at(self._model, [self._site], batch), keep, before)
             return
-        names = (*ABLATIONS, *(row.name for row in self._rows))
-        outputs = forked(self._model, self._site, batch, versions, scored_tokens(batch))
-        clean = next(outputs)
+        mask = None if bool(batch.attention_mask.all()) else batch.attention_mask
+        fork = Fork(self._model, self._site, batch.tokens, mask)
+        versions = [put_rows(fork.activation, keep, rows) for rows in self._rebuild(fork.activation, keep, before)]
+        scored = scored_tokens(batch).to(keep.device)
+        outputs = (out[scored] for out in fork.run([None, *versions]))
+        names, clean = (*ABLATIONS, *(row.name for row in self._rows)), next(outputs)
         if unembed_of(self._model, self._site) is None:
             self._losses.add(batch, clean, (([name], [one]) for name, one in zip(names, outputs, strict=True)))
         else:
             self._losses.add(batch, clean, [(names, list(outputs))])
+
+    def _rebuild(self, x: Tensor, keep: Tensor, before: Tensor | None) -> list[Tensor]:
+        """Add the kept activations to the sums; returns what stands in their place in each version."""
+        kept = x[keep].flatten(1).float()
+        add_activations(self._sums, kept, self._mean, is_mean=self._is_mean)
+        rebuilt = [row.add(kept, before) for row in self._rows]
+        return [torch.zeros_like(kept), self._mean.float().expand_as(kept), *rebuilt]
 
 
 def pieces(
     batch: TokenBatch, model: LanguageModel, site: Site, versions: int, memory_mb: float
 ) -> Iterator[TokenBatch]:
     """Rows of a batch in equal pieces that fit in memory while they run; a piece has one row at least."""
-    model, site = owner(model, site)
+    model, site = resolve_site(model, site)
     position = (versions if can_fork(model, site) else 1) * INSIDE * model.d_model
     if unembed_of(model, site) is None:
         position += LOGITS * model.vocab
@@ -83,9 +83,3 @@ def pieces(
         part = TokenBatch(*(getattr(batch, name)[start : start + size] for name in TokenBatch.__slots__))
         if bool(part.keep.any()):
             yield part
-
-
-def _spliced(x: Tensor, keep: Tensor, new: Tensor) -> Tensor:
-    out = x.clone()
-    out[keep] = new.to(x.dtype).view(-1, *x.shape[2:])
-    return out

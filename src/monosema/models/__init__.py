@@ -3,43 +3,53 @@
 from __future__ import annotations
 
 from monosema.models.adapter import AdaptedModel
-from monosema.models.cache import KVCache
 from monosema.models.chat import ChatTemplate
 from monosema.models.config import AttentionConfig, RotaryConfig, TransformerConfig
+from monosema.models.context import ForwardContext, KVCache, Role
 from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
-from monosema.models.generation import Generation, GenerationConfig
+from monosema.models.forking import Fork, can_fork, put_rows, unembed_of
+from monosema.models.generation import Generation, GenerationConfig, Piece, TextGeneration
+from monosema.models.hooks import Action, BySite, Captured
 from monosema.models.loading import load_model, model_folder
-from monosema.models.pair import ModelPair, owner
-from monosema.models.protocol import LanguageModel, require_logits
+from monosema.models.pair import ModelPair, resolve_site
+from monosema.models.protocol import LanguageModel, require_logits, vector_width
 from monosema.models.random_model import byte_tokenizer, random_model
-from monosema.models.taps import Captured
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
-from monosema.models.vectors import vector_width
 
 __all__ = [
+    "Action",
     "AdaptedModel",
     "AttentionConfig",
+    "BySite",
     "Captured",
     "ChatTemplate",
+    "Fork",
+    "ForwardContext",
     "Generation",
     "GenerationConfig",
     "KVCache",
     "LanguageModel",
     "ModelFacts",
     "ModelPair",
+    "Piece",
+    "Role",
     "RotaryConfig",
+    "TextGeneration",
     "Tokenizer",
     "Transformer",
     "TransformerConfig",
     "byte_tokenizer",
+    "can_fork",
     "load_model",
     "model_facts",
     "model_folder",
-    "owner",
+    "put_rows",
     "random_model",
     "require_logits",
+    "resolve_site",
+    "unembed_of",
     "vector_width",
     "weight_directions",
 ]

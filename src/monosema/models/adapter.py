@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from monosema.core import (
@@ -27,12 +27,11 @@ from monosema.core import (
     nearest,
     read_json,
 )
-from monosema.models.cache import KVCache
-from monosema.models.digests import bytes_digest, files_digest
+from monosema.models.context import ForwardContext, KVCache
 from monosema.models.generation import TextGeneration
-from monosema.models.taps import Action, SiteAccess
+from monosema.models.hooks import Action, HookedModel
 from monosema.models.tokenizer import Tokenizer
-from monosema.models.weights import WRAPPER
+from monosema.models.weights import WRAPPER, bytes_digest, files_digest
 
 _NEVER_CALLED = (nn.ModuleList, nn.ModuleDict, nn.ParameterList, nn.ParameterDict)
 _WRITING = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
@@ -46,7 +45,7 @@ _FACTS = {
 }
 
 
-class AdaptedModel(SiteAccess, TextGeneration):
+class AdaptedModel(HookedModel, TextGeneration):
     """Any torch module, with sites by module path.
 
     Args:
@@ -71,6 +70,7 @@ class AdaptedModel(SiteAccess, TextGeneration):
         self.folder = folder
         self.example = example
         self._tokenizer = tokenizer
+        self._context = ForwardContext(None)
         self._parts = {path: m for path, m in module.named_modules() if path and not isinstance(m, _NEVER_CALLED)}
 
     @property
@@ -153,29 +153,43 @@ class AdaptedModel(SiteAccess, TextGeneration):
         return value
 
     def __call__(
-        self, tokens: Any, attention_mask: Bool[Tensor, "batch pos"] | None = None, cache: KVCache | None = None
+        self,
+        tokens: Any,
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        cache: KVCache | None = None,
+        roles: Int[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "*batch out"]:
-        """Logits; of an encoder, its last hidden state; of any other module, the first tensor that it gives.
+        """Return the logits; of an encoder, its last hidden state; of any other module, the first tensor it gives.
 
         Raises:
             ConfigError: a cache, which only models that monosema computes itself can use.
         """
         if cache is not None:
             raise ConfigError(f"{self.name!r} runs by its own code and takes no cache: give all tokens at once.")
-        return _first_tensor(self.run(tokens, attention_mask))
+        return _first_tensor(self.run(tokens, attention_mask, roles))
 
-    def run(self, tokens: Any, attention_mask: Tensor | None = None) -> Any:
-        """Run the module on token ids and mask, or on whatever its input is; gives what it gives."""
-        if self._is_hugging_face and isinstance(tokens, Tensor):
-            more: dict[str, Any] = {}
-            if attention_mask is not None:
-                more["attention_mask"] = attention_mask.long()
-                if self.gives_logits and self._takes_positions:
-                    more["position_ids"] = (attention_mask.long().cumsum(1) - 1).clamp(min=0)
-            return self.module(input_ids=tokens, **more)
-        if isinstance(tokens, Mapping):
-            return self.module(**tokens)
-        return self.module(*tokens) if isinstance(tokens, (tuple, list)) else self.module(tokens)
+    def run(self, tokens: Any, attention_mask: Tensor | None = None, roles: Tensor | None = None) -> Any:
+        """Run the module on token ids and mask, or on whatever its input is; returns what it returns."""
+        before = self._context
+        try:
+            if self._is_hugging_face and isinstance(tokens, Tensor):
+                special = frozenset[int]() if self._tokenizer is None else self._tokenizer.special_ids
+                self._context = ForwardContext(tokens, attention_mask, roles=roles, special_ids=special)
+                return self.module(input_ids=tokens, **self._mask_arguments(self._context))
+            self._context = ForwardContext(None)
+            if isinstance(tokens, Mapping):
+                return self.module(**tokens)
+            return self.module(*tokens) if isinstance(tokens, (tuple, list)) else self.module(tokens)
+        finally:
+            self._context = before
+
+    def _mask_arguments(self, context: ForwardContext) -> dict[str, Any]:
+        if context.attention_mask is None or context.counted is None:
+            return {}
+        more: dict[str, Any] = {"attention_mask": context.attention_mask.long()}
+        if self.gives_logits and self._takes_positions:
+            more["position_ids"] = (context.counted.long().cumsum(1) - 1).clamp(min=0)
+        return more
 
     @property
     def gives_logits(self) -> bool:
@@ -188,11 +202,17 @@ class AdaptedModel(SiteAccess, TextGeneration):
 
         return "position_ids" in inspect.signature(self.module.forward).parameters
 
-    def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None = None) -> Tensor:
-        """Logits after the last position. Raises UnsupportedModelError for models that don't continue text."""
+    def next_logits(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        roles: Tensor | None = None,
+    ) -> Tensor:
+        """Return the logits after the last position. Raises UnsupportedModelError for a model that gives none."""
         if not self.gives_logits:
             raise UnsupportedModelError(f"{self.name!r} ({type(self.module).__name__}) does not continue text.")
-        return self(tokens, attention_mask, cache)[:, -1]
+        return self(tokens, attention_mask, cache, roles)[:, -1]
 
     @property
     def can_cache(self) -> bool:
@@ -257,11 +277,9 @@ class AdaptedModel(SiteAccess, TextGeneration):
         return widths
 
     @contextlib.contextmanager
-    def attach(self, site: Site, action: Action) -> Iterator[None]:
-        """Run an action on what a module gives, while the block lasts."""
-
+    def _attach(self, site: Site, action: Action) -> Iterator[None]:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> Any:
-            return _with_first_tensor(output, action(_first_tensor(output)))
+            return _with_first_tensor(output, action(_first_tensor(output), self._context))
 
         handle = self._parts[site.component].register_forward_hook(hook)
         try:

@@ -88,3 +88,30 @@ class ChatTemplate:
             )
         except TemplateError as error:
             raise InputError(f"The model's chat template refuses these messages: {error}.") from None
+
+    def render_with_contents(self, messages: Sequence[Message]) -> tuple[str, list[tuple[int, int]]]:
+        """Render messages, and say where in the text the content of each stands; all the rest is the template's.
+
+        They are found by a second rendering with marks in place of contents; a template that writes contents otherwise
+        than as they are, but for spaces around them, has no content told apart: its whole text counts as content.
+        """
+        text = self.render(messages)
+        marks = [f"\ue000{index}\ue001" for index in range(len(messages))]
+        try:
+            marked = self.render([{**one, "content": mark} for one, mark in zip(messages, marks, strict=True)])
+        except InputError:
+            return text, [(0, len(text))]
+        spans, at = [], 0
+        for message, mark in zip(messages, marks, strict=True):
+            before, found, marked = marked.partition(mark)
+            if not found:  # a template that leaves out some messages
+                marked = before
+                continue
+            at += len(before)
+            whole = message.get("content") or ""
+            content = next((one for one in (whole, whole.strip()) if text.startswith(one, at)), None)
+            if content is None:
+                return text, [(0, len(text))]
+            spans.append((at, at + len(content)))
+            at += len(content)
+        return text, spans if text[at:] == marked else [(0, len(text))]

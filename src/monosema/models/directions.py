@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import Site, SiteError, UnsupportedModelError
-from monosema.models.pair import owner
+from monosema.models.pair import resolve_site
 from monosema.models.protocol import LanguageModel
 from monosema.models.transformer import Transformer
 
@@ -36,7 +36,7 @@ def weight_directions(model: LanguageModel, site: Site | str) -> Float[Tensor, "
         UnsupportedModelError: a model whose weights monosema does not know by name.
         SiteError: no such site, or none that weights single out directions at.
     """
-    model, site = owner(model, Site.parse(site))
+    model, site = resolve_site(model, site)
     model.site_width(site)
     if not isinstance(model, Transformer):
         raise UnsupportedModelError(

@@ -1,32 +1,32 @@
-"""Continuing texts: greedily or by sampling, many at once, with whatever edits are attached."""
+"""Continuing texts: greedily or by sampling, many at once, token by token, with whatever edits are attached."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
-from monosema.core import AnomalyError, Config, InputError, torch_generator
-from monosema.models.cache import KVCache
+from monosema.core import AnomalyError, Config, InputError, derive_seed, torch_generator
 from monosema.models.chat import Message
+from monosema.models.context import KVCache, Role
 from monosema.models.tokenizer import Tokenizer
 
-Prompt = str | Sequence[int]
-"""A text, or token ids that are taken as they are."""
-Step = Callable[[Tensor, Tensor, KVCache | None], Tensor]
+Prompt = str | Sequence[int] | Sequence[Message]
+"""A text, token ids that are taken as they are, or the messages of a chat."""
+Finish = Literal["eos", "stop", "length", "context"]
 
 
 class GenerationConfig(Config):
-    """How texts are continued."""
+    """Settings of generation."""
 
     max_new_tokens: int = Field(64, gt=0)
-    """Most tokens that are added."""
+    """Maximum number of tokens that are added."""
     temperature: float = Field(0.0, ge=0)
     """Logits are divided by this before they are sampled from; 0 takes the most likely token always."""
     top_k: int | None = Field(None, gt=0)
@@ -34,13 +34,14 @@ class GenerationConfig(Config):
     top_p: float | None = Field(None, gt=0, le=1)
     """Sample among the fewest tokens that together have this probability (Holtzman et al. 2020, arXiv 1904.09751)."""
     seed: int = 0
-    """Each prompt's draws depend on this and on its place among the prompts only."""
+    """The draw of each token depends on this, the prompt's tokens and the position only: a prompt is continued the same
+    way in any batch. Copies of one prompt in a call differ, by their number among the copies."""
     stop: tuple[str, ...] = ()
     """Texts at which to stop; they are not part of the result."""
     stop_at_eos: bool = True
     """Whether the token that ends a sequence ends the text."""
     bos: bool = True
-    """Whether a text is given the special tokens that the model expects around it."""
+    """Whether a text is given the special tokens that the model expects around it; a chat's template has its own."""
     use_cache: bool = True
     """Keep keys and values; without, each step reads the whole text again (slow, the same result)."""
 
@@ -50,19 +51,37 @@ class Generation:
     """A continued text.
 
     Attributes:
-        prompt: what was given; its decoded tokens where ids were given.
-        text: what was added.
-        tokens: ids of what was added, the final end token included.
+        prompt: the text that was given; decoded, where ids were given, and as the template writes it, for messages.
+        text: the text that was added.
+        tokens: ids of the text that was added, the final end token included.
         finish: why it ended: the end token, a stop text, the length that was asked for, or a full context.
     """
 
     prompt: str
     text: str
     tokens: tuple[int, ...]
-    finish: Literal["eos", "stop", "length", "context"]
+    finish: Finish
 
     def __str__(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A token of a text that is being written.
+
+    Attributes:
+        row: index of the prompt.
+        token: its id.
+        text: what can be shown now; of one text, the pieces add up to `Generation.text`. It is empty while a character
+            or a stop text may be incomplete.
+        finish: why the text ends with this token; None while it goes on.
+    """
+
+    row: int
+    token: int
+    text: str
+    finish: Finish | None
 
 
 class TextGeneration(ABC):
@@ -94,53 +113,70 @@ class TextGeneration(ABC):
         return True
 
     @abstractmethod
-    def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None) -> Tensor:
-        """Logits after the last position, [batch, vocab]."""
+    def next_logits(
+        self,
+        tokens: Tensor,
+        attention_mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        roles: Tensor | None = None,
+    ) -> Float[Tensor, "batch vocab"]:
+        """Return the logits after the last position."""
 
     @overload
-    def generate(self, prompts: str, **settings: Any) -> Generation: ...
+    def generate(self, prompts: Prompt, **settings: Any) -> Generation: ...
     @overload
-    def generate(self, prompts: Sequence[int], **settings: Any) -> Generation: ...
-    @overload
-    def generate(self, prompts: Sequence[str] | Sequence[Sequence[int]], **settings: Any) -> list[Generation]: ...
+    def generate(self, prompts: Sequence[Prompt], **settings: Any) -> list[Generation]: ...
     def generate(self, prompts: Any, **settings: Any) -> Generation | list[Generation]:
         """Continue a prompt, or many at once; edits that are attached hold at every step.
 
         Args:
-            prompts: a text or its token ids, or a sequence of either.
+            prompts: a text, its token ids or the messages of a chat, or a sequence of any of these.
             settings: fields of `GenerationConfig`: max_new_tokens, temperature (0: greedy), top_k, top_p, seed, …
 
         Raises:
             ConfigError: a setting that does not exist, or whose value is not valid.
             InputError: an empty prompt, or one that fills the whole context.
+            AnomalyError: logits that are not finite.
         """
-        config = GenerationConfig(**settings)
-        if isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], int)):
-            return self._continue([prompts], config)[0]
-        return self._continue(list(prompts), config)
+        writer = self._writer(prompts, settings)
+        for _ in writer.steps(self):
+            pass
+        results = [writer.result(row) for row in range(len(writer.prompts))]
+        return results[0] if _is_one(prompts) else results
+
+    def stream(self, prompts: Any, **settings: Any) -> Generator[Piece]:
+        """Continue prompts as `generate` does, and give each token as soon as it is drawn, row by row in each step.
+
+        Nothing is computed ahead: a caller that stops reading, or calls `close`, ends the work, and nothing stays
+        attached that the caller's own blocks don't hold. Read it within the blocks whose edits are to hold.
+        """
+        writer = self._writer(prompts, settings)
+        return (writer.piece(row) for rows in writer.steps(self) for row in rows)
 
     def chat(self, messages: Sequence[Message], **settings: Any) -> Generation:
-        """The model's answer to messages (``[{"role": "user", "content": "…"}, …]``), written as its template says.
+        """Return the model's answer to messages (``[{"role": "user", "content": "…"}, …]``), written by its template.
 
         Raises:
             InputError: the model has no chat template, or its template refuses the messages.
         """
-        template = self.tokenizer.chat_template
-        if template is None:
-            raise InputError("This model has no chat template: it continues texts only. Use generate with a text.")
-        return self._continue([template.render(messages)], GenerationConfig(**{"bos": False, **settings}))[0]
+        (answer,) = self.generate([messages], **settings)
+        return answer
 
-    def _continue(self, prompts: list[Prompt], config: GenerationConfig) -> list[Generation]:
+    def _writer(self, prompts: Any, settings: Mapping[str, Any]) -> _Writer:
+        config = GenerationConfig(**settings)
         config = config.replace(use_cache=config.use_cache and self.can_cache)
-        return generate_texts(
-            self.next_logits, self.tokenizer, prompts, config, context=self.context, device=self.device
-        )
+        given = [prompts] if _is_one(prompts) else list(prompts)
+        return _Writer(self.tokenizer, [_read_prompt(one, self.tokenizer, config) for one in given], config, self)
+
+
+def _is_one(prompts: Any) -> bool:
+    return isinstance(prompts, str) or (len(prompts) > 0 and isinstance(prompts[0], (int, Mapping)))
 
 
 def next_token_probabilities(
     logits: Float[Tensor, "batch vocab"], config: GenerationConfig
 ) -> Float[Tensor, "batch vocab"]:
-    """What the next token is drawn from: softmax(logits / temperature) within top_k, then top_p, renormalised."""
+    """Return the next token's distribution: softmax(logits / temperature) within top_k, then top_p, renormalised."""
     logits = logits.float()
     if config.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
@@ -157,71 +193,81 @@ def next_token_probabilities(
     return probabilities
 
 
-@torch.no_grad()
-def generate_texts(
-    step: Step,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Prompt],
-    config: GenerationConfig,
-    *,
-    context: int,
-    device: torch.device,
-) -> list[Generation]:
-    """Continue each prompt.
+@dataclass(frozen=True)
+class _Prompt:
+    """A prompt as the model reads it: its text, its ids, and their roles."""
 
-    Args:
-        step: from (tokens, attention_mask, cache) to logits of the last position, [batch, vocab].
-        tokenizer: the model's.
-        prompts: texts or ids, of any lengths; they are padded on the left.
-        config: how.
-        context: most positions that the model can read.
-        device: where the model is.
+    text: str
+    ids: list[int]
+    roles: list[int]
 
-    Raises:
-        InputError: no prompts, an empty one, or one that fills the whole context.
-        AnomalyError: logits that are not finite.
-    """
-    rows = [_ids(prompt, tokenizer, config.bos) for prompt in prompts]
-    _check_lengths(rows, context)
-    if not rows:
-        return []
-    writer = _Writer(tokenizer, rows, config, context)
-    tokens, mask = _pad_left(rows, tokenizer.pad_id or 0, device)
-    cache = KVCache() if config.use_cache else None
-    logits = step(tokens, mask, cache)
-    while True:
-        drawn = writer.draw(logits)
-        if writer.done:
-            return writer.results(prompts)
-        new = torch.tensor(drawn, device=device)[:, None]
-        going_on = torch.tensor([end is None for end in writer.finish], device=device)[:, None]
-        if cache is not None:
-            logits = step(new, going_on, cache)
-        else:
-            tokens, mask = torch.cat((tokens, new), dim=1), torch.cat((mask, going_on), dim=1)
-            logits = step(tokens, mask, None)
+
+def _read_prompt(prompt: Prompt, tokenizer: Tokenizer, config: GenerationConfig) -> _Prompt:
+    if isinstance(prompt, str):
+        ids = tokenizer.encode(prompt, config.bos)
+        return _Prompt(prompt, ids, [Role.PROMPT] * len(ids))
+    if len(prompt) and isinstance(prompt[0], Mapping):
+        template = tokenizer.chat_template
+        if template is None:
+            raise InputError("This model has no chat template: it continues texts only. Use generate with a text.")
+        text, contents = template.render_with_contents(prompt)  # type: ignore[arg-type]
+        ids, spans = tokenizer.encode_with_spans(text)
+        within = [any(start < last and first < end for first, last in contents) for start, end in spans]
+        return _Prompt(text, ids, [Role.PROMPT if inside else Role.TEMPLATE for inside in within])
+    ids = [int(id) for id in prompt if not isinstance(id, Mapping)]
+    return _Prompt(tokenizer.decode(ids), ids, [Role.PROMPT] * len(ids))
 
 
 class _Writer:
-    """Draws tokens for each row and knows when it ends."""
+    """Draws tokens for each row, and knows when it ends."""
 
-    def __init__(self, tokenizer: Tokenizer, rows: list[list[int]], config: GenerationConfig, context: int) -> None:
-        self.tokenizer, self.config = tokenizer, config
+    def __init__(
+        self, tokenizer: Tokenizer, prompts: list[_Prompt], config: GenerationConfig, model: TextGeneration
+    ) -> None:
+        for index, prompt in enumerate(prompts):
+            n = len(prompt.ids)
+            if not n:
+                raise InputError(f"Prompt {index} has no tokens, so there is nothing to continue.")
+            if n >= model.context:
+                raise InputError(
+                    f"Prompt {index} has {n} tokens; the model's context of {model.context} leaves no room."
+                )
+        self.tokenizer, self.config, self.prompts = tokenizer, config, prompts
         self.ends = tokenizer.end_ids if config.stop_at_eos else frozenset[int]()
-        self.prompts = rows
-        self.written: list[list[int]] = [[] for _ in rows]
-        self.texts: list[str | None] = [None] * len(rows)
-        self.finish: list[Literal["eos", "stop", "length", "context"] | None] = [None] * len(rows)
-        self.room = [context - len(row) for row in rows]
-        self.generators = [torch_generator(config.seed, "generate", index) for index in range(len(rows))]
+        self.written: list[list[int]] = [[] for _ in prompts]
+        self.texts: list[str | None] = [None] * len(prompts)
+        self.finish: list[Finish | None] = [None] * len(prompts)
+        self.room = [model.context - len(prompt.ids) for prompt in prompts]
+        self._shown = [0] * len(prompts)
+        keys = [tuple(prompt.ids) for prompt in prompts]
+        copies = [keys[:row].count(key) for row, key in enumerate(keys)]
+        self._seeds = [derive_seed(config.seed, "generate", *pair) for pair in zip(keys, copies, strict=True)]
 
-    @property
-    def done(self) -> bool:
-        """Whether all rows have ended."""
-        return all(self.finish)
+    def steps(self, model: TextGeneration) -> Iterator[list[int]]:
+        """Write on until all rows have ended; yields, after each step, the rows that were given a token."""
+        if not self.prompts:
+            return
+        device, cache = model.device, KVCache() if self.config.use_cache else None
+        pad = self.tokenizer.pad_id or 0
+        tokens = _pad_left([prompt.ids for prompt in self.prompts], pad).to(device)
+        roles = _pad_left([prompt.roles for prompt in self.prompts], Role.PADDING).to(device)
+        read, read_roles = tokens, roles
+        while True:
+            with torch.no_grad():
+                logits = model.next_logits(read, read_roles != Role.PADDING, cache, read_roles)
+            rows = [row for row, end in enumerate(self.finish) if end is None]
+            drawn = torch.tensor(self.draw(logits), device=device)[:, None]
+            yield rows
+            if all(self.finish):
+                return
+            # Rows that have ended stay, as padding, so that edits see the same rows.
+            new = [Role.GENERATED if end is None else Role.PADDING for end in self.finish]
+            new_roles = torch.tensor(new, device=device)[:, None]
+            tokens, roles = torch.cat((tokens, drawn), dim=1), torch.cat((roles, new_roles), dim=1)
+            read, read_roles = (drawn, new_roles) if cache is not None else (tokens, roles)
 
     def draw(self, logits: Float[Tensor, "batch vocab"]) -> list[int]:
-        """The next token of each row. Rows that have ended stay, as padding, so that edits see the same rows.
+        """Draw the next token of each row that goes on.
 
         Raises AnomalyError where the logits of a row have no finite maximum.
         """
@@ -230,14 +276,16 @@ class _Writer:
             drawn = logits.argmax(-1).tolist()
         else:
             probabilities = next_token_probabilities(logits, self.config).cpu()
-            drawn = [
-                int(torch.multinomial(row, 1, generator=generator)) if end is None else 0
-                for row, generator, end in zip(probabilities, self.generators, self.finish, strict=True)
-            ]
+            drawn = [0 if end else self._sample(row, probabilities[row]) for row, end in enumerate(self.finish)]
         for row, token in enumerate(drawn):
             if self.finish[row] is None:
                 self._write(row, token)
         return drawn
+
+    def _sample(self, row: int, probabilities: Float[Tensor, " vocab"]) -> int:
+        position = len(self.prompts[row].ids) + len(self.written[row])
+        generator = torch_generator(self._seeds[row], position)
+        return int(torch.multinomial(probabilities, 1, generator=generator))
 
     def _write(self, row: int, token: int) -> None:
         written = self.written[row]
@@ -257,25 +305,31 @@ class _Writer:
         return text[: min(found)] if found else None
 
     def _text(self, row: int) -> str:
-        """What was added: the text of all tokens less that of the prompt, as some tokenizers drop a leading space."""
-        prompt = self.tokenizer.decode(self.prompts[row])
-        whole = self.tokenizer.decode(self.prompts[row] + self.written[row])
+        """The text that was added: that of all tokens less the prompt's, as some tokenizers drop a leading space."""
+        ids = self.prompts[row].ids
+        prompt, whole = self.tokenizer.decode(ids), self.tokenizer.decode(ids + self.written[row])
         return whole[len(prompt) :] if whole.startswith(prompt) else self.tokenizer.decode(self.written[row])
 
-    def results(self, prompts: Sequence[Prompt]) -> list[Generation]:
-        """What has become of each prompt."""
-        results = []
-        for row, prompt in enumerate(prompts):
-            text, finish = self.texts[row], self.finish[row]
-            results.append(
-                Generation(
-                    prompt=prompt if isinstance(prompt, str) else self.tokenizer.decode(self.prompts[row]),
-                    text=self._text(row) if text is None else text,
-                    tokens=tuple(self.written[row]),
-                    finish=finish or "length",
-                )
-            )
-        return results
+    def piece(self, row: int) -> Piece:
+        """Return the row's latest token, with the text that it completes."""
+        finish, cut = self.finish[row], self.texts[row]
+        text = self._text(row) if cut is None else cut
+        end = len(text)
+        if finish is None:
+            end = len(text.rstrip("\ufffd"))  # of an incomplete character
+            for stop in self.config.stop:
+                # What may be the beginning of a stop text waits.
+                begun = (n for n in range(min(len(stop), end), 0, -1) if text.endswith(stop[:n], 0, end))
+                end -= next(begun, 0)
+        shown = text[self._shown[row] : end]
+        self._shown[row] = max(end, self._shown[row])
+        return Piece(row, self.written[row][-1], shown, finish)
+
+    def result(self, row: int) -> Generation:
+        """Return the continued text of a row."""
+        text = self.texts[row]
+        text = self._text(row) if text is None else text
+        return Generation(self.prompts[row].text, text, tuple(self.written[row]), self.finish[row] or "length")
 
 
 def require_finite(logits: Float[Tensor, "batch vocab"], needed: Sequence[bool]) -> None:
@@ -290,22 +344,6 @@ def require_finite(logits: Float[Tensor, "batch vocab"], needed: Sequence[bool])
     raise AnomalyError(f"The model's logits are not finite, so there is no next token ({precision}). {cause}")
 
 
-def _ids(prompt: Prompt, tokenizer: Tokenizer, bos: bool) -> list[int]:
-    return tokenizer.encode(prompt, bos) if isinstance(prompt, str) else [int(id) for id in prompt]
-
-
-def _check_lengths(rows: list[list[int]], context: int) -> None:
-    for index, row in enumerate(rows):
-        if not row:
-            raise InputError(f"Prompt {index} has no tokens, so there is nothing to continue.")
-        if len(row) >= context:
-            raise InputError(f"Prompt {index} has {len(row)} tokens; the model's context of {context} leaves no room.")
-
-
-def _pad_left(
-    rows: list[list[int]], pad: int, device: torch.device
-) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
+def _pad_left(rows: Sequence[Sequence[int]], pad: int) -> Int[Tensor, "batch pos"]:
     width = max(map(len, rows))
-    tokens = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=device)
-    mask = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
-    return tokens, mask
+    return torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,9 +18,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monosema.core import ConfigError, FormatError, Site, SiteError, digest
-from monosema.models.cache import KVCache
+from monosema.models.context import ForwardContext, KVCache
+from monosema.models.generation import Piece
+from monosema.models.hooks import Action, Captured
 from monosema.models.protocol import LanguageModel
-from monosema.models.taps import Captured
 from monosema.models.tokenizer import Tokenizer
 
 _SPLITS = ("normalizer", "pre_tokenizer", "model", "added_tokens")
@@ -96,18 +97,13 @@ class ModelPair:
         """Text to ids and back, the same for both."""
         return self.second.tokenizer
 
-    def of(self, site: Site | str) -> tuple[LanguageModel, Site]:
-        """The model that a site is in, and its name there."""
-        site = Site.parse(site)
-        return (self.second if site.other else self.first), replace(site, other=False)
-
     def sites(self) -> list[Site]:
         """The sites of the first model, then those of the second."""
         return [*self.first.sites(), *(replace(site, other=True) for site in self.second.sites())]
 
     def site_width(self, site: Site | str) -> int:
         """Size of the last dimension there."""
-        model, own = self.of(site)
+        model, own = resolve_site(self, site)
         return model.site_width(own)
 
     def __call__(
@@ -115,35 +111,52 @@ class ModelPair:
         tokens: Int[Tensor, "batch pos"],
         attention_mask: Bool[Tensor, "batch pos"] | None = None,
         cache: KVCache | None = None,
+        roles: Int[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
-        """The second model's logits."""
-        return self.second(tokens, attention_mask, cache)
+        """Return the second model's logits."""
+        return self.second(tokens, attention_mask, cache, roles)
+
+    @contextlib.contextmanager
+    def attach(self, site: Site | str, action: Action) -> Iterator[None]:
+        """Run an action at a site of the second model.
+
+        Raises:
+            SiteError: a site of the first model, which does not run when the pair does: `activations` reads both.
+        """
+        with self._second(site) as own, self.second.attach(own, action):
+            yield
 
     @contextlib.contextmanager
     def capture(self, *sites: Site | str) -> Iterator[Captured]:
-        """Keep the activations at sites of the second model. Raises SiteError for sites of the first, which does not
-        run when the pair does: `activations` reads both."""
+        """Keep the activations at sites of the second model; raises SiteError as `attach`."""
+        captured = Captured()
+
+        def keep(value: Tensor, _: ForwardContext, site: Site) -> Tensor:
+            captured.put(site, value)
+            return value
+
         with contextlib.ExitStack() as stack:
-            captured = Captured()
             for site in map(Site.parse, sites):
-                stack.enter_context(self.edit(site, captured.keep(site)))
+                stack.enter_context(self.attach(site, functools.partial(keep, site=site)))
             yield captured
 
     @contextlib.contextmanager
     def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """Replace the activation at a site of the second model.
-
-        Raises:
-            SiteError: a site of the first model, which nothing that a pair says depends on.
-        """
-        model, own = self.of(site)
-        with model.edit(own, fn):
-            if model is not self.second:
-                raise SiteError(
-                    f"What the pair says does not depend on {own.short} of its first model, {model.name}. Name a site "
-                    f"of the second, {own.short}@other, or use the first model alone."
-                )
+        """Replace the activation at a site of the second model; raises SiteError as `attach`."""
+        with self._second(site) as own, self.second.edit(own, fn):
             yield
+
+    @contextlib.contextmanager
+    def _second(self, site: Site | str) -> Iterator[Site]:
+        """The name of a site in the second model."""
+        model, own = resolve_site(self, site)
+        model.site_width(own)
+        if model is not self.second:
+            raise SiteError(
+                f"What the pair says does not depend on {own.short} of its first model, {model.name}. Name a site "
+                f"of the second, {own.short}@other, or use the first model alone."
+            )
+        yield own
 
     def activations(
         self, tokens: Tensor, sites: Sequence[Site | str], attention_mask: Tensor | None = None
@@ -158,24 +171,25 @@ class ModelPair:
                 found |= {replace(site, other=other): values for site, values in got.items()}
         return {site: found[site] for site in wanted}
 
-    def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: KVCache | None = None) -> Tensor:
-        """The second model's logits after the last position."""
-        second: Any = self.second
-        logits: Tensor = second.next_logits(tokens, attention_mask, cache)
-        return logits
-
     def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
         """Change of the second model's logits along directions."""
         return self.second.unembed(directions)
 
     def generate(self, prompts: Any, **settings: Any) -> Any:
-        """Continue a text with the second model."""
+        """Continue texts with the second model."""
         return self.second.generate(prompts, **settings)
 
+    def stream(self, prompts: Any, **settings: Any) -> Generator[Piece]:
+        """Continue texts with the second model, token by token."""
+        return self.second.stream(prompts, **settings)
 
-def owner(model: LanguageModel, site: Site) -> tuple[LanguageModel, Site]:
-    """The one model that a site is in, and its name there: of a pair one of the two, else the model itself."""
-    return model.of(site) if isinstance(model, ModelPair) else (model, site)
+
+def resolve_site(model: LanguageModel, site: Site | str) -> tuple[LanguageModel, Site]:
+    """Return the single model that a site is in, one of a pair or the model itself, and its name there."""
+    site = Site.parse(site)
+    if not isinstance(model, ModelPair):
+        return model, site
+    return (model.second if site.other else model.first), replace(site, other=False)
 
 
 def _why_other_tokens(first: LanguageModel, second: LanguageModel) -> str | None:

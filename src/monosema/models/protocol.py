@@ -1,9 +1,9 @@
-"""What every station may ask of a language model."""
+"""The seam that every package above uses: a language model whose sites can be read and changed."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -11,8 +11,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monosema.core import Site, UnsupportedModelError
-from monosema.models.cache import KVCache
-from monosema.models.taps import Captured
+from monosema.models.context import KVCache
+from monosema.models.generation import Piece
+from monosema.models.hooks import Action, Captured
 from monosema.models.tokenizer import Tokenizer
 
 
@@ -80,8 +81,13 @@ class LanguageModel(Protocol):
         tokens: Int[Tensor, "batch pos"],
         attention_mask: Bool[Tensor, "batch pos"] | None = None,
         cache: KVCache | None = None,
+        roles: Int[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
-        """Logits of the token after each position."""
+        """Return the logits of the token after each position; `roles` are those of `Role`."""
+        ...
+
+    def attach(self, site: Site | str, action: Action) -> contextlib.AbstractContextManager[None]:
+        """Run ``action(activation, forward_context)`` at a site in every forward pass in the block."""
         ...
 
     def capture(self, *sites: Site | str) -> contextlib.AbstractContextManager[Captured]:
@@ -95,7 +101,7 @@ class LanguageModel(Protocol):
     def activations(
         self, tokens: Tensor, sites: Sequence[Site | str], attention_mask: Tensor | None = None
     ) -> dict[Site, Tensor]:
-        """Activations at the sites, from a forward pass that stops after the last of them."""
+        """Return the activations at the sites, from a forward pass that stops after the last of them."""
         ...
 
     def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
@@ -106,6 +112,10 @@ class LanguageModel(Protocol):
         """Continue a text (a `Generation`) or several (a list of them); settings are `GenerationConfig`'s fields."""
         ...
 
+    def stream(self, prompts: Any, **settings: Any) -> Generator[Piece]:
+        """Continue texts as `generate` does, and give each token as soon as it is drawn."""
+        ...
+
 
 def require_logits(model: LanguageModel) -> None:
     """Raise UnsupportedModelError for a model, such as an encoder, whose output is no logits of next tokens."""
@@ -113,3 +123,15 @@ def require_logits(model: LanguageModel) -> None:
         raise UnsupportedModelError(
             f"{model.name!r} gives hidden states and no logits: this needs a model that continues text."
         )
+
+
+@torch.inference_mode()
+def vector_width(model: LanguageModel, site: Site | str) -> int:
+    """Return the number of values at one position of a site; of a site with heads, those of all its heads together.
+
+    Raises:
+        SiteError: the model has no such site, or one whose size depends on the text.
+    """
+    model.site_width(site)
+    token = torch.zeros((1, 1), dtype=torch.int64, device=model.device)
+    return model.activations(token, [site])[Site.parse(site)].numel()

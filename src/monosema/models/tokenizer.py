@@ -129,6 +129,11 @@ class Tokenizer:
                 "embedding for: it was added to the tokenizer only. Remove it from the text."
             )
 
+    def encode_with_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the ids of a text that has its own special tokens, and the characters that each stands for."""
+        (ids,) = self.encode_batch([text], bos=False)
+        return ids, self.raw.encode(text, add_special_tokens=False).offsets
+
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """The text of ids."""
         return self.raw.decode(list(ids), skip_special_tokens=skip_special)

@@ -5,7 +5,7 @@
                                                                               OLMo 2: x + norm(attention(x)) …)
     logits = unembed(norm(x))
 
-Which of the variants each family uses is in its `TransformerConfig`. Sites are TransformerLens' (see `taps`): nothing
+Which of the variants each family uses is in its `TransformerConfig`. Sites are TransformerLens' (see `hooks`): nothing
 is computed, kept or checked for a site where nothing is attached.
 """
 
@@ -13,120 +13,31 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from monosema.core import InputError, Site, SiteError, digest
-from monosema.models.attention import Attention
-from monosema.models.cache import KVCache
 from monosema.models.config import TransformerConfig
-from monosema.models.digests import bytes_digest, files_digest
+from monosema.models.context import DecoderContext, KVCache
+from monosema.models.decoder import Block, Norm
 from monosema.models.generation import TextGeneration
-from monosema.models.norms import Norm
-from monosema.models.reading import Reading
-from monosema.models.taps import Action, SiteAccess, Tap, Taps
+from monosema.models.hooks import Action, HookedModel, Hooks
 from monosema.models.tokenizer import Tokenizer
-
-_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "gelu": nn.functional.gelu,
-    "gelu_tanh": lambda x: nn.functional.gelu(x, approximate="tanh"),
-    "relu": nn.functional.relu,
-    "silu": nn.functional.silu,
-}
+from monosema.models.weights import bytes_digest, files_digest
 
 
-class Mlp(nn.Module):
-    """``out = W_out act(W_in x + b_in) + b_out``, or ``W_out (act(W_gate x) × (W_in x))`` where it is gated.
-
-    Of a gated one, rows of ``inner`` are those of the gate, then those of W_in; the site ``mlp.pre`` is the gate's,
-    ``mlp.pre_linear`` that of W_in.
-    """
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.gated = config.gated
-        self.activation = _ACTIVATIONS[config.activation]
-        self.inner = nn.Linear(config.d_model, config.d_mlp * (1 + config.gated), bias=config.mlp_bias)
-        self.out = nn.Linear(config.d_mlp, config.d_model, bias=config.mlp_bias)
-
-    def forward(self, x: Float[Tensor, "batch pos d_model"], tap: Tap | None = None) -> Tensor:
-        """From the normalised residual stream to what is added to it."""
-        pre = self.inner(x)
-        linear = None
-        if self.gated:
-            pre, linear = pre.chunk(2, dim=-1)
-        if tap is not None:
-            pre = tap("mlp.pre", pre)
-            linear = linear if linear is None else tap("mlp.pre_linear", linear)
-        post = self.activation(pre)
-        if linear is not None:
-            post = post * linear
-        return self.out(post if tap is None else tap("mlp.post", post))
-
-
-class Block(nn.Module):
-    """Attention and MLP, each reading from the residual stream and adding to it."""
-
-    def __init__(self, config: TransformerConfig, layer: int) -> None:
-        super().__init__()
-        self.parallel = config.parallel
-        self.n_heads, self.n_kv_heads = config.n_heads, config.n_kv_heads
-        before, after = config.norm_inputs, config.norm_outputs
-        self.ln1 = Norm(config.d_model, config.norm, config.norm_eps) if before else None
-        self.attn = Attention(config, layer)
-        self.ln2 = Norm(config.d_model, config.norm, config.norm_eps) if before else None
-        self.mlp = Mlp(config)
-        self.ln1_post = Norm(config.d_model, config.norm, config.norm_eps) if after else None
-        self.ln2_post = Norm(config.d_model, config.norm, config.norm_eps) if after else None
-
-    def forward(self, x: Float[Tensor, "batch pos d_model"], reading: Reading, tap: Tap | None = None) -> Tensor:
-        """The residual stream after this block."""
-        if tap is not None:
-            x = tap("resid_pre", x)
-        attended = self.attn(self._attention_input(x, tap), reading, tap)
-        if self.ln1_post is not None:
-            attended = self.ln1_post(attended)
-        if tap is not None:
-            attended = tap("attn_out", attended)
-        if not self.parallel:
-            x = x + attended
-        if tap is not None and not self.parallel:
-            x = tap("resid_mid", x)
-        read = x if tap is None else tap("mlp_in", x)
-        out = self.mlp(read if self.ln2 is None else self.ln2(read, tap, "ln2"), tap)
-        if self.ln2_post is not None:
-            out = self.ln2_post(out)
-        if tap is not None:
-            out = tap("mlp_out", out)
-        x = x + attended + out if self.parallel else x + out
-        return x if tap is None else tap("resid_post", x)
-
-    def _attention_input(self, x: Tensor, tap: Tap | None) -> Tensor | tuple[Tensor, Tensor, Tensor]:
-        """The normalised stream; a copy for each head where a site asks for it, so that each can be edited alone."""
-        if tap is None or not tap.wants("attn_in", "q_input", "k_input", "v_input"):
-            return x if self.ln1 is None else self.ln1(x, tap, "ln1")
-        queries, keys = (x[:, :, None].expand(-1, -1, n, -1) for n in (self.n_heads, self.n_kv_heads))
-        if tap.wants("attn_in"):
-            queries = keys = tap("attn_in", queries)
-        parts = (tap("q_input", queries), tap("k_input", keys), tap("v_input", keys))
-        if self.ln1 is None:
-            return parts
-        q, k, v = (self.ln1(part, tap, "ln1") for part in parts)
-        return q, k, v
-
-
-class Transformer(nn.Module, SiteAccess, TextGeneration):
+class Transformer(nn.Module, HookedModel, TextGeneration):
     """A decoder-only language model whose sites can be captured and edited; see the module's docstring.
 
     Attributes:
         config: what it computes.
         name: "specimen", a hub id, a path; what reports call it.
         folder: where its files are; None for a model that was made in memory.
-        taps: what is attached to its sites.
+        hooks: what is attached to its sites.
     """
 
     def __init__(
@@ -140,7 +51,7 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         self.config = config
         self.name = name
         self.folder = folder
-        self.taps = Taps()
+        self.hooks = Hooks()
         self._tokenizer = tokenizer
         self.embed = nn.Embedding(config.vocab, config.d_model)
         self.pos_embed = nn.Embedding(config.context, config.d_model) if config.learned_positions else None
@@ -205,36 +116,65 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         tokens: Int[Tensor, "batch pos"],
         attention_mask: Bool[Tensor, "_ _"] | None = None,
         cache: KVCache | None = None,
+        roles: Int[Tensor, "_ _"] | None = None,
         *,
         last: bool = False,
     ) -> Float[Tensor, "rows out vocab"]:
-        """Logits of the token after each position.
+        """Return the logits of the token after each position.
 
         Args:
             tokens: ids.
-            attention_mask: False at padding, which may be on either side; of the tokens' shape. None: no padding.
+            attention_mask: False at tokens that no other sees: padding on either side, or tokens masked in between,
+                which keep their positions; of the tokens' shape. None: all are seen.
             cache: what was read before, to which these tokens are added.
+            roles: the `Role` of each token; where it is PADDING, no position is counted. None: told apart by the mask.
             last: give the logits of the last position only.
 
         Raises:
             InputError: ids outside the vocabulary, more positions than there are vectors, or shapes that don't fit.
         """
-        return self.logits(self.final_residual(tokens, attention_mask, cache, last=last))
+        return self.logits(self.final_residual(tokens, attention_mask, cache, roles, last=last))
 
     def final_residual(
         self,
         tokens: Int[Tensor, "batch pos"],
         attention_mask: Bool[Tensor, "_ _"] | None = None,
         cache: KVCache | None = None,
+        roles: Int[Tensor, "_ _"] | None = None,
         *,
         last: bool = False,
     ) -> Float[Tensor, "rows out d_model"]:
-        """The normalised residual stream that `logits` reads, for those who need few logits; otherwise as `forward`."""
-        reading = Reading(tokens, attention_mask, cache)
-        x = self._embed(tokens, reading)
-        for layer, block in enumerate(self.blocks):
-            x = block(x, reading, self.taps.at(layer))
-        return self.ln_final(x[:, -1:] if last else x, self.taps.at(None), "ln_final")
+        """Return the normalised residual stream that `logits` reads, for few logits; arguments as for `forward`."""
+        context = DecoderContext(tokens, attention_mask, cache, roles, self._special_ids)
+        return self._finish(self._embed(tokens, context), context, 0, last=last)
+
+    def resume(
+        self,
+        site: Site,
+        x: Float[Tensor, "batch pos d_model"],
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Bool[Tensor, "_ _"] | None = None,
+    ) -> Float[Tensor, "batch pos d_model"]:
+        """Go on from the value `x` at a site of the residual stream, as `final_residual` does from the tokens."""
+        context = DecoderContext(tokens, attention_mask, special_ids=self._special_ids)
+        if site.layer is None:
+            return self._finish(self._add_positions(x, context), context, 0)
+        block, hooks = cast(Block, self.blocks[site.layer]), self.hooks.at(site.layer, context)
+        if site.component == "resid_pre":
+            x = block.from_pre(x, context, hooks)
+        elif site.component == "resid_mid":
+            x = block.from_mid(x, hooks)
+        return self._finish(x, context, site.layer + 1)
+
+    def _finish(self, x: Tensor, context: DecoderContext, layer: int, *, last: bool = False) -> Tensor:
+        """Run the blocks from a layer on, and the final norm."""
+        for index, block in enumerate(self.blocks[layer:], start=layer):
+            x = block(x, context, self.hooks.at(index, context))
+        return self.ln_final(x[:, -1:] if last else x, self.hooks.at(None, context), "ln_final")
+
+    @functools.cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset() if self._tokenizer is None else self._tokenizer.special_ids
 
     def logits(
         self, x: Float[Tensor, "*batch d_model"], out: Float[Tensor, "*batch vocab"] | None = None
@@ -248,10 +188,14 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
         return out if cap is None else cap * torch.tanh(out / cap)
 
     def next_logits(
-        self, tokens: Int[Tensor, "batch pos"], attention_mask: Bool[Tensor, "batch pos"], cache: KVCache | None = None
+        self,
+        tokens: Int[Tensor, "batch pos"],
+        attention_mask: Bool[Tensor, "batch pos"] | None = None,
+        cache: KVCache | None = None,
+        roles: Int[Tensor, "batch pos"] | None = None,
     ) -> Float[Tensor, "batch vocab"]:
-        """Logits after the last position."""
-        return self(tokens, attention_mask, cache, last=True)[:, -1]
+        """Return the logits after the last position."""
+        return self(tokens, attention_mask, cache, roles, last=True)[:, -1]
 
     @property
     def unembed_weight(self) -> Float[Tensor, "vocab d_model"]:
@@ -269,8 +213,7 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
             x = x - x.mean(-1, keepdim=True)
         return nn.functional.linear(x * self.ln_final.gain(), self.unembed_weight.float())
 
-    def _embed(self, tokens: Tensor, reading: Reading) -> Tensor:
-        tap = self.taps.at(None)
+    def _embed(self, tokens: Tensor, context: DecoderContext) -> Tensor:
         try:
             x = self.embed(tokens)
         except IndexError:
@@ -280,14 +223,17 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
             ) from None
         if self.config.embed_scale != 1:
             x = x * torch.tensor(self.config.embed_scale, dtype=x.dtype, device=x.device)
-        if tap is not None:
-            x = tap("embed", x)
-        if self._is_bounded and (furthest := int(reading.positions.max())) >= self.config.context:
+        hooks = self.hooks.at(None, context)
+        x = x if hooks is None else hooks("embed", x)
+        if self._is_bounded and (furthest := int(context.positions.max())) >= self.config.context:
             raise InputError(f"There are {furthest + 1} positions; the model has {self.config.context} only.")
+        return self._add_positions(x, context)
+
+    def _add_positions(self, x: Tensor, context: DecoderContext) -> Tensor:
         if self.pos_embed is None:
             return x
-        positions = self.pos_embed(reading.positions).expand_as(x)
-        return x + (positions if tap is None else tap("pos_embed", positions))
+        hooks, positions = self.hooks.at(None, context), self.pos_embed(context.positions).expand_as(x)
+        return x + (positions if hooks is None else hooks("pos_embed", positions))
 
     def sites(self) -> list[Site]:
         """All sites, in the order in which the model comes to them."""
@@ -304,13 +250,8 @@ class Transformer(nn.Module, SiteAccess, TextGeneration):
             return 1
         return self.config.d_mlp if component.startswith("mlp.") else self.config.d_model
 
-    def attach(self, site: Site, action: Action) -> contextlib.AbstractContextManager[None]:
-        """Run an action at a site while the block lasts.
-
-        Unlike an edit, an action may also put several versions of the batch below each other, which then run on from
-        there together; not in a pass with padding on the left, nor in one with a cache.
-        """
-        return self.taps.attach(site, action)
+    def _attach(self, site: Site, action: Action) -> contextlib.AbstractContextManager[None]:
+        return self.hooks.attach(site, action)
 
     def run(self, tokens: Tensor, attention_mask: Tensor | None = None) -> Tensor:
         """Run the model."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from monosema.core import DamagedFileError, FormatError, UnsupportedModelError, read_json
+from monosema.core import DamagedFileError, FormatError, UnsupportedModelError, digest, read_json, sha256_file
 
 
 @dataclass(frozen=True)
@@ -184,3 +185,21 @@ def _weight_map(index: Path) -> dict[str, str]:
     if not isinstance(mapping, dict) or not mapping:
         raise DamagedFileError(f"{index} has no weight_map. Fetch it again.")
     return mapping
+
+
+def files_digest(folder: Path) -> str:
+    """Hash of the configuration, the tokenizer and the weights in a model's directory, names of files included.
+
+    Of a model that is one file, the hash of that file, whatever it is called.
+    """
+    if folder.is_file():
+        return digest({"file": sha256_file(folder)})
+    files = [folder / "config.json", folder / "tokenizer.json", *sorted(folder.glob("*.safetensors"))]
+    return digest({file.name: sha256_file(file) for file in files if file.exists()})
+
+
+def bytes_digest(tensor: Tensor) -> str:
+    """Hash of a tensor's content, type and shape."""
+    flat = tensor.detach().cpu().contiguous().flatten()
+    content = hashlib.sha256(flat.view(torch.uint8).numpy().tobytes()).hexdigest() if flat.numel() else ""
+    return f"{tensor.dtype}{tuple(tensor.shape)}{content}"

@@ -143,7 +143,7 @@ def test_the_direction_stands_in_its_places_alone_and_leaves_nothing_behind(
         torch.testing.assert_close(got[SITE][:, place], torch.stack([2 * norm * unit, 3 * norm * unit]))
     explainer.explain(world.samples)
     torch.testing.assert_close(model(tokens), before)
-    assert not len(model.taps)
+    assert not len(model.hooks)
 
 
 def test_a_model_that_was_not_taught_to_answer_is_refused(world: World, talker: Talker) -> None:

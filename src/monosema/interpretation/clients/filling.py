@@ -22,8 +22,8 @@ from torch import Tensor
 from monosema.core import torch_generator
 from monosema.interpretation.clients.forms import Form, Slot
 from monosema.interpretation.clients.protocol import Alternative, TokenLogProbability
-from monosema.models import KVCache, Tokenizer
-from monosema.models.generation import TextGeneration, require_finite
+from monosema.models import KVCache, Role, TextGeneration, Tokenizer
+from monosema.models.generation import require_finite
 
 _QUOTE = '"'
 _WITHIN = re.compile(r'(?:[^"\\\n]|\\[^\n]|\\\Z)*')
@@ -149,8 +149,8 @@ class _Pages:
         width = max(map(len, rows))
         device = self._model.device
         tokens = torch.tensor([[0] * (width - len(row)) + row for row in rows], device=device)
-        mask = torch.tensor([[False] * (width - len(row)) + [True] * len(row) for row in rows], device=device)
-        return self._model.next_logits(tokens, mask, self._cache)
+        roles = [[Role.PADDING] * (width - len(row)) + [Role.PROMPT] * len(row) for row in rows]
+        return self._model.next_logits(tokens, None, self._cache, torch.tensor(roles, device=device))
 
 
 def _pick(temperature: float, seed: int) -> _Pick:

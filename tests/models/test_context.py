@@ -1,4 +1,4 @@
-"""Who sees whom: against reading each row alone, and against the definition."""
+"""Who sees whom: against context each row alone, and against the definition."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from monosema.core import InputError
 from monosema.models import AttentionConfig, KVCache, RotaryConfig, Transformer, TransformerConfig, random_model
-from monosema.models.reading import Reading
-from monosema.models.rotary import frequencies, rotate, rotation
+from monosema.models.context import DecoderContext, ForwardContext, Role, frequencies, rotate, rotation
 
 SHAPE = {
     "d_model": 16,
@@ -41,38 +40,70 @@ masks = st.lists(st.lists(st.booleans(), min_size=6, max_size=6).filter(any), mi
 def test_padding_anywhere_is_as_if_it_were_not_there(kind: str, rows: list[list[bool]], cut: int) -> None:
     model, mask = MODELS[kind], torch.tensor(rows)
     tokens = torch.randint(0, 256, mask.shape, generator=torch.Generator().manual_seed(len(rows)))
-    cache = KVCache()
+    cache, roles = KVCache(), torch.where(mask, Role.PROMPT, Role.PADDING)
     parts = [slice(0, cut), slice(cut, 6)] if 0 < cut < 6 else [slice(0, 6)]
-    logits = model(tokens, mask)
-    stepwise = torch.cat([model(tokens[:, part], mask[:, part], cache) for part in parts], dim=1)
+    logits = model(tokens, roles=roles)
+    stepwise = torch.cat([model(tokens[:, part], None, cache, roles[:, part]) for part in parts], dim=1)
     for row in range(len(rows)):
         alone = model(tokens[row, mask[row]][None])[0]
         torch.testing.assert_close(logits[row, mask[row]], alone, atol=2e-5, rtol=1e-5)
         torch.testing.assert_close(stepwise[row, mask[row]], alone, atol=2e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", MODELS)
+@torch.no_grad()
+def test_a_token_that_is_masked_keeps_its_place_and_is_seen_by_none(kind: str) -> None:
+    model = MODELS[kind]
+    tokens = torch.randint(0, 256, (1, 6), generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[True, True, False, True, True, True]])
+    hidden = model(tokens, mask)
+    other = tokens.clone()
+    other[0, 2] = (other[0, 2] + 1) % 256
+    torch.testing.assert_close(model(other, mask)[mask], hidden[mask])
+    alone = torch.eye(6).bool()
+    with model.edit("0.attn_scores", lambda x: x.masked_fill(~(alone | mask[0]), -torch.inf)):  # noqa: SIM117
+        with model.edit("1.attn_scores", lambda x: x.masked_fill(~(alone | mask[0]), -torch.inf)):
+            torch.testing.assert_close(model(tokens)[mask], hidden[mask], atol=2e-5, rtol=1e-5)
+    cache = KVCache()
+    stepwise = torch.cat([model(tokens[:, part], mask[:, part], cache) for part in (slice(0, 4), slice(4, 6))], dim=1)
+    torch.testing.assert_close(stepwise[mask], hidden[mask], atol=2e-5, rtol=1e-5)
+
+
+def test_roles_are_told_apart_by_mask_and_token_unless_they_are_given() -> None:
+    tokens = torch.tensor([[9, 7, 1, 2, 3]])
+    mask = torch.tensor([[False, True, True, False, True]])
+    padding, special, template, prompt, generated = Role
+    context = ForwardContext(tokens, mask, special_ids=frozenset({7}))
+    assert context.roles.tolist() == [[padding, special, prompt, prompt, prompt]]
+    given = torch.tensor([[padding, template, prompt, generated, generated]])
+    assert ForwardContext(tokens, roles=given, special_ids=frozenset({7})).roles[0, 1] == special
+    assert ForwardContext(tokens, roles=given).roles.tolist() == given.tolist()
+    with pytest.raises(InputError, match="reads no tokens"):
+        _ = ForwardContext(None).roles
+
+
 @pytest.mark.parametrize("window", [None, 1, 3])
 def test_the_mask_is_what_its_definition_says(window: int | None) -> None:
     keep = torch.tensor([[False, True, True, True, True], [True, True, False, True, True]])
-    reading = Reading(torch.zeros(2, 5, dtype=torch.long), keep, None)
-    mask = reading.mask(window)
+    context = DecoderContext(torch.zeros(2, 5, dtype=torch.long), keep, None)
+    mask = context.mask(window)
     for row in range(2):
         for query in range(5):
             for key in range(5):
                 near = window is None or query - key < window
                 seen = (key <= query and near and bool(keep[row, key])) or key == query
                 assert bool(mask[row, 0, query, key]) == seen
-    assert reading.positions.tolist() == [[0, 0, 1, 2, 3], [0, 1, 1, 2, 3]]
+    assert context.positions.tolist() == [[0, 0, 1, 2, 3], [0, 1, 2, 3, 4]]
 
 
 def test_no_mask_is_made_where_none_is_needed() -> None:
     tokens = torch.zeros(2, 5, dtype=torch.long)
     right = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
     for mask in (None, torch.ones(2, 5, dtype=torch.bool), right):
-        assert Reading(tokens, mask, None).is_plainly_causal(None)
-        assert Reading(tokens, mask, None).is_plainly_causal(5)
-        assert not Reading(tokens, mask, None).is_plainly_causal(4)
-    assert not Reading(tokens, right.flip(1), None).is_plainly_causal(None)
+        assert DecoderContext(tokens, mask, None).is_plainly_causal(None)
+        assert DecoderContext(tokens, mask, None).is_plainly_causal(5)
+        assert not DecoderContext(tokens, mask, None).is_plainly_causal(4)
+    assert not DecoderContext(tokens, right.flip(1), None).is_plainly_causal(None)
 
 
 def test_inputs_that_do_not_fit() -> None:
@@ -85,19 +116,6 @@ def test_inputs_that_do_not_fit() -> None:
         model(tokens[:1], None, cache)
     with pytest.raises(InputError, match="33 positions; the model has 32 only"):
         model(torch.zeros(1, 33, dtype=torch.long))
-
-
-@torch.no_grad()
-def test_versions_of_a_batch_may_run_on_together() -> None:
-    from monosema.core import Site
-
-    for model in MODELS.values():
-        tokens = torch.randint(0, 256, (2, 6), generator=torch.Generator().manual_seed(2))
-        with model.attach(Site(0, "resid_post"), lambda x: torch.cat((x, 2 * x))):
-            both = model(tokens)
-        with model.edit("0.resid_post", lambda x: 2 * x):
-            torch.testing.assert_close(both[2:], model(tokens), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(both[:2], model(tokens), atol=1e-5, rtol=1e-5)
 
 
 @given(dims=st.sampled_from([2, 4, 8]), shift=st.integers(0, 50), position=st.integers(0, 50))

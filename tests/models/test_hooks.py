@@ -10,7 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.core import Site, SiteError
-from monosema.models import AttentionConfig, RotaryConfig, Transformer, TransformerConfig, random_model
+from monosema.models import (
+    AttentionConfig,
+    ForwardContext,
+    Role,
+    RotaryConfig,
+    Transformer,
+    TransformerConfig,
+    random_model,
+)
 
 TOKENS = torch.randint(0, 256, (2, 7), generator=torch.Generator().manual_seed(0))
 
@@ -121,7 +129,7 @@ def test_capturing_changes_nothing(model: Transformer) -> None:
             with model.capture(site), model.edit(site, lambda x: x.clone()):
                 close(model(TOKENS), before)
         assert torch.equal(model(TOKENS), before)
-    assert len(model.taps) == 0
+    assert len(model.hooks) == 0
 
 
 def test_every_edit_is_felt_and_gradients_flow_through_it(model: Transformer) -> None:
@@ -204,14 +212,42 @@ def test_nothing_survives_an_exception(layers: list[int], fails: int) -> None:
             stack.enter_context(model.capture(f"{layer}.mlp.post", f"{layer}.pattern"))
         model(TOKENS)
         raise RuntimeError("broken user")
-    assert len(model.taps) == 0
-    assert all(model.taps.at(layer) is None for layer in (None, 0, 1))
+    assert len(model.hooks) == 0
+    context = ForwardContext(None)
+    assert all(model.hooks.at(layer, context) is None for layer in (None, 0, 1))
 
 
 def test_a_failed_attachment_leaves_nothing(model: Transformer) -> None:
     with pytest.raises(SiteError), model.capture("0.resid_post", "0.nowhere"):
         pass
-    assert len(model.taps) == 0
+    assert len(model.hooks) == 0
+
+
+def test_what_never_ran_is_an_error_that_names_its_site() -> None:
+    model = random_model()
+    for use in (model.capture("1.resid_post"), model.edit("1.resid_post", lambda x: x)):
+        with pytest.raises(SiteError, match=r"Nothing was done at blocks\.1\.hook_resid_post"), use:
+            model.activations(TOKENS, ["0.resid_post"])
+    with pytest.raises(ZeroDivisionError), model.capture("1.resid_post"):
+        _ = 1 / 0
+    assert len(model.hooks) == 0
+
+
+def test_actions_are_told_the_role_of_each_position() -> None:
+    model, seen = random_model(), []
+    assert model.tokenizer.bos_id is not None
+
+    def action(value: torch.Tensor, context: ForwardContext) -> torch.Tensor:
+        seen.append(context.roles.tolist())
+        return value
+
+    with torch.no_grad(), model.attach("0.resid_post", action):
+        model(torch.tensor([[model.tokenizer.bos_id, 5, 6]]))
+        model.generate(["ab", "c"], max_new_tokens=2)
+    padding, special, _, prompt, generated = Role
+    assert seen[0] == [[special, prompt, prompt]]
+    assert seen[1] == [[special, prompt, prompt], [padding, special, prompt]]
+    assert seen[2] == [[generated], [generated]]
 
 
 def test_activations_stop_after_the_last_site() -> None:
@@ -231,7 +267,7 @@ def test_activations_stop_after_the_last_site() -> None:
         assert ran == [0, 1, 2, 99]
     close(got[Site(1, "resid_mid")], whole["1.resid_mid"])
     assert model.activations(TOKENS, []) == {}
-    assert len(model.taps) == 0
+    assert len(model.hooks) == 0
 
 
 def test_no_scores_are_made_unless_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +299,7 @@ def test_missing_sites_say_why() -> None:
                 with_site.__enter__()
     with pytest.raises(SiteError, match="no fixed width"):
         llama.site_width("0.pattern")
-    with llama.capture("0.q") as got, pytest.raises(SiteError, match="run the model"):
+    with pytest.raises(SiteError, match="run the model"), llama.capture("0.q") as got:
         got["0.q"]
 
 

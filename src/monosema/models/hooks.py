@@ -1,9 +1,10 @@
-"""Capture and edits at a model's sites, attached from outside.
+"""Hooks: captures and edits at a model's sites, attached from outside.
 
-A model calls ``tap(component, value)`` at each of its sites where something is attached, and only there; what is
-attached are plain functions from the value to its successor. A capture is a function that keeps the value; an edit is
-one that changes it; the end of an early stop is one that raises. They run in the order in which they were attached, so
-a capture within an edit sees what the edit made. Both are context managers, and leave nothing behind.
+A model calls ``hooks(component, value)`` at each of its sites where something is attached, and only there. An action is
+a function from the value and the forward pass to the value's successor. A capture is an action that keeps the value; an
+edit is one that changes it; an early stop is one that raises. Actions run in the order in which they were attached, so
+a capture within an edit sees the edited value. All are context managers and leave nothing behind; one whose site no
+forward pass came to is an error.
 """
 
 from __future__ import annotations
@@ -11,44 +12,47 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
 from monosema.core import Site, SiteError, nearest
+from monosema.models.context import ForwardContext
 
-Action = Callable[[Tensor], Tensor]
+Action = Callable[[Tensor, ForwardContext], Tensor]
+"""From the value at a site, and the pass that it is of, to the value that the model goes on with."""
+V = TypeVar("V")
 
 
-class Tap:
-    """What is attached to the sites of one block (or to those outside the blocks)."""
+class LayerHooks:
+    """The actions at the sites of one block (or outside the blocks), in one forward pass."""
 
-    __slots__ = ("_actions",)
+    __slots__ = ("_actions", "_context")
 
-    def __init__(self, actions: Mapping[str, list[Action]]) -> None:
-        self._actions = actions
+    def __init__(self, actions: Mapping[str, list[Action]], context: ForwardContext) -> None:
+        self._actions, self._context = actions, context
 
     def wants(self, *components: str) -> bool:
         """Whether something is attached to any of these."""
         return any(component in self._actions for component in components)
 
     def __call__(self, component: str, value: Tensor) -> Tensor:
-        """The value that the model goes on with, after all that is attached there."""
+        """Run the actions at a component; returns the value that the model goes on with."""
         for action in self._actions.get(component, ()):
-            value = action(value)
+            value = action(value, self._context)
         return value
 
 
-class Taps:
-    """All that is attached to one model right now."""
+class Hooks:
+    """All actions that are attached to one model right now."""
 
     def __init__(self) -> None:
         self._attached: dict[int | None, dict[str, list[Action]]] = {}
 
-    def at(self, layer: int | None) -> Tap | None:
-        """The tap of a block, or of the sites outside the blocks; None where nothing is attached."""
+    def at(self, layer: int | None, context: ForwardContext) -> LayerHooks | None:
+        """The hooks of a block, or of the sites outside the blocks; None where nothing is attached."""
         actions = self._attached.get(layer)
-        return Tap(actions) if actions else None
+        return LayerHooks(actions, context) if actions else None
 
     @contextlib.contextmanager
     def attach(self, site: Site, action: Action) -> Iterator[None]:
@@ -70,22 +74,17 @@ class Taps:
         return sum(len(actions) for components in self._attached.values() for actions in components.values())
 
 
-class Captured(Mapping[Site, Tensor]):
-    """Activations by site; a key may be given in any text form. Holds those of the latest forward pass."""
+class BySite(Mapping[Site, V]):
+    """Values by site, of the latest forward pass; a key may be given in any text form."""
 
     def __init__(self) -> None:
-        self._values: dict[Site, Tensor] = {}
+        self._values: dict[Site, V] = {}
 
-    def keep(self, site: Site) -> Action:
-        """The action that keeps the value of a site."""
+    def put(self, site: Site, value: V) -> None:
+        """Keep the value of a site."""
+        self._values[site] = value
 
-        def action(value: Tensor) -> Tensor:
-            self._values[site] = value
-            return value
-
-        return action
-
-    def __getitem__(self, site: Site | str) -> Tensor:
+    def __getitem__(self, site: Site | str) -> V:
         site = Site.parse(site)
         if site not in self._values:
             have = ", ".join(key.short for key in self._values) or "nothing: run the model within the block"
@@ -102,11 +101,15 @@ class Captured(Mapping[Site, Tensor]):
         return isinstance(site, (str, Site)) and Site.parse(site) in self._values
 
 
+Captured = BySite[Tensor]
+"""Activations by site, of the latest forward pass."""
+
+
 class _AllReachedError(Exception):
     """Ends a forward pass after the last site that was asked for; never leaves this module."""
 
 
-class SiteAccess(ABC):
+class HookedModel(ABC):
     """Capture, edits and activations for any model that can attach actions to its sites."""
 
     @abstractmethod
@@ -118,7 +121,7 @@ class SiteAccess(ABC):
         """Size of the last dimension there. Raises SiteError where it depends on the input."""
 
     @abstractmethod
-    def attach(self, site: Site, action: Action) -> contextlib.AbstractContextManager[None]:
+    def _attach(self, site: Site, action: Action) -> contextlib.AbstractContextManager[None]:
         """Run an action at a site that is known to exist, while the block lasts."""
 
     @abstractmethod
@@ -126,7 +129,7 @@ class SiteAccess(ABC):
         """Run the model, for the sake of what is attached."""
 
     def find(self, site: Site | str) -> Site:
-        """The site, if the model has it. Raises SiteError, with the nearest that it has, if not."""
+        """Return the site, if the model has it. Raises SiteError, with the nearest that it has, if not."""
         parsed = Site.parse(site)
         if parsed.other:
             raise SiteError(
@@ -142,23 +145,45 @@ class SiteAccess(ABC):
         return f"There is no site {str(site)!r} in this model.{nearest(site.short, names)}"
 
     @contextlib.contextmanager
+    def attach(self, site: Site | str, action: Action) -> Iterator[None]:
+        """Run an action at a site in every forward pass in the block; it is told the pass, with each position's role.
+
+        Raises:
+            SiteError: no such site, or no forward pass in the block came to it.
+        """
+        found, ran = self.find(site), False
+
+        def counted(value: Tensor, context: ForwardContext) -> Tensor:
+            nonlocal ran
+            ran = True
+            return action(value, context)
+
+        with self._attach(found, counted):
+            yield
+        if not ran:
+            raise SiteError(
+                f"Nothing was done at {found}: no forward pass came to it before its block ended. Run the model, as "
+                "far as there, within the block."
+            )
+
+    @contextlib.contextmanager
     def capture(self, *sites: Site | str) -> Iterator[Captured]:
         """Keep the activations at these sites of every forward pass in the block; gradients flow through them."""
         captured = Captured()
         with contextlib.ExitStack() as stack:
             for site in map(self.find, sites):
-                stack.enter_context(self.attach(site, captured.keep(site)))
+                stack.enter_context(self.attach(site, _keep(captured, site)))
             yield captured
 
     @contextlib.contextmanager
     def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
         """Replace the activation at a site by ``fn(activation)`` in every forward pass in the block.
 
-        `fn` gives a tensor of the same shape; it must not write into the one it is given where gradients are wanted.
+        `fn` returns a tensor of the same shape; it must not write into its argument where gradients are wanted.
         """
         found = self.find(site)
 
-        def action(value: Tensor) -> Tensor:
+        def action(value: Tensor, _: ForwardContext) -> Tensor:
             changed = fn(value)
             if not isinstance(changed, Tensor) or changed.shape != value.shape:
                 got = tuple(changed.shape) if isinstance(changed, Tensor) else type(changed).__name__
@@ -169,22 +194,26 @@ class SiteAccess(ABC):
             yield
 
     def activations(self, tokens: Any, sites: Sequence[Site | str], attention_mask: Any = None) -> dict[Site, Tensor]:
-        """Activations at the sites, from a forward pass that stops after the last of them."""
+        """Return the activations at the sites, from a forward pass that stops after the last of them."""
         found = [self.find(site) for site in sites]
         captured = Captured()
 
-        def stop(value: Tensor) -> Tensor:
+        def stop(value: Tensor, _: ForwardContext) -> Tensor:
             if len(captured) == len(set(found)):
                 raise _AllReachedError
             return value
 
-        with contextlib.ExitStack() as stack:
+        with contextlib.suppress(_AllReachedError), contextlib.ExitStack() as stack:
             for site in dict.fromkeys(found):
-                stack.enter_context(self.attach(site, captured.keep(site)))
-                stack.enter_context(self.attach(site, stop))
-            with contextlib.suppress(_AllReachedError):
-                self.run(tokens, attention_mask)
-        unreached = [str(site) for site in found if site not in captured]
-        if unreached:
-            raise SiteError(f"The model ran without coming to {', '.join(unreached)}.")
+                stack.enter_context(self.attach(site, _keep(captured, site)))
+                stack.enter_context(self._attach(site, stop))
+            self.run(tokens, attention_mask)
         return {site: captured[site] for site in found}
+
+
+def _keep(captured: Captured, site: Site) -> Action:
+    def action(value: Tensor, _: ForwardContext) -> Tensor:
+        captured.put(site, value)
+        return value
+
+    return action
