@@ -128,7 +128,9 @@ def test_a_sweep_of_a_run(small_keys: dict[str, str], tmp_path: Path) -> None:
         assert member.fvu is not None
         assert 0 < member.fvu < 1
     drawing = ET.fromstring((folder / "trade-off.svg").read_text())
-    assert len(drawing.findall(f"{SVG}circle")) == 4 + 1, "a point for each, and a ring around the best"
+    said = [title.text or "" for title in drawing.iter(f"{SVG}title")]
+    assert sum(": FVU" in text for text in said) == 4, "a point for each"
+    assert result.best in [text.text for text in drawing.iter(f"{SVG}text")]
     assert sweep_run(recipe, tmp_path / "run", sweep)[0] == result
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from monosema.core import ConfigError, atomic_path, write_json
-from monosema.pages.plots import Axis, Series, chart
+from monosema.core import ConfigError, write_json
+from monosema.pages.charts import Axis, Series, xy
+from monosema.pages.svg import Spec, write_svg
 from monosema.training import ScalingFit, ScalingPoint, SweepResult, fit_scaling
 from monosema.training.scaling import RESAMPLES
 
@@ -27,8 +28,7 @@ def fit_sweep(result: SweepResult, folder: Path, seed: int = 0, resamples: int =
     """
     fit = fit_scaling(_points(result), seed, resamples)
     write_json(folder / "scaling.json", fit.to_dict())
-    with atomic_path(folder / "scaling.svg") as temporary:
-        temporary.write_text(draw_scaling(fit), encoding="utf-8")
+    write_svg(scaling_chart(fit), folder / "scaling.svg")
     return fit
 
 
@@ -49,15 +49,14 @@ def _points(result: SweepResult) -> list[ScalingPoint]:
     return points
 
 
-def draw_scaling(fit: ScalingFit) -> str:
-    """FVU against latents at each k: what was measured as points, the law as curves."""
-    series = []
+def scaling_chart(fit: ScalingFit) -> Spec:
+    """Return FVU against latents at each k: measurements as points, the law as curves."""
     widths = sorted({point.n for point in fit.points})
-    along = np.geomspace(widths[0], widths[-1], STEPS)
+    along = np.geomspace(widths[0], widths[-1], STEPS).tolist()
+    series = []
     for k in sorted({point.k for point in fit.points}):
         measured = [(point.n, point.fvu) for point in fit.points if point.k == k]
-        law = [(float(n), fit.predict(float(n), k)) for n in along]
-        series.append((f"k = {k:g}", measured, law))
-    dots = [Series(name, measured, line=False) for name, measured, _ in series]
-    curves = [Series(name, law, dots=False) for name, _, law in series]
-    return chart("FVU against latents", Axis("latents", True), Axis("FVU", True), [*dots, *curves])
+        labels = [f"k = {k:g}, {n:g} latents: FVU {fvu:.4g}" for n, fvu in measured]
+        series.append(Series(f"k = {k:g}", measured, labels, line=False))
+        series.append(Series(f"k = {k:g}", [(n, fit.predict(n, k)) for n in along], dots=False))
+    return xy("FVU against latents", Axis("latents", True), Axis("FVU", True), series)

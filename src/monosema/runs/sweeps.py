@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
-from monosema.core import ConfigError, Log, Site, atomic_path, choose_device, progress_bar
+from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
 from monosema.dictionaries import Metadata, Trainable, at_sites
-from monosema.pages.plots import Axis, Series, chart
+from monosema.pages.charts import Axis, Series, xy
+from monosema.pages.svg import write_svg
 from monosema.runs.architectures import fitted, make_dictionary, override
 from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
@@ -267,8 +268,5 @@ def draw_trade_off(result: SweepResult, path: Path) -> None:
         series.append(Series(kind, [(x, y) for x, y, _ in points], [label for _, _, label in points]))
     best = next(trial for trial in result.trials if trial.name == result.best)
     marked = (best.l0, best.fvu, best.name) if best.l0 and best.fvu is not None else None
-    picture = chart(
-        "What sparsity costs: FVU against L0", Axis("L0: active latents per row", True), Axis("FVU"), series, marked
-    )
-    with atomic_path(path) as temporary:
-        temporary.write_text(picture, encoding="utf-8")
+    x, y = Axis("L0: active latents per row", logarithmic=True), Axis("FVU")
+    write_svg(xy("What sparsity costs: FVU against L0", x, y, series, marked), path)
