@@ -18,6 +18,8 @@ from safetensors.numpy import load_file
 from monosema.core import ConfigError
 from monosema.dictionaries import JumpReLU, JumpReLUConfig
 from monosema.training.distribution import Mesh
+from monosema.training.sharded_dictionary import shard_of
+from monosema.training.sharded_step import require_divisible
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "distributed_runs.py"
 STEPS, BATCH = 40, 64
@@ -149,9 +151,9 @@ def test_what_can_not_be_divided_is_refused() -> None:
         (64, 32, "as many as a row has values"),
     ):
         with pytest.raises(ConfigError, match=says):
-            mesh.check(batch, latents, 16)
+            require_divisible(mesh, batch, latents, 16)
     with pytest.raises(ConfigError, match="JumpReLU can't be divided"):
-        mesh.part_of(JumpReLU(JumpReLUConfig(d_in=16, n_latents=64)))
+        shard_of(mesh, JumpReLU(JumpReLUConfig(d_in=16, n_latents=64)))
 
 
 def test_a_process_alone_asks_nobody() -> None:
