@@ -1,6 +1,6 @@
 """One dictionary in training: its optimiser, the course of its learning rate, its record.
 
-The trainer feeds it batches; a run has one member, or several that see the same batches.
+The trainer feeds it batches; alone, or beside others that see the same batches.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
-from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
+from monosema.dictionaries import Losses, StepContext, Trainable, save_dictionary
+from monosema.dictionaries.autoencoder import OLD_NAMES
 from monosema.dictionaries.terms import mean_losses, part_of
 from monosema.training.anomalies import Anomaly, anomaly
-from monosema.training.checkpoint import MemberFacts
+from monosema.training.checkpoint import RunState
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.finished import FACTS, WEIGHTS
 from monosema.training.memory import PeakMemory
-from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
+from monosema.training.metrics import MetricsFile, held_out_metrics, inputs_and_targets
 from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 
@@ -34,17 +35,17 @@ RECENT = 0.9
 """Weight of what was in the running mean of FVU, from record to record."""
 
 
-class Member:
-    """One dictionary of a run.
+class TrainingRun:
+    """One dictionary in training.
 
     Attributes:
-        name: what tells it from the other members.
+        name: what tells it from the others of a sweep.
         stream: number of the stream that it learns from.
         step_number: steps that are done.
         batch: vectors in a step.
         peak_lr: largest learning rate.
         warmup: steps of its rise.
-        product: precision of the encoder's product.
+        matmul_dtype: precision of the encoder's product.
         durations: seconds of each step in this process.
         stopped: why it was stopped; None while it goes on.
     """
@@ -111,9 +112,9 @@ class Member:
         return digest([kind, what, self.config.recipe(), self.steps, self.batch])
 
     @property
-    def moment(self) -> Moment:
+    def context(self) -> StepContext:
         """Where in the run it stands."""
-        return Moment(self.step_number, self.steps, self.batch, self.product)
+        return StepContext(self.step_number, self.steps, self.batch, self.product)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -142,13 +143,13 @@ class Member:
         """Losses of the batch, and their gradients in the parameters."""
         number = self.config.accumulate
         if number == 1:
-            losses = self.dictionary.losses(batch, self.moment)
+            losses = self.dictionary.losses(batch, self.context)
             losses.total.backward()
             return losses
         found = []
-        with part_of(sides_of(self.dictionary, batch)[1], number):
+        with part_of(inputs_and_targets(self.dictionary, batch)[1], number):
             for part in batch.chunk(number):
-                losses = self.dictionary.losses(part, self.moment)
+                losses = self.dictionary.losses(part, self.context)
                 (losses.total / number).backward()
                 found.append(replace(losses, total=losses.total.detach()))
         return mean_losses(found)
@@ -166,12 +167,12 @@ class Member:
         """Count who was active, and start dead latents anew."""
         with self.mesh.sharing():
             self.dictionary.observe(losses.codes)
-            restarted = self.dictionary.resample(batch, self.moment)
+            restarted = self.dictionary.resample(batch, self.context)
         self.optimisers.forget(restarted, self.dictionary.n_latents)
 
     # ------------------------------------------------------------------------------------------------- its record
 
-    def open(self, facts: MemberFacts) -> None:
+    def open(self, facts: RunState) -> None:
         """Open metrics.jsonl, cut back to where the member stands."""
         self.running_fvu, self.stopped = facts.fvu, facts.stopped
         if self.mesh.first:
@@ -197,7 +198,7 @@ class Member:
             "tokens": self.step_number * self.batch,
             "fvu": fvu,
             "l0": float(losses.codes.l0.mean()),
-            "dead": self.mesh.mean(len(self.dictionary.dead(self.moment)) / self.dictionary.n_latents),
+            "dead": self.mesh.mean(len(self.dictionary.dead(self.context)) / self.dictionary.n_latents),
             "lr": self.rate(self.step_number - 1),
             "step_ms": 1e3 * statistics.median(self.durations[-self.config.log_every :]),
             **{f"loss_{name}": term for name, term in self.terms.items()},
@@ -208,9 +209,9 @@ class Member:
 
     # ---------------------------------------------------------------------------------------- checkpoints, the end
 
-    def facts(self) -> MemberFacts:
+    def facts(self) -> RunState:
         """Where it stands, but for tensors."""
-        return MemberFacts(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
+        return RunState(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
@@ -236,7 +237,8 @@ class Member:
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
 
-        self.mesh.load(self.dictionary, part("dictionary."))
+        own = {OLD_NAMES.get(name, name): tensor for name, tensor in part("dictionary.").items()}
+        self.mesh.load(self.dictionary, own)
         shapes = [parameter.shape for parameter in self.optimisers.parameters]
         self.optimisers.restore(
             {
@@ -262,7 +264,7 @@ class Member:
             final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
             save_dictionary(final, self.out)
         held = self.heldout if self.mesh.first else None
-        figures = held_out_figures(final, held.to(self.device)) if held is not None and len(held) else None
+        figures = held_out_metrics(final, held.to(self.device)) if held is not None and len(held) else None
         timed = self.durations[UNTIMED:] or self.durations
         seconds = statistics.median(timed) if timed else None
         result = TrainResult(
