@@ -1,3 +1,7 @@
 """Interpretation: what features mean, said by people, by programs, or by language models."""
 
-__all__: list[str] = []
+from __future__ import annotations
+
+from monosema.interpretation.protocol import Explainer
+
+__all__ = ["Explainer"]
