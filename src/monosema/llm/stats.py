@@ -6,13 +6,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from monosema.interpretation.clients import Failure, Reply, Usage
+from monosema.llm.protocol import Failure, Reply, Usage
 
 _BEGINNING = 120
 
 
 @dataclass
-class Tally:
+class RequestStats:
     """Counts of what was asked. An answer that came from a store counts as if it were asked now.
 
     Attributes:
@@ -42,7 +42,7 @@ class Tally:
             if reply.failure.kind == "pending":
                 self.pending.add(latent)
 
-    def include(self, other: Tally) -> None:
+    def include(self, other: RequestStats) -> None:
         """Count all that another one counted."""
         self.requests += other.requests
         self.usage += other.usage
