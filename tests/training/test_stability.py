@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,10 @@ def run(out: Path) -> list[float]:
     np.save(out / "rows.npy", rows(BATCH * STEPS, 0).numpy())
     stream = StoreStream(open_rows(out / "rows.npy"), batch=BATCH, preprocessing=Preprocessing.identity(WIDTH))
     train(dictionary, stream, TrainConfig(log_every=1), out)
+    return recorded(out)
+
+
+def recorded(out: Path) -> list[float]:
     return [json.loads(line)["fvu"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
@@ -48,10 +53,9 @@ def test_one_direction_with_most_of_the_variance_is_learnt(tmp_path: Path) -> No
 def test_encoder_rows_that_are_no_filters_throw_it_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Otherwise these rows would prove nothing."""
     monkeypatch.setattr(resampling, "filters", lambda rows, x: rows)
-    try:
-        assert max(run(tmp_path)[4:]) > 30
-    except AnomalyError as error:
-        assert "exploded" in str(error)
+    with suppress(AnomalyError):
+        run(tmp_path)
+    assert max(recorded(tmp_path)[4:]) > 30
 
 
 @pytest.mark.parametrize("n", [20, 4, 1])
