@@ -12,9 +12,6 @@ import pytest
 from monosema.atlas import Score, record
 from monosema.core import ConfigError, Estimate, read_json
 from monosema.interpretation.explaining import explain_by_programs
-from monosema.pages.intervals import Line, Panel, interval_chart
-from monosema.pages.layers import Curve, LayerPanel, layer_chart
-from monosema.pages.marks import Figure
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, meaning, run
 from monosema.runs.comparison import RANDOMISED, CompareConfig, compare, comparison_path, read_baselines
@@ -198,24 +195,3 @@ def test_baselines_are_read_and_unknown_ones_refused() -> None:
     assert read_baselines("pca, neurons,pca") == ("pca", "neurons")
     with pytest.raises(ConfigError, match=r"pcaa.*Did you mean"):
         read_baselines("pcaa")
-
-
-def test_the_plot_leaves_out_what_is_absent_and_dims_what_is_rare() -> None:
-    some, rare, none = Figure(Estimate(0.4, 0.3, 0.5, 9), 0.1, 9), Figure(Estimate(0.9, 0.8, 1.0, 1), None, 90), None
-    lines = [Line("a & b", [some, rare]), Line("c", [Figure(None, None, 9)] * 2)]
-    svg = interval_chart("It", ["one", "two"], [Panel("simulation", "ρ", 0.0, lines)])
-    assert (svg.count("9 of 9 latents"), svg.count("1 of 90 latents")) == (1, 1)
-    assert svg.count('opacity="0.3"') == 1
-    assert "a &amp; b" in svg
-    assert ">ρ<" in svg
-    with pytest.raises(ConfigError, match="same lines"):
-        panels = [Panel("one", "ρ", 0.0, lines), Panel("two", "ρ", 0.0, lines[:1])]
-        interval_chart("It", ["one", "two"], panels)
-    curves = [Curve("a", [some, none, some]), Curve("b", [rare, some, some])]
-    panel = LayerPanel("simulation", "ρ", 0.0, curves)
-    plot = layer_chart("It", ["0.mlp_out", "1.mlp_out", "5.mlp_out"], [panel])
-    assert "layer (mlp_out)" in plot
-    assert plot.count("<polygon") + plot.count("<circle") == 5 + 4 + 2, "marks of figures, of controls, of the legend"
-    assert "site, in the order of the model" in layer_chart("It", ["embed", "0.mlp_out", "final"], [panel])
-    with pytest.raises(ConfigError, match="a figure for each of the 2 sites"):
-        layer_chart("It", ["0.mlp_out", "1.mlp_out"], [panel])

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,28 +31,26 @@ from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from monosema.core import Config, ConfigError, Estimate, Log, Site, atomic_path, digest, nearest, read_json, write_json
+from monosema.core import Config, ConfigError, Log, Site, digest, nearest, read_json, write_json
 from monosema.dictionaries import Dictionary, Ica, Metadata, Neurons, Nmf, Pca, load_dictionary
 from monosema.interpretation.scoring import CHANCE, CONTROLS_RULE, table_row
 from monosema.models import LanguageModel
 from monosema.models.randomised import randomised
-from monosema.pages.intervals import Line, Panel, interval_chart
-from monosema.pages.layers import Curve, LayerPanel, layer_chart
-from monosema.pages.marks import Figure
+from monosema.pages import charts
+from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
 from monosema.runs.controls import interpret, random_directions, rows_at
 from monosema.runs.facts import comparison_path
 from monosema.runs.ledger import Ledger
 from monosema.runs.pipeline import advance
 
-__all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "draw_comparison", "read_baselines"]
+__all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "read_baselines"]
 
 Baseline = Literal["neurons", "random", "pca", "ica", "nmf", "randomised-model"]
 BASELINES: tuple[str, ...] = get_args(Baseline)
 TRAINED, RETRAINED, RANDOMISED = "trained", "retrained", "randomised-model"
 _NAMES = {"neurons": "neurons", "random": "random directions", "pca": "PCA", "ica": "ICA", "nmf": "NMF"}
 _UNITS = {0.0: "Pearson's ρ", 0.5: "balanced accuracy"}
-_TITLE = "How well latents are explained, on passages not seen before"
 
 
 class CompareConfig(Config):
@@ -126,8 +123,8 @@ def compare(ctx: RunContext, config: CompareConfig | None = None, log: Log = lam
     }
     path = comparison_path(ctx)
     write_json(path, result)
-    with atomic_path(path.with_suffix(".svg")) as temporary:
-        temporary.write_text(draw_comparison(result), encoding="utf-8")
+    scorers = {scorer: (chance, _UNITS[chance]) for scorer, chance in CHANCE.items()}
+    write_svg(charts.comparison(result, scorers), path.with_suffix(".svg"))
     return result
 
 
@@ -272,51 +269,3 @@ class _Comparison:
 def _opened(ctx: RunContext) -> Dictionary:
     dictionary: Any = load_dictionary(ctx.dictionary_dir)
     return dictionary.to(ctx.model.device) if hasattr(dictionary, "to") else dictionary
-
-
-def draw_comparison(result: Mapping[str, Any]) -> str:
-    """The table as a plot. At one site, a panel for each scorer with a line for each dictionary; at several, a panel
-    for each scorer and way of explaining with a curve over the sites for each dictionary."""
-    rows: Sequence[Mapping[str, Any]] = result["rows"]
-    scored = {(one["site"], one["dictionary"]): one["scored"] for one in result["dictionaries"]}
-    figures = {(row["site"], row["dictionary"], row["method"], row["scorer"]): _figure(row, scored) for row in rows}
-    dictionaries, methods, scorers = (
-        list(dict.fromkeys(row[name] for row in rows)) for name in ("dictionary", "method", "scorer")
-    )
-    sites = [site for site in result["sites"] if any(row["site"] == site for row in rows)]
-    sites += [site for site in dict.fromkeys(row["site"] for row in rows) if site not in sites]
-    if len(sites) == 1:
-        panels = [
-            Panel(
-                scorer,
-                _UNITS[CHANCE[scorer]],
-                CHANCE[scorer],
-                [
-                    Line(
-                        name,
-                        [figures.get((sites[0], name, method, scorer), Figure(None, None, 0)) for method in methods],
-                    )
-                    for name in dictionaries
-                ],
-            )
-            for scorer in scorers
-        ]
-        return interval_chart(f"{_TITLE} ({sites[0]})", methods, panels)
-    layers = [
-        LayerPanel(
-            f"{scorer}, {method}",
-            _UNITS[CHANCE[scorer]],
-            CHANCE[scorer],
-            [Curve(name, [figures.get((site, name, method, scorer)) for site in sites]) for name in dictionaries],
-        )
-        for scorer in scorers
-        if scorer != "simulation (top)"
-        for method in methods
-    ]
-    return layer_chart(_TITLE, sites, layers, columns=len(methods))
-
-
-def _figure(row: Mapping[str, Any], scored: Mapping[tuple[str, str], int]) -> Figure:
-    mean = Estimate(**row["mean"]) if "mean" in row else None
-    control = row["control"]["value"] if "control" in row else None
-    return Figure(mean, control, scored[row["site"], row["dictionary"]])

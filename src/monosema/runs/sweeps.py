@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
-from monosema.core import ConfigError, Log, Site, atomic_path, choose_device, progress_bar
+from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
 from monosema.dictionaries import Metadata, Trainable, at_sites
-from monosema.pages.plots import Axis, Series, chart
+from monosema.pages.charts import Axis, Series, xy
+from monosema.pages.svg import write_svg
 from monosema.runs.architectures import fitted, make_dictionary, override
 from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
@@ -30,7 +31,7 @@ from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
 from monosema.runs.stages import untrained
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
-from monosema.training import Member, SweepResult, TrainConfig, TrainingRows, held_out_rows, train_sweep
+from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, held_out_rows, train_sweep
 from monosema.training.distribution import Mesh
 
 SEED = {"seed": "training.seed"}
@@ -238,7 +239,9 @@ def _train(
         config_of = fitted(choice.recipe.dictionary, [ground.rows.source.width(site) for site in of])
         dictionary = ground.dictionary(config_of, of, training)
         number = streams.index(stream)
-        made.append(Member(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[of]))
+        made.append(
+            TrainingRun(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[of])
+        )
     step = streams[0].batch * made[0].dictionary.row_vectors
     unit = "rows" if made[0].dictionary.row_vectors == 1 else "tokens"
     with training_display((streams[0].batches or 0) * step, unit, step, mesh.first) as display:
@@ -253,20 +256,17 @@ def _train(
 def draw_trade_off(result: SweepResult, path: Path) -> None:
     """Draw FVU against L0, a curve for each kind of dictionary, the best marked; nothing where L0 was not measured."""
     groups: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    for member in result.members:
-        if member.fvu is not None and member.l0 is not None and member.l0 > 0:
-            kind = ", ".join(f"{key} = {value}" for key, value in member.settings.items() if key not in SPARSITY)
-            groups[kind].append((member.l0, member.fvu, f"{member.name}: FVU {member.fvu:.4f}, L0 {member.l0:.1f}"))
+    for trial in result.trials:
+        if trial.fvu is not None and trial.l0 is not None and trial.l0 > 0:
+            kind = ", ".join(f"{key} = {value}" for key, value in trial.settings.items() if key not in SPARSITY)
+            groups[kind].append((trial.l0, trial.fvu, f"{trial.name}: FVU {trial.fvu:.4f}, L0 {trial.l0:.1f}"))
     if not groups:
         return
     series = []
     for kind, points in groups.items():
         points.sort()
         series.append(Series(kind, [(x, y) for x, y, _ in points], [label for _, _, label in points]))
-    best = next(member for member in result.members if member.name == result.best)
+    best = next(trial for trial in result.trials if trial.name == result.best)
     marked = (best.l0, best.fvu, best.name) if best.l0 and best.fvu is not None else None
-    picture = chart(
-        "What sparsity costs: FVU against L0", Axis("L0: active latents per row", True), Axis("FVU"), series, marked
-    )
-    with atomic_path(path) as temporary:
-        temporary.write_text(picture, encoding="utf-8")
+    x, y = Axis("L0: active latents per row", logarithmic=True), Axis("FVU")
+    write_svg(xy("What sparsity costs: FVU against L0", x, y, series, marked), path)
