@@ -30,7 +30,7 @@ def copy_of(finished: Run, folder: Path) -> Path:
 
 def retell(recipe: Recipe, folder: Path, **settings: Any) -> list[str]:
     told: list[str] = []
-    run(recipe, folder, tell=told.append, **settings)
+    run(recipe, folder, log=told.append, **settings)
     return told
 
 

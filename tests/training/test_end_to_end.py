@@ -37,7 +37,7 @@ from monosema.dictionaries import (
     load_dictionary,
 )
 from monosema.models import load_model, random_model
-from monosema.training import EndToEnd, Member, TrainConfig, Trainer, train
+from monosema.training import EndToEnd, TrainConfig, Trainer, TrainingRun, train
 
 SITE, WINDOW = "0.resid_post", 12
 HALF = Moment(50, 100, 400)
@@ -341,7 +341,7 @@ def test_a_batch_in_parts_makes_nearly_the_same_step(model, tmp_path: Path) -> N
     for parts in (1, 2):
         made = end_to_end(model)
         rows = some_windows(8)
-        member = Member(made, TrainConfig(accumulate=parts, product="float32"), tmp_path)
+        member = TrainingRun(made, TrainConfig(accumulate=parts, product="float32"), tmp_path)
         member.prepare(10, 8)
         losses = member.step(rows)
         found.append([losses.total.detach(), *(parameter.detach().clone() for parameter in made.parameters())])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.runs.architectures import ARCHITECTURES, override
+from monosema.runs.context import open_model
 from monosema.runs.display import training_display
 from monosema.runs.doctor import examine
 from monosema.runs.ledger import StageRecord
@@ -13,7 +14,6 @@ from monosema.runs.run import Run, run
 from monosema.runs.scaling import fit_sweep
 from monosema.runs.sweeps import parse_sweep, sweep_run, sweep_vectors
 from monosema.runs.vectors import VectorRecipe, read_vector_recipe, train_vectors
-from monosema.runs.workbench import open_model
 
 __all__ = [
     "ARCHITECTURES",

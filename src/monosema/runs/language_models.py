@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -30,10 +30,7 @@ from monosema.interpretation.clients import (
     Store,
 )
 from monosema.interpretation.tally import Tally
-from monosema.runs.workbench import Workbench
-
-Tell = Callable[[str], None]
-"""Receives a line about what is about to be asked."""
+from monosema.runs.context import RunContext
 
 _KINDS = ("openai", "anthropic", "local")
 _DEFAULT = Patience()
@@ -125,9 +122,9 @@ def spent_dollars(store: Store) -> dict[str, float]:
     return {"answered": spending.answered, "at_most": spending.at_most}
 
 
-def store_folder(bench: Workbench) -> Path:
+def store_folder(ctx: RunContext) -> Path:
     """Where answers and costs of a run are kept."""
-    return bench.folder / "language-models"
+    return ctx.folder / "language-models"
 
 
 @contextlib.contextmanager
@@ -212,15 +209,15 @@ def _provider(config: ClientConfig) -> Provider:
     return AnthropicProvider(AnthropicConfig(model=config.model, base_url=config.base_url, **more))
 
 
-def status(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+def status(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
     """How far every batch to this model is, whatever it asks about."""
-    with open_batches(client, store_folder(bench)) as batches:
+    with open_batches(client, store_folder(ctx)) as batches:
         return {"batches": [asdict(entry) for entry in batches.status()]}
 
 
-def retrieve(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+def retrieve(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
     """Fetch the results of batches to this model that have ended, whatever they ask about."""
-    with open_batches(client, store_folder(bench)) as batches:
+    with open_batches(client, store_folder(ctx)) as batches:
         got = batches.retrieve()
     return {"retrieved": got.batches, "results": got.results, "missing": got.missing, "open": got.open}
 

@@ -8,19 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from monosema.atlas import Atlas, open_atlas
-from monosema.core import ConfigError, RunError, nearest, read_json
+from monosema.core import ConfigError, Log, RunError, nearest, read_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
 from monosema.runs.budget import decided
+from monosema.runs.context import RunContext
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.lock import run_lock
 from monosema.runs.meaning import scores_path
 from monosema.runs.overrides import flatten
+from monosema.runs.pipeline import advance, stage_inputs
 from monosema.runs.recipe import Recipe
-from monosema.runs.stages import Tell, advance, stage_inputs
+from monosema.runs.stages import STAGES
 from monosema.runs.summary import summarise
-from monosema.runs.walk import STAGES
-from monosema.runs.workbench import Workbench
 from monosema.training.distribution import Mesh
 
 
@@ -35,7 +35,7 @@ class Run:
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         self.folder = folder
         self.recipe = recipe
-        self._bench = Workbench(recipe, folder)
+        self._ctx = RunContext(recipe, folder)
 
     @classmethod
     def open(cls, folder: str | Path) -> Run:
@@ -55,29 +55,29 @@ class Run:
     @property
     def report(self) -> Path | None:
         """The report's page, where it is written."""
-        return self._bench.report if self._bench.report.exists() else None
+        return self._ctx.report_path if self._ctx.report_path.exists() else None
 
     def dictionary(self) -> Dictionary:
         """The dictionary. Raises RunError where it isn't trained yet."""
         self._require("train")
-        return load_dictionary(self._bench.dictionary)
+        return load_dictionary(self._ctx.dictionary_dir)
 
     def evaluation(self) -> Evaluation:
         """The evaluation on held-out text. Raises RunError where it isn't made yet."""
         self._require("evaluate")
-        return Evaluation.from_dict(read_json(self._bench.evaluation))
+        return Evaluation.from_dict(read_json(self._ctx.evaluation_path))
 
     def atlas(self) -> Atlas:
         """The atlas. Raises RunError where it isn't built yet."""
         self._require("atlas")
-        return open_atlas(self._bench.atlas)
+        return open_atlas(self._ctx.atlas_dir)
 
     def summary(self) -> dict[str, Any]:
         """What is known by now, as plain figures."""
-        bench = self._bench
+        ctx = self._ctx
         names = self.recipe.row_names
         return summarise(
-            self.folder, self.stages, names, bench.evaluation, bench.dictionary, scores_path(bench), bench.report
+            self.folder, self.stages, names, ctx.evaluation_path, ctx.dictionary_dir, scores_path(ctx), ctx.report_path
         )
 
     def _require(self, stage: str) -> None:
@@ -95,7 +95,7 @@ def run(
     until: str = "report",
     device: str | None = None,
     update: bool = False,
-    tell: Tell | None = None,
+    log: Log | None = None,
     latent_shards: int = 1,
 ) -> Run:
     """Do what the recipe says, in a folder: skip stages that are done, go on with one that was killed, make the rest.
@@ -109,7 +109,7 @@ def run(
         device: where to compute; None for the best there is.
         update: let the recipe replace another one that the folder was made by; only stages that depend on the
             difference are made again.
-        tell: receives one line for people about each stage.
+        log: receives one line for people about each stage.
         latent_shards: parts that several processes divide the latents into; the rest of them share the batch.
 
     Returns:
@@ -125,7 +125,7 @@ def run(
         raise ConfigError(f"There is no stage {until!r}.{nearest(until, names)} The stages are: {', '.join(names)}.")
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     mesh = Mesh.join(latent_shards)
-    done = run_together(mesh, recipe, folder, until=until, device=device, update=update, tell=tell)
+    done = run_together(mesh, recipe, folder, until=until, device=device, update=update, log=log)
     mesh.leave()
     return done
 
@@ -138,33 +138,33 @@ def run_together(
     until: str,
     device: str | None = None,
     update: bool = False,
-    tell: Tell | None = None,
+    log: Log | None = None,
 ) -> Run:
     """What `run` does, in processes that have joined already."""
-    opened: list[Workbench] = []
+    opened: list[RunContext] = []
     with ExitStack() as held:
 
         def begin() -> tuple[Recipe, dict[str, str]]:
             """Decide what is left open, and take the folder."""
             previous = _previous(folder)
-            bench = Workbench(recipe.resolve(previous, device), folder, device, mesh)
-            bench.recipe = decided(bench.recipe.fitted(bench.widths), bench.model)
-            bench.check_model(until)
+            ctx = RunContext(recipe.resolve(previous, device), folder, device, mesh)
+            ctx.recipe = decided(ctx.recipe.fitted(ctx.widths), ctx.model)
+            ctx.check_model(until)
             if previous is not None and not update:
-                _require_same(previous, bench.recipe, folder)
-            sources = {"model": bench.model.digest, "corpus": bench.corpus.digest}
-            inputs = stage_inputs(STAGES, bench.recipe.to_dict(), sources)
+                _require_same(previous, ctx.recipe, folder)
+            sources = {"model": ctx.model.digest, "corpus": ctx.corpus.digest}
+            inputs = stage_inputs(STAGES, ctx.recipe.to_dict(), sources)
             held.enter_context(run_lock(folder))
             for leftover in folder.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
-            if bench.recipe != previous:
-                bench.recipe.write(folder / "recipe.toml")
-            opened.append(bench)
-            return bench.recipe, inputs
+            if ctx.recipe != previous:
+                ctx.recipe.write(folder / "recipe.toml")
+            opened.append(ctx)
+            return ctx.recipe, inputs
 
         resolved, inputs = mesh.by_first(begin)
-        bench = opened[0] if opened else Workbench(resolved, folder, device, mesh)
-        advance(STAGES, until, folder, inputs, bench, tell or (lambda line: None), mesh)
+        ctx = opened[0] if opened else RunContext(resolved, folder, device, mesh)
+        advance(STAGES, until, folder, inputs, ctx, log or (lambda line: None), mesh)
     return Run(folder, resolved)
 
 

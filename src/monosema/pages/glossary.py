@@ -137,6 +137,17 @@ TERMS = (
 )
 
 
+WORDS: Mapping[str, str] = {
+    "comparison": "How well latents are explained, on passages not seen before",
+    "comparison legend": "bar: 95 % interval; small and hollow: shuffled explanations; dashed: chance; "
+    "faint: fewer than a tenth scored",
+    "control": "shuffled explanations",
+    "layer": "layer ({})",
+    "site": "site, in the order of the model",
+}
+"""Words of the charts, in one place so that they can be translated."""
+
+
 def value_of(value: Value) -> float | None:
     """The bare number of a figure, None where there is none."""
     if isinstance(value, Estimate):

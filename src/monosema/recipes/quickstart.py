@@ -23,7 +23,7 @@ from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.training import TrainConfig, train
 
 
-def walk(
+def quickstart(
     out: Path, model: str = "specimen", text: str = "builtin", site: str = "3.resid_post", tokens: int = 1_000_000
 ) -> Atlas:
     """Read a text with a model, learn a dictionary of its activations at a site, describe and explain

@@ -57,7 +57,7 @@ def run(
     """
     if list_keys:
         return _show_keys(keys, out, common)
-    return walk("report", keys, out, update, common, latent_shards)
+    return run_until("report", keys, out, update, common, latent_shards)
 
 
 def capture(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
@@ -72,7 +72,7 @@ def capture(*keys: Keys, out: Out = None, update: Update = False, common: Common
     keys
         A recipe or run folder and any number of `--key value`, as for `run`.
     """
-    return walk("capture", keys, out, update, common)
+    return run_until("capture", keys, out, update, common)
 
 
 def evaluate(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
@@ -87,7 +87,7 @@ def evaluate(*keys: Keys, out: Out = None, update: Update = False, common: Commo
     keys
         A recipe or run folder and any number of `--key value`, as for `run`.
     """
-    return walk("evaluate", keys, out, update, common)
+    return run_until("evaluate", keys, out, update, common)
 
 
 def report(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
@@ -102,10 +102,10 @@ def report(*keys: Keys, out: Out = None, update: Update = False, common: Common 
     keys
         A recipe or run folder and any number of `--key value`, as for `run`.
     """
-    return walk("report", keys, out, update, common)
+    return run_until("report", keys, out, update, common)
 
 
-def walk(
+def run_until(
     until: str, keys: tuple[str, ...], out: Path | None, update: bool, common: Common, latent_shards: int = 1
 ) -> int:
     """Bring a run to where a stage is done, and hand over what is known by then."""
@@ -121,7 +121,7 @@ def walk(
         until=until,
         device=common.device,
         update=update,
-        tell=lambda line: console.print(line, style="dim"),
+        log=lambda line: console.print(line, style="dim"),
         latent_shards=latent_shards,
     )
     if not first_process():

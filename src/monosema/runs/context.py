@@ -14,7 +14,7 @@ from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
 
-class Workbench:
+class RunContext:
     """A recipe on a folder, with what its stages read.
 
     Attributes:
@@ -80,27 +80,27 @@ class Workbench:
         return token_batches(self.corpus, self.model.tokenizer, config)
 
     @property
-    def store(self) -> Path:
+    def store_dir(self) -> Path:
         """Folder of captured activations."""
         return self.folder / "activations"
 
     @property
-    def dictionary(self) -> Path:
+    def dictionary_dir(self) -> Path:
         """Folder of the dictionary."""
         return self.folder / "dictionaries" / self.recipe.dictionary_name
 
     @property
-    def evaluation(self) -> Path:
+    def evaluation_path(self) -> Path:
         """The evaluation on held-out text."""
         return self.folder / "evaluations" / self.recipe.dictionary_name / "heldout.json"
 
     @property
-    def atlas(self) -> Path:
+    def atlas_dir(self) -> Path:
         """Folder of the atlas's tables."""
         return self.folder / "atlas" / self.recipe.dictionary_name
 
     @property
-    def report(self) -> Path:
+    def report_path(self) -> Path:
         """The report's page."""
         return self.folder / "report" / f"{self.recipe.dictionary_name}.html"
 

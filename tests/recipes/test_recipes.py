@@ -9,11 +9,11 @@ import pytest
 
 from monosema.core import FormatError, RunError
 from monosema.models import model_facts
-from monosema.recipes import demo, read_recipe, smollm2, walk
+from monosema.recipes import demo, quickstart, read_recipe, smollm2
 
 
 def test_the_walk_makes_an_atlas_and_a_report(tiny_directory: Path, small_text: Path, tmp_path: Path) -> None:
-    atlas = walk(tmp_path, str(tiny_directory), str(small_text), "1.resid_post", tokens=9000)
+    atlas = quickstart(tmp_path, str(tiny_directory), str(small_text), "1.resid_post", tokens=9000)
     assert len(atlas) == 16 * 32
     assert atlas.sql("select count(*) as n from features where alive")[0]["n"] > 0
     scored = atlas.sql("select distinct method, scorer from scores")
@@ -22,7 +22,7 @@ def test_the_walk_makes_an_atlas_and_a_report(tiny_directory: Path, small_text: 
 
 
 def test_the_walk_stays_on_one_screen() -> None:
-    body = inspect.getsource(walk).split('"""')[2]
+    body = inspect.getsource(quickstart).split('"""')[2]
     assert len([line for line in body.splitlines() if line.strip()]) <= 30
 
 

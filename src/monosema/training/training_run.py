@@ -1,6 +1,6 @@
 """One dictionary in training: its optimiser, the course of its learning rate, its record.
 
-The trainer feeds it batches; a run has one member, or several that see the same batches.
+The trainer feeds it batches; alone, or beside others that see the same batches.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from monosema.core import ConfigError, choose_product, digest, sha256_file, writ
 from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
 from monosema.dictionaries.terms import mean_losses, part_of
 from monosema.training.anomalies import Anomaly, anomaly
-from monosema.training.checkpoint import MemberFacts
+from monosema.training.checkpoint import RunState
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.finished import FACTS, WEIGHTS
 from monosema.training.memory import PeakMemory
-from monosema.training.metrics import MetricsFile, held_out_figures, sides_of
+from monosema.training.metrics import MetricsFile, held_out_metrics, inputs_and_targets
 from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 
@@ -34,11 +34,11 @@ RECENT = 0.9
 """Weight of what was in the running mean of FVU, from record to record."""
 
 
-class Member:
-    """One dictionary of a run.
+class TrainingRun:
+    """One dictionary in training.
 
     Attributes:
-        name: what tells it from the other members.
+        name: what tells it from the others of a sweep.
         stream: number of the stream that it learns from.
         step_number: steps that are done.
         batch: vectors in a step.
@@ -146,7 +146,7 @@ class Member:
             losses.total.backward()
             return losses
         found = []
-        with part_of(sides_of(self.dictionary, batch)[1], number):
+        with part_of(inputs_and_targets(self.dictionary, batch)[1], number):
             for part in batch.chunk(number):
                 losses = self.dictionary.losses(part, self.moment)
                 (losses.total / number).backward()
@@ -171,7 +171,7 @@ class Member:
 
     # ------------------------------------------------------------------------------------------------- its record
 
-    def open(self, facts: MemberFacts) -> None:
+    def open(self, facts: RunState) -> None:
         """Open metrics.jsonl, cut back to where the member stands."""
         self.running_fvu, self.stopped = facts.fvu, facts.stopped
         if self.mesh.first:
@@ -208,9 +208,9 @@ class Member:
 
     # ---------------------------------------------------------------------------------------- checkpoints, the end
 
-    def facts(self) -> MemberFacts:
+    def facts(self) -> RunState:
         """Where it stands, but for tensors."""
-        return MemberFacts(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
+        return RunState(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
 
     def tensors(self) -> dict[str, Tensor]:
         """Parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
@@ -262,7 +262,7 @@ class Member:
             final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
             save_dictionary(final, self.out)
         held = self.heldout if self.mesh.first else None
-        figures = held_out_figures(final, held.to(self.device)) if held is not None and len(held) else None
+        figures = held_out_metrics(final, held.to(self.device)) if held is not None and len(held) else None
         timed = self.durations[UNTIMED:] or self.durations
         seconds = statistics.median(timed) if timed else None
         result = TrainResult(
