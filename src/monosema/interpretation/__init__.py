@@ -1,7 +1,1 @@
 """Interpretation: what features mean, said by people, by programs, or by language models."""
-
-from __future__ import annotations
-
-from monosema.interpretation import clients
-
-__all__ = ["clients"]

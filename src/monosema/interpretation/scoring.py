@@ -32,9 +32,9 @@ from numpy.typing import NDArray
 from monosema.atlas import Explanation
 from monosema.atlas.layout import mix
 from monosema.core import Estimate, InputError
-from monosema.interpretation.clients import Client
+from monosema.llm import Client
 from monosema.interpretation.protocol import Predictor, Subject
-from monosema.interpretation.request_stats import RequestStats
+from monosema.llm import RequestStats
 from monosema.interpretation.rules import RulePredictor
 from monosema.interpretation.samples import KINDS, Samples, ranks
 from monosema.interpretation.scores import ScoreTable, shuffled

@@ -35,8 +35,8 @@ from pydantic import Field
 from monosema.atlas import Explanation
 from monosema.core import Config, numpy_generator
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Client, Reply, Request, TokenLogProbability
-from monosema.interpretation.request_stats import RequestStats
+from monosema.llm import Client, Reply, Request, TokenLogProbability
+from monosema.llm import RequestStats
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.wording import LEVELS, highlighted, read_lines, token_lines
 from monosema.models import Tokenizer

@@ -24,8 +24,8 @@ from monosema.atlas import Explanation
 from monosema.atlas.feature import Identity
 from monosema.core import Config, Progress
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Client, Message, Reply, Request
-from monosema.interpretation.request_stats import RequestStats
+from monosema.llm import Client, Message, Reply, Request
+from monosema.llm import RequestStats
 from monosema.interpretation.samples import Passage, Sample, Samples
 from monosema.interpretation.wording import escape, highlighted, levels, token_lines
 from monosema.models import Tokenizer

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from monosema.interpretation.clients import Client, LocalClient, Message, Request, Store, count_failures
 from monosema.interpretation.prompts import judgement_schema
+from monosema.llm import Client, LocalClient, Message, Request, Store, count_failures
 from monosema.models import load_model
 
 

@@ -7,9 +7,9 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from monosema.interpretation.clients.account import Account
-from monosema.interpretation.clients.calls import Patience
-from monosema.interpretation.clients.protocol import Failure, Reply, Request
+from monosema.llm.account import Account
+from monosema.llm.calls import RetryPolicy
+from monosema.llm.protocol import Failure, Reply, Request
 
 
 @runtime_checkable
@@ -128,11 +128,11 @@ class Provider(Protocol):
         """All besides the request that an answer depends on. It has no key in it."""
         ...
 
-    def conversation(self, patience: Patience) -> AbstractAsyncContextManager[Conversation]:
+    def conversation(self, patience: RetryPolicy) -> AbstractAsyncContextManager[Conversation]:
         """Open a connection for live requests."""
         ...
 
-    def batch_service(self, patience: Patience) -> AbstractContextManager[BatchService]:
+    def batch_service(self, patience: RetryPolicy) -> AbstractContextManager[BatchService]:
         """Open a connection to the Batch service."""
         ...
 

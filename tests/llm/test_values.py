@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.core import ConfigError, DamagedFileError, DiskFullError
-from monosema.interpretation.clients import Message, Price, PriceTable, Reply, Request, Store, Usage
-from monosema.interpretation.clients.prices import estimate_cost, input_tokens_at_most
-from monosema.interpretation.clients.protocol import request_key
-from monosema.interpretation.clients.store import Reservation
-from monosema.interpretation.clients.structured import checked, is_strict
+from monosema.llm import Message, Price, PriceTable, Reply, Request, Store, Usage
+from monosema.llm.prices import estimate_cost, input_tokens_at_most
+from monosema.llm.protocol import request_key
+from monosema.llm.store import Reservation
+from monosema.llm.structured import checked, is_strict
 
 
 def request(text: str = "a", **fields: Any) -> Request:

@@ -13,7 +13,7 @@ from fake_provider import FakeProvider, Fault
 from fake_wire import Answer
 
 from monosema.core import ConfigError, ProviderError
-from monosema.interpretation.clients import LiveClient, Store
+from monosema.llm import LiveClient, Store
 
 
 class TestKeys:
@@ -51,7 +51,7 @@ class TestKeys:
             provider(protocol, world.url)
 
     def test_openais_key_does_not_reach_other_servers(self, world: FakeProvider, store: Store, key: str) -> None:
-        from monosema.interpretation.clients import OpenAIConfig, OpenAIProvider
+        from monosema.llm import OpenAIConfig, OpenAIProvider
 
         LiveClient(OpenAIProvider(OpenAIConfig(model="m", base_url=world.url + "/v1")), store).complete(requests("a"))
         assert not any(key in sent for sent in world.keys)

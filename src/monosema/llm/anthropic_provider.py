@@ -9,10 +9,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from monosema.core import Config
-from monosema.interpretation.clients.account import Account, key_from
-from monosema.interpretation.clients.anthropic_batches import AnthropicBatches
-from monosema.interpretation.clients.calls import Patience, TransientError
-from monosema.interpretation.clients.protocol import Absent, Failure, Reply, Request, Usage
+from monosema.llm.account import Account, key_from
+from monosema.llm.anthropic_batches import AnthropicBatches
+from monosema.llm.calls import RetryPolicy, TransientError
+from monosema.llm.protocol import Absent, Failure, Reply, Request, Usage
 
 _VENDOR = "https://api.anthropic.com"
 # Above this, the library refuses to wait for a reply in one piece.
@@ -63,13 +63,13 @@ class AnthropicProvider:
         return self.account.identity(self.config.effort)
 
     @contextlib.asynccontextmanager
-    async def conversation(self, patience: Patience) -> AsyncIterator[AnthropicConversation]:
+    async def conversation(self, patience: RetryPolicy) -> AsyncIterator[AnthropicConversation]:
         """Open a connection for live requests."""
         async with self.account.sdk.AsyncAnthropic(**self.account.settings(patience)) as client:
             yield AnthropicConversation(self, client)
 
     @contextlib.contextmanager
-    def batch_service(self, patience: Patience) -> Iterator[AnthropicBatches]:
+    def batch_service(self, patience: RetryPolicy) -> Iterator[AnthropicBatches]:
         """Open a connection to the Batch service."""
         with self.account.sdk.Anthropic(**self.account.settings(patience)) as client:
             yield AnthropicBatches(self, client)

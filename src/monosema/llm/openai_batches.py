@@ -7,9 +7,9 @@ import tempfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from monosema.interpretation.clients.calls import NotFoundError, TransientError
-from monosema.interpretation.clients.protocol import Failure, Reply, Request
-from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
+from monosema.llm.calls import NotFoundError, TransientError
+from monosema.llm.protocol import Failure, Reply, Request
+from monosema.llm.provider import BatchProgress, Found, PendingBatch, Wire
 
 _ENDPOINT = "/v1/chat/completions"
 _LABEL = "monosema_batch"

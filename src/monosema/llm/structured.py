@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from monosema.interpretation.clients.protocol import Failure, Reply, Request
+from monosema.llm.protocol import Failure, Reply, Request
 
 _FENCE = re.compile(r"\s*```(?:json)?\s*\n(.*?)\n?\s*```\s*", re.DOTALL)
 

@@ -20,8 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import torch_generator
-from monosema.interpretation.clients.forms import Form, Slot
-from monosema.interpretation.clients.protocol import Alternative, TokenLogProbability
+from monosema.llm.forms import Form, Slot
+from monosema.llm.protocol import Alternative, TokenLogProbability
 from monosema.models import KVCache, Tokenizer
 from monosema.models.generation import TextGeneration, require_finite
 

@@ -10,7 +10,7 @@ from asking import requests
 from fake_provider import FakeProvider
 from fake_wire import READ, WRITTEN
 
-from monosema.interpretation.clients import Store
+from monosema.llm import Store
 
 PRICE = (READ + WRITTEN) * 1000 / 1e6
 PROMPTS = ["a", "b", "c", "d"]

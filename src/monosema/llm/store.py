@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from monosema.core import ConfigError, DamagedFileError, DiskFullError
-from monosema.interpretation.clients.protocol import Reply, Request, Usage
+from monosema.llm.protocol import Reply, Request, Usage
 
 Verdict = Literal["answered", "busy", "batch", "cap"]
 

@@ -16,7 +16,7 @@ import pytest
 from asking import batches, live
 from fake_provider import FakeProvider
 
-from monosema.interpretation.clients import Batches, LiveClient, Store
+from monosema.llm import Batches, LiveClient, Store
 
 KEY = "sk-a-secret-that-must-not-be-written"
 for variable in ("NO_PROXY", "no_proxy"):

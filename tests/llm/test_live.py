@@ -14,7 +14,7 @@ from fake_provider import FakeProvider, Fault, echo
 from fake_wire import READ, WRITTEN, Answer
 
 from monosema.core import ConfigError, ProviderError
-from monosema.interpretation.clients import (
+from monosema.llm import (
     Absent,
     Client,
     LiveClient,
@@ -77,7 +77,7 @@ def test_two_processes_that_ask_the_same_pay_once(bench: Any, world: FakeProvide
 
 
 def echoed(prompt: str) -> Any:
-    from monosema.interpretation.clients import Reply
+    from monosema.llm import Reply
 
     return Reply(text=json.dumps({"label": prompt}), parsed={"label": prompt})
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from monosema.interpretation.clients.calls import NotFoundError, TransientError
-from monosema.interpretation.clients.protocol import Failure, Reply, Request
-from monosema.interpretation.clients.provider import BatchProgress, Found, PendingBatch, Wire
+from monosema.llm.calls import NotFoundError, TransientError
+from monosema.llm.protocol import Failure, Reply, Request
+from monosema.llm.provider import BatchProgress, Found, PendingBatch, Wire
 
 # How far the clocks of the two sides may be apart.
 _CLOCKS = 3600.0

@@ -35,7 +35,7 @@ class NotFoundError(ProviderError):
     """The provider has nothing of that name: no such model, no such batch, or no Batch service at all."""
 
 
-class Patience(Config):
+class RetryPolicy(Config):
     """How often a call is tried, and how long is waited in between.
 
     Before attempt n + 1 the wait is uniform between 0 and first_wait · 2ⁿ (at most longest_wait): exponential back-off
@@ -75,7 +75,7 @@ def in_vain(what: str, attempts: int, last: TransientError) -> ProviderError:
     )
 
 
-def patiently(call: Callable[[], Result], patience: Patience, draw: random.Random, what: str) -> Result:
+def patiently(call: Callable[[], Result], patience: RetryPolicy, draw: random.Random, what: str) -> Result:
     """Call until it works; for calls that change nothing, so that they can be repeated.
 
     Raises:

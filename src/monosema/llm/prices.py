@@ -12,7 +12,7 @@ from pathlib import Path
 from pydantic import Field
 
 from monosema.core import Config, ConfigError, nearest
-from monosema.interpretation.clients.protocol import Request, Usage
+from monosema.llm.protocol import Request, Usage
 
 _DATE = re.compile(r"-(\d{4}-\d{2}-\d{2}|\d{8})$")
 # Allowances for what providers add around texts: roles and separators, and the instructions that carry a schema.

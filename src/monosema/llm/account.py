@@ -11,7 +11,7 @@ from types import ModuleType
 from typing import Any
 
 from monosema.core import ConfigError, MissingExtraError, MonosemaError, ProviderError
-from monosema.interpretation.clients.calls import NotFoundError, Patience, RejectedError, TransientError
+from monosema.llm.calls import NotFoundError, RejectedError, RetryPolicy, TransientError
 
 
 class Account:
@@ -38,7 +38,7 @@ class Account:
         """All besides the request that an answer depends on. It has no key in it."""
         return {"protocol": self.protocol, "url": self.url.rstrip("/"), "model": self.model, "effort": effort}
 
-    def settings(self, patience: Patience) -> dict[str, Any]:
+    def settings(self, patience: RetryPolicy) -> dict[str, Any]:
         """How the library's clients are made. It repeats nothing by itself: that is counted and paced here."""
         return {
             "api_key": self._key or "none",

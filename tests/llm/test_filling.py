@@ -11,9 +11,9 @@ from torch import Tensor
 
 from monosema.core import AnomalyError
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import LocalClient, Message, Request
-from monosema.interpretation.clients.filling import fill, form_length
-from monosema.interpretation.clients.forms import form_of
+from monosema.llm import LocalClient, Message, Request
+from monosema.llm.filling import fill, form_length
+from monosema.llm.forms import form_of
 from monosema.models import byte_tokenizer, random_model
 from monosema.models.generation import TextGeneration
 

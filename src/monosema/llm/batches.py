@@ -13,19 +13,19 @@ from typing import Any
 from pydantic import Field
 
 from monosema.core import Config, ProviderError, derive_seed, digest
-from monosema.interpretation.clients.calls import (
+from monosema.llm.calls import (
     NotFoundError,
-    Patience,
     RejectedError,
+    RetryPolicy,
     TransientError,
     in_vain,
     patiently,
 )
-from monosema.interpretation.clients.ledger import Entry, Ledger
-from monosema.interpretation.clients.prices import CostEstimate, PriceTable, estimate_cost
-from monosema.interpretation.clients.protocol import Failure, Reply, Request, request_key
-from monosema.interpretation.clients.provider import BatchProgress, BatchService, PendingBatch, Provider
-from monosema.interpretation.clients.store import Store
+from monosema.llm.ledger import Entry, Ledger
+from monosema.llm.prices import CostEstimate, PriceTable, estimate_cost
+from monosema.llm.protocol import Failure, Reply, Request, request_key
+from monosema.llm.provider import BatchProgress, BatchService, PendingBatch, Provider
+from monosema.llm.store import Store
 
 _CHUNK = 100
 
@@ -42,7 +42,7 @@ class BatchesConfig(Config):
     listing_delay: float = Field(15.0, ge=0)
     """Seconds after which a batch that has arrived must show in the provider's list; before, its absence there
     proves nothing."""
-    patience: Patience = Patience()
+    patience: RetryPolicy = RetryPolicy()
     """How failing calls are repeated."""
 
 

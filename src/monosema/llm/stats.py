@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from monosema.interpretation.clients import Failure, Reply, Usage
+from monosema.llm.protocol import Failure, Reply, Usage
 
 _BEGINNING = 120
 

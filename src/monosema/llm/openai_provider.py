@@ -9,10 +9,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from monosema.core import Config
-from monosema.interpretation.clients.account import Account, key_from
-from monosema.interpretation.clients.calls import Patience, RejectedError, TransientError
-from monosema.interpretation.clients.openai_batches import OpenAIBatches
-from monosema.interpretation.clients.protocol import (
+from monosema.llm.account import Account, key_from
+from monosema.llm.calls import RejectedError, RetryPolicy, TransientError
+from monosema.llm.openai_batches import OpenAIBatches
+from monosema.llm.protocol import (
     Absent,
     Alternative,
     Failure,
@@ -21,7 +21,7 @@ from monosema.interpretation.clients.protocol import (
     TokenLogProbability,
     Usage,
 )
-from monosema.interpretation.clients.structured import is_strict
+from monosema.llm.structured import is_strict
 
 _VENDOR = "https://api.openai.com/v1"
 # JSON has no minus infinity, which some servers send for a token that can't be.
@@ -74,13 +74,13 @@ class OpenAIProvider:
         return self.account.identity(self.config.effort)
 
     @contextlib.asynccontextmanager
-    async def conversation(self, patience: Patience) -> AsyncIterator[OpenAIConversation]:
+    async def conversation(self, patience: RetryPolicy) -> AsyncIterator[OpenAIConversation]:
         """Open a connection for live requests."""
         async with self.account.sdk.AsyncOpenAI(**self.account.settings(patience)) as client:
             yield OpenAIConversation(self, client)
 
     @contextlib.contextmanager
-    def batch_service(self, patience: Patience) -> Iterator[OpenAIBatches]:
+    def batch_service(self, patience: RetryPolicy) -> Iterator[OpenAIBatches]:
         """Open a connection to the Batch service."""
         with self.account.sdk.OpenAI(**self.account.settings(patience)) as client:
             yield OpenAIBatches(self, client)

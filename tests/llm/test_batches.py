@@ -14,7 +14,7 @@ from fake_provider import FakeProvider, Fault, echo
 from fake_wire import READ, WRITTEN, Answer
 
 from monosema.core import CostCapError, ProviderError
-from monosema.interpretation.clients import Store, count_failures
+from monosema.llm import Store, count_failures
 
 PRICE = (READ + WRITTEN) * 1000 / 1e6 / 2
 PROMPTS = ("a", "b", "c", "d", "e")
@@ -294,7 +294,7 @@ def test_a_batch_that_the_provider_has_deleted_counts_as_spent(bench: Any, world
 def test_other_models_in_the_same_store_are_left_alone(bench: Any, world: FakeProvider, tmp_path: Path) -> None:
     from asking import QUICK, provider
 
-    from monosema.interpretation.clients import Batches, BatchesConfig
+    from monosema.llm import Batches, BatchesConfig
 
     bench.batches().send(requests("a"))
     other = Batches(provider(bench.protocol, world.url, effort="low"), bench.store, None, BatchesConfig(patience=QUICK))
@@ -345,7 +345,7 @@ class TestAnthropicHasNoMetadata:
 
 
 def test_results_that_are_no_completions_are_failures(world: FakeProvider, tmp_path: Path, store: Store) -> None:
-    from monosema.interpretation.clients.openai_batches import OpenAIBatches
+    from monosema.llm.openai_batches import OpenAIBatches
 
     service = OpenAIBatches(bench_wire(world), None)
     (request,) = requests("a")

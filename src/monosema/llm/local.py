@@ -9,9 +9,9 @@ from typing import Any, cast
 import torch
 
 from monosema.core import Progress, SilentProgress
-from monosema.interpretation.clients.filling import Filled, fill, form_length
-from monosema.interpretation.clients.forms import Form, form_of
-from monosema.interpretation.clients.protocol import (
+from monosema.llm.filling import Filled, fill, form_length
+from monosema.llm.forms import Form, form_of
+from monosema.llm.protocol import (
     Alternative,
     Failure,
     Reply,
@@ -20,8 +20,8 @@ from monosema.interpretation.clients.protocol import (
     Usage,
     request_key,
 )
-from monosema.interpretation.clients.store import Reservation, Store
-from monosema.interpretation.clients.structured import checked
+from monosema.llm.store import Reservation, Store
+from monosema.llm.structured import checked
 from monosema.models import Generation, LanguageModel, Tokenizer
 from monosema.models.generation import TextGeneration
 

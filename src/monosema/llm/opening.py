@@ -11,29 +11,19 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from monosema.core import Config, ConfigError, ProviderError
-from monosema.interpretation.clients import (
-    AnthropicConfig,
-    AnthropicProvider,
-    Batches,
-    BatchesConfig,
-    Client,
-    CostEstimate,
-    LiveClient,
-    LiveConfig,
-    OpenAIConfig,
-    OpenAIProvider,
-    Patience,
-    PriceTable,
-    Provider,
-    Request,
-    Sent,
-    Store,
-)
-from monosema.interpretation.tally import Tally
-from monosema.runs.context import RunContext
+from monosema.llm.anthropic_provider import AnthropicConfig, AnthropicProvider
+from monosema.llm.batches import Batches, BatchesConfig, Sent
+from monosema.llm.calls import RetryPolicy
+from monosema.llm.live import LiveClient, LiveConfig
+from monosema.llm.openai_provider import OpenAIConfig, OpenAIProvider
+from monosema.llm.prices import CostEstimate, PriceTable
+from monosema.llm.protocol import Client, Request
+from monosema.llm.provider import Provider
+from monosema.llm.stats import RequestStats
+from monosema.llm.store import Store
 
 _KINDS = ("openai", "anthropic", "local")
-_DEFAULT = Patience()
+_DEFAULT = RetryPolicy()
 
 
 class ClientConfig(Config):
@@ -89,12 +79,12 @@ class ClientConfig(Config):
         return self.client.partition(":")[2]
 
     @property
-    def patience(self) -> Patience:
+    def patience(self) -> RetryPolicy:
         """How failing calls are repeated."""
         return _DEFAULT.replace(attempts=self.attempts, timeout=self.timeout)
 
 
-class Purse:
+class MeteredClient:
     """A client with what it has cost.
 
     Attributes:
@@ -122,13 +112,13 @@ def spent_dollars(store: Store) -> dict[str, float]:
     return {"answered": spending.answered, "at_most": spending.at_most}
 
 
-def store_folder(ctx: RunContext) -> Path:
-    """Where answers and costs of a run are kept."""
-    return ctx.folder / "language-models"
+def llm_dir(folder: Path) -> Path:
+    """Return the folder in a run's folder that holds answers and costs."""
+    return folder / "language-models"
 
 
 @contextlib.contextmanager
-def open_client(config: ClientConfig, folder: Path, device: str | None = None) -> Iterator[Purse]:
+def open_client(config: ClientConfig, folder: Path, device: str | None = None) -> Iterator[MeteredClient]:
     """A client whose answers and costs are kept in a folder.
 
     Raises:
@@ -136,12 +126,12 @@ def open_client(config: ClientConfig, folder: Path, device: str | None = None) -
         MissingExtraError: the vendor's library is not installed.
     """
     if config.kind == "local":
-        from monosema.interpretation.clients import LocalClient
+        from monosema.llm.local import LocalClient
         from monosema.models import load_model
 
         model: Any = load_model(config.model, device=device)
         with Store(folder) as store:
-            yield Purse(LocalClient(model, store), store)
+            yield MeteredClient(LocalClient(model, store), store)
         return
     provider = _provider(config)
     live = LiveConfig(
@@ -151,7 +141,7 @@ def open_client(config: ClientConfig, folder: Path, device: str | None = None) -
         patience=config.patience,
     )
     with Store(folder) as store:
-        yield Purse(LiveClient(provider, store, PriceTable.load(config.prices), live), store)
+        yield MeteredClient(LiveClient(provider, store, PriceTable.load(config.prices), live), store)
 
 
 @contextlib.contextmanager
@@ -175,7 +165,7 @@ def open_batches(config: ClientConfig, folder: Path) -> Iterator[Batches]:
         yield Batches(_provider(config), store, PriceTable.load(config.prices), settings)
 
 
-def require_an_answer(config: ClientConfig, tally: Tally) -> None:
+def require_an_answer(config: ClientConfig, tally: RequestStats) -> None:
     """Tell a server that can't be reached from one that fails now and then.
 
     Raises:
@@ -209,15 +199,15 @@ def _provider(config: ClientConfig) -> Provider:
     return AnthropicProvider(AnthropicConfig(model=config.model, base_url=config.base_url, **more))
 
 
-def status(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
-    """How far every batch to this model is, whatever it asks about."""
-    with open_batches(client, store_folder(ctx)) as batches:
+def batch_status(client: ClientConfig, folder: Path) -> dict[str, Any]:
+    """Return the state of every batch to this model that a folder's ledger holds."""
+    with open_batches(client, folder) as batches:
         return {"batches": [asdict(entry) for entry in batches.status()]}
 
 
-def retrieve(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
-    """Fetch the results of batches to this model that have ended, whatever they ask about."""
-    with open_batches(client, store_folder(ctx)) as batches:
+def retrieve_batches(client: ClientConfig, folder: Path) -> dict[str, Any]:
+    """Fetch the results of all batches to this model that have ended."""
+    with open_batches(client, folder) as batches:
         got = batches.retrieve()
     return {"retrieved": got.batches, "results": got.results, "missing": got.missing, "open": got.open}
 

@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 from pydantic import Field
 
 from monosema.core import Config, MonosemaError, Progress, ProviderError, SilentProgress, derive_seed
-from monosema.interpretation.clients.calls import Patience, RejectedError, TransientError
-from monosema.interpretation.clients.prices import CostEstimate, Price, PriceTable, estimate_cost
-from monosema.interpretation.clients.protocol import Failure, Reply, Request, Usage, request_key
-from monosema.interpretation.clients.provider import Conversation, Provider
-from monosema.interpretation.clients.store import Reservation, Store
-from monosema.interpretation.clients.structured import checked
+from monosema.llm.calls import RejectedError, RetryPolicy, TransientError
+from monosema.llm.prices import CostEstimate, Price, PriceTable, estimate_cost
+from monosema.llm.protocol import Failure, Reply, Request, Usage, request_key
+from monosema.llm.provider import Conversation, Provider
+from monosema.llm.store import Reservation, Store
+from monosema.llm.structured import checked
 
 Result = TypeVar("Result")
 _LOOK_AGAIN = 0.2
@@ -35,7 +35,7 @@ class LiveConfig(Config):
     """US dollars that may be spent in the store's folder altogether, earlier runs included; None without limit."""
     retry_failed: bool = False
     """Whether to ask and pay again for requests whose kept answer is a failure."""
-    patience: Patience = Patience()
+    patience: RetryPolicy = RetryPolicy()
     """How failing calls are repeated."""
 
 

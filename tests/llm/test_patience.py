@@ -11,7 +11,7 @@ from fake_provider import FakeProvider, Fault, echo
 from fake_wire import READ, WRITTEN
 
 from monosema.core import ProviderError
-from monosema.interpretation.clients import LiveClient, Patience, Price, PriceTable, Store, count_failures
+from monosema.llm import LiveClient, Price, PriceTable, RetryPolicy, Store, count_failures
 
 PRICE = (READ + WRITTEN) * 1000 / 1e6
 
@@ -79,9 +79,9 @@ def test_nobody_at_the_address_costs_nothing(protocol: str, store: Store) -> Non
 def test_jitter_stays_within_its_bounds() -> None:
     import random
 
-    from monosema.interpretation.clients.calls import TransientError
+    from monosema.llm.calls import TransientError
 
-    patience, draw = Patience(attempts=10, first_wait=1.0, longest_wait=8.0), random.Random(0)
+    patience, draw = RetryPolicy(attempts=10, first_wait=1.0, longest_wait=8.0), random.Random(0)
     for attempt in range(9):
         waits = [patience.wait(TransientError("", unbilled=True), attempt, draw) for _ in range(200)]
         longest = min(2.0**attempt, 8.0)
@@ -94,7 +94,7 @@ def test_jitter_stays_within_its_bounds() -> None:
 def test_a_date_in_retry_after_is_understood() -> None:
     import email.utils
 
-    from monosema.interpretation.clients.account import _retry_after
+    from monosema.llm.account import _retry_after
 
     soon = email.utils.formatdate(time.time() + 30, usegmt=True)
     assert 27 < _retry_after({"retry-after": soon}) <= 30

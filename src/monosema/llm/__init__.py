@@ -8,14 +8,28 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monosema.interpretation.clients.anthropic_provider import AnthropicConfig, AnthropicProvider
-from monosema.interpretation.clients.batches import Batches, BatchesConfig, Retrieved, Sent
-from monosema.interpretation.clients.calls import Patience
-from monosema.interpretation.clients.ledger import Entry
-from monosema.interpretation.clients.live import LiveClient, LiveConfig
-from monosema.interpretation.clients.openai_provider import OpenAIConfig, OpenAIProvider
-from monosema.interpretation.clients.prices import CostEstimate, Price, PriceTable
-from monosema.interpretation.clients.protocol import (
+from monosema.llm.anthropic_provider import AnthropicConfig, AnthropicProvider
+from monosema.llm.batches import Batches, BatchesConfig, Retrieved, Sent
+from monosema.llm.calls import RetryPolicy
+from monosema.llm.ledger import Entry
+from monosema.llm.live import LiveClient, LiveConfig
+from monosema.llm.openai_provider import OpenAIConfig, OpenAIProvider
+from monosema.llm.opening import (
+    ClientConfig,
+    MeteredClient,
+    batch_status,
+    check_client,
+    llm_dir,
+    open_batches,
+    open_client,
+    price_line,
+    require_an_answer,
+    retrieve_batches,
+    sent_summary,
+    spent_dollars,
+)
+from monosema.llm.prices import CostEstimate, Price, PriceTable
+from monosema.llm.protocol import (
     Absent,
     Alternative,
     Client,
@@ -27,11 +41,12 @@ from monosema.interpretation.clients.protocol import (
     Usage,
     count_failures,
 )
-from monosema.interpretation.clients.provider import Provider
-from monosema.interpretation.clients.store import Spending, Store
+from monosema.llm.provider import Provider
+from monosema.llm.stats import RequestStats
+from monosema.llm.store import Spending, Store
 
 if TYPE_CHECKING:
-    from monosema.interpretation.clients.local import LocalClient
+    from monosema.llm.local import LocalClient
 
 __all__ = [
     "Absent",
@@ -41,6 +56,7 @@ __all__ = [
     "Batches",
     "BatchesConfig",
     "Client",
+    "ClientConfig",
     "CostEstimate",
     "Entry",
     "Failure",
@@ -48,28 +64,40 @@ __all__ = [
     "LiveConfig",
     "LocalClient",
     "Message",
+    "MeteredClient",
     "OpenAIConfig",
     "OpenAIProvider",
-    "Patience",
     "Price",
     "PriceTable",
     "Provider",
     "Reply",
     "Request",
+    "RequestStats",
     "Retrieved",
+    "RetryPolicy",
     "Sent",
     "Spending",
     "Store",
     "TokenLogProbability",
     "Usage",
+    "batch_status",
+    "check_client",
     "count_failures",
+    "llm_dir",
+    "open_batches",
+    "open_client",
+    "price_line",
+    "require_an_answer",
+    "retrieve_batches",
+    "sent_summary",
+    "spent_dollars",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Import torch only where a local model is meant."""
     if name == "LocalClient":
-        from monosema.interpretation.clients.local import LocalClient
+        from monosema.llm.local import LocalClient
 
         return LocalClient
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

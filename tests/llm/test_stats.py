@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from monosema.interpretation.clients import Failure, Reply
-from monosema.interpretation.tally import Tally
+from monosema.llm import Failure, Reply
+from monosema.llm.stats import RequestStats
 
 
 def failed(detail: str, text: str) -> Reply:
@@ -11,7 +11,7 @@ def failed(detail: str, text: str) -> Reply:
 
 
 def test_a_reason_shows_how_the_reply_began() -> None:
-    tally = Tally()
+    tally = RequestStats()
     tally.add(1, failed("not JSON", "Sure!\nThe " + "unit " * 99))
     tally.add(2, failed("another", "later"))
     assert tally.to_dict()["reasons"]["malformed"].startswith("not JSON; the reply begins: Sure! The unit unit")
@@ -20,6 +20,6 @@ def test_a_reason_shows_how_the_reply_began() -> None:
 
 
 def test_a_reason_that_is_the_reply_is_said_once() -> None:
-    tally = Tally()
+    tally = RequestStats()
     tally.add(1, failed("too long", "too long"))
     assert tally.reasons == {"malformed": "too long"}

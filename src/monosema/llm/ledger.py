@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from monosema.core import CostCapError
-from monosema.interpretation.clients.prices import Price
-from monosema.interpretation.clients.protocol import Failure, Reply, Request
-from monosema.interpretation.clients.provider import PendingBatch
-from monosema.interpretation.clients.store import Store
-from monosema.interpretation.clients.structured import checked
+from monosema.llm.prices import Price
+from monosema.llm.protocol import Failure, Reply, Request
+from monosema.llm.provider import PendingBatch
+from monosema.llm.store import Store
+from monosema.llm.structured import checked
 
 State = Literal["intended", "sent", "ended", "retrieved", "rejected"]
 _OPEN = ("intended", "sent", "ended")
