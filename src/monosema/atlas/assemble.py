@@ -68,7 +68,7 @@ def feature_of(row: dict[str, Any], related: dict[str, list[dict[str, Any]]]) ->
 
 def _score(row: dict[str, Any]) -> Score:
     identity = (row["author"], row["method"], row["model"], row["prompt_version"])
-    return Score(*identity, row["scorer"], _estimate(row, "value", ""), row["control"])
+    return Score(*identity, row["scorer"], _estimate(row, "value", ""), row["control"], row["rank"])
 
 
 def _estimate(row: dict[str, Any], value: str, prefix: str) -> Estimate:

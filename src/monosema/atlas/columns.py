@@ -121,6 +121,7 @@ def label_columns(low: int, labels: Labels, pieces: Pieces) -> tuple[dict[str, A
         "n": labels.n[scored],
         "interval": ["clustered Wilson"] * len(scored),
         "control": _nullable(control, ~np.isnan(control)),
+        "rank": [100] * len(scored),
     }
     return explanations, scores
 

@@ -45,9 +45,7 @@ class ExplainConfig(Config):
 
 def _token_lookup(subject: Subject, config: ExplainConfig) -> Explainer:
     rows = subject.atlas.sql("select latent, top_tokens, top_token_shares from features where alive")
-    shares = {
-        row["latent"]: list(zip(row["top_tokens"], row["top_token_shares"], strict=True)) for row in rows
-    }
+    shares = {row["latent"]: list(zip(row["top_tokens"], row["top_token_shares"], strict=True)) for row in rows}
     return TokenLookupExplainer(subject.model.tokenizer, config.token_lookup, shares)
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -60,6 +60,7 @@ class Subject:
         return self.output_site or self.atlas.site
 
 
+@runtime_checkable
 class Explainer(Protocol):
     """Says what latents mean, from the train split of their samples."""
 
@@ -68,6 +69,7 @@ class Explainer(Protocol):
         ...
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """Predicts latents from their explanations alone. Unanswered predictions are NaN, never 0."""
 

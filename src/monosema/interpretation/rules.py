@@ -107,12 +107,7 @@ def predict(
     out = np.zeros(ids.shape, np.float32)
     base = _base(ids, rules)
     _run_lookups(rules, which, ids, base, out)
-    paths = [
-        (index, one)
-        for index, rule in enumerate(rules)
-        if isinstance(rule, Patterns)
-        for one in rule.patterns
-    ]
+    paths = [(index, one) for index, rule in enumerate(rules) if isinstance(rule, Patterns) for one in rule.patterns]
     if paths:
         owner = np.array([index for index, _ in paths], np.int64)
         pattern, entry, column = matches([one for _, one in paths], owner, which, ids)
@@ -127,9 +122,7 @@ def _run_lookups(
     base: int,
     out: NDArray[np.float32],
 ) -> None:
-    tables = [
-        (index, one.weights) for index, one in enumerate(rules) if isinstance(one, TokenLookup) and one.weights
-    ]
+    tables = [(index, one.weights) for index, one in enumerate(rules) if isinstance(one, TokenLookup) and one.weights]
     if not tables:
         return
     keys = np.array([index * base + token for index, weights in tables for token in weights], np.int64)
@@ -180,9 +173,7 @@ def matches(
     return pattern, entry, column
 
 
-def with_threshold(
-    rules: Mapping[int, Rule], samples: Samples
-) -> dict[int, Rule]:
+def with_threshold(rules: Mapping[int, Rule], samples: Samples) -> dict[int, Rule]:
     """Fit the threshold of each latent's rule to tell active passages of the train split from inactive ones.
 
     A latent without inactive passages there gets the threshold 0: any prediction is a yes.

@@ -10,7 +10,7 @@ A scorer is a class with `info` and `score`, registered in one line by `register
 
     register_scorer(Brevity)
 
-It is then a scorer of `monosema score --scorers`, of recipes (`score.scorers`, where it needs no language model), of the
+It is then a scorer of `monosema score --scorers`, of recipes (`score.scorers`, where it scores rules), of the
 comparison and of the report.
 
 Each score has a control. For most scorers this is the same score for another latent's explanation; the session
@@ -23,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -32,13 +32,12 @@ from numpy.typing import NDArray
 from monosema.atlas import Explanation
 from monosema.atlas.layout import mix
 from monosema.core import Estimate, InputError
-from monosema.llm import Client
 from monosema.interpretation.protocol import Predictor, Subject
-from monosema.llm import RequestStats
 from monosema.interpretation.rules import RulePredictor
 from monosema.interpretation.samples import KINDS, Samples, ranks
 from monosema.interpretation.scores import ScoreTable, shuffled
 from monosema.interpretation.simulator import Simulator, SimulatorConfig
+from monosema.llm import Client, RequestStats
 from monosema.models import LanguageModel, Tokenizer, load_model
 
 PENDING = "not all answers have come"
@@ -79,6 +78,7 @@ class ScorerInfo:
         return ScoreTable(self.name, estimates, absent, {}, self.chance, self.unit, self.rank)
 
 
+@runtime_checkable
 class Scorer(Protocol):
     """Scores explanations. Classes are made without arguments, or with settings of a recipe that have their name."""
 
@@ -140,9 +140,7 @@ class ScoringSession:
         if not self.log_probabilities:
             config = config.replace(log_probabilities=0)
         stats = RequestStats()
-        return replace(
-            self, client=client, stats=stats, predictor=Simulator(client, self.tokenizer, config, stats)
-        )
+        return replace(self, client=client, stats=stats, predictor=Simulator(client, self.tokenizer, config, stats))
 
     def scores(self, explanations: Mapping[int, Explanation], scorers: Sequence[Scorer]) -> list[ScoreTable]:
         """Score explanations by all scorers, with controls."""
@@ -150,7 +148,9 @@ class ScoringSession:
         for scorer in scorers:
             # Counts of its own tell which latents this scorer awaits answers about.
             session = self.asking(self.client) if self.client is not None else replace(self, stats=RequestStats())
-            tables += [one.without(session.stats.pending, PENDING) for one in _controlled(scorer, explanations, session)]
+            tables += [
+                one.without(session.stats.pending, PENDING) for one in _controlled(scorer, explanations, session)
+            ]
             self.stats.include(session.stats)
         return tables
 
@@ -188,7 +188,6 @@ class ScoringSession:
         entries = self.once("passages", lambda: balanced_entries(self.samples, _PASSAGES, self.seed))
         return entries[np.isin(self.samples.latents[self.samples.row[entries]], list(explanations))]
 
-
     def texts(
         self, explanations: Mapping[int, Explanation]
     ) -> tuple[list[str], Int[NDArray[np.int64], " n"], Bool[NDArray[np.bool_], " n"]]:
@@ -199,9 +198,7 @@ class ScoringSession:
         return texts, self.samples.latents[self.samples.row[entries]], self.samples.active[entries]
 
 
-def _controlled(
-    scorer: Scorer, explanations: Mapping[int, Explanation], session: ScoringSession
-) -> list[ScoreTable]:
+def _controlled(scorer: Scorer, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:
     tables = scorer.score(explanations, session)
     if not scorer.info.shuffles:
         chance = scorer.info.chance

@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from math import exp
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -35,10 +36,9 @@ from pydantic import Field
 from monosema.atlas import Explanation
 from monosema.core import Config, numpy_generator
 from monosema.interpretation import prompts
-from monosema.llm import Client, Reply, Request, TokenLogProbability
-from monosema.llm import RequestStats
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.wording import LEVELS, highlighted, read_lines, token_lines
+from monosema.llm import Client, Message, Reply, Request, RequestStats, TokenLogProbability
 from monosema.models import Tokenizer
 
 _LEVELS = {str(level): float(level) for level in range(LEVELS + 1)}
@@ -181,7 +181,7 @@ class Simulator:
                 schema = prompts.judgement_schema(len(indices))
                 yield _Question(latent, indices, self._request(messages, _TOKENS_PER_ANSWER * len(indices), schema))
 
-    def _request(self, messages: tuple[prompts.Message, ...], room: int, schema: object = None) -> Request:
+    def _request(self, messages: tuple[Message, ...], room: int, schema: dict[str, Any] | None = None) -> Request:
         return Request(
             messages=messages,
             max_tokens=room + self.config.spare_tokens,

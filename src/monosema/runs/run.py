@@ -11,11 +11,12 @@ from monosema.atlas import Atlas, open_atlas
 from monosema.core import ConfigError, Log, RunError, nearest, read_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
+from monosema.interpretation import scores_path
 from monosema.runs.budget import decided
 from monosema.runs.context import RunContext
+from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.lock import run_lock
-from monosema.runs.meaning import scores_path
 from monosema.runs.overrides import flatten
 from monosema.runs.pipeline import advance, stage_inputs
 from monosema.runs.recipe import Recipe
@@ -77,7 +78,13 @@ class Run:
         ctx = self._ctx
         names = self.recipe.row_names
         return summarise(
-            self.folder, self.stages, names, ctx.evaluation_path, ctx.dictionary_dir, scores_path(ctx), ctx.report_path
+            self.folder,
+            self.stages,
+            names,
+            ctx.evaluation_path,
+            ctx.dictionary_dir,
+            scores_path(home_of(ctx)),
+            ctx.report_path,
         )
 
     def _require(self, stage: str) -> None:

@@ -24,10 +24,9 @@ from monosema.atlas import Explanation
 from monosema.atlas.feature import Identity
 from monosema.core import Config, Progress
 from monosema.interpretation import prompts
-from monosema.llm import Client, Message, Reply, Request
-from monosema.llm import RequestStats
 from monosema.interpretation.samples import Passage, Sample, Samples
 from monosema.interpretation.wording import escape, highlighted, levels, token_lines
+from monosema.llm import Client, Message, Reply, Request, RequestStats
 from monosema.models import Tokenizer
 
 Form = Literal["activations", "highlighted", "brief"]
@@ -97,9 +96,7 @@ def explanation_requests(
     return {latent: _request(sample, config) for latent, sample in taken if any(p.active for p in sample.train)}
 
 
-def read_explanations(
-    replies: Mapping[int, Reply], identity: Identity, stats: RequestStats
-) -> dict[int, Explanation]:
+def read_explanations(replies: Mapping[int, Reply], identity: Identity, stats: RequestStats) -> dict[int, Explanation]:
     """Return the explanations in replies, by latent; other replies are counted as failures."""
     explanations = {}
     for latent, reply in replies.items():
@@ -144,7 +141,9 @@ def _excerpt(passage: Passage) -> tuple[str, list[str]]:
 
 def _whole(sample: Sample, config: LanguageModelExplainerConfig) -> tuple[Message, ...]:
     """Return a prompt with whole passages, active and inactive ones."""
-    active, inactive = ([_written(p, sample.maximum, config.form) for p in passages] for passages in _shown(sample, config))
+    active, inactive = (
+        [_written(p, sample.maximum, config.form) for p in passages] for passages in _shown(sample, config)
+    )
     return prompts.explain(config.form, active, inactive)
 
 

@@ -38,7 +38,6 @@ from monosema.interpretation.rules import Pattern, Patterns, matches, with_thres
 from monosema.interpretation.samples import Samples, ranks
 from monosema.models import Tokenizer
 
-
 METHOD = "Neuron2Graph"
 Path = tuple[tuple[int, ...] | None, ...]
 """Tokens that may stand at each position, read backwards from the activating one; None is any token."""

@@ -62,8 +62,8 @@ class TokenLookupExplainer:
         shown = ids >= 0
         base = int(samples.ids.max(initial=0)) + 1
         keys = (samples.row[entries].astype(np.int64)[:, None] * base + ids)[shown]
-        pairs, index, count = np.unique(keys, return_inverse=True, return_counts=True)
-        mass = np.bincount(index.reshape(-1), weights=samples.activations[entries][shown], minlength=len(pairs))
+        pairs, pair, count = np.unique(keys, return_inverse=True, return_counts=True)
+        mass = np.bincount(pair.reshape(-1), weights=samples.activations[entries][shown], minlength=len(pairs))
         row, token = np.divmod(pairs, base)
         total = np.bincount(row, weights=mass, minlength=len(samples.latents))
         order = np.lexsort((token, -mass, row))

@@ -6,13 +6,13 @@ s at which the model's next-token distributions p move by a set amount:
     mean over positions of KL(p(· | x + s d) ‖ p(· | x)) = κ,
 
 found by bisection on log s. So all latents are pushed equally far, whatever the norm of their directions. The model
-then continues some beginnings, and a predictor says of each continuation whether the explanation holds for it. The score
-is the probability that it says so more of a continuation of this latent than of one of another latent drawn at random
-and pushed equally far (AUC); ½ is chance. The control is the same for a shuffled explanation.
+then continues some beginnings, and a predictor says how likely it is that the explanation holds for a continuation. The
+score is the probability that this is likelier for a continuation of this latent than for one of another latent drawn at
+random and pushed equally far (AUC); ½ is chance. The control is the same for a shuffled explanation.
 
 After Paulo et al. (2024, arXiv 2410.13928), who measure by how much the steered text raises a model's log-probability
-of the explanation. Departures: the predictor's judgement takes its place, so that any predictor serves; and the contrast is
-text steered otherwise, not text that is not steered, as any push changes text.
+of the explanation. Departures: the predictor's judgement takes its place, so that any predictor serves; and the
+contrast is text steered otherwise, not text that is not steered, as any push changes text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 

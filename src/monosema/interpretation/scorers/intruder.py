@@ -19,11 +19,11 @@ from pydantic import Field
 from monosema.atlas import Explanation
 from monosema.core import Config, numpy_generator, wilson
 from monosema.interpretation import prompts
-from monosema.llm import Request
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.scores import ScoreTable
 from monosema.interpretation.scoring import ScorerInfo, ScoringSession
 from monosema.interpretation.wording import highlighted
+from monosema.llm import Request
 from monosema.models import Tokenizer
 
 

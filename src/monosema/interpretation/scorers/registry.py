@@ -16,17 +16,14 @@ from monosema.interpretation.scorers.simulation import Simulation, SimulationCon
 from monosema.interpretation.scorers.surprisal import Surprisal
 from monosema.interpretation.scoring import Scorer
 
-SCORERS: dict[str, Callable[..., Scorer]] = {
-    kind.info.name: kind
-    for kind in (Simulation, Detection, Fuzzing, Intervention, Intruder, Surprisal, Embedding)
-}
+_KINDS: tuple[type[Any], ...] = (Simulation, Detection, Fuzzing, Intervention, Intruder, Surprisal, Embedding)
+SCORERS: dict[str, Callable[..., Scorer]] = {kind.info.name: kind for kind in _KINDS}
 """Classes of scorers by name."""
 
 
-def register_scorer(kind: Callable[..., Scorer]) -> None:
-    """Add a class of scorers; one of the same name is replaced."""
-    info: Any = getattr(kind, "info")
-    SCORERS[info.name] = kind
+def register_scorer(kind: type[Any]) -> None:
+    """Add a class of scorers (see `Scorer`); one of the same name is replaced."""
+    SCORERS[kind.info.name] = kind
 
 
 class ScoringConfig(Config):
@@ -72,7 +69,9 @@ def make_scorers(names: Iterable[str], settings: ScoringConfig | None = None) ->
     made = []
     for name in names:
         if name not in SCORERS:
-            raise ConfigError(f"There is no scorer {name!r}.{nearest(name, SCORERS)} Use some of: {', '.join(SCORERS)}.")
+            raise ConfigError(
+                f"There is no scorer {name!r}.{nearest(name, SCORERS)} Use some of: {', '.join(SCORERS)}."
+            )
         own = getattr(settings, name, None)
         made.append(SCORERS[name](own) if isinstance(own, Config) else SCORERS[name]())
     return made

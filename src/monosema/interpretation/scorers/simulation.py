@@ -83,7 +83,9 @@ class Simulation:
             return self.info.table(*_correlations(sums[used], row[used], latents, absent, resamples, draws))
 
         # An explanation may be right about the strongest passages alone, so both kinds are also scored apart.
-        apart = ((f"simulation ({name})", rank, used) for name, rank, used in (("top", 90, is_top), ("random", 80, ~is_top)))
+        apart = (
+            (f"simulation ({name})", rank, used) for name, rank, used in (("top", 90, is_top), ("random", 80, ~is_top))
+        )
         return [
             correlations("simulation", answered),
             *(
@@ -110,7 +112,7 @@ def _sums(
     a = np.where(shown, samples.activations[entries], 0).astype(np.float64)
     ends = np.where(shown, predicted, np.inf).min(axis=1), np.where(shown, predicted, -np.inf).max(axis=1)
     columns = (shown.sum(axis=1), p.sum(1), a.sum(1), (p * p).sum(1), (a * a).sum(1), (p * a).sum(1), *ends)
-    return np.stack([column.astype(np.float64) for column in columns], axis=1), np.isfinite(p).all(axis=1)
+    return np.stack([column.astype(np.float64) for column in columns], axis=1), np.asarray(np.isfinite(p).all(axis=1))
 
 
 def _correlations(
