@@ -38,7 +38,7 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
     )
-    raw.decoder = decoders.Metaspace()
+    raw.W_dec = decoders.Metaspace()
     return Tokenizer(raw)
 
 
@@ -230,7 +230,7 @@ class PlantedDictionary:
             ids = [world.tokenizer.id(word) for word in world.background[latent : latent + GROUP]]
             self.directions[latent] = embedding[ids].mean(0)
 
-    def encode(self, x: Tensor, product: object = None) -> object:
+    def encode(self, x: Tensor, matmul_dtype: object = None) -> object:
         raise NotImplementedError
 
     decode = __call__ = encode

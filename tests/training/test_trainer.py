@@ -161,7 +161,7 @@ def test_exploding_norms_stop_the_run(tmp_path: Path) -> None:
     class Growing(TopK):
         def constrain(self) -> None:
             with torch.no_grad():
-                self.encoder.mul_(10)
+                self.W_enc.mul_(10)
 
     growing = Growing(TopKConfig(d_in=D, n_latents=32, k=4))
     with pytest.raises(AnomalyError, match=r"exploded"):
@@ -200,7 +200,7 @@ def test_all_dead_stops_the_run(tmp_path: Path) -> None:
         def start(self, sample: torch.Tensor, seed: int) -> None:
             super().start(sample, seed)
             with torch.no_grad():
-                self.encoder_bias.fill_(-1e6)
+                self.b_enc.fill_(-1e6)
 
     silent = Silent(TopKConfig(d_in=D, n_latents=32, k=4))
     with pytest.raises(AnomalyError, match="all latents are dead"):

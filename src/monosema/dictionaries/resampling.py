@@ -29,7 +29,7 @@ from torch import Tensor
 from monosema.core import torch_generator
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.initialisation import unit_rows_
-from monosema.dictionaries.protocol import Moment
+from monosema.dictionaries.protocol import StepContext
 from monosema.kernels import sparse_decode
 from monosema.kernels.sharing import grid
 
@@ -47,23 +47,25 @@ WINNING_SHARE = 0.7
 """The same for architectures that keep the largest: at norms like the living ones' reconstruction suffers."""
 
 
+@torch.no_grad()
 def resample(
-    dictionary: Autoencoder, x: Float[Tensor, "n d"], moment: Moment, points: tuple[float, ...]
+    dictionary: Autoencoder, x: Float[Tensor, "n d"], context: StepContext, points: tuple[float, ...]
 ) -> Int[Tensor, " latents"]:
     """Give silent latents a new start if the run has just reached one of the points; which ones."""
-    latents = _silent(dictionary, moment, points, 0.5) if len(x) else None
+    latents = _silent(dictionary, context, points, 0.5) if len(x) else None
     if latents is None:
         return dictionary.silent_tokens.new_empty(0)
     if len(latents):
         squares = (x - dictionary(x)).square().sum(dim=1)
-        _restart(dictionary, latents, x - dictionary.decoder_bias, squares.square(), ENCODER_SHARE, moment.step)
+        _restart(dictionary, latents, x - dictionary.b_dec, squares.square(), ENCODER_SHARE, context.step)
     return latents
 
 
+@torch.no_grad()
 def resample_towards_residuals(
     dictionary: Autoencoder,
     x: Float[Tensor, "n d"],
-    moment: Moment,
+    context: StepContext,
     points: tuple[float, ...],
     averaged: Sequence[Float[Tensor, " n_latents"]] = (),
     written: Float[Tensor, "n d_out"] | None = None,
@@ -75,16 +77,16 @@ def resample_towards_residuals(
         written: what is to be reconstructed, where that is not x; encoder rows then point towards x − x̄ of the row
             that the residual is of.
     """
-    latents = _silent(dictionary, moment, points, 1.0) if len(x) else None
+    latents = _silent(dictionary, context, points, 1.0) if len(x) else None
     if latents is None:
         return dictionary.silent_tokens.new_empty(0)
     wanted = sum(_of_shards(len(latents)))
     if wanted:
         x = x[: max(RESIDUALS, ROWS_TO_CHOOSE * wanted)]
         written = None if written is None else written[: len(x)]
-        residuals = (x if written is None else written) - _reconstructed(dictionary, x, moment.product)
+        residuals = (x if written is None else written) - _reconstructed(dictionary, x, context.matmul_dtype)
         read = None if written is None else x - x.mean(dim=0)
-        _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step, read)
+        _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, context.step, read)
         living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
         living[latents] = False
         for values in averaged if len(latents) and living.any() else ():
@@ -92,22 +94,22 @@ def resample_towards_residuals(
     return latents
 
 
-def at_a_point(moment: Moment, points: Sequence[float]) -> bool:
+def at_a_point(context: StepContext, points: Sequence[float]) -> bool:
     """Whether the run has just reached one of the points."""
-    return any(moment.step + 1 == _step_of(point, moment) for point in points)
+    return any(context.step + 1 == _step_of(point, context) for point in points)
 
 
-def _step_of(point: float, moment: Moment) -> int:
-    return max(1, round(point * moment.steps))
+def _step_of(point: float, context: StepContext) -> int:
+    return max(1, round(point * context.steps))
 
 
 def _silent(
-    dictionary: Autoencoder, moment: Moment, points: tuple[float, ...], share: float
+    dictionary: Autoencoder, context: StepContext, points: tuple[float, ...], share: float
 ) -> Int[Tensor, " latents"] | None:
     """At a point of the run: latents that were silent for a share of the stretch since the one before; else None."""
     for previous, point in itertools.pairwise((0.0, *points)):
-        if moment.step + 1 == _step_of(point, moment):
-            silent = max(1, round((point - previous) * share * moment.vectors))
+        if context.step + 1 == _step_of(point, context):
+            silent = max(1, round((point - previous) * share * context.vectors))
             return (dictionary.silent_tokens >= silent).nonzero().squeeze(1)
     return None
 
@@ -119,23 +121,23 @@ def _of_shards(number: int) -> tuple[int, ...]:
 
 
 def _reconstructed(
-    dictionary: Autoencoder, x: Float[Tensor, "n d"], product: torch.dtype | None
+    dictionary: Autoencoder, x: Float[Tensor, "n d"], matmul_dtype: torch.dtype | None
 ) -> Float[Tensor, "n d_out"]:
     """The reconstruction, to which every process that shares the latents adds."""
     together = grid()
     if together is None or together.shards == 1:
-        return dictionary.decode(dictionary.encode(x, product))
+        return dictionary.decode(dictionary.encode(x, matmul_dtype))
     with torch.no_grad():
-        codes = dictionary.kept_of_all(dictionary.encode(x, product)).padded()
-        part = sparse_decode(codes.values, codes.indices, dictionary.decoder)
-        return together.sum_over_latents(part) + dictionary.decoder_bias
+        codes = dictionary.kept_of_all(dictionary.encode(x, matmul_dtype)).padded()
+        part = sparse_decode(codes.values, codes.indices, dictionary.W_dec)
+        return together.sum_over_latents(part) + dictionary.b_dec
 
 
 def _living_norm(dictionary: Autoencoder, latents: Int[Tensor, " latents"]) -> Float[Tensor, ""]:
     """Mean norm of the encoder rows of all other latents; of all, where there are no others."""
     living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=latents.device)
     living[latents] = False
-    norms, together = torch.linalg.vector_norm(dictionary.encoder, dim=1), grid()
+    norms, together = torch.linalg.vector_norm(dictionary.W_enc, dim=1), grid()
     if together is None or together.shards == 1:
         return norms[living].mean() if living.any() else norms.mean()
     sums = torch.stack([norms[living].sum(), living.sum().to(norms.dtype), norms.sum()])
@@ -162,7 +164,7 @@ def _restart(
     drawn = drawn[first : first + len(latents)].to(towards.device)
     rows = unit_rows_(towards[drawn])
     norm = _living_norm(dictionary, latents)
-    dictionary.decoder[latents] = rows
-    dictionary.encoder[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
-    dictionary.encoder_bias[latents] = 0
+    dictionary.W_dec[latents] = rows
+    dictionary.W_enc[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
+    dictionary.b_enc[latents] = 0
     dictionary.silent_tokens[latents] = 0

@@ -16,7 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
-from monosema.dictionaries import Losses, Moment, Trainable, save_dictionary
+from monosema.dictionaries import Losses, StepContext, Trainable, save_dictionary
+from monosema.dictionaries.autoencoder import OLD_NAMES
 from monosema.dictionaries.terms import mean_losses, part_of
 from monosema.training.anomalies import Anomaly, anomaly
 from monosema.training.checkpoint import RunState
@@ -44,7 +45,7 @@ class TrainingRun:
         batch: vectors in a step.
         peak_lr: largest learning rate.
         warmup: steps of its rise.
-        product: precision of the encoder's product.
+        matmul_dtype: precision of the encoder's product.
         durations: seconds of each step in this process.
         stopped: why it was stopped; None while it goes on.
     """
@@ -111,9 +112,9 @@ class TrainingRun:
         return digest([kind, what, self.config.recipe(), self.steps, self.batch])
 
     @property
-    def moment(self) -> Moment:
+    def context(self) -> StepContext:
         """Where in the run it stands."""
-        return Moment(self.step_number, self.steps, self.batch, self.product)
+        return StepContext(self.step_number, self.steps, self.batch, self.product)
 
     def rate(self, step: int) -> float:
         """The learning rate of a step."""
@@ -142,13 +143,13 @@ class TrainingRun:
         """Losses of the batch, and their gradients in the parameters."""
         number = self.config.accumulate
         if number == 1:
-            losses = self.dictionary.losses(batch, self.moment)
+            losses = self.dictionary.losses(batch, self.context)
             losses.total.backward()
             return losses
         found = []
         with part_of(inputs_and_targets(self.dictionary, batch)[1], number):
             for part in batch.chunk(number):
-                losses = self.dictionary.losses(part, self.moment)
+                losses = self.dictionary.losses(part, self.context)
                 (losses.total / number).backward()
                 found.append(replace(losses, total=losses.total.detach()))
         return mean_losses(found)
@@ -166,7 +167,7 @@ class TrainingRun:
         """Count who was active, and start dead latents anew."""
         with self.mesh.sharing():
             self.dictionary.observe(losses.codes)
-            restarted = self.dictionary.resample(batch, self.moment)
+            restarted = self.dictionary.resample(batch, self.context)
         self.optimisers.forget(restarted, self.dictionary.n_latents)
 
     # ------------------------------------------------------------------------------------------------- its record
@@ -197,7 +198,7 @@ class TrainingRun:
             "tokens": self.step_number * self.batch,
             "fvu": fvu,
             "l0": float(losses.codes.l0.mean()),
-            "dead": self.mesh.mean(len(self.dictionary.dead(self.moment)) / self.dictionary.n_latents),
+            "dead": self.mesh.mean(len(self.dictionary.dead(self.context)) / self.dictionary.n_latents),
             "lr": self.rate(self.step_number - 1),
             "step_ms": 1e3 * statistics.median(self.durations[-self.config.log_every :]),
             **{f"loss_{name}": term for name, term in self.terms.items()},
@@ -236,7 +237,8 @@ class TrainingRun:
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
 
-        self.mesh.load(self.dictionary, part("dictionary."))
+        own = {OLD_NAMES.get(name, name): tensor for name, tensor in part("dictionary.").items()}
+        self.mesh.load(self.dictionary, own)
         shapes = [parameter.shape for parameter in self.optimisers.parameters]
         self.optimisers.restore(
             {
