@@ -49,9 +49,9 @@ class Victims:
 def main() -> None:
     ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # type: ignore[method-assign]
     import anthropic  # noqa: F401
-    import monosema.runs.explaining  # noqa: F401
     import openai  # noqa: F401
 
+    import monosema.runs.interpretation  # noqa: F401
     from monosema.cli import main as run
 
     for line in sys.stdin:

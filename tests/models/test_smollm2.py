@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monosema.interpretation.readers.language_model import judged
 
 from monosema.dictionaries import Metadata
 from monosema.interpretation import prompts
 from monosema.interpretation.explainers.self_explanation import SelfExplainer, SelfExplainerConfig
+from monosema.interpretation.simulator import judged
 from monosema.llm import LocalClient, Message, Request
 from monosema.models import Transformer, load_model, model_folder
 
