@@ -95,7 +95,7 @@ class Victims:
 
     def __init__(self) -> None:
         environment = {**os.environ, "OPENAI_API_KEY": KEY, "ANTHROPIC_API_KEY": KEY}
-        program = str(Path(__file__).parents[2] / "helpers" / "asking.py")
+        program = str(Path(__file__).parents[1] / "helpers" / "asking.py")
         self.process = subprocess.Popen(
             [sys.executable, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
