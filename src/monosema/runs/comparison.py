@@ -36,8 +36,7 @@ from monosema.runs.context import RunContext
 from monosema.runs.facts import comparison_path
 from monosema.runs.interpretation import opened_dictionary, random_directions, settings_of, text_of
 from monosema.runs.ledger import Ledger
-from monosema.runs.pipeline import advance, stage_inputs
-from monosema.runs.stages import STAGES
+from monosema.runs.pipeline import advance
 
 TRAINED, RETRAINED, RANDOM, RANDOMISED = "trained", "retrained", "random", "randomised-model"
 BASELINES = ("neurons", RANDOM, *(name for name in FITTED if name != "neurons"), RANDOMISED)
@@ -203,9 +202,7 @@ class _Comparison:
             inner.corpus = self.ctx.corpus
             inner.recipe = own.fitted(inner.widths)
             inner.folder.mkdir(parents=True, exist_ok=True)
-            sources = {"model": inner.model.digest, "corpus": inner.corpus.digest}
-            inputs = stage_inputs(STAGES, inner.recipe.to_dict(), sources)
-            advance(STAGES, "train", inner.folder, inputs, inner, lambda line: None)
+            advance(inner, "train")
             return inner.model, opened_dictionary(inner)
 
         return self._contender(
