@@ -168,8 +168,8 @@ def send_explanations(
         log(price_line(client, asdict(batches.estimate(requests.values()))))
         job = {
             "dictionary": name,
-            "provider": batches.provider.identity,
-            "model": batches.provider.model,
+            "provider": batches.identity,
+            "model": batches.model,
             "method": config.method,
             "prompt_version": prompts.VERSION,
             "latents": {str(latent): batches.custom_id(request) for latent, request in requests.items()},
@@ -192,7 +192,7 @@ def parse_explanations(atlas: Path, client: ClientConfig, folder: Path, name: st
     explained = 0
     with open_batches(client, folder) as batches:
         jobs = [read_json(path) for path in sorted(folder.glob("explain-*.json"))]
-        provider = batches.provider.identity
+        provider = batches.identity
         jobs = [job for job in jobs if job["provider"] == provider and job["dictionary"] == name]
         if not jobs:
             raise RunError(f"Nothing was sent to {client.client} from this run. Send it: monosema explain RUN send …")

@@ -178,7 +178,7 @@ class ReplayClient:
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.batches.provider.model
+        return self.batches.model
 
     def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
         """See `Client`."""
@@ -383,7 +383,7 @@ def _write_job(
         "dictionary": name,
         "atlas": atlas.meta["id"],
         "passages": atlas.meta["tables"]["examples"]["sha256"],
-        "provider": batches.provider.identity,
+        "provider": batches.identity,
         "prompt_version": prompts.VERSION,
         "settings": {**asdict(options), "scorers": list(options.scorers), "latents": latents},
         "explanations": [
@@ -402,7 +402,7 @@ def _read_jobs(batches: Batches, folder: Path, name: str) -> Iterator[_Job]:
     """Return the jobs of this provider for this dictionary."""
     for path in sorted(folder.glob("score-*/errand.json")):
         job = _Job(path.parent, read_json(path))
-        if job.facts["provider"] == batches.provider.identity and job.facts["dictionary"] == name:
+        if job.facts["provider"] == batches.identity and job.facts["dictionary"] == name:
             yield job
 
 
