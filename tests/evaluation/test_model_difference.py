@@ -133,7 +133,7 @@ def by_hand(made: Crosscoder, rows: torch.Tensor, latent: int) -> tuple[float, f
         along = torch.outer(f, d[own])
         return float((along * y).sum() / along.square().sum())
 
-    error, rebuilt = in_units(rows - given), in_units(given - made.decoder_bias)
+    error, rebuilt = in_units(rows - given), in_units(given - made.b_dec)
     without = [error[:, model] + torch.outer(f, d[model]) for model in (0, 1)]
     return beta(without[1 - own]) / beta(without[own]), beta(rebuilt[:, 1 - own]) / beta(rebuilt[:, own])
 
@@ -143,7 +143,7 @@ def random_crosscoder() -> Crosscoder:
     config = CrosscoderConfig(n_sites=2, width=8, n_latents=24, k=3, scales=(0.5, 2.0))
     made = Crosscoder(config, Metadata(extra={"sites": sites}), seed=3)
     with torch.no_grad():
-        made.decoder_bias.copy_(torch.linspace(-1, 1, 16))
+        made.b_dec.copy_(torch.linspace(-1, 1, 16))
     return made
 
 

@@ -10,9 +10,9 @@ from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
 from monosema.core import Estimate, FormatError
 from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.pages.book import GROUP, fold
+from monosema.pages.glossary import duration, number, text_of
 from monosema.pages.packing import unpack
 from monosema.pages.tables import KINDS
-from monosema.pages.words import duration, number, text_of
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 

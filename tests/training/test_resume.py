@@ -18,7 +18,7 @@ import torch
 from monosema.core import RunError
 from monosema.dictionaries import TopK, TopKConfig
 from monosema.training import TrainConfig, train_on_vectors
-from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
+from monosema.training.checkpoint import Checkpoint, Checkpoints, RunState
 from monosema.training.trainer import Trainer
 
 SERVER = """
@@ -176,7 +176,7 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c", 2)
     for step in (1, 2, 10):
         tensors = {"0.dictionary.w": torch.full((3,), float(step))}
-        checkpoints.save(Checkpoint(step, "r", [{"given": step}], [MemberFacts()], tensors))
+        checkpoints.save(Checkpoint(step, "r", [{"given": step}], [RunState()], tensors))
     assert [path.name for path in checkpoints.paths()] == ["step-00000002", "step-00000010"]
     newest = checkpoints.newest()
     assert newest is not None
@@ -187,8 +187,8 @@ def test_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
 def test_the_best_checkpoint_is_kept_besides(tmp_path: Path) -> None:
     checkpoints = Checkpoints(tmp_path / "c", 1)
     for step, fvu in ((1, 0.5), (2, 0.2), (3, 0.3), (4, 0.4)):
-        members = [MemberFacts(fvu=fvu), MemberFacts(stopped="exploded")]
-        checkpoints.save(Checkpoint(step, "r", [{}], members, {"0.dictionary.w": torch.ones(1)}))
+        runs = [RunState(fvu=fvu), RunState(stopped="exploded")]
+        checkpoints.save(Checkpoint(step, "r", [{}], runs, {"0.dictionary.w": torch.ones(1)}))
     assert [path.name for path in checkpoints.paths()] == ["step-00000002", "step-00000004"]
     best = checkpoints.best()
     assert best is not None

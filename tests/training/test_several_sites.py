@@ -15,7 +15,7 @@ from monosema.core import ConfigError, VectorError
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import Crosscoder, Transcoder, load_dictionary
 from monosema.models import random_model
-from monosema.training import TrainConfig, held_out_figures, train_crosscoder, train_transcoder
+from monosema.training import TrainConfig, held_out_metrics, train_crosscoder, train_transcoder
 
 SITES = ("0.resid_post", "1.mlp_in", "1.mlp_out", "1.mlp.post")
 HELD_OUT = 200
@@ -32,7 +32,7 @@ class Words:
     def documents(self) -> Iterator[Document]:
         rng = random.Random(0)
         words = ["a", "the", "cat", "dog", "house", "runs", "sleeps", "sees", "old", "red", "green", "and", "not"]
-        for number in range(150):
+        for number in range(30):
             yield Document(number, " ".join(rng.choices(words, k=30)), "words")
 
 
@@ -82,7 +82,7 @@ def test_a_crosscoder_reconstructs_each_site_in_its_own_units(store: Store, tmp_
 def test_figures_of_a_transcoder_are_of_what_it_writes(store: Store, tmp_path: Path) -> None:
     train_transcoder(store, "1.mlp_in", "1.mlp_out", tmp_path, CONFIG, **OPTIONS)
     saved, rows = load_dictionary(tmp_path), held_out(store, "1.mlp_in", "1.mlp_out")
-    whole, blocks = held_out_figures(saved, rows), held_out_figures(saved, rows, block=7)
+    whole, blocks = held_out_metrics(saved, rows), held_out_metrics(saved, rows, block=7)
     assert whole.fvu == pytest.approx(blocks.fvu, rel=1e-5)
     assert whole.l0 == blocks.l0 <= OPTIONS["k"]
 

@@ -10,7 +10,7 @@ import torch
 
 from monosema.core import ConfigError, VectorError
 from monosema.dictionaries import load_dictionary
-from monosema.training import held_out_figures, held_out_rows, train_on_vectors
+from monosema.training import held_out_metrics, held_out_rows, train_on_vectors
 
 
 def matrix(path: Path, rows: int, width: int = 10, seed: int = 0) -> np.ndarray:
@@ -24,7 +24,7 @@ def test_the_last_rows_are_held_out(tmp_path: Path) -> None:
     x = matrix(tmp_path / "x.npy", 2000)
     result = train_on_vectors(tmp_path / "x.npy", latents=40, k=4, batch=90, out=tmp_path / "out")
     assert result.steps == 1800 // 90
-    figures = held_out_figures(load_dictionary(tmp_path / "out"), torch.from_numpy(x[-200:]))
+    figures = held_out_metrics(load_dictionary(tmp_path / "out"), torch.from_numpy(x[-200:]))
     assert figures.fvu == pytest.approx(result.held_out_fvu, rel=1e-5)
 
 
