@@ -74,7 +74,7 @@ def trained(name: str, a: argparse.Namespace, store: Any, model: Any) -> dict[st
 
     from monosema.activations import StoreStream, fit_preprocessing
     from monosema.dictionaries import TopK, TopKConfig, load_dictionary
-    from monosema.training import TrainConfig, held_out_figures, train
+    from monosema.training import TrainConfig, held_out_metrics, train
 
     width = store.width(a.site)
     latents = a.expansion * width
@@ -98,7 +98,7 @@ def trained(name: str, a: argparse.Namespace, store: Any, model: Any) -> dict[st
     counts = torch.zeros(latents, dtype=torch.int64)
     for start in range(first, store.rows, 4096):
         counts += final.encode(store.read(a.site, start, min(start + 4096, store.rows))).counts()
-    held = held_out_figures(final, store.read(a.site, store.rows - HELD_OUT, store.rows))
+    held = held_out_metrics(final, store.read(a.site, store.rows - HELD_OUT, store.rows))
     return {
         "fvu": round(held.fvu or 0.0, 4),
         "alive": round(float((counts > 0).float().mean()), 4),

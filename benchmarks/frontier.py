@@ -156,7 +156,7 @@ def measured(order: dict[str, Any], a: argparse.Namespace, scale: float, out: Pa
     import torch
 
     from monosema.dictionaries import load_dictionary
-    from monosema.training import held_out_figures
+    from monosema.training import held_out_metrics
 
     kept = {name: value for name, value in order.items() if name != "vectors"}
     try:
@@ -165,7 +165,7 @@ def measured(order: dict[str, Any], a: argparse.Namespace, scale: float, out: Pa
         return kept | {"error": str(error)}
     held = torch.from_numpy(np.load(order["vectors"], mmap_mode="c")[-HELD_OUT:].copy())
     dictionary = load_dictionary(out)
-    figures = held_out_figures(dictionary, held)
+    figures = held_out_metrics(dictionary, held)
     return kept | {
         "fvu": round(figures.fvu or 0.0, 5), "l0": round(figures.l0, 2), "alive": round(figures.alive, 4),
         "loss_recovered": loss_recovered(dictionary, scale, a.run) if a.run else None, "seconds": seconds,
@@ -185,12 +185,12 @@ def loss_recovered(dictionary: Any, scale: float, run: Path) -> float:
 
 @functools.cache
 def held_out_text(run: Path) -> tuple[Any, Any, list[Any]]:
+    from monosema.runs.context import RunContext
     from monosema.runs.recipe import Recipe
-    from monosema.runs.workbench import Workbench
 
-    bench = Workbench(Recipe.read(run / "recipe.toml"), run)
-    text = bench.recipe.text.replace(split="heldout", tokens=LOSS_TOKENS)
-    return bench.model, bench.site, list(bench.batches(text))
+    ctx = RunContext(Recipe.read(run / "recipe.toml"), run)
+    text = ctx.recipe.text.replace(split="heldout", tokens=LOSS_TOKENS)
+    return ctx.model, ctx.site, list(ctx.batches(text))
 
 
 def train_own(order: dict[str, Any], out: Path) -> float:

@@ -15,8 +15,6 @@ LIBRARIES = ("monosema", "saelens", "dictionary_learning")
 FIGURES = ("fvu", "l0", "alive", "seconds", "loss_recovered")
 
 Point = dict[str, Any]
-COLUMNS = 2
-"""Plots side by side on a sheet."""
 
 
 def cells(points: list[Point], library: str, architecture: str) -> list[Point]:
@@ -140,7 +138,8 @@ def _percent(value: float | None) -> str:
 def draw(points: list[Point], folder: Path) -> None:
     """A sheet for each figure against L0, with a plot for each architecture: FVU, share of dead latents, and the loss
     recovered where it was measured."""
-    from monosema.pages.plots import HEIGHT, WIDTH, Axis, Series, chart
+    from monosema.pages.charts import Axis, Series, sheet, xy
+    from monosema.pages.svg import write_svg
 
     drawn: dict[str, tuple[str, Callable[[Point], float | None]]] = {
         "fvu": ("FVU", lambda mean: mean["fvu"]),
@@ -153,20 +152,13 @@ def draw(points: list[Point], folder: Path) -> None:
         for architecture in ARCHITECTURES:
             curves = {library: curve(points, library, architecture) for library in LIBRARIES}
             # A library without points keeps its colour on the sheet.
-            series = [
-                Series(library, [(mean["l0"], figure) for mean in line if (figure := value(mean)) is not None])
-                for library, line in curves.items()
-            ]
+            series = []
+            for library, line in curves.items():
+                known = [(mean["l0"], figure) for mean in line if (figure := value(mean)) is not None]
+                labels = [f"{library}: L0 {l0:.1f}, {label} {figure:.3g}" for l0, figure in known]
+                series.append(Series(library, known, labels))
             if any(one.points for one in series):
-                title = f"{architecture}: {label}, held out"
-                axes = Axis("L0", logarithmic=True), Axis(title, logarithmic=name == "fvu")
-                charts.append(chart(title, *axes, series))
-        rows = -(-len(charts) // COLUMNS)
-        placed = [
-            one.replace("<svg ", f'<svg x="{number % COLUMNS * WIDTH}" y="{number // COLUMNS * HEIGHT}" ', 1)
-            for number, one in enumerate(charts)
-        ]
-        if placed:
-            size = f'viewBox="0 0 {COLUMNS * WIDTH} {rows * HEIGHT}" width="{COLUMNS * WIDTH}"'
-            sheet = [f'<svg xmlns="http://www.w3.org/2000/svg" {size}>', *placed, "</svg>"]
-            (folder / f"{name}.svg").write_text("\n".join(sheet))
+                y = Axis(label, logarithmic=name == "fvu", format="~g" if name == "fvu" else "~p")
+                charts.append(xy(architecture, Axis("L0", logarithmic=True), y, series, size=(400, 260)))
+        if charts:
+            write_svg(sheet(f"{label} against L0, held out, by architecture", charts), folder / f"{name}.svg")

@@ -27,7 +27,7 @@ from monosema.interpretation.readers.programs import ProgramReader
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of, pool_of
 from monosema.interpretation.scoring import score
 from monosema.runs import Run
-from monosema.runs.workbench import Workbench
+from monosema.runs.context import RunContext
 
 
 def main() -> None:
@@ -43,15 +43,15 @@ def main() -> None:
 
 def measure(asked: argparse.Namespace) -> dict[str, Any]:
     opened = Run.open(asked.run)
-    bench = Workbench(opened.recipe, asked.run)
-    atlas, model, dictionary = opened.atlas(), bench.model, opened.dictionary()
+    ctx = RunContext(opened.recipe, asked.run)
+    atlas, model, dictionary = opened.atlas(), ctx.model, opened.dictionary()
     config = SampleConfig(tokens=asked.pool_tokens)
     latents = latents_of(atlas, asked.features)
     text = opened.recipe.text.replace(split="heldout", tokens=asked.pool_tokens)
     steps: dict[str, dict[str, float]] = {}
     before = peak_mb()
     with timed(steps, "pool"):
-        pool = pool_of(atlas, model, dictionary, bench.batches(text), config)
+        pool = pool_of(atlas, model, dictionary, ctx.batches(text), config)
     with timed(steps, "samples"):
         samples = draw_samples(atlas, model, dictionary, pool, config, latents)
     found, tokens = {}, 0

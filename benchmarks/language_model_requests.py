@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from monosema.interpretation.clients import Request
 from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig, explanation_requests
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.language_model import LanguageModelReader
 from monosema.interpretation.scorers.detection import score_detection
 from monosema.interpretation.scorers.fuzzing import score_fuzzing
 from monosema.interpretation.scorers.simulation import score_simulation
+from monosema.llm import Request
 from monosema.runs import Run
+from monosema.runs.context import RunContext
 from monosema.runs.explaining import draw
 from monosema.runs.language_model_scores import Rehearsal
-from monosema.runs.workbench import Workbench
 
 BYTES_A_TOKEN, EXPLANATION = 4, " ".join(["words"] * 14)
 # Bytes of the prompts that eai-delphi 0.1.3 builds around no passages: instructions and worked examples.
@@ -48,9 +48,9 @@ def row(name: str, requests: int, read: float, written: float, features: int) ->
 
 
 def ours(run: Path, features: int) -> tuple[list[dict[str, float | str]], float, float]:
-    bench = Workbench(Run.open(run).recipe, run, "cpu")
-    samples = draw(bench, None, features)
-    tokenizer, n = bench.model.tokenizer, len(samples.latents)
+    ctx = RunContext(Run.open(run).recipe, run, "cpu")
+    samples = draw(ctx, None, features)
+    tokenizer, n = ctx.model.tokenizer, len(samples.latents)
     said = {latent: Explained(latent, EXPLANATION) for latent in samples.latents.tolist()}
     rows = []
     for form in ("activations", "highlighted"):

@@ -129,10 +129,10 @@ def recipe_of(given: argparse.Namespace) -> Any:
 
 
 def bench_of(recipe: Any, folder: Path) -> Any:
+    from monosema.runs.context import RunContext
     from monosema.runs.recipe import Recipe
-    from monosema.runs.workbench import Workbench
 
-    return Workbench(Recipe.read(folder / "recipe.toml"), folder)
+    return RunContext(Recipe.read(folder / "recipe.toml"), folder)
 
 
 Tasks = dict[str, Callable[[], object]]
@@ -141,16 +141,16 @@ Tasks = dict[str, Callable[[], object]]
 def capture(recipe: Any, folder: Path) -> Tasks:
     from monosema.activations import capture_to_store
 
-    bench = bench_of(recipe, folder)
-    batches = list(bench.batches(bench.recipe.text))
+    ctx = bench_of(recipe, folder)
+    batches = list(ctx.batches(ctx.recipe.text))
 
     def bare() -> None:
         for batch in batches:
-            bench.model.activations(batch.tokens, bench.recipe.sites)
+            ctx.model.activations(batch.tokens, ctx.recipe.sites)
 
     def own() -> None:
         with tempfile.TemporaryDirectory() as out:
-            capture_to_store(bench.model, batches, bench.recipe.sites, Path(out) / "store", bench.recipe.capture)
+            capture_to_store(ctx.model, batches, ctx.recipe.sites, Path(out) / "store", ctx.recipe.capture)
 
     return {"bound": bare, "own": own}
 
@@ -161,40 +161,40 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
     from monosema.evaluation import evaluate as evaluated
     from monosema.evaluation.losses import Losses
     from monosema.evaluation.passes import pieces
-    from monosema.runs.walk import _controls, _open
+    from monosema.runs.stages import _controls, _open
 
-    bench = bench_of(recipe, folder)
-    text = bench.recipe.text.replace(split="heldout", tokens=bench.recipe.evaluation_tokens)
-    batches = list(bench.batches(text))
-    (controls, mean), dictionary = _controls(bench), _open(bench)
-    losses = Losses(bench.model.vocab, bench.model.logits)
+    ctx = bench_of(recipe, folder)
+    text = ctx.recipe.text.replace(split="heldout", tokens=ctx.recipe.evaluation_tokens)
+    batches = list(ctx.batches(text))
+    (controls, mean), dictionary = _controls(ctx), _open(ctx)
+    losses = Losses(ctx.model.vocab, ctx.model.logits)
 
     def needed() -> None:
         for batch in batches:
-            for piece in pieces(batch, bench.model, bench.site, VERSIONS, bench.recipe.evaluation.memory_mb / 2):
-                with bench.model.attach(bench.site, lambda x: torch.cat([x] * VERSIONS)):
-                    rows = bench.model.final_residual(piece.tokens).flatten(0, 1)
+            for piece in pieces(batch, ctx.model, ctx.site, VERSIONS, ctx.recipe.evaluation.memory_mb / 2):
+                with ctx.model.attach(ctx.site, lambda x: torch.cat([x] * VERSIONS)):
+                    rows = ctx.model.final_residual(piece.tokens).flatten(0, 1)
                 for part in rows.split(losses._step):
-                    bench.model.logits(part, losses._room("bound", len(part), part))
+                    ctx.model.logits(part, losses._room("bound", len(part), part))
 
     def own() -> None:
         with tempfile.TemporaryDirectory() as out:
             kept: dict[str, Any] = {"mean": mean, "parts": Path(out)}
-            evaluated(bench.model, dictionary, bench.site, batches, bench.recipe.evaluation, controls, **kept)
+            evaluated(ctx.model, dictionary, ctx.site, batches, ctx.recipe.evaluation, controls, **kept)
 
     return {"bound": needed, "own": own}
 
 
 def atlas(recipe: Any, folder: Path) -> Tasks:
     from monosema.atlas import build_atlas
-    from monosema.runs.walk import _open
+    from monosema.runs.stages import _open
 
-    bench = bench_of(recipe, folder)
-    batches, dictionary = list(bench.batches(bench.recipe.text)), _open(bench)
+    ctx = bench_of(recipe, folder)
+    batches, dictionary = list(ctx.batches(ctx.recipe.text)), _open(ctx)
 
     def own() -> None:
         shutil.rmtree(folder / "again", ignore_errors=True)
-        build_atlas(bench.model, dictionary, bench.site, batches, folder / "again", bench.recipe.atlas)
+        build_atlas(ctx.model, dictionary, ctx.site, batches, folder / "again", ctx.recipe.atlas)
 
     return {"bound": capture(recipe, folder)["own"], "own": own}
 

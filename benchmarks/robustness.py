@@ -143,7 +143,7 @@ def measured(order: dict[str, Any], size: dict[str, int], folder: Path, python: 
 
     from monosema.core import MonosemaError
     from monosema.dictionaries import load_dictionary
-    from monosema.training import held_out_figures
+    from monosema.training import held_out_metrics
 
     out = Path(tempfile.mkdtemp(dir=folder))
     begin = time.perf_counter()
@@ -156,7 +156,7 @@ def measured(order: dict[str, Any], size: dict[str, int], folder: Path, python: 
     seconds = time.perf_counter() - begin
     dictionary = load_dictionary(out)
     figures, of_all = (
-        held_out_figures(dictionary, torch.from_numpy(np.load(folder / name))) for name in ("held.npy", "alive.npy")
+        held_out_metrics(dictionary, torch.from_numpy(np.load(folder / name))) for name in ("held.npy", "alive.npy")
     )
     return {
         "fvu": round(figures.fvu or 0.0, 5), "l0": round(figures.l0, 1), "alive": round(of_all.alive, 4),
@@ -166,7 +166,7 @@ def measured(order: dict[str, Any], size: dict[str, int], folder: Path, python: 
 
 def train_own(order: dict[str, Any], size: dict[str, int], folder: Path, out: Path) -> None:
     from monosema.activations import Preprocessing, StoreStream, open_rows
-    from monosema.training import Member, TrainConfig, train
+    from monosema.training import TrainConfig, TrainingRun, train
 
     source = open_rows(folder / "vectors.npy")
     width = source.width(source.sites[0])
@@ -177,7 +177,7 @@ def train_own(order: dict[str, Any], size: dict[str, int], folder: Path, out: Pa
     times = tuning.pop("times", None)
     config = TrainConfig(seed=order["seed"], **tuning)
     if times is not None:
-        member = Member(dictionary, config, out)
+        member = TrainingRun(dictionary, config, out)
         member.prepare(size["steps"], size["batch"])
         config = config.replace(lr=times * member.peak_lr)
     train(dictionary, stream, config, out)

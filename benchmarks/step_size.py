@@ -67,7 +67,7 @@ def trained(training: str, a: argparse.Namespace, rows: int, rate: float, epsilo
 
     from monosema.activations import Preprocessing, StoreStream, open_rows
     from monosema.dictionaries import load_dictionary
-    from monosema.training import TrainConfig, held_out_figures, train
+    from monosema.training import TrainConfig, held_out_metrics, train
 
     architecture, setting = training.split(":")
     source = open_rows(folder / "vectors.npy")
@@ -79,7 +79,7 @@ def trained(training: str, a: argparse.Namespace, rows: int, rate: float, epsilo
     out = Path(tempfile.mkdtemp(dir=folder))
     train(dictionary, stream, TrainConfig(seed=a.seed, lr=rate, epsilon=epsilon), out)
     held = torch.from_numpy(np.load(folder / "vectors.npy", mmap_mode="c")[-HELD_OUT:].copy())
-    figures = held_out_figures(load_dictionary(out), held)
+    figures = held_out_metrics(load_dictionary(out), held)
     return f"{figures.fvu:.4f} | {figures.l0:.1f} | {figures.alive:.0%}"
 
 

@@ -25,7 +25,7 @@ import torch
 
 from monosema.core import bf16_is_fast, choose_device
 from monosema.dictionaries import TopK, TopKConfig
-from monosema.training import Member, TrainConfig, Trainer, TrainingRows
+from monosema.training import TrainConfig, Trainer, TrainingRows, TrainingRun
 
 
 def vectors(path: Path, rows: int, d: int) -> Path:
@@ -43,7 +43,7 @@ def contestant(path: Path, out: Path, members: int, a: argparse.Namespace) -> Ca
     made = []
     for number in range(members):
         dictionary = TopK(TopKConfig(d_in=a.width, n_latents=a.latents, k=a.k), seed=number)
-        made.append(Member(dictionary, TrainConfig(seed=number), out / str(number), name=str(number)))
+        made.append(TrainingRun(dictionary, TrainConfig(seed=number), out / str(number), name=str(number)))
     trainer = Trainer(made, [stream], TrainConfig(), out)
     trainer.begin()
     batches: Iterator[Any] = iter(stream)

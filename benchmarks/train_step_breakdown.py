@@ -36,7 +36,7 @@ def breakdown(a: argparse.Namespace) -> str:
         setattr(owner, name, outer)
 
     step, _ = monosema(a, x)
-    (member,) = step.trainer.members  # type: ignore[attr-defined]
+    (member,) = step.trainer.runs  # type: ignore[attr-defined]
     batches = [batch * scale for batch in x[: a.batch * 24].split(a.batch)]
     for number, batch in enumerate(batches[:4]):
         step(number, batch)

@@ -40,7 +40,7 @@ def gemm(name: str, a: argparse.Namespace, d: int) -> tuple[Step, None]:
 def monosema(a: argparse.Namespace, train: Any, architecture: str = "topk") -> tuple[Step, Reconstruct]:
     import tempfile
 
-    from monosema.training import Member, TrainConfig, Trainer
+    from monosema.training import TrainConfig, Trainer, TrainingRun
 
     class Stream:
         d_in, batch, rows, batches = train.shape[1], a.batch, len(train), len(train) // a.batch
@@ -59,7 +59,7 @@ def monosema(a: argparse.Namespace, train: Any, architecture: str = "topk") -> t
 
     dictionary = own_dictionary(architecture, a, train.shape[1])
     out = Path(tempfile.mkdtemp())
-    trainer = Trainer([Member(dictionary, TrainConfig(), out)], [Stream()], TrainConfig(), out)
+    trainer = Trainer([TrainingRun(dictionary, TrainConfig(), out)], [Stream()], TrainConfig(), out)
     trainer.begin()
 
     def step(_: int, batch: Any) -> None:

@@ -10,9 +10,9 @@ from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
 from monosema.core import Estimate, FormatError
 from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.pages.book import GROUP, fold
+from monosema.pages.glossary import duration, number, text_of
 from monosema.pages.packing import unpack
 from monosema.pages.tables import KINDS
-from monosema.pages.words import duration, number, text_of
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
 
@@ -77,7 +77,7 @@ def passages(blocks):
 
 def test_every_passage_is_read_back_as_it_was(atlas):
     got = list(passages(fold(atlas).blocks))
-    rows = pq.read_table(atlas / "examples.parquet").to_pylist()
+    rows = open_atlas(atlas).table("examples").to_pylist()
     rows.sort(key=lambda row: (row["latent"], KINDS.index(row["kind"]), row["rank"]))
     assert len(got) == len(rows)
     for mine, row in zip(got, rows, strict=True):
@@ -224,7 +224,7 @@ def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, sealed, tmp_path
     index, _ = unpack(fold(atlas).blocks["index"])
     assert index["latent"].tolist() == sorted(keep.tolist())
     got = list(passages(fold(atlas).blocks))
-    rows = [row for row in pq.read_table(atlas / "examples.parquet").to_pylist() if row["latent"] % 5]
+    rows = [row for row in open_atlas(atlas).table("examples").to_pylist() if row["latent"] % 5]
     assert sorted((row["latent"], row["tokens"]) for row in got) == sorted((r["latent"], r["tokens"]) for r in rows)
     wanted = pq.read_table(atlas / "histograms.parquet").to_pylist()
     group, _ = unpack(fold(atlas).blocks["features-0"])

@@ -12,13 +12,10 @@ import pytest
 from monosema.atlas import Score, record
 from monosema.core import ConfigError, Estimate, read_json
 from monosema.interpretation.explaining import explain_by_programs
-from monosema.pages.intervals import Line, Panel, interval_chart
-from monosema.pages.layers import Curve, LayerPanel, layer_chart
-from monosema.pages.marks import Figure
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, meaning, run
 from monosema.runs.comparison import RANDOMISED, CompareConfig, compare, comparison_path, read_baselines
-from monosema.runs.workbench import Workbench
+from monosema.runs.context import RunContext
 
 KEYS = {"samples.tokens": "3000", "explain.block": "24", "score.simulation.minimum": "5", "explain.most": "40"}
 KEYS |= {"score.random_latents": "12", "score.random_tokens": "2000"}
@@ -76,7 +73,7 @@ def test_blocks_do_not_show(finished: Run, recipe: Recipe, copied: Path) -> None
 
 
 def test_what_is_finished_survives_a_stop(finished: Run, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench = Workbench(Run.open(copied).recipe, copied)
+    ctx = RunContext(Run.open(copied).recipe, copied)
     asked: list[int] = []
     real = explain_by_programs
 
@@ -88,22 +85,22 @@ def test_what_is_finished_survives_a_stop(finished: Run, copied: Path, monkeypat
 
     monkeypatch.setattr("monosema.runs.meaning.explain_by_programs", stops)
     with pytest.raises(KeyboardInterrupt):
-        meaning.explain(bench)
-    meaning.explain(bench)
+        meaning.explain(ctx)
+    meaning.explain(ctx)
     assert len(asked) == 3, "the first block was made again"
-    meaning.score_stage(bench)
+    meaning.score_stage(ctx)
     assert rows(Run.open(copied)) == rows(finished)
 
 
 def test_an_atlas_without_the_scores_gets_them_again(recipe: Recipe, copied: Path) -> None:
-    table = meaning.scores_path(Workbench(Run.open(copied).recipe, copied))
+    table = meaning.scores_path(RunContext(Run.open(copied).recipe, copied))
     table.write_text(table.read_text(encoding="utf-8").replace('"recorded": ', '"recorded": 1'), encoding="utf-8")
     told: list[str] = []
-    run(recipe, copied, until="score", tell=told.append)
-    assert "score: the atlas does not have the scores: making it again" in told
+    run(recipe, copied, until="score", log=told.append)
+    assert "score: made again, because the atlas does not have the scores" in told
     table.unlink()
-    run(recipe, copied, until="score", tell=told.append)
-    assert told[-1].endswith("scores.json is missing: making it again")
+    run(recipe, copied, until="score", log=told.append)
+    assert told[-1].endswith("scores.json is missing")
 
 
 def test_scores_of_others_stay(recipe: Recipe, copied: Path) -> None:
@@ -112,7 +109,7 @@ def test_scores_of_others_stay(recipe: Recipe, copied: Path) -> None:
     mine = Score("monosema", "Neuron2Graph", None, None, "surprisal", Estimate(0.7, 0.6, 0.8, 9), 0.5)
     record(copied / "atlas" / recipe.dictionary_name, scores={latent: [mine]})
     told: list[str] = []
-    run(recipe.replace(score=recipe.score.replace(seed=1)), copied, until="score", update=True, tell=told.append)
+    run(recipe.replace(score=recipe.score.replace(seed=1)), copied, until="score", update=True, log=told.append)
     assert opened.atlas().sql("select count(*) as n from scores where scorer = 'surprisal'")[0]["n"] == 1
 
 
@@ -134,56 +131,56 @@ SMALL = CompareConfig(tokens=2000, most=12, rows=600, components=6, training_tok
 
 
 @pytest.fixture(scope="module")
-def compared(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Workbench, dict[str, Any]]:
+def compared(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[RunContext, dict[str, Any]]:
     folder = Path(shutil.copytree(finished.folder, tmp_path_factory.mktemp("compared") / "copy"))
-    bench = Workbench(finished.recipe, folder)
-    return bench, compare(bench, SMALL)
+    ctx = RunContext(finished.recipe, folder)
+    return ctx, compare(ctx, SMALL)
 
 
-def test_the_comparison_has_every_dictionary_method_and_scorer(compared: tuple[Workbench, dict[str, Any]]) -> None:
-    bench, result = compared
-    assert result == read_json(comparison_path(bench))
+def test_the_comparison_has_every_dictionary_method_and_scorer(compared: tuple[RunContext, dict[str, Any]]) -> None:
+    ctx, result = compared
+    assert result == read_json(comparison_path(ctx))
     names = [one["dictionary"] for one in result["dictionaries"]]
-    assert names == [bench.recipe.row_names["dictionary"], "neurons", "random directions", "PCA", "ICA", "NMF"]
+    assert names == [ctx.recipe.row_names["dictionary"], "neurons", "random directions", "PCA", "ICA", "NMF"]
     assert len(result["rows"]) == 6 * 2 * 5
     assert {row["site"] for row in result["rows"]} == {"1.resid_post"}
     for row in result["rows"]:
         scored = next(one["scored"] for one in result["dictionaries"] if one["dictionary"] == row["dictionary"])
         assert sum(row["absent"].values()) + (row["mean"]["n"] if "mean" in row else 0) == scored
-    svg = comparison_path(bench).with_suffix(".svg").read_text(encoding="utf-8")
+    svg = comparison_path(ctx).with_suffix(".svg").read_text(encoding="utf-8")
     assert all(name in svg for name in (*names, "simulation (random)", "fuzzing"))
 
 
-def test_a_comparison_goes_on_and_can_grow(compared: tuple[Workbench, dict[str, Any]]) -> None:
-    bench, before = compared
+def test_a_comparison_goes_on_and_can_grow(compared: tuple[RunContext, dict[str, Any]]) -> None:
+    ctx, before = compared
     told: list[str] = []
     both = ("1.resid_post", "0.resid_post")
     more = SMALL.replace(baselines=("neurons", RANDOMISED), sites=both)
-    again = compare(bench, more, told.append)
+    again = compare(ctx, more, told.append)
     assert [line.partition(":")[2] for line in told].count(" done before") == 2
-    own = bench.recipe.row_names["dictionary"]
+    own = ctx.recipe.row_names["dictionary"]
     made = {(row["site"], row["dictionary"]) for row in again["rows"]}
     curves = ("neurons", f"{own}, 1,500 tokens", f"{own}, randomised model")
     assert made == {("1.resid_post", own), *((site, name) for site in both for name in curves)}
     assert [row for row in again["rows"] if row["dictionary"] == own] == before["rows"][:10]
     assert again["sites"] == ["0.resid_post", "1.resid_post"]
-    svg = comparison_path(bench).with_suffix(".svg").read_text(encoding="utf-8")
+    svg = comparison_path(ctx).with_suffix(".svg").read_text(encoding="utf-8")
     assert "layer (resid_post)" in svg
-    assert not list(comparison_path(bench).parent.rglob("activations")), "what was captured to train on is kept"
+    assert not list(comparison_path(ctx).parent.rglob("activations")), "what was captured to train on is kept"
     told.clear()
-    assert compare(bench, more, told.append) == again
+    assert compare(ctx, more, told.append) == again
     assert all("done before" in line for line in told)
     # Baselines don't depend on what the dictionaries were trained on.
-    compare(bench, more.replace(baselines=("neurons",), training_tokens=0), told.append)
+    compare(ctx, more.replace(baselines=("neurons",), training_tokens=0), told.append)
     assert all("done before" in line for line in told)
 
 
-def test_the_randomised_model_is_no_trained_one(compared: tuple[Workbench, dict[str, Any]]) -> None:
+def test_the_randomised_model_is_no_trained_one(compared: tuple[RunContext, dict[str, Any]]) -> None:
     """Its dictionary reads other activations, and needs tokens to be trained on."""
-    bench, _ = compared
+    ctx, _ = compared
     with pytest.raises(ConfigError, match="--training-tokens"):
-        compare(bench, SMALL.replace(baselines=(RANDOMISED,), training_tokens=0))
-    home = comparison_path(bench).parent / "comparison"
+        compare(ctx, SMALL.replace(baselines=(RANDOMISED,), training_tokens=0))
+    home = comparison_path(ctx).parent / "comparison"
     weights = {folder.name: next(folder.rglob("sae_weights.safetensors")) for folder in home.glob("*-1.resid_post")}
     assert weights.keys() == {"randomised-model-1.resid_post", "retrained-1.resid_post"}
     assert len({path.read_bytes() for path in weights.values()}) == 2
@@ -191,31 +188,10 @@ def test_the_randomised_model_is_no_trained_one(compared: tuple[Workbench, dict[
     steps = {read_json(next(found))["steps"] for found in metrics}
     assert len(steps) == 1, "budgets differ"
     # Whole passes of whole batches come near the run's number of steps, not more.
-    assert steps.pop() == pytest.approx(read_json(bench.dictionary / "training.json")["steps"], rel=0.25)
+    assert steps.pop() == pytest.approx(read_json(ctx.dictionary_dir / "training.json")["steps"], rel=0.25)
 
 
 def test_baselines_are_read_and_unknown_ones_refused() -> None:
     assert read_baselines("pca, neurons,pca") == ("pca", "neurons")
     with pytest.raises(ConfigError, match=r"pcaa.*Did you mean"):
         read_baselines("pcaa")
-
-
-def test_the_plot_leaves_out_what_is_absent_and_dims_what_is_rare() -> None:
-    some, rare, none = Figure(Estimate(0.4, 0.3, 0.5, 9), 0.1, 9), Figure(Estimate(0.9, 0.8, 1.0, 1), None, 90), None
-    lines = [Line("a & b", [some, rare]), Line("c", [Figure(None, None, 9)] * 2)]
-    svg = interval_chart("It", ["one", "two"], [Panel("simulation", "ρ", 0.0, lines)])
-    assert (svg.count("9 of 9 latents"), svg.count("1 of 90 latents")) == (1, 1)
-    assert svg.count('opacity="0.3"') == 1
-    assert "a &amp; b" in svg
-    assert ">ρ<" in svg
-    with pytest.raises(ConfigError, match="same lines"):
-        panels = [Panel("one", "ρ", 0.0, lines), Panel("two", "ρ", 0.0, lines[:1])]
-        interval_chart("It", ["one", "two"], panels)
-    curves = [Curve("a", [some, none, some]), Curve("b", [rare, some, some])]
-    panel = LayerPanel("simulation", "ρ", 0.0, curves)
-    plot = layer_chart("It", ["0.mlp_out", "1.mlp_out", "5.mlp_out"], [panel])
-    assert "layer (mlp_out)" in plot
-    assert plot.count("<polygon") + plot.count("<circle") == 5 + 4 + 2, "marks of figures, of controls, of the legend"
-    assert "site, in the order of the model" in layer_chart("It", ["embed", "0.mlp_out", "final"], [panel])
-    with pytest.raises(ConfigError, match="a figure for each of the 2 sites"):
-        layer_chart("It", ["0.mlp_out", "1.mlp_out"], [panel])

@@ -76,7 +76,7 @@ def test_a_crosscoder_walks_to_its_report(crosscoder: Run) -> None:
 
 def test_a_finished_run_is_read_back_and_skipped(transcoder: Run, small_keys: dict[str, str]) -> None:
     told: list[str] = []
-    again = run(Run.open(transcoder.folder).recipe, transcoder.folder, tell=told.append)
+    again = run(Run.open(transcoder.folder).recipe, transcoder.folder, log=told.append)
     assert all("done before" in line for line in told)
     assert again.recipe == transcoder.recipe
     assert Recipe.from_toml(transcoder.recipe.to_toml()) == transcoder.recipe
@@ -84,7 +84,7 @@ def test_a_finished_run_is_read_back_and_skipped(transcoder: Run, small_keys: di
 
 def test_sweeps_and_captured_stores_take_several_sites_too(transcoder: Run, tmp_path: Path) -> None:
     found, out = sweep_run(transcoder.recipe, transcoder.folder, parse_sweep(["k=2,4"]))
-    assert [member.stopped for member in found.members] == [None, None]
+    assert [member.stopped for member in found.trials] == [None, None]
     member = load_dictionary(out / "k=2")
     assert isinstance(member, Transcoder)
     assert member.metadata.extra["hook_name_out"] == "blocks.1.hook_mlp_out"

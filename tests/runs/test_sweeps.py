@@ -116,19 +116,21 @@ def test_a_sweep_of_a_run(small_keys: dict[str, str], tmp_path: Path) -> None:
     recipe = override(demo(), small_keys, SHORT_KEYS)
     sweep = {"site": ["0.resid_post", "1.resid_post"], "architecture": ["topk", "jumprelu"]}
     result, folder = sweep_run(recipe, tmp_path / "run", sweep)
-    assert [member.name for member in result.members] == [
+    assert [member.name for member in result.trials] == [
         f"site={site},architecture={name}" for site in sweep["site"] for name in sweep["architecture"]
     ]
     assert result.stopped == []
     assert read_json(folder / "sweep.json")["best"] == result.best
-    for member in result.members:
+    for member in result.trials:
         dictionary = load_dictionary(folder / member.name)
         assert dictionary.metadata.site is not None
         assert dictionary.metadata.site.short == member.settings["site"]
         assert member.fvu is not None
         assert 0 < member.fvu < 1
     drawing = ET.fromstring((folder / "trade-off.svg").read_text())
-    assert len(drawing.findall(f"{SVG}circle")) == 4 + 1, "a point for each, and a ring around the best"
+    said = [title.text or "" for title in drawing.iter(f"{SVG}title")]
+    assert sum(": FVU" in text for text in said) == 4, "a point for each"
+    assert result.best in [text.text for text in drawing.iter(f"{SVG}text")]
     assert sweep_run(recipe, tmp_path / "run", sweep)[0] == result
 
 

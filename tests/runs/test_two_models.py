@@ -73,7 +73,7 @@ def test_it_walks_to_its_report(compared: Run) -> None:
 
 def test_a_finished_run_is_read_back_and_skipped(compared: Run) -> None:
     told: list[str] = []
-    run(Run.open(compared.folder).recipe, compared.folder, tell=told.append)
+    run(Run.open(compared.folder).recipe, compared.folder, log=told.append)
     assert all("done before" in line for line in told)
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from topk_on_file import train_on_vectors
 
 from monosema.core import ConfigError
 from monosema.dictionaries import (
@@ -23,7 +24,7 @@ from monosema.dictionaries import (
     TopKConfig,
     load_dictionary,
 )
-from monosema.training import Member, TrainConfig, learning_rate, train_on_vectors
+from monosema.training import TrainConfig, TrainingRun, learning_rate
 from monosema.training.distribution import Mesh
 from monosema.training.muon import COEFFICIENTS, Muon, orthogonal_part
 from monosema.training.optimisers import Optimisers, ScheduleFreeSign
@@ -214,7 +215,9 @@ def test_a_batch_in_parts_gives_the_step_of_the_batch(
         dictionary.start(batches[0], 0)
         # The second half is dead at first, so that AuxK takes part.
         dictionary.silent_tokens[20:] = 10**9
-        member = Member(dictionary, TrainConfig(accumulate=parts, lr=1e-2, epsilon=1e-4, product=product), tmp_path)
+        member = TrainingRun(
+            dictionary, TrainConfig(accumulate=parts, lr=1e-2, epsilon=1e-4, product=product), tmp_path
+        )
         member.prepare(100, 96)
         seen = [member.step(batch) for batch in batches]
         states.append(

@@ -1,4 +1,4 @@
-"""Sweeps: each member as if it were alone, one pass over the data, one member's anomaly its own."""
+"""Sweeps: each trial as if it were alone, one pass over the data, one trial's anomaly its own."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from monosema.dictionaries import (
     TopK,
     TopKConfig,
 )
-from monosema.training import Member, SweepMember, SweepResult, TrainConfig, front, train, train_sweep
+from monosema.training import SweepResult, TrainConfig, TrainingRun, Trial, front, train, train_sweep
 from monosema.training.checkpoint import Checkpoints
 from monosema.training.sweep import knee
 from monosema.training.trainer import Trainer
@@ -46,7 +46,7 @@ def stream(vectors: Path) -> StoreStream:
     return StoreStream(open_rows(vectors), batch=50, seed=3, preprocessing=Preprocessing.identity(D))
 
 
-def make(name: str, config: TrainConfig, out: Path) -> Member:
+def make(name: str, config: TrainConfig, out: Path) -> TrainingRun:
     shape = {"d_in": D, "n_latents": M}
     dictionary: Any = {
         "topk-2": lambda: TopK(TopKConfig(**shape, k=2)),
@@ -56,26 +56,26 @@ def make(name: str, config: TrainConfig, out: Path) -> Member:
         "jumprelu": lambda: JumpReLU(JumpReLUConfig(**shape)),
         "batch_topk": lambda: BatchTopK(BatchTopKConfig(**shape, k=3)),
     }[name]()
-    return Member(dictionary, config, out / name, name=name, heldout=torch.ones(30, D) + torch.eye(30, D))
+    return TrainingRun(dictionary, config, out / name, name=name, heldout=torch.ones(30, D) + torch.eye(30, D))
 
 
 NAMES = ("topk-2", "topk-4", "wide", "l1", "jumprelu", "batch_topk")
 
 
 def sweep(vectors: Path, out: Path, names: tuple[str, ...] = NAMES, config: TrainConfig = CONFIG) -> SweepResult:
-    members = [make(name, config, out) for name in names]
-    return train_sweep(members, [{"name": name} for name in names], [stream(vectors)], config, out)
+    trials = [make(name, config, out) for name in names]
+    return train_sweep(trials, [{"name": name} for name in names], [stream(vectors)], config, out)
 
 
 def test_each_member_is_to_the_bit_what_it_is_alone(vectors: Path, tmp_path: Path) -> None:
     result = sweep(vectors, tmp_path / "sweep")
-    assert [member.name for member in result.members] == list(NAMES)
+    assert [trial.name for trial in result.trials] == list(NAMES)
     for name in NAMES:
         alone = make(name, CONFIG, tmp_path / "alone")
         own = train(alone.dictionary, stream(vectors), CONFIG, tmp_path / "alone" / name, heldout=alone.heldout)
         together = tmp_path / "sweep" / name
         assert (together / WEIGHTS).read_bytes() == (tmp_path / "alone" / name / WEIGHTS).read_bytes(), name
-        found = next(member for member in result.members if member.name == name)
+        found = next(trial for trial in result.trials if trial.name == name)
         assert (found.fvu, found.l0, found.alive, found.terms) == (own.held_out_fvu, own.l0, own.alive, own.terms)
         assert len((together / "metrics.jsonl").read_text().splitlines()) == 4
 
@@ -127,21 +127,21 @@ def test_killed_and_continued_all_members_are_equal_to_the_bit(vectors: Path, tm
 class Poisoned(TopK):
     """Explodes after some steps."""
 
-    def losses(self, x: torch.Tensor, moment: Any) -> Any:
-        losses = super().losses(x, moment)
-        if moment.step >= 12:
+    def losses(self, x: torch.Tensor, context: Any) -> Any:
+        losses = super().losses(x, context)
+        if context.step >= 12:
             object.__setattr__(losses, "fvu", torch.tensor(float("nan")))
         return losses
 
 
-def poisoned(out: Path) -> Member:
-    return Member(Poisoned(TopKConfig(d_in=D, n_latents=M, k=4)), CONFIG, out / "bad", name="bad")
+def poisoned(out: Path) -> TrainingRun:
+    return TrainingRun(Poisoned(TopKConfig(d_in=D, n_latents=M, k=4)), CONFIG, out / "bad", name="bad")
 
 
 def test_an_anomaly_stops_its_member_only(vectors: Path, tmp_path: Path) -> None:
     good = make("topk-2", CONFIG, tmp_path)
     result = train_sweep([poisoned(tmp_path), good], [{}, {}], [stream(vectors)], CONFIG, tmp_path)
-    bad, fine = result.members
+    bad, fine = result.trials
     assert bad.stopped is not None
     assert result.stopped == [bad.stopped]
     assert "not a number" in bad.stopped
@@ -192,9 +192,9 @@ def test_a_dictionary_of_another_site_is_refused(vectors: Path, tmp_path: Path) 
 
 
 def test_two_members_of_one_name_are_refused(vectors: Path, tmp_path: Path) -> None:
-    members = [make("l1", CONFIG, tmp_path), make("l1", CONFIG, tmp_path)]
+    trials = [make("l1", CONFIG, tmp_path), make("l1", CONFIG, tmp_path)]
     with pytest.raises(ConfigError, match="different names"):
-        train_sweep(members, [{}, {}], [stream(vectors)], CONFIG, tmp_path)
+        train_sweep(trials, [{}, {}], [stream(vectors)], CONFIG, tmp_path)
 
 
 def test_streams_of_other_lengths_are_refused(vectors: Path, tmp_path: Path) -> None:
@@ -203,13 +203,13 @@ def test_streams_of_other_lengths_are_refused(vectors: Path, tmp_path: Path) -> 
         train_sweep([make("l1", CONFIG, tmp_path)], [{}], [stream(vectors), other], CONFIG, tmp_path)
 
 
-def point(name: str, l0: float | None, fvu: float | None) -> SweepMember:
-    return SweepMember(name, {}, fvu, l0, None, {}, None)
+def point(name: str, l0: float | None, fvu: float | None) -> Trial:
+    return Trial(name, {}, fvu, l0, None, {}, None)
 
 
 def test_the_knee_is_where_the_curve_bends() -> None:
     bent = [point("a", 1.0, 1.0), point("b", 10.0, 0.05), point("c", 100.0, 0.04), point("worse", 20.0, 0.9)]
-    assert [member.name for member in front(bent)] == ["a", "b", "c"]
+    assert [trial.name for trial in front(bent)] == ["a", "b", "c"]
     assert knee(bent) == "b"
     assert knee(bent[:2]) == "b", "two points have no knee: the lowest FVU"
     straight = [point("a", 1.0, 1.0), point("b", 10.0, 0.9), point("c", 100.0, 0.04)]

@@ -13,10 +13,10 @@ from monosema.cli.verbs import (
     inspect,
     label,
     plan,
+    run,
     score,
     search,
     train,
-    walk,
 )
 
 _HELP = """See inside a language model: text → tokens → activations → dictionary → features → meaning.
@@ -44,12 +44,12 @@ app = App(
 )
 
 _WALK, _LOOK = Group("The walk", sort_key=1), Group("Look around", sort_key=3)
-app.command(walk.run, group=_WALK, sort_key=1)
-app.command(walk.capture, group=_WALK, sort_key=2)
+app.command(run.run, group=_WALK, sort_key=1)
+app.command(run.capture, group=_WALK, sort_key=2)
 app.command(train.train, group=_WALK, sort_key=3)
-app.command(walk.evaluate, group=_WALK, sort_key=4)
+app.command(run.evaluate, group=_WALK, sort_key=4)
 app.command(atlas.atlas, group=_WALK, sort_key=5)
-app.command(walk.report, group=_WALK, sort_key=6)
+app.command(run.report, group=_WALK, sort_key=6)
 app.command(inspect.inspect, group=_LOOK, sort_key=7)
 app.command(complete.complete, group=_LOOK, sort_key=8)
 app.command(plan.plan, group=_LOOK, sort_key=9)

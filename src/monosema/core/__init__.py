@@ -27,7 +27,7 @@ from monosema.core.errors import (
 )
 from monosema.core.estimate import Estimate, bootstrap_mean, bootstrap_ratio, wilson, wilson_ends
 from monosema.core.files import atomic_path, checksum_file, digest, read_json, sha256_file, write_json
-from monosema.core.progress import Progress, SilentProgress, progress_bar
+from monosema.core.progress import Log, Progress, SilentProgress, progress_bar
 from monosema.core.seeds import derive_seed, numpy_generator, seed_everything, torch_generator
 from monosema.core.site import Site
 
@@ -53,6 +53,7 @@ __all__ = [
     "Estimate",
     "FormatError",
     "InputError",
+    "Log",
     "MachineFacts",
     "MissingExtraError",
     "MonosemaError",

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
+
+Log = Callable[[str], None]
+"""Receiver of lines for people about what long work does."""
 
 
 @runtime_checkable

@@ -206,7 +206,7 @@ def evaluate_vectors(
     dictionaries = {_OWN: dictionary, **(controls or {})}
     for name, one in dictionaries.items():
         if isinstance(one, Transcoder):
-            raise ConfigError(f"The {name} is a transcoder, and these vectors are of one site: use held_out_figures.")
+            raise ConfigError(f"The {name} is a transcoder, and these vectors are of one site: use held_out_metrics.")
         if one.d_in != vectors.shape[1]:
             raise ConfigError(f"The {name} reads {one.d_in} values and the vectors have {vectors.shape[1]}.")
     if not len(vectors):

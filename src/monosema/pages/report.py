@@ -14,9 +14,20 @@ from monosema.atlas import Atlas
 from monosema.core import Estimate, atomic_path
 from monosema.pages.assets import environment, scripts, style
 from monosema.pages.book import Book, fold
+from monosema.pages.glossary import (
+    FIGURES,
+    TERMS,
+    Figure,
+    Value,
+    duration,
+    interval_of,
+    number,
+    spoken,
+    text_of,
+    value_of,
+)
 from monosema.pages.packing import script_json
 from monosema.pages.scores import MethodScore
-from monosema.pages.words import FIGURES, TERMS, Figure, Value, duration, interval_of, number, spoken, text_of, value_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,10 @@
-"""Recipes: functions that return a whole run as one value, and the walk written out."""
+"""Recipes: functions that return a whole run as one value, and the whole walk on one screen."""
 
 from __future__ import annotations
 
 from monosema.recipes.demo import demo
 from monosema.recipes.opening import read_recipe
+from monosema.recipes.quickstart import quickstart
 from monosema.recipes.smollm2 import smollm2
-from monosema.recipes.walk import walk
 
-__all__ = ["demo", "read_recipe", "smollm2", "walk"]
+__all__ = ["demo", "quickstart", "read_recipe", "smollm2"]

@@ -1,7 +1,7 @@
 """Scores of a run's explanations through a Batch service, in steps that survive a kill.
 
     send      explanations, passages ─► written down ─► what is asked about them ─► sent
-    status, retrieve                     see `language_models`: they are the same whatever was asked
+    status, retrieve                     see `monosema.llm`: they are the same whatever was asked
     parse     what was written down + what has come ─► scores ─► the atlas
 
 What is asked follows from the explanations, the passages, the prompts and the settings alone. All but the prompts are
@@ -19,12 +19,23 @@ from pathlib import Path
 from typing import Any
 
 from monosema.atlas import open_atlas, record
-from monosema.core import InputError, RunError, digest, read_json, write_json
+from monosema.core import InputError, Log, RunError, digest, read_json, write_json
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Batches, Reply, Request
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
-from monosema.interpretation.tally import Tally
+from monosema.llm import (
+    Batches,
+    ClientConfig,
+    Reply,
+    Request,
+    RequestStats,
+    llm_dir,
+    open_batches,
+    price_line,
+    sent_summary,
+    spent_dollars,
+)
+from monosema.runs.context import RunContext
 from monosema.runs.explaining import draw
 from monosema.runs.language_model_scores import (
     ASKING,
@@ -34,16 +45,6 @@ from monosema.runs.language_model_scores import (
     means,
     score_rows,
 )
-from monosema.runs.language_models import (
-    ClientConfig,
-    Tell,
-    open_batches,
-    price_line,
-    sent_summary,
-    spent_dollars,
-    store_folder,
-)
-from monosema.runs.workbench import Workbench
 
 
 class Received:
@@ -60,7 +61,7 @@ class Received:
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.batches.provider.model
+        return self.batches.model
 
     def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
         """See `Client`."""
@@ -68,11 +69,11 @@ class Received:
         return [reply for _, reply in self.batches.replies(requests)]
 
 
-def send_scores(bench: Workbench, client: ClientConfig, config: LanguageModelScoring, tell: Tell) -> dict[str, Any]:
+def send_scores(ctx: RunContext, client: ClientConfig, config: LanguageModelScoring, log: Log) -> dict[str, Any]:
     """Send what scores need that has no answer and is not under way.
 
     Args:
-        tell: receives a line about the cost before anything is sent.
+        log: receives a line about the cost before anything is sent.
 
     Raises:
         InputError: no such explanations, or a scorer that asks nobody.
@@ -82,18 +83,18 @@ def send_scores(bench: Workbench, client: ClientConfig, config: LanguageModelSco
     if silent := [name for name in config.scorers if name not in ASKING]:
         raise InputError(
             f"These scorers ask no language model, so there is nothing to send: {', '.join(silent)}. "
-            f"Score with them at once: monosema score {bench.folder} --scorers {','.join(silent)}"
+            f"Score with them at once: monosema score {ctx.folder} --scorers {','.join(silent)}"
         )
-    with open_batches(client, store_folder(bench)) as batches:
-        errand = _written_down(bench, batches, config)
-        work, received = _work(bench, errand), Received(batches)
+    with open_batches(client, llm_dir(ctx.folder)) as batches:
+        errand = _written_down(ctx, batches, config)
+        work, received = _work(ctx, errand), Received(batches)
         for explained in errand["explained"].values():
             work.rehearse(explained, received)
-        tell(price_line(client, asdict(batches.estimate(received.requests))))
+        log(price_line(client, asdict(batches.estimate(received.requests))))
         return sent_summary(batches.send(received.requests))
 
 
-def parse_scores(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
+def parse_scores(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
     """Read what has come, and record the scores in the atlas. Asks nobody.
 
     A feature is scored by a scorer when all answers about it have come. An explanation that is no longer in the atlas
@@ -106,26 +107,26 @@ def parse_scores(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
     Raises:
         RunError: nothing was ever sent to this model from this run to score it.
     """
-    tally, unread, unsent = Tally(), dict[str, int](), 0
+    tally, unread, unsent = RequestStats(), dict[str, int](), 0
     lines: list[dict[str, Any]] = []
-    with open_batches(client, store_folder(bench)) as batches:
-        errands = sorted(_errands(bench, batches), key=lambda errand: errand["sent"])
+    with open_batches(client, llm_dir(ctx.folder)) as batches:
+        errands = sorted(_errands(ctx, batches), key=lambda errand: errand["sent"])
         if not errands:
             raise RunError(
-                f"Nothing was sent to {client.client} to score this run. Send it: monosema score {bench.folder} send …"
+                f"Nothing was sent to {client.client} to score this run. Send it: monosema score {ctx.folder} send …"
             )
-        current = _texts(bench)
+        current = _texts(ctx)
         for errand in errands:
-            if (reason := _outdated(bench, errand)) is not None:
+            if (reason := _outdated(ctx, errand)) is not None:
                 unread[reason] = unread.get(reason, 0) + 1
                 continue
-            work, received = _work(bench, errand), Received(batches)
+            work, received = _work(ctx, errand), Received(batches)
             scored = {}
             for identity, explained in errand["explained"].items():
                 gone = [latent for latent, one in explained.items() if current.get((*identity, latent), "") != one.text]
                 found = work.scores(explained, received)
                 scored[identity] = [one.without(gone, "explained anew since it was sent") for one in found]
-            record(bench.atlas, scores=score_rows(scored))
+            record(ctx.atlas_dir, scores=score_rows(scored))
             lines += [line for identity, found in scored.items() for line in means(identity, found)]
             unsent += batches.estimate(received.requests).requests
             tally.include(work.tally)
@@ -133,20 +134,20 @@ def parse_scores(bench: Workbench, client: ClientConfig) -> dict[str, Any]:
     return {"scores": lines, **tally.to_dict(), **more}
 
 
-def _home(bench: Workbench, key: str) -> Path:
-    return store_folder(bench) / f"score-{key}"
+def _home(ctx: RunContext, key: str) -> Path:
+    return llm_dir(ctx.folder) / f"score-{key}"
 
 
-def _written_down(bench: Workbench, batches: Batches, config: LanguageModelScoring) -> dict[str, Any]:
+def _written_down(ctx: RunContext, batches: Batches, config: LanguageModelScoring) -> dict[str, Any]:
     """The errand of these settings, on disk with its passages before anything is sent."""
-    said = explanations_to_score(bench, config)
+    said = explanations_to_score(ctx, config)
     latents = sorted({latent for explained in said.values() for latent in explained})
-    meta = open_atlas(bench.atlas).meta
+    meta = open_atlas(ctx.atlas_dir).meta
     errand = {
-        "dictionary": bench.recipe.dictionary_name,
+        "dictionary": ctx.recipe.dictionary_name,
         "atlas": meta["id"],
         "passages": meta["tables"]["examples"]["sha256"],
-        "provider": batches.provider.identity,
+        "provider": batches.identity,
         "prompt_version": prompts.VERSION,
         "settings": {**asdict(config), "scorers": list(config.scorers), "latents": latents},
         "explanations": [
@@ -155,10 +156,10 @@ def _written_down(bench: Workbench, batches: Batches, config: LanguageModelScori
         ],
     }
     key = digest(errand)
-    folder = _home(bench, key)
-    samples = _once(folder / "samples.safetensors", lambda: draw(bench, latents, None, config.seed))
+    folder = _home(ctx, key)
+    samples = _once(folder / "samples.safetensors", lambda: draw(ctx, latents, None, config.seed))
     if "intervention" in config.scorers:
-        _once(folder / "continuations.safetensors", ScorersAtWork(bench, samples, config).continuations)
+        _once(folder / "continuations.safetensors", ScorersAtWork(ctx, samples, config).continuations)
     write_json(folder / "errand.json", {**errand, "sent": time.time()})
     return _read(folder)
 
@@ -170,11 +171,11 @@ def _once(path: Path, make: Callable[[], Samples]) -> Samples:
     return Samples.load(path)
 
 
-def _errands(bench: Workbench, batches: Batches) -> Iterator[dict[str, Any]]:
+def _errands(ctx: RunContext, batches: Batches) -> Iterator[dict[str, Any]]:
     """What was written down of requests to this provider about this dictionary."""
-    for path in sorted(store_folder(bench).glob("score-*/errand.json")):
+    for path in sorted(llm_dir(ctx.folder).glob("score-*/errand.json")):
         errand = _read(path.parent)
-        if errand["provider"] == batches.provider.identity and errand["dictionary"] == bench.recipe.dictionary_name:
+        if errand["provider"] == batches.identity and errand["dictionary"] == ctx.recipe.dictionary_name:
             yield errand
 
 
@@ -187,24 +188,24 @@ def _read(folder: Path) -> dict[str, Any]:
     return {**errand, "folder": folder, "explained": explained}
 
 
-def _work(bench: Workbench, errand: Mapping[str, Any]) -> ScorersAtWork:
+def _work(ctx: RunContext, errand: Mapping[str, Any]) -> ScorersAtWork:
     folder: Path = errand["folder"]
     written = folder / "continuations.safetensors"
     continuations = Samples.load(written) if written.exists() else None
     config = LanguageModelScoring(**errand["settings"])
-    return ScorersAtWork(bench, Samples.load(folder / "samples.safetensors"), config, continuations)
+    return ScorersAtWork(ctx, Samples.load(folder / "samples.safetensors"), config, continuations)
 
 
-def _outdated(bench: Workbench, errand: Mapping[str, Any]) -> str | None:
+def _outdated(ctx: RunContext, errand: Mapping[str, Any]) -> str | None:
     """Why what came can't be read: the questions can no longer be asked as they were, or are of another dictionary."""
     if errand["prompt_version"] != prompts.VERSION:
         return f"asked with prompts of version {errand['prompt_version']}; these are of version {prompts.VERSION}"
-    if errand["atlas"] != open_atlas(bench.atlas).meta["id"]:
+    if errand["atlas"] != open_atlas(ctx.atlas_dir).meta["id"]:
         return "the atlas is of another dictionary by now"
     return None
 
 
-def _texts(bench: Workbench) -> dict[tuple[Any, ...], str]:
+def _texts(ctx: RunContext) -> dict[tuple[Any, ...], str]:
     """The explanations that are in the atlas now."""
-    rows = open_atlas(bench.atlas).sql("select author, method, model, prompt_version, latent, text from explanations")
+    rows = open_atlas(ctx.atlas_dir).sql("select author, method, model, prompt_version, latent, text from explanations")
     return {tuple(list(row.values())[:-1]): row["text"] for row in rows}

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import functools
 import shutil
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -32,30 +31,26 @@ from jaxtyping import Float
 from pydantic import Field, field_validator
 from torch import Tensor
 
-from monosema.core import Config, ConfigError, Estimate, Site, atomic_path, digest, nearest, read_json, write_json
+from monosema.core import Config, ConfigError, Log, Site, digest, nearest, read_json, write_json
 from monosema.dictionaries import Dictionary, Ica, Metadata, Neurons, Nmf, Pca, load_dictionary
 from monosema.interpretation.scoring import CHANCE, CONTROLS_RULE, table_row
 from monosema.models import LanguageModel
 from monosema.models.randomised import randomised
-from monosema.pages.intervals import Line, Panel, interval_chart
-from monosema.pages.layers import Curve, LayerPanel, layer_chart
-from monosema.pages.marks import Figure
+from monosema.pages import charts
+from monosema.pages.svg import write_svg
+from monosema.runs.context import RunContext
 from monosema.runs.controls import interpret, random_directions, rows_at
 from monosema.runs.facts import comparison_path
 from monosema.runs.ledger import Ledger
-from monosema.runs.stages import advance, stage_inputs
-from monosema.runs.walk import STAGES
-from monosema.runs.workbench import Workbench
+from monosema.runs.pipeline import advance
 
-__all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "draw_comparison", "read_baselines"]
+__all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "read_baselines"]
 
 Baseline = Literal["neurons", "random", "pca", "ica", "nmf", "randomised-model"]
 BASELINES: tuple[str, ...] = get_args(Baseline)
 TRAINED, RETRAINED, RANDOMISED = "trained", "retrained", "randomised-model"
 _NAMES = {"neurons": "neurons", "random": "random directions", "pca": "PCA", "ica": "ICA", "nmf": "NMF"}
 _UNITS = {0.0: "Pearson's ρ", 0.5: "balanced accuracy"}
-_TITLE = "How well latents are explained, on passages not seen before"
-Tell = Callable[[str], None]
 
 
 class CompareConfig(Config):
@@ -94,7 +89,7 @@ def read_baselines(words: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def compare(bench: Workbench, config: CompareConfig | None = None, tell: Tell = lambda line: None) -> dict[str, Any]:
+def compare(ctx: RunContext, config: CompareConfig | None = None, log: Log = lambda line: None) -> dict[str, Any]:
     """Compare a run's dictionary with baselines; what was finished of the same comparison before is kept.
 
     Returns:
@@ -106,30 +101,30 @@ def compare(bench: Workbench, config: CompareConfig | None = None, tell: Tell = 
         InputError: the model has no weights that can be drawn anew.
     """
     config = config or CompareConfig()
-    work = _Comparison(bench, config)
+    work = _Comparison(ctx, config)
     parts = []
     for site, name in work.wanted:
         part = work.home / f"{digest([work.settings(name), site.short, name])}.json"
         if part.exists():
-            tell(f"{name} at {site.short}: done before")
+            log(f"{name} at {site.short}: done before")
         else:
             trained = f"trained on {work.budget:,} tokens, " if name in (RETRAINED, RANDOMISED) else ""
-            tell(f"{name} at {site.short}: {trained}described on {config.tokens:,} tokens, explained and scored")
+            log(f"{name} at {site.short}: {trained}described on {config.tokens:,} tokens, explained and scored")
             write_json(part, work.compared(site, name))
             shutil.rmtree(work.activations(site, name), ignore_errors=True)
         parts.append(read_json(part))
     result = {
         "rule": CONTROLS_RULE,
         "tokens": config.tokens,
-        "heldout_tokens": bench.recipe.samples.tokens,
+        "heldout_tokens": ctx.recipe.samples.tokens,
         "sites": [site.short for site in work.sites],
         "dictionaries": [{key: value for key, value in part.items() if key != "rows"} for part in parts],
         "rows": [row for part in parts for row in part["rows"]],
     }
-    path = comparison_path(bench)
+    path = comparison_path(ctx)
     write_json(path, result)
-    with atomic_path(path.with_suffix(".svg")) as temporary:
-        temporary.write_text(draw_comparison(result), encoding="utf-8")
+    scorers = {scorer: (chance, _UNITS[chance]) for scorer, chance in CHANCE.items()}
+    write_svg(charts.comparison(result, scorers), path.with_suffix(".svg"))
     return result
 
 
@@ -137,18 +132,18 @@ def compare(bench: Workbench, config: CompareConfig | None = None, tell: Tell = 
 class _Comparison:
     """The dictionaries of a comparison, each made when it is first needed."""
 
-    bench: Workbench
+    ctx: RunContext
     config: CompareConfig
     rows: dict[str, Float[Tensor, "rows d"]] = field(default_factory=dict)
 
     @property
     def home(self) -> Path:
-        return comparison_path(self.bench).parent / "comparison"
+        return comparison_path(self.ctx).parent / "comparison"
 
     @functools.cached_property
     def run_tokens(self) -> int:
         """Tokens that the run's dictionary was trained on."""
-        return self.bench.recipe.text.tokens or int(Ledger(self.bench.folder).records()["capture"].counts["rows"])
+        return self.ctx.recipe.text.tokens or int(Ledger(self.ctx.folder).records()["capture"].counts["rows"])
 
     @property
     def budget(self) -> int:
@@ -158,8 +153,8 @@ class _Comparison:
     @functools.cached_property
     def sites(self) -> list[Site]:
         """In the order in which the model comes to them."""
-        order = [site.short for site in self.bench.model.sites()]
-        wanted = [Site.parse(site) for site in self.config.sites] or [self.bench.site]
+        order = [site.short for site in self.ctx.model.sites()]
+        wanted = [Site.parse(site) for site in self.config.sites] or [self.ctx.site]
         return sorted(wanted, key=lambda site: order.index(site.short) if site.short in order else len(order))
 
     @functools.cached_property
@@ -168,7 +163,7 @@ class _Comparison:
         names, several = self.config.baselines, len(self.sites) > 1
         if RANDOMISED in names and not self.budget:
             raise ConfigError("The randomised model's dictionary has to be trained: give --training-tokens above 0.")
-        found = [(self.bench.site, TRAINED)]
+        found = [(self.ctx.site, TRAINED)]
         if self.budget and (several or RANDOMISED in names):
             found += [(site, RETRAINED) for site in self.sites if self._trains_at(site) and not self._is_own(site)]
         for name in names:
@@ -177,33 +172,33 @@ class _Comparison:
 
     def _trains_at(self, site: Site) -> bool:
         """Whether the recipe's dictionary can be made there; one over several sites belongs to these alone."""
-        return len(self.bench.recipe.sites) == 1 or site == self.bench.site
+        return len(self.ctx.recipe.sites) == 1 or site == self.ctx.site
 
     def _is_own(self, site: Site) -> bool:
         """Whether the run's own dictionary is what would be trained there again."""
-        return site == self.bench.site and self.budget == self.run_tokens
+        return site == self.ctx.site and self.budget == self.run_tokens
 
     @functools.cached_property
     def randomised(self) -> LanguageModel:
-        return randomised(self.bench.model, self.bench.recipe.samples.seed)
+        return randomised(self.ctx.model, self.ctx.recipe.samples.seed)
 
     def settings(self, name: str) -> list[Any]:
         """All that a part depends on beside site and dictionary."""
-        recipe = self.bench.recipe
+        recipe = self.ctx.recipe
         budget = self.config.training_tokens if name in (RETRAINED, RANDOMISED) else 0
         own = self.config.replace(baselines=("random",), sites=(), training_tokens=budget).to_dict()
-        trained = self.bench.dictionary / "training.json"
-        facts = [own, self.bench.model.digest, self.bench.corpus.digest, read_json(trained) if trained.exists() else {}]
+        trained = self.ctx.dictionary_dir / "training.json"
+        facts = [own, self.ctx.model.digest, self.ctx.corpus.digest, read_json(trained) if trained.exists() else {}]
         parts = (recipe.text, recipe.atlas, recipe.samples, recipe.explain, recipe.score)
         return [*facts, *(part.to_dict() for part in parts)]
 
     def compared(self, site: Site, name: str) -> dict[str, Any]:
         """One dictionary's part of the table."""
-        bench, config = self.bench, self.config
-        model = self.randomised if name == RANDOMISED else bench.model
+        ctx, config = self.ctx, self.config
+        model = self.randomised if name == RANDOMISED else ctx.model
         dictionary = self._dictionary(site, name)
         folder = self.home / f"atlas-{site.short}-{name}"
-        found = interpret(bench, model, dictionary, site, folder, config.tokens, config.most)
+        found = interpret(ctx, model, dictionary, site, folder, config.tokens, config.most)
         about = {"site": site.short, "dictionary": self._title(site, name)}
         rows = [
             {**about, **table_row(method, one, scores.details, found.scored).to_dict()}
@@ -215,7 +210,7 @@ class _Comparison:
 
     def _title(self, site: Site, name: str) -> str:
         """What the dictionary is called; the run's own has its name to itself only where it is not like the others."""
-        title = self.bench.recipe.row_names["dictionary"]
+        title = self.ctx.recipe.row_names["dictionary"]
         names = {
             TRAINED: title,
             RETRAINED: f"{title}, {self.budget:,} tokens",
@@ -227,21 +222,21 @@ class _Comparison:
 
     def _dictionary(self, site: Site, name: str) -> Dictionary:
         """The run's dictionary, one that is trained for the comparison, or a baseline fitted on training text."""
-        bench = self.bench
+        ctx = self.ctx
         if name == TRAINED:
-            return _opened(bench)
+            return _opened(ctx)
         if name in (RETRAINED, RANDOMISED):
             return self._trained(site, name)
         if site.short not in self.rows:
-            self.rows[site.short] = rows_at(bench, bench.model, site, self.config.rows)
-        rows, seed = self.rows[site.short], bench.recipe.samples.seed
-        about = Metadata(model=bench.recipe.model.name, site=site, dataset=bench.corpus.name)
+            self.rows[site.short] = rows_at(ctx, ctx.model, site, self.config.rows)
+        rows, seed = self.rows[site.short], ctx.recipe.samples.seed
+        about = Metadata(model=ctx.recipe.model.name, site=site, dataset=ctx.corpus.name)
         width = rows.shape[1]
         components = min(self.config.components, width, len(rows))
         if name == "neurons":
             return Neurons(width, metadata=about)
         if name == "random":
-            return random_directions(bench, site, rows)
+            return random_directions(ctx, site, rows)
         if name == "pca":
             return Pca.fit([rows], width, about)
         return (Ica if name == "ica" else Nmf).fit(rows, components, seed=seed, metadata=about)
@@ -255,72 +250,22 @@ class _Comparison:
 
     def _trained(self, site: Site, name: str) -> Dictionary:
         """The recipe's dictionary at another site, or of the randomised model, by the stages capture and train."""
-        recipe = self.bench.recipe
+        recipe = self.ctx.recipe
         passes = max(1, round(recipe.stream.passes * self.run_tokens / self.budget))
         own = recipe.replace(
-            site=recipe.site if site == self.bench.site else site.short,
+            site=recipe.site if site == self.ctx.site else site.short,
             text=recipe.text.replace(tokens=self.budget),
             stream=recipe.stream.replace(passes=passes),
         )
-        inner = Workbench(own, self._folder(site, name), self.bench.device)
-        inner.model = self.randomised if name == RANDOMISED else self.bench.model
-        inner.corpus = self.bench.corpus
+        inner = RunContext(own, self._folder(site, name), self.ctx.device)
+        inner.model = self.randomised if name == RANDOMISED else self.ctx.model
+        inner.corpus = self.ctx.corpus
         inner.recipe = own.fitted(inner.widths)
         inner.folder.mkdir(parents=True, exist_ok=True)
-        sources = {"model": inner.model.digest, "corpus": inner.corpus.digest}
-        inputs = stage_inputs(STAGES, inner.recipe.to_dict(), sources)
-        advance(STAGES, "train", inner.folder, inputs, inner, lambda line: None)
+        advance(inner, "train")
         return _opened(inner)
 
 
-def _opened(bench: Workbench) -> Dictionary:
-    dictionary: Any = load_dictionary(bench.dictionary)
-    return dictionary.to(bench.model.device) if hasattr(dictionary, "to") else dictionary
-
-
-def draw_comparison(result: Mapping[str, Any]) -> str:
-    """The table as a plot. At one site, a panel for each scorer with a line for each dictionary; at several, a panel
-    for each scorer and way of explaining with a curve over the sites for each dictionary."""
-    rows: Sequence[Mapping[str, Any]] = result["rows"]
-    scored = {(one["site"], one["dictionary"]): one["scored"] for one in result["dictionaries"]}
-    figures = {(row["site"], row["dictionary"], row["method"], row["scorer"]): _figure(row, scored) for row in rows}
-    dictionaries, methods, scorers = (
-        list(dict.fromkeys(row[name] for row in rows)) for name in ("dictionary", "method", "scorer")
-    )
-    sites = [site for site in result["sites"] if any(row["site"] == site for row in rows)]
-    sites += [site for site in dict.fromkeys(row["site"] for row in rows) if site not in sites]
-    if len(sites) == 1:
-        panels = [
-            Panel(
-                scorer,
-                _UNITS[CHANCE[scorer]],
-                CHANCE[scorer],
-                [
-                    Line(
-                        name,
-                        [figures.get((sites[0], name, method, scorer), Figure(None, None, 0)) for method in methods],
-                    )
-                    for name in dictionaries
-                ],
-            )
-            for scorer in scorers
-        ]
-        return interval_chart(f"{_TITLE} ({sites[0]})", methods, panels)
-    layers = [
-        LayerPanel(
-            f"{scorer}, {method}",
-            _UNITS[CHANCE[scorer]],
-            CHANCE[scorer],
-            [Curve(name, [figures.get((site, name, method, scorer)) for site in sites]) for name in dictionaries],
-        )
-        for scorer in scorers
-        if scorer != "simulation (top)"
-        for method in methods
-    ]
-    return layer_chart(_TITLE, sites, layers, columns=len(methods))
-
-
-def _figure(row: Mapping[str, Any], scored: Mapping[tuple[str, str], int]) -> Figure:
-    mean = Estimate(**row["mean"]) if "mean" in row else None
-    control = row["control"]["value"] if "control" in row else None
-    return Figure(mean, control, scored[row["site"], row["dictionary"]])
+def _opened(ctx: RunContext) -> Dictionary:
+    dictionary: Any = load_dictionary(ctx.dictionary_dir)
+    return dictionary.to(ctx.model.device) if hasattr(dictionary, "to") else dictionary

@@ -5,7 +5,7 @@ same programs, and the explanations are scored on the same held-out text by the 
 dictionary, or the model, differs.
 
 Every run has one such control, *random latents*: random unit directions at the run's site, as many as the dictionary
-has latents and as many of them active on a row. Their mean scores stand beside those of the run's features. They tell
+has latents and as many of them active on a row. Their mean scores stand beside those of the run's features. They log
 how much of a score is owed to the text and the scorer alone: tokens that look alike to the model excite a random
 direction alike. They are described on fewer tokens than the run's features (`score.random_tokens`), so their strongest
 passages are less strong; the comparison (`monosema score RUN --compare …`) describes all on the same tokens.
@@ -32,7 +32,7 @@ from monosema.interpretation.sampling import draw_samples, latents_of, pool_of
 from monosema.interpretation.scoring import Scores, score
 from monosema.models import LanguageModel
 from monosema.runs.architectures import active_latents, expected_active
-from monosema.runs.workbench import Workbench
+from monosema.runs.context import RunContext
 
 FITTED_ROWS = 16_384
 """Rows that the mean and the gain of random directions are fitted on."""
@@ -56,7 +56,7 @@ class Interpreted:
 
 
 def interpret(
-    bench: Workbench,
+    ctx: RunContext,
     model: LanguageModel,
     dictionary: Dictionary,
     site: Site,
@@ -75,11 +75,11 @@ def interpret(
         most: latents that are explained and scored, at most, drawn by a hash; None for all alive ones.
         heldout: tokens of held-out text that random and inactive passages come from; None for the run's.
     """
-    recipe = bench.recipe
-    text = bench.batches(recipe.text.replace(tokens=tokens))
+    recipe = ctx.recipe
+    text = ctx.batches(recipe.text.replace(tokens=tokens))
     atlas = build_atlas(model, dictionary, site, text, folder, recipe.atlas)
     latents = latents_of(atlas, most, recipe.samples.seed)
-    unseen = bench.batches(recipe.text.replace(split="heldout", tokens=heldout or recipe.samples.tokens))
+    unseen = ctx.batches(recipe.text.replace(split="heldout", tokens=heldout or recipe.samples.tokens))
     pool = pool_of(atlas, model, dictionary, unseen, recipe.samples)
     drawn = draw_samples(atlas, model, dictionary, pool, recipe.samples, latents)
     found = explain_by_programs(atlas, model, dictionary, drawn, recipe.explain)
@@ -89,25 +89,25 @@ def interpret(
     return Interpreted(scores, dictionary.n_latents, len(latents_of(atlas)), len(latents))
 
 
-def random_latents(bench: Workbench, home: Path) -> dict[str, dict[str, Estimate]]:
+def random_latents(ctx: RunContext, home: Path) -> dict[str, dict[str, Estimate]]:
     """What explanations of random latents score on the mean, by method and scorer; empty where none are asked for.
 
     Args:
         home: folder for what is found, which is read again as long as nothing that it depends on has changed.
     """
-    recipe, config = bench.recipe, bench.recipe.score
+    recipe, config = ctx.recipe, ctx.recipe.score
     if not config.random_latents:
         return {}
     parts = [part.to_dict() for part in (recipe.text, recipe.atlas, recipe.samples, recipe.explain, recipe.score)]
-    like = [bench.site.short, recipe.dictionary.n_latents, active_per_row(bench)]
-    key = digest([bench.model.digest, bench.corpus.digest, like, *parts])
+    like = [ctx.site.short, recipe.dictionary.n_latents, active_per_row(ctx)]
+    key = digest([ctx.model.digest, ctx.corpus.digest, like, *parts])
     path, folder = home / "random-latents.json", home / "random-latents"
     found: dict[str, Any] = read_json(path) if path.exists() else {}
     if found.get("key") != key:
-        dictionary = random_directions(bench, bench.site, rows_at(bench, bench.model, bench.site, FITTED_ROWS))
+        dictionary = random_directions(ctx, ctx.site, rows_at(ctx, ctx.model, ctx.site, FITTED_ROWS))
         tokens, most = config.random_tokens, config.random_latents
         heldout = min(tokens, recipe.samples.tokens)
-        interpreted = interpret(bench, bench.model, dictionary, bench.site, folder, tokens, most, heldout)
+        interpreted = interpret(ctx, ctx.model, dictionary, ctx.site, folder, tokens, most, heldout)
         found = {"key": key, "means": {method: _means(scores) for method, scores in interpreted.scores.items()}}
         write_json(path, found)
     shutil.rmtree(folder, ignore_errors=True)
@@ -123,27 +123,27 @@ def _means(scores: Scores) -> dict[str, Any]:
     }
 
 
-def random_directions(bench: Workbench, site: Site, rows: Float[Tensor, "rows d"]) -> RandomDirections:
+def random_directions(ctx: RunContext, site: Site, rows: Float[Tensor, "rows d"]) -> RandomDirections:
     """Random directions at a site, as many and as sparse as the run's latents, fitted on rows of activations there."""
-    latents = bench.recipe.dictionary.n_latents
-    about = Metadata(model=bench.recipe.model.name, site=site, dataset=bench.corpus.name)
-    return RandomDirections.fit(rows, latents, min(active_per_row(bench), latents), bench.recipe.samples.seed, about)
+    latents = ctx.recipe.dictionary.n_latents
+    about = Metadata(model=ctx.recipe.model.name, site=site, dataset=ctx.corpus.name)
+    return RandomDirections.fit(rows, latents, min(active_per_row(ctx), latents), ctx.recipe.samples.seed, about)
 
 
-def active_per_row(bench: Workbench) -> int:
+def active_per_row(ctx: RunContext) -> int:
     """Latents of the run's dictionary that are active on a row: as many as it keeps, or as training ended."""
-    k = active_latents(bench.recipe.dictionary)
+    k = active_latents(ctx.recipe.dictionary)
     if k is not None:
         return k
-    measured = read_json(bench.dictionary / "training.json").get("l0")
-    return max(1, round(float(measured or expected_active(bench.recipe.dictionary))))
+    measured = read_json(ctx.dictionary_dir / "training.json").get("l0")
+    return max(1, round(float(measured or expected_active(ctx.recipe.dictionary))))
 
 
 @torch.inference_mode()
-def rows_at(bench: Workbench, model: LanguageModel, site: Site, wanted: int) -> Float[Tensor, "rows d"]:
+def rows_at(ctx: RunContext, model: LanguageModel, site: Site, wanted: int) -> Float[Tensor, "rows d"]:
     """Activations of a model at a site, of kept tokens of the training text."""
     parts: list[Tensor] = []
-    for batch in bench.batches(bench.recipe.text.replace(tokens=wanted)):
+    for batch in ctx.batches(ctx.recipe.text.replace(tokens=wanted)):
         got = model.activations(batch.tokens.to(model.device), [site])[site].flatten(2).float()
         parts.append(got[batch.keep.to(got.device)])
     return torch.cat(parts)[:wanted].clone()

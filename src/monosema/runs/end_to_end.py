@@ -15,16 +15,16 @@ from monosema.activations import (
 )
 from monosema.core import ConfigError, Site
 from monosema.dictionaries import Trainable
-from monosema.runs.workbench import Workbench
+from monosema.runs.context import RunContext
 from monosema.training import EndToEnd, TrainConfig, TrainingRows
 
 NEIGHBOURS = 16
 """Windows that are read together."""
 
 
-def windows_path(bench: Workbench) -> Path:
+def windows_path(ctx: RunContext) -> Path:
     """Where the text lies as windows of tokens while a dictionary learns from it; removed at the end."""
-    return bench.dictionary / "windows.npy"
+    return ctx.dictionary_dir / "windows.npy"
 
 
 class WindowsOfRun:
@@ -36,18 +36,18 @@ class WindowsOfRun:
         stream: the windows to train on.
     """
 
-    def __init__(self, bench: Workbench, store: Store, rows: TrainingRows, path: Path) -> None:
+    def __init__(self, ctx: RunContext, store: Store, rows: TrainingRows, path: Path) -> None:
         """Of several processes, the first writes the windows to `path`, where they are not there yet."""
-        recipe, text = bench.recipe, bench.recipe.text
-        self._bench, self._store, self._rows = bench, store, rows
+        recipe, text = ctx.recipe, ctx.recipe.text
+        self._ctx, self._store, self._rows = ctx, store, rows
         self._width = text.window if text.mode == "windows" else text.max_sentence
 
         def write() -> None:
             if not path.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
-                write_windows(path, bench.batches(text), self._width)
+                write_windows(path, ctx.batches(text), self._width)
 
-        bench.mesh.by_first(write)
+        ctx.mesh.by_first(write)
         source = open_vectors(path, check=False)
         self._kept = store.rows / source.rows
         self.stream = StoreStream(
@@ -68,10 +68,10 @@ class WindowsOfRun:
         """
         splice = SplicedModel.with_later_residuals if config.downstream > 0 else SplicedModel
         typical = self._store.manifest.typical_norms.get(str(site))
-        limit = self._bench.recipe.capture.extreme_norm
+        limit = self._ctx.recipe.capture.extreme_norm
         return EndToEnd(
             dictionary,
-            splice(self._bench.model, site),
+            splice(self._ctx.model, site),
             fit_preprocessing(self._store, site, rows=self._rows.rows),
             window=self._width,
             kept=self._kept,

@@ -12,16 +12,16 @@ from monosema.models import model_facts
 from monosema.pages import EvaluationRow, ReportData, StageRow
 from monosema.pages.scores import MethodScore
 from monosema.runs.architectures import title_of
+from monosema.runs.context import RunContext
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.meaning import EMPTY, scores_path
-from monosema.runs.workbench import Workbench
 
 
-def report_data(bench: Workbench) -> ReportData:
+def report_data(ctx: RunContext) -> ReportData:
     """Gather the report's facts; the stages before the report must be done."""
-    recipe = bench.recipe
-    stages = Ledger(bench.folder).records()
-    evaluation = Evaluation.from_dict(read_json(bench.evaluation))
+    recipe = ctx.recipe
+    stages = Ledger(ctx.folder).records()
+    evaluation = Evaluation.from_dict(read_json(ctx.evaluation_path))
     names = recipe.row_names
     models = " and ".join(recipe.model_names)
     title = f"What {models} compute{'' if recipe.other_model else 's'} at {recipe.place}"
@@ -30,7 +30,7 @@ def report_data(bench: Workbench) -> ReportData:
         model_name=models,
         site=recipe.place,
         architecture=title_of(recipe.dictionary),
-        corpus=bench.corpus.name,
+        corpus=ctx.corpus.name,
         tokens=stages["capture"].counts["rows"],
         heldout_tokens=evaluation.tokens,
         sinks_left_out=stages["capture"].counts["sinks"],
@@ -42,19 +42,19 @@ def report_data(bench: Workbench) -> ReportData:
             )
             for row in evaluation.rows
         ],
-        training=_metrics(bench.dictionary / "metrics.jsonl"),
+        training=_metrics(ctx.dictionary_dir / "metrics.jsonl"),
         stages=[_stage_row(name, record) for name, record in stages.items() if record.state == "done"],
         recipe=recipe.to_dict(),
         model=_model(recipe.model.name),
         notes=evaluation.notes,
-        controls=_controls(bench),
-        pictures=pictures(bench),
+        controls=_controls(ctx),
+        pictures=pictures(ctx),
     )
 
 
-def _controls(bench: Workbench) -> list[MethodScore]:
+def _controls(ctx: RunContext) -> list[MethodScore]:
     """Random latents and the empty answer, of the table of scores."""
-    path = scores_path(bench)
+    path = scores_path(ctx)
     rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
     found = [
         MethodScore(row["scorer"], f"random latents, {row['method']}", Estimate(**row["random"]), None)
@@ -65,14 +65,14 @@ def _controls(bench: Workbench) -> list[MethodScore]:
     return found + [MethodScore(row["scorer"], EMPTY, Estimate(**row["mean"]), None) for row in empty]
 
 
-def comparison_path(bench: Workbench) -> Path:
+def comparison_path(ctx: RunContext) -> Path:
     """The table that compares the dictionary with baselines; the plot is beside it as SVG."""
-    return bench.folder / "interpretation" / bench.recipe.dictionary_name / "comparison.json"
+    return ctx.folder / "interpretation" / ctx.recipe.dictionary_name / "comparison.json"
 
 
-def pictures(bench: Workbench) -> list[str]:
+def pictures(ctx: RunContext) -> list[str]:
     """Plots of the run that stand in its report, as SVG."""
-    plot = comparison_path(bench).with_suffix(".svg")
+    plot = comparison_path(ctx).with_suffix(".svg")
     return [plot.read_text(encoding="utf-8")] if plot.exists() else []
 
 

@@ -15,8 +15,7 @@ from typing import Any
 import torch
 
 from monosema.atlas import PERSON, Score, open_atlas, record
-from monosema.core import ConfigError, InputError, bootstrap_mean, nearest
-from monosema.interpretation.clients import Client, Failure, Reply, Request
+from monosema.core import ConfigError, InputError, Log, bootstrap_mean, nearest
 from monosema.interpretation.explaining import AUTHOR
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.language_model import LanguageModelReader, LanguageModelReaderConfig
@@ -31,20 +30,23 @@ from monosema.interpretation.scorers.scored import Scored, shuffled
 from monosema.interpretation.scorers.simulation import score_simulation
 from monosema.interpretation.scorers.surprisal import score_surprisal
 from monosema.interpretation.scorers.texts import Texts
-from monosema.interpretation.tally import Tally
-from monosema.models import AdaptedModel, LanguageModel, load_model
-from monosema.runs.explaining import draw, loaded_dictionary
-from monosema.runs.language_models import (
+from monosema.llm import (
+    Client,
     ClientConfig,
-    Tell,
+    Failure,
+    Reply,
+    Request,
+    RequestStats,
     check_client,
+    llm_dir,
     open_client,
     price_line,
     require_an_answer,
-    store_folder,
 )
+from monosema.models import AdaptedModel, LanguageModel, load_model
+from monosema.runs.context import RunContext
+from monosema.runs.explaining import draw, loaded_dictionary
 from monosema.runs.meaning import EMPTY
-from monosema.runs.workbench import Workbench
 
 ASKING = ("simulation", "detection", "fuzzing", "intervention", "intruder")
 """Scorers that ask a language model."""
@@ -100,14 +102,12 @@ NOBODY: Identity = (AUTHOR, EMPTY, None, None)
 """The empty answer: it is scored beside explanations as a control, and is no explanation in the atlas."""
 
 
-def score_with(
-    bench: Workbench, client: ClientConfig | None, config: LanguageModelScoring, tell: Tell
-) -> dict[str, Any]:
+def score_with(ctx: RunContext, client: ClientConfig | None, config: LanguageModelScoring, log: Log) -> dict[str, Any]:
     """Score explanations that are in the atlas, and record the scores there.
 
     Args:
         client: who answers; None where no scorer asks.
-        tell: receives a line about the cost before anything is asked.
+        log: receives a line about the cost before anything is asked.
 
     Returns:
         Means by explanation and scorer, what was asked and spent, and what has no score, by reason.
@@ -119,24 +119,24 @@ def score_with(
         raise InputError(f"These scorers ask a language model: {', '.join(asking)}. Say which, with --client.")
     if client is not None:
         check_client(client)
-    said = explanations_to_score(bench, config)
+    said = explanations_to_score(ctx, config)
     latents = sorted({latent for explained in said.values() for latent in explained})
-    work = ScorersAtWork(bench, draw(bench, latents, None, config.seed), config)
+    work = ScorersAtWork(ctx, draw(ctx, latents, None, config.seed), config)
     with ExitStack() as stack:
         if client is None:
             scored = {identity: work.scores(explained, None) for identity, explained in said.items()}
             spent = None
         else:
-            purse = stack.enter_context(open_client(client, store_folder(bench), bench.device))
+            purse = stack.enter_context(open_client(client, llm_dir(ctx.folder), ctx.device))
             rehearsal = Rehearsal(purse.client.model)
             for explained in said.values():
                 work.rehearse(explained, rehearsal)
             if rehearsal.requests:
-                tell(price_line(client, asdict(purse.estimate(rehearsal.requests))))
+                log(price_line(client, asdict(purse.estimate(rehearsal.requests))))
             scored = {identity: work.scores(explained, purse.client) for identity, explained in said.items()}
             require_an_answer(client, work.tally)
             spent = purse.spent()
-    record(bench.atlas, scores=score_rows(scored))
+    record(ctx.atlas_dir, scores=score_rows(scored))
     table = [line for identity, found in scored.items() for line in means(identity, found)]
     return {"scores": table, **work.tally.to_dict()} | ({} if spent is None else {"spent_dollars": spent})
 
@@ -158,7 +158,7 @@ class ScorersAtWork:
     """All scorers on one set of samples; what does not depend on the explanations is made once.
 
     Args:
-        bench: the run.
+        ctx: the run.
         samples: passages of all latents that are explained.
         config: which scorers, and how they ask.
         continuations: what the scorer intervention judges; written by the run's model when first needed.
@@ -169,14 +169,14 @@ class ScorersAtWork:
 
     def __init__(
         self,
-        bench: Workbench,
+        ctx: RunContext,
         samples: Samples,
         config: LanguageModelScoring,
         continuations: Samples | None = None,
     ) -> None:
-        self.bench, self.samples, self.config = bench, samples, config
-        self.tally = Tally()
-        self.tokenizer = bench.model.tokenizer
+        self.ctx, self.samples, self.config = ctx, samples, config
+        self.tally = RequestStats()
+        self.tokenizer = ctx.model.tokenizer
         self.entries = detection_entries(samples, DetectionConfig(seed=config.seed))
         self.base: LanguageModel | None = None
         self.encoder: AdaptedModel | None = None
@@ -184,7 +184,7 @@ class ScorersAtWork:
 
     def rehearse(self, explained: Mapping[int, Explained], client: Client) -> None:
         """Ask all that is asked, and count nothing."""
-        kept, self.tally = self.tally, Tally()
+        kept, self.tally = self.tally, RequestStats()
         self.scores(explained, client, only=ASKING)
         self.tally = kept
 
@@ -196,7 +196,7 @@ class ScorersAtWork:
         whole = self.tally
         for name in self.config.scorers:
             if name in only:
-                self.tally = Tally()
+                self.tally = RequestStats()
                 # With some of its answers a latent would have another figure than with all of them.
                 measured = self._controlled(name, explained, client)
                 found += [one.without(self.tally.pending, _AWAITED) for one in measured]
@@ -248,13 +248,13 @@ class ScorersAtWork:
 
     def _base(self) -> LanguageModel:
         if self.base is None:
-            base: Any = self.bench.model
-            self.base = base if self.config.base is None else load_model(self.config.base, self.bench.device)
+            base: Any = self.ctx.model
+            self.base = base if self.config.base is None else load_model(self.config.base, self.ctx.device)
         return self.base
 
     def _encoder(self) -> AdaptedModel:
         if self.encoder is None:
-            loaded: Any = load_model(self.config.encoder or "", self.bench.device)
+            loaded: Any = load_model(self.config.encoder or "", self.ctx.device)
             if not isinstance(loaded, AdaptedModel):
                 raise InputError(f"{self.config.encoder} is no encoder: it continues text. Give one that embeds texts.")
             self.encoder = loaded
@@ -265,12 +265,12 @@ class ScorersAtWork:
         if self._written is None:
             ids = self.samples.ids[self.samples.passage[self.samples.test]]
             whole = ids[(ids[:, :_BEGINNING_TOKENS] >= 0).all(axis=1)][:_BEGINNINGS, :_BEGINNING_TOKENS]
-            dictionary = loaded_dictionary(self.bench)
+            dictionary = loaded_dictionary(self.ctx)
             latents = self.samples.latents.tolist()
             beginnings = torch.from_numpy(whole.astype("int64"))
             # A latent's direction belongs to the site that the dictionary writes.
-            site = self.bench.recipe.sites[-1]
-            self._written = write_continuations(latents, self.bench.model, dictionary, site, beginnings)
+            site = self.ctx.recipe.sites[-1]
+            self._written = write_continuations(latents, self.ctx.model, dictionary, site, beginnings)
         return self._written
 
 
@@ -279,7 +279,7 @@ def _with_controls(scored: Scored, controls: Scored) -> Scored:
     return Scored(scored.scorer, scored.estimates, values, scored.absent)
 
 
-def explanations_to_score(bench: Workbench, config: LanguageModelScoring) -> dict[Identity, dict[int, Explained]]:
+def explanations_to_score(ctx: RunContext, config: LanguageModelScoring) -> dict[Identity, dict[int, Explained]]:
     """Explanations of features that ever fire, by who made them; with controls, the empty answer, too.
 
     Where there is room for some features only, those that people have labelled come first.
@@ -288,7 +288,7 @@ def explanations_to_score(bench: Workbench, config: LanguageModelScoring) -> dic
         InputError: there are no such explanations.
     """
     where = f"(model is not null or method = '{PERSON}')" if config.method is None else "method = ?"
-    rows = open_atlas(bench.atlas).sql(
+    rows = open_atlas(ctx.atlas_dir).sql(
         f"select latent, author, method, model, prompt_version, text from explanations where {where} "
         f"and latent in (select latent from features where alive) order by method <> '{PERSON}', latent, author",
         [] if config.method is None else [config.method],
@@ -305,7 +305,7 @@ def explanations_to_score(bench: Workbench, config: LanguageModelScoring) -> dic
         what = "that a language model or a person wrote" if config.method is None else method
         raise InputError(
             f"The atlas has no explanation {what}, of a feature that ever fires. Make some: monosema explain "
-            f'{bench.folder} --client …, or monosema label {bench.folder} FEATURE "text"'
+            f'{ctx.folder} --client …, or monosema label {ctx.folder} FEATURE "text"'
         )
     if config.controls:
         explained = sorted({latent for one in found.values() for latent in one})

@@ -41,41 +41,41 @@ from monosema.interpretation.scoring import (
     score,
     table_row,
 )
+from monosema.runs.context import RunContext
 from monosema.runs.controls import random_latents
-from monosema.runs.workbench import Workbench
 
 EMPTY = "nothing activates"
 """Method of the control that says nothing."""
 
 
-def scores_path(bench: Workbench) -> Path:
+def scores_path(ctx: RunContext) -> Path:
     """The table of results."""
-    return _home(bench) / "scores.json"
+    return _home(ctx) / "scores.json"
 
 
-def _home(bench: Workbench) -> Path:
-    return bench.folder / "interpretation" / bench.recipe.dictionary_name
+def _home(ctx: RunContext) -> Path:
+    return ctx.folder / "interpretation" / ctx.recipe.dictionary_name
 
 
 class _Blocks:
     """The latents of a run in blocks; samples of each are drawn once and kept on disk."""
 
-    def __init__(self, bench: Workbench) -> None:
-        recipe = bench.recipe
-        self.bench, self.atlas = bench, open_atlas(bench.atlas)
-        loaded: Any = load_dictionary(bench.dictionary)
-        self.dictionary: Dictionary = loaded.to(bench.model.device) if hasattr(loaded, "to") else loaded
+    def __init__(self, ctx: RunContext) -> None:
+        recipe = ctx.recipe
+        self.ctx, self.atlas = ctx, open_atlas(ctx.atlas_dir)
+        loaded: Any = load_dictionary(ctx.dictionary_dir)
+        self.dictionary: Dictionary = loaded.to(ctx.model.device) if hasattr(loaded, "to") else loaded
         self.latents = latents_of(self.atlas, recipe.explain.most, recipe.samples.seed)
         made_from = [self.atlas.meta["id"], self.atlas.meta["tables"]["examples"]["sha256"]]
-        key = [made_from, recipe.samples.to_dict(), recipe.explain.to_dict(), bench.corpus.digest]
-        self.folder = _home(bench) / f"blocks-{digest(key)}"
-        for other in _home(bench).glob("blocks-*"):
+        key = [made_from, recipe.samples.to_dict(), recipe.explain.to_dict(), ctx.corpus.digest]
+        self.folder = _home(ctx) / f"blocks-{digest(key)}"
+        for other in _home(ctx).glob("blocks-*"):
             if other != self.folder:
                 shutil.rmtree(other)
         self._pool: Pool | None = None
 
     def __iter__(self) -> Iterator[NDArray[np.int64]]:
-        step = self.bench.recipe.explain.block
+        step = self.ctx.recipe.explain.block
         return (self.latents[low : low + step] for low in range(0, len(self.latents), step))
 
     def path(self, index: int, name: str) -> Path:
@@ -86,20 +86,20 @@ class _Blocks:
         path = self.path(index, "samples").with_suffix(".safetensors")
         if path.exists():
             return Samples.load(path)
-        recipe = self.bench.recipe
+        recipe = self.ctx.recipe
         if self._pool is None:
             text = recipe.text.replace(split="heldout", tokens=recipe.samples.tokens)
-            batches = self.bench.batches(text)
-            self._pool = pool_of(self.atlas, self.bench.model, self.dictionary, batches, recipe.samples)
-        drawn = draw_samples(self.atlas, self.bench.model, self.dictionary, self._pool, recipe.samples, latents)
+            batches = self.ctx.batches(text)
+            self._pool = pool_of(self.atlas, self.ctx.model, self.dictionary, batches, recipe.samples)
+        drawn = draw_samples(self.atlas, self.ctx.model, self.dictionary, self._pool, recipe.samples, latents)
         drawn.save(path)
         return drawn
 
 
-def explain(bench: Workbench) -> Mapping[str, Any]:
+def explain(ctx: RunContext) -> Mapping[str, Any]:
     """The stage explain."""
-    blocks = _Blocks(bench)
-    found: dict[str, dict[int, Explained]] = {method: {} for method in bench.recipe.explain.methods}
+    blocks = _Blocks(ctx)
+    found: dict[str, dict[int, Explained]] = {method: {} for method in ctx.recipe.explain.methods}
     few = tokens = 0
     with progress_bar("explain", len(blocks.latents), "features") as bar:
         for index, latents in enumerate(blocks):
@@ -109,9 +109,9 @@ def explain(bench: Workbench) -> Mapping[str, Any]:
                 found[method] |= {one.latent: one for one in read}
             few, tokens = few + part["few"], tokens + part["tokens"]
             bar.advance(len(latents))
-    record(bench.atlas, atlas_explanations(found))
+    record(ctx.atlas_dir, atlas_explanations(found))
     counts: dict[str, Any] = {method: len(explained) for method, explained in found.items()}
-    write_json(_home(bench) / "explained.json", counts)
+    write_json(_home(ctx) / "explained.json", counts)
     return {"features": len(blocks.latents), **counts, "few_passages": few, "model_tokens": tokens}
 
 
@@ -120,9 +120,9 @@ def _explained(blocks: _Blocks, index: int, latents: NDArray[np.int64]) -> dict[
     path = blocks.path(index, "explained").with_suffix(".json")
     if path.exists():
         return dict(read_json(path))
-    bench = blocks.bench
+    ctx = blocks.ctx
     samples = blocks.samples(index, latents)
-    found = explain_by_programs(blocks.atlas, bench.model, blocks.dictionary, samples, bench.recipe.explain)
+    found = explain_by_programs(blocks.atlas, ctx.model, blocks.dictionary, samples, ctx.recipe.explain)
     explained = {
         method: [[one.latent, one.text, one.program.to_json()] for one in said.values() if one.program is not None]
         for method, said in found.explained.items()
@@ -132,11 +132,11 @@ def _explained(blocks: _Blocks, index: int, latents: NDArray[np.int64]) -> dict[
     return part
 
 
-def score_stage(bench: Workbench) -> Mapping[str, Any]:
+def score_stage(ctx: RunContext) -> Mapping[str, Any]:
     """The stage score."""
-    blocks = _Blocks(bench)
+    blocks = _Blocks(ctx)
     programs = programs_in(blocks.atlas)
-    programs = {method: programs.get(method, {}) for method in bench.recipe.explain.methods}
+    programs = {method: programs.get(method, {}) for method in ctx.recipe.explain.methods}
     parts: dict[str, list[Scores]] = {method: [] for method in (*programs, EMPTY)}
     with progress_bar("score", len(blocks.latents), "features") as bar:
         for index, latents in enumerate(blocks):
@@ -147,19 +147,19 @@ def score_stage(bench: Workbench) -> Mapping[str, Any]:
             }
             here[EMPTY] = {latent: Explained(latent, "", TokenLookup({})) for latent in latents.tolist()}
             for method, said in here.items():
-                parts[method].append(score(ProgramReader(), said, samples, bench.recipe.score))
+                parts[method].append(score(ProgramReader(), said, samples, ctx.recipe.score))
             bar.advance(len(latents))
     scores = {method: merged(some) for method, some in parts.items()}
     for method in programs:
-        record(bench.atlas, scores=atlas_scores(scores[method], AUTHOR, method))
-    random = random_latents(bench, _home(bench))
+        record(ctx.atlas_dir, scores=atlas_scores(scores[method], AUTHOR, method))
+    random = random_latents(ctx, _home(ctx))
     rows = table(scores, random, len(blocks.latents))
-    recorded = _recorded(open_atlas(bench.atlas))
+    recorded = _recorded(open_atlas(ctx.atlas_dir))
     write_json(
-        scores_path(bench),
+        scores_path(ctx),
         {
             "features": len(blocks.latents),
-            "random_latents": bench.recipe.score.random_latents,
+            "random_latents": ctx.recipe.score.random_latents,
             "rule": f"{CONTROLS_RULE} {RANDOM_RULE}" if random else CONTROLS_RULE,
             "recorded": recorded,
             "rows": [row.to_dict() for row in rows],
@@ -186,21 +186,21 @@ def _recorded(atlas: Atlas) -> int:
     return int(atlas.sql(query, [AUTHOR])[0]["n"])
 
 
-def damage_of_explain(bench: Workbench) -> list[str]:
+def damage_of_explain(ctx: RunContext) -> list[str]:
     """Whether the atlas has lost what was recorded, as one that was built again has."""
-    path = _home(bench) / "explained.json"
+    path = _home(ctx) / "explained.json"
     if not path.exists():
-        return [f"{path.relative_to(bench.folder)} is missing"]
-    there = {method: len(said) for method, said in programs_in(open_atlas(bench.atlas)).items()}
+        return [f"{path.relative_to(ctx.folder)} is missing"]
+    there = {method: len(said) for method, said in programs_in(open_atlas(ctx.atlas_dir)).items()}
     lost = [method for method, count in read_json(path).items() if there.get(method, 0) != count]
     return [f"the atlas does not have the explanations by {' and '.join(lost)}"] if lost else []
 
 
-def damage_of_score(bench: Workbench) -> list[str]:
+def damage_of_score(ctx: RunContext) -> list[str]:
     """Whether the table is there, and the atlas still has the scores."""
-    path = scores_path(bench)
+    path = scores_path(ctx)
     if not path.exists():
-        return [f"{path.relative_to(bench.folder)} is missing"]
-    if read_json(path)["recorded"] != _recorded(open_atlas(bench.atlas)):
+        return [f"{path.relative_to(ctx.folder)} is missing"]
+    if read_json(path)["recorded"] != _recorded(open_atlas(ctx.atlas_dir)):
         return ["the atlas does not have the scores"]
     return []

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from monosema.core import ConfigError, atomic_path, write_json
-from monosema.pages.plots import Axis, Series, chart
+from monosema.core import ConfigError, write_json
+from monosema.pages.charts import Axis, Series, xy
+from monosema.pages.svg import Spec, write_svg
 from monosema.training import ScalingFit, ScalingPoint, SweepResult, fit_scaling
 from monosema.training.scaling import RESAMPLES
 
@@ -27,37 +28,35 @@ def fit_sweep(result: SweepResult, folder: Path, seed: int = 0, resamples: int =
     """
     fit = fit_scaling(_points(result), seed, resamples)
     write_json(folder / "scaling.json", fit.to_dict())
-    with atomic_path(folder / "scaling.svg") as temporary:
-        temporary.write_text(draw_scaling(fit), encoding="utf-8")
+    write_svg(scaling_chart(fit), folder / "scaling.svg")
     return fit
 
 
 def _points(result: SweepResult) -> list[ScalingPoint]:
     points = []
-    for member in result.members:
-        if member.fvu is None:
+    for trial in result.trials:
+        if trial.fvu is None:
             continue
-        width = next((member.settings[key] for key in WIDTH_KEYS if key in member.settings), None)
-        k = next((member.settings[key] for key in SPARSITY_KEYS if key in member.settings), None)
-        k = float(f"{member.l0:.2g}") if k is None and member.l0 else k
+        width = next((trial.settings[key] for key in WIDTH_KEYS if key in trial.settings), None)
+        k = next((trial.settings[key] for key in SPARSITY_KEYS if key in trial.settings), None)
+        k = float(f"{trial.l0:.2g}") if k is None and trial.l0 else k
         if width is None or k is None:
             raise ConfigError(
                 "--fit-scaling needs to know latents and k of each dictionary: vary both, as in "
                 "--sweep latents=1024,2048,4096 --sweep k=16,32,64."
             )
-        points.append(ScalingPoint(float(width), float(k), member.fvu))
+        points.append(ScalingPoint(float(width), float(k), trial.fvu))
     return points
 
 
-def draw_scaling(fit: ScalingFit) -> str:
-    """FVU against latents at each k: what was measured as points, the law as curves."""
-    series = []
+def scaling_chart(fit: ScalingFit) -> Spec:
+    """Return FVU against latents at each k: measurements as points, the law as curves."""
     widths = sorted({point.n for point in fit.points})
-    along = np.geomspace(widths[0], widths[-1], STEPS)
+    along = np.geomspace(widths[0], widths[-1], STEPS).tolist()
+    series = []
     for k in sorted({point.k for point in fit.points}):
         measured = [(point.n, point.fvu) for point in fit.points if point.k == k]
-        law = [(float(n), fit.predict(float(n), k)) for n in along]
-        series.append((f"k = {k:g}", measured, law))
-    dots = [Series(name, measured, line=False) for name, measured, _ in series]
-    curves = [Series(name, law, dots=False) for name, _, law in series]
-    return chart("FVU against latents", Axis("latents", True), Axis("FVU", True), [*dots, *curves])
+        labels = [f"k = {k:g}, {n:g} latents: FVU {fvu:.4g}" for n, fvu in measured]
+        series.append(Series(f"k = {k:g}", measured, labels, line=False))
+        series.append(Series(f"k = {k:g}", [(n, fit.predict(n, k)) for n in along], dots=False))
+    return xy("FVU against latents", Axis("latents", True), Axis("FVU", True), series)

@@ -1,171 +1,278 @@
-"""Stages as a graph, and the walk along it: skip what is done, go on with what was begun, make the rest."""
+"""The stages: capture → train → evaluate → atlas → explain → score → report.
+
+Each calls its station and counts what it did.
+"""
 
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monosema.core import DiskFullError, digest
-from monosema.core.files import is_disk_full
-from monosema.runs.ledger import Ledger, StageRecord, versions
-from monosema.training.distribution import Mesh
+import torch
+from torch import Tensor
 
-Tell = Callable[[str], None]
-"""Receives one line for people about what a run does."""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One station of the walk.
-
-    Attributes:
-        name: as in stages.json and on the command line.
-        needs: stages whose results it reads.
-        reads: parts of the recipe that its result depends on.
-        version: raised when the code makes another result from the same inputs.
-        resumes: whether its work goes on from half-made outputs, and mends damaged ones; else they are removed first.
-        outputs: the files or folders it makes, on the bench that the walk was given.
-        work: makes them; returns counts worth keeping.
-        damage: says what is wrong with finished outputs, for those that may change afterwards and keep their own
-            checksums; None for outputs that must stay as they were made.
-        stale: says why finished outputs are out of date although the recipe is the same: what they were made from has
-            been added to.
-        replaces: whether its work itself replaces outputs of other inputs, and keeps of them what people added; else
-            they are removed first.
-        shared: whether all processes of a run work on it together; else the first does it, and the others wait.
-    """
-
-    name: str
-    needs: tuple[str, ...]
-    reads: tuple[str, ...]
-    version: int
-    resumes: bool
-    outputs: Callable[[Any], Sequence[Path]]
-    work: Callable[[Any], Mapping[str, Any]]
-    damage: Callable[[Any], list[str]] | None = None
-    stale: Callable[[Any, StageRecord], list[str]] | None = None
-    replaces: bool = False
-    shared: bool = False
+from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
+from monosema.atlas import build_atlas, check_tables, open_atlas
+from monosema.core import Config, MonosemaError, Site, choose_device, digest, progress_bar, write_json
+from monosema.dictionaries import (
+    Autoencoder,
+    Crosscoder,
+    Dictionary,
+    Metadata,
+    Pca,
+    RandomDirections,
+    Trainable,
+    at_sites,
+    load_dictionary,
+)
+from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
+from monosema.pages import write_report
+from monosema.runs.architectures import architecture_of, make_dictionary
+from monosema.runs.budget import CONTROL_ROWS, MOST
+from monosema.runs.context import RunContext
+from monosema.runs.controls import active_per_row
+from monosema.runs.display import training_display
+from monosema.runs.end_to_end import WindowsOfRun, windows_path
+from monosema.runs.facts import pictures, report_data
+from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
+from monosema.runs.pipeline import Stage, register_stage
+from monosema.training import TrainingRows, held_out_rows, train
 
 
-def needed(stages: Sequence[Stage], until: str) -> list[Stage]:
-    """The stage `until` and all it needs, in their order. Raises KeyError when there is no such stage."""
-    by_name = {stage.name: stage for stage in stages}
-    wanted = {until}
-    for stage in reversed(stages):
-        if stage.name in wanted:
-            wanted.update(by_name[stage.name].needs)
-    if until not in by_name:
-        raise KeyError(until)
-    return [stage for stage in stages if stage.name in wanted]
+def _capture(ctx: RunContext) -> Mapping[str, Any]:
+    recipe = ctx.recipe
+    batches = ctx.batches(recipe.text)
+    with progress_bar("capture", recipe.text.tokens, "tokens") as bar:
+        store = capture_to_store(ctx.model, batches, list(recipe.sites), ctx.store_dir, recipe.capture, progress=bar)
+    counts = store.manifest.counts
+    return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
 
 
-def stage_inputs(stages: Sequence[Stage], recipe: Mapping[str, Any], sources: Mapping[str, str]) -> dict[str, str]:
-    """Digest of all that each stage's result depends on: the sources (digests of the model and the text), its parts of
-    the recipe, the digests of the stages it needs, and its version."""
-    digests: dict[str, str] = {}
-    for stage in stages:
-        digests[stage.name] = digest(
-            {
-                "stage": [stage.name, stage.version],
-                "recipe": {part: recipe[part] for part in stage.reads if part in recipe},
-                "needs": [digests[name] for name in stage.needs],
-                "sources": dict(sources),
-            }
+def _train(ctx: RunContext) -> Mapping[str, Any]:
+    recipe, mesh = ctx.recipe, ctx.mesh
+    store = Store.open(ctx.store_dir)
+    rows = TrainingRows(store, held_out_rows(store.rows))
+    trained: Trainable = untrained(ctx, recipe.dictionary, recipe.sites, recipe.training.seed)
+    stream: ActivationStream
+    if recipe.training.objective == "end-to-end":
+        windows = WindowsOfRun(ctx, store, rows, windows_path(ctx))
+        trained, stream = windows.learner(trained, ctx.site, recipe.training), windows.stream
+    else:
+        stream = rows.stream(
+            recipe.sites,
+            batch=recipe.stream.batch,
+            seed=recipe.training.seed,
+            passes=recipe.stream.passes,
+            memory_mb=recipe.stream.memory_mb,
         )
-    return digests
+    step = stream.batch * trained.row_vectors
+    with training_display((stream.batches or 0) * step, "tokens", step, mesh.first) as display:
+        result = train(
+            trained,
+            stream,
+            recipe.training,
+            ctx.dictionary_dir,
+            heldout=rows.held_out(recipe.sites) if mesh.first else None,
+            progress=display,
+            trackers=[display],
+            mesh=mesh,
+        )
+    if mesh.first:
+        windows_path(ctx).unlink(missing_ok=True)
+    figures = result.to_dict()
+    return {name: value for name, value in figures.items() if name != "dictionary"}
 
 
-def advance(
-    stages: Sequence[Stage],
-    until: str,
-    folder: Path,
-    inputs: Mapping[str, str],
-    bench: Any,
-    tell: Tell,
-    mesh: Mesh | None = None,
-) -> None:
-    """Bring the run to where the stage `until` is done.
+def untrained(ctx: RunContext, config: Any, sites: Sequence[Site], seed: int) -> Autoencoder:
+    """A dictionary of these sites to be trained, on the device.
 
-    Args:
-        stages: the graph, each stage after all that it needs.
-        until: the last stage to make.
-        folder: the run folder.
-        inputs: digest of each stage's inputs.
-        bench: handed to the stages' functions.
-        tell: receives a line about each stage that is skipped, continued or made again.
-        mesh: the processes that do this together: the first decides, and keeps the record; None for one alone.
-
-    Raises:
-        DiskFullError: no room; the stages before stay valid.
-        MonosemaError: whatever a stage refuses.
+    Only the first of several processes says where it comes from, since it alone saves; the others don't open the model
+    for that.
     """
-    mesh, ledger = mesh or Mesh(), Ledger(folder)
-    for stage in needed(stages, until):
-        if not mesh.by_first(partial(_is_due, stage, ledger, inputs[stage.name], bench, tell)):
-            continue
-        make = partial(_make, stage, ledger, inputs[stage.name], bench)
-        if not stage.shared:
-            mesh.by_first(make)
-        elif mesh.first:
-            make()
+    about = _metadata(ctx, config, sites) if ctx.mesh.first else at_sites(Metadata(), config, sites)
+    model = ctx.model if config.start == "weights" else None
+    return make_dictionary(config, about, seed, model).to(choose_device(ctx.device))
+
+
+def _metadata(ctx: RunContext, config: Config, sites: Sequence[Site]) -> Metadata:
+    """Where a dictionary of these sites comes from."""
+    objective, other = ctx.recipe.training.objective, ctx.recipe.other_model
+    extra: dict[str, Any] = {} if objective == "reconstruction" else {"objective": objective}
+    if other is not None:
+        extra["other_model"] = other
+    about = Metadata(
+        model=ctx.recipe.model.name,
+        context=ctx.recipe.text.window,
+        prepend_bos=ctx.model.tokenizer.bos_id is not None,
+        dataset=ctx.corpus.name,
+        extra=extra,
+    )
+    return at_sites(about, config, sites)
+
+
+def _open(ctx: RunContext) -> Dictionary:
+    dictionary: Any = load_dictionary(ctx.dictionary_dir)
+    return dictionary.to(ctx.model.device) if hasattr(dictionary, "to") else dictionary
+
+
+def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
+    recipe = ctx.recipe
+    dictionary = _open(ctx)
+    tokens = recipe.evaluation_tokens or MOST
+    text = recipe.text.replace(split="heldout", tokens=tokens)
+    passes = len(recipe.sites) if isinstance(dictionary, Crosscoder) else 1
+    controls, mean = _controls(ctx)
+    with progress_bar("evaluate", passes * tokens, "tokens") as bar:
+        rest = (ctx.batches(text), recipe.evaluation, controls, bar)
+        kept: dict[str, Any] = {"mean": mean, "parts": _evaluation_parts(ctx)}
+        if isinstance(dictionary, Crosscoder):
+            evaluation = evaluate_crosscoder(ctx.model, dictionary, *rest, **kept)
+            if recipe.other_model is not None:
+                evaluation = _compared(ctx, dictionary, evaluation)
         else:
-            stage.work(bench)
+            read = ctx.site if recipe.output_site else None
+            evaluation = evaluate(ctx.model, dictionary, recipe.sites[-1], *rest, read=read, **kept)
+    write_json(ctx.evaluation_path, evaluation.to_dict())
+    shutil.rmtree(_evaluation_parts(ctx), ignore_errors=True)
+    return {"tokens": evaluation.tokens}
 
 
-def _is_due(stage: Stage, ledger: Ledger, inputs: str, bench: Any, tell: Tell) -> bool:
-    """Whether a stage is still to be made; then what it can't go on from is removed."""
-    record = ledger.records().get(stage.name)
-    if record is not None and record.inputs == inputs:
-        damage = _damage(stage, ledger, record, bench) if record.state == "done" else []
-        if record.state == "done" and not damage:
-            tell(f"{stage.name}: done before{_counted(record.counts)}")
-            return False
-        tell(f"{stage.name}: {'; '.join(damage)}: making it again" if damage else f"{stage.name}: going on")
-        if not stage.resumes:
-            _remove(stage.outputs(bench))
-    elif record is not None:
-        tell(f"{stage.name}: its inputs changed: making it again")
-        if not stage.replaces:
-            _remove(stage.outputs(bench))
-    return True
+def _evaluation_parts(ctx: RunContext) -> Path:
+    """Where an unfinished evaluation keeps its sums."""
+    return ctx.evaluation_path.with_suffix(".parts")
 
 
-def _damage(stage: Stage, ledger: Ledger, record: StageRecord, bench: Any) -> list[str]:
-    found = ledger.damage(record) if stage.damage is None else stage.damage(bench)
-    return found or (stage.stale(bench, record) if stage.stale else [])
+def _compared(ctx: RunContext, crosscoder: Crosscoder, evaluation: Evaluation) -> Evaluation:
+    """The evaluation with what tells the two models apart, on the rows that training held out."""
+    first, second = ctx.recipe.model_names
+    store = Store.open(ctx.store_dir)
+    rows = TrainingRows(store, held_out_rows(store.rows)).held_out(ctx.recipe.sites)
+    if rows is None:
+        return evaluation
+    found = model_difference(crosscoder, rows.to(ctx.model.device), (first, second))
+    return replace(evaluation, difference=found, notes=(*evaluation.notes, found.sentence))
 
 
-def _make(stage: Stage, ledger: Ledger, inputs: str, bench: Any) -> None:
-    ledger.write(stage.name, StageRecord("running", inputs, versions=versions()))
-    start = time.perf_counter()
+def _controls(ctx: RunContext) -> tuple[dict[str, Dictionary], Tensor]:
+    """What would expose a score that says nothing: PCA with as many components as latents are kept, and a dictionary
+    that was not trained, both fitted on rows that the dictionary was trained on; and the mean of these rows."""
+    recipe = ctx.recipe
+    store = Store.open(ctx.store_dir)
+    k = active_per_row(ctx)
+    rows = slice(0, store.rows - held_out_rows(store.rows))
+    batch = min(recipe.stream.batch, rows.stop)
+    # A crosscoder's controls see all its sites side by side; others see the site that is written.
+    sites = recipe.sites if architecture_of(recipe.dictionary) == "crosscoder" else recipe.sites[-1:]
+    places = [(store, site) for site in sites]
+    stream = JoinedStream.over(places, batch=batch, seed=recipe.training.seed, rows=rows)
+    wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
+    # Room for all first: parts beside their whole would take twice the memory.
+    sample = torch.empty(wanted * batch, sum(store.width(site) for site in sites))
+    for room, part in zip(sample.split(batch), stream, strict=False):
+        room.copy_(part)
+    sample = sample.to(ctx.model.device)
+    components = min(k, sample.shape[1])
+    controls: dict[str, Dictionary] = {
+        "pca": Pca.fit(sample.split(batch), components),
+        "random": RandomDirections.fit(sample, recipe.dictionary.n_latents, k, seed=recipe.training.seed),
+    }
+    return controls, sample.mean(dim=0, dtype=torch.float64)
+
+
+def _atlas(ctx: RunContext) -> Mapping[str, Any]:
+    recipe = ctx.recipe
+    tokens = recipe.atlas_tokens or recipe.text.tokens
+    batches = ctx.batches(recipe.text.replace(tokens=tokens))
+    with progress_bar("atlas", tokens, "tokens") as bar:
+        atlas = build_atlas(ctx.model, _open(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar)
+    alive = atlas.sql("select count(*) as n from features where alive")[0]["n"]
+    return {"tokens": batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
+
+
+def _damage_of_atlas(ctx: RunContext) -> list[str]:
+    """Explanations, scores and votes are added to a finished atlas, so it is compared with its own checksums."""
     try:
-        counts = dict(stage.work(bench))
-    except Exception as error:
-        if is_disk_full(error) and not isinstance(error, DiskFullError):
-            raise DiskFullError(
-                f"No room left on the disk while the stage {stage.name} wrote into {ledger.folder} ({error}). "
-                "What was finished before is intact: make room and run the same command again."
-            ) from error
-        raise
-    outputs = ledger.measure(stage.outputs(bench)) if stage.damage is None else {}
-    seconds = time.perf_counter() - start
-    ledger.write(stage.name, StageRecord("done", inputs, seconds, counts, versions(), outputs))
+        check_tables(ctx.atlas_dir, checksums=True)
+    except MonosemaError as error:
+        return [str(error).removesuffix(".").partition(". Build")[0]]
+    return []
 
 
-def _remove(paths: Sequence[Path]) -> None:
-    for path in paths:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+def _report(ctx: RunContext) -> Mapping[str, Any]:
+    path = write_report(report_data(ctx), open_atlas(ctx.atlas_dir), ctx.report_path, ctx.recipe.report.limit_mb)
+    return {"bytes": path.stat().st_size}
 
 
-def _counted(counts: Mapping[str, Any]) -> str:
-    numbers = {name: value for name, value in counts.items() if isinstance(value, int)}
-    return f" ({', '.join(f'{value:,} {name}' for name, value in numbers.items())})" if numbers else ""
+def _facts_of_report(ctx: RunContext) -> Mapping[str, str]:
+    """Digests of what is added to a run after its stages: labels, votes, scores and comparisons."""
+    atlas = open_atlas(ctx.atlas_dir, checksums=False)
+    return {"the atlas's labels, votes or scores": atlas.state, "the comparison": digest(pictures(ctx))}
+
+
+for _stage in (
+    Stage(
+        name="capture",
+        make=_capture,
+        writes=lambda ctx: [ctx.store_dir],
+        reads=("site", "output_site", "model", "corpus", "text", "capture"),
+        resumes=True,
+    ),
+    Stage(
+        name="train",
+        make=_train,
+        writes=lambda ctx: [ctx.dictionary_dir],
+        needs=("capture",),
+        reads=("dictionary", "stream", "training"),
+        resumes=True,
+        shared=True,
+    ),
+    Stage(
+        name="evaluate",
+        make=_evaluate,
+        writes=lambda ctx: [ctx.evaluation_path, _evaluation_parts(ctx)],
+        needs=("train",),
+        reads=("evaluation", "evaluation_tokens"),
+        version=2,
+        resumes=True,
+    ),
+    Stage(
+        name="atlas",
+        make=_atlas,
+        writes=lambda ctx: [ctx.atlas_dir],
+        needs=("train",),
+        reads=("atlas", "atlas_tokens"),
+        resumes=True,
+        replaces=True,
+        damage=_damage_of_atlas,
+    ),
+    Stage(
+        name="explain",
+        make=explain,
+        writes=lambda ctx: [],
+        needs=("atlas",),
+        reads=("samples", "explain"),
+        resumes=True,
+        damage=damage_of_explain,
+    ),
+    Stage(
+        name="score",
+        make=score_stage,
+        writes=lambda ctx: [],
+        needs=("explain",),
+        reads=("score",),
+        resumes=True,
+        damage=damage_of_score,
+    ),
+    Stage(
+        name="report",
+        make=_report,
+        writes=lambda ctx: [ctx.report_path],
+        needs=("evaluate", "atlas", "score"),
+        reads=("name", "report"),
+        facts=_facts_of_report,
+    ),
+):
+    register_stage(_stage)

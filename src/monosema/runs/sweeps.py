@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
-from monosema.core import ConfigError, Site, atomic_path, choose_device, progress_bar
+from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
 from monosema.dictionaries import Metadata, Trainable, at_sites
-from monosema.pages.plots import Axis, Series, chart
+from monosema.pages.charts import Axis, Series, xy
+from monosema.pages.svg import write_svg
 from monosema.runs.architectures import fitted, make_dictionary, override
+from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, refuse_end_to_end
-from monosema.runs.lock import run_lock
+from monosema.runs.ledger import run_lock
 from monosema.runs.overrides import flatten
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
-from monosema.runs.stages import Tell
+from monosema.runs.stages import untrained
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
-from monosema.runs.walk import untrained
-from monosema.runs.workbench import Workbench
-from monosema.training import Member, SweepResult, TrainConfig, TrainingRows, held_out_rows, train_sweep
+from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, held_out_rows, train_sweep
 from monosema.training.distribution import Mesh
 
 SEED = {"seed": "training.seed"}
@@ -100,7 +100,7 @@ def sweep_run(
     *,
     device: str | None = None,
     update: bool = False,
-    tell: Tell | None = None,
+    log: Log | None = None,
     latent_shards: int = 1,
 ) -> tuple[SweepResult, Path]:
     """Capture a run's activations where that isn't done, and train all combinations on them in one pass.
@@ -120,12 +120,12 @@ def sweep_run(
         AnomalyError: every member was stopped.
     """
     folder, mesh = Path(folder), Mesh.join(latent_shards)
-    done = run_together(mesh, recipe, folder, until="capture", device=device, tell=tell)
-    bench = Workbench(done.recipe, folder, device, mesh)
-    members = choices(bench.recipe, sweep, SHORT_KEYS)
-    out = folder / "sweeps" / "-".join([bench.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
+    done = run_together(mesh, recipe, folder, until="capture", device=device, log=log)
+    ctx = RunContext(done.recipe, folder, device, mesh)
+    members = choices(ctx.recipe, sweep, SHORT_KEYS)
+    out = folder / "sweeps" / "-".join([ctx.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
     sites = list(dict.fromkeys(site for choice in members for site in choice.recipe.sites))
-    captured = bench.store if set(sites) <= set(bench.recipe.sites) else out / "activations"
+    captured = ctx.store_dir if set(sites) <= set(ctx.recipe.sites) else out / "activations"
     with ExitStack() as held:
 
         def begin() -> None:
@@ -133,23 +133,23 @@ def sweep_run(
             held.enter_context(run_lock(folder))
             if update:
                 shutil.rmtree(out, ignore_errors=True)
-            if captured != bench.store:
-                _several_sites(bench, sites, captured)
+            if captured != ctx.store_dir:
+                _several_sites(ctx, sites, captured)
 
         mesh.by_first(begin)
         store = Store.open(captured)
-        ground = _OfRun(bench, store, TrainingRows(store, held_out_rows(store.rows)), out)
-        found = _train(members, [choice.recipe.sites for choice in members], ground, bench.recipe.training, out, mesh)
+        ground = _OfRun(ctx, store, TrainingRows(store, held_out_rows(store.rows)), out)
+        found = _train(members, [choice.recipe.sites for choice in members], ground, ctx.recipe.training, out, mesh)
     mesh.leave()
     return found, out
 
 
-def _several_sites(bench: Workbench, sites: Sequence[Site], folder: Path) -> None:
+def _several_sites(ctx: RunContext, sites: Sequence[Site], folder: Path) -> None:
     """One pass of the model for all sites of a sweep, which then give the same tokens."""
-    text = bench.recipe.text
+    text = ctx.recipe.text
     with progress_bar("capture", text.tokens, "tokens") as bar:
-        batches = bench.batches(text)
-        capture_to_store(bench.model, batches, sites, folder, bench.recipe.capture, progress=bar)
+        batches = ctx.batches(text)
+        capture_to_store(ctx.model, batches, sites, folder, ctx.recipe.capture, progress=bar)
 
 
 def sweep_vectors(
@@ -200,23 +200,23 @@ class _OfVectors:
 class _OfRun:
     """What a sweep of a run learns from: its activations, or its text where members learn end to end."""
 
-    def __init__(self, bench: Workbench, store: Store, rows: TrainingRows, out: Path) -> None:
-        self.rows, self._bench = rows, bench
-        end_to_end = bench.recipe.training.objective == "end-to-end"
-        self._windows = WindowsOfRun(bench, store, rows, out / "windows.npy") if end_to_end else None
+    def __init__(self, ctx: RunContext, store: Store, rows: TrainingRows, out: Path) -> None:
+        self.rows, self._ctx = rows, ctx
+        end_to_end = ctx.recipe.training.objective == "end-to-end"
+        self._windows = WindowsOfRun(ctx, store, rows, out / "windows.npy") if end_to_end else None
 
     def streams(self, sites: Sequence[tuple[Site, ...]]) -> list[ActivationStream]:
         """As of `_OfVectors`; members that learn end to end all see the same windows."""
         if self._windows is not None:
             return [self._windows.stream] * len(sites)
-        stream = self._bench.recipe.stream
-        shape = {"batch": stream.batch, "passes": stream.passes, "seed": self._bench.recipe.training.seed}
+        stream = self._ctx.recipe.stream
+        shape = {"batch": stream.batch, "passes": stream.passes, "seed": self._ctx.recipe.training.seed}
         made = {own: self.rows.stream(own, memory_mb=stream.memory_mb, **shape) for own in dict.fromkeys(sites)}
         return [made[own] for own in sites]
 
     def dictionary(self, config: Any, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
         """A member before training."""
-        made = untrained(self._bench, config, sites, training.seed)
+        made = untrained(self._ctx, config, sites, training.seed)
         if self._windows is None:
             return made
         return self._windows.learner(made, sites[-1], training)
@@ -239,7 +239,9 @@ def _train(
         config_of = fitted(choice.recipe.dictionary, [ground.rows.source.width(site) for site in of])
         dictionary = ground.dictionary(config_of, of, training)
         number = streams.index(stream)
-        made.append(Member(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[of]))
+        made.append(
+            TrainingRun(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[of])
+        )
     step = streams[0].batch * made[0].dictionary.row_vectors
     unit = "rows" if made[0].dictionary.row_vectors == 1 else "tokens"
     with training_display((streams[0].batches or 0) * step, unit, step, mesh.first) as display:
@@ -254,20 +256,17 @@ def _train(
 def draw_trade_off(result: SweepResult, path: Path) -> None:
     """Draw FVU against L0, a curve for each kind of dictionary, the best marked; nothing where L0 was not measured."""
     groups: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
-    for member in result.members:
-        if member.fvu is not None and member.l0 is not None and member.l0 > 0:
-            kind = ", ".join(f"{key} = {value}" for key, value in member.settings.items() if key not in SPARSITY)
-            groups[kind].append((member.l0, member.fvu, f"{member.name}: FVU {member.fvu:.4f}, L0 {member.l0:.1f}"))
+    for trial in result.trials:
+        if trial.fvu is not None and trial.l0 is not None and trial.l0 > 0:
+            kind = ", ".join(f"{key} = {value}" for key, value in trial.settings.items() if key not in SPARSITY)
+            groups[kind].append((trial.l0, trial.fvu, f"{trial.name}: FVU {trial.fvu:.4f}, L0 {trial.l0:.1f}"))
     if not groups:
         return
     series = []
     for kind, points in groups.items():
         points.sort()
         series.append(Series(kind, [(x, y) for x, y, _ in points], [label for _, _, label in points]))
-    best = next(member for member in result.members if member.name == result.best)
+    best = next(trial for trial in result.trials if trial.name == result.best)
     marked = (best.l0, best.fvu, best.name) if best.l0 and best.fvu is not None else None
-    picture = chart(
-        "What sparsity costs: FVU against L0", Axis("L0: active latents per row", True), Axis("FVU"), series, marked
-    )
-    with atomic_path(path) as temporary:
-        temporary.write_text(picture, encoding="utf-8")
+    x, y = Axis("L0: active latents per row", logarithmic=True), Axis("FVU")
+    write_svg(xy("What sparsity costs: FVU against L0", x, y, series, marked), path)

@@ -4,39 +4,36 @@ from __future__ import annotations
 
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.end_to_end import EndToEnd
-from monosema.training.member import Member
-from monosema.training.metrics import HeldOut, held_out_figures
+from monosema.training.metrics import HeldOut, held_out_metrics
+from monosema.training.rows import TrainingRows, held_out_rows, train_on_rows
 from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
-from monosema.training.several_sites import train_crosscoder, train_transcoder
-from monosema.training.sweep import SweepMember, SweepResult, front, train_sweep
+from monosema.training.sweep import SweepResult, Trial, front, train_sweep
 from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer, train
-from monosema.training.vectors import TrainingRows, held_out_rows, train_on_vectors
+from monosema.training.training_run import TrainingRun
 
 __all__ = [
     "EndToEnd",
     "HeldOut",
-    "Member",
     "ScalingFit",
     "ScalingPoint",
-    "SweepMember",
     "SweepResult",
     "Tracker",
     "TrainConfig",
     "TrainResult",
     "Trainer",
     "TrainingRows",
+    "TrainingRun",
+    "Trial",
     "fit_scaling",
     "front",
-    "held_out_figures",
+    "held_out_metrics",
     "held_out_rows",
     "learning_rate",
     "schedule",
     "train",
-    "train_crosscoder",
-    "train_on_vectors",
+    "train_on_rows",
     "train_sweep",
-    "train_transcoder",
     "warm_up_steps",
 ]

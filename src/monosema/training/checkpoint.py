@@ -1,7 +1,7 @@
 """Checkpoints: all that a run needs to go on as if nothing had happened.
 
-    checkpoint/step-00001200/state.safetensors     of each member: parameters, counters, optimiser state
-    checkpoint/step-00001200/state.json            step, recipe, streams' positions, members, checksum of the tensors
+    checkpoint/step-00001200/state.safetensors     of each run: parameters, counters, optimiser state
+    checkpoint/step-00001200/state.json            step, recipe, streams' positions, runs, checksum of the tensors
 
 A checkpoint is written beside and renamed into place, so that a kill leaves either all of it or nothing.
 """
@@ -21,7 +21,7 @@ TENSORS, FACTS = "state.safetensors", "state.json"
 
 
 @dataclass(frozen=True)
-class MemberFacts:
+class RunState:
     """Where one dictionary of a run stands.
 
     Attributes:
@@ -43,32 +43,32 @@ class Checkpoint:
         step: steps that are done.
         recipe: digest of the run's recipe.
         streams: the streams' states.
-        members: the dictionaries, in order.
-        tensors: of member 0, parameters and counters as ``0.dictionary.*`` and optimiser state as ``0.optimiser.*``.
+        runs: the dictionaries, in order.
+        tensors: of run 0, parameters and counters as ``0.dictionary.*`` and optimiser state as ``0.optimiser.*``.
     """
 
     step: int
     recipe: str
     streams: list[dict[str, Any]] = field(default_factory=list)
-    members: list[MemberFacts] = field(default_factory=list)
+    runs: list[RunState] = field(default_factory=list)
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def fvu(self) -> float | None:
-        """Mean of the running FVU of the members that go on; None where one has none yet."""
-        found = [member.fvu for member in self.members if member.stopped is None]
+        """Mean of the running FVU of the runs that go on; None where one has none yet."""
+        found = [run.fvu for run in self.runs if run.stopped is None]
         known = [fvu for fvu in found if fvu is not None]
         return sum(known) / len(known) if known and len(known) == len(found) else None
 
-    def tensors_of(self, member: int) -> dict[str, Tensor]:
-        """One member's tensors, without its number."""
-        prefix = f"{member}."
+    def tensors_of(self, run: int) -> dict[str, Tensor]:
+        """One run's tensors, without its number."""
+        prefix = f"{run}."
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
-    def alone(self, member: int, stream: int, recipe: str) -> Checkpoint:
-        """What one member, on one stream, would have written by itself."""
-        tensors = {f"0.{name}": tensor for name, tensor in self.tensors_of(member).items()}
-        return Checkpoint(self.step, recipe, [self.streams[stream]], [self.members[member]], tensors)
+    def alone(self, run: int, stream: int, recipe: str) -> Checkpoint:
+        """What one run, on one stream, would have written by itself."""
+        tensors = {f"0.{name}": tensor for name, tensor in self.tensors_of(run).items()}
+        return Checkpoint(self.step, recipe, [self.streams[stream]], [self.runs[run]], tensors)
 
 
 class Checkpoints:
@@ -96,7 +96,7 @@ class Checkpoints:
                 "step": checkpoint.step,
                 "recipe": checkpoint.recipe,
                 "streams": checkpoint.streams,
-                "members": [asdict(member) for member in checkpoint.members],
+                "members": [asdict(run) for run in checkpoint.runs],
                 "fvu": checkpoint.fvu,
                 "sha256": sha256_file(building / TENSORS),
             }
@@ -140,9 +140,9 @@ class Checkpoints:
         facts = read_json(path / FACTS)
         if sha256_file(path / TENSORS) != facts["sha256"]:
             raise ValueError(f"{path / TENSORS} does not match its checksum")
-        members = [MemberFacts(**member) for member in facts["members"]]
+        runs = [RunState(**run) for run in facts["members"]]
         tensors = load_file(str(path / TENSORS))
-        return Checkpoint(facts["step"], facts["recipe"], facts["streams"], members, tensors)
+        return Checkpoint(facts["step"], facts["recipe"], facts["streams"], runs, tensors)
 
 
 def _fvu(path: Path) -> float | None:

@@ -53,17 +53,18 @@ class HeldOut:
     alive: float
 
 
-def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n row_width"], block: int = 1024) -> HeldOut:
+@torch.no_grad()
+def held_out_metrics(dictionary: Dictionary, rows: Float[Tensor, "n row_width"], block: int = 1024) -> HeldOut:
     """Measure a dictionary on rows, in blocks; sums in float64. Changes nothing.
 
     Args:
         rows: as those of the training stream, in the model's units: for a transcoder, what it reads and what it writes.
     """
-    mean = sides_of(dictionary, rows)[1].mean(dim=0, dtype=torch.float64)
+    mean = inputs_and_targets(dictionary, rows)[1].mean(dim=0, dtype=torch.float64)
     error = variance = active = 0.0
     counts = torch.zeros(dictionary.n_latents, dtype=torch.int64, device=rows.device)
     for part in rows.split(block):
-        x, y = sides_of(dictionary, part)
+        x, y = inputs_and_targets(dictionary, part)
         codes = dictionary.encode(x)
         error += float((y - dictionary.decode(codes)).to(torch.float64).square().sum())
         variance += float((y - mean).square().sum())
@@ -74,6 +75,6 @@ def held_out_figures(dictionary: Dictionary, rows: Float[Tensor, "n row_width"],
     )
 
 
-def sides_of(dictionary: object, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
+def inputs_and_targets(dictionary: object, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
     """What a dictionary reads of rows of its training stream, and what it is to write."""
     return dictionary.sides(rows) if hasattr(dictionary, "sides") else (rows, rows)

@@ -12,13 +12,13 @@ from monosema.activations import ActivationStream
 from monosema.core import ConfigError, Progress, RunError, digest, read_json, write_json
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
-from monosema.training.member import Member
 from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer
+from monosema.training.training_run import TrainingRun
 
 
 @dataclass(frozen=True)
-class SweepMember:
+class Trial:
     """What came of one dictionary of a sweep.
 
     Attributes:
@@ -45,15 +45,15 @@ class SweepResult:
     """What came of a sweep.
 
     Attributes:
-        members: its dictionaries, in the order they were asked for.
+        trials: its dictionaries, in the order they were asked for.
         best: name of the one at the knee of the trade-off (see `knee`); None where none was trained to the end.
         held_out: rows that figures were measured on; 0 where these are from training.
-        steps: steps of each member.
-        step_ms: mean milliseconds of a step of all members together; None if none was made in this process.
+        steps: steps of each trial.
+        step_ms: mean milliseconds of a step of all trials together; None if none was made in this process.
         recipe: digest of all that decides the result.
     """
 
-    members: tuple[SweepMember, ...]
+    trials: tuple[Trial, ...]
     best: str | None
     held_out: int
     steps: int
@@ -62,22 +62,23 @@ class SweepResult:
 
     @property
     def stopped(self) -> list[str]:
-        """Why members were stopped, for each that was."""
-        return [member.stopped for member in self.members if member.stopped is not None]
+        """Why trials were stopped, for each that was."""
+        return [trial.stopped for trial in self.trials if trial.stopped is not None]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Return plain values for JSON; trials stand under "members"."""
+        values = asdict(self)
+        return {"members": values.pop("trials"), **values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SweepResult:
-        """From what `to_dict` gave."""
-        members = tuple(SweepMember(**member) for member in values["members"])
-        return cls(**{**values, "members": members})
+        """Read what `to_dict` gave."""
+        trials = tuple(Trial(**trial) for trial in values["members"])
+        return cls(trials, **{name: value for name, value in values.items() if name != "members"})
 
 
 def train_sweep(
-    members: Sequence[Member],
+    trials: Sequence[TrainingRun],
     settings: Sequence[Mapping[str, Any]],
     streams: Sequence[ActivationStream],
     config: TrainConfig,
@@ -89,25 +90,25 @@ def train_sweep(
 ) -> SweepResult:
     """Train several dictionaries at once, each as it would be trained alone, and write sweep.json.
 
-    A member that goes wrong is stopped by itself, and the others go on. What was interrupted goes on as for `train`.
-    Several processes share every member's work as they share a single dictionary's.
+    A trial that goes wrong is stopped by itself, and the others go on. What was interrupted goes on as for `train`.
+    Several processes share every trial's work as they share a single dictionary's.
 
     Args:
-        settings: what was chosen for each member.
-        streams: one for each site; a member says which is its own.
+        settings: what was chosen for each trial.
+        streams: one for each site; a trial says which is its own.
         config: how often to record and to write checkpoints.
         mesh: the processes that share the work; None for this one alone.
 
     Raises:
-        ConfigError: no member, or two of the same name.
-        AnomalyError: all members were stopped.
+        ConfigError: no trial, or two of the same name.
+        AnomalyError: all trials were stopped.
         RunError: the folder holds another sweep.
         VectorError, DiskFullError: as for `train`.
     """
-    names = [member.name for member in members]
+    names = [trial.name for trial in trials]
     if not names or len(set(names)) < len(names):
-        raise ConfigError(f"A sweep needs members of different names, but has: {', '.join(names) or 'none'}.")
-    trainer = Trainer(members, streams, config, out, progress, trackers, mesh)
+        raise ConfigError(f"A sweep needs trials of different names, but has: {', '.join(names) or 'none'}.")
+    trainer = Trainer(trials, streams, config, out, progress, trackers, mesh)
     path, recipe = Path(out) / "sweep.json", digest([trainer.recipe, *(stream.state_dict() for stream in streams)])
     before = trainer.mesh.by_first(lambda: _made_before(path, recipe))
     if before is not None:
@@ -115,8 +116,8 @@ def train_sweep(
     results = trainer.run()
 
     def written() -> SweepResult:
-        """The first process alone has measured the members on held-out rows."""
-        sweep = _result(members, settings, results, trainer.steps, recipe)
+        """The first process alone has measured the trials on held-out rows."""
+        sweep = _result(trials, settings, results, trainer.steps, recipe)
         write_json(path, sweep.to_dict())
         return sweep
 
@@ -124,22 +125,21 @@ def train_sweep(
 
 
 def _result(
-    members: Sequence[Member],
+    trials: Sequence[TrainingRun],
     settings: Sequence[Mapping[str, Any]],
     results: Sequence[TrainResult | None],
     steps: int,
     recipe: str,
 ) -> SweepResult:
     found = tuple(
-        _outcome(member, dict(chosen), result)
-        for member, chosen, result in zip(members, settings, results, strict=True)
+        _outcome(trial, dict(chosen), result) for trial, chosen, result in zip(trials, settings, results, strict=True)
     )
-    seconds = sum(sum(member.durations) for member in members)
-    timed = max(len(member.durations) for member in members)
+    seconds = sum(sum(trial.durations) for trial in trials)
+    timed = max(len(trial.durations) for trial in trials)
     return SweepResult(
-        members=found,
+        trials=found,
         best=knee(found),
-        held_out=min(0 if member.heldout is None else len(member.heldout) for member in members),
+        held_out=min(0 if trial.heldout is None else len(trial.heldout) for trial in trials),
         steps=steps,
         step_ms=1e3 * seconds / timed if timed else None,
         recipe=recipe,
@@ -153,39 +153,39 @@ def _made_before(path: Path, recipe: str) -> SweepResult | None:
     result = SweepResult.from_dict(read_json(path))
     if result.recipe != recipe:
         raise RunError(
-            f"{path.parent} holds another sweep ({', '.join(member.name for member in result.members)}), of another "
+            f"{path.parent} holds another sweep ({', '.join(trial.name for trial in result.trials)}), of another "
             "recipe or other vectors. Choose another folder with --out, or replace it with --update."
         )
     return result
 
 
-def _outcome(member: Member, settings: dict[str, Any], result: TrainResult | None) -> SweepMember:
+def _outcome(trial: TrainingRun, settings: dict[str, Any], result: TrainResult | None) -> Trial:
     if result is None:
-        return SweepMember(member.name, settings, None, None, None, {}, member.stopped)
+        return Trial(trial.name, settings, None, None, None, {}, trial.stopped)
     fvu = result.held_out_fvu if result.held_out_fvu is not None else result.training_fvu
-    return SweepMember(member.name, settings, fvu, result.l0, result.alive, result.terms, None)
+    return Trial(trial.name, settings, fvu, result.l0, result.alive, result.terms, None)
 
 
-def front(members: Sequence[SweepMember]) -> list[SweepMember]:
-    """Members that no other betters in both FVU and L0, by rising L0."""
-    known = [m for m in members if m.fvu is not None and m.l0 is not None]
+def front(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that no other betters in both FVU and L0, by rising L0."""
+    known = [m for m in trials if m.fvu is not None and m.l0 is not None]
     known.sort(key=lambda m: (m.l0 or 0.0, m.fvu or 0.0))
-    kept: list[SweepMember] = []
-    for member in known:
-        if not kept or (member.fvu or 0.0) < (kept[-1].fvu or 0.0):
-            kept.append(member)
+    kept: list[Trial] = []
+    for trial in known:
+        if not kept or (trial.fvu or 0.0) < (kept[-1].fvu or 0.0):
+            kept.append(trial)
     return kept
 
 
-def knee(members: Sequence[SweepMember]) -> str | None:
-    """Name of the member at the knee of the trade-off between FVU and L0.
+def knee(trials: Sequence[Trial]) -> str | None:
+    """Return the name of the trial at the knee of the trade-off between FVU and L0.
 
     With both on logarithmic scales brought to 0…1 between the ends of the front, the knee is the point farthest below
     the line between the ends (Satopää et al. 2011, "Kneedle"). A front of fewer than three points, or with none below
-    that line, has no knee: there it is the lowest FVU. None where no member has an FVU.
+    that line, has no knee: there it is the lowest FVU. None where no trial has an FVU.
     """
-    best = front(members)
-    known = [m for m in members if m.fvu is not None]
+    best = front(trials)
+    known = [m for m in trials if m.fvu is not None]
     lowest = min(known, key=lambda m: m.fvu or 0.0).name if known else None
     if len(best) < 3 or not all(m.fvu and m.l0 for m in best):
         return lowest

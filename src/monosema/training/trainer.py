@@ -1,7 +1,7 @@
 """The trainer: one loop for every architecture, and for any number of dictionaries at once.
 
-A dictionary gives its forward pass, its loss terms and its constraint; a stream gives batches; a `Member` makes steps
-of both. The loop, checkpoints, resume, and what happens when something goes wrong are here and nowhere else.
+A dictionary gives its forward pass, its loss terms and its constraint; a stream gives batches; a `TrainingRun` makes
+steps of both. The loop, checkpoints, resume, and what happens when something goes wrong are here and nowhere else.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from monosema.core import (
 )
 from monosema.dictionaries import Losses, Trainable
 from monosema.training.anomalies import Anomaly
-from monosema.training.checkpoint import Checkpoint, Checkpoints, MemberFacts
+from monosema.training.checkpoint import Checkpoint, Checkpoints, RunState
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.finished import finished_before
-from monosema.training.member import Member
 from monosema.training.memory import PeakMemory
+from monosema.training.sharded_step import losses_of_batch
 from monosema.training.tracking import Tracker, trackers_of
+from monosema.training.training_run import TrainingRun
 
 VECTORS = Site(None, "vectors")
 """The site of rows that don't say where they are from."""
@@ -71,11 +72,11 @@ def train(
         AnomalyError: NaN, an exploding loss or norm, or only dead latents; names the step and the last checkpoint.
         DiskFullError: what was saved before is intact.
     """
-    member = Member(dictionary, config, out, heldout=heldout)
-    trainer = Trainer([member], [stream], config, out, progress, trackers, mesh)
+    run = TrainingRun(dictionary, config, out, heldout=heldout)
+    trainer = Trainer([run], [stream], config, out, progress, trackers, mesh)
 
     def done() -> TrainResult | None:
-        found = finished_before(Path(out), member.recipe, trainer.beginnings[0], update)
+        found = finished_before(Path(out), run.recipe, trainer.beginnings[0], update)
         if update and (checkpoint := trainer.checkpoints.newest()) is not None and checkpoint.recipe != trainer.recipe:
             trainer.checkpoints.clear()
         return found
@@ -85,7 +86,7 @@ def train(
         return before
     (result,) = trainer.run()
     if result is None:
-        raise AnomalyError(member.stopped)
+        raise AnomalyError(run.stopped)
     return result
 
 
@@ -93,16 +94,16 @@ class Trainer:
     """One run: `begin`, then `step` with every batch, then `finish`; `run` does all of it.
 
     Attributes:
-        members: the dictionaries in training.
+        runs: the dictionaries in training.
         step_number: steps that are done.
         steps: steps in all.
         batch: rows in a step of each stream.
-        vectors: vectors in a step of each member.
+        vectors: vectors in a step of each run.
     """
 
     def __init__(
         self,
-        members: Sequence[Member],
+        runs: Sequence[TrainingRun],
         streams: Sequence[ActivationStream],
         config: TrainConfig,
         out: Path,
@@ -110,45 +111,45 @@ class Trainer:
         trackers: Sequence[Tracker] = (),
         mesh: Mesh | None = None,
     ) -> None:
-        """Prepare a run.
+        """Prepare to train.
 
         Args:
-            members: dictionaries to train; each says which of the streams it learns from.
-            streams: they give their batches together, so that all members see the same tokens.
+            runs: dictionaries to train; each says which of the streams it learns from.
+            streams: they give their batches together, so that all runs see the same tokens.
             config: how often to record and to write checkpoints.
             out: receives checkpoint/.
             mesh: the processes that share the work; the first of them keeps the record and writes.
 
         Raises VectorError where widths or sites differ, RunError for a stream without end.
         """
-        self.members, self.streams, self.config = list(members), list(streams), config
+        self.runs, self.streams, self.config = list(runs), list(streams), config
         self.mesh = mesh or Mesh()
         self.progress = (progress if self.mesh.first else None) or SilentProgress()
         self.trackers = [*trackers, *trackers_of(config.track, Path(out))] if self.mesh.first else []
         self.steps, self.batch = _length(self.streams)
-        self.vectors = self.batch * max(member.dictionary.row_vectors for member in self.members)
-        for member in self.members:
-            _require_fit(member.dictionary, self.streams[member.stream])
-            member.prepare(self.steps, self.batch, self.mesh)
+        self.vectors = self.batch * max(run.dictionary.row_vectors for run in self.runs)
+        for run in self.runs:
+            _require_fit(run.dictionary, self.streams[run.stream])
+            run.prepare(self.steps, self.batch, self.mesh)
         self.checkpoints = Checkpoints(Path(out) / "checkpoint", config.keep)
-        self.recipe = digest([member.recipe for member in self.members])
+        self.recipe = digest([run.recipe for run in self.runs])
         self.beginnings = [digest(stream.state_dict()) for stream in self.streams]
         self.step_number = 0
-        self.memory = PeakMemory(self.members[0].device)
+        self.memory = PeakMemory(self.runs[0].device)
 
     @property
-    def living(self) -> list[Member]:
+    def living(self) -> list[TrainingRun]:
         """Members that go on."""
-        return [member for member in self.members if member.stopped is None]
+        return [run for run in self.runs if run.stopped is None]
 
     def run(self) -> list[TrainResult | None]:
         """Train to the end, or from the newest checkpoint to the end.
 
         Returns:
-            For each member its result; None for one that was stopped, which says why (`Member.stopped`).
+            For each run its result; None for one that was stopped, which says why (`TrainingRun.stopped`).
 
         Raises:
-            AnomalyError: all members were stopped.
+            AnomalyError: all runs were stopped.
         """
         self.begin()
         saved_at = time.monotonic()
@@ -159,7 +160,7 @@ class Trainer:
                 recording = self.step_number % self.config.log_every == 0 or self.step_number == self.steps
                 due = self._due(saved_at, recording)
                 if due or recording:
-                    losses = [None if one is None else self.mesh.record(one) for one in losses]
+                    losses = [None if one is None else losses_of_batch(self.mesh, one) for one in losses]
                     self._watch(losses, batches)
                 if recording:
                     self._record(losses)
@@ -168,8 +169,8 @@ class Trainer:
                     saved_at = time.monotonic()
             return self._finish()
         finally:
-            for member in self.members:
-                member.close()
+            for run in self.runs:
+                run.close()
             for tracker in self.trackers:
                 tracker.close()
 
@@ -178,12 +179,12 @@ class Trainer:
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             self._start()
-            facts = [MemberFacts() for _ in self.members]
+            facts = [RunState() for _ in self.runs]
         else:
             self._restore(checkpoint)
-            facts = checkpoint.members
-        for member, its_facts in zip(self.members, facts, strict=True):
-            member.open(its_facts)
+            facts = checkpoint.runs
+        for run, its_facts in zip(self.runs, facts, strict=True):
+            run.open(its_facts)
         give_back_free_memory()
 
     def _start(self) -> None:
@@ -193,59 +194,59 @@ class Trainer:
             wanted = -(-self.config.start_rows // self.vectors)
             sample = torch.cat(list(itertools.islice(stream, min(wanted, self.steps))))
             stream.load_state_dict(beginning)
-            for member in self.members:
-                if member.stream == number:
-                    member.start(sample.to(member.device))
+            for run in self.runs:
+                if run.stream == number:
+                    run.start(sample.to(run.device))
 
     def step(self, *batches: Float[Tensor, "n row_width"]) -> list[Losses | None]:
-        """One step of every member that goes on, each on the batch of its stream; None for the others."""
-        moved = [batch.to(self.members[0].device) for batch in batches]
-        losses = [member.step(moved[member.stream]) if member.stopped is None else None for member in self.members]
+        """One step of every run that goes on, each on the batch of its stream; None for the others."""
+        moved = [batch.to(self.runs[0].device) for batch in batches]
+        losses = [run.step(moved[run.stream]) if run.stopped is None else None for run in self.runs]
         self.step_number += 1
         return losses
 
     def _record(self, losses: Sequence[Losses | None]) -> None:
-        for member, its_losses in zip(self.members, losses, strict=True):
-            if member.stopped is None and its_losses is not None:
-                figures = member.record(its_losses)
+        for run, its_losses in zip(self.runs, losses, strict=True):
+            if run.stopped is None and its_losses is not None:
+                figures = run.record(its_losses)
                 self.progress.note(**{name: figures[name] for name in ("fvu", "l0", "dead")})
                 for tracker in self.trackers:
-                    tracker.record(member.name, figures)
+                    tracker.record(run.name, figures)
 
     # ---------------------------------------------------------------------------------------------------- anomalies
 
     def _watch(self, losses: Sequence[Losses | None], batches: Sequence[Float[Tensor, "n row_width"]]) -> None:
-        """Stop members that went wrong; the others go on. Raises AnomalyError where none is left."""
-        for number, (member, its_losses) in enumerate(zip(self.members, losses, strict=True)):
-            if member.stopped is None and its_losses is not None:
-                found = member.anomaly(its_losses, batches[member.stream])
+        """Stop runs that went wrong; the others go on. Raises AnomalyError where none is left."""
+        for number, (run, its_losses) in enumerate(zip(self.runs, losses, strict=True)):
+            if run.stopped is None and its_losses is not None:
+                found = run.anomaly(its_losses, batches[run.stream])
                 if found is not None:
                     self._stop(number, found)
         if not self.living:
-            raise AnomalyError(" ".join(str(member.stopped) for member in self.members))
+            raise AnomalyError(" ".join(str(run.stopped) for run in self.runs))
 
     def _stop(self, number: int, found: Anomaly) -> None:
-        member = self.members[number]
+        run = self.runs[number]
         kept = self._last_good(number)
         where = f"The last good checkpoint is {kept}." if kept else "There is no checkpoint yet."
-        who = f" of {member.name}" if member.name else ""
-        rate = f"Lower the learning rate (now {member.peak_lr:.3g} at its peak), or look at the vectors"
-        member.stopped = (
+        who = f" of {run.name}" if run.name else ""
+        rate = f"Lower the learning rate (now {run.peak_lr:.3g} at its peak), or look at the vectors"
+        run.stopped = (
             f"Training{who} stopped at step {self.step_number} of {self.steps}: {found.reason}. {where} "
             f"{found.advice or rate}."
         )
 
     def _last_good(self, number: int) -> Path | None:
-        """The newest checkpoint; beside other members, whose checkpoints go on, a copy of this member's part."""
+        """The newest checkpoint; beside other runs, whose checkpoints go on, a copy of this run's part."""
         kept = self.checkpoints.paths()
-        if not kept or len(self.members) == 1 or not self.mesh.first:
+        if not kept or len(self.runs) == 1 or not self.mesh.first:
             return kept[-1] if kept else None
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             return None
-        member = self.members[number]
-        alone = checkpoint.alone(number, member.stream, digest([member.recipe]))
-        return Checkpoints(member.out / "checkpoint", 1).save(alone)
+        run = self.runs[number]
+        alone = checkpoint.alone(number, run.stream, digest([run.recipe]))
+        return Checkpoints(run.out / "checkpoint", 1).save(alone)
 
     # -------------------------------------------------------------------------------------------------- checkpoints
 
@@ -267,12 +268,12 @@ class Trainer:
     def _checkpoint(self) -> Checkpoint:
         tensors = {
             f"{number}.{name}": tensor
-            for number, member in enumerate(self.members)
-            if member.stopped is None
-            for name, tensor in member.tensors().items()
+            for number, run in enumerate(self.runs)
+            if run.stopped is None
+            for name, tensor in run.tensors().items()
         }
         streams = [stream.state_dict() for stream in self.streams]
-        return Checkpoint(self.step_number, self.recipe, streams, [member.facts() for member in self.members], tensors)
+        return Checkpoint(self.step_number, self.recipe, streams, [run.facts() for run in self.runs], tensors)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         if checkpoint.recipe != self.recipe:
@@ -280,9 +281,9 @@ class Trainer:
                 f"{self.checkpoints.folder} holds a checkpoint of another recipe (step {checkpoint.step}). "
                 "Give the recipe it was made with, another folder, or remove the checkpoint to begin anew."
             )
-        for number, (member, facts) in enumerate(zip(self.members, checkpoint.members, strict=True)):
+        for number, (run, facts) in enumerate(zip(self.runs, checkpoint.runs, strict=True)):
             if facts.stopped is None:
-                member.restore(checkpoint.step, checkpoint.tensors_of(number))
+                run.restore(checkpoint.step, checkpoint.tensors_of(number))
         for stream, state in zip(self.streams, checkpoint.streams, strict=True):
             stream.load_state_dict(state)
         self.step_number = checkpoint.step
@@ -290,10 +291,10 @@ class Trainer:
 
     def _finish(self) -> list[TrainResult | None]:
         results = []
-        for member in self.members:
-            preprocessing = getattr(self.streams[member.stream], "preprocessing", None)
-            vectors = self.beginnings[member.stream]
-            results.append(member.finish(preprocessing, self.memory, vectors) if member.stopped is None else None)
+        for run in self.runs:
+            preprocessing = getattr(self.streams[run.stream], "preprocessing", None)
+            vectors = self.beginnings[run.stream]
+            results.append(run.finish(preprocessing, self.memory, vectors) if run.stopped is None else None)
         if self.mesh.first:
             self.checkpoints.clear()
         return results

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver
-from monosema.cli.verbs.walk import Out, Update, walk
+from monosema.cli.verbs.run import Out, Update, run_until
 
 _ACTIONS = ("list", "search", "show", "sql")
 
@@ -44,7 +44,7 @@ def atlas(
     from monosema.core import InputError, nearest
 
     if len(words) < 2 or words[1].startswith("--") or words[0].startswith("--"):
-        return walk("atlas", words, out, update, common)
+        return run_until("atlas", words, out, update, common)
     folder, action, *rest = words
     if action not in _ACTIONS:
         raise InputError(f"The atlas can't {action!r}.{nearest(action, _ACTIONS)} Use one of: {', '.join(_ACTIONS)}.")

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from monosema.cli.clients import NOBODY, ClientOptions
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.cli.verbs.walk import walk
+from monosema.cli.verbs.run import run_until
 
 if TYPE_CHECKING:
     from monosema.interpretation.samples import Samples
-    from monosema.runs.workbench import Workbench
+    from monosema.runs.context import RunContext
 
 Step = Literal["now", "send", "status", "retrieve", "parse"]
 Latents = Annotated[str | None, Parameter(help="Features, such as 3,17,40-49. Without it, some drawn at random.")]
@@ -71,25 +71,28 @@ def explain(
         room to read it.
     """
     from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig
-    from monosema.runs import explaining, language_models
+    from monosema.llm import batch_status, check_client, llm_dir, retrieve_batches
+    from monosema.runs import explaining
 
     if self_explanation:
         return _itself(run, step, latents, limit, at, options, common)
     if options.client is None and step == "now":
-        return walk("explain", (str(run),), None, False, common)
+        return run_until("explain", (str(run),), None, False, common)
     client = options.config()
-    bench = open_bench(run, common)
+    ctx = open_context(run, common)
     if step in ("now", "send"):
         console = errors_console()
         shown = form or ("brief" if client.kind == "local" else "activations")
         config = LanguageModelExplainerConfig(form=shown, max_tokens=max_tokens)
         ask = explaining.explain_live if step == "now" else explaining.send
-        language_models.check_client(client)
-        drawn = samples(bench, latents, limit, common)
-        result = ask(bench, drawn, client, config, lambda line: console.out(line, style="dim"))
+        check_client(client)
+        drawn = samples(ctx, latents, limit, common)
+        result = ask(ctx, drawn, client, config, lambda line: console.out(line, style="dim"))
+    elif step == "parse":
+        result = explaining.parse(ctx, client)
     else:
-        steps = {"status": language_models.status, "retrieve": language_models.retrieve, "parse": explaining.parse}
-        result = steps[step](bench, client)
+        look = batch_status if step == "status" else retrieve_batches
+        result = look(client, llm_dir(ctx.folder))
     return _delivered(result, common)
 
 
@@ -109,29 +112,29 @@ def _itself(
 
     if options.client is not None or step != "now":
         raise InputError("A model that explains itself asks no other: leave out --client and the step of a batch.")
-    bench, console = open_bench(run, common), errors_console()
+    ctx, console = open_context(run, common), errors_console()
     named = None if latents is None else read_latents(latents)
-    chosen = choose(bench, named, limit or None, common.seed or 0)
-    result = explain_itself(bench, chosen, at, lambda line: console.out(line, style="dim"))
+    chosen = choose(ctx, named, limit or None, common.seed or 0)
+    result = explain_itself(ctx, chosen, at, lambda line: console.out(line, style="dim"))
     return _delivered(result, common)
 
 
-def open_bench(folder: Path, common: Common) -> Workbench:
+def open_context(folder: Path, common: Common) -> RunContext:
     """What a run's stages read. Raises RunError where it has no atlas."""
     from monosema.runs import Run
-    from monosema.runs.workbench import Workbench
+    from monosema.runs.context import RunContext
 
     opened = Run.open(folder)
     opened.atlas()
-    return Workbench(opened.recipe, folder, common.device)
+    return RunContext(opened.recipe, folder, common.device)
 
 
-def samples(bench: Workbench, latents: str | None, limit: int, common: Common) -> Samples:
+def samples(ctx: RunContext, latents: str | None, limit: int, common: Common) -> Samples:
     """Passages of the features that the words name."""
     from monosema.runs.explaining import draw
 
     named = None if latents is None else read_latents(latents)
-    return draw(bench, named, limit or None, common.seed or 0)
+    return draw(ctx, named, limit or None, common.seed or 0)
 
 
 def read_latents(words: str) -> list[int]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver
-from monosema.cli.verbs.walk import read_request
+from monosema.cli.verbs.run import read_request
 
 
 def plan(

@@ -10,8 +10,8 @@ from rich.console import Console
 
 from monosema.cli.clients import NOBODY, ClientOptions
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.cli.verbs.explain import Latents, Step, open_bench, read_latents, show_figures
-from monosema.cli.verbs.walk import walk
+from monosema.cli.verbs.explain import Latents, Step, open_context, read_latents, show_figures
+from monosema.cli.verbs.run import run_until
 
 
 def score(
@@ -92,7 +92,7 @@ def score(
     if step in ("status", "retrieve", "parse"):
         return _received(run, step, options, common)
     if options.client is None and scorers is None and step == "now":
-        return walk("score", (str(run),), None, False, common)
+        return run_until("score", (str(run),), None, False, common)
     from monosema.runs.language_model_scores import LanguageModelScoring, score_with
 
     config = LanguageModelScoring(
@@ -110,15 +110,15 @@ def score(
     client = options.config() if options.client is not None or step == "send" else None
     console = errors_console()
 
-    def tell(line: str) -> None:
+    def log(line: str) -> None:
         console.out(line, style="dim")
 
     if step == "send" and client is not None:
         from monosema.runs.batched_scores import send_scores
 
-        result = send_scores(open_bench(run, common), client, config, tell)
+        result = send_scores(open_context(run, common), client, config, log)
         return deliver(result, common, lambda console: show_figures(result, console))
-    result = score_with(open_bench(run, common), client, config, tell)
+    result = score_with(open_context(run, common), client, config, log)
     deliver(result, common, lambda console: _show(result, console))
     # What nobody got a score from has failed.
     return int(all(line["mean"] is None for line in result["scores"]))
@@ -126,15 +126,16 @@ def score(
 
 def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> int:
     """What became of batches, or of the answers that came."""
+    from monosema.llm import batch_status, llm_dir, retrieve_batches
     from monosema.runs.batched_scores import parse_scores
-    from monosema.runs.language_models import retrieve, status
 
     client = options.config()
-    bench = open_bench(run, common)
+    ctx = open_context(run, common)
     if step == "parse":
-        scores = parse_scores(bench, client)
+        scores = parse_scores(ctx, client)
         return deliver(scores, common, lambda console: _show(scores, console))
-    result = status(bench, client) if step == "status" else retrieve(bench, client)
+    look = batch_status if step == "status" else retrieve_batches
+    result = look(client, llm_dir(ctx.folder))
     return deliver(result, common, lambda console: show_figures(result, console))
 
 
@@ -143,7 +144,7 @@ def _compare(run: Path, names: str, sites: str | None, tokens: tuple[int, int], 
     from monosema.cli.meaning import show_comparison
     from monosema.runs.comparison import CompareConfig, compare, comparison_path, read_baselines
 
-    bench = open_bench(run, common)
+    ctx = open_context(run, common)
     config = CompareConfig(
         baselines=read_baselines(names),
         sites=tuple(site.strip() for site in (sites or "").split(",") if site.strip()),
@@ -152,8 +153,8 @@ def _compare(run: Path, names: str, sites: str | None, tokens: tuple[int, int], 
         most=limit or None,
     )
     notes = errors_console()
-    result = compare(bench, config, lambda line: notes.print(line, style="dim"))
-    path = comparison_path(bench)
+    result = compare(ctx, config, lambda line: notes.print(line, style="dim"))
+    path = comparison_path(ctx)
     result |= {"table": str(path.resolve()), "plot": str(path.with_suffix(".svg").resolve())}
 
     def show(console: Console) -> None:

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
-from monosema.cli.verbs.walk import LatentShards, Out, Update, read_request, walk
+from monosema.cli.verbs.run import LatentShards, Out, Update, read_request, run_until
 
 
 def train(
@@ -58,7 +58,7 @@ def train(
     if sweep:
         return _sweep(keys, activations, parse_sweep(sweep), fit_scaling, out, update, common, latent_shards)
     if activations is None:
-        return walk("train", keys, out, update, common, latent_shards)
+        return run_until("train", keys, out, update, common, latent_shards)
     from monosema.runs import read_vector_recipe, train_vectors
     from monosema.training.distribution import first_process
 
@@ -100,7 +100,7 @@ def _sweep(
             sweep,
             device=common.device,
             update=update,
-            tell=lambda line: console.print(line, style="dim"),
+            log=lambda line: console.print(line, style="dim"),
             latent_shards=latent_shards,
         )
     if not first_process():

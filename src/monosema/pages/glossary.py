@@ -1,0 +1,223 @@
+"""Plain words for figures: what each is, how it is written, and the sentences at the head of a run's page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from monosema.core import Estimate
+
+Value = Estimate | float | int | str | None
+"""A figure as a report gets it: an estimate, a bare number, or the reason why it is absent."""
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of an evaluation.
+
+    Attributes:
+        key: its name in an evaluation row.
+        name: its name on the page.
+        unit: "share" (written as a percentage), "nats", or "" for a plain number.
+        better: "lower", "higher", or "" where neither is better.
+        means: one sentence for a reader who has never met it.
+        headline: whether it stands in the large figures at the top.
+    """
+
+    key: str
+    name: str
+    unit: str
+    better: str
+    means: str
+    headline: bool = False
+
+
+FIGURES = (
+    Figure(
+        "fvu",
+        "FVU",
+        "",
+        "lower",
+        "Fraction of variance unexplained: the part of the activations that is lost when they are rebuilt from the "
+        "features. 0 is perfect; 1 is no better than always giving the mean.",
+        headline=True,
+    ),
+    Figure("variance_explained", "Variance explained", "share", "higher", "1 − FVU, as a percentage."),
+    Figure(
+        "cosine",
+        "Cosine similarity",
+        "",
+        "higher",
+        "Of each activation and its rebuilt twin, on average: whether they point the same way.",
+    ),
+    Figure(
+        "l0",
+        "L0",
+        "",
+        "",
+        "How many features are active on one token, on average. Fewer is easier to read.",
+        headline=True,
+    ),
+    Figure(
+        "alive",
+        "Alive features",
+        "share",
+        "higher",
+        "Features that fired at least once on the held-out text. The rest are dead: they cost memory and explain "
+        "nothing.",
+        headline=True,
+    ),
+    Figure(
+        "loss_recovered",
+        "Loss recovered",
+        "share",
+        "higher",
+        "Put the rebuilt activations back into the model and let it predict the next token: 100 % is as good as the "
+        "untouched model, 0 % is as bad as erasing the activations (setting them to zero).",
+        headline=True,
+    ),
+    Figure(
+        "kl",
+        "KL divergence",
+        "nats",
+        "lower",
+        "How far the model’s next-token predictions move when it runs on rebuilt activations. 0 is not at all.",
+        headline=True,
+    ),
+    Figure(
+        "ce_clean", "Loss, untouched", "nats", "lower", "The model’s own cross-entropy on the held-out text, per token."
+    ),
+    Figure("ce_spliced", "Loss, rebuilt", "nats", "lower", "Cross-entropy when the model runs on rebuilt activations."),
+    Figure(
+        "ce_zero", "Loss, erased", "nats", "", "Cross-entropy when the activations are set to zero: the worst case."
+    ),
+    Figure(
+        "ce_mean", "Loss, mean", "nats", "", "Cross-entropy when every activation is replaced by the mean activation."
+    ),
+)
+
+TERMS = (
+    (
+        "Loss",
+        "Cross-entropy of the next token on held-out text, in nats per token: of the untouched model, of the model "
+        "that runs on rebuilt activations, and with the activations erased (zero) or replaced by their mean.",
+    ),
+    (
+        "Feature",
+        "One direction in the model’s activations, and a rule for how strongly it is present on a token. "
+        "Also called a latent. The hope is that each stands for one thing.",
+    ),
+    (
+        "Density",
+        "The share of tokens on which a feature is active. Dense features (above 10 %) are seldom about one thing.",
+    ),
+    (
+        "Label and score",
+        "A guess at what makes the feature fire, and how well that guess predicts the feature on passages it was not "
+        "made from. Of several explanations a person’s is the label, else the one with the best score; all labels of a "
+        "page are compared by one scorer. By balanced accuracy and detection 0.5 is chance and 1 is perfect; "
+        "simulation is a correlation, 0 by chance. The control is what the explanation of another feature gets.",
+    ),
+    (
+        "Promoted, suppressed",
+        "The next tokens that the model finds more, or less, likely when the feature is active, "
+        "read directly from the feature’s direction.",
+    ),
+    (
+        "Interval",
+        "The range in brackets is a 95 % confidence interval: it says how far the figure could move with other text "
+        "of the same sort and amount.",
+    ),
+    (
+        "PCA, random",
+        "Two controls. PCA rebuilds activations from as many principal components as features are active on a token; "
+        "a random dictionary has the same shape and no training.",
+    ),
+)
+
+
+WORDS: Mapping[str, str] = {
+    "comparison": "How well latents are explained, on passages not seen before",
+    "comparison legend": "bar: 95 % interval; small and hollow: shuffled explanations; dashed: chance; "
+    "faint: fewer than a tenth scored",
+    "control": "shuffled explanations",
+    "layer": "layer ({})",
+    "site": "site, in the order of the model",
+}
+"""Words of the charts, in one place so that they can be translated."""
+
+
+def value_of(value: Value) -> float | None:
+    """The bare number of a figure, None where there is none."""
+    if isinstance(value, Estimate):
+        value = value.value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def number(value: float | int, digits: int = 3) -> str:
+    """A number for people: thousands separated, three significant digits, no exponent for what is readable without."""
+    if value == int(value) and abs(value) < 1e12:
+        return f"{int(value):,}"
+    if abs(value) >= 10 ** (digits - 1):
+        return f"{value:,.0f}" if abs(value) >= 10**digits else f"{value:,.1f}"
+    if abs(value) < 1e-4:
+        return f"{value:.2e}"
+    places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:.{places}f}"
+
+
+def text_of(value: float | int, unit: str) -> str:
+    """A number with its unit: "93.1 %", "0.165", "3.21 nats"."""
+    if unit == "share":
+        return f"{100 * value:.1f} %" if value != 1 else "100 %"
+    if unit == "nats":
+        return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+    return f"{value:.1f}" if 10 <= abs(value) < 1000 else number(value)
+
+
+def interval_of(value: Value, unit: str) -> str:
+    """The interval of an estimate, "[0.163, 0.167]", or nothing for a bare number."""
+    if not isinstance(value, Estimate):
+        return ""
+    low, high = (text_of(end, unit).removesuffix(" %") for end in (value.low, value.high))
+    return f"[{low}, {high}]"
+
+
+def duration(seconds: float | int) -> str:
+    """Seconds for people: "8.2 s", "3 min 20 s", "1 h 05 min"."""
+    if seconds < 100:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def spoken(figures: Mapping[str, Value], pca: Mapping[str, Value]) -> str:
+    """One sentence about the result, from the figures that are there. Empty when there are none."""
+    parts = []
+    l0, explained = value_of(figures.get("l0")), value_of(figures.get("variance_explained"))
+    if explained is None and (fvu := value_of(figures.get("fvu"))) is not None:
+        explained = 1 - fvu
+    if explained is not None:
+        lead = (
+            f"With {number(round(l0, 1))} features active on a token, it rebuilds" if l0 is not None else "It rebuilds"
+        )
+        parts.append(f"{lead} {100 * explained:.1f} % of the activations’ variance")
+    recovered = value_of(figures.get("loss_recovered"))
+    if recovered is not None:
+        lead = "and" if parts else "It"
+        parts.append(
+            f"{lead} keeps {100 * recovered:.1f} % of what the model gains from this layer when predicting text"
+        )
+    if not parts:
+        return ""
+    text = " ".join(parts)
+    control = value_of(pca.get("fvu"))
+    if control is not None and explained is not None:
+        text += f"; as many principal components rebuild {100 * (1 - control):.1f} %"
+    return text + "."

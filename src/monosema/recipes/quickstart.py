@@ -1,0 +1,59 @@
+"""The whole walk on one screen: what each station takes and gives, without a run folder's book-keeping.
+
+    text ─► tokens ─► activations ─► dictionary ─► figures ─► atlas ─► explanations ─► scores ─► report
+
+`monosema.recipes.demo` is the same walk as a recipe, whose stages go on after a kill.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from monosema.activations import StoreStream, capture_to_store, fit_preprocessing
+from monosema.atlas import Atlas, build_atlas, record
+from monosema.data import TextConfig, open_corpus, token_batches
+from monosema.dictionaries import Metadata, TopK, TopKConfig, load_dictionary
+from monosema.evaluation import evaluate
+from monosema.interpretation.explaining import AUTHOR, ExplainConfig, atlas_explanations, explain_by_programs
+from monosema.interpretation.readers import ProgramReader
+from monosema.interpretation.sampling import draw_samples
+from monosema.interpretation.scoring import atlas_scores, score
+from monosema.models import load_model
+from monosema.pages import EvaluationRow, ReportData, write_report
+from monosema.training import TrainConfig, train
+
+
+def quickstart(
+    out: Path, model: str = "specimen", text: str = "builtin", site: str = "3.resid_post", tokens: int = 1_000_000
+) -> Atlas:
+    """Read a text with a model, learn a dictionary of its activations at a site, describe and explain
+    every feature, and score the explanations.
+
+    Args:
+        out: receives activations/, dictionary/, atlas/ and report.html.
+    """
+    lm, corpus = load_model(model), open_corpus(text)
+    seen = TextConfig(tokens=tokens)
+    unseen = TextConfig(tokens=max(1, tokens // 20), split="heldout")
+
+    store = capture_to_store(lm, token_batches(corpus, lm.tokenizer, seen), [site], out / "activations")
+
+    scaling = fit_preprocessing(store, site)
+    stream = StoreStream(store, site, batch=min(4096, store.rows), preprocessing=scaling)
+    width = store.width(site)
+    blank = TopK(TopKConfig(d_in=width, n_latents=16 * width, k=32), Metadata(lm.name, store.sites[0]))
+    train(blank, stream, TrainConfig(), out / "dictionary")
+    dictionary = load_dictionary(out / "dictionary")
+
+    figures = evaluate(lm, dictionary, site, token_batches(corpus, lm.tokenizer, unseen))
+    atlas = build_atlas(lm, dictionary, site, token_batches(corpus, lm.tokenizer, seen), out / "atlas")
+
+    samples = draw_samples(atlas, lm, dictionary, token_batches(corpus, lm.tokenizer, unseen))
+    found = explain_by_programs(atlas, lm, dictionary, samples, ExplainConfig())
+    record(out / "atlas", atlas_explanations(found.explained))
+    for method, explained in found.explained.items():
+        record(out / "atlas", scores=atlas_scores(score(ProgramReader(), explained, samples), AUTHOR, method))
+
+    rows = [EvaluationRow(name=row.name, kind=row.kind, figures=row.figures) for row in figures.rows]
+    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=rows), atlas, out / "report.html")
+    return atlas

@@ -1,0 +1,120 @@
+"""What the stages of a run share: the recipe, the folder, the model and the text, each opened when first needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from monosema.core import ConfigError, Site
+from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
+from monosema.models import LanguageModel, ModelPair, load_model, require_logits, vector_width
+from monosema.runs.architectures import architecture_of
+from monosema.runs.recipe import Recipe
+from monosema.training.distribution import Mesh
+
+
+class RunContext:
+    """A recipe on a folder, with what its stages read.
+
+    Attributes:
+        recipe: the resolved recipe.
+        folder: the run folder.
+        device: where to compute; None for the best there is.
+        mesh: the processes that share the training.
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, device: str | None = None, mesh: Mesh | None = None) -> None:
+        self.recipe = recipe
+        self.folder = folder
+        self.device = device
+        self.mesh = mesh or Mesh()
+
+    @functools.cached_property
+    def model(self) -> LanguageModel:
+        """The language model, or two side by side, on the device."""
+        return open_model(self.recipe, self.device)
+
+    @functools.cached_property
+    def widths(self) -> tuple[int, ...]:
+        """Values of a row of activations at each site; of a site with heads, those of all heads together.
+
+        Raises:
+            SiteError: the model has no such site, or one without a fixed width.
+            ConfigError: another number of sites than the architecture takes, or a crosscoder's sites differ in width.
+        """
+        widths = tuple(vector_width(self.model, site) for site in self.recipe.sites)
+        if architecture_of(self.recipe.dictionary) == "crosscoder" and len(set(widths)) > 1:
+            said = ", ".join(f"{width} at {site.short}" for site, width in zip(self.recipe.sites, widths, strict=True))
+            raise ConfigError(f"The sites of a crosscoder must have one width, but they have {said}.")
+        return widths
+
+    def check_model(self, until: str | None) -> None:
+        """Find out before the first stage what a later one would ask of the model in vain.
+
+        Raises:
+            InputError: no tokenizer.
+            UnsupportedModelError: a vocabulary of unknown size, or no logits for an objective that needs them.
+        """
+        for each in (self.model.first, self.model.second) if isinstance(self.model, ModelPair) else (self.model,):
+            _ = each.tokenizer
+            if until != "capture" and self.recipe.training.objective == "end-to-end":
+                require_logits(each)
+            if until not in ("capture", "train"):
+                _ = each.vocab
+
+    @functools.cached_property
+    def corpus(self) -> Corpus:
+        """The text."""
+        text = self.recipe.corpus
+        return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit, seed=text.seed)
+
+    @functools.cached_property
+    def sources(self) -> Mapping[str, str]:
+        """Digests of the model and the text, by what people call them."""
+        return {"the model": self.model.digest, "the text": self.corpus.digest}
+
+    @property
+    def site(self) -> Site:
+        """Where the dictionary's activations are read; of a crosscoder, the last of its sites."""
+        sites = self.recipe.sites
+        return sites[0] if self.recipe.output_site else sites[-1]
+
+    def batches(self, config: TextConfig) -> TokenBatches:
+        """Batches of the text from its first document on."""
+        return token_batches(self.corpus, self.model.tokenizer, config)
+
+    @property
+    def store_dir(self) -> Path:
+        """Folder of captured activations."""
+        return self.folder / "activations"
+
+    @property
+    def dictionary_dir(self) -> Path:
+        """Folder of the dictionary."""
+        return self.folder / "dictionaries" / self.recipe.dictionary_name
+
+    @property
+    def evaluation_path(self) -> Path:
+        """The evaluation on held-out text."""
+        return self.folder / "evaluations" / self.recipe.dictionary_name / "heldout.json"
+
+    @property
+    def atlas_dir(self) -> Path:
+        """Folder of the atlas's tables."""
+        return self.folder / "atlas" / self.recipe.dictionary_name
+
+    @property
+    def report_path(self) -> Path:
+        """The report's page."""
+        return self.folder / "report" / f"{self.recipe.dictionary_name}.html"
+
+
+def open_model(recipe: Recipe, device: str | None = None) -> LanguageModel:
+    """The recipe's language model, or its two side by side; `device` None is the best there is."""
+    model: Any = load_model(recipe.model.name, device=device, dtype=recipe.model.dtype)
+    if recipe.other_model is None:
+        return model
+    other: Any = load_model(recipe.other_model, device=device, dtype=recipe.model.dtype)
+    return ModelPair(model, other)

@@ -1,0 +1,315 @@
+"""One dictionary in training: its optimiser, the course of its learning rate, its record.
+
+The trainer feeds it batches; alone, or beside others that see the same batches.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
+from monosema.dictionaries import Losses, StepContext, Trainable, save_dictionary
+from monosema.dictionaries.autoencoder import OLD_NAMES
+from monosema.dictionaries.terms import mean_losses, part_of
+from monosema.training.anomalies import Anomaly, anomaly
+from monosema.training.checkpoint import RunState
+from monosema.training.config import TrainConfig, TrainResult
+from monosema.training.distribution import Mesh
+from monosema.training.finished import FACTS, WEIGHTS
+from monosema.training.memory import PeakMemory
+from monosema.training.metrics import MetricsFile, held_out_metrics, inputs_and_targets
+from monosema.training.optimisers import Optimisers
+from monosema.training.schedule import learning_rate, schedule, warm_up_steps
+from monosema.training.sharded_dictionary import cut, load_part, shard_of, whole_tensors
+from monosema.training.sharded_step import clip, codes_of_batch, require_divisible, rows_of_group, sum_gradients
+
+UNTIMED = 3
+"""Steps at the start of a process that are left out of the median: caches and allocators warm up."""
+RECENT = 0.9
+"""Weight of what was in the running mean of FVU, from record to record."""
+
+
+class TrainingRun:
+    """One dictionary in training.
+
+    Attributes:
+        name: what tells it from the others of a sweep.
+        stream: number of the stream that it learns from.
+        step_number: steps that are done.
+        batch: vectors in a step.
+        peak_lr: largest learning rate.
+        warmup: steps of its rise.
+        matmul_dtype: precision of the encoder's product.
+        durations: seconds of each step in this process.
+        stopped: why it was stopped; None while it goes on.
+    """
+
+    def __init__(
+        self,
+        dictionary: Trainable,
+        config: TrainConfig,
+        out: Path,
+        *,
+        name: str = "",
+        stream: int = 0,
+        heldout: Float[Tensor, "n row_width"] | None = None,
+    ) -> None:
+        """`out` receives cfg.json, sae_weights.safetensors, metrics.jsonl and training.json."""
+        self.dictionary, self.config, self.out = dictionary, config, Path(out)
+        self.whole, self.mesh = dictionary, Mesh()
+        self.name, self.stream, self.heldout = name, stream, heldout
+        self.device = next(iter(dictionary.parameters())).device
+        self.product = _product(config.product, self.device)
+        self.step_number = 0
+        self.durations: list[float] = []
+        self.stopped: str | None = None
+        self.running_fvu: float | None = None
+        self.terms: dict[str, float] = {}
+        self._metrics: MetricsFile | None = None
+
+    def prepare(self, steps: int, batch: int, mesh: Mesh | None = None) -> None:
+        """Make the optimiser for a run of so many steps on batches of so many rows, shared by these processes."""
+        self.mesh = mesh or Mesh()
+        several = self.whole.row_vectors > 1
+        if batch * self.whole.row_vectors < 2:
+            raise ConfigError(
+                "A batch of one vector has no variance to measure the error against. Take --batch 2 or more; thousands "
+                "are usual."
+            )
+        require_divisible(self.mesh, batch, self.whole.n_latents, self.whole.row_width, equal=not several)
+        if several and self.mesh.groups > 1 and self.config.accumulate > 1:
+            raise ConfigError(
+                "TrainConfig.accumulate works in one process where rows are windows of tokens. Take 1, as more "
+                "processes have smaller parts each."
+            )
+        if batch // self.mesh.groups % self.config.accumulate:
+            raise ConfigError(
+                f"TrainConfig.accumulate = {self.config.accumulate} is not valid: a batch of {batch} rows can't be "
+                "divided into so many equal parts."
+            )
+        if self.config.product == "auto":
+            # Measured in each process by itself, it could differ.
+            faster = (kind for kind in (torch.bfloat16, torch.int8) if self.mesh.agreed(self.product == kind))
+            self.product = next(faster, torch.float32)
+        self.steps, self.batch = steps, batch * self.whole.row_vectors
+        self.peak_lr = self.config.lr or learning_rate(
+            self.whole.n_latents, steps, self.config.optimiser, width=self.whole.d_in, active=self.whole.expected_l0
+        )
+        self.dictionary = shard_of(self.mesh, self.whole)
+        self.warmup = warm_up_steps(steps) if self.config.warmup is None else self.config.warmup
+        self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, self.mesh)
+
+    @property
+    def recipe(self) -> str:
+        """Digest of all that decides what it becomes."""
+        kind, what = type(self.whole).__name__, self.whole.config.to_dict()
+        return digest([kind, what, self.config.recipe(), self.steps, self.batch])
+
+    @property
+    def context(self) -> StepContext:
+        """Where in the run it stands."""
+        return StepContext(self.step_number, self.steps, self.batch, self.product)
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        decay = self.config.decay if self.optimisers.falls else 0.0
+        return self.peak_lr * schedule(step, self.steps, self.warmup, decay)
+
+    # --------------------------------------------------------------------------------------------------- one step
+
+    def step(self, batch: Float[Tensor, "n row_width"]) -> Losses:
+        """One step on one batch."""
+        began = time.perf_counter()
+        with self.mesh.sharing():
+            losses = self._gradients(rows_of_group(self.mesh, batch))
+        sum_gradients(self.mesh, self.optimisers.parameters)
+        # What carries the graph is let go of: it would hold a matrix of the batch's size through the update.
+        losses = replace(losses, codes=codes_of_batch(self.mesh, losses.codes), error=None, residual=None)
+        self._update()
+        self._after(batch, losses)
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        self.durations.append(time.perf_counter() - began)
+        self.step_number += 1
+        return losses
+
+    def _gradients(self, batch: Float[Tensor, "n row_width"]) -> Losses:
+        """Losses of the batch, and their gradients in the parameters."""
+        number = self.config.accumulate
+        if number == 1:
+            losses = self.dictionary.losses(batch, self.context)
+            losses.total.backward()
+            return losses
+        found = []
+        with part_of(inputs_and_targets(self.dictionary, batch)[1], number):
+            for part in batch.chunk(number):
+                losses = self.dictionary.losses(part, self.context)
+                (losses.total / number).backward()
+                found.append(replace(losses, total=losses.total.detach()))
+        return mean_losses(found)
+
+    def _update(self) -> None:
+        """The optimiser's step, and the constraint."""
+        self.dictionary.project_gradients()
+        if self.config.clip is not None:
+            clip(self.mesh, self.optimisers.parameters, self.config.clip, self.dictionary.n_latents)
+        self.optimisers.step(self.rate(self.step_number))
+        self.dictionary.constrain()
+        self.optimisers.clear()
+
+    def _after(self, batch: Float[Tensor, "n row_width"], losses: Losses) -> None:
+        """Count who was active, and start dead latents anew."""
+        with self.mesh.sharing():
+            self.dictionary.observe(losses.codes)
+            restarted = self.dictionary.resample(batch, self.context)
+        self.optimisers.forget(restarted, self.dictionary.n_latents)
+
+    # ------------------------------------------------------------------------------------------------- its record
+
+    def open(self, facts: RunState) -> None:
+        """Open metrics.jsonl, cut back to where the member stands."""
+        self.running_fvu, self.stopped = facts.fvu, facts.stopped
+        if self.mesh.first:
+            self._metrics = MetricsFile(self.out / "metrics.jsonl", facts.metrics_bytes)
+
+    def close(self) -> None:
+        """Close metrics.jsonl."""
+        if self._metrics is not None:
+            self._metrics.close()
+
+    def anomaly(self, losses: Losses, batch: Float[Tensor, "n row_width"]) -> Anomaly | None:
+        """Why it should stop, by the losses of this batch; None where all is well."""
+        found = anomaly(losses, self.dictionary, batch)
+        return Anomaly("another process saw an anomaly") if self.mesh.any(found is not None) and not found else found
+
+    def record(self, losses: Losses) -> dict[str, float | int]:
+        """Append a line to metrics.jsonl; gives its figures."""
+        fvu = float(losses.fvu)
+        self.running_fvu = fvu if self.running_fvu is None else RECENT * self.running_fvu + (1 - RECENT) * fvu
+        self.terms = {name: float(term) for name, term in losses.terms.items()}
+        figures: dict[str, float | int] = {
+            "step": self.step_number,
+            "tokens": self.step_number * self.batch,
+            "fvu": fvu,
+            "l0": float(losses.codes.l0.mean()),
+            "dead": self.mesh.mean(len(self.dictionary.dead(self.context)) / self.dictionary.n_latents),
+            "lr": self.rate(self.step_number - 1),
+            "step_ms": 1e3 * statistics.median(self.durations[-self.config.log_every :]),
+            **{f"loss_{name}": term for name, term in self.terms.items()},
+        }
+        if self._metrics is not None:
+            self._metrics.write(**figures)
+        return figures
+
+    # ---------------------------------------------------------------------------------------- checkpoints, the end
+
+    def facts(self) -> RunState:
+        """Where it stands, but for tensors."""
+        return RunState(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
+        tensors = {f"dictionary.{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
+        tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimisers.tensors().items()}
+        return whole_tensors(self.mesh, tensors, self.dictionary.n_latents)
+
+    def start(self, sample: Float[Tensor, "n row_width"]) -> None:
+        """Initialise the dictionary from a sample of the data."""
+        self.whole.start(sample, self.config.seed)
+        if self.whole is not self.dictionary:
+            load_part(self.mesh, self.dictionary, self.whole.state_dict())
+            self._let_go()
+
+    def _let_go(self) -> None:
+        """Free the whole dictionary where this process trains a part of it; its shapes stay."""
+        whole: Any = self.whole
+        whole.to("meta")
+
+    def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
+        """Take what `tensors` gave."""
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
+
+        own = {OLD_NAMES.get(name, name): tensor for name, tensor in part("dictionary.").items()}
+        load_part(self.mesh, self.dictionary, own)
+        shapes = [parameter.shape for parameter in self.optimisers.parameters]
+        self.optimisers.restore(
+            {
+                name: cut(self.mesh, tensor, shapes[int(name.partition(".")[0])]) if tensor.dim() else tensor
+                for name, tensor in part("optimiser.").items()
+            }
+        )
+        if self.whole is not self.dictionary:
+            self._let_go()
+        self.step_number = step
+
+    def finish(self, preprocessing: Any, memory: PeakMemory, vectors: str) -> TrainResult:
+        """Save the dictionary, for inputs as they were before preprocessing, and measure it.
+
+        `vectors`: digest of what it was trained on.
+        """
+        if self.optimisers.settle():
+            self.dictionary.constrain()
+        final: Any = self._made_whole()
+        if self.mesh.first:
+            if preprocessing is not None:
+                final = final.folded(preprocessing.mean.to(self.device), preprocessing.scale)
+            final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
+            save_dictionary(final, self.out)
+        held = self.heldout if self.mesh.first else None
+        figures = held_out_metrics(final, held.to(self.device)) if held is not None and len(held) else None
+        timed = self.durations[UNTIMED:] or self.durations
+        seconds = statistics.median(timed) if timed else None
+        result = TrainResult(
+            steps=self.steps,
+            step_ms=None if seconds is None else 1e3 * seconds,
+            tokens_per_second=None if seconds is None else self.batch / seconds,
+            held_out_fvu=figures.fvu if figures else None,
+            l0=figures.l0 if figures else None,
+            alive=figures.alive if figures else None,
+            peak_memory_mb=memory.peak(),
+            memory_before_mb=memory.before,
+            training_fvu=self.running_fvu,
+            terms=self.terms,
+            dictionary=self.out,
+        )
+        if self.mesh.first:
+            facts = {"recipe": self.recipe, "vectors": vectors, "sha256": sha256_file(self.out / WEIGHTS)}
+            write_json(self.out / FACTS, {**facts, **result.to_dict()})
+        return result
+
+    def _made_whole(self) -> Any:
+        """The dictionary with all its latents, in the first process; there in main memory where it was divided."""
+        whole: Any = self.whole
+        if whole is not self.dictionary:
+            tensors = whole_tensors(self.mesh, self.dictionary.state_dict(), self.dictionary.n_latents)
+            if self.mesh.first:
+                whole = type(whole)(whole.config, whole.metadata)
+                whole.load_state_dict(tensors)
+        return whole
+
+
+def _product(name: str, device: torch.device) -> torch.dtype:
+    if name == "auto":
+        return choose_product(device)
+    dtype: torch.dtype = getattr(torch, name)
+    try:
+        if dtype == torch.int8 and device.type != "cpu":
+            raise TypeError
+        ones = torch.ones(2, 2, dtype=dtype, device=device)
+        torch.mm(ones, ones)
+    except (RuntimeError, TypeError):
+        raise ConfigError(
+            f"TrainConfig.product = {name!r} is not valid: the device {device} can't multiply in {name}. "
+            "Take --product float32, or auto."
+        ) from None
+    return dtype
