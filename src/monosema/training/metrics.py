@@ -15,7 +15,7 @@ from monosema.dictionaries import Dictionary
 
 
 class MetricsFile:
-    """metrics.jsonl, one JSON object per line; cut back to the checkpoint on resume, so that no step stands there twice."""
+    """metrics.jsonl, one JSON object per line; cut back to the checkpoint on resume so that no step is there twice."""
 
     def __init__(self, path: Path, keep_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
