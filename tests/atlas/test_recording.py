@@ -28,7 +28,7 @@ PERSONS = Explanation("Ada", PERSON, None, None, "cities of the east coast")
 
 def scored(explanation: Explanation, value: float, scorer: str = "simulation") -> Score:
     estimate = Estimate(value, value - 0.1, value + 0.1, 30, "bootstrap")
-    return Score(*explanation.identity, scorer, estimate, 0.02)
+    return Score(*explanation.identity, scorer, estimate, 0.02, {"simulation": 10, "detection": 20}.get(scorer))
 
 
 @pytest.fixture
@@ -267,7 +267,7 @@ def test_an_older_format_says_to_build_again(path) -> None:
     meta = json.loads((path / "meta.json").read_text())
     (path / "meta.json").write_text(json.dumps({**meta, "format": 1}))
     for call in (lambda: open_atlas(path), lambda: record(path, {3: [PATTERN]})):
-        with pytest.raises(FormatError, match="format 1; this version reads 2"):
+        with pytest.raises(FormatError, match="format 1; this version reads 3"):
             call()
 
 

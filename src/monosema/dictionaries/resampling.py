@@ -12,9 +12,17 @@ centred, as the encoder sees them. The points are shares of the run and not step
 run of 200,000.
 
 `resample_towards_residuals` is ours, for architectures that keep the largest or have thresholds: a latent that has been
-silent since the point before gets the direction of a residual x − x̂, drawn with probability ∝ ‖x − x̂‖², as decoder
-row, the same times 0.7 of the mean norm of living encoder rows as encoder row, and the bias 0. Directions of rows are
-what living latents have already: at a norm that wins a place they take theirs, and reconstruction suffers.
+silent since the point before gets the direction u of a residual e = x − x̂ as decoder row, the bias 0, and as encoder
+row the filter that finds u among rows of covariance C:
+
+    w = 0.8 ‖w̄‖ (C + λI)⁻¹ u / (uᵀ (C + λI)⁻¹ u),   λ = 10 tr C / d
+
+with ‖w̄‖ the mean norm of living encoder rows. Rows are drawn with probability ∝ ‖e‖² / (‖x‖² + its mean): large rows
+by the share of them that is left unexplained. Directions of rows are what living latents have already: at a norm that
+wins a place they take theirs, and reconstruction suffers. With u itself as encoder row, and rows drawn by ‖e‖² alone, a
+batch in which a few directions hold most of the variance sent all new latents along them, to answer to every row of
+large norm at once: where a batch and not each row bounds the active latents (BatchTopK, Matryoshka), the error rose a
+hundredfold, and runs did not recover. Figures are in benchmarks/results/robustness.md.
 """
 
 from __future__ import annotations
@@ -43,8 +51,10 @@ RESIDUALS = 1024
 """Rows of a batch, at least, that new starts are chosen among."""
 ROWS_TO_CHOOSE = 4
 """The same for each latent: reconstructing all of a large batch again would cost as much as a step."""
-WINNING_SHARE = 0.7
-"""The same for architectures that keep the largest: at norms like the living ones' reconstruction suffers."""
+WINNING_SHARE = 0.8
+"""Norm of the same along what they look for, where the largest win: at norms like the living ones' FVU suffers."""
+RIDGE = 10.0
+"""λ, in units of the mean variance: directions of less are no reason to turn a filter away."""
 
 
 @torch.no_grad()
@@ -85,13 +95,38 @@ def resample_towards_residuals(
         x = x[: max(RESIDUALS, ROWS_TO_CHOOSE * wanted)]
         written = None if written is None else written[: len(x)]
         residuals = (x if written is None else written) - _reconstructed(dictionary, x, context.matmul_dtype)
-        read = None if written is None else x - x.mean(dim=0)
-        _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, context.step, read)
+        centred = x - (dictionary.input_bias if written is None else x.mean(dim=0))
+        energy = (x if written is None else written).square().sum(dim=1)
+        shares = residuals.square().sum(dim=1) / (energy + energy.mean()).clamp_min(torch.finfo(energy.dtype).tiny)
+        read = None if written is None else centred
+        _restart(dictionary, latents, residuals, shares, WINNING_SHARE, context.step, read)
+        dictionary.W_enc[latents] = filters(dictionary.W_enc[latents], centred)
         living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
         living[latents] = False
         for values in averaged if len(latents) and living.any() else ():
             values.data[latents] = values.data[living].mean()
     return latents
+
+
+def filters(rows: Float[Tensor, "latents d"], x: Float[Tensor, "n d"]) -> Float[Tensor, "latents d"]:
+    """Return for each row r the filter w ∝ (C + λI)⁻¹ r with w·r = ‖r‖² that answers least to vectors like x.
+
+    Args:
+        x: vectors of covariance C = xᵀx / n.
+    """
+    n, d = x.shape
+    least = torch.finfo(x.dtype).tiny
+    ridge = (RIDGE * x.square().mean()).clamp_min(least)
+    if d <= n:
+        spread = x.T @ x / n
+        spread.diagonal().add_(ridge)
+        found = torch.linalg.solve_ex(spread, rows.T).result.T
+    else:  # (C + λI)⁻¹ = (I − xᵀ (x xᵀ + nλI)⁻¹ x) / λ, where n × n is smaller than d × d
+        gram = x @ x.T
+        gram.diagonal().add_(n * ridge)
+        found = (rows - torch.linalg.solve_ex(gram, x @ rows.T).result.T @ x) / ridge
+    squares = rows.square().sum(dim=1, keepdim=True)
+    return found * (squares / (found * rows).sum(dim=1, keepdim=True).clamp_min(least))
 
 
 def at_a_point(context: StepContext, points: Sequence[float]) -> bool:

@@ -20,10 +20,9 @@ from monosema.atlas import Atlas
 from monosema.atlas.layout import mix
 from monosema.core import Config
 from monosema.data import TokenBatch
-from monosema.dictionaries import Dictionary
 from monosema.interpretation.pool import Pool, read_pool
+from monosema.interpretation.protocol import Subject
 from monosema.interpretation.samples import KINDS, Samples, ranks
-from monosema.models import LanguageModel, Tokenizer
 
 _CELLS = 4_194_304
 _RANDOM, _INACTIVE = KINDS.index("random"), KINDS.index("inactive")
@@ -61,43 +60,41 @@ class _Entries:
     activations: NDArray[np.float32]
 
 
-def pool_of(
-    atlas: Atlas, model: LanguageModel, dictionary: Dictionary, batches: Iterable[TokenBatch], config: SampleConfig
-) -> Pool:
-    """The pool for an atlas's latents: passages as long as its examples."""
+def pool_of(subject: Subject, batches: Iterable[TokenBatch], config: SampleConfig) -> Pool:
+    """Read the pool for an atlas's latents, with passages as long as its examples."""
+    atlas = subject.atlas
     cut = atlas.meta["config"]
     width = cut["before"] + 1 + cut["after"]
-    return read_pool(model, dictionary, atlas.site, batches, width, min(config.least, width), config.memory_mb)
+    least = min(config.least, width)
+    return read_pool(subject.model, subject.dictionary, atlas.site, batches, width, least, config.memory_mb)
 
 
 def draw_samples(
-    atlas: Atlas,
-    model: LanguageModel,
-    dictionary: Dictionary,
+    subject: Subject,
     batches: Iterable[TokenBatch] | Pool,
     config: SampleConfig | None = None,
     latents: Sequence[int] | NDArray[np.integer] | None = None,
 ) -> Samples:
-    """Draw passages of both sides for latents.
+    """Draw passages of both splits for latents.
 
     Memory is bounded by the pool's codes and by the passages drawn; where there are very many latents, draw for some
     of them after the others, from one pool.
 
     Args:
-        atlas: of the dictionary.
-        model, dictionary: what the atlas was made with.
-        batches: text that the atlas was not made from, or a pool that `pool_of` made of it.
-        config: how much to draw.
-        latents: which; None for all that are alive.
+        subject: the latents, their model, and their atlas.
+        batches: text that the atlas was not made from, or a pool that `pool_of` read from it.
+        config: numbers of passages.
+        latents: None for all that are alive.
 
     Raises:
         CorpusError: the text is empty.
     """
     config = config or SampleConfig()
-    pool = batches if isinstance(batches, Pool) else pool_of(atlas, model, dictionary, batches, config)
+    atlas = subject.atlas
+    pool = batches if isinstance(batches, Pool) else pool_of(subject, batches, config)
     chosen = latents_of(atlas) if latents is None else np.unique(np.asarray(latents, np.int64))
     parts = [
-        _from_atlas(atlas, chosen, model.tokenizer, model.vocab, pool.width),
+        _from_atlas(atlas, chosen, pool.width),
         _random_active(pool, chosen, config),
         *_inactive(atlas, pool, chosen, config),
     ]
@@ -109,7 +106,7 @@ def draw_samples(
 
 
 def latents_of(atlas: Atlas, most: int | None = None, seed: int = 0) -> Int[np.ndarray, " latents"]:
-    """Latents that are alive, ascending; `most` of them drawn by a hash of their number."""
+    """Return the latents that are alive, ascending; at most `most`, drawn by a hash of their number."""
     rows = atlas.sql("select latent from features where alive order by latent")
     latents = np.array([row["latent"] for row in rows], np.int64)
     if most is None or len(latents) <= most:
@@ -118,7 +115,7 @@ def latents_of(atlas: Atlas, most: int | None = None, seed: int = 0) -> Int[np.n
 
 
 def too_few(samples: Samples, minimum: int = 20) -> Int[np.ndarray, " latents"]:
-    """Latents with fewer distinct activating passages than `minimum`, both sides together."""
+    """Return the latents with fewer distinct activating passages than `minimum`, both splits together."""
     count = np.bincount(samples.row[samples.active], minlength=len(samples.latents))
     return samples.latents[count < minimum]
 
@@ -127,37 +124,31 @@ def _salt(seed: int) -> np.uint64:
     return mix(np.array([seed % 2**64], np.uint64))[0]
 
 
-def _from_atlas(atlas: Atlas, latents: NDArray[np.int64], tokenizer: Tokenizer, vocab: int, width: int) -> _Entries:
-    """The atlas's examples. Where two tokens of the vocabulary look alike, passages that hold one are left out."""
+def _from_atlas(atlas: Atlas, latents: NDArray[np.int64], width: int) -> _Entries:
+    """Read the atlas's examples."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    pieces = tokenizer.tokens(range(vocab))
-    _, inverse, count = np.unique(np.array(pieces, object), return_inverse=True, return_counts=True)
-    alike = count[inverse] > 1
-    lookup = pa.array(pieces, pa.string())
-    path = atlas.path / str(atlas.meta["tables"]["examples"].get("file", "examples.parquet"))
-    columns = ["latent", "kind", "tokens", "activations", "passage_hash", "test"]
+    columns = ["latent", "kind", "token_ids", "activations", "passage_hash", "test"]
     parts: list[_Entries] = []
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=8192, columns=columns):
+    for batch in pq.ParquetFile(atlas.file("examples")).iter_batches(batch_size=8192, columns=columns):
         batch = batch.filter(pc.is_in(batch["latent"], value_set=pa.array(latents.astype(np.int32))))
-        length = pc.list_value_length(batch["tokens"]).to_numpy(zero_copy_only=False)
-        token = pc.index_in(batch["tokens"].flatten(), value_set=lookup).to_numpy(zero_copy_only=False)
+        length = pc.list_value_length(batch["token_ids"]).to_numpy(zero_copy_only=False)
         shape = (len(batch), width)
         ids, activations = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
         inside = np.arange(width) < length[:, None]
-        ids[inside], activations[inside] = token, batch["activations"].flatten().to_numpy(zero_copy_only=False)
-        clear = ~(alike[np.maximum(ids, 0)] & inside).any(axis=1)
+        ids[inside] = batch["token_ids"].flatten().to_numpy(zero_copy_only=False)
+        activations[inside] = batch["activations"].flatten().to_numpy(zero_copy_only=False)
         kinds = pc.index_in(batch["kind"], value_set=pa.array(KINDS)).to_numpy(zero_copy_only=False).astype(np.int64)
         parts.append(
             _Entries(
-                row=np.searchsorted(latents, batch["latent"].to_numpy())[clear],
-                kind=kinds[clear],
-                test=batch["test"].to_numpy(zero_copy_only=False)[clear],
-                hash=np.array([int(text, 16) for text in batch["passage_hash"].to_pylist()], np.uint64)[clear],
-                ids=ids[clear],
-                activations=activations[clear],
+                row=np.searchsorted(latents, batch["latent"].to_numpy()),
+                kind=kinds,
+                test=batch["test"].to_numpy(zero_copy_only=False),
+                hash=np.array([int(text, 16) for text in batch["passage_hash"].to_pylist()], np.uint64),
+                ids=ids,
+                activations=activations,
             )
         )
     return _together(parts, width)

@@ -26,20 +26,24 @@ from monosema.dictionaries import (
     RandomDirections,
     Trainable,
     at_sites,
-    load_dictionary,
 )
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
 from monosema.pages import write_report
 from monosema.runs.architectures import architecture_of, make_dictionary
 from monosema.runs.budget import CONTROL_ROWS, MOST
 from monosema.runs.context import RunContext
-from monosema.runs.controls import active_per_row
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
 from monosema.runs.facts import pictures, report_data
-from monosema.runs.ledger import StageRecord
-from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
-from monosema.runs.pipeline import Stage
+from monosema.runs.interpretation import (
+    active_per_row,
+    damage_of_explain,
+    damage_of_score,
+    explain,
+    opened_dictionary,
+    score,
+)
+from monosema.runs.pipeline import Stage, register_stage
 from monosema.training import TrainingRows, held_out_rows, train
 
 
@@ -114,14 +118,9 @@ def _metadata(ctx: RunContext, config: Config, sites: Sequence[Site]) -> Metadat
     return at_sites(about, config, sites)
 
 
-def _open(ctx: RunContext) -> Dictionary:
-    dictionary: Any = load_dictionary(ctx.dictionary_dir)
-    return dictionary.to(ctx.model.device) if hasattr(dictionary, "to") else dictionary
-
-
 def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
     recipe = ctx.recipe
-    dictionary = _open(ctx)
+    dictionary = opened_dictionary(ctx)
     tokens = recipe.evaluation_tokens or MOST
     text = recipe.text.replace(split="heldout", tokens=tokens)
     passes = len(recipe.sites) if isinstance(dictionary, Crosscoder) else 1
@@ -188,7 +187,9 @@ def _atlas(ctx: RunContext) -> Mapping[str, Any]:
     tokens = recipe.atlas_tokens or recipe.text.tokens
     batches = ctx.batches(recipe.text.replace(tokens=tokens))
     with progress_bar("atlas", tokens, "tokens") as bar:
-        atlas = build_atlas(ctx.model, _open(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar)
+        atlas = build_atlas(
+            ctx.model, opened_dictionary(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar
+        )
     alive = atlas.sql("select count(*) as n from features where alive")[0]["n"]
     return {"tokens": batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
 
@@ -203,89 +204,77 @@ def _damage_of_atlas(ctx: RunContext) -> list[str]:
 
 
 def _report(ctx: RunContext) -> Mapping[str, Any]:
-    atlas = open_atlas(ctx.atlas_dir)
-    path = write_report(report_data(ctx), atlas, ctx.report_path, ctx.recipe.report.limit_mb)
-    return {"bytes": path.stat().st_size, "atlas": atlas.state, "pictures": digest(pictures(ctx))}
+    path = write_report(report_data(ctx), open_atlas(ctx.atlas_dir), ctx.report_path, ctx.recipe.report.limit_mb)
+    return {"bytes": path.stat().st_size}
 
 
-def _stale_report(ctx: RunContext, record: StageRecord) -> list[str]:
-    """Labels, votes and scores may have been added since the report was written."""
-    found = []
-    if record.counts.get("atlas") != open_atlas(ctx.atlas_dir, checksums=False).state:
-        found.append("the atlas has other labels, votes or scores by now")
-    if record.counts.get("pictures") != digest(pictures(ctx)):
-        found.append("there is another comparison by now")
-    return found
+def _facts_of_report(ctx: RunContext) -> Mapping[str, str]:
+    """Digests of what is added to a run after its stages: labels, votes, scores and comparisons."""
+    atlas = open_atlas(ctx.atlas_dir, checksums=False)
+    return {"the atlas's labels, votes or scores": atlas.state, "the comparison": digest(pictures(ctx))}
 
 
-STAGES = (
+for _stage in (
     Stage(
         name="capture",
-        needs=(),
+        make=_capture,
+        writes=lambda ctx: [ctx.store_dir],
         reads=("site", "output_site", "model", "corpus", "text", "capture"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [ctx.store_dir],
-        work=_capture,
     ),
     Stage(
         name="train",
+        make=_train,
+        writes=lambda ctx: [ctx.dictionary_dir],
         needs=("capture",),
         reads=("dictionary", "stream", "training"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [ctx.dictionary_dir],
-        work=_train,
         shared=True,
     ),
     Stage(
         name="evaluate",
+        make=_evaluate,
+        writes=lambda ctx: [ctx.evaluation_path, _evaluation_parts(ctx)],
         needs=("train",),
         reads=("evaluation", "evaluation_tokens"),
         version=2,
         resumes=True,
-        outputs=lambda ctx: [ctx.evaluation_path, _evaluation_parts(ctx)],
-        work=_evaluate,
     ),
     Stage(
         name="atlas",
+        make=_atlas,
+        writes=lambda ctx: [ctx.atlas_dir],
         needs=("train",),
         reads=("atlas", "atlas_tokens"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [ctx.atlas_dir],
-        work=_atlas,
-        damage=_damage_of_atlas,
         replaces=True,
+        damage=_damage_of_atlas,
     ),
     Stage(
         name="explain",
+        make=explain,
+        writes=lambda ctx: [],
         needs=("atlas",),
         reads=("samples", "explain"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [],
-        work=explain,
         damage=damage_of_explain,
     ),
     Stage(
         name="score",
+        make=score,
+        writes=lambda ctx: [],
         needs=("explain",),
         reads=("score",),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [],
-        work=score_stage,
         damage=damage_of_score,
     ),
     Stage(
         name="report",
+        make=_report,
+        writes=lambda ctx: [ctx.report_path],
         needs=("evaluate", "atlas", "score"),
         reads=("name", "report"),
-        version=1,
-        resumes=False,
-        outputs=lambda ctx: [ctx.report_path],
-        work=_report,
-        stale=_stale_report,
+        facts=_facts_of_report,
     ),
-)
+):
+    register_stage(_stage)
