@@ -127,7 +127,7 @@ def xy(
     along = x.of(alt.X, "x", *x.ends(xs)), y.of(alt.Y, "y", *y.ends(ys))
     color, shape = (
         _scale(channel, "series", names, values, legend=len(names) > 1)
-        for channel, values in ((alt.Color, SERIES), (alt.Shape, SHAPES))
+        for channel, values in ((alt.Color, SERIES if len(names) > 1 else [INK]), (alt.Shape, SHAPES))
     )
     base = _chart(rows)
     lines = base.transform_filter("datum.line").mark_line(strokeWidth=1.8, strokeJoin="round")

@@ -19,7 +19,7 @@ from monosema.interpretation.readers import ProgramReader
 from monosema.interpretation.sampling import draw_samples
 from monosema.interpretation.scoring import atlas_scores, score
 from monosema.models import load_model
-from monosema.pages import EvaluationRow, ReportData, write_report
+from monosema.pages import ReportData, write_report
 from monosema.training import TrainConfig, train
 
 
@@ -54,6 +54,5 @@ def quickstart(
     for method, explained in found.explained.items():
         record(out / "atlas", scores=atlas_scores(score(ProgramReader(), explained, samples), AUTHOR, method))
 
-    rows = [EvaluationRow(name=row.name, kind=row.kind, figures=row.figures) for row in figures.rows]
-    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=rows), atlas, out / "report.html")
+    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=figures.rows), atlas, out / "report.html")
     return atlas

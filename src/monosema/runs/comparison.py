@@ -40,9 +40,9 @@ from monosema.pages import charts
 from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
 from monosema.runs.controls import interpret, random_directions, rows_at
-from monosema.runs.facts import comparison_path
 from monosema.runs.ledger import Ledger
 from monosema.runs.pipeline import advance, stage_inputs
+from monosema.runs.report_data import comparison_path
 from monosema.runs.stages import STAGES
 
 __all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "read_baselines"]

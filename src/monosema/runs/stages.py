@@ -36,10 +36,10 @@ from monosema.runs.context import RunContext
 from monosema.runs.controls import active_per_row
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
-from monosema.runs.facts import pictures, report_data
 from monosema.runs.ledger import StageRecord
 from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
 from monosema.runs.pipeline import Stage
+from monosema.runs.report_data import pictures, report_data
 from monosema.training import TrainingRows, held_out_rows, train
 
 
