@@ -33,7 +33,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Spec]:
         values = [y for _, y in points]
         steep = 0 < 8 * min(values) < max(values)
         last = text_of(values[-1], "share" if key == "dead" else "")
-        x, y = Axis(WORDS["tokens"], format="~s"), Axis("", logarithmic=steep, format=form)
+        x, y = Axis(WORDS["tokens"], format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
         charts.append(xy(name, x, y, [Series("", points, dots=False)], (*points[-1], last), size=(300, 140)))
     return charts
 
