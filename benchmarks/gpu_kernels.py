@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from monosema.dictionaries import Moment, TopK, TopKConfig
+from monosema.dictionaries import StepContext, TopK, TopKConfig
 from monosema.kernels import Selection, encode_top_k, encode_top_k_dense, row_sums, sparse_decode, value_products
 from monosema.kernels.gpu import on_gpu
 
@@ -102,10 +102,10 @@ def monosema_step(x: torch.Tensor, m: int, k: int) -> Work:
     """A whole training step with fused Adam; AuxK has nothing to do, as no latent is dead."""
     dictionary = TopK(TopKConfig(d_in=x.shape[1], n_latents=m, k=k)).to(x.device)
     optimiser = torch.optim.Adam(dictionary.parameters(), lr=1e-4, fused=True)
-    moment = Moment(batch=len(x), steps=10**6, product=torch.bfloat16)
+    context = StepContext(batch=len(x), steps=10**6, matmul_dtype=torch.bfloat16)
 
     def step() -> None:
-        losses = dictionary.losses(x, moment)
+        losses = dictionary.losses(x, context)
         losses.total.backward()
         dictionary.project_gradients()
         optimiser.step()

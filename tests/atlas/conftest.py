@@ -49,7 +49,7 @@ class Planted:
         self._planted = embedding[tokens]
         self.directions = torch.cat([self._planted, torch.zeros(1, self.d_in)])
 
-    def encode(self, x: torch.Tensor, product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: torch.Tensor, matmul_dtype: torch.dtype | None = None) -> Codes:
         near = torch.cdist(x, self._planted) < 1e-3
         values = near * torch.arange(1.0, len(self._planted) + 1)
         return Codes.from_dense(torch.cat([values, torch.zeros(len(x), 1)], dim=1))

@@ -23,12 +23,12 @@ from monosema.dictionaries import (
     L1Config,
     MatryoshkaBatchTopK,
     MatryoshkaConfig,
-    Moment,
     Neurons,
     PAnneal,
     PAnnealConfig,
     Pca,
     RandomDirections,
+    StepContext,
     TiedL1,
     TiedL1Config,
     TopK,
@@ -100,18 +100,18 @@ trainable = pytest.mark.parametrize("make", TRAINABLE.values(), ids=TRAINABLE.ke
 unit = pytest.mark.parametrize("make", UNIT.values(), ids=UNIT.keys())
 
 
-HALF = Moment(50, 100, 400)
+HALF = StepContext(50, 100, 400)
 """Half of the run: past every warm-up, before any latent counts as dead."""
 
 
-def moment(step: int = 0, product: torch.dtype | None = None) -> Moment:
-    return Moment(step, 100, 400, product)
+def context(step: int = 0, matmul_dtype: torch.dtype | None = None) -> StepContext:
+    return StepContext(step, 100, 400, matmul_dtype)
 
 
 def one_step(
-    dictionary: Autoencoder, optimiser: torch.optim.Optimizer, x: torch.Tensor, product: torch.dtype | None = None
+    dictionary: Autoencoder, optimiser: torch.optim.Optimizer, x: torch.Tensor, matmul_dtype: torch.dtype | None = None
 ):
-    losses = dictionary.losses(x, moment(product=product))
+    losses = dictionary.losses(x, context(matmul_dtype=matmul_dtype))
     losses.total.backward()
     dictionary.project_gradients()
     optimiser.step()
@@ -123,7 +123,7 @@ def one_step(
 
 def slow_codes(d: Autoencoder, x: torch.Tensor, training: bool) -> torch.Tensor:
     """All codes as a matrix, by the equations of the docstrings and autograd alone."""
-    pre = (x - d.input_bias) @ d.encoder.T + d.encoder_bias
+    pre = (x - d.input_bias) @ d.W_enc.T + d.b_enc
     match d:
         case Gated():
             magnitude = (pre - d.gate_bias) * d.magnitude_scale.exp() + d.magnitude_bias
@@ -148,28 +148,28 @@ def kept(pre: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, torch.Tenso
 def slow_loss(d: Autoencoder, x: torch.Tensor) -> torch.Tensor:
     """The loss at half of the run, without the straight-through part of JumpReLU."""
     codes, config, n = slow_codes(d, x, training=True), d.config, len(x)
-    error = (x - codes @ d.decoder - d.decoder_bias).square().sum()
+    error = (x - codes @ d.W_dec - d.b_dec).square().sum()
     variance = (x - x.mean(dim=0)).square().sum()
     match d:
         case TopK() if config.multi_coefficient:
-            pre = (x - d.input_bias) @ d.encoder.T + d.encoder_bias
+            pre = (x - d.input_bias) @ d.W_enc.T + d.b_enc
             more = torch.zeros_like(pre).scatter(1, *kept(pre, 4 * config.k, 1))
-            again = (x - more @ d.decoder - d.decoder_bias).square().sum()
+            again = (x - more @ d.W_dec - d.b_dec).square().sum()
             return (error + config.multi_coefficient * again) / variance
         case MatryoshkaBatchTopK():
             sizes = [round(share * d.n_latents) for share in config.prefixes]
-            parts = [(x - codes[:, :m] @ d.decoder[:m] - d.decoder_bias).square().sum() for m in sizes]
+            parts = [(x - codes[:, :m] @ d.W_dec[:m] - d.b_dec).square().sum() for m in sizes]
             return torch.stack(parts).mean() / variance
         case TopK() | BatchTopK() | JumpReLU():
             return error / variance
         case Gated():
-            gate = ((x - d.input_bias) @ d.encoder.T + d.encoder_bias).relu()
-            frozen = (x - gate @ d.decoder.detach() - d.decoder_bias.detach()).square().sum()
+            gate = ((x - d.input_bias) @ d.W_enc.T + d.b_enc).relu()
+            frozen = (x - gate @ d.W_dec.detach() - d.b_dec.detach()).square().sum()
             return (error + config.l1_coefficient * gate.sum() + frozen) / n
         case TiedL1():
             return (error / d.d_in + config.l1_coefficient * codes.sum()) / n
         case L1(config=L1Config(recipe="2024")):
-            codes = codes * d.decoder.norm(dim=1)
+            codes = codes * d.W_dec.norm(dim=1)
     return (error + config.l1_coefficient * codes.sum()) / n
 
 
@@ -210,7 +210,28 @@ def test_encoding_changes_nothing(make: Callable[[], Dictionary]) -> None:
     second = dictionary.encode(x)
     assert torch.equal(first.values, second.values)
     assert torch.equal(first.indices, second.indices)
-    assert not first.values.requires_grad
+
+
+@dictionaries
+def test_a_step_of_the_input_changes_the_reconstruction_as_its_gradient_says(make: Callable[[], Dictionary]) -> None:
+    dictionary, x = make(), data(20).double()
+    dictionary = dictionary.double() if isinstance(dictionary, torch.nn.Module) else dictionary
+    if not isinstance(dictionary, torch.nn.Module):
+        x = x.float()
+    generator = torch.Generator().manual_seed(3)
+    along = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+    weights = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x)
+    x.requires_grad_()
+    given = (dictionary.decode(dictionary.encode(x)) * weights).sum()
+    if not given.requires_grad:
+        return
+    (gradient,) = torch.autograd.grad(given, x)
+    step = 1e-6 if x.dtype == torch.float64 else 1e-3
+    with torch.no_grad():
+        ends = [(dictionary(x + sign * step * along) * weights).sum(dim=1) for sign in (1, -1)]
+    expected = (ends[0] - ends[1]) / (2 * step)
+    close = torch.isclose((gradient * along).sum(dim=1), expected, rtol=1e-2, atol=1e-2)
+    assert close.float().mean() > 0.8, "All but rows whose active latents change within the step."
 
 
 @dictionaries
@@ -227,7 +248,7 @@ def test_codes_are_those_of_the_formula(make: Callable[[], Autoencoder]) -> None
     with torch.no_grad():
         expected = slow_codes(dictionary, x, training=False)
         torch.testing.assert_close(dictionary.encode(x).dense(), expected)
-        torch.testing.assert_close(dictionary(x), expected @ dictionary.decoder + dictionary.decoder_bias)
+        torch.testing.assert_close(dictionary(x), expected @ dictionary.W_dec + dictionary.b_dec)
         torch.testing.assert_close(
             dictionary.losses(x, HALF).codes.dense(), slow_codes(dictionary, x, training=True), rtol=1e-4, atol=1e-5
         )
@@ -277,26 +298,26 @@ def test_few_rows_give_finite_losses_and_gradients(make: Callable[[], Autoencode
 
 
 @trainable
-@pytest.mark.parametrize("product", [torch.float32, torch.bfloat16])
-def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], Autoencoder], product: torch.dtype) -> None:
+@pytest.mark.parametrize("matmul_dtype", [torch.float32, torch.bfloat16])
+def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], Autoencoder], matmul_dtype: torch.dtype) -> None:
     dictionary = make()
     optimiser = torch.optim.Adam(dictionary.parameters(), lr=2e-2)
     totals = []
     for number in range(20):
-        losses = one_step(dictionary, optimiser, data(100, seed=number), product)
+        losses = one_step(dictionary, optimiser, data(100, seed=number), matmul_dtype)
         totals.append(sum(float(term) for name, term in losses.terms.items() if name != "aux"))
     assert sum(totals[-4:]) < 0.9 * sum(totals[:4])
     if make in UNIT.values():
-        torch.testing.assert_close(dictionary.decoder.detach().norm(dim=1), torch.ones(dictionary.n_latents))
+        torch.testing.assert_close(dictionary.W_dec.detach().norm(dim=1), torch.ones(dictionary.n_latents))
 
 
 @unit
 def test_gradient_along_decoder_rows_is_removed(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
-    dictionary.losses(data(50), moment()).total.backward()
-    size = dictionary.decoder.grad.norm()
+    dictionary.losses(data(50), context()).total.backward()
+    size = dictionary.W_dec.grad.norm()
     dictionary.project_gradients()
-    along = (dictionary.decoder.grad * dictionary.decoder).sum(dim=1).detach()
+    along = (dictionary.W_dec.grad * dictionary.W_dec).sum(dim=1).detach()
     torch.testing.assert_close(along, torch.zeros_like(along), atol=float(1e-6 * size), rtol=0)
 
 
@@ -306,14 +327,14 @@ def test_constraint_is_applied_after_the_step(make: Callable[[], Autoencoder]) -
     dictionary = make()
     optimiser = torch.optim.SGD(dictionary.parameters(), lr=10.0)
     one_step(dictionary, optimiser, data(100))
-    torch.testing.assert_close(dictionary.decoder.detach().norm(dim=1), torch.ones(dictionary.n_latents))
+    torch.testing.assert_close(dictionary.W_dec.detach().norm(dim=1), torch.ones(dictionary.n_latents))
 
 
 @trainable
 def test_losses_change_no_state(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     before = {name: tensor.clone() for name, tensor in dictionary.state_dict().items()}
-    dictionary.losses(data(30), moment())
+    dictionary.losses(data(30), context())
     dictionary(data(30))
     for name, tensor in dictionary.state_dict().items():
         assert torch.equal(tensor, before[name]), name
@@ -335,7 +356,7 @@ def test_silence_is_counted_in_vectors(make: Callable[[], Autoencoder]) -> None:
 def test_saved_and_loaded_gives_equal_codes(make: Callable[[], Autoencoder], tmp_path: Path) -> None:
     dictionary = make()
     with torch.no_grad():
-        dictionary.encoder_bias.normal_(std=0.1)
+        dictionary.b_enc.normal_(std=0.1)
     save_dictionary(dictionary, tmp_path)
     loaded = load_dictionary(tmp_path)
     x = data(50)
@@ -357,6 +378,7 @@ def test_folding_takes_the_units_of_the_data(make: Callable[[], Autoencoder]) ->
 
 
 @trainable
+@torch.no_grad()
 def test_bf16_codes_are_near_those_of_fp32(make: Callable[[], Autoencoder]) -> None:
     dictionary = make()
     x = data(100)

@@ -12,13 +12,13 @@ from monosema.dictionaries import (
     Codes,
     MatryoshkaBatchTopK,
     MatryoshkaConfig,
-    Moment,
+    StepContext,
     TopK,
     TopKConfig,
 )
 
 D, M, K = 8, 40, 4
-MOMENT = Moment(5, 100, 60)
+MOMENT = StepContext(5, 100, 60)
 
 
 def data(n: int = 300, seed: int = 0) -> torch.Tensor:

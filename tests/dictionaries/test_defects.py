@@ -19,7 +19,7 @@ from monosema.dictionaries import (
     L1Config,
     MatryoshkaBatchTopK,
     MatryoshkaConfig,
-    Moment,
+    StepContext,
     TopK,
     TopKConfig,
 )
@@ -27,7 +27,7 @@ from monosema.dictionaries import (
 D, M = 6, 20
 SHAPE = {"d_in": D, "n_latents": M}
 AUX = {"k": 3, "dead_after": 50, "aux_every": 1, "aux_latents": M, "k_aux": 2}
-MOMENT = Moment(5, 10, 100)
+MOMENT = StepContext(5, 10, 100)
 WITH_AUX: dict[str, Callable[[], Autoencoder]] = {
     "topk": lambda: TopK(TopKConfig(**SHAPE, **AUX)),
     "batch topk": lambda: BatchTopK(BatchTopKConfig(**SHAPE, **AUX)),
@@ -69,7 +69,7 @@ def test_aux_does_not_add_the_decoder_bias_again(make: Callable[[], Autoencoder]
     """ê is decoded without b_dec: with dead latents that give nothing, the error is that of the residual alone."""
     dictionary = started(make, (1, 5))
     with torch.no_grad():
-        dictionary.encoder_bias[[1, 5]] = -1e6
+        dictionary.b_enc[[1, 5]] = -1e6
     losses = dictionary.losses(data(), MOMENT)
     torch.testing.assert_close(losses.terms["aux"], losses.fvu / 32)
 
@@ -79,14 +79,14 @@ def test_aux_sees_the_residual_as_a_constant(make: Callable[[], Autoencoder]) ->
     """Were e not detached, living latents would learn to leave over what the dead can do."""
     difference = aux_gradients(make, (1, 5))
     living = [latent for latent in range(M) if latent not in (1, 5)]
-    for name in ("encoder", "decoder", "encoder_bias"):
+    for name in ("W_enc", "W_dec", "b_enc"):
         torch.testing.assert_close(difference[name][living], torch.zeros_like(difference[name][living]))
 
 
 @with_aux
 def test_aux_reaches_the_encoder_of_the_dead(make: Callable[[], Autoencoder]) -> None:
     difference = aux_gradients(make, (1, 5))
-    for name in ("encoder", "decoder", "encoder_bias"):
+    for name in ("W_enc", "W_dec", "b_enc"):
         assert difference[name][[1, 5]].abs().max() > 0, name
 
 
@@ -100,7 +100,7 @@ def test_thresholds_learn_from_a_small_start() -> None:
     start_l0 = float(dictionary.encode(data()).l0.mean())
     optimiser = torch.optim.Adam(dictionary.parameters(), lr=1e-2)
     for step in range(100):
-        losses = dictionary.losses(data(), Moment(step, 100, 30))
+        losses = dictionary.losses(data(), StepContext(step, 100, 30))
         losses.total.backward()
         dictionary.project_gradients()
         optimiser.step()
@@ -120,7 +120,7 @@ def test_thresholds_stay_float32_in_bf16_dictionaries() -> None:
             dictionary.threshold.fill_(1.0001)
         codes = dictionary.encode(data())
         dictionary.to(torch.bfloat16)
-        assert dictionary.encoder.dtype == torch.bfloat16
+        assert dictionary.W_enc.dtype == torch.bfloat16
         assert dictionary.threshold.dtype == torch.float32
         assert float(dictionary.threshold.detach().mean()) == pytest.approx(1.0001, abs=1e-6)
         rounded = dictionary.encode(data().bfloat16())
@@ -132,11 +132,11 @@ def test_unexplained_variance_is_centred_on_the_mean_of_the_data(make: Callable[
     """Measured against Σ‖x‖², data far from 0 would look explained by its mean alone."""
     dictionary, x = started(make), data()
     losses = dictionary.losses(x, MOMENT)
-    reconstruction = losses.codes.dense() @ dictionary.decoder.detach() + dictionary.decoder_bias.detach()
+    reconstruction = losses.codes.dense() @ dictionary.W_dec.detach() + dictionary.b_dec.detach()
     expected = (x - reconstruction).square().sum() / (x - x.mean(dim=0)).square().sum()
     torch.testing.assert_close(losses.fvu, expected)
     with torch.no_grad():
-        dictionary.decoder_bias.add_(100.0)
+        dictionary.b_dec.add_(100.0)
     torch.testing.assert_close(dictionary.losses(x + 100.0, MOMENT).fvu, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -161,9 +161,9 @@ def test_the_decoder_is_normalised_after_the_step(make: Callable[[], Autoencoder
     dictionary.losses(data(), MOMENT).total.backward()
     dictionary.project_gradients()
     optimiser.step()
-    stepped = dictionary.decoder.detach().clone()
+    stepped = dictionary.W_dec.detach().clone()
     dictionary.constrain()
     if isinstance(dictionary, L1):
-        assert torch.equal(dictionary.decoder, stepped), "the recipe of 2024 has free norms"
+        assert torch.equal(dictionary.W_dec, stepped), "the recipe of 2024 has free norms"
     else:
-        torch.testing.assert_close(dictionary.decoder.detach(), torch.nn.functional.normalize(stepped, dim=1))
+        torch.testing.assert_close(dictionary.W_dec.detach(), torch.nn.functional.normalize(stepped, dim=1))

@@ -148,7 +148,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 def saved(tmp_path: Path) -> Path:
     dictionary = TopK(TopKConfig(d_in=6, n_latents=20, k=3), seed=1)
     with torch.no_grad():
-        dictionary.decoder_bias.normal_()
+        dictionary.b_dec.normal_()
     save_dictionary(dictionary, tmp_path / "saved")
     (tmp_path / "saved" / "notes.txt").write_text("not a dictionary's file")
     return tmp_path / "saved"

@@ -13,9 +13,9 @@ from monosema.dictionaries import (
     JumpReLU,
     JumpReLUConfig,
     L1Config,
-    Moment,
     PAnneal,
     PAnnealConfig,
+    StepContext,
     TiedL1,
     TiedL1Config,
     TopK,
@@ -23,7 +23,7 @@ from monosema.dictionaries import (
 )
 
 D, M = 8, 30
-LATE = Moment(90, 100, 60)
+LATE = StepContext(90, 100, 60)
 
 
 def data(n: int = 200, seed: int = 0) -> torch.Tensor:
@@ -60,22 +60,22 @@ def test_weighting_by_norms_leaves_nothing_to_gain_from_long_decoder_rows() -> N
     dictionary = l1(l1_coefficient=1.0)
     before = dictionary.losses(data(), LATE).total
     with torch.no_grad():
-        for tensor in (dictionary.encoder, dictionary.encoder_bias):
+        for tensor in (dictionary.W_enc, dictionary.b_enc):
             tensor.mul_(0.1)
-        dictionary.decoder.mul_(10)
+        dictionary.W_dec.mul_(10)
     torch.testing.assert_close(dictionary.losses(data(), LATE).total, before, rtol=1e-4, atol=1e-5)
     plain = l1(recipe="2023", l1_coefficient=1.0)
     with torch.no_grad():
         before = plain.losses(data(), LATE).terms["l1"]
-        plain.encoder.mul_(0.1)
-        plain.encoder_bias.mul_(0.1)
+        plain.W_enc.mul_(0.1)
+        plain.b_enc.mul_(0.1)
     torch.testing.assert_close(plain.losses(data(), LATE).terms["l1"], 0.1 * before)
 
 
 def test_the_penalty_of_2024_warms_up_and_that_of_2023_does_not() -> None:
-    weak, strong = (l1().losses(data(), Moment(step, 100, 60)).terms["l1"] for step in (0, 50))
+    weak, strong = (l1().losses(data(), StepContext(step, 100, 60)).terms["l1"] for step in (0, 50))
     torch.testing.assert_close(5 * weak, strong)
-    first, later = (l1(recipe="2023").losses(data(), Moment(step, 100, 60)).terms["l1"] for step in (0, 50))
+    first, later = (l1(recipe="2023").losses(data(), StepContext(step, 100, 60)).terms["l1"] for step in (0, 50))
     torch.testing.assert_close(first, later)
 
 
@@ -83,19 +83,19 @@ def test_dead_latents_are_resampled_by_the_protocol_of_2023() -> None:
     dictionary = l1(recipe="2023")
     dictionary.silent_tokens[[3, 7]] = 5000
     with torch.no_grad():
-        dictionary.encoder_bias[[3, 7]] = -5
+        dictionary.b_enc[[3, 7]] = -5
     x = data(60, seed=1)
-    assert dictionary.resample(x, Moment(23, 200, 60)).tolist() == [], "not a point of the run"
+    assert dictionary.resample(x, StepContext(23, 200, 60)).tolist() == [], "not a point of the run"
     others = [latent for latent in range(M) if latent not in (3, 7)]
-    norm = dictionary.encoder[others].norm(dim=1).mean()
-    assert dictionary.resample(x, Moment(24, 200, 60)).tolist() == [3, 7]
-    rows = torch.nn.functional.normalize(x - dictionary.decoder_bias, dim=1)
-    torch.testing.assert_close((dictionary.decoder[[3, 7]] @ rows.T).amax(dim=1), torch.ones(2))
-    torch.testing.assert_close(dictionary.encoder[[3, 7]].norm(dim=1), (0.2 * norm).expand(2))
-    assert not dictionary.encoder_bias[[3, 7]].any()
+    norm = dictionary.W_enc[others].norm(dim=1).mean()
+    assert dictionary.resample(x, StepContext(24, 200, 60)).tolist() == [3, 7]
+    rows = torch.nn.functional.normalize(x - dictionary.b_dec, dim=1)
+    torch.testing.assert_close((dictionary.W_dec[[3, 7]] @ rows.T).amax(dim=1), torch.ones(2))
+    torch.testing.assert_close(dictionary.W_enc[[3, 7]].norm(dim=1), (0.2 * norm).expand(2))
+    assert not dictionary.b_enc[[3, 7]].any()
     assert not dictionary.silent_tokens[[3, 7]].any()
-    assert l1(recipe="2024").resample(x, Moment(24, 200, 60)).tolist() == []
-    assert l1(recipe="2023", resample_at=()).resample(x, Moment(24, 200, 60)).tolist() == []
+    assert l1(recipe="2024").resample(x, StepContext(24, 200, 60)).tolist() == []
+    assert l1(recipe="2023", resample_at=()).resample(x, StepContext(24, 200, 60)).tolist() == []
 
 
 # -------------------------------------------------------------------------------------------------------------- tied
@@ -103,13 +103,13 @@ def test_dead_latents_are_resampled_by_the_protocol_of_2023() -> None:
 
 def test_tied_is_one_matrix_and_one_bias() -> None:
     dictionary = TiedL1(TiedL1Config(d_in=D, n_latents=M))
-    assert {name for name, _ in dictionary.named_parameters()} == {"dictionary_rows", "encoder_bias"}
-    assert dictionary.encoder is dictionary.decoder
+    assert {name for name, _ in dictionary.named_parameters()} == {"dictionary_rows", "b_enc"}
+    assert dictionary.W_enc is dictionary.W_dec
     x = data()
-    expected = (x @ dictionary.dictionary_rows.T + dictionary.encoder_bias).relu() @ dictionary.dictionary_rows
+    expected = (x @ dictionary.dictionary_rows.T + dictionary.b_enc).relu() @ dictionary.dictionary_rows
     torch.testing.assert_close(dictionary(x), expected.detach())
     untied = TiedL1(TiedL1Config(d_in=D, n_latents=M, tied=False))
-    assert {n for n, _ in untied.named_parameters()} == {"encoder_rows", "dictionary_rows", "encoder_bias"}
+    assert {n for n, _ in untied.named_parameters()} == {"encoder_rows", "dictionary_rows", "b_enc"}
 
 
 # ------------------------------------------------------------------------------------------------------------- gated
@@ -121,7 +121,7 @@ def test_the_frozen_term_teaches_the_gate_and_not_the_decoder() -> None:
     with torch.no_grad():
         dictionary.magnitude_bias.fill_(-1e6)
     dictionary.losses(data(), LATE).total.backward()
-    assert not dictionary.decoder.grad.any(), "all magnitudes are 0, so only the frozen term could reach it"
+    assert not dictionary.W_dec.grad.any(), "all magnitudes are 0, so only the frozen term could reach it"
     assert dictionary.gate_bias.grad.any()
 
 
@@ -132,7 +132,7 @@ def test_magnitudes_have_their_own_scale_and_bias() -> None:
     with torch.no_grad():
         dictionary.magnitude_scale.fill_(0.5)
         dictionary.magnitude_bias.fill_(-0.3)
-        product = (x - dictionary.decoder_bias) @ dictionary.encoder.T
+        product = (x - dictionary.b_dec) @ dictionary.W_enc.T
         opened = product + dictionary.gate_bias > 0
     expected = torch.where(opened, (product * 2.718281828**0.5 - 0.3).relu(), 0)
     torch.testing.assert_close(dictionary.encode(x).dense(), expected)
@@ -148,12 +148,12 @@ def test_gradients_of_thresholds_are_the_straight_through_estimates() -> None:
     with torch.no_grad():
         size = (x - x.mean(dim=0)).square().sum() / len(x)
         width = 0.3 * size.sqrt()
-        pre = ((x - dictionary.decoder_bias) @ dictionary.encoder.T + dictionary.encoder_bias).relu()
+        pre = ((x - dictionary.b_dec) @ dictionary.W_enc.T + dictionary.b_enc).relu()
         theta = dictionary.threshold
         codes = torch.where(pre > theta, pre, 0)
-        residual = x - codes @ dictionary.decoder - dictionary.decoder_bias
+        residual = x - codes @ dictionary.W_dec - dictionary.b_dec
         near = (((pre - theta).abs() < width / 2) & (pre > 0)).float()
-        of_codes = -2 * residual @ dictionary.decoder.T / (len(x) * size)
+        of_codes = -2 * residual @ dictionary.W_dec.T / (len(x) * size)
         expected = (-(theta / width) * near * of_codes).sum(dim=0) - (near / width).sum(dim=0) * 0.01 / len(x)
     torch.testing.assert_close(dictionary.threshold.grad, expected, rtol=1e-3, atol=1e-6)
 
@@ -163,7 +163,7 @@ def test_the_penalty_does_not_reach_the_encoder() -> None:
     for coefficient in (0.0, 0.1):
         dictionary = jumprelu(l0_coefficient=coefficient)
         dictionary.losses(data(), LATE).total.backward()
-        gradients.append(dictionary.encoder.grad)
+        gradients.append(dictionary.W_enc.grad)
     assert torch.equal(*gradients)
 
 
@@ -177,10 +177,10 @@ def test_silent_latents_start_anew_as_easily_active_as_living_ones() -> None:
             getattr(dictionary, levels)[[3, 7]] = 1e6 if levels == "threshold" else -1e6
         dictionary.silent_tokens[[3, 7]] = 5000
         mean = getattr(dictionary, levels)[living].mean()
-        assert dictionary.resample(data(), Moment(4, 100, 200)).tolist() == [3, 7]
+        assert dictionary.resample(data(), StepContext(4, 100, 200)).tolist() == [3, 7]
         torch.testing.assert_close(getattr(dictionary, levels)[[3, 7]], mean.expand(2))
         assert dictionary.encode(data()).counts()[[3, 7]].min() > 0
-    assert jumprelu(resample_at=()).resample(data(), Moment(4, 100, 200)).tolist() == []
+    assert jumprelu(resample_at=()).resample(data(), StepContext(4, 100, 200)).tolist() == []
 
 
 # ---------------------------------------------------------------------------------------------------------- p-anneal
@@ -191,10 +191,10 @@ def test_p_falls_in_steps_and_the_penalty_keeps_its_strength() -> None:
     dictionary.start(data(), 0)
     x, seen = data(), []
     for step in range(100):
-        moment = Moment(step, 100, 200)
-        losses = dictionary.losses(x, moment)
+        context = StepContext(step, 100, 200)
+        losses = dictionary.losses(x, context)
         dictionary.observe(losses.codes)
-        dictionary.resample(x, moment)
+        dictionary.resample(x, context)
         seen.append((dictionary.exponent(int(dictionary.stage)), float(losses.terms["lp"])))
     exponents = [p for p, _ in seen]
     assert exponents[:20] == [1.0] * 20
@@ -209,10 +209,10 @@ def test_gradients_stay_finite_where_activations_near_zero() -> None:
     dictionary.start(data(), 0)
     dictionary.stage.fill_(10)
     with torch.no_grad():
-        dictionary.encoder.mul_(1e-12)
-        dictionary.encoder_bias.fill_(1e-12)
+        dictionary.W_enc.mul_(1e-12)
+        dictionary.b_enc.fill_(1e-12)
     dictionary.losses(data(), LATE).total.backward()
-    assert torch.isfinite(dictionary.encoder.grad).all()
+    assert torch.isfinite(dictionary.W_enc.grad).all()
 
 
 # ------------------------------------------------------------------------------------------------------------ starts
@@ -232,7 +232,7 @@ def test_a_start_from_given_directions() -> None:
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(24))
     dictionary = TopK(TopKConfig(d_in=D, n_latents=24, k=3))
     dictionary.start_from(rows, data())
-    assert torch.equal(dictionary.decoder.detach(), rows)
+    assert torch.equal(dictionary.W_dec.detach(), rows)
     few = directions_from(weights, 4, torch_generator(0, "test"))
     assert (few @ unit.T).amax(dim=1).allclose(torch.ones(4))
     with pytest.raises(ConfigError, match=r"24 directions of width 8, but was given 4"):
@@ -244,7 +244,7 @@ def test_a_start_from_given_directions() -> None:
 def test_an_orthogonal_start() -> None:
     dictionary = TopK(TopKConfig(d_in=D, n_latents=20, k=3, start="orthogonal"))
     dictionary.start(data(), 0)
-    rows = dictionary.decoder.detach()
+    rows = dictionary.W_dec.detach()
     torch.testing.assert_close(rows[:D] @ rows[:D].T, torch.eye(D), atol=1e-5, rtol=0)
     torch.testing.assert_close(rows[D : 2 * D] @ rows[D : 2 * D].T, torch.eye(D), atol=1e-5, rtol=0)
     assert not torch.allclose(rows[:D], rows[D : 2 * D])

@@ -19,8 +19,8 @@ def saved(tmp_path: Path) -> Path:
     metadata = Metadata("specimen", Site.parse("3.resid_post"), 128, True, "builtin", 1000, {"neuronpedia_id": "x"})
     dictionary = TopK(TopKConfig(d_in=4, n_latents=10, k=2), metadata, seed=1)
     with torch.no_grad():
-        dictionary.encoder_bias.normal_()
-        dictionary.decoder_bias.normal_()
+        dictionary.b_enc.normal_()
+        dictionary.b_dec.normal_()
     save_dictionary(dictionary, tmp_path / "d")
     return tmp_path / "d"
 

@@ -15,7 +15,7 @@ from monosema.dictionaries import (
     CrosscoderConfig,
     Dictionary,
     Losses,
-    Moment,
+    StepContext,
     Transcoder,
     TranscoderConfig,
     load_dictionary,
@@ -25,7 +25,7 @@ from monosema.dictionaries.several_sites import SeveralSites
 from monosema.kernels import ragged_functions
 
 WIDTH, OUT = 8, 6
-HALF = Moment(50, 100, 400)
+HALF = StepContext(50, 100, 400)
 
 
 def data(width: int, n: int = 400, seed: int = 0) -> torch.Tensor:
@@ -91,12 +91,12 @@ def slow(d: SeveralSites, rows: torch.Tensor, training: bool) -> tuple[torch.Ten
     """Codes, reconstruction and loss at half of the run, by the equations and autograd alone."""
     if isinstance(d, Transcoder):
         x, y = rows[:, : d.d_in], rows[:, d.d_in :]
-        pre = x @ d.encoder.T + d.encoder_bias
-        norms = d.decoder.norm(dim=1)
+        pre = x @ d.W_enc.T + d.b_enc
+        norms = d.W_dec.norm(dim=1)
     else:
         x = y = rows
-        pre = (x - d.decoder_bias) @ d.encoder.T + d.encoder_bias
-        norms = sum(part.norm(dim=1) for part in d.decoder.split(d.config.width, dim=1))
+        pre = (x - d.b_dec) @ d.W_enc.T + d.b_enc
+        norms = sum(part.norm(dim=1) for part in d.W_dec.split(d.config.width, dim=1))
     codes = pre.relu() if d.threshold is None else torch.where(pre > d.threshold, pre, 0)
     if d.config.activation == "topk":
         kept = pre.topk(d.config.k, dim=1)
@@ -104,7 +104,7 @@ def slow(d: SeveralSites, rows: torch.Tensor, training: bool) -> tuple[torch.Ten
     if d.config.activation == "batch_topk" and training:
         kept = pre.flatten().topk(d.config.k * len(pre))
         codes = torch.zeros_like(pre).flatten().scatter(0, kept.indices, kept.values.relu()).view_as(pre)
-    rebuilt = codes @ d.decoder + d.decoder_bias
+    rebuilt = codes @ d.W_dec + d.b_dec
     if getattr(d, "skip", None) is not None:
         rebuilt = rebuilt + x @ d.skip.T
     error = (y - rebuilt).square().sum()
@@ -170,7 +170,7 @@ def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], SeveralSites]) -> N
     optimiser = torch.optim.Adam(d.parameters(), lr=2e-2)
     totals = []
     for number in range(30):
-        rows, now = data(d.row_width, 100, number), Moment(number, 30, 100)
+        rows, now = data(d.row_width, 100, number), StepContext(number, 30, 100)
         losses = d.losses(rows, now)
         losses.total.backward()
         d.project_gradients()
@@ -182,7 +182,7 @@ def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], SeveralSites]) -> N
         totals.append(float(losses.fvu if d.config.activation != "relu" else losses.total.detach()))
     assert sum(totals[-4:]) < 0.9 * sum(totals[4:8])
     if d.config.activation != "relu":
-        torch.testing.assert_close(d.decoder.detach().norm(dim=1), torch.ones(d.n_latents))
+        torch.testing.assert_close(d.W_dec.detach().norm(dim=1), torch.ones(d.n_latents))
 
 
 @every
@@ -283,7 +283,7 @@ def trained(d: SeveralSites, rows: Callable[[int], torch.Tensor], steps: int = 1
     for number in range(steps):
         optimiser.param_groups[0]["lr"] = lr * min(1.0, 3 * (1 - number / steps))
         batch = rows(number)
-        now = Moment(number, steps, len(batch))
+        now = StepContext(number, steps, len(batch))
         losses = d.losses(batch, now)
         losses.total.backward()
         d.project_gradients()

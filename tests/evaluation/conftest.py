@@ -38,7 +38,7 @@ class Zero:
         self.metadata = Metadata()
         self.directions = torch.zeros(4, d)
 
-    def encode(self, x: torch.Tensor, product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: torch.Tensor, matmul_dtype: torch.dtype | None = None) -> Codes:
         return Codes(torch.zeros(len(x), 1), torch.zeros(len(x), 1, dtype=torch.int64), 4)
 
     def decode(self, codes: Codes) -> torch.Tensor:

@@ -30,15 +30,15 @@ def exact(width: int, sites: tuple[str, ...] = SITES) -> Crosscoder:
     made = Crosscoder(config, Metadata(extra={"sites": list(sites)}))
     rows = torch.cat([torch.eye(d), -torch.eye(d)])
     with torch.no_grad():
-        made.encoder.copy_(rows)
-        made.decoder.copy_(rows)
+        made.W_enc.copy_(rows)
+        made.W_dec.copy_(rows)
     return made
 
 
 def test_each_site_is_measured_by_itself(model, text) -> None:
     crosscoder = exact(model.d_model)
     with torch.no_grad():
-        crosscoder.decoder[:, model.d_model :] = 0
+        crosscoder.W_dec[:, model.d_model :] = 0
     found = evaluate_crosscoder(model, crosscoder, text())
     assert [(row.site, row.kind) for row in found.rows] == [("0.mlp_out", "dictionary"), ("0.resid_post", "dictionary")]
     spoilt, whole = (row.figures for row in found.rows)

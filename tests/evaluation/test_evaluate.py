@@ -103,9 +103,9 @@ def test_sinks_are_neither_scored_nor_edited(model, text, site, monkeypatch) -> 
     seen = []
 
     class Watching(Neurons):
-        def encode(self, x, product=None):
+        def encode(self, x, matmul_dtype=None):
             seen.append(len(x))
-            return super().encode(x, product)
+            return super().encode(x, matmul_dtype)
 
     batches = list(text())
     evaluation = evaluate(model, Watching(32), site, batches)

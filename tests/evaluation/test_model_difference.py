@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from monosema.activations import CaptureConfig, Store, capture_to_store
+from monosema.activations import CaptureConfig, capture_to_store
 from monosema.core import ConfigError, CorpusError, Site
 from monosema.data import Document, TextConfig, token_batches
-from monosema.dictionaries import Crosscoder, CrosscoderConfig, Metadata, load_dictionary, share_of_other
+from monosema.dictionaries import Crosscoder, CrosscoderConfig, Metadata, at_sites, load_dictionary, share_of_other
 from monosema.evaluation import ModelDifference, latent_scaling, model_difference
 from monosema.models import AttentionConfig, ModelPair, Transformer, TransformerConfig, random_model
-from monosema.training import TrainConfig, train_crosscoder
+from monosema.training import TrainConfig, train_on_rows
 
 SITES = ("0.resid_pre", "0.resid_pre@other")
 D = 32
@@ -78,9 +78,11 @@ def compare(first: float, second: float, out: Path, **dictionary: object) -> tup
     pair = ModelPair(model(first), model(second))
     text = token_batches(Words(), pair.tokenizer, TextConfig(window=32, batch=16, split="all"))
     store = capture_to_store(pair, text, SITES, out / "store", CaptureConfig())
-    places: list[tuple[Store, str]] = [(store, site) for site in SITES]
-    options = {"held_out": 1000, "batch": 128, "passes": 3, "n_latents": 48, **dictionary}
-    train_crosscoder(places, out / "crosscoder", TrainConfig(product="float32"), **options)
+    places = [(store, Site.parse(site)) for site in SITES]
+    config = CrosscoderConfig(n_sites=len(places), width=store.width(SITES[0]), n_latents=48, **dictionary)
+    crosscoder = Crosscoder(config, at_sites(Metadata(), config, [site for _, site in places]))
+    training = TrainConfig(product="float32")
+    train_on_rows(crosscoder, places, out / "crosscoder", training, batch=128, passes=3, heldout=1000)
     made = load_dictionary(out / "crosscoder")
     rows = torch.cat([store.read(site, store.rows - 1000, store.rows) for site in SITES], dim=1)
     return made, model_difference(made, rows, ("first", "second"))
@@ -133,7 +135,7 @@ def by_hand(made: Crosscoder, rows: torch.Tensor, latent: int) -> tuple[float, f
         along = torch.outer(f, d[own])
         return float((along * y).sum() / along.square().sum())
 
-    error, rebuilt = in_units(rows - given), in_units(given - made.decoder_bias)
+    error, rebuilt = in_units(rows - given), in_units(given - made.b_dec)
     without = [error[:, model] + torch.outer(f, d[model]) for model in (0, 1)]
     return beta(without[1 - own]) / beta(without[own]), beta(rebuilt[:, 1 - own]) / beta(rebuilt[:, own])
 
@@ -143,7 +145,7 @@ def random_crosscoder() -> Crosscoder:
     config = CrosscoderConfig(n_sites=2, width=8, n_latents=24, k=3, scales=(0.5, 2.0))
     made = Crosscoder(config, Metadata(extra={"sites": sites}), seed=3)
     with torch.no_grad():
-        made.decoder_bias.copy_(torch.linspace(-1, 1, 16))
+        made.b_dec.copy_(torch.linspace(-1, 1, 16))
     return made
 
 

@@ -20,11 +20,11 @@ class Killing(Pca):
 
     calls = 0
 
-    def encode(self, x, product=None):
+    def encode(self, x, matmul_dtype=None):
         Killing.calls += 1
         if Killing.calls > 4:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().encode(x, product)
+        return super().encode(x, matmul_dtype)
 
 
 class Counting(Pca):
@@ -32,9 +32,9 @@ class Counting(Pca):
 
     seen = 0
 
-    def encode(self, x, product=None):
+    def encode(self, x, matmul_dtype=None):
         Counting.seen += len(x)
-        return super().encode(x, product)
+        return super().encode(x, matmul_dtype)
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ def exact(model, text, site, rows):
         transcoder = Transcoder(TranscoderConfig(d_in=read.shape[1], d_out=rows.shape[1], n_latents=4, k=1, skip=True))
         centred, mean = read - read.mean(dim=0), rows.mean(dim=0)
         transcoder.skip.copy_(torch.linalg.lstsq(centred.double(), (rows - mean).double(), driver="gelsd").solution.T)
-        transcoder.decoder_bias.copy_(mean - transcoder.skip @ read.mean(dim=0))
-        transcoder.encoder_bias.fill_(-1e3)
+        transcoder.b_dec.copy_(mean - transcoder.skip @ read.mean(dim=0))
+        transcoder.b_enc.fill_(-1e3)
     return transcoder
 
 

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from monosema.dictionaries import Metadata
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Failure, Reply, Request, Usage
-from monosema.interpretation.clients.structured import checked
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import INACTIVE, KINDS, Samples
 from monosema.interpretation.wording import unescape
+from monosema.llm import Failure, Reply, Request, Usage
+from monosema.llm.structured import checked
 from monosema.models import Tokenizer, Transformer, random_model
 
 SYLLABLES = ["ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru"]
@@ -38,7 +38,7 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
     )
-    raw.decoder = decoders.Metaspace()
+    raw.W_dec = decoders.Metaspace()
     return Tokenizer(raw)
 
 
@@ -225,7 +225,7 @@ class PlantedDictionary:
             ids = [world.tokenizer.id(word) for word in world.background[latent : latent + GROUP]]
             self.directions[latent] = embedding[ids].mean(0)
 
-    def encode(self, x: Tensor, product: object = None) -> object:
+    def encode(self, x: Tensor, matmul_dtype: object = None) -> object:
         raise NotImplementedError
 
     decode = __call__ = encode

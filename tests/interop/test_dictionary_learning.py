@@ -35,7 +35,7 @@ SIZES = {"d_in": 16, "n_latents": 64}
 def free_norms() -> L1:
     dictionary = L1(L1Config(**SIZES))
     with torch.no_grad():
-        dictionary.decoder.mul_(2.0)
+        dictionary.W_dec.mul_(2.0)
     return dictionary
 
 

@@ -71,15 +71,17 @@ def test_latents_that_no_row_keeps_get_zero() -> None:
         (2, 1, 1, 1, 1),
     ],
 )
-@pytest.mark.parametrize("product", [None, torch.float16])
-def test_encode_chooses_the_k_largest(n: int, d: int, m: int, k: int, shares: int, product: torch.dtype | None) -> None:
+@pytest.mark.parametrize("matmul_dtype", [None, torch.float16])
+def test_encode_chooses_the_k_largest(
+    n: int, d: int, m: int, k: int, shares: int, matmul_dtype: torch.dtype | None
+) -> None:
     generator = torch.Generator().manual_seed(n + m)
     x, encoder = torch.randn(n, d, generator=generator), torch.randn(m, d, generator=generator)
     bias = torch.randn(m, generator=generator)
     values, indices = triton_encode.encode_top_k(
-        x, encoder, bias, k, product, rows=16, tile=16, depth=16, shares=shares
+        x, encoder, bias, k, matmul_dtype, rows=16, tile=16, depth=16, shares=shares
     )
-    rounded = product or torch.float32
+    rounded = matmul_dtype or torch.float32
     pre = (x.to(rounded).float() @ encoder.to(rounded).float().T + bias).relu()
     best = pre.topk(k, dim=1)
     torch.testing.assert_close(values.sort(dim=1, descending=True).values, best.values, rtol=1e-5, atol=1e-5)

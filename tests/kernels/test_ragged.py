@@ -58,7 +58,7 @@ def test_above_the_floor_is_the_twin(size: tuple[int, int, int], seed: int, with
 
 def test_bf16_products_keep_what_is_above() -> None:
     x, encoder, bias, _ = matrices(50, 16, 300)
-    values, active = encode_above(x, encoder, bias, product=torch.bfloat16)
+    values, active = encode_above(x, encoder, bias, matmul_dtype=torch.bfloat16)
     assert values.dtype == torch.float32
     expected = encode_above_dense(x, encoder, bias)
     assert float((active.dense(values) - expected).abs().max()) < 0.05 * float(expected.max())

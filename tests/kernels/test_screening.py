@@ -85,13 +85,13 @@ def test_rounding_stays_within_its_deviation(n: int, d: int, m: int, bias: float
     x, encoder, shift = matrices(n, d, m, seed, bias)
     whole = rounded(x * size, encoder, shift * size)
     assert whole is not None
-    (product,) = whole.products()
+    (matmul_dtype,) = whole.products()
     extent = (x * size).abs().amax(dim=1)
     unit = extent.clamp(min=float(extent.median()) / 16) / 127 * (encoder.abs().max() / 127)
     exact = (x.double() * size @ encoder.T.double() + shift.double() * size) / unit.double().unsqueeze(1)
     # A bias is cut off far above what else there is; below, errors are those of rounding.
     kept = ((shift * size / unit.min()).abs() < 2e5).expand(n, m)
-    assert float((product - exact)[kept].abs().max() if kept.any() else 0) <= 7 * whole.deviation + 8
+    assert float((matmul_dtype - exact)[kept].abs().max() if kept.any() else 0) <= 7 * whole.deviation + 8
 
 
 def test_candidates_hold_the_largest_of_every_row() -> None:

@@ -31,7 +31,7 @@ from monosema.dictionaries import (
     L1Config,
     MatryoshkaBatchTopK,
     MatryoshkaConfig,
-    Moment,
+    StepContext,
     TopK,
     TopKConfig,
     load_dictionary,
@@ -40,7 +40,7 @@ from monosema.models import load_model, random_model
 from monosema.training import EndToEnd, TrainConfig, Trainer, TrainingRun, train
 
 SITE, WINDOW = "0.resid_post", 12
-HALF = Moment(50, 100, 400)
+HALF = StepContext(50, 100, 400)
 
 
 def batch_of(tokens: list[list[int]], keep_from: int = 1, padding: int = 0) -> TokenBatch:
@@ -133,7 +133,7 @@ def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Te
     with torch.no_grad(), model.capture(SITE, "1.resid_post") as got:
         clean = model(windows.tokens)
     x = (got[SITE][windows.keep] - mean) * scale
-    pre = (x - d.input_bias) @ d.encoder.T + d.encoder_bias
+    pre = (x - d.input_bias) @ d.W_enc.T + d.b_enc
     if isinstance(d, TopK):
         largest = pre.topk(d.config.k, dim=1)
         codes = torch.zeros_like(pre).scatter(1, largest.indices, largest.values.relu())
@@ -142,7 +142,7 @@ def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Te
         codes = torch.zeros_like(pre).flatten().scatter(0, largest.indices, largest.values.relu()).view_as(pre)
     else:
         codes = pre.relu()
-    written = (codes @ d.decoder + d.decoder_bias) / scale + mean
+    written = (codes @ d.W_dec + d.b_dec) / scale + mean
 
     def put(there: torch.Tensor) -> torch.Tensor:
         changed = there.clone()
@@ -154,7 +154,7 @@ def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Te
         found = model(windows.tokens)[windows.keep]
     loss = (wanted * (wanted.log() - found.log_softmax(dim=1))).sum(dim=1).mean()
     if isinstance(d, L1):
-        loss = loss + d.config.l1_coefficient * (codes * d.decoder.norm(dim=1)).sum() / len(x)
+        loss = loss + d.config.l1_coefficient * (codes * d.W_dec.norm(dim=1)).sum() / len(x)
     off = (later - got["1.resid_post"][windows.keep]).square().sum() / (later - later.mean(dim=0)).square().sum()
     return loss + downstream * off
 
@@ -207,14 +207,14 @@ def test_a_silent_latent_starts_anew_though_windows_keep_fewer_tokens_than_they_
     rows = some_windows()
     batch = len(rows) * made.row_vectors
     with torch.no_grad():
-        made.dictionary.encoder[7] = 0
-        made.dictionary.encoder_bias[7] = -100
+        made.dictionary.W_enc[7] = 0
+        made.dictionary.b_enc[7] = -100
     for step in range(5):
-        moment = Moment(step, 100, batch)
-        made.observe(made.losses(rows, moment).codes)
-        restarted = made.resample(rows, moment)
+        context = StepContext(step, 100, batch)
+        made.observe(made.losses(rows, context).codes)
+        restarted = made.resample(rows, context)
     assert 7 in restarted.tolist()
-    assert float(made.dictionary.encoder[7].detach().norm()) > 0
+    assert float(made.dictionary.W_enc[7].detach().norm()) > 0
 
 
 @pytest.mark.parametrize(
@@ -287,8 +287,8 @@ class Local:
     def __getattr__(self, name: str) -> object:
         return getattr(self._wrapped, name)
 
-    def losses(self, x: torch.Tensor, moment: Moment) -> object:
-        return self._wrapped.dictionary.losses(self._wrapped.sides(x)[0], moment)
+    def losses(self, x: torch.Tensor, context: StepContext) -> object:
+        return self._wrapped.dictionary.losses(self._wrapped.sides(x)[0], context)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from topk_on_file import train_on_vectors
 
 from monosema.core import ConfigError
 from monosema.dictionaries import (
@@ -23,7 +24,7 @@ from monosema.dictionaries import (
     TopKConfig,
     load_dictionary,
 )
-from monosema.training import TrainConfig, TrainingRun, learning_rate, train_on_vectors
+from monosema.training import TrainConfig, TrainingRun, learning_rate
 from monosema.training.distribution import Mesh
 from monosema.training.muon import COEFFICIENTS, Muon, orthogonal_part
 from monosema.training.optimisers import Optimisers, ScheduleFreeSign

@@ -11,16 +11,23 @@ import pytest
 import torch
 
 from monosema.activations import CaptureConfig, Store, capture_to_store
-from monosema.core import ConfigError, VectorError
+from monosema.core import Site, VectorError
 from monosema.data import Document, TextConfig, token_batches
-from monosema.dictionaries import Crosscoder, Transcoder, load_dictionary
+from monosema.dictionaries import (
+    Crosscoder,
+    CrosscoderConfig,
+    Metadata,
+    Transcoder,
+    TranscoderConfig,
+    at_sites,
+    load_dictionary,
+)
 from monosema.models import random_model
-from monosema.training import TrainConfig, held_out_metrics, train_crosscoder, train_transcoder
+from monosema.training import TrainConfig, TrainResult, held_out_metrics, train_on_rows
 
 SITES = ("0.resid_post", "1.mlp_in", "1.mlp_out", "1.mlp.post")
 HELD_OUT = 200
-OPTIONS = {"held_out": HELD_OUT, "batch": 64, "passes": 2, "n_latents": 64, "k": 4}
-CONFIG = TrainConfig(product="float32")
+K = 4
 
 
 class Words:
@@ -32,7 +39,7 @@ class Words:
     def documents(self) -> Iterator[Document]:
         rng = random.Random(0)
         words = ["a", "the", "cat", "dog", "house", "runs", "sleeps", "sees", "old", "red", "green", "and", "not"]
-        for number in range(150):
+        for number in range(30):
             yield Document(number, " ".join(rng.choices(words, k=30)), "words")
 
 
@@ -41,6 +48,23 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     model = random_model()
     batches = token_batches(Words(), model.tokenizer, TextConfig(window=32, batch=8, split="all"))
     return capture_to_store(model, batches, list(SITES), tmp_path_factory.mktemp("store"), CaptureConfig())
+
+
+def trained(dictionary: Transcoder | Crosscoder, store: Store, out: Path, *sites: str) -> TrainResult:
+    read = [Site.parse(site) for site in sites]
+    dictionary.metadata = at_sites(Metadata(), dictionary.config, read)
+    places, config = [(store, site) for site in read], TrainConfig(product="float32")
+    return train_on_rows(dictionary, places, out, config, batch=64, passes=2, heldout=HELD_OUT)
+
+
+def transcoder(store: Store, read: str, written: str, skip: bool = False) -> Transcoder:
+    widths = {"d_in": store.width(read), "d_out": store.width(written)}
+    return Transcoder(TranscoderConfig(**widths, n_latents=64, k=K, skip=skip))
+
+
+def crosscoder(store: Store, *sites: str) -> Crosscoder:
+    width = store.width(sites[0])
+    return Crosscoder(CrosscoderConfig(n_sites=len(sites), width=width, n_latents=64, k=K))
 
 
 def held_out(store: Store, *sites: str) -> torch.Tensor:
@@ -55,7 +79,8 @@ def fvu(wanted: torch.Tensor, given: torch.Tensor) -> float:
 def test_a_transcoder_writes_one_site_from_another_in_the_models_own_units(
     store: Store, tmp_path: Path, skip: bool
 ) -> None:
-    result = train_transcoder(store, "1.mlp_in", "1.mlp.post", tmp_path, CONFIG, skip=skip, **OPTIONS)
+    sites = "1.mlp_in", "1.mlp.post"
+    result = trained(transcoder(store, *sites, skip=skip), store, tmp_path, *sites)
     saved = load_dictionary(tmp_path)
     assert isinstance(saved, Transcoder)
     assert (saved.d_in, saved.d_out) == (store.width("1.mlp_in"), store.width("1.mlp.post"))
@@ -68,8 +93,8 @@ def test_a_transcoder_writes_one_site_from_another_in_the_models_own_units(
 
 
 def test_a_crosscoder_reconstructs_each_site_in_its_own_units(store: Store, tmp_path: Path) -> None:
-    places = [(store, "0.resid_post"), (store, "1.mlp_out")]
-    result = train_crosscoder(places, tmp_path, CONFIG, **OPTIONS)
+    sites = "0.resid_post", "1.mlp_out"
+    result = trained(crosscoder(store, *sites), store, tmp_path, *sites)
     saved = load_dictionary(tmp_path)
     assert isinstance(saved, Crosscoder)
     rows = held_out(store, "0.resid_post", "1.mlp_out")
@@ -80,15 +105,14 @@ def test_a_crosscoder_reconstructs_each_site_in_its_own_units(store: Store, tmp_
 
 
 def test_figures_of_a_transcoder_are_of_what_it_writes(store: Store, tmp_path: Path) -> None:
-    train_transcoder(store, "1.mlp_in", "1.mlp_out", tmp_path, CONFIG, **OPTIONS)
+    sites = "1.mlp_in", "1.mlp_out"
+    trained(transcoder(store, *sites), store, tmp_path, *sites)
     saved, rows = load_dictionary(tmp_path), held_out(store, "1.mlp_in", "1.mlp_out")
     whole, blocks = held_out_metrics(saved, rows), held_out_metrics(saved, rows, block=7)
     assert whole.fvu == pytest.approx(blocks.fvu, rel=1e-5)
-    assert whole.l0 == blocks.l0 <= OPTIONS["k"]
+    assert whole.l0 == blocks.l0 <= K
 
 
-def test_sites_that_make_no_crosscoder_are_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="two sites at least"):
-        train_crosscoder([(store, "1.mlp_out")], tmp_path, CONFIG, **OPTIONS)
-    with pytest.raises(VectorError, match=r"one width.*0\.resid_post.*1\.mlp\.post"):
-        train_crosscoder([(store, "0.resid_post"), (store, "1.mlp.post")], tmp_path, CONFIG, **OPTIONS)
+def test_sites_that_are_not_as_wide_as_the_dictionary_are_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(VectorError, match="Make the dictionary for width"):
+        trained(crosscoder(store, "1.mlp_out", "1.mlp_out"), store, tmp_path, "0.resid_post", "1.mlp.post")

@@ -127,9 +127,9 @@ def test_killed_and_continued_all_members_are_equal_to_the_bit(vectors: Path, tm
 class Poisoned(TopK):
     """Explodes after some steps."""
 
-    def losses(self, x: torch.Tensor, moment: Any) -> Any:
-        losses = super().losses(x, moment)
-        if moment.step >= 12:
+    def losses(self, x: torch.Tensor, context: Any) -> Any:
+        losses = super().losses(x, context)
+        if context.step >= 12:
             object.__setattr__(losses, "fvu", torch.tensor(float("nan")))
         return losses
 

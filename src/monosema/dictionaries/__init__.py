@@ -25,7 +25,7 @@ from monosema.dictionaries.normalised import NormalisedCodes, NormalisedInput
 from monosema.dictionaries.p_anneal import PAnneal, PAnnealConfig
 from monosema.dictionaries.pca import Pca
 from monosema.dictionaries.places import AtSite, at_sites, reads_elsewhere, share_of_other, sites_read, written_at
-from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, Moment, Trainable
+from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, StepContext, Trainable
 from monosema.dictionaries.random import RandomDirections
 from monosema.dictionaries.tied import TiedL1, TiedL1Config
 from monosema.dictionaries.topk import TopK, TopKConfig
@@ -53,7 +53,6 @@ __all__ = [
     "MatryoshkaBatchTopK",
     "MatryoshkaConfig",
     "Metadata",
-    "Moment",
     "Neurons",
     "Nmf",
     "NormalisedCodes",
@@ -64,6 +63,7 @@ __all__ = [
     "RaggedCodes",
     "RandomDirections",
     "SkippedCodes",
+    "StepContext",
     "TiedL1",
     "TiedL1Config",
     "TopK",

@@ -28,13 +28,15 @@ from monosema.dictionaries.initialisation import (
     random_directions,
     unit_rows_,
 )
-from monosema.dictionaries.protocol import Losses, Metadata, Moment
-from monosema.kernels import sparse_decode
+from monosema.dictionaries.protocol import Losses, Metadata, StepContext
+from monosema.kernels import Selection, decode_codes
 
 USUAL_L0 = 32.0
 """What is expected where nothing is said."""
 GAIN_ROWS = 1024
 """Rows of the sample that the encoder's scale at the start is fitted to."""
+OLD_NAMES = {"encoder": "W_enc", "encoder_bias": "b_enc", "decoder": "W_dec", "decoder_bias": "b_dec"}
+"""Tensors' names in checkpoints that an earlier version wrote."""
 BLOCK = 2048
 """Rows of a matrix that are worked on at once where a whole copy would be made otherwise."""
 
@@ -59,10 +61,10 @@ class Autoencoder(nn.Module, ABC):
     """The shared part; see the module's equation.
 
     Attributes:
-        encoder: W_enc, one row per latent.
-        encoder_bias: b_enc.
-        decoder: W_dec, one row per latent.
-        decoder_bias: b_dec.
+        W_enc: the encoder, one row per latent.
+        b_enc: its bias.
+        W_dec: the decoder, one row per latent.
+        b_dec: its bias.
         silent_tokens: vectors since each latent was last active in training.
         exact: names of tensors that stay float32 when the dictionary is converted to another precision.
         given: directions that `start="weights"` starts from; whoever holds the model sets them.
@@ -86,10 +88,10 @@ class Autoencoder(nn.Module, ABC):
 
     def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
         """Both matrices from the same rows, both biases 0."""
-        self.encoder = nn.Parameter(rows.clone())
-        self.encoder_bias = nn.Parameter(torch.zeros(self.n_latents))
-        self.decoder = nn.Parameter(rows)
-        self.decoder_bias = nn.Parameter(torch.zeros(self.d_in))
+        self.W_enc = nn.Parameter(rows.clone())
+        self.b_enc = nn.Parameter(torch.zeros(self.n_latents))
+        self.W_dec = nn.Parameter(rows)
+        self.b_dec = nn.Parameter(torch.zeros(self.d_in))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """What conversions and moves to another device go through."""
@@ -101,11 +103,11 @@ class Autoencoder(nn.Module, ABC):
         return self
 
     @abstractmethod
-    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
-        """Codes of centred rows, without gradient."""
+    def _activate(self, centred: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
+        """Codes of centred rows, with gradients."""
 
     @abstractmethod
-    def losses(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
 
     @property
@@ -131,30 +133,28 @@ class Autoencoder(nn.Module, ABC):
     @property
     def input_bias(self) -> Float[Tensor, " d_in"]:
         """b, which is taken from the input: b_dec with its gradient, or 0."""
-        return self.decoder_bias if self.centres_input else torch.zeros_like(self.decoder_bias)
+        return self.b_dec if self.centres_input else torch.zeros_like(self.b_dec)
 
     @property
     def directions(self) -> Float[Tensor, "n_latents d_out"]:
         """Decoder rows."""
-        return self.decoder.detach()
+        return self.W_dec.detach()
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
-        """Codes of rows, without gradient; `product` as for the kernel."""
-        with torch.no_grad():
-            return self._activate(self._checked(x) - self.input_bias, product)
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+        """Codes of rows, with gradients through their values; `matmul_dtype` as for the kernel."""
+        return self._activate(self._checked(x) - self.input_bias, matmul_dtype)
 
     def kept_of_all(self, codes: Codes) -> Codes:
         """Where processes share the latents: of this process's codes, those that stay beside the others'."""
         return codes
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Rows from codes, without gradient."""
-        with torch.no_grad():
-            codes = codes.padded()
-            return sparse_decode(codes.values, codes.indices, self.decoder) + self.decoder_bias
+        """Rows from codes, with gradients."""
+        codes = codes.padded()
+        return decode_codes(codes.values, Selection(codes.indices, self.n_latents), self.W_dec) + self.b_dec
 
     def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
-        """The reconstruction, without gradient."""
+        """The reconstruction, with gradients."""
         return self.decode(self.encode(x))
 
     def start(self, sample: Float[Tensor, "n row_width"], seed: int) -> None:
@@ -193,10 +193,10 @@ class Autoencoder(nn.Module, ABC):
                 f"{rows.shape[0]} of width {rows.shape[1]}. `directions_from` makes the right number of them."
             )
         with torch.no_grad():
-            self.decoder_bias.copy_(self._first_centre(sample))
-            self.decoder.copy_(rows)
-            self.encoder.copy_(rows)
-            self.encoder_bias.zero_()
+            self.b_dec.copy_(self._first_centre(sample))
+            self.W_dec.copy_(rows)
+            self.W_enc.copy_(rows)
+            self.b_enc.zero_()
             self.silent_tokens.zero_()
             self._fit_start(sample)
 
@@ -209,12 +209,12 @@ class Autoencoder(nn.Module, ABC):
 
     def _scale_codes(self, gain: float) -> None:
         """Multiply all codes by a factor."""
-        self.encoder.mul_(gain)
-        self.encoder_bias.mul_(gain)
+        self.W_enc.mul_(gain)
+        self.b_enc.mul_(gain)
 
     def _best_gain(self, sample: Float[Tensor, "n d_in"]) -> float:
         """The factor on the encoder that reconstructs a sample best, by least squares; 1 where none is above 0."""
-        wanted, given = sample - self.decoder_bias, self.decode(self._first_codes(sample)) - self.decoder_bias
+        wanted, given = sample - self.b_dec, self.decode(self._first_codes(sample)) - self.b_dec
         gain = float((wanted * given).sum() / given.square().sum().clamp_min(torch.finfo(sample.dtype).tiny))
         return gain if gain > 0 else 1.0
 
@@ -222,35 +222,36 @@ class Autoencoder(nn.Module, ABC):
         """The codes that the start is fitted with."""
         return self.encode(sample)
 
-    def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
+    def dead(self, context: StepContext) -> Int[Tensor, " dead"]:
         """Latents that have been silent for `dead_after` vectors of training, or for a third of a short run."""
-        patience = min(self.config.dead_after, max(1, moment.vectors // 3))
+        patience = min(self.config.dead_after, max(1, context.vectors // 3))
         return (self.silent_tokens >= patience).nonzero().squeeze(1)
 
     def project_gradients(self) -> None:
         """Remove from the gradient of each decoder row the part along it."""
-        if self.decoder.grad is None:
+        if self.W_dec.grad is None:
             return
         with torch.no_grad():
-            for gradient, rows in zip(self.decoder.grad.split(BLOCK), self.decoder.split(BLOCK), strict=True):
+            for gradient, rows in zip(self.W_dec.grad.split(BLOCK), self.W_dec.split(BLOCK), strict=True):
                 along = torch.linalg.vecdot(gradient, rows, dim=1)
                 gradient.addcmul_(rows, along.unsqueeze(1), value=-1)
 
     def constrain(self) -> None:
         """Scale decoder rows to norm 1."""
         with torch.no_grad():
-            unit_rows_(self.decoder)
+            unit_rows_(self.W_dec)
 
     def observe(self, codes: Codes) -> None:
         """Count the batch's vectors for every latent that none of them activated."""
         self.silent_tokens += len(codes)
         self.silent_tokens[codes.indices[codes.values > 0]] = 0
 
-    def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
         """After a step: give latents a new start where the architecture does that; which ones, so that the trainer
         clears what the optimiser remembers of them. Most architectures give none."""
         return self.silent_tokens.new_empty(0)
 
+    @torch.no_grad()
     def folded(self, mean: Float[Tensor, " row_width"], scale: float) -> Autoencoder:
         """The dictionary for inputs x whose training form was (x − mean) · scale.
 
@@ -260,10 +261,10 @@ class Autoencoder(nn.Module, ABC):
         out = type(self)(self.config, self.metadata)
         with torch.no_grad():
             out.load_state_dict(self.state_dict())
-            out.encoder_bias.div_(scale)
-            out.decoder_bias.div_(scale).add_(mean)
+            out.b_enc.div_(scale)
+            out.b_dec.div_(scale).add_(mean)
             if not out.centres_input:
-                out.encoder_bias.sub_(out.encoder @ mean)
+                out.b_enc.sub_(out.W_enc @ mean)
             out._fold(scale)
         return out
 

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
-from monosema.dictionaries.protocol import Moment
+from monosema.dictionaries.protocol import StepContext
 from monosema.dictionaries.resampling import OFTEN
 from monosema.kernels import decode_codes, encode_codes
 from monosema.kernels.sharing import grid
@@ -40,7 +40,7 @@ class AuxConfig(AutoencoderConfig):
 
 
 def auxiliary_error(
-    dictionary: Autoencoder, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_out"], moment: Moment
+    dictionary: Autoencoder, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_out"], context: StepContext
 ) -> Float[Tensor, ""] | None:
     """‖e − ê‖² summed over the batch, not yet weighted; None where no latent is dead or AuxK is off.
 
@@ -51,33 +51,33 @@ def auxiliary_error(
     config = dictionary.config
     if config.k_aux == 0:
         return None
-    dead, number = _dead_in_turn(dictionary, moment)
+    dead, number = _dead_in_turn(dictionary, context)
     if number == 0:
         return None
     every = min(config.aux_every, max(1, len(x)))
-    chosen = slice(moment.step % every, None, every)
+    chosen = slice(context.step % every, None, every)
     rows, wanted = x[chosen], residual[chosen]
     k = min(config.k_aux if config.k_aux is not None else max(1, dictionary.d_in // 2), number)
     values, selection = encode_codes(
-        rows, dictionary.input_bias, dictionary.encoder[dead], dictionary.encoder_bias[dead], k, moment.product
+        rows, dictionary.input_bias, dictionary.W_enc[dead], dictionary.b_enc[dead], k, context.matmul_dtype
     )
-    error = (wanted - decode_codes(values, selection, dictionary.decoder[dead])).square().sum()
+    error = (wanted - decode_codes(values, selection, dictionary.W_dec[dead])).square().sum()
     return error * (len(x) / max(1, len(rows)))
 
 
-def _dead_in_turn(dictionary: Autoencoder, moment: Moment) -> tuple[Int[Tensor, " chosen"], int]:
+def _dead_in_turn(dictionary: Autoencoder, context: StepContext) -> tuple[Int[Tensor, " chosen"], int]:
     """The dead latents to look at in this step, and their number; where processes share the latents, those of this
     process, and the number of all."""
-    dead, together = dictionary.dead(moment), grid()
+    dead, together = dictionary.dead(context), grid()
     shards = 1 if together is None else together.shards
     most = dictionary.config.aux_latents or max(1, dictionary.n_latents * shards // 8)
     if together is None or shards == 1:
-        dead = in_turn(dead, moment.step, most) if len(dead) else dead
+        dead = in_turn(dead, context.step, most) if len(dead) else dead
         return dead, len(dead)
     counts = together.numbers_of_shards(len(dead))
     if sum(counts) == 0:
         return dead, 0
-    chosen = in_turn(torch.arange(sum(counts), device=dead.device), moment.step, most)
+    chosen = in_turn(torch.arange(sum(counts), device=dead.device), context.step, most)
     own = chosen - sum(counts[: together.shard])
     return dead[own[(own >= 0) & (own < len(dead))]], len(chosen)
 

@@ -25,10 +25,10 @@ from monosema.core import ConfigError
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.dictionaries.protocol import Losses, Metadata, StepContext
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of
-from monosema.kernels import Ragged, decode_active, encode_above, encode_batch, encode_batch_top_k
+from monosema.kernels import Ragged, decode_active, encode_batch, encode_batch_top_k, encode_entries
 from monosema.kernels.sharing import grid
 
 SLOWEST = 0.001
@@ -76,30 +76,30 @@ class BatchTopK(Autoencoder):
         self.register_buffer("threshold", torch.zeros((), dtype=torch.float32))
         self.register_buffer("thresholds_seen", torch.zeros((), dtype=torch.int64))
 
-    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
+    def _activate(self, centred: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
         floor = self.threshold.clamp_min(0).to(centred.dtype).expand(self.n_latents)
-        values, active = encode_above(centred, self.encoder, self.encoder_bias, floor, product)
+        values, active = encode_entries(centred, None, self.W_enc, self.b_enc, floor, matmul_dtype)
         return Codes.from_entries(values, active).padded()
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
         values, active = encode_batch(
-            self._checked(x), self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product
+            self._checked(x), self.input_bias, self.W_enc, self.b_enc, self.config.k, context.matmul_dtype
         )
         error, reconstruction = self._errors(x, values, active)
         residual = x - reconstruction
         variance = batch_variance(x)
         terms = {"mse": error / variance}
-        auxiliary = auxiliary_error(self, x, residual.detach(), moment)
+        auxiliary = auxiliary_error(self, x, residual.detach(), context)
         if auxiliary is not None:
             terms["aux"] = auxiliary * self.config.aux_coefficient / variance
-        return losses_of(terms, Codes.from_entries(values, active), residual, variance)
+        return losses_of(terms, Codes.from_entries(values.detach(), active), residual, variance)
 
     def _errors(
         self, x: Float[Tensor, "n d_in"], values: Float[Tensor, " entries"], active: Ragged
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "n d_in"]]:
         """The squared error to learn from, summed over rows, and the reconstruction."""
-        reconstruction = decode_active(values, active, self.decoder) + self.decoder_bias
+        reconstruction = decode_active(values, active, self.W_dec) + self.b_dec
         return (x - reconstruction).square().sum(), reconstruction
 
     def observe(self, codes: Codes) -> None:
@@ -107,15 +107,13 @@ class BatchTopK(Autoencoder):
         super().observe(codes)
         follow_smallest(self.threshold, self.thresholds_seen, codes)
 
-    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Int[Tensor, " latents"]:
         """Give silent latents a new start at the chosen points of the run."""
-        return resample_towards_residuals(self, x, moment, self.config.resample_at)
+        return resample_towards_residuals(self, x, context, self.config.resample_at)
 
     def _first_codes(self, sample: Float[Tensor, "n d_in"]) -> Codes:
         """Codes as in training; their smallest is the first threshold."""
-        values, active = encode_batch_top_k(
-            sample - self.input_bias, self.encoder, self.encoder_bias, self.config.k, None
-        )
+        values, active = encode_batch_top_k(sample - self.input_bias, self.W_enc, self.b_enc, self.config.k, None)
         self.threshold.copy_(values.min() if len(values) else torch.zeros(()))
         self.thresholds_seen.zero_()
         return Codes.from_entries(values, active)

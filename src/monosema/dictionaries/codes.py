@@ -35,8 +35,7 @@ class Codes:
 
     @classmethod
     def from_entries(cls, values: Tensor, active: Ragged | Full) -> Codes:
-        """Codes of the entries that a kernel gives, without gradient; nothing is copied."""
-        values = values.detach()
+        """Codes of the entries that a kernel gives; nothing is copied."""
         if isinstance(active, Ragged):
             return RaggedCodes(values, active.latents, active.n_latents, active.starts)
         every = torch.arange(active.n_latents, device=values.device).expand(len(values), -1)

@@ -48,7 +48,7 @@ class Components:
         self.n_latents, self.d_in = directions.shape
         self.d_out = self.d_in
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Coordinates along all components."""
         values = (x - self.mean) @ self.reading.T
         indices = torch.arange(self.n_latents, device=x.device).expand(len(x), -1)

@@ -25,7 +25,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 
 from monosema.core import ConfigError, VectorError
-from monosema.dictionaries.protocol import Moment
+from monosema.dictionaries.protocol import StepContext
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.several_sites import SeveralSites, SeveralSitesConfig
 from monosema.dictionaries.terms import batch_variance
@@ -85,15 +85,16 @@ class Crosscoder(SeveralSites):
         total = norms.sum(dim=1, keepdim=True)
         return torch.where(total > 0, norms / total, 1 / self.config.n_sites)
 
+    @torch.no_grad()
     def fvu_of_sites(self, rows: Float[Tensor, "n row_width"]) -> Float[Tensor, " n_sites"]:
         """Share of variance left unexplained at each site: Σ‖x_s − x̂_s‖² / Σ‖x_s − x̄_s‖²."""
         error = self._by_site(rows - self(rows)).square().sum(dim=(0, 2))
         return error / torch.stack([batch_variance(site) for site in self._by_site(rows).unbind(dim=1)])
 
-    def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
         """But for relu: give silent latents a new start at the chosen points of the run."""
         points = self.config.resample_at if self._unit else ()
-        return resample_towards_residuals(self, x, moment, points, self._averaged)
+        return resample_towards_residuals(self, x, context, points, self._averaged)
 
     def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Crosscoder:
         """The crosscoder for inputs x whose training form was (x − mean) · scale, with a scale for each site.
@@ -110,24 +111,24 @@ class Crosscoder(SeveralSites):
             raise VectorError("The scale of activations must be one value within each site of a crosscoder.")
         middle = of_sites[:, 0].mean()
         scales = tuple((self.site_scales * of_sites[:, 0]).tolist())
-        out = type(self)(self.config.replace(scales=scales), self.metadata).to(self.decoder.device)
+        out = type(self)(self.config.replace(scales=scales), self.metadata).to(self.W_dec.device)
         with torch.no_grad():
             out.load_state_dict(self.state_dict())
-            out.encoder.mul_(factors / middle)
-            out.encoder_bias.div_(middle)
+            out.W_enc.mul_(factors / middle)
+            out.b_enc.div_(middle)
             if out.threshold is not None:
                 out.threshold.div_(middle)
-            out.decoder.mul_(middle / factors)
-            out.decoder_bias.div_(factors).add_(mean)
+            out.W_dec.mul_(middle / factors)
+            out.b_dec.div_(factors).add_(mean)
         return out
 
     def _by_site(self, rows: Float[Tensor, "n row_width"]) -> Float[Tensor, "n n_sites width"]:
         return rows.view(len(rows), self.config.n_sites, self.config.width)
 
     def _decoder_norms(self) -> Float[Tensor, " n_latents"]:
-        return torch.linalg.vector_norm(self._by_site(self.decoder), dim=2).sum(dim=1)
+        return torch.linalg.vector_norm(self._by_site(self.W_dec), dim=2).sum(dim=1)
 
     @property
     def site_scales(self) -> Float[Tensor, " n_sites"]:
         """What each site's activations are multiplied with to be in training units."""
-        return self.decoder.new_tensor(self.config.scales or [1.0] * self.config.n_sites)
+        return self.W_dec.new_tensor(self.config.scales or [1.0] * self.config.n_sites)

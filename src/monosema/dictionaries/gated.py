@@ -23,11 +23,11 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Moment
+from monosema.dictionaries.protocol import Losses, StepContext
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
-from monosema.kernels import Full, Ragged, decode_active, encode_above
+from monosema.kernels import Full, Ragged, decode_active, encode_entries
 
 
 class GatedConfig(RectifiedConfig):
@@ -51,15 +51,15 @@ class Gated(Rectified):
     """
 
     def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
-        self.encoder = nn.Parameter(rows.clone())
+        self.W_enc = nn.Parameter(rows.clone())
         self.gate_bias = nn.Parameter(torch.zeros(self.n_latents))
         self.magnitude_bias = nn.Parameter(torch.zeros(self.n_latents))
         self.magnitude_scale = nn.Parameter(torch.zeros(self.n_latents))
-        self.decoder = nn.Parameter(rows)
-        self.decoder_bias = nn.Parameter(torch.zeros(self.d_in))
+        self.W_dec = nn.Parameter(rows)
+        self.b_dec = nn.Parameter(torch.zeros(self.d_in))
 
     @property
-    def encoder_bias(self) -> Any:  # type: ignore[override]
+    def b_enc(self) -> Any:  # type: ignore[override]
         """b_gate, the bias of what decides which latents are active."""
         return self.gate_bias
 
@@ -70,28 +70,28 @@ class Gated(Rectified):
         )
         return torch.where(gate > 0, (scale * (gate - gate_bias) + bias).relu(), 0)
 
-    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
-        gate, active = encode_above(centred, self.encoder, self.gate_bias, None, product)
+    def _activate(self, centred: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
+        gate, active = encode_entries(centred, None, self.W_enc, self.gate_bias, None, matmul_dtype)
         return Codes.from_entries(self._magnitudes(gate, active), active).padded()
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
-        gate, active = self._entries(x, moment)
+        gate, active = self._entries(x, context)
         codes, open_gate = self._magnitudes(gate, active), gate.relu()
-        residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
-        frozen = decode_active(open_gate, active, self.decoder.detach()) + self.decoder_bias.detach()
+        residual = x - (decode_active(codes, active, self.W_dec) + self.b_dec)
+        frozen = decode_active(open_gate, active, self.W_dec.detach()) + self.b_dec.detach()
         n = max(1, len(x))
         terms = {
             "mse": residual.square().sum() / n,
-            "l1": open_gate.sum() * (self.config.l1_coefficient * warm_up(moment, self.config.warmup) / n),
+            "l1": open_gate.sum() * (self.config.l1_coefficient * warm_up(context, self.config.warmup) / n),
             "gate": (x - frozen).square().sum() / n,
         }
-        return losses_of(terms, Codes.from_entries(codes, active), residual, batch_variance(x))
+        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, batch_variance(x))
 
-    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Int[Tensor, " latents"]:
         """Give silent latents a new start at the chosen points of the run, at the living ones' mean biases."""
         averaged = (self.gate_bias, self.magnitude_bias, self.magnitude_scale)
-        return resample_towards_residuals(self, x, moment, self.config.resample_at, averaged)
+        return resample_towards_residuals(self, x, context, self.config.resample_at, averaged)
 
     def _fit_start(self, sample: Float[Tensor, "n d_in"]) -> None:
         self.magnitude_bias.zero_()

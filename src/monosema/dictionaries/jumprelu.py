@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Moment
+from monosema.dictionaries.protocol import Losses, StepContext
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig, sparse_start
 from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
@@ -78,31 +78,31 @@ class JumpReLU(Rectified):
         return bool(self.config.centre_input)
 
     def _floor(self) -> Float[Tensor, " n_latents"]:
-        return self.threshold.detach().clamp_min(0).to(self.encoder.dtype)
+        return self.threshold.detach().clamp_min(0).to(self.W_enc.dtype)
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
         n = max(1, rows_of_part(len(x)))
         variance = batch_variance(x)
         size = variance / n
         width = self.config.bandwidth * float(size.sqrt())
         floor = (self.threshold.detach() - width / 2).clamp_min(0).to(x.dtype)
-        pre, active = self._entries(x, moment, floor)
+        pre, active = self._entries(x, context, floor)
         pre = pre.relu()
         threshold = active.spread(self.threshold).expand_as(pre)
         codes = jump(pre, threshold, width)
-        residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
-        penalty = self.config.l0_coefficient * warm_up(moment, self.config.warmup)
+        residual = x - (decode_active(codes, active, self.W_dec) + self.b_dec)
+        penalty = self.config.l0_coefficient * warm_up(context, self.config.warmup)
         terms = {
             "mse": residual.square().sum() / (n * size),
             "l0": above(pre, threshold, width).sum() * (penalty / n),
         }
-        return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
+        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, variance)
 
-    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Int[Tensor, " latents"]:
         """Give silent latents a new start at the chosen points of the run, at the living ones' mean threshold."""
-        averaged = (self.threshold, self.encoder_bias)
-        return resample_towards_residuals(self, x, moment, self.config.resample_at, averaged)
+        averaged = (self.threshold, self.b_enc)
+        return resample_towards_residuals(self, x, context, self.config.resample_at, averaged)
 
     def project_gradients(self) -> None:
         """Remove from the gradient of each decoder row the part along it; remember thresholds as they are."""

@@ -24,7 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Moment
+from monosema.dictionaries.protocol import Losses, StepContext
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig
 from monosema.dictionaries.resampling import RESAMPLE_AT, resample
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
@@ -48,20 +48,20 @@ class L1Config(RectifiedConfig):
 class L1(Rectified):
     """An L1 dictionary; see the module's equation."""
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
-        pre, active = self._entries(x, moment)
+        pre, active = self._entries(x, context)
         codes = pre.relu()
-        residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
+        residual = x - (decode_active(codes, active, self.W_dec) + self.b_dec)
         n = max(1, rows_of_part(len(x)))
         weighted = codes
         if self.config.recipe == "2024":
-            weighted = codes * active.spread(torch.linalg.vector_norm(self.decoder, dim=1))
+            weighted = codes * active.spread(torch.linalg.vector_norm(self.W_dec, dim=1))
         terms = {
             "mse": residual.square().sum() / n,
-            "l1": weighted.sum() * (self.config.l1_coefficient * warm_up(moment, self._warm_up_share) / n),
+            "l1": weighted.sum() * (self.config.l1_coefficient * warm_up(context, self._warm_up_share) / n),
         }
-        return losses_of(terms, Codes.from_entries(codes, active), residual, batch_variance(x))
+        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, batch_variance(x))
 
     @property
     def _warm_up_share(self) -> float:
@@ -79,7 +79,7 @@ class L1(Rectified):
         if self.config.recipe == "2023":
             super().constrain()
 
-    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Int[Tensor, " latents"]:
         """2023: give dead latents a new start at the chosen points of the run."""
         points = self.config.resample_at if self.config.recipe == "2023" else ()
-        return resample(self, x, moment, points)
+        return resample(self, x, context, points)

@@ -72,8 +72,8 @@ class MatryoshkaBatchTopK(BatchTopK):
     ) -> tuple[Float[Tensor, ""], Float[Tensor, "n d_in"]]:
         """The squared error summed over rows, mean over prefixes, and the reconstruction by all latents."""
         parts = len(self.prefix_sizes)
-        of_parts = decode_active(values, self._by_part(active), self.decoder).view(len(x), parts, self.d_in)
-        left_over = x - self.decoder_bias
+        of_parts = decode_active(values, self._by_part(active), self.W_dec).view(len(x), parts, self.d_in)
+        left_over = x - self.b_dec
         errors = []
         for part in of_parts.unbind(dim=1):
             left_over = left_over - part

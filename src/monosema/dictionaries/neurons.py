@@ -14,7 +14,7 @@ from torch import Tensor
 from monosema.core import ConfigError
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Metadata
-from monosema.kernels import sparse_decode, top_k
+from monosema.kernels import Selection, decode_codes
 
 
 class Neurons:
@@ -41,16 +41,18 @@ class Neurons:
         eye = torch.eye(d_in)
         self.directions = torch.cat([eye, -eye]) if signed else eye
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Rectified coordinates."""
         dense = torch.cat([x, -x], dim=1).relu() if self.signed else x.relu()
         if self.k is None:
             return Codes.from_dense(dense)
-        return Codes(*top_k(dense, self.k), self.n_latents)
+        indices = dense.detach().topk(self.k, dim=1, sorted=False).indices
+        return Codes(dense.gather(1, indices), indices, self.n_latents)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Rows from codes."""
-        return sparse_decode(codes.values, codes.indices, self.directions.to(codes.values.device))
+        directions = self.directions.to(codes.values.device)
+        return decode_codes(codes.values, Selection(codes.indices, self.n_latents), directions)
 
     def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         """The reconstruction."""

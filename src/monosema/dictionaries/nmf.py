@@ -73,7 +73,7 @@ class Nmf:
             nmf.fit(data.cpu().double().numpy())
         return cls(nmf, sample.shape[1], signed, metadata)
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Non-negative codes of rows, by least squares with the parts held."""
         if len(x) == 0:
             return Codes.from_dense(x.new_zeros(0, self.n_latents))

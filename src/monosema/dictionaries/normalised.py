@@ -65,20 +65,19 @@ class NormalisedInput(nn.Module):
         """What each latent adds at activation 1 to the normalised row."""
         return self.inner.directions
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> NormalisedCodes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> NormalisedCodes:
         """Codes of the normalised rows, with what brings the rows back."""
-        with torch.no_grad():
-            if self.kind == "layer_norm":
-                shift = x.mean(dim=1, keepdim=True)
-                centred = x - shift
-                scale = (centred.square().sum(dim=1, keepdim=True) / max(1, self.d_in - 1)).sqrt()
-                normal = centred / (scale + EPSILON)
-            else:
-                shift = x.new_zeros(len(x), 1)
-                scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) / self.d_in**0.5
-                normal = x / scale.clamp_min(torch.finfo(x.dtype).tiny)
-            codes = self.inner.encode(normal, product)
-            return NormalisedCodes(codes.values, codes.indices, codes.n_latents, shift, scale)
+        if self.kind == "layer_norm":
+            shift = x.mean(dim=1, keepdim=True)
+            centred = x - shift
+            scale = (centred.square().sum(dim=1, keepdim=True) / max(1, self.d_in - 1)).sqrt()
+            normal = centred / (scale + EPSILON)
+        else:
+            shift = x.new_zeros(len(x), 1)
+            scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) / self.d_in**0.5
+            normal = x / scale.clamp_min(torch.finfo(x.dtype).tiny)
+        codes = self.inner.encode(normal, matmul_dtype)
+        return NormalisedCodes(codes.values, codes.indices, codes.n_latents, shift, scale)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Rows from codes that `encode` gave. Raises VectorError for others, which don't say where their rows were."""
@@ -87,9 +86,8 @@ class NormalisedInput(nn.Module):
                 "This dictionary normalises each row, and these codes don't say how theirs were normalised. "
                 "Decode what encode() gave, or make NormalisedCodes with a shift and a scale for each row."
             )
-        with torch.no_grad():
-            return self.inner.decode(codes) * codes.scale + codes.shift
+        return self.inner.decode(codes) * codes.scale + codes.shift
 
     def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
-        """The reconstruction, without gradient."""
+        """The reconstruction, with gradients."""
         return self.decode(self.encode(x))

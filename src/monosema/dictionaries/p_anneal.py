@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor
 
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.dictionaries.protocol import Losses, Metadata, StepContext
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import decode_active
@@ -69,18 +69,18 @@ class PAnneal(Rectified):
         """p of a stage."""
         return 1 + (self.config.p_end - 1) * min(stage, self.config.p_steps) / self.config.p_steps
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
-        pre, active = self._entries(x, moment)
+        pre, active = self._entries(x, context)
         codes = pre.relu()
-        residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
+        residual = x - (decode_active(codes, active, self.W_dec) + self.b_dec)
         n = max(1, rows_of_part(len(x)))
-        alpha = self.strength * (self.config.l1_coefficient * warm_up(moment, self.config.warmup) / n)
+        alpha = self.strength * (self.config.l1_coefficient * warm_up(context, self.config.warmup) / n)
         terms = {
             "mse": residual.square().sum() / n,
             "lp": alpha * _power_sum(codes, self.exponent(int(self.stage))),
         }
-        return losses_of(terms, Codes.from_entries(codes, active), residual, batch_variance(x))
+        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, batch_variance(x))
 
     def observe(self, codes: Codes) -> None:
         """Count silence, and note how strong this stage's penalty is and the next one's would be."""
@@ -89,17 +89,17 @@ class PAnneal(Rectified):
         now, then = (_power_sum(codes.values, self.exponent(s)) for s in (stage, stage + 1))
         self.recent.copy_(torch.cat([self.recent[1:], torch.stack([now, then]).unsqueeze(0)]))
 
-    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Int[Tensor, " latents"]:
         """After a step: go on to the next p where its time has come. No latent is given a new start."""
         after, steps = self.config.anneal_after, self.config.p_steps
-        progress = ((moment.step + 1) / moment.steps - after) / (1 - after)
+        progress = ((context.step + 1) / context.steps - after) / (1 - after)
         if int(self.stage) < steps and progress >= (int(self.stage) + 1) / (steps + 1):
             now, then = self.recent.sum(dim=0)
             if then > 0:
                 self.strength.mul_(now / then)
             self.stage += 1
             self.recent.zero_()
-        return super().resample(x, moment)
+        return super().resample(x, context)
 
 
 def _power_sum(codes: Tensor, p: float) -> Tensor:

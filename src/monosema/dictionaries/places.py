@@ -34,9 +34,9 @@ class AtSite:
         """What each latent adds at the site when its activation is 1."""
         return self.dictionary.directions[:, self.part]
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Codes of rows of all sites."""
-        return self.dictionary.encode(x, product)
+        return self.dictionary.encode(x, matmul_dtype)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Rows of the site."""

@@ -62,8 +62,8 @@ class Dictionary(Protocol):
         """What each latent adds to the output when its activation is 1."""
         ...
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
-        """Codes of rows. `product` asks for the matrix product in another precision, where it is faster."""
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+        """Codes of rows. `matmul_dtype` asks for the matrix product in another precision, where it is faster."""
         ...
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
@@ -76,20 +76,20 @@ class Dictionary(Protocol):
 
 
 @dataclass(frozen=True)
-class Moment:
+class StepContext:
     """Where in a training run a step stands; what an architecture may let its loss depend on.
 
     Attributes:
         step: steps done before this one.
         steps: steps in all.
         batch: vectors in a step.
-        product: precision of large matrix products; None keeps that of the vectors.
+        matmul_dtype: precision of large matrix products; None keeps that of the vectors.
     """
 
     step: int = 0
     steps: int = 1
     batch: int = 1
-    product: torch.dtype | None = None
+    matmul_dtype: torch.dtype | None = None
 
     @property
     def vectors(self) -> int:
@@ -146,7 +146,7 @@ class Trainable(Dictionary, Protocol):
         """Active latents a row, as far as the configuration says it."""
         ...
 
-    def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
+    def dead(self, context: StepContext) -> Int[Tensor, " dead"]:
         """Latents that count as dead."""
         ...
 
@@ -166,7 +166,7 @@ class Trainable(Dictionary, Protocol):
         """Initialise from a sample of the data."""
         ...
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
         ...
 
@@ -182,7 +182,7 @@ class Trainable(Dictionary, Protocol):
         """Once per training batch: count who was active. Never called for logging or evaluation."""
         ...
 
-    def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
         """After `observe`: latents that were given a new start; the trainer clears the optimiser's state of their
         rows, in every parameter whose first dimension is n_latents."""
         ...

@@ -16,7 +16,7 @@ from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.components import require_rows
 from monosema.dictionaries.initialisation import random_directions
 from monosema.dictionaries.protocol import Metadata
-from monosema.kernels import encode_top_k, sparse_decode
+from monosema.kernels import Selection, decode_codes, encode_codes
 
 _FITTED_ROWS = 4096
 """Rows that are reconstructed at a time while the gain is fitted."""
@@ -80,14 +80,15 @@ class RandomDirections:
         """What each latent adds at activation 1."""
         return self.rows * self.gain
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
-        """Codes of rows."""
-        values, indices = encode_top_k(x - self.mean, self.rows, self.rows.new_zeros(self.n_latents), self.k, product)
-        return Codes(values, indices, self.n_latents)
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+        """Codes of rows, with gradients."""
+        bias = self.rows.new_zeros(self.n_latents)
+        values, selection = encode_codes(x - self.mean, None, self.rows, bias, self.k, matmul_dtype)
+        return Codes(values, selection.indices, self.n_latents)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Rows from codes."""
-        return sparse_decode(codes.values * self.gain, codes.indices, self.rows) + self.mean
+        return decode_codes(codes.values * self.gain, Selection(codes.indices, self.n_latents), self.rows) + self.mean
 
     def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         """The reconstruction."""

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Moment
-from monosema.kernels import Full, Ragged, encode_above, encode_active
+from monosema.dictionaries.protocol import StepContext
+from monosema.kernels import Full, Ragged, encode_active, encode_entries
 
 START_ROWS = 4096
 """Rows of the sample that the density at the start is fitted to."""
@@ -38,20 +38,20 @@ class Rectified(Autoencoder):
         """What pre-activations must exceed; None is 0."""
         return None
 
-    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
-        values, active = encode_above(centred, self.encoder, self.encoder_bias, self._floor(), product)
+    def _activate(self, centred: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
+        values, active = encode_entries(centred, None, self.W_enc, self.b_enc, self._floor(), matmul_dtype)
         return Codes.from_entries(values, active).padded()
 
     def _entries(
-        self, x: Float[Tensor, "n d_in"], moment: Moment, floor: Float[Tensor, " n_latents"] | None = None
+        self, x: Float[Tensor, "n d_in"], context: StepContext, floor: Float[Tensor, " n_latents"] | None = None
     ) -> tuple[Tensor, Ragged | Full]:
         """Differentiable pre-activations, of at least the entries above the floor."""
         x = self._checked(x)
-        return encode_active(x, self.input_bias, self.encoder, self.encoder_bias, floor, moment.product)
+        return encode_active(x, self.input_bias, self.W_enc, self.b_enc, floor, context.matmul_dtype)
 
     def _fit_start(self, sample: Float[Tensor, "n d_in"]) -> None:
         if self.config.start_l0 is not None:
-            self.encoder_bias.sub_(sparse_start(self, sample, self.config.start_l0))
+            self.b_enc.sub_(sparse_start(self, sample, self.config.start_l0))
         super()._fit_start(sample)
 
 
@@ -59,5 +59,5 @@ def sparse_start(dictionary: Autoencoder, sample: Float[Tensor, "n d_in"], l0: f
     """For each latent, the level above which it is active on l0 / n_latents of a sample; at least 0, and on one row."""
     rows = sample[:START_ROWS] - dictionary.input_bias
     active = min(len(rows) - 1, max(1, round(len(rows) * l0 / dictionary.n_latents)))
-    levels = [(block @ rows.T).topk(active + 1, dim=1).values[:, -1] for block in dictionary.encoder.split(BLOCK)]
+    levels = [(block @ rows.T).topk(active + 1, dim=1).values[:, -1] for block in dictionary.W_enc.split(BLOCK)]
     return torch.cat(levels).clamp_min_(0)

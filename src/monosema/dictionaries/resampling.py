@@ -12,9 +12,17 @@ centred, as the encoder sees them. The points are shares of the run and not step
 run of 200,000.
 
 `resample_towards_residuals` is ours, for architectures that keep the largest or have thresholds: a latent that has been
-silent since the point before gets the direction of a residual x − x̂, drawn with probability ∝ ‖x − x̂‖², as decoder
-row, the same times 0.7 of the mean norm of living encoder rows as encoder row, and the bias 0. Directions of rows are
-what living latents have already: at a norm that wins a place they take theirs, and reconstruction suffers.
+silent since the point before gets the direction u of a residual e = x − x̂ as decoder row, the bias 0, and as encoder
+row the filter that finds u among rows of covariance C:
+
+    w = 0.8 ‖w̄‖ (C + λI)⁻¹ u / (uᵀ (C + λI)⁻¹ u),   λ = 10 tr C / d
+
+with ‖w̄‖ the mean norm of living encoder rows. Rows are drawn with probability ∝ ‖e‖² / (‖x‖² + its mean): large rows
+by the share of them that is left unexplained. Directions of rows are what living latents have already: at a norm that
+wins a place they take theirs, and reconstruction suffers. With u itself as encoder row, and rows drawn by ‖e‖² alone, a
+batch in which a few directions hold most of the variance sent all new latents along them, to answer to every row of
+large norm at once: where a batch and not each row bounds the active latents (BatchTopK, Matryoshka), the error rose a
+hundredfold, and runs did not recover. Figures are in benchmarks/results/robustness.md.
 """
 
 from __future__ import annotations
@@ -29,7 +37,7 @@ from torch import Tensor
 from monosema.core import torch_generator
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.initialisation import unit_rows_
-from monosema.dictionaries.protocol import Moment
+from monosema.dictionaries.protocol import StepContext
 from monosema.kernels import sparse_decode
 from monosema.kernels.sharing import grid
 
@@ -43,27 +51,31 @@ RESIDUALS = 1024
 """Rows of a batch, at least, that new starts are chosen among."""
 ROWS_TO_CHOOSE = 4
 """The same for each latent: reconstructing all of a large batch again would cost as much as a step."""
-WINNING_SHARE = 0.7
-"""The same for architectures that keep the largest: at norms like the living ones' reconstruction suffers."""
+WINNING_SHARE = 0.8
+"""Norm of the same along what they look for, where the largest win: at norms like the living ones' FVU suffers."""
+RIDGE = 10.0
+"""λ, in units of the mean variance: directions of less are no reason to turn a filter away."""
 
 
+@torch.no_grad()
 def resample(
-    dictionary: Autoencoder, x: Float[Tensor, "n d"], moment: Moment, points: tuple[float, ...]
+    dictionary: Autoencoder, x: Float[Tensor, "n d"], context: StepContext, points: tuple[float, ...]
 ) -> Int[Tensor, " latents"]:
     """Give silent latents a new start if the run has just reached one of the points; which ones."""
-    latents = _silent(dictionary, moment, points, 0.5) if len(x) else None
+    latents = _silent(dictionary, context, points, 0.5) if len(x) else None
     if latents is None:
         return dictionary.silent_tokens.new_empty(0)
     if len(latents):
         squares = (x - dictionary(x)).square().sum(dim=1)
-        _restart(dictionary, latents, x - dictionary.decoder_bias, squares.square(), ENCODER_SHARE, moment.step)
+        _restart(dictionary, latents, x - dictionary.b_dec, squares.square(), ENCODER_SHARE, context.step)
     return latents
 
 
+@torch.no_grad()
 def resample_towards_residuals(
     dictionary: Autoencoder,
     x: Float[Tensor, "n d"],
-    moment: Moment,
+    context: StepContext,
     points: tuple[float, ...],
     averaged: Sequence[Float[Tensor, " n_latents"]] = (),
     written: Float[Tensor, "n d_out"] | None = None,
@@ -75,16 +87,20 @@ def resample_towards_residuals(
         written: what is to be reconstructed, where that is not x; encoder rows then point towards x − x̄ of the row
             that the residual is of.
     """
-    latents = _silent(dictionary, moment, points, 1.0) if len(x) else None
+    latents = _silent(dictionary, context, points, 1.0) if len(x) else None
     if latents is None:
         return dictionary.silent_tokens.new_empty(0)
     wanted = sum(_of_shards(len(latents)))
     if wanted:
         x = x[: max(RESIDUALS, ROWS_TO_CHOOSE * wanted)]
         written = None if written is None else written[: len(x)]
-        residuals = (x if written is None else written) - _reconstructed(dictionary, x, moment.product)
-        read = None if written is None else x - x.mean(dim=0)
-        _restart(dictionary, latents, residuals, residuals.square().sum(dim=1), WINNING_SHARE, moment.step, read)
+        residuals = (x if written is None else written) - _reconstructed(dictionary, x, context.matmul_dtype)
+        centred = x - (dictionary.input_bias if written is None else x.mean(dim=0))
+        energy = (x if written is None else written).square().sum(dim=1)
+        shares = residuals.square().sum(dim=1) / (energy + energy.mean()).clamp_min(torch.finfo(energy.dtype).tiny)
+        read = None if written is None else centred
+        _restart(dictionary, latents, residuals, shares, WINNING_SHARE, context.step, read)
+        dictionary.W_enc[latents] = filters(dictionary.W_enc[latents], centred)
         living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
         living[latents] = False
         for values in averaged if len(latents) and living.any() else ():
@@ -92,22 +108,43 @@ def resample_towards_residuals(
     return latents
 
 
-def at_a_point(moment: Moment, points: Sequence[float]) -> bool:
+def filters(rows: Float[Tensor, "latents d"], x: Float[Tensor, "n d"]) -> Float[Tensor, "latents d"]:
+    """Return for each row r the filter w ∝ (C + λI)⁻¹ r with w·r = ‖r‖² that answers least to vectors like x.
+
+    Args:
+        x: vectors of covariance C = xᵀx / n.
+    """
+    n, d = x.shape
+    least = torch.finfo(x.dtype).tiny
+    ridge = (RIDGE * x.square().mean()).clamp_min(least)
+    if d <= n:
+        spread = x.T @ x / n
+        spread.diagonal().add_(ridge)
+        found = torch.linalg.solve_ex(spread, rows.T).result.T
+    else:  # (C + λI)⁻¹ = (I − xᵀ (x xᵀ + nλI)⁻¹ x) / λ, where n × n is smaller than d × d
+        gram = x @ x.T
+        gram.diagonal().add_(n * ridge)
+        found = (rows - torch.linalg.solve_ex(gram, x @ rows.T).result.T @ x) / ridge
+    squares = rows.square().sum(dim=1, keepdim=True)
+    return found * (squares / (found * rows).sum(dim=1, keepdim=True).clamp_min(least))
+
+
+def at_a_point(context: StepContext, points: Sequence[float]) -> bool:
     """Whether the run has just reached one of the points."""
-    return any(moment.step + 1 == _step_of(point, moment) for point in points)
+    return any(context.step + 1 == _step_of(point, context) for point in points)
 
 
-def _step_of(point: float, moment: Moment) -> int:
-    return max(1, round(point * moment.steps))
+def _step_of(point: float, context: StepContext) -> int:
+    return max(1, round(point * context.steps))
 
 
 def _silent(
-    dictionary: Autoencoder, moment: Moment, points: tuple[float, ...], share: float
+    dictionary: Autoencoder, context: StepContext, points: tuple[float, ...], share: float
 ) -> Int[Tensor, " latents"] | None:
     """At a point of the run: latents that were silent for a share of the stretch since the one before; else None."""
     for previous, point in itertools.pairwise((0.0, *points)):
-        if moment.step + 1 == _step_of(point, moment):
-            silent = max(1, round((point - previous) * share * moment.vectors))
+        if context.step + 1 == _step_of(point, context):
+            silent = max(1, round((point - previous) * share * context.vectors))
             return (dictionary.silent_tokens >= silent).nonzero().squeeze(1)
     return None
 
@@ -119,23 +156,23 @@ def _of_shards(number: int) -> tuple[int, ...]:
 
 
 def _reconstructed(
-    dictionary: Autoencoder, x: Float[Tensor, "n d"], product: torch.dtype | None
+    dictionary: Autoencoder, x: Float[Tensor, "n d"], matmul_dtype: torch.dtype | None
 ) -> Float[Tensor, "n d_out"]:
     """The reconstruction, to which every process that shares the latents adds."""
     together = grid()
     if together is None or together.shards == 1:
-        return dictionary.decode(dictionary.encode(x, product))
+        return dictionary.decode(dictionary.encode(x, matmul_dtype))
     with torch.no_grad():
-        codes = dictionary.kept_of_all(dictionary.encode(x, product)).padded()
-        part = sparse_decode(codes.values, codes.indices, dictionary.decoder)
-        return together.sum_over_latents(part) + dictionary.decoder_bias
+        codes = dictionary.kept_of_all(dictionary.encode(x, matmul_dtype)).padded()
+        part = sparse_decode(codes.values, codes.indices, dictionary.W_dec)
+        return together.sum_over_latents(part) + dictionary.b_dec
 
 
 def _living_norm(dictionary: Autoencoder, latents: Int[Tensor, " latents"]) -> Float[Tensor, ""]:
     """Mean norm of the encoder rows of all other latents; of all, where there are no others."""
     living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=latents.device)
     living[latents] = False
-    norms, together = torch.linalg.vector_norm(dictionary.encoder, dim=1), grid()
+    norms, together = torch.linalg.vector_norm(dictionary.W_enc, dim=1), grid()
     if together is None or together.shards == 1:
         return norms[living].mean() if living.any() else norms.mean()
     sums = torch.stack([norms[living].sum(), living.sum().to(norms.dtype), norms.sum()])
@@ -162,7 +199,7 @@ def _restart(
     drawn = drawn[first : first + len(latents)].to(towards.device)
     rows = unit_rows_(towards[drawn])
     norm = _living_norm(dictionary, latents)
-    dictionary.decoder[latents] = rows
-    dictionary.encoder[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
-    dictionary.encoder_bias[latents] = 0
+    dictionary.W_dec[latents] = rows
+    dictionary.W_enc[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
+    dictionary.b_enc[latents] = 0
     dictionary.silent_tokens[latents] = 0

@@ -29,17 +29,16 @@ from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
 from monosema.dictionaries.batch_topk import follow_smallest
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.jumprelu import above, jump
-from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.dictionaries.protocol import Losses, Metadata, StepContext
 from monosema.dictionaries.rectified import sparse_start
 from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
 from monosema.kernels import (
     decode_active,
     decode_codes,
-    encode_above,
     encode_active,
     encode_batch,
     encode_codes,
-    encode_top_k,
+    encode_entries,
 )
 
 KEEP_LARGEST = ("topk", "batch_topk")
@@ -114,7 +113,7 @@ class SeveralSites(Autoencoder):
     @property
     def _averaged(self) -> tuple[Tensor, ...]:
         """What latents with a new start take from living ones."""
-        return () if self._learned is None else (self._learned, self.encoder_bias)
+        return () if self._learned is None else (self._learned, self.b_enc)
 
     @property
     def _learned(self) -> Tensor | None:
@@ -124,16 +123,16 @@ class SeveralSites(Autoencoder):
     def _floor(self) -> Float[Tensor, " n_latents"] | None:
         if self.threshold is None:
             return None
-        return self.threshold.detach().clamp_min(0).to(self.encoder.dtype).expand(self.n_latents)
+        return self.threshold.detach().clamp_min(0).to(self.W_enc.dtype).expand(self.n_latents)
 
-    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
+    def _activate(self, centred: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
         if self.config.activation == "topk":
-            values, indices = encode_top_k(centred, self.encoder, self.encoder_bias, self.config.k, product)
-            return Codes(values, indices, self.n_latents)
-        entries, active = encode_above(centred, self.encoder, self.encoder_bias, self._floor(), product)
+            values, selection = encode_codes(centred, None, self.W_enc, self.b_enc, self.config.k, matmul_dtype)
+            return Codes(values, selection.indices, self.n_latents)
+        entries, active = encode_entries(centred, None, self.W_enc, self.b_enc, self._floor(), matmul_dtype)
         return Codes.from_entries(entries, active).padded()
 
-    def losses(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Losses:
         """Forward pass and loss terms of rows of the training stream; changes no state."""
         read, wanted = self.sides(x)
         skipped = self._skipped(read)
@@ -144,24 +143,32 @@ class SeveralSites(Autoencoder):
             "relu": self._rectified,
             "jumprelu": self._jumping,
         }
-        return kinds[self.config.activation](read, wanted, batch_variance(self.sides(x)[1]), moment)
+        return kinds[self.config.activation](read, wanted, batch_variance(self.sides(x)[1]), context)
 
     def _largest(
-        self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
+        self,
+        x: Float[Tensor, "n d_in"],
+        wanted: Float[Tensor, "n d_out"],
+        variance: Float[Tensor, ""],
+        context: StepContext,
     ) -> Losses:
-        arguments = (self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product)
+        arguments = (self.input_bias, self.W_enc, self.b_enc, self.config.k, context.matmul_dtype)
         values, selection = encode_codes(x, *arguments)
-        residual = wanted - (decode_codes(values, selection, self.decoder) + self.decoder_bias)
+        residual = wanted - (decode_codes(values, selection, self.W_dec) + self.b_dec)
         codes = Codes(values.detach(), selection.indices, self.n_latents)
-        return self._with_auxiliary(x, residual, codes, variance, moment)
+        return self._with_auxiliary(x, residual, codes, variance, context)
 
     def _largest_of_batch(
-        self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
+        self,
+        x: Float[Tensor, "n d_in"],
+        wanted: Float[Tensor, "n d_out"],
+        variance: Float[Tensor, ""],
+        context: StepContext,
     ) -> Losses:
-        arguments = (self.input_bias, self.encoder, self.encoder_bias, self.config.k, moment.product)
+        arguments = (self.input_bias, self.W_enc, self.b_enc, self.config.k, context.matmul_dtype)
         values, active = encode_batch(x, *arguments)
-        residual = wanted - (decode_active(values, active, self.decoder) + self.decoder_bias)
-        return self._with_auxiliary(x, residual, Codes.from_entries(values, active), variance, moment)
+        residual = wanted - (decode_active(values, active, self.W_dec) + self.b_dec)
+        return self._with_auxiliary(x, residual, Codes.from_entries(values.detach(), active), variance, context)
 
     def _with_auxiliary(
         self,
@@ -169,42 +176,50 @@ class SeveralSites(Autoencoder):
         residual: Float[Tensor, "n d_out"],
         codes: Codes,
         variance: Float[Tensor, ""],
-        moment: Moment,
+        context: StepContext,
     ) -> Losses:
         terms = {"mse": residual.square().sum() / variance}
-        auxiliary = auxiliary_error(self, x, residual.detach(), moment)
+        auxiliary = auxiliary_error(self, x, residual.detach(), context)
         if auxiliary is not None:
             terms["aux"] = auxiliary * self.config.aux_coefficient / variance
         return losses_of(terms, codes, residual, variance)
 
     def _rectified(
-        self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
+        self,
+        x: Float[Tensor, "n d_in"],
+        wanted: Float[Tensor, "n d_out"],
+        variance: Float[Tensor, ""],
+        context: StepContext,
     ) -> Losses:
-        pre, active = encode_active(x, self.input_bias, self.encoder, self.encoder_bias, None, moment.product)
+        pre, active = encode_active(x, self.input_bias, self.W_enc, self.b_enc, None, context.matmul_dtype)
         codes, n = pre.relu(), max(1, len(x))
-        residual = wanted - (decode_active(codes, active, self.decoder) + self.decoder_bias)
-        weight = self.config.l1_coefficient * warm_up(moment, WARM_UP) / n
+        residual = wanted - (decode_active(codes, active, self.W_dec) + self.b_dec)
+        weight = self.config.l1_coefficient * warm_up(context, WARM_UP) / n
         terms = {
             "mse": residual.square().sum() / n,
             "l1": (codes * active.spread(self._decoder_norms())).sum() * weight,
         }
-        return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
+        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, variance)
 
     def _jumping(
-        self, x: Float[Tensor, "n d_in"], wanted: Float[Tensor, "n d_out"], variance: Float[Tensor, ""], moment: Moment
+        self,
+        x: Float[Tensor, "n d_in"],
+        wanted: Float[Tensor, "n d_out"],
+        variance: Float[Tensor, ""],
+        context: StepContext,
     ) -> Losses:
         n = max(1, len(x))
         width = self.config.bandwidth * float((variance / n).sqrt())
         learned: Any = self.threshold
         floor = (learned.detach() - width / 2).clamp_min(0).to(x.dtype)
-        pre, active = encode_active(x, self.input_bias, self.encoder, self.encoder_bias, floor, moment.product)
+        pre, active = encode_active(x, self.input_bias, self.W_enc, self.b_enc, floor, context.matmul_dtype)
         pre = pre.relu()
         threshold = active.spread(learned).expand_as(pre)
         codes = jump(pre, threshold, width)
-        residual = wanted - (decode_active(codes, active, self.decoder) + self.decoder_bias)
-        weight = self.config.l0_coefficient * warm_up(moment, WARM_UP) / n
+        residual = wanted - (decode_active(codes, active, self.W_dec) + self.b_dec)
+        weight = self.config.l0_coefficient * warm_up(context, WARM_UP) / n
         terms = {"mse": residual.square().sum() / variance, "l0": above(pre, threshold, width).sum() * weight}
-        return losses_of(terms, Codes.from_entries(codes, active), residual, variance)
+        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, variance)
 
     def project_gradients(self) -> None:
         """But for relu: remove from the gradient of each decoder row the part along it."""
@@ -242,15 +257,13 @@ class SeveralSites(Autoencoder):
         centred = read if self.centres_input else read - read.mean(dim=0)
         levels = sparse_start(self, centred, self.config.start_l0)
         if self.threshold is None:
-            self.encoder_bias.sub_(levels)
+            self.b_enc.sub_(levels)
         else:
             self.threshold.copy_(levels)
 
     def _start_threshold(self, read: Float[Tensor, "n d_in"]) -> None:
         """The smallest activation that training would keep of these rows."""
-        values, _ = encode_batch(
-            read[:GAIN_ROWS], self.input_bias, self.encoder, self.encoder_bias, self.config.k, None
-        )
+        values, _ = encode_batch(read[:GAIN_ROWS], self.input_bias, self.W_enc, self.b_enc, self.config.k, None)
         if self.threshold is not None:
             self.threshold.copy_(values.min() if len(values) else torch.zeros(()))
             self.thresholds_seen.zero_()
@@ -262,7 +275,7 @@ class SeveralSites(Autoencoder):
 
     def _best_gain(self, sample: Float[Tensor, "n row_width"]) -> float:
         read, wanted = self.sides(sample)
-        given = self(read) - self.decoder_bias
+        given = self(read) - self.b_dec
         size = given.square().sum().clamp_min(torch.finfo(sample.dtype).tiny)
-        gain = float(((wanted - self.decoder_bias) * given).sum() / size)
+        gain = float(((wanted - self.b_dec) * given).sum() / size)
         return gain if gain > 0 else 1.0

@@ -11,17 +11,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Moment
+from monosema.dictionaries.protocol import Losses, StepContext
 from monosema.kernels.sharing import grid, rows_of_part
 
 LEAST = 1e-12
 """Variance of a batch of equal rows, such as of one row: keeps its loss finite."""
 
 
-def warm_up(moment: Moment, share: float) -> float:
+def warm_up(context: StepContext, share: float) -> float:
     """Linear rise from 0 to 1 over a share of the run; 1 where the share is 0."""
-    rise = share * moment.steps
-    return min(1.0, (moment.step + 1) / rise) if rise > 0 else 1.0
+    rise = share * context.steps
+    return min(1.0, (context.step + 1) / rise) if rise > 0 else 1.0
 
 
 _of_part: ContextVar[Tensor | None] = ContextVar("variance of a part", default=None)

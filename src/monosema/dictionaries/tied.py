@@ -8,7 +8,7 @@ activations: the encoder is a matrix of its own, of free norms, and M only decod
 The paper writes ‖x − x̂‖² without the division by d; its code, which its values of α belong to, takes the mean over
 coordinates. Departures: norms are kept by removing the gradient along each row and scaling after each step, instead of
 a division within the forward pass, whose gradient is the same; and M starts towards data points, unless
-`start="random"` or `"orthogonal"`. A folded dictionary keeps the centre of its training data in `decoder_bias`, taken
+`start="random"` or `"orthogonal"`. A folded dictionary keeps the centre of its training data in `b_dec`, taken
 from the input and added to the output; in training it is 0.
 """
 
@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Moment
+from monosema.dictionaries.protocol import Losses, StepContext
 from monosema.dictionaries.rectified import Rectified, RectifiedConfig
 from monosema.dictionaries.terms import batch_variance, losses_of
 from monosema.kernels import decode_active
@@ -48,36 +48,36 @@ class TiedL1(Rectified):
 
     def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
         self.encoder_rows = None if self.config.tied else nn.Parameter(rows.clone())
-        self.encoder_bias = nn.Parameter(torch.zeros(self.n_latents))
+        self.b_enc = nn.Parameter(torch.zeros(self.n_latents))
         self.dictionary_rows = nn.Parameter(rows)
-        self.register_buffer("decoder_bias", torch.zeros(self.d_in))
+        self.register_buffer("b_dec", torch.zeros(self.d_in))
 
     @property
-    def encoder(self) -> Any:  # type: ignore[override]
+    def W_enc(self) -> Any:  # type: ignore[override]  # noqa: N802
         """The matrix that encodes."""
         return self.dictionary_rows if self.encoder_rows is None else self.encoder_rows
 
     @property
-    def decoder(self) -> Any:  # type: ignore[override]
+    def W_dec(self) -> Any:  # type: ignore[override]  # noqa: N802
         """M."""
         return self.dictionary_rows
 
     def _first_centre(self, sample: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"]:
-        return torch.zeros_like(self.decoder_bias)
+        return torch.zeros_like(self.b_dec)
 
     def _scale_codes(self, gain: float) -> None:
         """Only an encoder of its own can have another scale."""
         if self.encoder_rows is not None:
             super()._scale_codes(gain)
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
-        pre, active = self._entries(x, moment)
+        pre, active = self._entries(x, context)
         codes = pre.relu()
-        residual = x - (decode_active(codes, active, self.decoder) + self.decoder_bias)
+        residual = x - (decode_active(codes, active, self.W_dec) + self.b_dec)
         n = max(1, rows_of_part(len(x)))
         terms = {
             "mse": residual.square().sum() / (n * self.d_in),
             "l1": codes.sum() * (self.config.l1_coefficient / n),
         }
-        return losses_of(terms, Codes.from_entries(codes, active), residual, batch_variance(x))
+        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, batch_variance(x))

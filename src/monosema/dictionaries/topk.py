@@ -27,10 +27,10 @@ from monosema.core import ConfigError
 from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.auxiliary import AuxConfig, auxiliary_error
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, Metadata, Moment
+from monosema.dictionaries.protocol import Losses, Metadata, StepContext
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.terms import batch_variance, losses_of
-from monosema.kernels import Selection, decode_codes, encode_codes, encode_top_k
+from monosema.kernels import Selection, decode_codes, encode_codes
 from monosema.kernels.sharing import grid, kept_of_rows
 
 MULTI = 4
@@ -55,38 +55,38 @@ class TopK(Autoencoder):
             raise ConfigError(f"TopKConfig.k = {config.k} is not valid: there are only {config.n_latents} latents.")
         super().__init__(config, metadata, seed)
 
-    def _activate(self, centred: Float[Tensor, "n d_in"], product: torch.dtype | None) -> Codes:
-        values, indices = encode_top_k(centred, self.encoder, self.encoder_bias, self.config.k, product)
-        return Codes(values, indices, self.n_latents)
+    def _activate(self, centred: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
+        values, selection = encode_codes(centred, None, self.W_enc, self.b_enc, self.config.k, matmul_dtype)
+        return Codes(values, selection.indices, self.n_latents)
 
     def kept_of_all(self, codes: Codes) -> Codes:
         """Those among the k largest of each row, over all processes that share the latents."""
         return Codes(kept_of_rows(codes.values, self.config.k), codes.indices, self.n_latents)
 
-    def losses(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
         """Forward pass and loss terms; changes no state."""
         x, k, together = self._checked(x), self.config.k, grid()
         latents = self.n_latents * (1 if together is None else together.shards)
         several = min(MULTI * k, latents) if self.config.multi_coefficient > 0 else k
         all_values, all_selected = encode_codes(
-            x, self.input_bias, self.encoder, self.encoder_bias, several, moment.product
+            x, self.input_bias, self.W_enc, self.b_enc, several, context.matmul_dtype
         )
         values, selection = all_values, all_selected
         if several > k:
             places = all_values.detach().topk(min(k, all_values.shape[1]), dim=1, sorted=False).indices
             values = kept_of_rows(all_values.gather(1, places), k)
             selection = Selection(all_selected.indices.gather(1, places), self.n_latents)
-        residual = x - (decode_codes(values, selection, self.decoder) + self.decoder_bias)
+        residual = x - (decode_codes(values, selection, self.W_dec) + self.b_dec)
         variance = batch_variance(x)
         terms = {"mse": residual.square().sum() / variance}
         if self.config.multi_coefficient > 0:
-            more = x - (decode_codes(all_values, all_selected, self.decoder) + self.decoder_bias)
+            more = x - (decode_codes(all_values, all_selected, self.W_dec) + self.b_dec)
             terms["multi"] = more.square().sum() * self.config.multi_coefficient / variance
-        auxiliary = auxiliary_error(self, x, residual.detach(), moment)
+        auxiliary = auxiliary_error(self, x, residual.detach(), context)
         if auxiliary is not None:
             terms["aux"] = auxiliary * self.config.aux_coefficient / variance
         return losses_of(terms, Codes(values.detach(), selection.indices, self.n_latents), residual, variance)
 
-    def resample(self, x: Float[Tensor, "n d_in"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Int[Tensor, " latents"]:
         """Give silent latents a new start at the chosen points of the run."""
-        return resample_towards_residuals(self, x, moment, self.config.resample_at)
+        return resample_towards_residuals(self, x, context, self.config.resample_at)

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from monosema.core import ConfigError, VectorError, torch_generator
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.initialisation import data_directions, random_directions
-from monosema.dictionaries.protocol import Moment
+from monosema.dictionaries.protocol import StepContext
 from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.dictionaries.several_sites import SeveralSites, SeveralSitesConfig
 
@@ -66,10 +66,10 @@ class Transcoder(SeveralSites):
     def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
         """The encoder from the rows, the decoder random, biases and skip 0."""
         self.d_out = self.config.d_out
-        self.encoder = nn.Parameter(rows)
-        self.encoder_bias = nn.Parameter(torch.zeros(self.n_latents))
-        self.decoder = nn.Parameter(random_directions(self.n_latents, self.d_out, torch_generator(0, "written")))
-        self.decoder_bias = nn.Parameter(torch.zeros(self.d_out))
+        self.W_enc = nn.Parameter(rows)
+        self.b_enc = nn.Parameter(torch.zeros(self.n_latents))
+        self.W_dec = nn.Parameter(random_directions(self.n_latents, self.d_out, torch_generator(0, "written")))
+        self.b_dec = nn.Parameter(torch.zeros(self.d_out))
         self.skip = nn.Parameter(torch.zeros(self.d_out, self.d_in)) if self.config.skip else None
 
     @property
@@ -85,7 +85,7 @@ class Transcoder(SeveralSites):
     @property
     def input_bias(self) -> Float[Tensor, " d_in"]:
         """0."""
-        return self.encoder.new_zeros(self.d_in)
+        return self.W_enc.new_zeros(self.d_in)
 
     def sides(self, rows: Float[Tensor, "n row_width"]) -> tuple[Float[Tensor, "n d_in"], Float[Tensor, "n d_out"]]:
         """x and y. Raises VectorError where rows don't hold both."""
@@ -97,13 +97,12 @@ class Transcoder(SeveralSites):
         read, written = rows.split([self.d_in, self.d_out], dim=1)
         return read.contiguous(), written.contiguous()
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Codes of rows of the site that is read; with a skip connection, what it gives is carried along."""
-        codes = super().encode(x, product)
+        codes = super().encode(x, matmul_dtype)
         if self.skip is None:
             return codes
-        with torch.no_grad():
-            return SkippedCodes(codes.values, codes.indices, codes.n_latents, x @ self.skip.T)
+        return SkippedCodes(codes.values, codes.indices, codes.n_latents, x @ self.skip.T)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Rows of the site that is written. Raises VectorError for codes that lack what the skip connection gives."""
@@ -130,20 +129,20 @@ class Transcoder(SeveralSites):
             else:
                 generator = torch_generator(seed, "start")
                 x, y = (random_directions(self.n_latents, width, generator) for width in (self.d_in, self.d_out))
-            self.encoder.copy_(x)
-            self.decoder.copy_(y)
-            self.encoder_bias.copy_(-(self.encoder @ centre))
-            self.decoder_bias.copy_(self._first_centre(written))
+            self.W_enc.copy_(x)
+            self.W_dec.copy_(y)
+            self.b_enc.copy_(-(self.W_enc @ centre))
+            self.b_dec.copy_(self._first_centre(written))
             if self.skip is not None:
                 self.skip.zero_()
             self.silent_tokens.zero_()
             self._fit_start(sample)
 
-    def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
         """But for relu: give silent latents a new start at the chosen points of the run."""
         points = self.config.resample_at if self._unit else ()
         read, written = self.sides(x)
-        return resample_towards_residuals(self, read, moment, points, self._averaged, written)
+        return resample_towards_residuals(self, read, context, points, self._averaged, written)
 
     def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Transcoder:
         """The transcoder for x and y whose training forms were (x − mean_x) · s_x and (y − mean_y) · s_y.
@@ -158,21 +157,21 @@ class Transcoder(SeveralSites):
         (of_x, of_y), (mean_x, mean_y) = (each.split([self.d_in, self.d_out]) for each in (factors, mean))
         if bool((of_x != of_x[0]).any()) or bool((of_y != of_y[0]).any()):
             raise VectorError("The scale of activations must be one value within each site of a transcoder.")
-        out = type(self)(self.config, self.metadata).to(self.decoder.device)
+        out = type(self)(self.config, self.metadata).to(self.W_dec.device)
         with torch.no_grad():
             out.load_state_dict(self.state_dict())
-            out.encoder.mul_(of_x[0] / of_y[0])
+            out.W_enc.mul_(of_x[0] / of_y[0])
             if out.threshold is not None:
                 out.threshold.div_(of_y[0])
-            out.encoder_bias.div_(of_y[0]).sub_(out.encoder @ mean_x)
-            out.decoder_bias.div_(of_y[0]).add_(mean_y)
+            out.b_enc.div_(of_y[0]).sub_(out.W_enc @ mean_x)
+            out.b_dec.div_(of_y[0]).add_(mean_y)
             if out.skip is not None:
                 out.skip.mul_(of_x[0] / of_y[0])
-                out.decoder_bias.sub_(out.skip @ mean_x)
+                out.b_dec.sub_(out.skip @ mean_x)
         return out
 
     def _skipped(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"] | None:
         return None if self.skip is None else x @ self.skip.T
 
     def _decoder_norms(self) -> Float[Tensor, " n_latents"]:
-        return torch.linalg.vector_norm(self.decoder, dim=1)
+        return torch.linalg.vector_norm(self.W_dec, dim=1)

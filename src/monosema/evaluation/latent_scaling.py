@@ -67,7 +67,7 @@ def latent_scaling(crosscoder: Crosscoder, rows: Float[Tensor, "n d_in"], block:
         codes = crosscoder.encode(x).padded()
         f = codes.values.clamp_min(0)
         at, given = codes.indices.flatten(), crosscoder.decode(codes)
-        left, there = _by_model((x - given) * units), _by_model((given - crosscoder.decoder_bias) * units)
+        left, there = _by_model((x - given) * units), _by_model((given - crosscoder.b_dec) * units)
         unexplained += left.square().sum(dim=(0, 2))
         variance += _by_model((x - mean) * units).square().sum(dim=(0, 2))
         power.index_add_(0, at, f.square().flatten().double())

@@ -19,7 +19,7 @@ from monosema.kernels.ragged_encode import (
     encode_batch_top_k,
     encode_batch_top_k_dense,
 )
-from monosema.kernels.ragged_functions import Full, decode_active, encode_active, encode_batch
+from monosema.kernels.ragged_functions import Full, decode_active, encode_active, encode_batch, encode_entries
 from monosema.kernels.selection import Selection, top_k, top_k_dense
 from monosema.kernels.sparse import (
     decode_dense,
@@ -45,6 +45,7 @@ __all__ = [
     "encode_batch_top_k",
     "encode_batch_top_k_dense",
     "encode_codes",
+    "encode_entries",
     "encode_top_k",
     "encode_top_k_dense",
     "ragged_decode",

@@ -48,27 +48,27 @@ def encode_top_k(
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
     k: int,
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, "n k"], Int[Tensor, "n k"]]:
     """The k largest pre-activations of each row, through ReLU, with the latents they belong to; in no order.
 
     Args:
         x: inputs, already centred.
         encoder: one row per latent.
-        product: precision of the matrix product; None keeps that of `x`. torch.int8 screens.
+        matmul_dtype: precision of the matrix product; None keeps that of `x`. torch.int8 screens.
 
     Returns:
         values in the precision of `x`, indices as int64. A latent that ReLU silences stays in the list with value 0.
     """
-    if product == torch.int8:
+    if matmul_dtype == torch.int8:
         screened = _screened_top_k(x, encoder, bias, k)
         if screened is not None:
             return screened
     if on_gpu(x, encoder, bias) and 0 < k <= FUSED_K and len(x):
         from monosema.kernels.triton_encode import encode_top_k as fused
 
-        return fused(x, encoder, bias, k, precision(product, x))
-    dtype = precision(product, x)
+        return fused(x, encoder, bias, k, precision(matmul_dtype, x))
+    dtype = precision(matmul_dtype, x)
     weight, rows = with_bias(encoder, bias, dtype), with_ones(x, dtype)
     n, m = len(x), len(encoder)
     block_bytes = BLOCK_BYTES if x.device.type == "cpu" else GPU_BLOCK_BYTES

@@ -16,9 +16,11 @@ from monosema.kernels.sparse import row_sums, sparse_decode, value_products
 
 class _Encode(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, centre: Tensor, encoder: Tensor, bias: Tensor, k: int, product: Any) -> Any:
-        centred = x - centre
-        values, indices = encode_top_k(centred, encoder, bias, k, product)
+    def forward(
+        ctx: Any, x: Tensor, centre: Tensor | None, encoder: Tensor, bias: Tensor, k: int, matmul_dtype: Any
+    ) -> Any:
+        centred = x if centre is None else x - centre
+        values, indices = encode_top_k(centred, encoder, bias, k, matmul_dtype)
         selection = Selection(indices, len(encoder))
         ctx.save_for_backward(centred, encoder, values)
         ctx.selection = selection
@@ -30,7 +32,7 @@ class _Encode(torch.autograd.Function):
         centred, encoder, values = ctx.saved_tensors
         selection = ctx.selection
         grad = torch.where(values > 0, grad, 0)
-        of_encoder = row_sums(grad, selection, centred)
+        of_encoder = row_sums(grad, selection, centred) if ctx.needs_input_grad[2] else None
         of_bias = encoder.new_zeros(len(encoder)).index_add_(0, selection.indices.reshape(-1), grad.reshape(-1))
         of_centre = -(of_bias @ encoder) if ctx.needs_input_grad[1] else None
         of_x = sparse_decode(grad, selection.indices, encoder) if ctx.needs_input_grad[0] else None
@@ -49,16 +51,17 @@ class _Decode(torch.autograd.Function):
         values, decoder = ctx.saved_tensors
         grad = grad.contiguous()
         of_values = value_products(grad, ctx.selection.indices, decoder) if ctx.needs_input_grad[0] else None
-        return of_values, None, row_sums(values, ctx.selection, grad)
+        of_decoder = row_sums(values, ctx.selection, grad) if ctx.needs_input_grad[2] else None
+        return of_values, None, of_decoder
 
 
 def encode_codes(
     x: Float[Tensor, "n d_in"],
-    centre: Float[Tensor, " d_in"],
+    centre: Float[Tensor, " d_in"] | None,
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
     k: int,
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, "n k"], Selection]:
     """Differentiable ReLU(top-k(encoder · (x − centre) + bias)): values, and which latents they belong to.
 
@@ -68,7 +71,7 @@ def encode_codes(
     if len(encoder) == 0:
         nothing = x.new_zeros(len(x), 0)
         return kept_of_rows(nothing, k), Selection(nothing.to(torch.int64), 0)
-    values, _, selection = _Encode.apply(x, own_centre(centre), encoder, bias, min(k, len(encoder)), product)
+    values, _, selection = _Encode.apply(x, own_centre(centre), encoder, bias, min(k, len(encoder)), matmul_dtype)
     return kept_of_rows(values, k), selection
 
 

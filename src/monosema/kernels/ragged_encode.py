@@ -51,22 +51,22 @@ def encode_above(
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
     floor: Float[Tensor, " m"] | None = None,
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, " entries"], Ragged]:
     """The pre-activations that lie above their latent's floor, and where.
 
     Args:
         x: inputs, already centred.
         floor: one for each latent; None is 0 for all.
-        product: precision of the matrix product; None keeps that of `x`. torch.int8 screens.
+        matmul_dtype: precision of the matrix product; None keeps that of `x`. torch.int8 screens.
 
     Returns:
         values in the precision of `x`, rows one after the other, latents rising within a row.
     """
     shifted = bias if floor is None else bias - floor
-    entries = _screened(x, encoder, shifted) if product == torch.int8 else None
+    entries = _screened(x, encoder, shifted) if matmul_dtype == torch.int8 else None
     if entries is None:
-        dtype = precision(product, x)
+        dtype = precision(matmul_dtype, x)
         entries = _positive(with_ones(x, dtype), with_bias(encoder, shifted, dtype))
     values, active = entries
     values = values.to(x.dtype)
@@ -87,7 +87,7 @@ def encode_batch_top_k(
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
     k: int,
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, " entries"], Ragged]:
     """The n · k largest positive pre-activations of all n rows together, fewer where fewer are positive; exact.
 
@@ -97,7 +97,7 @@ def encode_batch_top_k(
     """
     together = grid()
     wanted = k * len(x) if together is None else k * round(rows_of_part(len(x)) * together.groups)
-    sample = sampled_pre_activations(x, encoder, bias, product)
+    sample = sampled_pre_activations(x, encoder, bias, matmul_dtype)
     margin, share = MARGIN, len(sample) * k / (1 if together is None else together.shards)
     sample = sample.float().reshape(-1)
     while True:
@@ -106,7 +106,7 @@ def encode_batch_top_k(
         if together is not None:
             floor = together.lowest(floor)
         floors = bias.new_full((len(bias),), floor) if floor > 0 else None
-        values, active = encode_above(x, encoder, bias, floors, product)
+        values, active = encode_above(x, encoder, bias, floors, matmul_dtype)
         found = len(values) if together is None else together.total(len(values))
         if found >= wanted or floor <= 0:
             break

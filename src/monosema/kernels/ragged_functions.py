@@ -33,11 +33,11 @@ class Full:
     Attributes:
         n_rows: number of rows.
         n_latents: number of latents.
-        product: precision of products; None keeps that of the values.
+        matmul_dtype: precision of products; None keeps that of the values.
     """
 
-    def __init__(self, n_rows: int, n_latents: int, product: torch.dtype | None = None) -> None:
-        self.n_rows, self.n_latents, self.product = n_rows, n_latents, product
+    def __init__(self, n_rows: int, n_latents: int, matmul_dtype: torch.dtype | None = None) -> None:
+        self.n_rows, self.n_latents, self.matmul_dtype = n_rows, n_latents, matmul_dtype
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -56,8 +56,10 @@ class _Encode(torch.autograd.Function):
     """Ragged codes chosen by `choose`; gradients reach the entries that were chosen."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, centre: Tensor, encoder: Tensor, bias: Tensor, choose: Callable[..., Any]) -> Any:
-        centred = x - centre
+    def forward(
+        ctx: Any, x: Tensor, centre: Tensor | None, encoder: Tensor, bias: Tensor, choose: Callable[..., Any]
+    ) -> Any:
+        centred = x if centre is None else x - centre
         values, active = choose(centred, encoder, bias)
         ctx.save_for_backward(centred, encoder)
         ctx.active = active
@@ -66,7 +68,7 @@ class _Encode(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> Any:
         centred, encoder = ctx.saved_tensors
-        of_encoder = ragged_row_sums(grad, ctx.active, centred)
+        of_encoder = ragged_row_sums(grad, ctx.active, centred) if ctx.needs_input_grad[2] else None
         of_bias = grad.new_zeros(len(encoder)).index_add_(0, ctx.active.latents, grad)
         of_centre = -(of_bias @ encoder) if ctx.needs_input_grad[1] else None
         of_x = ragged_decode(grad, ctx.active, encoder) if ctx.needs_input_grad[0] else None
@@ -93,11 +95,11 @@ class _EncodeAll(torch.autograd.Function):
     """All pre-activations; every product in the precision that is asked for."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, centre: Tensor, encoder: Tensor, bias: Tensor, product: Any) -> Tensor:
-        centred = x - centre
+    def forward(ctx: Any, x: Tensor, centre: Tensor | None, encoder: Tensor, bias: Tensor, matmul_dtype: Any) -> Tensor:
+        centred = x if centre is None else x - centre
         ctx.save_for_backward(centred, encoder)
-        ctx.product = product
-        dtype = product or x.dtype
+        ctx.matmul_dtype = matmul_dtype
+        dtype = matmul_dtype or x.dtype
         return (with_ones(centred, dtype) @ with_bias(encoder, bias, dtype).T).to(x.dtype)
 
     @staticmethod
@@ -105,27 +107,28 @@ class _EncodeAll(torch.autograd.Function):
         centred, encoder = ctx.saved_tensors
         of_bias = grad.sum(dim=0)
         of_centre = -(of_bias @ encoder) if ctx.needs_input_grad[1] else None
-        of_x = _times(grad, encoder, ctx.product) if ctx.needs_input_grad[0] else None
-        return of_x, of_centre, _times(grad.T, centred, ctx.product), of_bias, None
+        of_x = _times(grad, encoder, ctx.matmul_dtype) if ctx.needs_input_grad[0] else None
+        of_encoder = _times(grad.T, centred, ctx.matmul_dtype) if ctx.needs_input_grad[2] else None
+        return of_x, of_centre, of_encoder, of_bias, None
 
 
 class _DecodeAll(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, values: Tensor, decoder: Tensor, product: Any) -> Tensor:
+    def forward(ctx: Any, values: Tensor, decoder: Tensor, matmul_dtype: Any) -> Tensor:
         ctx.save_for_backward(values, decoder)
-        ctx.product = product
-        return _times(values, decoder, product)
+        ctx.matmul_dtype = matmul_dtype
+        return _times(values, decoder, matmul_dtype)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
         values, decoder = ctx.saved_tensors
-        of_values = _times(grad, decoder.T, ctx.product) if ctx.needs_input_grad[0] else None
-        of_decoder = _times(values.T, grad, ctx.product) if ctx.needs_input_grad[1] else None
+        of_values = _times(grad, decoder.T, ctx.matmul_dtype) if ctx.needs_input_grad[0] else None
+        of_decoder = _times(values.T, grad, ctx.matmul_dtype) if ctx.needs_input_grad[1] else None
         return of_values, of_decoder, None
 
 
-def _times(a: Tensor, b: Tensor, product: torch.dtype | None) -> Tensor:
-    return (a.to(product or a.dtype) @ b.to(product or b.dtype)).to(a.dtype)
+def _times(a: Tensor, b: Tensor, matmul_dtype: torch.dtype | None) -> Tensor:
+    return (a.to(matmul_dtype or a.dtype) @ b.to(matmul_dtype or b.dtype)).to(a.dtype)
 
 
 def encode_active(
@@ -134,7 +137,7 @@ def encode_active(
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
     floor: Float[Tensor, " m"] | None = None,
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
 ) -> tuple[Shaped[Tensor, "..."], Ragged | Full]:
     """Differentiable pre-activations encoder · (x − centre) + bias of, at least, the entries above the floor.
 
@@ -149,13 +152,28 @@ def encode_active(
     """
     centre = own_centre(centre)
     with torch.no_grad():
-        sample = sampled_pre_activations(x - centre, encoder, bias if floor is None else bias - floor, product)
+        sample = sampled_pre_activations(x - centre, encoder, bias if floor is None else bias - floor, matmul_dtype)
         density = float((sample > 0).float().mean()) if sample.numel() else 0.0
-    whole = precision(product, x)
+    whole = precision(matmul_dtype, x)
     if density >= (DENSE if whole == x.dtype else DENSE_BF16):
         return _EncodeAll.apply(x, centre, encoder, bias, whole), Full(len(x), len(encoder), whole)
-    choose = partial(encode_above, floor=floor, product=product)
+    choose = partial(encode_above, floor=floor, matmul_dtype=matmul_dtype)
     values, active = _Encode.apply(x, centre, encoder, bias, choose)
+    return values, active
+
+
+def encode_entries(
+    x: Float[Tensor, "n d_in"],
+    centre: Float[Tensor, " d_in"] | None,
+    encoder: Float[Tensor, "m d_in"],
+    bias: Float[Tensor, " m"],
+    floor: Float[Tensor, " m"] | None = None,
+    matmul_dtype: torch.dtype | None = None,
+) -> tuple[Float[Tensor, " entries"], Ragged]:
+    """Differentiable `encode_above`: pre-activations of the entries above the floor. Gradients as for `encode_active`,
+    but that `centre` may be None."""
+    choose = partial(encode_above, floor=floor, matmul_dtype=matmul_dtype)
+    values, active = _Encode.apply(x, own_centre(centre), encoder, bias, choose)
     return values, active
 
 
@@ -165,11 +183,11 @@ def encode_batch(
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
     k: int,
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
 ) -> tuple[Float[Tensor, " entries"], Ragged]:
     """Differentiable codes of a batch: its n · k largest positive pre-activations. Gradients as for `encode_active`."""
     values, active = _Encode.apply(
-        x, own_centre(centre), encoder, bias, partial(encode_batch_top_k, k=k, product=product)
+        x, own_centre(centre), encoder, bias, partial(encode_batch_top_k, k=k, matmul_dtype=matmul_dtype)
     )
     return values, active
 
@@ -179,5 +197,5 @@ def decode_active(
 ) -> Float[Tensor, "n d_out"]:
     """Differentiable Σ value · decoder[latent] of each row."""
     if isinstance(active, Full):
-        return summed_over_latents(_DecodeAll.apply(values, decoder, active.product))
+        return summed_over_latents(_DecodeAll.apply(values, decoder, active.matmul_dtype))
     return summed_over_latents(_Decode.apply(values, active, decoder))

@@ -186,9 +186,9 @@ def largest_entries(
     return kept, latents.view(n, width).gather(1, places)
 
 
-def precision(product: torch.dtype | None, x: Float[Tensor, "n d"]) -> torch.dtype:
+def precision(matmul_dtype: torch.dtype | None, x: Float[Tensor, "n d"]) -> torch.dtype:
     """The precision of products whose results are used as they are: 8-bit integers only screen."""
-    return x.dtype if product in (None, torch.int8) else product
+    return x.dtype if matmul_dtype in (None, torch.int8) else matmul_dtype
 
 
 def may_screen(x: Float[Tensor, "n d"]) -> bool:
@@ -205,10 +205,10 @@ def sampled_pre_activations(
     x: Float[Tensor, "n d_in"],
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
 ) -> Float[Tensor, "sample m"]:
     """Pre-activations of the rows that stand for all."""
-    dtype = precision(product, x)
+    dtype = precision(matmul_dtype, x)
     return x[evenly_spaced(len(x))].to(dtype) @ encoder.to(dtype).T + bias.to(dtype)
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -124,7 +124,7 @@ def kept_of_rows(values: Float[Tensor, "n k_of_shard"], k: int) -> Float[Tensor,
     return values if together is None or together.shards == 1 else values * together.largest_of_rows(values, k)
 
 
-def own_centre(centre: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
+def own_centre(centre: Any) -> Any:
     """The centre as an encoder of this process's latents takes it from the input."""
     together = grid()
-    return centre if together is None or together.shards == 1 else together.part_of_gradient(centre)
+    return centre if centre is None or together is None or together.shards == 1 else together.part_of_gradient(centre)

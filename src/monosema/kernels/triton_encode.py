@@ -135,7 +135,7 @@ def encode_top_k(
     encoder: Float[Tensor, "m d_in"],
     bias: Float[Tensor, " m"],
     k: int,
-    product: torch.dtype | None = None,
+    matmul_dtype: torch.dtype | None = None,
     *,
     rows: int = 128,
     tile: int = 128,
@@ -150,7 +150,7 @@ def encode_top_k(
     Args:
         x: inputs, already centred.
         encoder: one row per latent.
-        product: precision that both are rounded to; None keeps that of `x`. Sums and bias are float32 in any case.
+        matmul_dtype: precision that both are rounded to; None keeps that of `x`. Sums and bias are float32 in any case.
         rows, tile, depth: rows, latents and columns that a program multiplies at once, powers of two of at least 16.
         shares: parts that the latents are divided into; None makes programs enough to fill a GPU.
 
@@ -158,7 +158,7 @@ def encode_top_k(
         values in the precision of `x`, indices as int64. Where fewer than k values are above 0, the rest are 0, at
         latents that mean nothing.
     """
-    dtype = product or x.dtype
+    dtype = matmul_dtype or x.dtype
     n, d = x.shape
     m = len(encoder)
     blocks = triton.cdiv(n, rows)

@@ -41,7 +41,6 @@ _LEAST_BYTES = 12
 """A passage takes at least about so many bytes of a block, so more are never read than could fit."""
 _AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
 """(top passages, passages of each quantile) of each feature, from most to fewest."""
-_LISTS = ("top_tokens", "top_token_shares", "promoted", "promoted_logits", "suppressed", "suppressed_logits")
 
 
 @dataclass(frozen=True)
@@ -120,10 +119,11 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBund
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
         raise FormatError(f"{atlas.path} has no features. Build the atlas again with: monosema atlas RUN")
-    vocabulary = Vocabulary()
-    tokens = ("top_tokens", "promoted", "suppressed")
-    lists = {name: ragged(features, name, vocabulary if name in tokens else None) for name in _LISTS}
-    lists["position_profile"] = ragged(features, "position_profile")
+    vocabulary = Vocabulary(atlas.table("vocabulary")["text"].to_pylist())
+    ids = {"top_tokens": "top_token_ids", "promoted": "promoted_ids", "suppressed": "suppressed_ids"}
+    lists = {name: ragged(features, ids_of, vocabulary) for name, ids_of in ids.items()}
+    for name in ("top_token_shares", "promoted_logits", "suppressed_logits", "position_profile"):
+        lists[name] = ragged(features, name)
     passages = read_passages(atlas, latent, vocabulary, top, quantile)
     lengths = np.diff(passages.tokens.first)
     if not np.array_equal(lengths, np.diff(passages.activations.first)):

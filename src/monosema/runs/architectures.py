@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from monosema.core import Config, ConfigError, Site, nearest
+from monosema.core import Config, ConfigError, nearest
 from monosema.dictionaries import (
     L1,
     Autoencoder,
@@ -65,44 +64,6 @@ def architecture_of(config: Config) -> str:
 def title_of(config: Config) -> str:
     """What an architecture is called in a report."""
     return ARCHITECTURES[architecture_of(config)][2]
-
-
-def sites_of(site: str, output_site: str | None, config: Config) -> tuple[Site, ...]:
-    """The sites that stand side by side in a row of the training stream: of a transcoder where it reads and where it
-    writes, of a crosscoder all of them.
-
-    Raises:
-        ConfigError: another number of sites than the architecture takes.
-    """
-    read, name = tuple(Site.parse(part) for part in site.split(",")), architecture_of(config)
-    if name == "crosscoder" and (len(read) < 2 or len(set(read)) < len(read)):
-        raise ConfigError("A crosscoder needs two different sites at least: --site 2.resid_post,3.resid_post.")
-    if name != "crosscoder" and len(read) > 1:
-        raise ConfigError(
-            f"{title_of(config)} reads one site, not {site}. Take --architecture crosscoder, or one site."
-        )
-    if (name == "transcoder") != (output_site is not None):
-        raise ConfigError(
-            "A transcoder needs the site that it writes: --output-site 3.mlp_out, say."
-            if output_site is None
-            else f"--output-site is a transcoder's, not of {title_of(config)}. Take --architecture transcoder."
-        )
-    return read if output_site is None else (*read, Site.parse(output_site))
-
-
-def in_both_models(site: str) -> str:
-    """Sites of two models: those that are named, or where all are the first's, the same in the second behind them.
-
-    Raises:
-        ConfigError: none of the first model's.
-    """
-    sites = [Site.parse(part) for part in site.split(",")]
-    if all(one.other for one in sites):
-        raise ConfigError(
-            f"Both models of a comparison need a site, and {site} names the other's alone. Leave out @other."
-        )
-    others = [] if any(one.other for one in sites) else [replace(one, other=True) for one in sites]
-    return ",".join(one.short for one in (*sites, *others))
 
 
 def make_dictionary(config: Any, metadata: Metadata, seed: int, model: LanguageModel | None = None) -> Autoencoder:

@@ -41,9 +41,8 @@ from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
 from monosema.runs.controls import interpret, random_directions, rows_at
 from monosema.runs.ledger import Ledger
-from monosema.runs.pipeline import advance, stage_inputs
+from monosema.runs.pipeline import advance
 from monosema.runs.report_data import comparison_path
-from monosema.runs.stages import STAGES
 
 __all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "read_baselines"]
 
@@ -263,9 +262,7 @@ class _Comparison:
         inner.corpus = self.ctx.corpus
         inner.recipe = own.fitted(inner.widths)
         inner.folder.mkdir(parents=True, exist_ok=True)
-        sources = {"model": inner.model.digest, "corpus": inner.corpus.digest}
-        inputs = stage_inputs(STAGES, inner.recipe.to_dict(), sources)
-        advance(STAGES, "train", inner.folder, inputs, inner, lambda line: None)
+        advance(inner, "train")
         return _opened(inner)
 
 

@@ -36,8 +36,8 @@ from monosema.dictionaries import (
     Dictionary,
     JumpReLU,
     Losses,
-    Moment,
     PAnneal,
+    StepContext,
     TiedL1,
     TopK,
     Trainable,
@@ -103,12 +103,12 @@ class EndToEnd:
 
     # ------------------------------------------------------------------------------------------------------- the loss
 
-    def losses(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Losses:
+    def losses(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Losses:
         """The model's loss with the reconstruction in place, and the dictionary's other terms; changes no state."""
         windows, clean, where = self._clean(x)
         wanted = self._rows(clean.x, where)
         with uneven_rows(wanted):
-            own = self.dictionary.losses(wanted, moment)
+            own = self.dictionary.losses(wanted, context)
             return self._with_the_models(own, wanted, windows, clean, where)
 
     def _with_the_models(
@@ -184,12 +184,12 @@ class EndToEnd:
         """Initialise the dictionary from the activations of windows."""
         self.dictionary.start(self.sides(sample)[0], seed)
 
-    def resample(self, x: Float[Tensor, "n row_width"], moment: Moment) -> Int[Tensor, " latents"]:
+    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
         """Give silent latents a new start as the architecture does; at other moments it looks at no row."""
-        due = at_a_point(moment, getattr(self.config, "resample_at", ()))
+        due = at_a_point(context, getattr(self.config, "resample_at", ()))
         read = self.sides(x)[0] if due else self.preprocessing.mean.new_empty(0, self.d_in)
         self._latest = None
-        return self.dictionary.resample(read, replace(moment, batch=max(1, int(FULL * moment.batch))))
+        return self.dictionary.resample(read, replace(context, batch=max(1, int(FULL * context.batch))))
 
     def folded(self, mean: Float[Tensor, " d_in"], scale: float) -> Dictionary:
         """The dictionary for the model's own activations; the arguments are those of the rows of tokens, which have
@@ -213,9 +213,9 @@ class EndToEnd:
         """Decoder rows."""
         return self.dictionary.directions
 
-    def encode(self, x: Float[Tensor, "n d_in"], product: torch.dtype | None = None) -> Codes:
+    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
         """Codes of activations."""
-        return self.dictionary.encode(x, product)
+        return self.dictionary.encode(x, matmul_dtype)
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         """Activations from codes."""
@@ -225,9 +225,9 @@ class EndToEnd:
         """The reconstruction of activations."""
         return self.dictionary(x)
 
-    def dead(self, moment: Moment) -> Int[Tensor, " dead"]:
+    def dead(self, context: StepContext) -> Int[Tensor, " dead"]:
         """Latents that count as dead."""
-        return self.dictionary.dead(moment)
+        return self.dictionary.dead(context)
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
         """The dictionary's; the model's are not among them."""

@@ -53,6 +53,7 @@ class HeldOut:
     alive: float
 
 
+@torch.no_grad()
 def held_out_metrics(dictionary: Dictionary, rows: Float[Tensor, "n row_width"], block: int = 1024) -> HeldOut:
     """Measure a dictionary on rows, in blocks; sums in float64. Changes nothing.
 

@@ -46,7 +46,9 @@ def filled(dictionary: torch.nn.Module) -> Dictionary:
         for name, tensor in [*dictionary.named_parameters(), *dictionary.named_buffers()]:
             if name == "threshold":
                 tensor.uniform_(0.1, 2.0, generator=generator)
-            elif name.endswith("bias") and not (isinstance(dictionary, TiedL1) and name == "decoder_bias"):
+            elif (name.startswith("b_") or name.endswith("bias")) and not (
+                isinstance(dictionary, TiedL1) and name == "b_dec"
+            ):
                 tensor.normal_(generator=generator)
             elif name == "magnitude_scale":
                 tensor.normal_(std=0.3, generator=generator)
@@ -60,7 +62,7 @@ def make(kind: type, config: type, **settings: object) -> Callable[[], Dictionar
 def free_norms() -> Dictionary:
     dictionary = make(L1, L1Config)()
     with torch.no_grad():
-        dictionary.decoder.mul_(torch.rand(M, 1, generator=torch.Generator().manual_seed(2)) + 0.5)
+        dictionary.W_dec.mul_(torch.rand(M, 1, generator=torch.Generator().manual_seed(2)) + 0.5)
     return dictionary
 
 

@@ -56,7 +56,7 @@ class Planted:
     n_latents, d_in, d_out, metadata = len(RULES), 3 * VOCAB, 3 * VOCAB, Metadata()
     directions = torch.zeros(len(RULES), 3 * VOCAB)
 
-    def encode(self, x, product=None):
+    def encode(self, x, matmul_dtype=None):
         steps = x.view(len(x), 3, VOCAB)
         dense = torch.full((len(x), self.n_latents), 2.0)
         for latent, (_, rule) in RULES.items():

@@ -66,7 +66,7 @@ class Directions:
         for latent, words in list(world.words.items())[:-1]:
             self.directions[latent] = model.embed.weight[[world.tokenizer.id(word) for word in words]].mean(0)
 
-    def encode(self, x: Tensor, product: object = None) -> object:
+    def encode(self, x: Tensor, matmul_dtype: object = None) -> object:
         raise NotImplementedError
 
     decode = __call__ = encode

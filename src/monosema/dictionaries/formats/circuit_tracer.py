@@ -43,7 +43,7 @@ def read(path: Path) -> Dictionary:
     state = read_safetensors(file)
     activation, places = _activation(state, config, config_path)
     parts = places.parts(state, file)
-    d, skip = parts["encoder"].shape[1], None
+    d, skip = parts["W_enc"].shape[1], None
     if "W_skip" in state:
         skip = checked(state, {"W_skip": (d, d)}, file)["W_skip"]
     hooks = [config.get(f"feature_{side}_hook") for side in ("input", "output")]

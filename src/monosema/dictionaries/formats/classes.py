@@ -56,7 +56,7 @@ def _kept(parts: Parts) -> Fields:
 
 def _rectified(parts: Parts) -> Tensor:
     """Thresholds below 0 cut off nothing that is not cut off at 0."""
-    return torch.zeros_like(parts.encoder_bias) if parts.threshold is None else parts.threshold.clamp_min(0)
+    return torch.zeros_like(parts.b_enc) if parts.threshold is None else parts.threshold.clamp_min(0)
 
 
 _JUMPRELU = _Class(
@@ -160,7 +160,7 @@ _CLASSES = (
     _transcoder("jumprelu"),
 )
 """Of those with one activation, the first is what files mean that name no class."""
-_SHARED = ("encoder", "encoder_bias", "decoder", "decoder_bias")
+_SHARED = ("W_enc", "b_enc", "W_dec", "b_dec")
 
 
 def parts_of(dictionary: Dictionary) -> Parts:
@@ -206,7 +206,7 @@ def _made(known: _Class, parts: Parts) -> Autoencoder:
         raise FormatError(f'The configuration under "monosema" can\'t be used: {error}.') from None
     placed = parts if "centre_input" in settings else parts.centre(not parts.transcodes)
     tensors = {**{name: getattr(placed, name) for name in _SHARED}, **known.tensors(placed)}
-    if dictionary.encoder is dictionary.decoder and not torch.equal(placed.encoder, placed.decoder):
+    if dictionary.W_enc is dictionary.W_dec and not torch.equal(placed.W_enc, placed.W_dec):
         raise FormatError(
             f"The files name a {known.kind.__name__} with one matrix for encoder and decoder, but hold two that "
             'differ. Leave out "monosema" in its configuration to read it as L1.'

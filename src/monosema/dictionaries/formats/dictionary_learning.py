@@ -44,12 +44,12 @@ CONFIG = "config.json"
 _LINEAR = Names("encoder.weight", "encoder.bias", "decoder.weight", "b_dec", decoder_columns=True)
 _PLAIN = Names(encoder_columns=True)
 CLASSES: dict[str, Names] = {
-    "AutoEncoder": replace(_LINEAR, decoder_bias="bias"),
-    "AutoEncoderNew": replace(_LINEAR, decoder_bias="decoder.bias"),
+    "AutoEncoder": replace(_LINEAR, b_dec="bias"),
+    "AutoEncoderNew": replace(_LINEAR, b_dec="decoder.bias"),
     "GatedAutoEncoder": replace(
         _LINEAR,
-        encoder_bias="gate_bias",
-        decoder_bias="decoder_bias",
+        b_enc="gate_bias",
+        b_dec="decoder_bias",
         more={"magnitude_bias": "mag_bias", "magnitude_scale": "r_mag"},
     ),
     "AutoEncoderTopK": _LINEAR,
@@ -115,8 +115,8 @@ def read(path: Path) -> Dictionary:
 
 def is_crosscoder(state: dict[str, Any]) -> bool:
     """Whether there is a matrix for each of several sites."""
-    encoder = state.get("encoder.weight")
-    return isinstance(encoder, Tensor) and encoder.dim() == 3
+    W_enc = state.get("encoder.weight")
+    return isinstance(W_enc, Tensor) and W_enc.dim() == 3
 
 
 def crosscoder_parts(state: dict[str, Any], path: Path) -> Parts:
@@ -129,10 +129,10 @@ def crosscoder_parts(state: dict[str, Any], path: Path) -> Parts:
     tensors = checked(state, {**shapes, "encoder.bias": (m,), "decoder.bias": (sites, d)}, path)
     return Parts(
         activation="relu",
-        encoder=tensors["encoder.weight"].reshape(sites * d, m).T,
-        encoder_bias=tensors["encoder.bias"],
-        decoder=tensors["decoder.weight"].transpose(0, 1).reshape(m, sites * d),
-        decoder_bias=tensors["decoder.bias"].reshape(-1),
+        W_enc=tensors["encoder.weight"].reshape(sites * d, m).T,
+        b_enc=tensors["encoder.bias"],
+        W_dec=tensors["decoder.weight"].transpose(0, 1).reshape(m, sites * d),
+        b_dec=tensors["decoder.bias"].reshape(-1),
         centred=False,
         own={"class": "Crosscoder", "n_sites": sites, "width": d},
     )

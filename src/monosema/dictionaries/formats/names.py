@@ -28,17 +28,17 @@ class Names:
         more: of other parts, which have a value for each latent; by the part's name in `Parts`.
     """
 
-    encoder: str = "W_enc"
-    encoder_bias: str = "b_enc"
-    decoder: str = "W_dec"
-    decoder_bias: str = "b_dec"
+    W_enc: str = "W_enc"
+    b_enc: str = "b_enc"
+    W_dec: str = "W_dec"
+    b_dec: str = "b_dec"
     encoder_columns: bool = False
     decoder_columns: bool = False
     more: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, state: Mapping[str, Any]) -> bool:
         """Whether all of the tensors are there."""
-        return all(name in state for name in (*self._matrices.values(), *self._vectors.values(), self.decoder_bias))
+        return all(name in state for name in (*self._matrices.values(), *self._vectors.values(), self.b_dec))
 
     def parts(
         self,
@@ -65,42 +65,42 @@ class Names:
         d_in, m = d_in or width, n_latents or m
         d_out = d_out or d_in
         shapes: dict[str, Shape] = {
-            self.encoder: (d_in, m) if self.encoder_columns else (m, d_in),
-            self.decoder: (d_out, m) if self.decoder_columns else (m, d_out),
+            self.W_enc: (d_in, m) if self.encoder_columns else (m, d_in),
+            self.W_dec: (d_out, m) if self.decoder_columns else (m, d_out),
             **dict.fromkeys(self._vectors.values(), (m,)),
-            self.decoder_bias: (d_out,),
+            self.b_dec: (d_out,),
         }
         tensors = checked(state, shapes, path)
         return {
-            "encoder": tensors[self.encoder].T if self.encoder_columns else tensors[self.encoder],
-            "decoder": tensors[self.decoder].T if self.decoder_columns else tensors[self.decoder],
-            "decoder_bias": tensors[self.decoder_bias],
+            "W_enc": tensors[self.W_enc].T if self.encoder_columns else tensors[self.W_enc],
+            "W_dec": tensors[self.W_dec].T if self.decoder_columns else tensors[self.W_dec],
+            "b_dec": tensors[self.b_dec],
             **{part: tensors[name] for part, name in self._vectors.items()},
         }
 
     def sizes(self, state: Mapping[str, Any], path: Path) -> tuple[int, int]:
         """Width of the input and number of latents, as the encoder has them. Raises FormatError for no matrix."""
-        return self._shape(state, path, self.encoder, self.encoder_columns)
+        return self._shape(state, path, self.W_enc, self.encoder_columns)
 
     def width_out(self, state: Mapping[str, Any], path: Path) -> int:
         """Width of the output, as the decoder has it. Raises FormatError where it is no matrix."""
-        return self._shape(state, path, self.decoder, self.decoder_columns)[0]
+        return self._shape(state, path, self.W_dec, self.decoder_columns)[0]
 
     def state(self, parts: Parts) -> dict[str, Tensor]:
         """The tensors of a dictionary, as `parts` reads them."""
         state = {name: getattr(parts, part) for part, name in self._vectors.items()}
-        state[self.decoder_bias] = parts.decoder_bias
-        state[self.encoder] = parts.encoder.T if self.encoder_columns else parts.encoder
-        state[self.decoder] = parts.decoder.T if self.decoder_columns else parts.decoder
+        state[self.b_dec] = parts.b_dec
+        state[self.W_enc] = parts.W_enc.T if self.encoder_columns else parts.W_enc
+        state[self.W_dec] = parts.W_dec.T if self.decoder_columns else parts.W_dec
         return state
 
     @property
     def _matrices(self) -> dict[str, str]:
-        return {"encoder": self.encoder, "decoder": self.decoder}
+        return {"W_enc": self.W_enc, "W_dec": self.W_dec}
 
     @property
     def _vectors(self) -> dict[str, str]:
-        return {"encoder_bias": self.encoder_bias, **self.more}
+        return {"b_enc": self.b_enc, **self.more}
 
     def _shape(self, state: Mapping[str, Any], path: Path, name: str, columns: bool) -> tuple[int, int]:
         matrix = state.get(name)

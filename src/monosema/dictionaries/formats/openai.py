@@ -25,7 +25,7 @@ from monosema.dictionaries.protocol import Dictionary
 NAME = "autoencoder.pt"
 SUFFIXES = (".pt", ".pth")
 PLACES = Names("encoder.weight", "latent_bias", "decoder.weight", "pre_bias", decoder_columns=True)
-NAMES = (PLACES.decoder_bias, PLACES.encoder_bias, PLACES.encoder)
+NAMES = (PLACES.b_dec, PLACES.b_enc, PLACES.W_enc)
 
 
 def recognises(path: Path) -> bool:

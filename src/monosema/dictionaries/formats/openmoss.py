@@ -149,9 +149,9 @@ def _files(path: Path) -> tuple[Path, Path] | None:
 
 def _tensors(stored: dict[str, Tensor], config: dict[str, Any], config_path: Path, weights: Path) -> Parts:
     d = positive(config, "d_model", config_path)
-    places = PRESENT if PRESENT.encoder in stored else LINEAR
+    places = PRESENT if PRESENT.W_enc in stored else LINEAR
     biased = flag(config, "use_decoder_bias", True, config_path)
-    stored = stored if biased else {**stored, places.decoder_bias: torch.zeros(d)}
+    stored = stored if biased else {**stored, places.b_dec: torch.zeros(d)}
     hook_in, hook_out = config.get("hook_point_in"), config.get("hook_point_out")
     transcodes = hook_out is not None and hook_out != hook_in
     centred = biased and flag(config, "apply_decoder_bias_to_pre_encoder", False, config_path)
@@ -194,7 +194,7 @@ def _folded(
     scale_in, scale_out = scales
     parts = parts.centre(False)
     by_norm = flag(config, "sparsity_include_decoder_norm", config_path.name == CONFIG, config_path)
-    norms = torch.linalg.vector_norm(parts.decoder, dim=1)
+    norms = torch.linalg.vector_norm(parts.W_dec, dim=1)
     threshold = None
     if parts.activation == "jumprelu":
         trained = str(config.get("act_fn")).lower() == "jumprelu"
@@ -208,8 +208,8 @@ def _folded(
     if by_norm and parts.activation == "topk":
         parts = parts.with_unit_rows()
     return parts.replace(
-        encoder_bias=parts.encoder_bias / scale_in,
-        decoder=parts.decoder * (scale_in / scale_out),
-        decoder_bias=parts.decoder_bias / scale_out,
+        b_enc=parts.b_enc / scale_in,
+        W_dec=parts.W_dec * (scale_in / scale_out),
+        b_dec=parts.b_dec / scale_out,
         threshold=threshold,
     )

@@ -28,10 +28,10 @@ class Parts:
     Attributes:
         activation: relu; the k largest, rectified; those above a threshold (one for all latents where it is batch_topk,
             one for each where it is jumprelu); or gated by a second bias.
-        encoder: W_enc, one row per latent.
-        encoder_bias: b_enc; of the gate where gated.
-        decoder: W_dec, one row per latent.
-        decoder_bias: b_dec.
+        W_enc: the encoder, one row per latent.
+        b_enc: its bias; of the gate where gated.
+        W_dec: the decoder, one row per latent.
+        b_dec: its bias.
         centred: whether b_dec is taken from the input.
         k: latents kept per row; for batch_topk, on average.
         threshold: one for each latent, in units of z.
@@ -45,10 +45,10 @@ class Parts:
     """
 
     activation: Activation
-    encoder: Float[Tensor, "n_latents d_in"]
-    encoder_bias: Float[Tensor, " n_latents"]
-    decoder: Float[Tensor, "n_latents d_out"]
-    decoder_bias: Float[Tensor, " d_out"]
+    W_enc: Float[Tensor, "n_latents d_in"]
+    b_enc: Float[Tensor, " n_latents"]
+    W_dec: Float[Tensor, "n_latents d_out"]
+    b_dec: Float[Tensor, " d_out"]
     centred: bool = True
     k: int | None = None
     threshold: Float[Tensor, " n_latents"] | None = None
@@ -63,22 +63,22 @@ class Parts:
     @property
     def d_in(self) -> int:
         """Values in an input row."""
-        return self.encoder.shape[1]
+        return self.W_enc.shape[1]
 
     @property
     def d_out(self) -> int:
         """Values in an output row."""
-        return self.decoder.shape[1]
+        return self.W_dec.shape[1]
 
     @property
     def n_latents(self) -> int:
         """Number of latents."""
-        return self.encoder.shape[0]
+        return self.W_enc.shape[0]
 
     @property
     def has_unit_rows(self) -> bool:
         """Whether decoder rows have norm 1, as nearly as float32 can say."""
-        norms = torch.linalg.vector_norm(self.decoder, dim=1)
+        norms = torch.linalg.vector_norm(self.W_dec, dim=1)
         return torch.allclose(norms, torch.ones_like(norms))
 
     def replace(self, **values: Any) -> Parts:
@@ -89,25 +89,23 @@ class Parts:
         """The same function with b_dec taken from the input, or not: the biases take up the difference."""
         if centred == self.centred:
             return self
-        shift = self.encoder @ self.decoder_bias
+        shift = self.W_enc @ self.b_dec
         return self._with_biases(shift if centred else -shift).replace(centred=centred)
 
     def with_unit_rows(self) -> Parts:
         """The same reconstruction from decoder rows of norm 1; activations are multiplied by the norms that were."""
-        norms = torch.linalg.vector_norm(self.decoder, dim=1).clamp_min(torch.finfo(self.decoder.dtype).tiny)
+        norms = torch.linalg.vector_norm(self.W_dec, dim=1).clamp_min(torch.finfo(self.W_dec.dtype).tiny)
         return self.replace(
-            encoder=self.encoder * norms.unsqueeze(1),
-            encoder_bias=self.encoder_bias * norms,
-            decoder=self.decoder / norms.unsqueeze(1),
+            W_enc=self.W_enc * norms.unsqueeze(1),
+            b_enc=self.b_enc * norms,
+            W_dec=self.W_dec / norms.unsqueeze(1),
             threshold=None if self.threshold is None else self.threshold * norms,
             magnitude_bias=None if self.magnitude_bias is None else self.magnitude_bias * norms,
         )
 
     def of_scaled(self, scale: float) -> Parts:
         """The dictionary of x, from these parts, which are of scale · x; activations stay as they are."""
-        return self.replace(
-            encoder=self.encoder * scale, decoder=self.decoder / scale, decoder_bias=self.decoder_bias / scale
-        )
+        return self.replace(W_enc=self.W_enc * scale, W_dec=self.W_dec / scale, b_dec=self.b_dec / scale)
 
     def of_whitened(
         self,
@@ -117,11 +115,11 @@ class Parts:
     ) -> Parts:
         """The dictionary of x, from these parts, which are of (x − mean) matrix; activations stay as they are."""
         folded = self.replace(
-            encoder=self.encoder @ matrix.T,
-            decoder=self.decoder @ inverse,
-            decoder_bias=self.decoder_bias @ inverse + mean,
+            W_enc=self.W_enc @ matrix.T,
+            W_dec=self.W_dec @ inverse,
+            b_dec=self.b_dec @ inverse + mean,
         )
-        return folded if self.centred else folded._with_biases(-(folded.encoder @ mean))
+        return folded if self.centred else folded._with_biases(-(folded.W_enc @ mean))
 
     def as_jumprelu(self) -> Parts:
         """The same function by thresholds alone, which relu, batch_topk and gated dictionaries allow.
@@ -133,17 +131,17 @@ class Parts:
             factor = self.magnitude_scale.exp()
             return self.replace(
                 activation="jumprelu",
-                encoder=self.encoder * factor.unsqueeze(1),
-                encoder_bias=self.magnitude_bias,
-                threshold=(self.magnitude_bias - factor * self.encoder_bias).clamp_min(0.0),
+                W_enc=self.W_enc * factor.unsqueeze(1),
+                b_enc=self.magnitude_bias,
+                threshold=(self.magnitude_bias - factor * self.b_enc).clamp_min(0.0),
                 magnitude_bias=None,
                 magnitude_scale=None,
             )
-        threshold = torch.zeros_like(self.encoder_bias) if self.threshold is None else self.threshold.clamp_min(0.0)
+        threshold = torch.zeros_like(self.b_enc) if self.threshold is None else self.threshold.clamp_min(0.0)
         return self.replace(activation="jumprelu", threshold=threshold)
 
     def _with_biases(self, shift: Float[Tensor, " n_latents"]) -> Parts:
         magnitude = self.magnitude_bias
         if magnitude is not None and self.magnitude_scale is not None:
             magnitude = magnitude + shift * self.magnitude_scale.exp()
-        return self.replace(encoder_bias=self.encoder_bias + shift, magnitude_bias=magnitude)
+        return self.replace(b_enc=self.b_enc + shift, magnitude_bias=magnitude)

@@ -129,7 +129,7 @@ def parts_in(config: dict[str, Any], path: Path, weights: Path, stored: dict[str
     parts = with_learnt_factors(parts, stored, config, weights)
     by_norm = architecture in ("topk", *TRAINING) and flag(config, "rescale_acts_by_decoder_norm", False, path)
     if by_norm and parts.threshold is not None:
-        norms = torch.linalg.vector_norm(parts.decoder, dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+        norms = torch.linalg.vector_norm(parts.W_dec, dim=1).clamp_min(torch.finfo(torch.float32).tiny)
         parts = parts.replace(threshold=parts.threshold / norms)
     if said == "expected_average_only_in":
         parts = folded(parts, said, path.parent, path)
@@ -177,7 +177,7 @@ def _stored_parts(
     places = Names(encoder_columns=True)
     if activation == "gated":
         more = {"magnitude_bias": "b_mag", "magnitude_scale": "r_mag"}
-        places = dataclasses.replace(places, encoder_bias="b_gate", more=more)
+        places = dataclasses.replace(places, b_enc="b_gate", more=more)
     elif activation == "jumprelu":
         places = dataclasses.replace(places, more={"threshold": "threshold"})
     d_in, m = positive(config, "d_in", path), positive(config, "d_sae", path)
@@ -221,12 +221,12 @@ def _write(parts: Parts, folder: Path) -> Path:
     architecture = _architecture(parts)
     gated = parts.activation == "gated"
     tensors: dict[str, Tensor | None] = {
-        "W_enc": parts.encoder.T,
-        "b_gate" if gated else "b_enc": parts.encoder_bias,
+        "W_enc": parts.W_enc.T,
+        "b_gate" if gated else "b_enc": parts.b_enc,
         "b_mag": parts.magnitude_bias,
         "r_mag": parts.magnitude_scale,
-        "W_dec": parts.decoder,
-        "b_dec": parts.decoder_bias,
+        "W_dec": parts.W_dec,
+        "b_dec": parts.b_dec,
         "threshold": parts.threshold,
         "W_skip": parts.skip,
     }

@@ -72,7 +72,7 @@ def with_learnt_factors(parts: Parts, stored: dict[str, Tensor], config: dict[st
             f"{path}: {name} is not 1 throughout, but finetuning_scaling_factor is not true in the configuration, "
             "so which of the two holds is not known. Set it to true to apply the factors, or leave the tensor out."
         )
-    return parts.replace(decoder=parts.decoder * factors.unsqueeze(1))
+    return parts.replace(W_dec=parts.W_dec * factors.unsqueeze(1))
 
 
 def folded(parts: Parts, said: str, folder: Path, path: Path) -> Parts:

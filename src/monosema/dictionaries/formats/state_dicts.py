@@ -45,11 +45,11 @@ GOODFIRE = Names(
     "encoder_linear.weight", "encoder_linear.bias", "decoder_linear.weight", "decoder_linear.bias", decoder_columns=True
 )
 PAIR = Names("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias", decoder_columns=True)
-E2E = replace(PAIR, encoder="encoder.0.weight", encoder_bias="encoder.0.bias")
-MLSAE = replace(PAIR, decoder_bias="pre_encoder_bias")
+E2E = replace(PAIR, W_enc="encoder.0.weight", b_enc="encoder.0.bias")
+MLSAE = replace(PAIR, b_dec="pre_encoder_bias")
 OURS = Names(encoder_columns=True)
 QWEN = Names(decoder_columns=True)
-TRANSCODER = Names(decoder_bias="b_dec_out", encoder_columns=True)
+TRANSCODER = Names(b_dec="b_dec_out", encoder_columns=True)
 _K_IN_NAME = re.compile(r"-L0_(\d+)(?:$|[^\d])")
 
 
@@ -115,7 +115,7 @@ def _linear(names: Names) -> Callable[[_File], Parts]:
 
 def _e2e(file: _File) -> Parts:
     parts = _linear(E2E)(file)
-    return parts.replace(decoder=torch.nn.functional.normalize(parts.decoder, dim=1))
+    return parts.replace(W_dec=torch.nn.functional.normalize(parts.W_dec, dim=1))
 
 
 def _qwen(file: _File) -> Parts:
@@ -134,12 +134,12 @@ def _is_qwen(file: _File) -> bool:
     """W_enc with a row per latent: neither SAELens' way round nor a square matrix, which could be either."""
     if not QWEN.fits(file.state) or "d_sae" in file.config:
         return False
-    encoder, bias = file.state["W_enc"], file.state["b_enc"]
+    W_enc, bias = file.state["W_enc"], file.state["b_enc"]
     return (
-        isinstance(encoder, Tensor)
+        isinstance(W_enc, Tensor)
         and isinstance(bias, Tensor)
-        and encoder.dim() == 2
-        and encoder.shape[0] == bias.numel() != encoder.shape[1]
+        and W_enc.dim() == 2
+        and W_enc.shape[0] == bias.numel() != W_enc.shape[1]
     )
 
 
@@ -151,7 +151,7 @@ def _transcoder(file: _File) -> Parts:
         **TRANSCODER.parts(file.state, file.path, d_out=d_out), activation="relu", centred=False, transcodes=True
     )
     centre = checked(file.state, {"b_dec": (d_in,)}, file.path)["b_dec"]
-    return parts.replace(encoder_bias=parts.encoder_bias - parts.encoder @ centre)
+    return parts.replace(b_enc=parts.b_enc - parts.W_enc @ centre)
 
 
 def _mlsae(file: _File) -> Parts:
@@ -179,7 +179,7 @@ _LAYOUTS: tuple[tuple[Callable[[_File], bool], Callable[[_File], Parts]], ...] =
     (lambda file: is_crosscoder(file.state), lambda file: crosscoder_parts(file.state, file.path)),
     (lambda file: E2E.fits(file.state), _e2e),
     (lambda file: TRANSCODER.fits(file.state), _transcoder),
-    (lambda file: "pre_encoder_bias" in file.state and MLSAE.encoder in file.state, _mlsae),
+    (lambda file: "pre_encoder_bias" in file.state and MLSAE.W_enc in file.state, _mlsae),
     (lambda file: "d_in" in file.config and "W_enc" in file.state, _saelens),
     (_is_qwen, _qwen),
     (lambda file: PAIR.fits(file.state) and file.path.suffix in PICKLES, _linear(PAIR)),

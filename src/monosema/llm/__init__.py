@@ -1,0 +1,100 @@
+"""Language models as a service: OpenAI's protocol, Anthropic's, or a model of your own.
+
+`LiveClient` answers requests at once, `Batches` within a day at a discount; both keep answers and costs in a `Store`,
+so that nothing is paid twice. `LocalClient` needs neither key nor network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from monosema.llm.adapter import Adapter, ClientConfig, Credentials, register_adapter
+from monosema.llm.anthropic import AnthropicAdapter
+from monosema.llm.batches import Batches, Retrieved, Sent
+from monosema.llm.ledger import Entry
+from monosema.llm.live import LiveClient
+from monosema.llm.metered import (
+    MeteredClient,
+    batch_status,
+    check_client,
+    llm_dir,
+    open_batches,
+    open_client,
+    price_line,
+    require_an_answer,
+    retrieve_batches,
+    sent_summary,
+    spent_dollars,
+)
+from monosema.llm.openai import OpenAIAdapter
+from monosema.llm.prices import CostEstimate, Price
+from monosema.llm.protocol import (
+    Absent,
+    Alternative,
+    Client,
+    Failure,
+    Message,
+    Reply,
+    Request,
+    TokenLogProbability,
+    Usage,
+    count_failures,
+)
+from monosema.llm.stats import RequestStats
+from monosema.llm.store import Spending, Store
+
+if TYPE_CHECKING:
+    from monosema.llm.local import LocalClient
+
+__all__ = [
+    "Absent",
+    "Adapter",
+    "Alternative",
+    "AnthropicAdapter",
+    "Batches",
+    "Client",
+    "ClientConfig",
+    "CostEstimate",
+    "Credentials",
+    "Entry",
+    "Failure",
+    "LiveClient",
+    "LocalClient",
+    "Message",
+    "MeteredClient",
+    "OpenAIAdapter",
+    "Price",
+    "Reply",
+    "Request",
+    "RequestStats",
+    "Retrieved",
+    "Sent",
+    "Spending",
+    "Store",
+    "TokenLogProbability",
+    "Usage",
+    "batch_status",
+    "check_client",
+    "count_failures",
+    "llm_dir",
+    "open_batches",
+    "open_client",
+    "price_line",
+    "register_adapter",
+    "require_an_answer",
+    "retrieve_batches",
+    "sent_summary",
+    "spent_dollars",
+]
+
+register_adapter("openai", OpenAIAdapter)
+register_adapter("anthropic", AnthropicAdapter)
+
+
+def __getattr__(name: str) -> Any:
+    """Import torch only where a local model is meant."""
+    if name == "LocalClient":
+        from monosema.llm.local import LocalClient
+
+        return LocalClient
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
