@@ -20,8 +20,8 @@ from monosema.atlas.effects import CELLS as EFFECT_CELLS
 from monosema.core import ConfigError
 from monosema.evaluation.losses import CHUNK_BYTES, CHUNK_ROWS, ROOMS
 from monosema.evaluation.passes import INSIDE
-from monosema.interpretation.measuring import CELLS, READ_TOKENS
 from monosema.interpretation.pool import BYTES_PER_ACTIVATION
+from monosema.interpretation.probe import CELLS, READ_TOKENS
 from monosema.runs.architectures import expected_active
 from monosema.runs.budget import CONTROL_ROWS, VERSIONS, evaluation_budget
 from monosema.runs.machines import Machine

@@ -10,12 +10,13 @@ from typing import Any
 from monosema.atlas import Score
 from monosema.core import Estimate, MonosemaError, read_json
 from monosema.evaluation import Evaluation
+from monosema.interpretation import BASELINE, scores_path
 from monosema.models import model_facts
 from monosema.pages import ReportData, StageRow
 from monosema.runs.architectures import title_of
 from monosema.runs.context import RunContext
+from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord
-from monosema.runs.meaning import EMPTY, scores_path
 
 
 def report_data(ctx: RunContext) -> ReportData:
@@ -51,10 +52,10 @@ def report_data(ctx: RunContext) -> ReportData:
 
 def _controls(ctx: RunContext) -> list[Score]:
     """Return the scores of random latents and of the empty answer, from the table of scores."""
-    path = scores_path(ctx)
+    path = scores_path(home_of(ctx))
     rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
     found = [(f"random latents, {row['method']}", row, "random") for row in rows]
-    found += [(EMPTY, row, "mean") for row in rows if row["method"] == EMPTY]
+    found += [(BASELINE.method, row, "mean") for row in rows if row["method"] == BASELINE.method]
     return [
         Score("", name, None, None, row["scorer"], Estimate(**row[key]), None) for name, row, key in found if key in row
     ]
@@ -62,7 +63,7 @@ def _controls(ctx: RunContext) -> list[Score]:
 
 def comparison_path(ctx: RunContext) -> Path:
     """Return the path of the table that compares the dictionary with baselines; the chart is beside it as SVG."""
-    return ctx.folder / "interpretation" / ctx.recipe.dictionary_name / "comparison.json"
+    return home_of(ctx) / "comparison.json"
 
 
 def pictures(ctx: RunContext) -> list[str]:
