@@ -23,9 +23,7 @@ from monosema.core import (
 )
 from monosema.data import TextConfig
 from monosema.evaluation import EvaluationConfig
-from monosema.interpretation.explaining import ExplainConfig
-from monosema.interpretation.sampling import SampleConfig
-from monosema.interpretation.scoring import ScoringConfig
+from monosema.interpretation import ExplainConfig, SampleConfig, ScoringConfig
 from monosema.runs.architectures import (
     DictionaryChoice,
     active_latents,

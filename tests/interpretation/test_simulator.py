@@ -1,4 +1,4 @@
-"""A language model as a reader: what it predicts, and what is left unanswered."""
+"""A language model as predictor: its predictions, and unanswered ones."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from worlds import WIDTH, Scripted, World
 
-from monosema.interpretation.protocol import Reader
-from monosema.interpretation.readers.expectation import expectations
-from monosema.interpretation.readers.language_model import LanguageModelReader, LanguageModelReaderConfig
+from monosema.interpretation import prompts
+from monosema.interpretation.simulator import Simulator, SimulatorConfig, expectations
 from monosema.llm import Absent, Alternative, Reply, Request, TokenLogProbability
 
 DIGITS = {str(n): float(n) for n in range(11)}
@@ -22,8 +21,8 @@ def world() -> World:
     return World(latents=3, each=4)
 
 
-def reader(world: World, client: object = None, **fields: object) -> LanguageModelReader:
-    return LanguageModelReader(client or Scripted(), world.tokenizer, LanguageModelReaderConfig(**fields))
+def simulator(world: World, client: object = None, **fields: object) -> Simulator:
+    return Simulator(client or Scripted(), world.tokenizer, SimulatorConfig(**fields))
 
 
 def token(text: str, *others: tuple[str, float], p: float = 1.0) -> TokenLogProbability:
@@ -35,8 +34,7 @@ class TestPredictions:
     def test_true_explanations_predict_and_false_ones_do_not(self, world: World) -> None:
         entries, samples = world.tests(), world.samples
         truth = samples.activations[entries] > 0
-        made = reader(world)
-        assert isinstance(made, Reader)
+        made = simulator(world)
         assert (made.active(world.oracle, samples, entries) == truth.any(axis=1)).all()
         assert ((made.activations(world.oracle, samples, entries) > 0) == truth).all()
         active = entries[truth.any(axis=1)]
@@ -45,32 +43,32 @@ class TestPredictions:
         assert not made.highlighted(world.oracle, samples, active, np.roll(marks, 1, axis=1) & ~marks).any()
         assert not made.active(world.wrong, samples, active).any()
         assert not made.active(world.empty, samples, active).any()
-        assert not made.tally.failures
+        assert not made.stats.failures
 
     def test_several_passages_a_request_in_an_order_that_tells_nothing(self, world: World) -> None:
         client = Scripted()
         entries = world.tests()
-        made = reader(world, client, passages=5)
-        questions = made.questions("detection", world.oracle, world.samples, entries)
+        made = simulator(world, client, passages=5)
+        questions = list(made._judgements(prompts.DETECTION, world.oracle, world.samples, entries, None))
         made.active(world.oracle, world.samples, entries)
         each = len(entries) // 3
-        assert len(client.asked) == len(questions) == 3 * math.ceil(each / 5) == made.tally.requests
-        places = np.concatenate([question.places for question in questions])
+        assert len(client.asked) == len(questions) == 3 * math.ceil(each / 5) == made.stats.requests
+        places = np.concatenate([question.indices for question in questions])
         assert sorted(places.tolist()) == list(range(len(entries)))
         assert (np.diff(places[:each]) != 1).mean() > 0.8
-        assert made.tally.to_dict()["requests_per_latent"] == math.ceil(each / 5)
-        assert made.tally.to_dict()["tokens_per_latent"] == 110 * math.ceil(each / 5)
+        assert made.stats.to_dict()["requests_per_latent"] == math.ceil(each / 5)
+        assert made.stats.to_dict()["tokens_per_latent"] == 110 * math.ceil(each / 5)
 
     def test_what_is_refused_is_nan_and_counted(self, world: World) -> None:
         entries = world.tests()
-        made = reader(world, Scripted("refusal", share=0.5))
+        made = simulator(world, Scripted("refusal", share=0.5))
         answers = made.active(world.oracle, world.samples, entries)
         missing = np.isnan(answers)
         assert 0 < missing.sum() < len(entries)
         assert (answers[~missing] == (world.samples.activations[entries] > 0).any(axis=1)[~missing]).all()
-        refused = made.tally.failures["refusal"]
+        refused = made.stats.failures["refusal"]
         assert 0 < refused <= missing.sum() <= 5 * refused
-        predicted = reader(world, Scripted("refusal")).activations(world.oracle, world.samples, entries)
+        predicted = simulator(world, Scripted("refusal")).activations(world.oracle, world.samples, entries)
         assert np.isnan(predicted).all()
 
 
@@ -89,31 +87,31 @@ class Forgets(Scripted):
 class TestWrongLengths:
     def test_a_reply_of_another_length_is_asked_for_again(self, world: World) -> None:
         entries = world.tests()[:4]
-        made = reader(world, Forgets(2), attempts=3)
+        made = simulator(world, Forgets(2), attempts=3)
         predicted = made.activations(world.oracle, world.samples, entries)
         assert ((predicted > 0) == (world.samples.activations[entries] > 0)).all()
-        assert (made.tally.requests, made.tally.failures) == (12, {})
+        assert (made.stats.requests, made.stats.failures) == (12, {})
 
     def test_and_is_unanswered_after_all_attempts(self, world: World) -> None:
         entries = world.tests()[:4]
-        made = reader(world, Forgets(9), attempts=2)
+        made = simulator(world, Forgets(9), attempts=2)
         assert np.isnan(made.activations(world.oracle, world.samples, entries)).all()
-        assert (made.tally.requests, made.tally.failures) == (8, {"wrong length": 4})
+        assert (made.stats.requests, made.stats.failures) == (8, {"wrong length": 4})
 
     def test_judgements_of_another_number_do_not_count(self, world: World) -> None:
         class Short(Scripted):
             def answer(self, request: Request) -> str:
                 return json.dumps({"active": [True]})
 
-        made = reader(world, Short())
+        made = simulator(world, Short())
         assert np.isnan(made.active(world.oracle, world.samples, world.tests()[:4])).all()
-        assert made.tally.failures == {"malformed": 1}
+        assert made.stats.failures == {"malformed": 1}
 
     def test_a_short_passage_is_filled_with_zeros(self) -> None:
         world = World(latents=1, each=4)
         entry = world.tests()[0]
         world.samples.ids[world.samples.passage[entry], 5:] = -1
-        predicted = reader(world).activations(world.oracle, world.samples, np.array([entry]))
+        predicted = simulator(world).activations(world.oracle, world.samples, np.array([entry]))
         assert predicted.shape == (1, WIDTH)
         assert (predicted[0, 5:] == 0).all()
 
@@ -153,5 +151,5 @@ class TestExpectations:
                 )
                 return made.replace(text="".join(texts), log_probabilities=tokens)
 
-        answers = reader(world, Doubts()).active(world.oracle, world.samples, world.tests())
+        answers = simulator(world, Doubts()).active(world.oracle, world.samples, world.tests())
         assert answers == pytest.approx(np.full(len(answers), 0.7), abs=1e-6)

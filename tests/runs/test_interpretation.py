@@ -11,9 +11,10 @@ import pytest
 
 from monosema.atlas import Score, record
 from monosema.core import ConfigError, Estimate, read_json
-from monosema.interpretation.explaining import explain_by_programs
+from monosema.interpretation import BASELINE, scores_path
+from monosema.interpretation.pipeline import explain_latents
 from monosema.recipes import demo
-from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, meaning, run
+from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, interpretation, run
 from monosema.runs.comparison import RANDOMISED, CompareConfig, compare, comparison_path, read_baselines
 from monosema.runs.context import RunContext
 
@@ -46,12 +47,12 @@ def test_every_feature_is_explained_and_scored_beside_controls(finished: Run) ->
     assert summary["features"] == 40
     assert "above the controls" in summary["rule"]
     methods = {row["method"] for row in summary["rows"]}
-    assert methods == {"token lookup", "Neuron2Graph", meaning.EMPTY}
+    assert methods == {"token lookup", "Neuron2Graph", BASELINE.method}
     for row in summary["rows"]:
         counted = sum(row["absent"].values()) + (row["mean"]["n"] if "mean" in row else 0)
         assert counted == 40, row
         assert row["above"]["n"] == 40
-        if row["method"] == meaning.EMPTY:
+        if row["method"] == BASELINE.method:
             assert row["above"]["value"] == 0
             assert "random" not in row
             assert "mean" not in row or row["mean"]["value"] == 0.5
@@ -75,7 +76,7 @@ def test_blocks_do_not_show(finished: Run, recipe: Recipe, copied: Path) -> None
 def test_what_is_finished_survives_a_stop(finished: Run, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ctx = RunContext(Run.open(copied).recipe, copied)
     asked: list[int] = []
-    real = explain_by_programs
+    real = explain_latents
 
     def stops(*given: Any) -> Any:
         asked.append(1)
@@ -83,17 +84,17 @@ def test_what_is_finished_survives_a_stop(finished: Run, copied: Path, monkeypat
             raise KeyboardInterrupt
         return real(*given)
 
-    monkeypatch.setattr("monosema.runs.meaning.explain_by_programs", stops)
+    monkeypatch.setattr("monosema.interpretation.pipeline.explain_latents", stops)
     with pytest.raises(KeyboardInterrupt):
-        meaning.explain(ctx)
-    meaning.explain(ctx)
+        interpretation.explain(ctx)
+    interpretation.explain(ctx)
     assert len(asked) == 3, "the first block was made again"
-    meaning.score_stage(ctx)
+    interpretation.score(ctx)
     assert rows(Run.open(copied)) == rows(finished)
 
 
 def test_an_atlas_without_the_scores_gets_them_again(recipe: Recipe, copied: Path) -> None:
-    table = meaning.scores_path(RunContext(Run.open(copied).recipe, copied))
+    table = scores_path(interpretation.home_of(RunContext(Run.open(copied).recipe, copied)))
     table.write_text(table.read_text(encoding="utf-8").replace('"recorded": ', '"recorded": 1'), encoding="utf-8")
     told: list[str] = []
     run(recipe, copied, until="score", log=told.append)

@@ -11,14 +11,12 @@ from worlds import WORDS, word_tokenizer
 
 from monosema.core import Site
 from monosema.dictionaries import Codes, Metadata
+from monosema.interpretation import ScoringConfig, ScoringSession
 from monosema.interpretation.explainers.neuron2graph import Neuron2GraphConfig, Neuron2GraphExplainer, pattern_text
 from monosema.interpretation.explainers.token_lookup import TokenLookupExplainer
-from monosema.interpretation.measuring import Laboratory
-from monosema.interpretation.programs import Pattern, Patterns
-from monosema.interpretation.protocol import Explainer
-from monosema.interpretation.readers.programs import ProgramReader
+from monosema.interpretation.probe import LatentProbe
+from monosema.interpretation.rules import Pattern, Patterns, rule_from_json
 from monosema.interpretation.samples import KINDS, Samples
-from monosema.interpretation.scoring import above, score
 
 SITE = Site.parse("0.resid_post")
 VOCAB, WIDTH = 101, 14
@@ -105,27 +103,29 @@ def samples():
 
 
 @pytest.fixture(scope="module")
-def laboratory():
-    return Laboratory(Windows(), Planted(), SITE)
+def probe():
+    return LatentProbe(Windows(), Planted(), SITE)
 
 
 @pytest.fixture(scope="module")
-def graphs(samples, laboratory):
-    explainer = Neuron2GraphExplainer(laboratory, Neuron2GraphConfig(passages=8))
-    assert isinstance(explainer, Explainer)
-    return {one.latent: one for one in explainer.explain(samples)}
+def graphs(samples, probe):
+    return Neuron2GraphExplainer(probe, Windows.tokenizer, Neuron2GraphConfig(passages=8)).explain(samples)
+
+
+def rule_of(explanation):
+    return rule_from_json(explanation.program)
 
 
 def test_neuron2graph_finds_the_rules(graphs):
     """Every path is the rule: no token too many, none too few."""
     for latent, (_, rule) in RULES.items():
-        for one in graphs[latent].program.patterns:
+        for one in rule_of(graphs[latent]).patterns:
             assert len(one.tokens) == len(rule)
             for at, allowed in zip(one.tokens, rule, strict=True):
                 assert (at is None) == (allowed is None)
                 assert at is None or set(at) <= allowed
             assert one.weight == pytest.approx(2.0)
-    assert {token for one in graphs[0].program.patterns for token in one.tokens[0]} == {A, B}
+    assert {token for one in rule_of(graphs[0]).patterns for token in one.tokens[0]} == {A, B}
 
 
 def test_neuron2graph_reads_as_a_pattern(graphs):
@@ -136,32 +136,33 @@ def test_neuron2graph_reads_as_a_pattern(graphs):
 
 def test_context_is_worth_something(graphs, samples):
     """Neuron2Graph explains the latents that need context; a token lookup cannot."""
-    lookups = {one.latent: one for one in TokenLookupExplainer(Windows.tokenizer).explain(samples)}
-    ours = {one.scorer: one for one in score(ProgramReader(), graphs, samples).figures}
-    theirs = {one.scorer: one for one in score(ProgramReader(), lookups, samples).figures}
+    lookups = TokenLookupExplainer(Windows.tokenizer).explain(samples)
+    session, scorers = ScoringSession(samples), ScoringConfig().make()
+    ours = {one.scorer: one for one in session.scores(graphs, scorers) if one.part != "detail"}
+    theirs = {one.scorer: one for one in session.scores(lookups, scorers)}
     for name, one in ours.items():
-        assert min(figure.value for figure in one.estimates.values()) >= 0.95, name
-        assert above(one) == sorted(RULES)
+        assert min(score.value for score in one.estimates.values()) >= 0.95, name
+        assert one.above() == sorted(RULES)
     assert theirs["detection"].estimates[0].value >= 0.95
     assert max(theirs["detection"].estimates[latent].value for latent in (1, 2)) <= 0.6
 
 
 def test_equal_texts_go_through_the_model_once():
-    laboratory = Laboratory(Windows(), Planted(), SITE)
+    probe = LatentProbe(Windows(), Planted(), SITE)
     texts = np.array([[A], [B], [A], [C]] * 5)
-    found = laboratory.last(texts, np.zeros(20, np.int64))
+    found = probe.last(texts, np.zeros(20, np.int64))
     assert found.tolist() == [2.0, 2.0, 2.0, 0.0] * 5
-    assert laboratory.tokens == 3
-    assert laboratory.proposals(np.array([[A, B]]), 2).tolist() == [[[-1, -1], [1, 2]]]
+    assert probe.tokens == 3
+    assert probe.proposals(np.array([[A, B]]), 2).tolist() == [[[-1, -1], [1, 2]]]
 
 
 def test_lookup_says_what_carries_the_mass(samples):
-    made = {one.latent: one for one in TokenLookupExplainer(Windows.tokenizer, labels={1: "by hand"}).explain(samples)}
-    assert set(made[0].program.weights) == {A, B}
-    assert all(weight == 2.0 for weight in made[0].program.weights.values())
+    shares = {1: [(" by", 0.6), (" hand", 0.2), (" rare", 0.01)]}
+    made = TokenLookupExplainer(Windows.tokenizer, shares=shares).explain(samples)
+    assert rule_of(made[0]).weights == {A: 2.0, B: 2.0}
     assert set(made[0].text) >= set(WORDS[A - 1])
     assert "%" in made[0].text
-    assert made[1].text == "by hand"
+    assert made[1].text == "' by' (60 %), ' hand'"
 
 
 def test_patterns_with_one_context_are_shown_together():
@@ -181,4 +182,4 @@ def test_a_blank_token_is_shown_as_a_sign():
 def test_a_model_without_logits_proposes_nothing():
     encoder = Windows()
     encoder.gives_logits = False
-    assert (Laboratory(encoder, Planted(), SITE).proposals(np.zeros((2, 5), np.int64), 3) == -1).all()
+    assert (LatentProbe(encoder, Planted(), SITE).proposals(np.zeros((2, 5), np.int64), 3) == -1).all()

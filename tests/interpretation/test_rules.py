@@ -1,4 +1,4 @@
-"""Programs: what they predict, beside a slow twin; JSON both ways; thresholds."""
+"""Rules: their predictions beside a slow twin; JSON both ways; thresholds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from worlds import World
+from worlds import World, said
 
 from monosema.core import FormatError, InputError
-from monosema.interpretation.programs import Pattern, Patterns, TokenLookup, predict, program_from_json, with_threshold
-from monosema.interpretation.protocol import Explained, Reader
-from monosema.interpretation.readers.programs import ProgramReader
+from monosema.interpretation.rules import (
+    Pattern,
+    Patterns,
+    RulePredictor,
+    TokenLookup,
+    predict,
+    rule_from_json,
+    with_threshold,
+)
 
 tokens = st.integers(0, 5)
 some = st.lists(tokens, min_size=1, max_size=3, unique=True).map(tuple)
@@ -23,8 +29,8 @@ plain = st.lists(
 texts = st.lists(st.lists(tokens, min_size=1, max_size=6), min_size=1, max_size=5)
 
 
-def programs(values):
-    """Programs of plain values: a list of paths with weights, or weights by token."""
+def rules(values):
+    """Rules of plain values: a list of paths with weights, or weights by token."""
     return [
         TokenLookup(one) if isinstance(one, dict) else Patterns(tuple(Pattern(path, weight) for path, weight in one))
         for one in values
@@ -47,7 +53,7 @@ def slow(program, text):
 
 @given(plain, texts, st.data())
 def test_all_at_once_is_one_by_one(values, rows, data):
-    made = programs(values)
+    made = rules(values)
     which = np.array([data.draw(st.integers(0, len(made) - 1)) for _ in rows])
     ids = np.full((len(rows), 6), -1, np.int32)
     for index, row in enumerate(rows):
@@ -60,17 +66,17 @@ def test_all_at_once_is_one_by_one(values, rows, data):
 
 @given(plain)
 def test_json_both_ways(values):
-    made = programs(values)
-    assert [program_from_json(one.to_json()) for one in made] == made
+    made = rules(values)
+    assert [rule_from_json(one.to_json()) for one in made] == made
 
 
 @pytest.mark.parametrize(
     "text",
     ["", "[]", '{"program": "other", "threshold": 0}', '{"program": "patterns", "threshold": 0, "patterns": [{}]}'],
 )
-def test_what_is_no_program_is_refused(text):
-    with pytest.raises(FormatError, match="not a program"):
-        program_from_json(text)
+def test_other_json_is_refused(text):
+    with pytest.raises(FormatError, match="not a rule"):
+        rule_from_json(text)
 
 
 def test_the_threshold_is_the_best_on_the_train_side():
@@ -83,21 +89,20 @@ def test_the_threshold_is_the_best_on_the_train_side():
         lookups[latent] = TokenLookup(dict.fromkeys(common, 0.5) | dict.fromkeys(own, 4.0))
     fitted = with_threshold(lookups, world.samples)
     assert all(one.threshold == 2.25 for one in fitted.values())
-    explained = {latent: Explained(latent, "", one) for latent, one in fitted.items()}
-    likely = ProgramReader().active(explained, world.samples, world.tests())
+    explained = {latent: said("", one.to_json()) for latent, one in fitted.items()}
+    likely = RulePredictor().active(explained, world.samples, world.tests())
     assert np.array_equal(likely > 0.5, world.samples.active[world.tests()])
 
 
-def test_the_reader_reads_programs_and_says_when_there_is_none():
-    world, reader = World(), ProgramReader()
-    assert isinstance(reader, Reader)
+def test_the_predictor_runs_rules_and_says_when_there_is_none():
+    world, predictor = World(), RulePredictor()
     entries = world.tests()[world.samples.active[world.tests()]]
     explained = {
-        latent: Explained(latent, "", TokenLookup(dict.fromkeys(world.tokenizer.encode(" ".join(words)), 1.0)))
+        latent: said("", TokenLookup(dict.fromkeys(world.tokenizer.encode(" ".join(words)), 1.0)).to_json())
         for latent, words in world.words.items()
     }
     marks = world.samples.activations[entries] > 0
-    assert (reader.highlighted(explained, world.samples, entries, marks) == 1).all()
-    assert (reader.highlighted(explained, world.samples, entries, ~marks) == 0).all()
+    assert (predictor.highlighted(explained, world.samples, entries, marks) == 1).all()
+    assert (predictor.highlighted(explained, world.samples, entries, ~marks) == 0).all()
     with pytest.raises(InputError, match="words alone"):
-        reader.active(world.oracle, world.samples, entries)
+        predictor.active(world.oracle, world.samples, entries)

@@ -1,21 +1,24 @@
-"""Explanations that run: from tokens to predicted activations, for many latents at once.
+"""Rules: explanations that can be run, from tokens to predicted activations, for many latents at once.
 
-Both kinds predict an activation for each token. Whether a latent is active anywhere in a passage is read off the
-largest prediction s in it as s / (s + θ): above ½ where s > θ. The threshold θ is part of the program; `with_threshold`
-chooses it on the train side as the value with the highest balanced accuracy there.
+Both kinds predict an activation for each token. A latent is predicted to be active in a passage with s / (s + θ), s
+being the largest prediction there: above ½ where s > θ. The threshold θ is part of the rule; `with_threshold` chooses
+the value with the highest balanced accuracy on the train split. A rule is written as JSON beside an explanation's text
+(`Explanation.program`), and read from there.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from monosema.core import FormatError
+from monosema.atlas import Explanation
+from monosema.core import FormatError, InputError
 from monosema.interpretation.samples import Samples
 
 
@@ -32,7 +35,7 @@ class TokenLookup:
     threshold: float = 0.0
 
     def to_json(self) -> str:
-        """The program as JSON."""
+        """Write the rule as JSON."""
         weights = {str(token): _short(weight) for token, weight in self.weights.items()}
         return json.dumps({"program": "token lookup", "threshold": _short(self.threshold), "weights": weights})
 
@@ -63,13 +66,17 @@ class Patterns:
     threshold: float = 0.0
 
     def to_json(self) -> str:
-        """The program as JSON."""
+        """Write the rule as JSON."""
         patterns = [{"weight": _short(one.weight), "tokens": one.tokens} for one in self.patterns]
         return json.dumps({"program": "patterns", "threshold": _short(self.threshold), "patterns": patterns})
 
 
-def program_from_json(text: str) -> TokenLookup | Patterns:
-    """Read a program. Raises FormatError where it is none that this version knows."""
+Rule = TokenLookup | Patterns
+
+
+@functools.lru_cache(8192)
+def rule_from_json(text: str) -> Rule:
+    """Read a rule. Raises FormatError where this version doesn't know it."""
     try:
         values = json.loads(text)
         threshold = float(values["threshold"])
@@ -83,29 +90,24 @@ def program_from_json(text: str) -> TokenLookup | Patterns:
                 weights = [float(one["weight"]) for one in values["patterns"]]
                 return Patterns(tuple(map(Pattern, paths, weights)), threshold)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise FormatError(f"This is not a program that can be run ({error}): {text[:80]}") from None
-    raise FormatError(f"This is not a program that can be run: {text[:80]}")
+        raise FormatError(f"This is not a rule that can be run ({error}): {text[:80]}") from None
+    raise FormatError(f"This is not a rule that can be run: {text[:80]}")
 
 
 def predict(
-    programs: Sequence[TokenLookup | Patterns], which: Int[np.ndarray, " n"], ids: Int[np.ndarray, "n width"]
+    rules: Sequence[Rule], which: Int[np.ndarray, " n"], ids: Int[np.ndarray, "n width"]
 ) -> Float[NDArray[np.float32], "n width"]:
-    """Predicted activations of passages.
+    """Predict activations of passages.
 
     Args:
-        programs: of any kinds.
-        which: the program of each passage.
-        ids: tokens, filled with -1.
+        rules: of any kinds.
+        which: index of the rule of each passage.
+        ids: token ids, filled with -1.
     """
     out = np.zeros(ids.shape, np.float32)
-    base = _base(ids, programs)
-    _run_lookups(programs, which, ids, base, out)
-    paths = [
-        (index, one)
-        for index, program in enumerate(programs)
-        if isinstance(program, Patterns)
-        for one in program.patterns
-    ]
+    base = _base(ids, rules)
+    _run_lookups(rules, which, ids, base, out)
+    paths = [(index, one) for index, rule in enumerate(rules) if isinstance(rule, Patterns) for one in rule.patterns]
     if paths:
         owner = np.array([index for index, _ in paths], np.int64)
         pattern, entry, column = matches([one for _, one in paths], owner, which, ids)
@@ -114,15 +116,13 @@ def predict(
 
 
 def _run_lookups(
-    programs: Sequence[TokenLookup | Patterns],
+    rules: Sequence[Rule],
     which: NDArray[np.integer],
     ids: NDArray[np.integer],
     base: int,
     out: NDArray[np.float32],
 ) -> None:
-    tables = [
-        (index, one.weights) for index, one in enumerate(programs) if isinstance(one, TokenLookup) and one.weights
-    ]
+    tables = [(index, one.weights) for index, one in enumerate(rules) if isinstance(one, TokenLookup) and one.weights]
     if not tables:
         return
     keys = np.array([index * base + token for index, weights in tables for token in weights], np.int64)
@@ -138,15 +138,15 @@ def matches(
     which: Int[np.ndarray, " n"],
     ids: Int[np.ndarray, "n width"],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Where patterns match: index of the pattern, of the passage, and of the token.
+    """Find all matches: index of the pattern, of the passage, and of the token.
 
     All patterns are looked up at once, one token of context after the other.
 
     Args:
-        patterns: of all programs.
-        owner: program of each.
-        which: program of each passage.
-        ids: tokens, filled with -1.
+        patterns: of all rules.
+        owner: rule of each.
+        which: rule of each passage.
+        ids: token ids, filled with -1.
     """
     base = max([int(ids.max(initial=0)), *(max(at) for one in patterns for at in one.tokens if at)]) + 1
     last = [(owner[i] * base + token, i) for i, one in enumerate(patterns) for token in one.tokens[0] or ()]
@@ -173,17 +173,15 @@ def matches(
     return pattern, entry, column
 
 
-def with_threshold(
-    programs: Mapping[int, TokenLookup | Patterns], samples: Samples
-) -> dict[int, TokenLookup | Patterns]:
-    """The programs of latents with the threshold that tells active passages of the train side best from the others.
+def with_threshold(rules: Mapping[int, Rule], samples: Samples) -> dict[int, Rule]:
+    """Fit the threshold of each latent's rule to tell active passages of the train split from inactive ones.
 
-    A latent without inactive passages there gets the threshold 0: whatever it predicts is a yes.
+    A latent without inactive passages there gets the threshold 0: any prediction is a yes.
     """
-    latents = np.array(sorted(programs), np.int64)
+    latents = np.array(sorted(rules), np.int64)
     entries = np.flatnonzero(~samples.test & np.isin(samples.latents[samples.row], latents))
     row = np.searchsorted(latents, samples.latents[samples.row[entries]])
-    made = [programs[latent] for latent in latents.tolist()]
+    made = [rules[latent] for latent in latents.tolist()]
     strongest = predict(made, row, samples.ids[samples.passage[entries]]).max(axis=1, initial=0)
     cut = _best_cut(row, strongest, samples.active[entries], len(latents))
     return {
@@ -195,8 +193,8 @@ def with_threshold(
 def _best_cut(
     row: NDArray[np.int64], strength: NDArray[np.float32], active: NDArray[np.bool_], rows: int
 ) -> NDArray[np.float64]:
-    """The threshold with the highest balanced accuracy of each row: midway between two strengths, of equals the
-    largest."""
+    """Return the threshold with the highest balanced accuracy of each row: midway between two strengths, of equals
+    the largest."""
     out = np.zeros(rows)
     order = np.lexsort((-strength, row))
     row, strength, active = row[order], strength[order].astype(np.float64), active[order]
@@ -219,18 +217,69 @@ def _best_cut(
 
 
 def _find(keys: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Places in sorted keys, and whether they hold what is wanted."""
+    """Return places in sorted keys, and a mask of those that hold the wanted key."""
     if not len(keys):
         return np.zeros(wanted.shape, np.int64), np.zeros(wanted.shape, np.bool_)
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return place, keys[place] == wanted
 
 
-def _base(ids: NDArray[np.integer], programs: Sequence[TokenLookup | Patterns]) -> int:
-    """More than any token id."""
-    known = [max(one.weights) for one in programs if isinstance(one, TokenLookup) and one.weights]
+def _base(ids: NDArray[np.integer], rules: Sequence[Rule]) -> int:
+    """Return a number above any token id."""
+    known = [max(one.weights) for one in rules if isinstance(one, TokenLookup) and one.weights]
     return max([int(ids.max(initial=0)), *known]) + 1
 
 
 def _short(value: float) -> float:
     return float(f"{value:.5g}")
+
+
+class RulePredictor:
+    """Runs the rules of explanations: no language model, no randomness. See `Predictor`.
+
+    Raises InputError for an explanation without a rule.
+    """
+
+    def activations(
+        self, explanations: Mapping[int, Explanation], samples: Samples, entries: Int[np.ndarray, " n"]
+    ) -> Float[NDArray[np.float32], "n width"]:
+        """Predict the activation on each token, in the unit of the latent."""
+        return self._run(explanations, samples, entries)[0]
+
+    def active(
+        self, explanations: Mapping[int, Explanation], samples: Samples, entries: Int[np.ndarray, " n"]
+    ) -> Float[NDArray[np.float32], " n"]:
+        """Return s / (s + θ), with s the largest prediction in the passage and θ the rule's threshold."""
+        predicted, threshold = self._run(explanations, samples, entries)
+        strongest = predicted.max(axis=1, initial=0)
+        total = strongest + threshold
+        return np.divide(strongest, total, out=np.zeros_like(strongest), where=total > 0)
+
+    def highlighted(
+        self,
+        explanations: Mapping[int, Explanation],
+        samples: Samples,
+        entries: Int[np.ndarray, " n"],
+        marks: Bool[np.ndarray, "n width"],
+    ) -> Float[NDArray[np.float32], " n"]:
+        """Return the share of a passage's predicted activation on marked tokens; 0 where nothing is predicted."""
+        predicted, _ = self._run(explanations, samples, entries)
+        total = predicted.sum(axis=1)
+        return np.divide((predicted * marks).sum(axis=1), total, out=np.zeros_like(total), where=total > 0)
+
+    def _run(
+        self, explanations: Mapping[int, Explanation], samples: Samples, entries: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        latents, which = np.unique(samples.latents[samples.row[entries]], return_inverse=True)
+        rules = [_rule(latent, explanations[latent]) for latent in latents.tolist()]
+        threshold = np.array([rule.threshold for rule in rules], np.float32)
+        return predict(rules, which.reshape(-1), samples.ids[samples.passage[entries]]), threshold[which.reshape(-1)]
+
+
+def _rule(latent: int, explanation: Explanation) -> Rule:
+    if explanation.program is None:
+        raise InputError(
+            f"The explanation of latent {latent} is words alone ({explanation.text[:60]!r}): a language model has to "
+            "read it."
+        )
+    return rule_from_json(explanation.program)
