@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError, Site
-from monosema.dictionaries.formats.classes import dictionary_of, parts_of
+from monosema.dictionaries.formats.parts import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
     checked,
     read_arrays,
@@ -96,7 +96,7 @@ def _site(place: Any) -> Site | None:
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
     """Write a dictionary; raises FormatError, and writes nothing, where it is no matter of thresholds."""
-    parts = parts_of(dictionary)
+    parts = parts_of(dictionary, "Gemma Scope's file")
     if parts.activation == "topk" or parts.normalisation != "none" or parts.skip is not None:
         what = "TopK" if parts.activation == "topk" else "a skip connection" if parts.skip is not None else None
         raise FormatError(

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.classes import dictionary_of
+from monosema.dictionaries.formats.parts import dictionary_of
 from monosema.dictionaries.formats.dictionary_learning import crosscoder_parts, is_crosscoder
 from monosema.dictionaries.formats.files import (
     checked,
