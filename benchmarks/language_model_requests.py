@@ -16,13 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
-from monosema.interpretation.clients import Request
 from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig, explanation_requests
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.language_model import LanguageModelReader
 from monosema.interpretation.scorers.detection import score_detection
 from monosema.interpretation.scorers.fuzzing import score_fuzzing
 from monosema.interpretation.scorers.simulation import score_simulation
+from monosema.llm import Request
 from monosema.runs import Run
 from monosema.runs.context import RunContext
 from monosema.runs.explaining import draw

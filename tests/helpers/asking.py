@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from monosema.interpretation.clients import (
+from monosema.llm import (
     AnthropicConfig,
     AnthropicProvider,
     Batches,
@@ -24,14 +24,14 @@ from monosema.interpretation.clients import (
     Message,
     OpenAIConfig,
     OpenAIProvider,
-    Patience,
     PriceTable,
     Provider,
     Request,
+    RetryPolicy,
     Store,
 )
 
-QUICK = Patience(attempts=4, first_wait=0.02, longest_wait=0.05, timeout=20)
+QUICK = RetryPolicy(attempts=4, first_wait=0.02, longest_wait=0.05, timeout=20)
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"label": {"type": "string"}},

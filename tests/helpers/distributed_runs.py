@@ -3,7 +3,8 @@ of all cases share one import.
 
     python distributed_runs.py CASES.json
 
-Each case: architecture, processes, shards, folder, steps in all, and what happens on the way.
+Each case: architecture, processes, shards, folder, and what happens on the way. Prints a JSON object for each: the
+seconds that its processes took, what they raised, and the checkpoints that they left.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Dying(StoreStream):
 
 
 def one(case: dict[str, Any], rank: int) -> None:
-    """One process of a case."""
+    """Run one process of a case."""
     mesh = Mesh.join(case.get("shards", 1), patience=20.0)
     kind, config, values = ARCHITECTURES[case["architecture"]]
     made = getattr(dictionaries, config)(d_in=WIDTH, n_latents=LATENTS, **values)
@@ -97,9 +98,15 @@ def one(case: dict[str, Any], rank: int) -> None:
         (out / f"error-{rank}.txt").write_text(traceback.format_exc())
 
 
-def run(case: dict[str, Any]) -> float:
-    """All processes of a case; gives the seconds that they took."""
-    return together(case.get("processes", 1), lambda rank: one(case, rank))
+def run(case: dict[str, Any]) -> dict[str, Any]:
+    """Run all processes of a case."""
+    seconds, out = together(case.get("processes", 1), lambda rank: one(case, rank)), Path(case["folder"])
+    errors = sorted(out.glob("error-*.txt"))
+    raised = [path.read_text() for path in errors]
+    for path in errors:
+        path.unlink()
+    checkpoints = sorted(path.name for path in out.glob("checkpoint/step-*"))
+    return {"seconds": seconds, "raised": raised, "checkpoints": checkpoints}
 
 
 if __name__ == "__main__":

@@ -19,11 +19,11 @@ from torch import Tensor
 
 from monosema.dictionaries import Metadata
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Failure, Reply, Request, Usage
-from monosema.interpretation.clients.structured import checked
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import INACTIVE, KINDS, Samples
 from monosema.interpretation.wording import unescape
+from monosema.llm import Failure, Reply, Request, Usage
+from monosema.llm.structured import checked
 from monosema.models import Tokenizer, Transformer, random_model
 
 SYLLABLES = ["ba", "de", "fi", "go", "ku", "la", "me", "ni", "po", "ru"]

@@ -32,7 +32,7 @@ class Words:
     def documents(self) -> Iterator[Document]:
         rng = random.Random(0)
         words = ["a", "the", "cat", "dog", "house", "runs", "sleeps", "sees", "old", "red", "green", "and", "not"]
-        for number in range(150):
+        for number in range(30):
             yield Document(number, " ".join(rng.choices(words, k=30)), "words")
 
 

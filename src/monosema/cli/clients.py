@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cyclopts import Parameter
 
 if TYPE_CHECKING:
-    from monosema.runs.language_models import ClientConfig
+    from monosema.llm import ClientConfig
 
 
 @Parameter(name="*", group="Which language model is asked")
@@ -49,7 +49,7 @@ class ClientOptions:
             ConfigError: a value that is not valid.
         """
         from monosema.core import InputError
-        from monosema.runs.language_models import ClientConfig
+        from monosema.llm import ClientConfig
 
         if self.client is None:
             raise InputError("Say which language model is asked: --client openai:MODEL, anthropic:MODEL or local:PATH.")

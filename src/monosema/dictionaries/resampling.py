@@ -12,9 +12,17 @@ centred, as the encoder sees them. The points are shares of the run and not step
 run of 200,000.
 
 `resample_towards_residuals` is ours, for architectures that keep the largest or have thresholds: a latent that has been
-silent since the point before gets the direction of a residual x − x̂, drawn with probability ∝ ‖x − x̂‖², as decoder
-row, the same times 0.7 of the mean norm of living encoder rows as encoder row, and the bias 0. Directions of rows are
-what living latents have already: at a norm that wins a place they take theirs, and reconstruction suffers.
+silent since the point before gets the direction u of a residual e = x − x̂ as decoder row, the bias 0, and as encoder
+row the filter that finds u among rows of covariance C:
+
+    w = 0.8 ‖w̄‖ (C + λI)⁻¹ u / (uᵀ (C + λI)⁻¹ u),   λ = 10 tr C / d
+
+with ‖w̄‖ the mean norm of living encoder rows. Rows are drawn with probability ∝ ‖e‖² / (‖x‖² + its mean): large rows
+by the share of them that is left unexplained. Directions of rows are what living latents have already: at a norm that
+wins a place they take theirs, and reconstruction suffers. With u itself as encoder row, and rows drawn by ‖e‖² alone, a
+batch in which a few directions hold most of the variance sent all new latents along them, to answer to every row of
+large norm at once: where a batch and not each row bounds the active latents (BatchTopK, Matryoshka), the error rose a
+hundredfold, and runs did not recover. Figures are in benchmarks/results/robustness.md.
 """
 
 from __future__ import annotations
@@ -40,8 +48,10 @@ RESIDUALS = 1024
 """Rows of a batch, at least, that new starts are chosen among."""
 ROWS_TO_CHOOSE = 4
 """The same for each latent: reconstructing all of a large batch again would cost as much as a step."""
-WINNING_SHARE = 0.7
-"""The same for architectures that keep the largest: at norms like the living ones' reconstruction suffers."""
+WINNING_SHARE = 0.8
+"""Norm of the same along what they look for, where the largest win: at norms like the living ones' FVU suffers."""
+RIDGE = 10.0
+"""λ, in units of the mean variance: directions of less are no reason to turn a filter away."""
 
 
 @torch.no_grad()
@@ -54,7 +64,8 @@ def resample(
         return coder.silent_tokens.new_empty(0)
     if len(latents):
         squares = (y - coder.decode(coder.encode(x))).square().sum(dim=1)
-        _restart(coder, latents, y - coder.b_dec, squares.square(), ENCODER_SHARE, context, _inputs(coder, x, y))
+        read = None if y is x else _inputs(coder, x, y)
+        _restart(coder, latents, y - coder.b_dec, squares.square(), ENCODER_SHARE, context, read)
     return latents
 
 
@@ -85,8 +96,11 @@ def resample_towards_residuals(
         y = y[: len(x)] if separate else x
         codes = coder.encode(x, context.matmul_dtype, context.grid)
         residuals = y - coder.decode(codes, context.grid)
-        weights = residuals.square().sum(dim=1)
-        _restart(coder, latents, residuals, weights, WINNING_SHARE, context, _inputs(coder, x, y))
+        centred = _inputs(coder, x, y)
+        energy = y.square().sum(dim=1)
+        shares = residuals.square().sum(dim=1) / (energy + energy.mean()).clamp_min(torch.finfo(energy.dtype).tiny)
+        _restart(coder, latents, residuals, shares, WINNING_SHARE, context, centred if separate else None)
+        coder.W_enc[latents] = filters(coder.W_enc[latents], centred)
         living = torch.ones(coder.n_latents, dtype=torch.bool, device=x.device)
         living[latents] = False
         for name in averaged if len(latents) and living.any() else ():
@@ -95,9 +109,32 @@ def resample_towards_residuals(
     return latents
 
 
-def _inputs(coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"]) -> Float[Tensor, "n d_in"] | None:
-    """Where latents read another site than they write: centred inputs, which encoder rows point towards."""
-    return None if y is x else x - x.mean(dim=0)
+def _inputs(coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"]) -> Float[Tensor, "n d_in"]:
+    """Inputs as the encoder sees them: x − b_dec, or x − x̄ where it reads another site than is written."""
+    if y is not x:
+        return x - x.mean(dim=0)
+    return x if coder.centre is None else x - coder.centre
+
+
+def filters(rows: Float[Tensor, "latents d"], x: Float[Tensor, "n d"]) -> Float[Tensor, "latents d"]:
+    """Return for each row r the filter w ∝ (C + λI)⁻¹ r with w·r = ‖r‖² that answers least to vectors like x.
+
+    Args:
+        x: vectors of covariance C = xᵀx / n.
+    """
+    n, d = x.shape
+    least = torch.finfo(x.dtype).tiny
+    ridge = (RIDGE * x.square().mean()).clamp_min(least)
+    if d <= n:
+        spread = x.T @ x / n
+        spread.diagonal().add_(ridge)
+        found = torch.linalg.solve_ex(spread, rows.T).result.T
+    else:  # (C + λI)⁻¹ = (I − xᵀ (x xᵀ + nλI)⁻¹ x) / λ, where n × n is smaller than d × d
+        gram = x @ x.T
+        gram.diagonal().add_(n * ridge)
+        found = (rows - torch.linalg.solve_ex(gram, x @ rows.T).result.T @ x) / ridge
+    squares = rows.square().sum(dim=1, keepdim=True)
+    return found * (squares / (found * rows).sum(dim=1, keepdim=True).clamp_min(least))
 
 
 def at_a_point(context: StepContext, points: Sequence[float]) -> bool:

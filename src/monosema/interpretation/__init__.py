@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from monosema.interpretation import clients
+from monosema.interpretation.protocol import Explainer
 
-__all__ = ["clients"]
+__all__ = ["Explainer"]

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from monosema.interpretation.clients import Message
+from monosema.llm import Message
 
 VERSION = "1"
 

@@ -1,7 +1,7 @@
 """Scores of a run's explanations through a Batch service, in steps that survive a kill.
 
     send      explanations, passages ─► written down ─► what is asked about them ─► sent
-    status, retrieve                     see `language_models`: they are the same whatever was asked
+    status, retrieve                     see `monosema.llm`: they are the same whatever was asked
     parse     what was written down + what has come ─► scores ─► the atlas
 
 What is asked follows from the explanations, the passages, the prompts and the settings alone. All but the prompts are
@@ -21,10 +21,20 @@ from typing import Any
 from monosema.atlas import open_atlas, record
 from monosema.core import InputError, Log, RunError, digest, read_json, write_json
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Batches, Reply, Request
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
-from monosema.interpretation.tally import Tally
+from monosema.llm import (
+    Batches,
+    ClientConfig,
+    Reply,
+    Request,
+    RequestStats,
+    llm_dir,
+    open_batches,
+    price_line,
+    sent_summary,
+    spent_dollars,
+)
 from monosema.runs.context import RunContext
 from monosema.runs.explaining import draw
 from monosema.runs.language_model_scores import (
@@ -34,14 +44,6 @@ from monosema.runs.language_model_scores import (
     explanations_to_score,
     means,
     score_rows,
-)
-from monosema.runs.language_models import (
-    ClientConfig,
-    open_batches,
-    price_line,
-    sent_summary,
-    spent_dollars,
-    store_folder,
 )
 
 
@@ -83,7 +85,7 @@ def send_scores(ctx: RunContext, client: ClientConfig, config: LanguageModelScor
             f"These scorers ask no language model, so there is nothing to send: {', '.join(silent)}. "
             f"Score with them at once: monosema score {ctx.folder} --scorers {','.join(silent)}"
         )
-    with open_batches(client, store_folder(ctx)) as batches:
+    with open_batches(client, llm_dir(ctx.folder)) as batches:
         errand = _written_down(ctx, batches, config)
         work, received = _work(ctx, errand), Received(batches)
         for explained in errand["explained"].values():
@@ -105,9 +107,9 @@ def parse_scores(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
     Raises:
         RunError: nothing was ever sent to this model from this run to score it.
     """
-    tally, unread, unsent = Tally(), dict[str, int](), 0
+    tally, unread, unsent = RequestStats(), dict[str, int](), 0
     lines: list[dict[str, Any]] = []
-    with open_batches(client, store_folder(ctx)) as batches:
+    with open_batches(client, llm_dir(ctx.folder)) as batches:
         errands = sorted(_errands(ctx, batches), key=lambda errand: errand["sent"])
         if not errands:
             raise RunError(
@@ -133,7 +135,7 @@ def parse_scores(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
 
 
 def _home(ctx: RunContext, key: str) -> Path:
-    return store_folder(ctx) / f"score-{key}"
+    return llm_dir(ctx.folder) / f"score-{key}"
 
 
 def _written_down(ctx: RunContext, batches: Batches, config: LanguageModelScoring) -> dict[str, Any]:
@@ -171,7 +173,7 @@ def _once(path: Path, make: Callable[[], Samples]) -> Samples:
 
 def _errands(ctx: RunContext, batches: Batches) -> Iterator[dict[str, Any]]:
     """What was written down of requests to this provider about this dictionary."""
-    for path in sorted(store_folder(ctx).glob("score-*/errand.json")):
+    for path in sorted(llm_dir(ctx.folder).glob("score-*/errand.json")):
         errand = _read(path.parent)
         if errand["provider"] == batches.provider.identity and errand["dictionary"] == ctx.recipe.dictionary_name:
             yield errand

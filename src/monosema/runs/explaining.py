@@ -21,7 +21,6 @@ from monosema.atlas import Explanation, open_atlas, record
 from monosema.core import InputError, Log, RunError, digest, progress_bar, read_json, write_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Failure, Reply
 from monosema.interpretation.explainers.language_model import (
     LanguageModelExplainerConfig,
     explanation_requests,
@@ -31,18 +30,20 @@ from monosema.interpretation.explainers.self_explanation import SelfExplainer
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import draw_samples, latents_of
-from monosema.interpretation.tally import Tally
-from monosema.runs.context import RunContext
-from monosema.runs.language_models import (
+from monosema.llm import (
     ClientConfig,
+    Failure,
+    Reply,
+    RequestStats,
+    llm_dir,
     open_batches,
     open_client,
     price_line,
     require_an_answer,
     sent_summary,
     spent_dollars,
-    store_folder,
 )
+from monosema.runs.context import RunContext
 
 _BLOCK = 16
 _EXAMPLES = 10
@@ -104,8 +105,8 @@ def explain_live(
         What was asked, explained and spent, and failures by kind.
     """
     requests = explanation_requests(samples, ctx.model.tokenizer, config)
-    tally = Tally()
-    with open_client(client, store_folder(ctx), ctx.device) as purse:
+    tally = RequestStats()
+    with open_client(client, llm_dir(ctx.folder), ctx.device) as purse:
         log(price_line(client, asdict(purse.estimate(list(requests.values())))))
         with progress_bar("explain", len(requests), "latents") as bar:
             replies = purse.client.complete(list(requests.values()), bar)
@@ -161,7 +162,7 @@ def send(
         ProviderError: sending failed; what was sent is kept, and the rest follows when called again.
     """
     requests = explanation_requests(samples, ctx.model.tokenizer, config)
-    with open_batches(client, store_folder(ctx)) as batches:
+    with open_batches(client, llm_dir(ctx.folder)) as batches:
         log(price_line(client, asdict(batches.estimate(requests.values()))))
         asked = {str(latent): batches.custom_id(request) for latent, request in requests.items()}
         errand = {
@@ -172,7 +173,7 @@ def send(
             "prompt_version": prompts.VERSION,
             "latents": asked,
         }
-        write_json(store_folder(ctx) / f"explain-{digest(errand)[:16]}.json", errand)
+        write_json(llm_dir(ctx.folder) / f"explain-{digest(errand)[:16]}.json", errand)
         sent = batches.send(requests.values())
     return sent_summary(sent)
 
@@ -183,8 +184,8 @@ def parse(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
     Raises:
         RunError: nothing was ever sent to this model from this run.
     """
-    tally, found = Tally(), list[Explained | None]()
-    with open_batches(client, store_folder(ctx)) as batches:
+    tally, found = RequestStats(), list[Explained | None]()
+    with open_batches(client, llm_dir(ctx.folder)) as batches:
         errands = list(_errands(ctx, batches.provider.identity))
         if not errands:
             raise RunError(
@@ -208,7 +209,7 @@ _UNSENT = Reply(failure=Failure(kind="pending", detail="it has not been sent"))
 
 def _errands(ctx: RunContext, provider: Mapping[str, Any]) -> Iterable[dict[str, Any]]:
     """What was written down of requests to this provider about this dictionary."""
-    for path in sorted(store_folder(ctx).glob("explain-*.json")):
+    for path in sorted(llm_dir(ctx.folder).glob("explain-*.json")):
         errand = read_json(path)
         if errand["provider"] == provider and errand["dictionary"] == ctx.recipe.dictionary_name:
             yield errand
@@ -224,7 +225,7 @@ def _record(ctx: RunContext, found: Iterable[Explained | None], model: str, meth
         record(ctx.atlas_dir, rows)
 
 
-def _summary(found: Iterable[Explained | None], tally: Tally, spent: Mapping[str, float]) -> dict[str, Any]:
+def _summary(found: Iterable[Explained | None], tally: RequestStats, spent: Mapping[str, float]) -> dict[str, Any]:
     said = [one for one in found if one is not None]
     return {"explained": len(said), **tally.to_dict(), "spent_dollars": dict(spent), **_examples(said)}
 

@@ -16,7 +16,6 @@ import torch
 
 from monosema.atlas import PERSON, Score, open_atlas, record
 from monosema.core import ConfigError, InputError, Log, bootstrap_mean, nearest
-from monosema.interpretation.clients import Client, Failure, Reply, Request
 from monosema.interpretation.explaining import AUTHOR
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.language_model import LanguageModelReader, LanguageModelReaderConfig
@@ -31,18 +30,22 @@ from monosema.interpretation.scorers.scored import Scored, shuffled
 from monosema.interpretation.scorers.simulation import score_simulation
 from monosema.interpretation.scorers.surprisal import score_surprisal
 from monosema.interpretation.scorers.texts import Texts
-from monosema.interpretation.tally import Tally
-from monosema.models import AdaptedModel, LanguageModel, load_model
-from monosema.runs.context import RunContext
-from monosema.runs.explaining import draw, loaded_dictionary
-from monosema.runs.language_models import (
+from monosema.llm import (
+    Client,
     ClientConfig,
+    Failure,
+    Reply,
+    Request,
+    RequestStats,
     check_client,
+    llm_dir,
     open_client,
     price_line,
     require_an_answer,
-    store_folder,
 )
+from monosema.models import AdaptedModel, LanguageModel, load_model
+from monosema.runs.context import RunContext
+from monosema.runs.explaining import draw, loaded_dictionary
 from monosema.runs.meaning import EMPTY
 
 ASKING = ("simulation", "detection", "fuzzing", "intervention", "intruder")
@@ -124,7 +127,7 @@ def score_with(ctx: RunContext, client: ClientConfig | None, config: LanguageMod
             scored = {identity: work.scores(explained, None) for identity, explained in said.items()}
             spent = None
         else:
-            purse = stack.enter_context(open_client(client, store_folder(ctx), ctx.device))
+            purse = stack.enter_context(open_client(client, llm_dir(ctx.folder), ctx.device))
             rehearsal = Rehearsal(purse.client.model)
             for explained in said.values():
                 work.rehearse(explained, rehearsal)
@@ -172,7 +175,7 @@ class ScorersAtWork:
         continuations: Samples | None = None,
     ) -> None:
         self.ctx, self.samples, self.config = ctx, samples, config
-        self.tally = Tally()
+        self.tally = RequestStats()
         self.tokenizer = ctx.model.tokenizer
         self.entries = detection_entries(samples, DetectionConfig(seed=config.seed))
         self.base: LanguageModel | None = None
@@ -181,7 +184,7 @@ class ScorersAtWork:
 
     def rehearse(self, explained: Mapping[int, Explained], client: Client) -> None:
         """Ask all that is asked, and count nothing."""
-        kept, self.tally = self.tally, Tally()
+        kept, self.tally = self.tally, RequestStats()
         self.scores(explained, client, only=ASKING)
         self.tally = kept
 
@@ -193,7 +196,7 @@ class ScorersAtWork:
         whole = self.tally
         for name in self.config.scorers:
             if name in only:
-                self.tally = Tally()
+                self.tally = RequestStats()
                 # With some of its answers a latent would have another figure than with all of them.
                 measured = self._controlled(name, explained, client)
                 found += [one.without(self.tally.pending, _AWAITED) for one in measured]

@@ -1,4 +1,4 @@
-"""Collectives within automatic differentiation, work of one process for all, and what the loss of one looks like."""
+"""Collectives within automatic differentiation, work of one process for all, and the signs of a lost process."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ Found = TypeVar("Found")
 
 
 class SumOverLatents(torch.autograd.Function):
-    """The sum of what each shard of latents computed; every shard then has the same gradient, which passes as it is."""
+    """The sum over shards of latents; every shard then has the same gradient, which passes as it is."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, group: Any) -> Tensor:
-        """The sum."""
+        """Sum."""
         together = part.detach().clone()
         dist.all_reduce(together, group=group)
         return together
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        """The gradient as it is."""
+        """Pass the gradient."""
         return grad, None
 
 
@@ -37,19 +37,19 @@ class PartOfGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, centre: Tensor, parts: list[tuple[Tensor, Tensor]]) -> Tensor:
-        """The vector as it is."""
+        """Pass the vector."""
         ctx.centre, ctx.parts = centre, parts
         return centre.view_as(centre)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> Any:
-        """Nothing; the gradient is put aside."""
+        """Put the gradient aside."""
         ctx.parts.append((ctx.centre, grad.detach().clone()))
         return None, None
 
 
 def numbers_of_all(numbers: Sequence[int], device: torch.device, group: Any = None) -> list[tuple[int, ...]]:
-    """What each process of a group says, in order; None is all processes."""
+    """Return the numbers of each process of a group, in order; None is all processes."""
     own = torch.tensor(numbers, device=device)
     parts = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
     dist.all_gather(parts, own, group=group)
@@ -57,7 +57,7 @@ def numbers_of_all(numbers: Sequence[int], device: torch.device, group: Any = No
 
 
 def largest_of_all(values: Float[Tensor, " entries"], number: int, rank: int) -> Bool[Tensor, " entries"]:
-    """Which of this process's positive values are among the `number` largest of all processes.
+    """Mark this process's positive values that are among the `number` largest of all processes.
 
     The border between them and the rest is found byte by byte, from the counts of all processes; of equal values at the
     border those of the first processes stay.
@@ -77,11 +77,11 @@ def largest_of_all(values: Float[Tensor, " entries"], number: int, rank: int) ->
 
 
 def from_first(work: Callable[[], Found], first: bool, group: Any) -> Found:
-    """What the first process of a group works out, or does; the others wait, and are given it.
+    """Let the first process of a group work, and return its result in all; the others wait.
 
     Args:
         work: gives a value that can be pickled.
-        first: whether this process is the first.
+        first: True in the first process.
 
     Raises what the work raises; in the others RunError, which says what that was.
     """
@@ -103,6 +103,6 @@ def from_first(work: Callable[[], Found], first: bool, group: Any) -> Found:
 
 
 def is_lost(error: RuntimeError) -> bool:
-    """Whether an error says that another process is gone or does not answer."""
+    """Return True where an error says that another process is gone or does not answer."""
     words = ("connection", "timed out", "timeout", "peer", "nccl", "gloo", "socket", "broken pipe", "reset by")
     return isinstance(error, dist.DistError) or any(word in str(error).lower() for word in words)

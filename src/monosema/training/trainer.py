@@ -33,6 +33,7 @@ from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.finished import finished_before
 from monosema.training.memory import PeakMemory
+from monosema.training.sharded_step import losses_of_batch
 from monosema.training.tracking import Tracker, trackers_of
 from monosema.training.training_run import TrainingRun
 
@@ -159,7 +160,7 @@ class Trainer:
                 recording = self.step_number % self.config.log_every == 0 or self.step_number == self.steps
                 due = self._due(saved_at, recording)
                 if due or recording:
-                    losses = [None if one is None else self.mesh.record(one) for one in losses]
+                    losses = [None if one is None else losses_of_batch(self.mesh, one) for one in losses]
                     self._watch(losses, batches)
                 if recording:
                     self._record(losses)

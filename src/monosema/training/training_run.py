@@ -28,6 +28,8 @@ from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_metrics, inputs_and_targets
 from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
+from monosema.training.sharded_dictionary import cut, load_part, shard_of, whole_tensors
+from monosema.training.sharded_step import clip, codes_of_batch, require_divisible, rows_of_group, sum_gradients
 
 UNTIMED = 3
 """Steps at the start of a process that are left out of the median: caches and allocators warm up."""
@@ -82,7 +84,7 @@ class TrainingRun:
                 "A batch of one vector has no variance to measure the error against. Take --batch 2 or more; thousands "
                 "are usual."
             )
-        self.mesh.check(batch, self.whole.n_latents, self.whole.row_width, equal=not several)
+        require_divisible(self.mesh, batch, self.whole.n_latents, self.whole.row_width, equal=not several)
         if several and self.mesh.groups > 1 and self.config.accumulate > 1:
             raise ConfigError(
                 "TrainConfig.accumulate works in one process where rows are windows of tokens. Take 1, as more "
@@ -101,7 +103,7 @@ class TrainingRun:
         self.peak_lr = self.config.lr or learning_rate(
             self.whole.n_latents, steps, self.config.optimiser, width=self.whole.d_in, active=self.whole.expected_l0
         )
-        self.dictionary = self.mesh.part_of(self.whole)
+        self.dictionary = shard_of(self.mesh, self.whole)
         self.warmup = warm_up_steps(steps) if self.config.warmup is None else self.config.warmup
         self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, self.mesh)
 
@@ -127,10 +129,10 @@ class TrainingRun:
         """One step on one batch."""
         began = time.perf_counter()
         with self.mesh.sharing():
-            losses = self._gradients(self.mesh.rows(batch))
-        self.mesh.sum_gradients(self.optimisers.parameters)
+            losses = self._gradients(rows_of_group(self.mesh, batch))
+        sum_gradients(self.mesh, self.optimisers.parameters)
         # What carries the graph is let go of: it would hold a matrix of the batch's size through the update.
-        losses = replace(losses, codes=self.mesh.codes(losses.codes), error=None, residual=None)
+        losses = replace(losses, codes=codes_of_batch(self.mesh, losses.codes), error=None, residual=None)
         self._update()
         self._after(batch, losses)
         if self.device.type == "cuda":
@@ -158,7 +160,7 @@ class TrainingRun:
         """The optimiser's step, and the constraint."""
         self.dictionary.project_gradients()
         if self.config.clip is not None:
-            self.mesh.clip(self.optimisers.parameters, self.config.clip, self.dictionary.n_latents)
+            clip(self.mesh, self.optimisers.parameters, self.config.clip, self.dictionary.n_latents)
         self.optimisers.step(self.rate(self.step_number))
         self.dictionary.constrain()
         self.optimisers.clear()
@@ -217,13 +219,13 @@ class TrainingRun:
         """Parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
         tensors = {f"dictionary.{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
         tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimisers.tensors().items()}
-        return self.mesh.whole(tensors, self.dictionary.n_latents)
+        return whole_tensors(self.mesh, tensors, self.dictionary.n_latents)
 
     def start(self, sample: Float[Tensor, "n row_width"]) -> None:
         """Initialise the dictionary from a sample of the data."""
         self.whole.start(sample, self.config.seed)
         if self.whole is not self.dictionary:
-            self.mesh.load(self.dictionary, self.whole.state_dict())
+            load_part(self.mesh, self.dictionary, self.whole.state_dict())
             self._let_go()
 
     def _let_go(self) -> None:
@@ -238,11 +240,11 @@ class TrainingRun:
             return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
 
         own = {OLD_NAMES.get(name, name): tensor for name, tensor in part("dictionary.").items()}
-        self.mesh.load(self.dictionary, own)
+        load_part(self.mesh, self.dictionary, own)
         shapes = [parameter.shape for parameter in self.optimisers.parameters]
         self.optimisers.restore(
             {
-                name: self.mesh.cut(tensor, shapes[int(name.partition(".")[0])]) if tensor.dim() else tensor
+                name: cut(self.mesh, tensor, shapes[int(name.partition(".")[0])]) if tensor.dim() else tensor
                 for name, tensor in part("optimiser.").items()
             }
         )
@@ -289,7 +291,7 @@ class TrainingRun:
         """The dictionary with all its latents, in the first process; there in main memory where it was divided."""
         whole: Any = self.whole
         if whole is not self.dictionary:
-            tensors = self.mesh.whole(self.dictionary.state_dict(), self.dictionary.n_latents)
+            tensors = whole_tensors(self.mesh, self.dictionary.state_dict(), self.dictionary.n_latents)
             if self.mesh.first:
                 whole = type(whole)(whole.config, whole.metadata)
                 whole.load_state_dict(tensors)

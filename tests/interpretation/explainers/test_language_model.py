@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from worlds import Scripted, World
 
-from monosema.interpretation.clients import Failure, Reply, Request
-from monosema.interpretation.clients.structured import checked
 from monosema.interpretation.explainers.language_model import (
     LanguageModelExplainer,
     LanguageModelExplainerConfig,
@@ -20,6 +18,8 @@ from monosema.interpretation.explainers.language_model import (
 )
 from monosema.interpretation.samples import Passage, Sample
 from monosema.interpretation.wording import highlighted
+from monosema.llm import Failure, Reply, Request
+from monosema.llm.structured import checked
 
 FORMS = ["activations", "highlighted"]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from worlds import WIDTH, Scripted, World
 
-from monosema.interpretation.clients import Absent, Alternative, Reply, Request, TokenLogProbability
 from monosema.interpretation.protocol import Reader
 from monosema.interpretation.readers.expectation import expectations
 from monosema.interpretation.readers.language_model import LanguageModelReader, LanguageModelReaderConfig
+from monosema.llm import Absent, Alternative, Reply, Request, TokenLogProbability
 
 DIGITS = {str(n): float(n) for n in range(11)}
 

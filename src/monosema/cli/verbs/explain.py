@@ -71,7 +71,8 @@ def explain(
         room to read it.
     """
     from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig
-    from monosema.runs import explaining, language_models
+    from monosema.llm import batch_status, check_client, llm_dir, retrieve_batches
+    from monosema.runs import explaining
 
     if self_explanation:
         return _itself(run, step, latents, limit, at, options, common)
@@ -84,12 +85,14 @@ def explain(
         shown = form or ("brief" if client.kind == "local" else "activations")
         config = LanguageModelExplainerConfig(form=shown, max_tokens=max_tokens)
         ask = explaining.explain_live if step == "now" else explaining.send
-        language_models.check_client(client)
+        check_client(client)
         drawn = samples(ctx, latents, limit, common)
         result = ask(ctx, drawn, client, config, lambda line: console.out(line, style="dim"))
+    elif step == "parse":
+        result = explaining.parse(ctx, client)
     else:
-        steps = {"status": language_models.status, "retrieve": language_models.retrieve, "parse": explaining.parse}
-        result = steps[step](ctx, client)
+        look = batch_status if step == "status" else retrieve_batches
+        result = look(client, llm_dir(ctx.folder))
     return _delivered(result, common)
 
 

@@ -126,15 +126,16 @@ def score(
 
 def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> int:
     """What became of batches, or of the answers that came."""
+    from monosema.llm import batch_status, llm_dir, retrieve_batches
     from monosema.runs.batched_scores import parse_scores
-    from monosema.runs.language_models import retrieve, status
 
     client = options.config()
     ctx = open_context(run, common)
     if step == "parse":
         scores = parse_scores(ctx, client)
         return deliver(scores, common, lambda console: _show(scores, console))
-    result = status(ctx, client) if step == "status" else retrieve(ctx, client)
+    look = batch_status if step == "status" else retrieve_batches
+    result = look(client, llm_dir(ctx.folder))
     return deliver(result, common, lambda console: show_figures(result, console))
 
 

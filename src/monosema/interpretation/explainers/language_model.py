@@ -22,11 +22,10 @@ from pydantic import Field
 
 from monosema.core import Config, Progress
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Client, Message, Reply, Request
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Passage, Sample, Samples
-from monosema.interpretation.tally import Tally
 from monosema.interpretation.wording import escape, highlighted, levels, token_lines
+from monosema.llm import Client, Message, Reply, Request, RequestStats
 from monosema.models import Tokenizer
 
 Form = Literal["activations", "highlighted", "brief"]
@@ -78,7 +77,7 @@ class LanguageModelExplainer:
     ) -> None:
         self.client, self.tokenizer = client, tokenizer
         self.config = config or LanguageModelExplainerConfig()
-        self.tally = Tally()
+        self.tally = RequestStats()
 
     @property
     def author(self) -> str:
@@ -111,7 +110,7 @@ def explanation_requests(
     return {latent: _request(sample, config) for latent, sample in taken if any(p.active for p in sample.train)}
 
 
-def read_explanation(latent: int, reply: Reply, tally: Tally) -> Explained | None:
+def read_explanation(latent: int, reply: Reply, tally: RequestStats) -> Explained | None:
     """The explanation in a reply; None, and counted, where there is none."""
     tally.add(latent, reply)
     if not reply.ok:

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from math import exp
 
-from monosema.interpretation.clients import Reply, TokenLogProbability
+from monosema.llm import Reply, TokenLogProbability
 
 
 def expectations(reply: Reply, written: Sequence[tuple[str, int]], values: Mapping[str, float]) -> list[float]:

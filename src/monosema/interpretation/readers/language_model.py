@@ -27,12 +27,11 @@ from pydantic import Field
 
 from monosema.core import Config, numpy_generator
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Client, Reply, Request
 from monosema.interpretation.protocol import Explained
 from monosema.interpretation.readers.expectation import expectations
 from monosema.interpretation.samples import Samples
-from monosema.interpretation.tally import Tally
 from monosema.interpretation.wording import LEVELS, highlighted, read_lines, token_lines
+from monosema.llm import Client, Reply, Request, RequestStats
 from monosema.models import Tokenizer
 
 Task = Literal["simulation", "detection", "fuzzing"]
@@ -89,7 +88,7 @@ class LanguageModelReader:
     def __init__(self, client: Client, tokenizer: Tokenizer, config: LanguageModelReaderConfig | None = None) -> None:
         self.client, self.tokenizer = client, tokenizer
         self.config = config or LanguageModelReaderConfig()
-        self.tally = Tally()
+        self.tally = RequestStats()
 
     def questions(
         self,

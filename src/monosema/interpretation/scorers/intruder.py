@@ -15,11 +15,10 @@ from pydantic import Field
 
 from monosema.core import Config, numpy_generator, wilson
 from monosema.interpretation import prompts
-from monosema.interpretation.clients import Client, Request
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.scorers.scored import Scored
-from monosema.interpretation.tally import Tally
 from monosema.interpretation.wording import highlighted
+from monosema.llm import Client, Request, RequestStats
 from monosema.models import Tokenizer
 
 
@@ -76,7 +75,7 @@ def score_intruder(
     entries: Int[np.ndarray, " n"],
     tokenizer: Tokenizer,
     config: IntruderConfig | None = None,
-    tally: Tally | None = None,
+    tally: RequestStats | None = None,
 ) -> Scored:
     """Score latents by how well an odd one out is told from their passages.
 
@@ -86,7 +85,7 @@ def score_intruder(
         tokenizer: of their model.
         tally: counts requests, tokens and failures.
     """
-    config, tally = config or IntruderConfig(), Tally() if tally is None else tally
+    config, tally = config or IntruderConfig(), RequestStats() if tally is None else tally
     questions = intruder_requests(samples, entries, tokenizer, config)
     found: dict[int, list[bool]] = {latent: [] for latent, _, _ in questions}
     replies = client.complete([request for _, _, request in questions])
