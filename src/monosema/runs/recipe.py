@@ -197,7 +197,7 @@ class Recipe(Config):
             model=self.model.replace(name=_absolute(self.model.name), dtype=dtype),
             other_model=None if self.other_model is None else _absolute(self.other_model),
             corpus=self.corpus.replace(source=_absolute(self.corpus.source)),
-            training=self.training.replace(matmul_dtype=product),
+            training=self.training.replace(product=product),
         )
 
     def fitted(self, widths: Sequence[int]) -> Recipe:
