@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from monosema.core import ConfigError, FormatError, Site
-from monosema.dictionaries import TopKConfig
 from monosema.recipes import read_recipe
 from monosema.runs import SHORT_KEYS, Recipe, override, plan
 from monosema.runs.machines import MACHINES, Machine, read_machines
@@ -26,7 +25,7 @@ def recipe(tokens: int | None, latents: int, k: int, batch: int, passes: int, si
     return begun.replace(
         site=site,
         text=begun.text.replace(tokens=tokens),
-        dictionary=TopKConfig(d_in=1, n_latents=latents, k=k),
+        dictionary=dictionary_config("topk", n_latents=latents, k=k),
         stream=begun.stream.replace(batch=batch, passes=passes),
     )
 

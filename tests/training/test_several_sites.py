@@ -13,7 +13,7 @@ import torch
 from monosema.activations import CaptureConfig, Store, capture_to_store
 from monosema.core import ConfigError, VectorError
 from monosema.data import Document, TextConfig, token_batches
-from monosema.dictionaries import Crosscoder, Transcoder, load_dictionary
+from monosema.dictionaries import SparseCoder, load_dictionary
 from monosema.models import random_model
 from monosema.training import TrainConfig, held_out_metrics, train_crosscoder, train_transcoder
 
@@ -57,7 +57,8 @@ def test_a_transcoder_writes_one_site_from_another_in_the_models_own_units(
 ) -> None:
     result = train_transcoder(store, "1.mlp_in", "1.mlp.post", tmp_path, CONFIG, skip=skip, **OPTIONS)
     saved = load_dictionary(tmp_path)
-    assert isinstance(saved, Transcoder)
+    assert isinstance(saved, SparseCoder)
+    assert saved.title == "Transcoder"
     assert (saved.d_in, saved.d_out) == (store.width("1.mlp_in"), store.width("1.mlp.post"))
     read, written = held_out(store, "1.mlp_in"), held_out(store, "1.mlp.post")
     own = fvu(written, saved(read))
@@ -71,7 +72,8 @@ def test_a_crosscoder_reconstructs_each_site_in_its_own_units(store: Store, tmp_
     places = [(store, "0.resid_post"), (store, "1.mlp_out")]
     result = train_crosscoder(places, tmp_path, CONFIG, **OPTIONS)
     saved = load_dictionary(tmp_path)
-    assert isinstance(saved, Crosscoder)
+    assert isinstance(saved, SparseCoder)
+    assert saved.title == "Crosscoder"
     rows = held_out(store, "0.resid_post", "1.mlp_out")
     assert result.held_out_fvu == pytest.approx(fvu(rows, saved(rows)), rel=1e-3)
     by_hand = [fvu(x, y) for x, y in zip(rows.chunk(2, dim=1), saved(rows).chunk(2, dim=1), strict=True)]

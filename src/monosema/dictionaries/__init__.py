@@ -29,6 +29,7 @@ from monosema.dictionaries.architectures import (
     architectures,
     dictionary_config,
     in_both_models,
+    make_coder,
     of_architecture,
     sites_of,
 )
@@ -53,6 +54,7 @@ from monosema.dictionaries.sites import (
     reads_elsewhere,
     share_of_other,
     sites_read,
+    title_of,
     written_at,
 )
 
@@ -99,6 +101,7 @@ __all__ = [
     "geometric_median",
     "in_both_models",
     "load_dictionary",
+    "make_coder",
     "mean_losses",
     "number_of_sites",
     "of_architecture",
@@ -112,5 +115,6 @@ __all__ = [
     "share_of_other",
     "sites_of",
     "sites_read",
+    "title_of",
     "written_at",
 ]

@@ -108,8 +108,12 @@ class DictionaryConfig(CoderConfig):
             ConfigError: sites that the architecture doesn't take.
         """
         sites = self.preset.sites
+        if len(widths) != (len(widths) if sites == "several" else 2 if sites == "read and written" else 1):
+            raise ConfigError(f"{self.title} takes other sites than {len(widths)}: see `sites_of`.")
         if sites == "several" and len(set(widths)) > 1:
-            raise ConfigError(f"A crosscoder's sites must be of one width, and these are {', '.join(map(str, widths))}.")
+            raise ConfigError(
+                f"A crosscoder's sites must be of one width, and these are {', '.join(map(str, widths))}."
+            )
         return SparseCoder(
             sum(widths) if sites == "several" else widths[0],
             self.n_latents,
@@ -139,6 +143,34 @@ def dictionary_config(architecture: str = "topk", activation: str | None = None,
     return _class_of(architecture, activation)(**fields)
 
 
+def make_coder(
+    architecture: str,
+    d_in: int,
+    n_latents: int,
+    *,
+    d_out: int | None = None,
+    n_sites: int = 1,
+    activation: str | None = None,
+    metadata: Metadata | None = None,
+    seed: int = 0,
+    **fields: Any,
+) -> SparseCoder:
+    """Make an untrained coder of an architecture by name, such as ``make_coder("topk", 384, 4096, k=32)``.
+
+    Args:
+        d_in: width of an input row; of all `n_sites` sites together.
+        d_out: width of a transcoder's output.
+        activation: of a transcoder or crosscoder; TopK if not said.
+        fields: of the architecture's configuration.
+
+    Raises:
+        ConfigError: no such architecture, or fields out of range.
+    """
+    config = dictionary_config(architecture, activation, n_latents=n_latents, **fields)
+    widths = [d_in // n_sites] * n_sites if d_out is None else [d_in, d_out]
+    return config.make(widths, metadata, seed)
+
+
 def of_architecture(config: DictionaryConfig, architecture: str, activation: str | None = None) -> DictionaryConfig:
     """Make the configuration for another architecture: what was chosen and both know stays, the rest is the other's
     default.
@@ -154,8 +186,8 @@ def of_architecture(config: DictionaryConfig, architecture: str, activation: str
 
 
 def sites_of(site: str, output_site: str | None, config: DictionaryConfig) -> tuple[Site, ...]:
-    """Return the sites that stand side by side in a row of the training stream: of a transcoder where it reads and where
-    it writes, of a crosscoder all of them.
+    """Return the sites that stand side by side in a row of the training stream: of a transcoder where it reads and
+    where it writes, of a crosscoder all of them.
 
     Raises:
         ConfigError: another number of sites than the architecture takes.
@@ -222,7 +254,7 @@ def _made(architecture: str, preset: Preset, kind: type[Activation]) -> type[Dic
 
 
 def _read(value: Any) -> Any:
-    """A configuration as it is, or from plain values, of an earlier version too; without ``architecture`` it is TopK."""
+    """A configuration as it is, or from plain values, of earlier versions too; TopK without ``architecture``."""
     if not isinstance(value, Mapping):
         return value
     fields = {name: given for name, given in value.items() if name not in OLD_WIDTHS}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Iterable
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,8 @@ OF_GAUSSIAN = 0.374567
 """E log cosh ν of a standard Gaussian ν."""
 FITTED_ROWS = 4096
 """Rows that are reconstructed at a time while the gain of random directions is fitted."""
+
+_Own = TypeVar("_Own")
 
 
 def _require_rows(sample: Float[Tensor, "rows d"], what: str) -> None:
@@ -58,7 +60,7 @@ class _Baseline:
         self.n_latents, self.d_in = directions.shape
         self.d_out, self.metadata = self.d_in, metadata or Metadata()
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: _Own, device: torch.device | str) -> _Own:
         """Return a copy on a device."""
         moved = copy.copy(self)
         for name, value in vars(self).items():
@@ -171,9 +173,9 @@ class Ica(_Components):
     c = W (x − μ),   x̂ = Aᵀ c + μ,   A the (pseudo-)inverse of W
 
     FastICA (Hyvärinen and Oja 2000) as scikit-learn computes it, on a sample of the rows in memory. It can come to rest
-    at a saddle, so the best of a few starts is kept, by the negentropy Σ (E log cosh c − E log cosh ν)² with ν Gaussian.
-    Codes are signed and dense; a component's sign is chosen so that its larger tail is positive, since a feature is read
-    from its top values.
+    at a saddle, so the best of a few starts is kept, by the negentropy Σ (E log cosh c − E log cosh ν)² with ν
+    Gaussian. Codes are signed and dense; a component's sign is chosen so that its larger tail is positive, since a
+    feature is read from its top values.
 
     Attributes:
         mean: subtracted before encoding, added after decoding.
@@ -247,9 +249,9 @@ class Nmf(_Baseline):
 
     x⁺ = [max(x, 0), max(−x, 0)] ≈ C H,   C, H ≥ 0,   x̂ = (C H)₊ − (C H)₋
 
-    Lee and Seung 1999, as scikit-learn's MiniBatchNMF computes it, on a sample of rows in memory. With `signed` off only
-    max(x, 0) is factorised, which suits sites that are positive (an MLP's hidden layer after ReLU), and what is negative
-    is lost. Encoding a row solves for C with H held; it has no gradient.
+    Lee and Seung 1999, as scikit-learn's MiniBatchNMF computes it, on a sample of rows in memory. With `signed` off
+    only max(x, 0) is factorised, which suits sites that are positive (an MLP's hidden layer after ReLU), and what is
+    negative is lost. Encoding a row solves for C with H held; it has no gradient.
 
     Attributes:
         signed: true where negative values are factorised too, in columns of their own.

@@ -8,8 +8,8 @@ An autoencoder reads x and writes y = x. What else a coder is are facts of it, t
 - transcoding: y is another site than x, such as an MLP's output (Dunefsky et al. 2024, arXiv:2406.11944), with a skip
   connection W_skip or without (Paulo et al. 2025, arXiv:2501.18823). A row of the training stream is x followed by y;
 - several sites, layers of one model or one site of two models (crosscoders: Lindsey et al. 2024, "Sparse Crosscoders
-  for Cross-Layer Features and Model Diffing", Transformer Circuits). Rows hold all sites side by side; all of a latent's
-  decoder rows together have norm 1, where the activation asks for unit norms;
+  for Cross-Layer Features and Model Diffing", Transformer Circuits). Rows hold all sites side by side; all of a
+  latent's decoder rows together have norm 1, where the activation asks for unit norms;
 - nested prefixes (Matryoshka; `losses`);
 - normalisation N of each row, which foreign dictionaries come with:
       layer_norm:  N(x) = (x − μ) / (σ + ε),   N⁻¹(ŷ) = σ ŷ + μ,    μ, σ mean and unbiased deviation of x's values
@@ -24,7 +24,7 @@ b_s is taken from the input, which changes what b_enc means and not what can be 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -180,8 +180,8 @@ class SparseCoder(nn.Module):
             raise ConfigError("A transcoder's input can't be normalised: its output is no row of the input's site.")
         if self.d_in % self.n_sites or len(config.scales) not in (0, self.n_sites):
             raise ConfigError(
-                f"A row of {self.d_in} values with {len(config.scales)} scales doesn't fit {self.n_sites} sites: widths "
-                "must be equal, and there is a scale for each site or none."
+                f"A row of {self.d_in} values with {len(config.scales)} scales doesn't fit {self.n_sites} sites: "
+                "widths must be equal, and there is a scale for each site or none."
             )
 
     # ------------------------------------------------------------------------------------------ facts, tensors, copies
@@ -281,7 +281,7 @@ class SparseCoder(nn.Module):
             shards=shards,
         )
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Convert or move tensors; some keep float32."""
         kept = {name: self.own(name).data for name in self.activation.keep_in_float32}
         super()._apply(fn, recurse)
@@ -319,8 +319,8 @@ class SparseCoder(nn.Module):
         if (self.skip is not None or self.normalisation == "layer_norm") and codes.shift is None:
             what = "has a skip connection" if self.skip is not None else "normalises each row"
             raise VectorError(
-                f"This dictionary {what}, and these codes don't say what that gives. Decode what encode() gave, or give "
-                "the codes its scale and shift (`Codes.with_bypass`)."
+                f"This dictionary {what}, and these codes don't say what that gives. Decode what encode() gave, or "
+                "give the codes its scale and shift (`Codes.with_bypass`)."
             )
         if self.normalisation != "none" and codes.scale is None:
             raise VectorError(
@@ -392,7 +392,8 @@ class SparseCoder(nn.Module):
             decoded = decode_active(made.values, made.active, self.W_dec, context.grid)
             residual = targets - (decoded + self.b_dec)
             error = residual.square().sum()
-        unit = {"variance": variance, "row": rows, "value": rows * self.d_out}[self.activation.error_per]
+        units: dict[str, Tensor | float] = {"variance": variance, "row": rows, "value": rows * self.d_out}
+        unit = units[self.activation.error_per]
         later = self.activation.later_terms(self, batch, residual.detach())
         codes = Codes.from_entries(made.values.detach(), made.active)
         return combine_losses({"mse": error / unit, **made.terms, **later}, codes, residual, variance)
@@ -522,7 +523,9 @@ class SparseCoder(nn.Module):
 
     def _best_gain(self, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"]) -> float:
         """The factor on the encoder that reconstructs a sample best, by least squares; 1 where none is above 0."""
-        wanted, given = y - self.b_dec, self.decode(self.activation.first_codes(self, x)) - self.b_dec
+        codes = self.activation.first_codes(self, x)
+        wanted = y - self.b_dec
+        given = (decode_active(codes.values, codes.active, self.W_dec) + self.b_dec) - self.b_dec
         gain = float((wanted * given).sum() / given.square().sum().clamp_min(torch.finfo(y.dtype).tiny))
         return gain if gain > 0 else 1.0
 
@@ -591,4 +594,3 @@ class SparseCoder(nn.Module):
 
     def _by_site(self, rows: Float[Tensor, "n row_width"]) -> Float[Tensor, "n n_sites width"]:
         return rows.view(len(rows), self.n_sites, self.site_width)
-

@@ -66,7 +66,7 @@ class HubName:
 
 
 def fetch(name: HubName) -> Path:
-    """Return the local folder of a dictionary, fetched into the hub's cache if need be; its file, where the name is a file's.
+    """Return the local folder of a dictionary, fetched into the hub's cache if need be; a file, if it names one.
 
     Raises FormatError where it can't be had.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -13,6 +13,8 @@ from torch import Tensor
 from monosema.core import Site
 from monosema.dictionaries.codes import Codes
 from monosema.kernels import Grid
+
+_Own = TypeVar("_Own")
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Dictionary(Protocol):
         """Compute the reconstruction: ``decode(encode(x))``."""
         ...
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self: _Own, device: torch.device | str) -> _Own:
         """Move to a device."""
         ...
 
@@ -205,6 +207,7 @@ class Coder(Protocol):
         ...
 
 
+@runtime_checkable
 class Trainable(Dictionary, Protocol):
     """A dictionary that the trainer can train.
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from monosema.core import FormatError, InputError, MonosemaError, atomic_path
 from monosema.core.hub import endpoint
-from monosema.dictionaries.coder import SparseCoder
 from monosema.dictionaries.formats import load_dictionary
 from monosema.dictionaries.hub import BESIDE, FILES, HubName, fetch
+from monosema.dictionaries.sites import title_of
 
 
 def pull(repo: str, revision: str | None, out: Path | None) -> Path:
@@ -70,7 +70,7 @@ def push(path: str | Path, repo: str, *, private: bool = False, message: str | N
     dictionary = load_dictionary(folder)
     prefix = f"{name.folder}/" if name.folder else ""
     files = [CommitOperationAdd(f"{prefix}{file}", str(folder / file)) for file in _present(folder)]
-    kind = dictionary.title if isinstance(dictionary, SparseCoder) else type(dictionary).__name__
+    kind = title_of(dictionary)
     hub = HfApi(endpoint=endpoint(), token=token)
     try:
         hub.create_repo(name.repo, private=private, exist_ok=True)

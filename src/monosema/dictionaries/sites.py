@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, Site
-from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.coder import SparseCoder
+from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 
@@ -57,6 +57,11 @@ def at_sites(metadata: Metadata, sites: Sequence[Site], transcodes: bool) -> Met
     if len(sites) > 1:
         return metadata.replace(site=sites[-1], extra={**metadata.extra, "sites": [str(site) for site in sites]})
     return metadata.replace(site=sites[0])
+
+
+def title_of(dictionary: Dictionary) -> str:
+    """Name a dictionary's kind: "TopK", "Pca"."""
+    return dictionary.title if isinstance(dictionary, SparseCoder) else type(dictionary).__name__
 
 
 def number_of_sites(dictionary: Dictionary) -> int:

@@ -261,7 +261,6 @@ class _Comparison:
         inner = RunContext(own, self._folder(site, name), self.ctx.device)
         inner.model = self.randomised if name == RANDOMISED else self.ctx.model
         inner.corpus = self.ctx.corpus
-        inner.recipe = own.fitted(inner.widths)
         inner.folder.mkdir(parents=True, exist_ok=True)
         sources = {"model": inner.model.digest, "corpus": inner.corpus.digest}
         inputs = stage_inputs(STAGES, inner.recipe.to_dict(), sources)
@@ -270,5 +269,5 @@ class _Comparison:
 
 
 def _opened(ctx: RunContext) -> Dictionary:
-    dictionary: Any = load_dictionary(ctx.dictionary_dir)
-    return dictionary.to(ctx.model.device) if hasattr(dictionary, "to") else dictionary
+    dictionary = load_dictionary(ctx.dictionary_dir)
+    return dictionary.to(ctx.model.device)

@@ -31,7 +31,6 @@ from monosema.interpretation.readers.programs import ProgramReader
 from monosema.interpretation.sampling import draw_samples, latents_of, pool_of
 from monosema.interpretation.scoring import Scores, score
 from monosema.models import LanguageModel
-from monosema.runs.architectures import active_latents, expected_active
 from monosema.runs.context import RunContext
 
 FITTED_ROWS = 16_384
@@ -132,11 +131,11 @@ def random_directions(ctx: RunContext, site: Site, rows: Float[Tensor, "rows d"]
 
 def active_per_row(ctx: RunContext) -> int:
     """Latents of the run's dictionary that are active on a row: as many as it keeps, or as training ended."""
-    k = active_latents(ctx.recipe.dictionary)
+    k = ctx.recipe.dictionary.active_latents
     if k is not None:
         return k
     measured = read_json(ctx.dictionary_dir / "training.json").get("l0")
-    return max(1, round(float(measured or expected_active(ctx.recipe.dictionary))))
+    return max(1, round(float(measured or ctx.recipe.dictionary.expected_active)))
 
 
 @torch.inference_mode()

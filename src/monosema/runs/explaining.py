@@ -85,8 +85,8 @@ def choose(ctx: RunContext, latents: Sequence[int] | None, most: int | None, see
 
 def loaded_dictionary(ctx: RunContext) -> Dictionary:
     """The run's dictionary, on the device of its model."""
-    dictionary: Any = load_dictionary(ctx.dictionary_dir)
-    return dictionary.to(ctx.model.device) if hasattr(dictionary, "to") else dictionary
+    dictionary = load_dictionary(ctx.dictionary_dir)
+    return dictionary.to(ctx.model.device)
 
 
 def explain_live(

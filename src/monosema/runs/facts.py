@@ -11,7 +11,6 @@ from monosema.evaluation import Evaluation
 from monosema.models import model_facts
 from monosema.pages import EvaluationRow, ReportData, StageRow
 from monosema.pages.scores import MethodScore
-from monosema.runs.architectures import title_of
 from monosema.runs.context import RunContext
 from monosema.runs.ledger import Ledger, StageRecord
 from monosema.runs.meaning import EMPTY, scores_path
@@ -29,7 +28,7 @@ def report_data(ctx: RunContext) -> ReportData:
         title=recipe.report.title or title,
         model_name=models,
         site=recipe.place,
-        architecture=title_of(recipe.dictionary),
+        architecture=recipe.dictionary.title,
         corpus=ctx.corpus.name,
         tokens=stages["capture"].counts["rows"],
         heldout_tokens=evaluation.tokens,

@@ -22,7 +22,6 @@ from monosema.evaluation.losses import CHUNK_BYTES, CHUNK_ROWS, ROOMS
 from monosema.evaluation.passes import INSIDE
 from monosema.interpretation.measuring import CELLS, READ_TOKENS
 from monosema.interpretation.pool import BYTES_PER_ACTIVATION
-from monosema.runs.architectures import expected_active
 from monosema.runs.budget import CONTROL_ROWS, VERSIONS, evaluation_budget
 from monosema.runs.machines import Machine
 from monosema.runs.model_shape import ModelShape
@@ -156,7 +155,7 @@ class _Needs:
         self.recipe, self.shape, self.machine = recipe, shape, machine
         self.end_to_end = recipe.training.objective == "end-to-end"
         self.tokens = recipe.text.tokens or 0
-        self.m, self.k = recipe.dictionary.n_latents, expected_active(recipe.dictionary)
+        self.m, self.k = recipe.dictionary.n_latents, recipe.dictionary.expected_active
         # Both matrices of a transcoder together are as large as those of a dictionary between its two widths.
         self.d = sum(widths) // (len(widths) if recipe.output_site else 1)
         self.row_width = sum(widths)

@@ -13,15 +13,7 @@ from torch import Tensor
 
 from monosema.activations import JoinedStream, RowSource, Store, fit_preprocessing
 from monosema.core import ConfigError, Progress, Site, VectorError
-from monosema.dictionaries import (
-    Crosscoder,
-    CrosscoderConfig,
-    Metadata,
-    Trainable,
-    Transcoder,
-    TranscoderConfig,
-    at_sites,
-)
+from monosema.dictionaries import Metadata, Trainable, at_sites, dictionary_config
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.trainer import train
 
@@ -50,16 +42,17 @@ def train_transcoder(
         out: receives what `train` writes.
         held_out: rows at the end of the store that are not trained on, but measured.
         batch, passes: of the stream.
-        dictionary: fields of `TranscoderConfig` but for widths, such as n_latents and k.
+        dictionary: fields of `dictionary_config`, such as n_latents, activation and k.
 
     Raises as `train` does, and what the stream raises.
     """
     read, written = Site.parse(read), Site.parse(written)
-    own = TranscoderConfig(d_in=store.width(read), d_out=store.width(written), **dictionary)
-    metadata = at_sites(Metadata(), own, [read, written])
+    metadata = at_sites(Metadata(), [read, written], transcodes=True)
     seed = (config or TrainConfig()).seed
     places = [(store, read), (store, written)]
-    return _train(Transcoder(own, metadata, seed), places, out, config, held_out, batch, passes, progress)
+    widths = [store.width(site) for store, site in places]
+    made = dictionary_config("transcoder", **dictionary).make(widths, metadata, seed)
+    return _train(made, places, out, config, held_out, batch, passes, progress)
 
 
 def train_crosscoder(
@@ -79,7 +72,7 @@ def train_crosscoder(
         places: sites and the stores that hold them: one store and several of its sites, or the stores of two models
             that were captured on the same text.
         out, held_out, batch, passes: as for `train_transcoder`.
-        dictionary: fields of `CrosscoderConfig` but for sites and widths, such as n_latents and k.
+        dictionary: fields of `dictionary_config`, such as n_latents, activation and k.
 
     Raises:
         ConfigError: fewer than two sites, or more than two models.
@@ -91,11 +84,10 @@ def train_crosscoder(
     if len(widths) > 1:
         said = ", ".join(f"{store.width(site)} for {Site.parse(site).short} of {store.name}" for store, site in places)
         raise VectorError(f"The sites of a crosscoder must have one width, but they have {said}.")
-    width = widths.pop()
-    own = CrosscoderConfig(d_in=len(places) * width, n_sites=len(places), width=width, **dictionary)
-    metadata = at_sites(Metadata(), own, _named(places))
+    metadata = at_sites(Metadata(), _named(places), transcodes=False)
     seed = (config or TrainConfig()).seed
-    return _train(Crosscoder(own, metadata, seed), places, out, config, held_out, batch, passes, progress)
+    made = dictionary_config("crosscoder", **dictionary).make([*widths] * len(places), metadata, seed)
+    return _train(made, places, out, config, held_out, batch, passes, progress)
 
 
 def _named(places: Sequence[Place]) -> list[Site]:

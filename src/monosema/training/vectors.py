@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monosema.activations import JoinedStream, RowSource, StoreStream, fit_preprocessing, open_rows
 from monosema.core import Progress, Site, VectorError
-from monosema.dictionaries import Metadata, TopK, TopKConfig
+from monosema.dictionaries import Metadata, SparseCoder, TopK
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.finished import refuse_untrained
 from monosema.training.trainer import train
@@ -112,5 +112,5 @@ def train_on_vectors(
     site = rows.source.sites[0]
     stream = rows.stream([site], batch=batch, seed=config.seed, passes=passes)
     metadata = Metadata(site=site, dataset=Path(path).name)
-    dictionary = TopK(TopKConfig(d_in=stream.d_in, n_latents=latents, k=k), metadata, seed=config.seed)
+    dictionary = SparseCoder(stream.d_in, latents, TopK(k=k), metadata=metadata, seed=config.seed)
     return train(dictionary, stream, config, Path(out), heldout=rows.held_out([site]), progress=progress)

@@ -172,4 +172,4 @@ def test_dictionary_learning_before_a_threshold_is_learnt(tmp_path: Path) -> Non
     codes = ((X - B_DEC) @ W_ENC.T + B_ENC).relu()
     dictionary = same(tmp_path, codes, codes @ W_DEC + B_DEC)
     assert dictionary.metadata.site == Site.parse("3.resid_post")
-    assert dictionary.config.k == K
+    assert dictionary.activation.k == K

@@ -10,6 +10,7 @@ it looks at every eighth vector of a batch, and at an eighth of the latents at m
 from __future__ import annotations
 
 from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field

@@ -15,6 +15,7 @@ as for TopK.
 from __future__ import annotations
 
 import math
+
 import torch
 from jaxtyping import Float
 from pydantic import Field

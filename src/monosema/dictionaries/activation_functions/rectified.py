@@ -34,18 +34,14 @@ class Rectified(Activation):
     ) -> tuple[Tensor, Ragged | Full]:
         """Compute pre-activations, of at least the entries above the floor, with gradients."""
         context = batch.context
-        return encode_active(
-            batch.x, coder.centre, coder.W_enc, coder.b_enc, floor, context.matmul_dtype, context.grid
-        )
+        return encode_active(batch.x, coder.centre, coder.W_enc, coder.b_enc, floor, context.matmul_dtype, context.grid)
 
     def fit(self, coder: Coder, x: Float[Tensor, "n d_in"]) -> None:
         """Set biases to what leaves `start_l0` latents active."""
         if self.start_l0 is not None:
             coder.b_enc.sub_(self.sparse_levels(coder, x, self.start_l0))
 
-    def sparse_levels(
-        self, coder: Coder, x: Float[Tensor, "n d_in"], l0: float
-    ) -> Float[Tensor, " n_latents"]:
+    def sparse_levels(self, coder: Coder, x: Float[Tensor, "n d_in"], l0: float) -> Float[Tensor, " n_latents"]:
         """For each latent, the level that its pre-activation exceeds on l0 / n_latents of a sample; at least 0, and on
         one row."""
         rows = x[:START_ROWS] if coder.centre is None else x[:START_ROWS] - coder.centre

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.parts import dictionary_of
+from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import (
     checked,
     flag,
@@ -25,8 +25,7 @@ from monosema.dictionaries.formats.files import (
     site_of,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 SUFFIXES = (".pt", ".pth")

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.parts import dictionary_of
+from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import checked, positive, read_safetensors, shortly, site_of
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 CONFIG = "config.yaml"

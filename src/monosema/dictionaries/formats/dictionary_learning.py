@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError, Site, SiteError, nearest, write_json
-from monosema.dictionaries.formats.parts import dictionary_of, parts_of
+from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -35,8 +35,7 @@ from monosema.dictionaries.formats.files import (
     write_pickle,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError, Site
-from monosema.dictionaries.formats.parts import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
     checked,
     read_arrays,
@@ -26,7 +25,7 @@ from monosema.dictionaries.formats.files import (
     write_arrays,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 NAME, SECOND = "params.npz", "params.safetensors"

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.parts import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import only_file, positive, read_pickle, shortly, write_pickle
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.protocol import Dictionary
 
 NAME = "autoencoder.pt"

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError, write_json
-from monosema.dictionaries.formats.parts import dictionary_of, parts_of
+from monosema.dictionaries.activation_functions.activation import Kind
+from monosema.dictionaries.coder import Normalisation
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -40,9 +41,7 @@ from monosema.dictionaries.formats.files import (
     write_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.coder import Normalisation
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"

@@ -121,7 +121,7 @@ class Parts:
         return self._with_biases(shift if centred else -shift).replace(centred=centred)
 
     def with_unit_rows(self) -> Parts:
-        """Return the same reconstruction from decoder rows of norm 1; activations are multiplied by the norms that were."""
+        """Return the same reconstruction from decoder rows of norm 1; activations are multiplied by the old norms."""
         norms = torch.linalg.vector_norm(self.W_dec, dim=1).clamp_min(torch.finfo(self.W_dec.dtype).tiny)
         return self.replace(
             W_enc=self.W_enc * norms.unsqueeze(1),
@@ -141,7 +141,7 @@ class Parts:
         matrix: Float[Tensor, "d_in d_in"],
         inverse: Float[Tensor, "d_in d_in"],
     ) -> Parts:
-        """Return the dictionary of x, from these parts, which are of (x − mean) matrix; activations stay as they are."""
+        """Return the dictionary of x, from these parts, which are of (x − mean) matrix; activations stay."""
         folded = self.replace(
             W_enc=self.W_enc @ matrix.T,
             W_dec=self.W_dec @ inverse,

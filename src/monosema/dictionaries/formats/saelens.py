@@ -21,7 +21,8 @@ from torch import Tensor
 
 from monosema.core import ConfigError, FormatError, nearest, write_json
 from monosema.dictionaries.activation_functions import activation_named
-from monosema.dictionaries.formats.parts import dictionary_of, parts_of
+from monosema.dictionaries.activation_functions.activation import Kind
+from monosema.dictionaries.coder import Normalisation
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -34,9 +35,7 @@ from monosema.dictionaries.formats.files import (
     write_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.coder import Normalisation
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.formats.saelens_versions import FOLDED_LATER, NOT_READ, folded, modern, with_learnt_factors
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
@@ -56,9 +55,7 @@ ARCHITECTURES: dict[str, Kind] = {
 }
 TRAINING: dict[str, Kind] = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}
 """What has another name while it trains: SAELens saves it as jumprelu in the end, with one threshold for all."""
-OWN: dict[str, Kind] = {
-    f"{kind}_{skip}transcoder": kind for kind in ("topk", "gated") for skip in ("", "skip_")  # type: ignore[misc]
-}
+OWN: dict[str, Kind] = {f"{kind}_{skip}transcoder": kind for kind in ("topk", "gated") for skip in ("", "skip_")}
 """monosema's names of what SAELens has no architecture for."""
 ANY = "monosema_"
 """Prefix of monosema's names of architectures with an activation of no kind; its name follows."""

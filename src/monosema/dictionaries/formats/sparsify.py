@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError, Site, write_json
-from monosema.dictionaries.formats.parts import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -25,7 +24,7 @@ from monosema.dictionaries.formats.files import (
     write_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
