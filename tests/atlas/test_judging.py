@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import numpy as np
@@ -133,6 +134,8 @@ def test_they_outlive_a_build_and_come_back_with_their_dictionary(
     label(first, 3, "houses", "Ada")
     vote(first, 3, False, "Grace", of="token lookup")
     judged = first.feature(3)
+    meta = json.loads((tmp_path / "meta.json").read_text())
+    (tmp_path / "meta.json").write_text(json.dumps({**meta, "format": 2}))
     again = build_atlas(model, dictionary, site, text(30), tmp_path, config)
     assert (again.feature(3).label, again.feature(3).votes) == ("houses", judged.votes)
     assert again.tokens < sum(int(batch.keep.sum()) for batch in text())

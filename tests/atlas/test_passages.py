@@ -32,20 +32,21 @@ def test_the_top_are_the_strongest_with_different_text(atlas, model, twin, confi
         for strength, _, tokens in sorted(twin(latent), key=lambda one: (-one[0], one[1])):
             if tokens not in texts and len(expected) < config.top:
                 texts.add(tokens)
-                expected.append((strength, tuple(model.tokenizer.tokens(tokens))))
+                expected.append((strength, tokens))
         top = atlas.feature(latent).top
-        assert [(one.maximum, one.tokens) for one in top] == [(pytest.approx(s), t) for s, t in expected]
+        assert all(one.tokens == tuple(model.tokenizer.tokens(one.token_ids)) for one in top)
+        assert [(one.maximum, one.token_ids) for one in top] == [(pytest.approx(s), t) for s, t in expected]
         assert [one.rank for one in top] == list(range(len(top)))
 
 
-def test_each_quantile_holds_passages_of_its_tenth(atlas, model, twin, config) -> None:
+def test_each_quantile_holds_passages_of_its_tenth(atlas, twin, config) -> None:
     drawn = 0
     for latent in range(atlas.n_latents):
         passages = twin(latent)
         strengths = np.array([strength for strength, _, _ in passages])
-        shown = {(round(s, 5), tuple(model.tokenizer.tokens(t))) for s, _, t in passages}
+        shown = {(round(s, 5), tokens) for s, _, tokens in passages}
         for example in atlas.feature(latent).examples:
-            assert (round(example.maximum, 5), example.tokens) in shown
+            assert (round(example.maximum, 5), example.token_ids) in shown
             if example.kind != "top":
                 below = (strengths < np.float32(example.maximum)).sum()
                 assert example.kind == f"q{below * 10 // len(strengths)}"
@@ -56,7 +57,7 @@ def test_each_quantile_holds_passages_of_its_tenth(atlas, model, twin, config) -
 def test_no_text_is_shown_twice_for_a_feature(atlas) -> None:
     for latent in range(atlas.n_latents):
         examples = atlas.feature(latent).examples
-        assert len({one.tokens for one in examples}) == len(examples)
+        assert len({one.token_ids for one in examples}) == len(examples)
         assert len({one.passage_hash for one in examples}) == len(examples)
 
 

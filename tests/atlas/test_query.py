@@ -31,6 +31,8 @@ def test_a_feature_is_whole(atlas) -> None:
         "token lookup",
         "balanced accuracy",
     )
+    top = feature.examples[0]
+    assert len(top.token_ids) == len(top.tokens) == len(top.activations)
     kinds = [example.kind for example in feature.examples]
     assert kinds == sorted(kinds, key=lambda kind: -10 if kind == "top" else -int(kind[1:]))
 

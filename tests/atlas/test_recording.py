@@ -267,7 +267,7 @@ def test_an_older_format_says_to_build_again(path) -> None:
     meta = json.loads((path / "meta.json").read_text())
     (path / "meta.json").write_text(json.dumps({**meta, "format": 1}))
     for call in (lambda: open_atlas(path), lambda: record(path, {3: [PATTERN]})):
-        with pytest.raises(FormatError, match="format 1; this version reads 2"):
+        with pytest.raises(FormatError, match="format 1; this version reads 3"):
             call()
 
 

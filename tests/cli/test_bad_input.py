@@ -112,7 +112,7 @@ def test_a_run_folder_of_another_recipe(finished: Run, command: Command, words: 
 
 
 def test_a_run_folder_in_use(command: Command, words: Words, tmp_path: Path) -> None:
-    from monosema.runs.lock import run_lock
+    from monosema.runs.ledger import run_lock
 
     folder = tmp_path / "run"
     with run_lock(folder):

@@ -56,10 +56,10 @@ def test_a_run_goes_on_after_labels_and_keeps_them(folder: Path, command: Comman
     assert command("label", folder, "0", "mine")[0] == 0
     code, _, err = command("run", folder, "--json")
     assert (code, "atlas: done before" in err) == (0, True)
-    assert "report: the atlas has other labels, votes or scores by now" in err
+    assert "report: made again, because the atlas's labels, votes or scores changed" in err
     assert "report: done before" in command("report", folder)[2]
     code, _, err = command("run", folder, "--atlas.top", "3", "--update", "--json")
-    assert (code, "atlas: its inputs changed" in err) == (0, True)
+    assert (code, "atlas: made again, because atlas.top changed from 20 to 3" in err) == (0, True)
     assert Run.open(folder).atlas().feature(0).label == "mine"
     Run.open(folder).atlas().file("examples").unlink()
     code, _, err = command("run", folder, "--json")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from monosema.dictionaries.activation_functions.auxiliary import in_turn
 
 from monosema.core import ConfigError
 from monosema.dictionaries import StepContext, TopK, geometric_median, make_coder
+from monosema.dictionaries.activation_functions.auxiliary import in_turn
 
 MOMENT = StepContext(0, 10, 100)
 

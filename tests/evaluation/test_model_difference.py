@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from monosema.activations import CaptureConfig, Store, capture_to_store
+from monosema.activations import CaptureConfig, capture_to_store
 from monosema.core import ConfigError, CorpusError, Site
 from monosema.data import Document, TextConfig, token_batches
-from monosema.dictionaries import Metadata, SparseCoder, load_dictionary, make_coder, share_of_other
+from monosema.dictionaries import Metadata, SparseCoder, at_sites, load_dictionary, make_coder, share_of_other
 from monosema.evaluation import ModelDifference, latent_scaling, model_difference
 from monosema.models import AttentionConfig, ModelPair, Transformer, TransformerConfig, random_model
-from monosema.training import TrainConfig, train_crosscoder
+from monosema.training import TrainConfig, train_on_rows
 
 SITES = ("0.resid_pre", "0.resid_pre@other")
 D = 32
@@ -78,9 +78,12 @@ def compare(first: float, second: float, out: Path, **dictionary: object) -> tup
     pair = ModelPair(model(first), model(second))
     text = token_batches(Words(), pair.tokenizer, TextConfig(window=32, batch=16, split="all"))
     store = capture_to_store(pair, text, SITES, out / "store", CaptureConfig())
-    places: list[tuple[Store, str]] = [(store, site) for site in SITES]
-    options = {"held_out": 1000, "batch": 128, "passes": 3, "n_latents": 48, **dictionary}
-    train_crosscoder(places, out / "crosscoder", TrainConfig(product="float32"), **options)
+    places = [(store, Site.parse(site)) for site in SITES]
+    about = at_sites(Metadata(), [site for _, site in places], transcodes=False)
+    width = sum(store.width(site) for _, site in places)
+    crosscoder = make_coder("crosscoder", width, 48, n_sites=len(places), metadata=about, **dictionary)
+    training = TrainConfig(product="float32")
+    train_on_rows(crosscoder, places, out / "crosscoder", training, batch=128, passes=3, heldout=1000)
     made = load_dictionary(out / "crosscoder")
     rows = torch.cat([store.read(site, store.rows - 1000, store.rows) for site in SITES], dim=1)
     return made, model_difference(made, rows, ("first", "second"))

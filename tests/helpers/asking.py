@@ -5,7 +5,6 @@ Run as a program, it forks a process for each job that a line of its input names
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -14,24 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from monosema.llm import (
-    AnthropicConfig,
-    AnthropicProvider,
-    Batches,
-    BatchesConfig,
-    LiveClient,
-    LiveConfig,
-    Message,
-    OpenAIConfig,
-    OpenAIProvider,
-    PriceTable,
-    Provider,
-    Request,
-    RetryPolicy,
-    Store,
-)
+from monosema.llm import Adapter, Batches, ClientConfig, LiveClient, Message, Request, Store
 
-QUICK = RetryPolicy(attempts=4, first_wait=0.02, longest_wait=0.05, timeout=20)
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {"label": {"type": "string"}},
@@ -46,26 +29,26 @@ def requests(*prompts: str, **fields: Any) -> list[Request]:
     return [Request(messages=(Message(role="user", content=prompt),), **values) for prompt in prompts]
 
 
-def provider(protocol: str, url: str, **fields: Any) -> Provider:
-    if protocol == "openai":
-        return OpenAIProvider(OpenAIConfig(model="m", base_url=f"{url}/v1", key_variable="OPENAI_API_KEY", **fields))
-    return AnthropicProvider(AnthropicConfig(model="m", base_url=url, **fields))
+def config(protocol: str, url: str, folder: Path | None = None, **fields: Any) -> ClientConfig:
+    values: dict[str, Any] = {"attempts": 4, "timeout": 20, "concurrency": 4, "listing_delay": 0.0}
+    if folder is not None:
+        values["prices"] = folder / "prices.toml"
+        values["prices"].write_text(PRICES, encoding="utf-8")
+    base_url = f"{url}/v1" if protocol == "openai" else url
+    values["key_variable"] = f"{protocol.upper()}_API_KEY"
+    return ClientConfig(client=f"{protocol}:m", base_url=base_url, **{**values, **fields})
 
 
-def prices(folder: Path) -> PriceTable:
-    path = folder / "prices.toml"
-    path.write_text(PRICES, encoding="utf-8")
-    return PriceTable.load(path)
+def live(protocol: str, url: str, folder: Path | None, store: Store, **fields: Any) -> LiveClient:
+    settings = config(protocol, url, folder, **fields)
+    return LiveClient(settings.adapter(), store, settings)
 
 
-def live(protocol: str, url: str, folder: Path, store: Store, **fields: Any) -> LiveClient:
-    config = LiveConfig(**{"patience": QUICK, "concurrency": 4, **fields})
-    return LiveClient(provider(protocol, url), store, prices(folder), config)
-
-
-def batches(protocol: str, url: str, folder: Path, store: Store, **fields: Any) -> Batches:
-    config = BatchesConfig(**{"patience": QUICK, "listing_delay": 0.0, **fields})
-    return Batches(provider(protocol, url), store, prices(folder), config)
+def batches(protocol: str, url: str, folder: Path, store: Store, most: int | None = None, **fields: Any) -> Batches:
+    settings = config(protocol, url, folder, **fields)
+    adapter: Adapter = settings.adapter()
+    adapter.max_requests = most or adapter.max_requests
+    return Batches(adapter, store, settings)
 
 
 def work(job: dict[str, Any]) -> None:
@@ -81,7 +64,7 @@ def work(job: dict[str, Any]) -> None:
             getattr(client, job["phase"])()
 
 
-async def warm_up() -> None:
+def warm_up() -> None:
     """Have the libraries load what they load late, so that each fork has it."""
     import anthropic
     import openai
@@ -91,22 +74,19 @@ async def warm_up() -> None:
     with anthropic.Anthropic(**nowhere) as client, openai.OpenAI(**nowhere) as other:
         calls = [
             lambda: client.messages.batches.create(requests=[]),
+            lambda: client.messages.create(model="m", max_tokens=1, messages=turns),
             lambda: other.batches.retrieve("x"),
+            lambda: other.chat.completions.create(model="m", messages=turns),
             lambda: other.files.create(file=("x", b"x"), purpose="batch"),
         ]
         for call in calls:
             with contextlib.suppress(anthropic.APIConnectionError, openai.APIConnectionError):
                 call()
-    async with anthropic.AsyncAnthropic(**nowhere) as client, openai.AsyncOpenAI(**nowhere) as other:
-        with contextlib.suppress(anthropic.APIConnectionError):
-            await client.messages.create(model="m", max_tokens=1, messages=turns)
-        with contextlib.suppress(openai.APIConnectionError):
-            await other.chat.completions.create(model="m", messages=turns)
 
 
 def main() -> None:
     ssl.SSLContext.load_verify_locations = lambda *_, **__: None  # type: ignore[method-assign]
-    asyncio.run(warm_up())
+    warm_up()
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

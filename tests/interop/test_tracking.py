@@ -44,7 +44,9 @@ def test_weights_and_biases_records_offline(tmp_path: Path, monkeypatch: pytest.
 
 TRAINING = """
 import sys
-from monosema.training import TrainConfig, train_on_vectors
+
+from monosema.training import TrainConfig
+from topk_on_file import train_on_vectors
 
 config = TrainConfig(log_every=5, checkpoint_steps=20, track=("wandb",))
 train_on_vectors(sys.argv[1], latents=256, k=4, batch=50, passes=10, out=sys.argv[2], config=config)
@@ -79,6 +81,7 @@ def test_a_killed_training_goes_on_in_the_same_run(tmp_path: Path) -> None:
     # Without the service that other tests of this process began, which would think that the killed run goes on.
     quiet = {name: value for name, value in os.environ.items() if "WANDB" not in name}
     quiet |= {"WANDB_SILENT": "true", "WANDB_MODE": "offline"}
+    quiet["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1] / "helpers"), quiet.get("PYTHONPATH", "")])
     first = subprocess.Popen(command, env=quiet, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not list((out / "checkpoint").glob("step-*")) and first.poll() is None and time.monotonic() < deadline:

@@ -64,7 +64,7 @@ def test_programs_agree_as_far_as_they_predict_the_same(atlas, model) -> None:
             for latent, token in mine.items()
         },
     )
-    found = {one.between: one for one in passage_agreement(atlas, model.tokenizer)}
+    found = {one.between: one for one in passage_agreement(atlas)}
     assert set(found) == {("lookup", "pattern"), ("lookup", "shifted"), ("pattern", "shifted")}
     assert found["lookup", "pattern"].estimate.value == 1
     shifted = found["lookup", "shifted"].estimate
@@ -74,4 +74,4 @@ def test_programs_agree_as_far_as_they_predict_the_same(atlas, model) -> None:
 
 def test_methods_without_programs_are_left_out(atlas) -> None:
     record(atlas.path, {0: [Explanation("m", "words", None, None, "only words")]})
-    assert all("words" not in one.between for one in passage_agreement(atlas, random_model().tokenizer))
+    assert all("words" not in one.between for one in passage_agreement(atlas))

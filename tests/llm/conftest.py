@@ -25,9 +25,12 @@ for variable in ("NO_PROXY", "no_proxy"):
 
 @pytest.fixture(autouse=True, scope="session")
 def quick_connections() -> Iterator[None]:
-    """Nothing here is encrypted, and to read the system's certificates takes a tenth of a second a connection."""
+    """Read no certificates (nothing here is encrypted, and they take a tenth of a second), and wait little."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)
+        for waits in ("openai._base_client", "anthropic._base_client"):
+            patch.setattr(f"{waits}.INITIAL_RETRY_DELAY", 0.01)
+        patch.setattr("monosema.llm.batches.FIRST_WAIT", 0.01)
         yield
 
 

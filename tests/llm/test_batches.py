@@ -29,7 +29,7 @@ def once(world: FakeProvider) -> bool:
 
 
 def test_three_steps_each_in_a_process_of_its_own(bench: Any, world: FakeProvider, tmp_path: Path) -> None:
-    first = bench.batches(most_requests=2)
+    first = bench.batches(most=2)
     before = first.estimate(requests(*PROMPTS))
     sent = first.send(requests(*PROMPTS))
     assert (sent.requests, sent.answered, sent.waiting) == (5, 0, 0)
@@ -165,10 +165,9 @@ def test_the_cap_holds_before_anything_is_sent(bench: Any, world: FakeProvider, 
     assert once(world)
 
 
-@pytest.mark.parametrize("step", ["upload", "create", "poll", "results", "list batches"])
-@pytest.mark.parametrize("fault", [Fault(429, {"Retry-After": "0.05"}), Fault(500)], ids=["429", "500"])
-def test_passing_failures_of_every_step(bench: Any, world: FakeProvider, step: str, fault: Fault) -> None:
-    world.faults = {step: [fault, fault]}
+def test_passing_failures_of_every_step(bench: Any, world: FakeProvider) -> None:
+    faults = [Fault(429, {"Retry-After": "0.05"}), Fault(500)]
+    world.faults = {step: list(faults) for step in ("upload", "create", "poll", "results", "list batches")}
     batches = bench.batches()
     batches.send(requests(*PROMPTS))
     world.end()
@@ -235,22 +234,6 @@ def test_a_server_without_batches_says_so_and_live_requests_go_on(bench: Any, wo
     assert bench.live().complete(requests("a"))[0].ok
 
 
-def test_what_was_not_sent_can_be_withdrawn_and_what_was_can_not(bench: Any, world: FakeProvider) -> None:
-    batches = bench.batches()
-    batches.send(requests("sent"))
-    world.faults = {"create": [Fault(401)]}
-    with pytest.raises(ProviderError, match="key"):
-        batches.send(requests("a", "b"))
-    if bench.protocol == "anthropic":
-        world.end()  # until it ends, nobody knows that it isn't the other
-        batches.status()
-    assert batches.withdraw() == 2
-    assert kinds(batches, "a") == ["cancelled"]
-    assert batches.withdraw() == 0
-    assert bench.live().complete(requests("a"))[0].ok
-    assert once(world)
-
-
 def test_two_processes_that_send_the_same_send_it_once(bench: Any, world: FakeProvider, tmp_path: Path) -> None:
     from asking import batches as make
 
@@ -292,12 +275,10 @@ def test_a_batch_that_the_provider_has_deleted_counts_as_spent(bench: Any, world
 
 
 def test_other_models_in_the_same_store_are_left_alone(bench: Any, world: FakeProvider, tmp_path: Path) -> None:
-    from asking import QUICK, provider
-
-    from monosema.llm import Batches, BatchesConfig
+    from asking import batches as make
 
     bench.batches().send(requests("a"))
-    other = Batches(provider(bench.protocol, world.url, effort="low"), bench.store, None, BatchesConfig(patience=QUICK))
+    other = make(bench.protocol, world.url, tmp_path, bench.store, effort="low")
     assert other.status() == []
     assert list(other.replies()) == []
     assert other.send(requests("a")).requests == 1
@@ -344,17 +325,11 @@ class TestAnthropicHasNoMetadata:
         assert [entry.state for entry in lost.send([]).batches] == ["sent"]
 
 
-def test_results_that_are_no_completions_are_failures(world: FakeProvider, tmp_path: Path, store: Store) -> None:
-    from monosema.llm.openai_batches import OpenAIBatches
+def test_results_that_are_no_completions_are_failures(world: FakeProvider) -> None:
+    from asking import config
 
-    service = OpenAIBatches(bench_wire(world), None)
+    adapter = config("openai", world.url).adapter()
     (request,) = requests("a")
     for line in ({}, {"response": {"status_code": 200, "body": {}}}, {"error": {"code": "batch_expired"}}):
-        failure = service.read(json.loads(json.dumps({"custom_id": "x", **line})), request)
+        failure = adapter.read(json.loads(json.dumps({"custom_id": "x", **line})), request)
         assert failure.kind in ("rejected", "malformed", "expired")
-
-
-def bench_wire(world: FakeProvider) -> Any:
-    from asking import provider
-
-    return provider("openai", world.url)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import provider, requests
+from asking import config, requests
 from fake_provider import FakeProvider, Fault
 from fake_wire import Answer
 
@@ -48,12 +48,11 @@ class TestKeys:
         variable = f"{protocol.upper()}_API_KEY"
         monkeypatch.delenv(variable)
         with pytest.raises(ConfigError, match=variable):
-            provider(protocol, world.url)
+            config(protocol, world.url).adapter()
 
     def test_openais_key_does_not_reach_other_servers(self, world: FakeProvider, store: Store, key: str) -> None:
-        from monosema.llm import OpenAIConfig, OpenAIProvider
-
-        LiveClient(OpenAIProvider(OpenAIConfig(model="m", base_url=world.url + "/v1")), store).complete(requests("a"))
+        settings = config("openai", world.url, key_variable=None)
+        LiveClient(settings.adapter(), store, settings).complete(requests("a"))
         assert not any(key in sent for sent in world.keys)
 
 
@@ -64,4 +63,4 @@ def test_a_missing_library_is_an_error_with_the_command(protocol: str, monkeypat
 
     monkeypatch.setitem(sys.modules, protocol, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'monosema\[llm\]'"):
-        provider(protocol, "http://127.0.0.1:9")
+        config(protocol, "http://127.0.0.1:9").adapter()

@@ -9,28 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from asking import QUICK, SCHEMA, live, provider, requests
+from asking import SCHEMA, live, requests
 from fake_provider import FakeProvider, Fault, echo
 from fake_wire import READ, WRITTEN, Answer
 
 from monosema.core import ConfigError, ProviderError
-from monosema.llm import (
-    Absent,
-    Client,
-    LiveClient,
-    Message,
-    PriceTable,
-    Request,
-    Store,
-    count_failures,
-)
+from monosema.llm import Absent, LiveClient, Message, Request, Store, count_failures
 
 PRICE = (READ + WRITTEN) * 1000 / 1e6
 
 
 def test_answers_come_back_in_order_parsed_counted_and_priced(bench: Any, world: FakeProvider) -> None:
     client = bench.live()
-    assert isinstance(client, Client)
     world.plan = lambda prompt, times: (time.sleep(0.02), echo(prompt, times))[1]
     prompts = [f"feature {number}" for number in range(20)]
     replies = client.complete(requests(*prompts))
@@ -179,29 +169,24 @@ def test_an_error_does_not_lose_answers_that_are_under_way(bench: Any, world: Fa
     assert "c" not in world.asked
 
 
-def test_streams_give_what_whole_answers_give(protocol: str, world: FakeProvider, tmp_path: Path) -> None:
-    fields = {} if protocol == "anthropic" else {"log_probabilities": 2}
-    replies = []
-    for stream in (False, True):
-        with Store(tmp_path / str(stream)) as store:
-            client = LiveClient(provider(protocol, world.url, stream=stream), store, PriceTable({}, ""))
-            replies += client.complete(requests("a", **fields))
-    assert replies[0] == replies[1]
-    assert replies[0].cost is None
-    assert [body.get("stream", False) for body in world.bodies] == [False, True]
+def test_long_answers_of_anthropic_are_streamed(world: FakeProvider, store: Store) -> None:
+    client = live("anthropic", world.url, None, store)
+    (short, long) = client.complete(requests("a") + requests("a", max_tokens=20_000))
+    assert long == short
+    assert long.cost is None
+    assert sorted(body.get("stream", False) for body in world.bodies) == [False, True]
 
 
-def test_a_stream_that_breaks_off_is_no_answer(protocol: str, world: FakeProvider, store: Store) -> None:
+def test_a_stream_that_breaks_off_is_no_answer(world: FakeProvider, store: Store) -> None:
     world.plan = lambda prompt, times: Fault(broken_stream=True) if times == 1 else Answer("a whole answer")
-    client = LiveClient(provider(protocol, world.url, stream=True), store)
-    client.config = client.config.replace(patience=QUICK)
-    (reply,) = client.complete(requests("a", response_schema=None))
+    client = live("anthropic", world.url, None, store)
+    (reply,) = client.complete(requests("a", response_schema=None, max_tokens=20_000))
     assert reply.text == "a whole answer"
 
 
 class TestLogProbabilities:
     def ask(self, world: FakeProvider, store: Store, protocol: str = "openai") -> Any:
-        client = LiveClient(provider(protocol, world.url), store)
+        client = live(protocol, world.url, None, store)
         return client.complete(requests("a", response_schema=None, log_probabilities=3))[0]
 
     def test_they_come_with_alternatives_and_survive_the_store(self, world: FakeProvider, store: Store) -> None:
@@ -280,7 +265,7 @@ class TestCap:
 
     def test_a_cap_without_a_price_is_an_error(self, bench: Any) -> None:
         with pytest.raises(ConfigError, match=r"no price for the model 'm'.*\[models\.\"m\"\]"):
-            LiveClient(bench.live().provider, bench.store, None, bench.live(max_cost=1.0).config)
+            bench.live(max_cost=1.0, prices=None)
 
 
 def test_it_works_where_an_event_loop_runs_already(bench: Any) -> None:
@@ -304,3 +289,65 @@ def test_progress_counts_every_request(bench: Any) -> None:
         count = Count()
         bench.live().complete(requests(*prompts), count)
         assert count.n == 3
+
+
+class TestFailuresThatPass:
+    def test_retry_after_is_honoured(self, bench: Any, world: FakeProvider) -> None:
+        limited = Fault(429, {"Retry-After": "0.3"}, "slow down")
+        world.plan = lambda prompt, times: limited if times == 1 else echo(prompt, times)
+        assert bench.live().complete(requests("a"))[0].ok
+        assert world.times[1] - world.times[0] >= 0.3
+        assert bench.store.spending().at_most == pytest.approx(PRICE)
+
+    @pytest.mark.parametrize(
+        ("fault", "may_be_billed"),
+        [(Fault(500), 0), (Fault(truncated=True), 2), (Fault(200, seconds=0.5), 2)],
+        ids=["500", "truncated JSON", "time-out"],
+    )
+    def test_they_are_asked_again_and_count_where_they_may_be_billed(
+        self, bench: Any, world: FakeProvider, fault: Fault, may_be_billed: int
+    ) -> None:
+        world.plan = lambda prompt, times: fault if times < 3 else echo(prompt, times)
+        client = bench.live(timeout=0.3 if fault.seconds else 20)
+        most = client.estimate(requests("a")).at_most
+        (reply,) = client.complete(requests("a"))
+        assert reply.parsed == {"label": "a"}
+        assert world.asked["a"] == 3
+        spent = bench.store.spending()
+        assert (spent.requests, spent.reserved, spent.unknown) == (1, 0, pytest.approx(may_be_billed * most))
+
+    def test_the_cap_counts_attempts_that_nobody_heard(self, bench: Any, world: FakeProvider) -> None:
+        world.plan = lambda prompt, times: Fault(200, seconds=0.5)
+        most = bench.live().estimate(requests("a")).at_most
+        (reply,) = bench.live(timeout=0.3, max_cost=1.5 * most).complete(requests("a"))
+        assert reply.failure.kind == "cost cap"
+        assert world.asked["a"] == 1
+        assert bench.store.spending().at_most == pytest.approx(most)
+
+    def test_a_provider_that_stays_away_is_a_failure_and_not_kept(self, bench: Any, world: FakeProvider) -> None:
+        world.plan = lambda prompt, times: Fault(500, message="on fire") if prompt == "a" else echo(prompt, times)
+        replies = bench.live().complete(requests("a", "b"))
+        assert count_failures(replies) == {"unavailable": 1}
+        assert "tried 4 times" in replies[0].failure.detail
+        assert "on fire" in replies[0].failure.text
+        world.plan = echo
+        assert all(reply.ok for reply in bench.live().complete(requests("a", "b")))
+        assert world.asked == {"a": 5, "b": 1}
+
+    def test_nobody_at_the_address_costs_nothing(self, protocol: str, tmp_path: Path, store: Store) -> None:
+        (reply,) = live(protocol, "http://127.0.0.1:9", tmp_path, store, attempts=2).complete(requests("a"))
+        assert reply.failure.kind == "unavailable"
+        assert store.spending().at_most == 0
+
+    def test_a_server_that_answers_none_of_the_first_is_not_asked_the_others(
+        self, bench: Any, world: FakeProvider
+    ) -> None:
+        world.plan = lambda prompt, times: Fault(503)
+        with pytest.raises(ProviderError, match=r"The first \d of 6 requests were all in vain"):
+            bench.live(concurrency=2, attempts=1).complete(requests(*"abcdef"))
+        assert len(world.asked) < 6
+        assert bench.store.spending().reserved == 0
+        # One answer among the first, and all are sent.
+        world.plan = lambda prompt, times: echo(prompt, times) if prompt == "a" else Fault(503)
+        replies = bench.live(concurrency=2, attempts=1).complete(requests(*"abcdef"))
+        assert [reply.ok for reply in replies] == [True] + [False] * 5

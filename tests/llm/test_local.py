@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from monosema.interpretation.prompts import judgement_schema
-from monosema.llm import Client, LocalClient, Message, Request, Store, count_failures
+from monosema.llm import LocalClient, Message, Request, Store, count_failures
 from monosema.models import load_model
 
 
@@ -24,7 +24,6 @@ def request(text: str, **fields: Any) -> Request:
 
 def test_it_answers_in_order_and_each_as_if_alone(model: Any) -> None:
     client = LocalClient(model, batch_size=2)
-    assert isinstance(client, Client)
     asked = [request("a"), request("something longer"), request("bc", temperature=1.0, seed=3), request("d")]
     replies = client.complete(asked)
     for one, reply in zip(asked, replies, strict=True):

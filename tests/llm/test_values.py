@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.core import ConfigError, DamagedFileError, DiskFullError
-from monosema.llm import Message, Price, PriceTable, Reply, Request, Store, Usage
-from monosema.llm.prices import estimate_cost, input_tokens_at_most
+from monosema.llm import Message, Price, Reply, Request, Store, Usage, prices
+from monosema.llm.prices import estimate_cost, find_price, input_tokens_at_most, read_prices
 from monosema.llm.protocol import request_key
 from monosema.llm.store import Reservation
 from monosema.llm.structured import checked, is_strict
@@ -88,23 +88,19 @@ class TestSchemas:
 
 
 class TestPrices:
-    def test_the_table_that_comes_along_is_complete_and_dated(self) -> None:
-        table = PriceTable.load()
-        assert table.as_of
-        assert all(price.output >= price.input > 0 and price.batch_discount == 0.5 for price in table.models.values())
+    def test_the_table_that_comes_along_is_complete(self) -> None:
+        models = read_prices(Path(prices.__file__).with_name("prices.toml"))
+        assert models
+        assert all(price.output >= price.input > 0 and price.batch_discount == 0.5 for price in models.values())
 
-    def test_dated_versions_cost_as_their_model(self) -> None:
-        table = PriceTable({"m-1": Price(input=1, output=2)}, "")
-        assert table.of("m-1-2026-01-31") == table.of("m-1-20260131") == table.of("m-1")
-        assert table.of("m-1-mini") is None
-
-    def test_a_file_of_ones_own_adds_and_replaces(self, tmp_path: Path) -> None:
+    def test_a_file_of_ones_own_adds_and_replaces_and_dated_versions_cost_as_their_model(self, tmp_path: Path) -> None:
         own = tmp_path / "own.toml"
         own.write_text('[models."gpt-4o-mini"]\ninput = 9\noutput = 9\n[models."mine:8b"]\ninput = 0\noutput = 0\n')
-        table = PriceTable.load(own)
-        assert table.of("gpt-4o-mini").input == 9
-        assert table.of("mine:8b").of(Usage(input_tokens=10**9, output_tokens=10**9)) == 0
-        assert table.of("claude-haiku-4-5") == PriceTable.load().of("claude-haiku-4-5")
+        assert find_price("gpt-4o-mini", own).input == 9
+        assert find_price("gpt-4o-mini-2026-01-31", own) == find_price("gpt-4o-mini-20260131", own)
+        assert find_price("mine:8b", own, 1.0).of(Usage(input_tokens=10**9, output_tokens=10**9)) == 0
+        assert find_price("mine:8b-mini", own) is None
+        assert find_price("claude-haiku-4-5", own) == find_price("claude-haiku-4-5")
 
     @pytest.mark.parametrize(
         "text", ["models = 3", "[models.m]\ninput = -1\noutput = 1", "no toml", "[models.m]\nin = 1"]
@@ -113,9 +109,9 @@ class TestPrices:
         own = tmp_path / "own.toml"
         own.write_text(text)
         with pytest.raises(ConfigError):
-            PriceTable.load(own)
+            read_prices(own)
         with pytest.raises(ConfigError, match="can't be read"):
-            PriceTable.load(tmp_path / "none.toml")
+            read_prices(tmp_path / "none.toml")
 
     def test_long_prompts_and_batches(self) -> None:
         price = Price(input=1, output=2, batch_discount=0.5, long_prompt_tokens=100, long_input=10, long_output=20)

@@ -66,7 +66,7 @@ def write_atlas(
     maximum = np.where(alive, random.gamma(4, 2, n), 0).astype(np.float32)
     score = np.where(alive, np.clip(random.beta(3, 2, n), 0, 1), np.nan)
     nearby = random.integers(0, len(words), (n, 20))
-    some = lambda rows, a, b: [[words[j] for j in row[a:b]] for row in rows]  # noqa: E731
+    number = {word: id for id, word in enumerate(words)}
     label = [f"the token {t.strip() or 'blank'!r}" if a else "" for t, a in zip(targets, alive, strict=True)]
     if nasty:
         label[1] = "</script><script>alert('label')</script> 한국어 라벨"
@@ -78,23 +78,24 @@ def write_atlas(
         "mean": pa.array((maximum * n_active / (total * 9)).astype(np.float32)),
         "mean_active": pa.array((maximum / 3).astype(np.float32)),
         "max": pa.array(maximum),
-        "promoted": pa.array(some(nearby, 0, 10)),
+        "promoted_ids": pa.array(nearby[:, :10].tolist()),
         "promoted_logits": pa.array(
             [sorted(row, reverse=True) for row in random.gamma(3, 0.3, (n, 10)).tolist()], pa.list_(pa.float32())
         ),
-        "suppressed": pa.array(some(nearby, 10, 20)),
+        "suppressed_ids": pa.array(nearby[:, 10:].tolist()),
         "suppressed_logits": pa.array(
             [sorted(row) for row in (-random.gamma(2, 0.3, (n, 10))).tolist()], pa.list_(pa.float32())
         ),
         "position_profile": pa.array(
             (n_active[:, None] / total * random.random((n, 16))).tolist(), pa.list_(pa.float32())
         ),
-        "top_tokens": pa.array([[t, *(words[j] for j in row[:4])] for t, row in zip(targets, nearby, strict=True)]),
+        "top_token_ids": pa.array([[number[t], *row[:4].tolist()] for t, row in zip(targets, nearby, strict=True)]),
         "top_token_shares": pa.array([[0.6, 0.1, 0.05, 0.03, 0.01]] * n, pa.list_(pa.float32())),
     }
     folder.mkdir(parents=True, exist_ok=True)
     tables = {"features": pa.table(features)}
-    tables["examples"] = _examples(random, corpus, places, targets, alive, maximum, top, quantile)
+    tables["vocabulary"] = pa.table({"token": np.arange(len(words)), "text": words})
+    tables["examples"] = _examples(random, corpus, number, places, targets, alive, maximum, top, quantile)
     counts = (n_active[:, None] * np.exp(-np.arange(32) / 6)[None] / 6).astype(np.int64)
     tables["histograms"] = pa.table(
         {
@@ -159,7 +160,7 @@ def seal(folder: Path, n: int = 0, tokens: int = 0) -> None:
     write_json(folder / "meta.json", meta)
 
 
-def _examples(random, corpus, places, targets, alive, maximum, top, quantile) -> pa.Table:  # type: ignore[no-untyped-def]
+def _examples(random, corpus, number, places, targets, alive, maximum, top, quantile) -> pa.Table:  # type: ignore[no-untyped-def]
     rows: dict[str, list] = {
         k: []
         for k in (
@@ -169,7 +170,7 @@ def _examples(random, corpus, places, targets, alive, maximum, top, quantile) ->
             "document",
             "position",
             "peak",
-            "tokens",
+            "token_ids",
             "activations",
             "maximum",
             "passage_hash",
@@ -189,7 +190,7 @@ def _examples(random, corpus, places, targets, alive, maximum, top, quantile) ->
                 values[p - a] = strength
                 for extra in random.integers(0, b - a, 2):
                     values[extra] = max(values[extra], strength * 0.3)
-                tokens = corpus[d][a:b]
+                token_ids = [number[word] for word in corpus[d][a:b]]
                 for key, value in (
                     ("latent", i),
                     ("kind", kind),
@@ -197,7 +198,7 @@ def _examples(random, corpus, places, targets, alive, maximum, top, quantile) ->
                     ("document", d),
                     ("position", p),
                     ("peak", p - a),
-                    ("tokens", tokens),
+                    ("token_ids", token_ids),
                     ("activations", values.tolist()),
                     ("maximum", float(strength)),
                     ("passage_hash", hashlib.sha256(repr((d, p, i)).encode()).hexdigest()[:16]),
@@ -212,7 +213,7 @@ def _examples(random, corpus, places, targets, alive, maximum, top, quantile) ->
         "peak": pa.int16(),
         "activations": pa.list_(pa.float32()),
         "maximum": pa.float32(),
-        "tokens": pa.list_(pa.string()),
+        "token_ids": pa.list_(pa.int32()),
         "test": pa.bool_(),
     }
     return pa.table({key: pa.array(values, types.get(key, pa.string())) for key, values in rows.items()})

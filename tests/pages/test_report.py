@@ -77,7 +77,7 @@ def passages(blocks):
 
 def test_every_passage_is_read_back_as_it_was(atlas):
     got = list(passages(fold(atlas).blocks))
-    rows = pq.read_table(atlas / "examples.parquet").to_pylist()
+    rows = open_atlas(atlas).table("examples").to_pylist()
     rows.sort(key=lambda row: (row["latent"], KINDS.index(row["kind"]), row["rank"]))
     assert len(got) == len(rows)
     for mine, row in zip(got, rows, strict=True):
@@ -224,7 +224,7 @@ def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, sealed, tmp_path
     index, _ = unpack(fold(atlas).blocks["index"])
     assert index["latent"].tolist() == sorted(keep.tolist())
     got = list(passages(fold(atlas).blocks))
-    rows = [row for row in pq.read_table(atlas / "examples.parquet").to_pylist() if row["latent"] % 5]
+    rows = [row for row in open_atlas(atlas).table("examples").to_pylist() if row["latent"] % 5]
     assert sorted((row["latent"], row["tokens"]) for row in got) == sorted((r["latent"], r["tokens"]) for r in rows)
     wanted = pq.read_table(atlas / "histograms.parquet").to_pylist()
     group, _ = unpack(fold(atlas).blocks["features-0"])

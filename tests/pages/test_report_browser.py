@@ -5,7 +5,6 @@ import math
 import shutil
 import time
 
-import pyarrow.parquet as pq
 import pytest
 
 from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
@@ -156,7 +155,7 @@ def test_sorting_and_filters(report, atlas):
 
 def test_a_feature_is_read(report, atlas):
     row = open_atlas(atlas).table("features").to_pylist()[17]
-    examples = [r for r in pq.read_table(atlas / "examples.parquet").to_pylist() if r["latent"] == 17]
+    examples = [r for r in open_atlas(atlas).table("examples").to_pylist() if r["latent"] == 17]
     top = next(r for r in examples if r["kind"] == "top" and r["rank"] == 0)
     report.execute_script("location.hash = '#feature-17'")
     chosen(report, 17)
@@ -273,9 +272,7 @@ def test_exports(report, atlas):
     row = open_atlas(atlas).table("features").to_pylist()[17]
     assert feature["label"] == row["label"]
     assert [token for token, _ in feature["suppressed"]] == row["suppressed"]
-    top = next(
-        r for r in pq.read_table(atlas / "examples.parquet").to_pylist() if r["latent"] == 17 and r["kind"] == "top"
-    )
+    top = next(r for r in open_atlas(atlas).table("examples").to_pylist() if r["latent"] == 17 and r["kind"] == "top")
     passage = feature["passages"][0]
     assert (passage["tokens"], passage["document"], passage["position"]) == (
         top["tokens"],

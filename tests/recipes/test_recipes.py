@@ -10,6 +10,7 @@ import pytest
 from monosema.core import FormatError, RunError
 from monosema.models import model_facts
 from monosema.recipes import demo, quickstart, read_recipe, smollm2
+from monosema.runs.sites import site_text
 
 
 def test_the_walk_makes_an_atlas_and_a_report(tiny_directory: Path, small_text: Path, tmp_path: Path) -> None:
@@ -28,7 +29,7 @@ def test_the_walk_stays_on_one_screen() -> None:
 
 def test_the_demo_is_the_walk_of_the_plan() -> None:
     recipe = demo()
-    assert (recipe.model.name, recipe.corpus.source, recipe.site) == ("specimen", "builtin", "3.resid_post")
+    assert (recipe.model.name, recipe.corpus.source, site_text(recipe.site)) == ("specimen", "builtin", "3.resid_post")
     assert recipe.text.tokens == 1_000_000
     assert recipe.dictionary.n_latents == 16 * recipe.dictionary.d_in
     assert recipe.dictionary.k == 32
@@ -38,7 +39,7 @@ def test_the_recipe_of_smollm2_fits_its_model() -> None:
     recipe, facts = smollm2(), model_facts("smollm2")
     assert recipe.dictionary.d_in == facts.d_model
     assert recipe.dictionary.n_latents == 9216
-    assert recipe.site == f"{facts.layers // 2}.resid_post"
+    assert site_text(recipe.site) == f"{facts.layers // 2}.resid_post"
     assert recipe.text.chat_share > 0
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from monosema.core import RunError
-from monosema.runs.lock import run_lock
+from monosema.runs.ledger import run_lock
 
 HOLDER = """
 import sys, time
-from monosema.runs.lock import run_lock
+from monosema.runs.ledger import run_lock
 with run_lock(sys.argv[1]):
     print("held", flush=True)
     time.sleep(60)

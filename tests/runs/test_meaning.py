@@ -97,10 +97,10 @@ def test_an_atlas_without_the_scores_gets_them_again(recipe: Recipe, copied: Pat
     table.write_text(table.read_text(encoding="utf-8").replace('"recorded": ', '"recorded": 1'), encoding="utf-8")
     told: list[str] = []
     run(recipe, copied, until="score", log=told.append)
-    assert "score: the atlas does not have the scores: making it again" in told
+    assert "score: made again, because the atlas does not have the scores" in told
     table.unlink()
     run(recipe, copied, until="score", log=told.append)
-    assert told[-1].endswith("scores.json is missing: making it again")
+    assert told[-1].endswith("scores.json is missing")
 
 
 def test_scores_of_others_stay(recipe: Recipe, copied: Path) -> None:

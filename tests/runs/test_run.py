@@ -11,7 +11,8 @@ import pytest
 
 from monosema.core import ConfigError, FormatError, RunError, SiteError, read_json
 from monosema.recipes import demo, read_recipe
-from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, run
+from monosema.runs import SHORT_KEYS, Recipe, Run, Stage, apply_overrides, register_stage, run
+from monosema.runs.context import RunContext
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +112,10 @@ def test_update_makes_only_what_depends(finished: Run, recipe: Recipe, tmp_path:
     folder = copy_of(finished, tmp_path)
     told = retell(apply_overrides(recipe, {"atlas.top": "5"}), folder, update=True)
     assert [line for line in told if "done before" not in line] == [
-        "atlas: its inputs changed: making it again",
-        "explain: its inputs changed: making it again",
-        "score: its inputs changed: making it again",
-        "report: its inputs changed: making it again",
+        "atlas: made again, because atlas.top changed from 20 to 5",
+        "explain: made again, because atlas changed",
+        "score: made again, because explain changed",
+        "report: made again, because atlas changed, score changed, the atlas's labels, votes or scores changed",
     ]
     assert Run.open(folder).recipe.atlas.top == 5
 
@@ -125,7 +126,7 @@ def test_a_damaged_shard_is_named_and_only_it_is_made_again(finished: Run, recip
     content = shard.read_bytes()
     shard.write_bytes(content[:-100] + bytes(100))
     told = retell(recipe, folder)
-    assert told[0] == "capture: activations/shard-00003.safetensors doesn't match its checksum: making it again"
+    assert told[0] == "capture: made again, because activations/shard-00003.safetensors doesn't match its checksum"
     assert all("done before" in line for line in told[1:])
     assert shard.read_bytes() == content
 
@@ -178,6 +179,21 @@ def test_stages_alone(recipe: Recipe, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="has not finished the stage 'train'"):
         done.dictionary()
     assert list(run(recipe, folder, until="atlas").stages) == ["capture", "train", "atlas"]
+
+
+def test_a_stage_from_outside_is_made_with_the_others(
+    finished: Run, recipe: Recipe, tmp_path: Path, registry: list[Stage]
+) -> None:
+    def count(ctx: RunContext) -> dict[str, int]:
+        words = sum(len(document.text.split()) for document in ctx.corpus.documents())
+        (ctx.folder / "words.txt").write_text(f"{words}")
+        return {"words": words}
+
+    register_stage(Stage(name="words", make=count, writes=lambda ctx: [ctx.folder / "words.txt"], reads=("corpus",)))
+    folder = copy_of(finished, tmp_path)
+    assert retell(recipe, folder)[-1].startswith("report: done before")
+    assert list(Run.open(folder).summary()["seconds"])[-2:] == ["report", "words"]
+    assert retell(recipe, folder)[-1].startswith("words: done before (")
 
 
 def test_a_folder_of_other_things_is_refused(recipe: Recipe, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from topk_on_file import train_on_vectors
 
 from monosema.core import RunError
 from monosema.dictionaries import load_dictionary, make_coder, save_dictionary
 from monosema.runs import read_vector_recipe, train_vectors
-from monosema.training import TrainResult, train_on_vectors
+from monosema.training import TrainResult
 from monosema.training.trainer import Trainer
 
 

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
+from topk_on_file import train_on_vectors
 
 from monosema.core import ConfigError
 from monosema.dictionaries import SparseCoder, load_dictionary, make_coder
-from monosema.training import TrainConfig, TrainingRun, learning_rate, train_on_vectors
+from monosema.training import TrainConfig, TrainingRun, learning_rate
 from monosema.training.distribution import Mesh
 from monosema.training.muon import COEFFICIENTS, Muon, orthogonal_part
 from monosema.training.optimisers import Optimisers, ScheduleFreeSign

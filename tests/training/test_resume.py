@@ -5,44 +5,19 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from topk_on_file import train_on_vectors
 
 from monosema.core import RunError
 from monosema.dictionaries import make_coder
-from monosema.training import TrainConfig, train_on_vectors
+from monosema.training import TrainConfig
 from monosema.training.checkpoint import Checkpoint, Checkpoints, RunState
 from monosema.training.trainer import Trainer
-
-SERVER = """
-import os, sys, time, torch
-torch.set_num_threads(1)
-from monosema.training import TrainConfig, Trainer, train_on_vectors
-step = Trainer.step
-for line in sys.stdin:
-    vectors, out, pause = line.split()
-    child = os.fork()
-    if child == 0:
-        def slow(self, *batches):
-            time.sleep(float(pause))
-            losses = step(self, *batches)
-            print(self.step_number, flush=True)
-            return losses
-        Trainer.step = slow
-        config = TrainConfig(checkpoint_steps=4, log_every=5, seed=7)
-        train_on_vectors(vectors, latents=64, k=4, batch=100, out=out, passes=3, config=config)
-        os._exit(0)
-    print(child, flush=True)
-    print("exit", os.waitpid(child, 0)[1], flush=True)
-"""
-"""Imports once, then runs each training that it is told of in a process of its own, which can be killed."""
 
 
 @pytest.fixture
@@ -53,48 +28,41 @@ def vectors(tmp_path: Path) -> Path:
     return path
 
 
-class Server:
-    def __init__(self) -> None:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "MONOSEMA_BF16": "0", "MONOSEMA_INT8": "0"}
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", SERVER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
+def run(vectors: Path, out: Path, kill_after: int | None = None) -> int:
+    """Train in a process of its own; kill it some time after so many steps. Gives its exit status."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        step = Trainer.step
 
-    def run(self, vectors: Path, out: Path, kill_after: int | None = None) -> int:
-        """Train; kill the process some time after so many steps. Gives its exit status."""
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        self.process.stdin.write(f"{vectors} {out} {0.0 if kill_after is None else 0.02}\n")
-        self.process.stdin.flush()
-        child, steps = None, 0
-        while True:
-            word = self.process.stdout.readline().split()
-            if word[0] == "exit":
-                return int(word[1])
-            if child is None:
-                child = int(word[0])
-                continue
+        def slow(self: Trainer, *batches: torch.Tensor) -> object:
+            time.sleep(0.0 if kill_after is None else 0.02)
+            losses = step(self, *batches)
+            os.write(writing, b".")
+            return losses
+
+        Trainer.step = slow  # type: ignore[method-assign, assignment]
+        config = TrainConfig(checkpoint_steps=4, log_every=5, seed=7)
+        train_on_vectors(vectors, latents=64, k=4, batch=100, out=out, passes=3, config=config)
+        os._exit(0)
+    os.close(writing)
+    steps = 0
+    with os.fdopen(reading, "rb", buffering=0) as said:
+        while said.read(1):
             steps += 1
             if steps == kill_after:
                 time.sleep(0.01 * steps)
                 os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
 
 
-@pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server()
-    with running.process:
-        yield running
-
-
-@pytest.mark.slow
-def test_killed_at_any_moment_the_weights_are_equal_to_the_bit(vectors: Path, tmp_path: Path, server: Server) -> None:
-    assert server.run(vectors, tmp_path / "whole") == 0
+def test_killed_at_any_moment_the_weights_are_equal_to_the_bit(vectors: Path, tmp_path: Path) -> None:
+    assert run(vectors, tmp_path / "whole") == 0
     out = tmp_path / "killed"
     for steps in (3, 6, 9):
-        assert server.run(vectors, out, kill_after=steps) == signal.SIGKILL
+        assert run(vectors, out, kill_after=steps) == signal.SIGKILL
         assert not (out / "cfg.json").exists(), "nothing looks finished that is not"
-    assert server.run(vectors, out) == 0
+    assert run(vectors, out) == 0
     for name in ("sae_weights.safetensors", "cfg.json"):
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
     steps_of = [

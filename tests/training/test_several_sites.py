@@ -11,16 +11,15 @@ import pytest
 import torch
 
 from monosema.activations import CaptureConfig, Store, capture_to_store
-from monosema.core import ConfigError, VectorError
+from monosema.core import Site, VectorError
 from monosema.data import Document, TextConfig, token_batches
-from monosema.dictionaries import SparseCoder, load_dictionary
+from monosema.dictionaries import Metadata, SparseCoder, at_sites, load_dictionary, make_coder
 from monosema.models import random_model
-from monosema.training import TrainConfig, held_out_metrics, train_crosscoder, train_transcoder
+from monosema.training import TrainConfig, TrainResult, held_out_metrics, train_on_rows
 
 SITES = ("0.resid_post", "1.mlp_in", "1.mlp_out", "1.mlp.post")
 HELD_OUT = 200
-OPTIONS = {"held_out": HELD_OUT, "batch": 64, "passes": 2, "n_latents": 64, "k": 4}
-CONFIG = TrainConfig(product="float32")
+K = 4
 
 
 class Words:
@@ -43,6 +42,21 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return capture_to_store(model, batches, list(SITES), tmp_path_factory.mktemp("store"), CaptureConfig())
 
 
+def trained(dictionary: SparseCoder, store: Store, out: Path, *sites: str) -> TrainResult:
+    read = [Site.parse(site) for site in sites]
+    dictionary.metadata = at_sites(Metadata(), read, dictionary.has_separate_target)
+    places, config = [(store, site) for site in read], TrainConfig(product="float32")
+    return train_on_rows(dictionary, places, out, config, batch=64, passes=2, heldout=HELD_OUT)
+
+
+def transcoder(store: Store, read: str, written: str, skip: bool = False) -> SparseCoder:
+    return make_coder("transcoder", store.width(read), 64, d_out=store.width(written), k=K, skip=skip)
+
+
+def crosscoder(store: Store, *sites: str) -> SparseCoder:
+    return make_coder("crosscoder", len(sites) * store.width(sites[0]), 64, n_sites=len(sites), k=K)
+
+
 def held_out(store: Store, *sites: str) -> torch.Tensor:
     return torch.cat([store.read(site, store.rows - HELD_OUT, store.rows) for site in sites], dim=1)
 
@@ -55,7 +69,8 @@ def fvu(wanted: torch.Tensor, given: torch.Tensor) -> float:
 def test_a_transcoder_writes_one_site_from_another_in_the_models_own_units(
     store: Store, tmp_path: Path, skip: bool
 ) -> None:
-    result = train_transcoder(store, "1.mlp_in", "1.mlp.post", tmp_path, CONFIG, skip=skip, **OPTIONS)
+    sites = "1.mlp_in", "1.mlp.post"
+    result = trained(transcoder(store, *sites, skip=skip), store, tmp_path, *sites)
     saved = load_dictionary(tmp_path)
     assert isinstance(saved, SparseCoder)
     assert saved.title == "Transcoder"
@@ -69,8 +84,8 @@ def test_a_transcoder_writes_one_site_from_another_in_the_models_own_units(
 
 
 def test_a_crosscoder_reconstructs_each_site_in_its_own_units(store: Store, tmp_path: Path) -> None:
-    places = [(store, "0.resid_post"), (store, "1.mlp_out")]
-    result = train_crosscoder(places, tmp_path, CONFIG, **OPTIONS)
+    sites = "0.resid_post", "1.mlp_out"
+    result = trained(crosscoder(store, *sites), store, tmp_path, *sites)
     saved = load_dictionary(tmp_path)
     assert isinstance(saved, SparseCoder)
     assert saved.title == "Crosscoder"
@@ -82,15 +97,14 @@ def test_a_crosscoder_reconstructs_each_site_in_its_own_units(store: Store, tmp_
 
 
 def test_figures_of_a_transcoder_are_of_what_it_writes(store: Store, tmp_path: Path) -> None:
-    train_transcoder(store, "1.mlp_in", "1.mlp_out", tmp_path, CONFIG, **OPTIONS)
+    sites = "1.mlp_in", "1.mlp_out"
+    trained(transcoder(store, *sites), store, tmp_path, *sites)
     saved, rows = load_dictionary(tmp_path), held_out(store, "1.mlp_in", "1.mlp_out")
     whole, blocks = held_out_metrics(saved, rows), held_out_metrics(saved, rows, block=7)
     assert whole.fvu == pytest.approx(blocks.fvu, rel=1e-5)
-    assert whole.l0 == blocks.l0 <= OPTIONS["k"]
+    assert whole.l0 == blocks.l0 <= K
 
 
-def test_sites_that_make_no_crosscoder_are_refused(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="two sites at least"):
-        train_crosscoder([(store, "1.mlp_out")], tmp_path, CONFIG, **OPTIONS)
-    with pytest.raises(VectorError, match=r"one width.*0\.resid_post.*1\.mlp\.post"):
-        train_crosscoder([(store, "0.resid_post"), (store, "1.mlp.post")], tmp_path, CONFIG, **OPTIONS)
+def test_sites_that_are_not_as_wide_as_the_dictionary_are_refused(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(VectorError, match="Make the dictionary for width"):
+        trained(crosscoder(store, "1.mlp_out", "1.mlp_out"), store, tmp_path, "0.resid_post", "1.mlp.post")

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from topk_on_file import train_on_vectors
 
 from monosema.core import MissingExtraError
-from monosema.training import TrainConfig, train_on_vectors
+from monosema.training import TrainConfig
 from monosema.training.checkpoint import Checkpoints
 from monosema.training.tracking import Tracker, trackers_of
 

@@ -49,21 +49,22 @@ def feature_of(row: dict[str, Any], related: dict[str, list[dict[str, Any]]]) ->
     return Feature(
         **{name: row[name] for name in _PLAIN},
         label_score=None if row["label_score"] is None else _estimate(row, "label_score", "label_"),
-        promoted=_weights(row["promoted"], row["promoted_logits"]),
-        suppressed=_weights(row["suppressed"], row["suppressed_logits"]),
-        top_tokens=_weights(row["top_tokens"], row["top_token_shares"]),
+        promoted=_weights(row["promoted_ids"], row["promoted"], row["promoted_logits"]),
+        suppressed=_weights(row["suppressed_ids"], row["suppressed"], row["suppressed_logits"]),
+        top_tokens=_weights(row["top_token_ids"], row["top_tokens"], row["top_token_shares"]),
         position_profile=tuple(row["position_profile"]),
         histogram=histograms[0] if histograms else None,
         neighbours=tuple(Neighbour(**one) for one in related["neighbours"]),
-        examples=tuple(
-            Example(**{**one, "tokens": tuple(one["tokens"]), "activations": tuple(one["activations"])})
-            for one in related["examples"]
-        ),
+        examples=tuple(_example(one) for one in related["examples"]),
         explanations=tuple(Explanation(**one) for one in related["explanations"]),
         scores=tuple(_score(one) for one in related["scores"]),
         votes=tuple(Vote(**one) for one in related["votes"]),
         sites=tuple(SiteShare(one["site"], one["share"]) for one in related["sites"]),
     )
+
+
+def _example(row: dict[str, Any]) -> Example:
+    return Example(**row | {name: tuple(row[name]) for name in ("tokens", "token_ids", "activations")})
 
 
 def _score(row: dict[str, Any]) -> Score:
@@ -76,5 +77,5 @@ def _estimate(row: dict[str, Any], value: str, prefix: str) -> Estimate:
     return Estimate(row[value], low, high, n, interval)
 
 
-def _weights(tokens: Sequence[str], weights: Sequence[float]) -> tuple[TokenWeight, ...]:
-    return tuple(TokenWeight(token, weight) for token, weight in zip(tokens, weights, strict=True))
+def _weights(ids: Sequence[int], tokens: Sequence[str], weights: Sequence[float]) -> tuple[TokenWeight, ...]:
+    return tuple(TokenWeight(*fields) for fields in zip(tokens, weights, ids, strict=True))

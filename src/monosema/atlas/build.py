@@ -11,16 +11,16 @@ import contextlib
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 
 from monosema.atlas.blocks import blocks, load_block
 from monosema.atlas.columns import (
-    Pieces,
     example_columns,
     feature_columns,
     histogram_columns,
@@ -101,8 +101,10 @@ def build_atlas(
         remove_unnamed(path)
         files = {name: unused_path(path, name) for name in NAMES}
         people = carried_over(path, identity)
-        pieces = Pieces(model.tokenizer, model.vocab)
-        _write_latents(spill, statistics, effects, pieces, files, config, people["explanations"])
+        vocabulary = model.tokenizer.tokens(range(model.vocab))
+        with write_table(files["vocabulary"], "vocabulary") as table:
+            table.write({"token": np.arange(len(vocabulary)), "text": vocabulary})
+        _write_latents(spill, statistics, effects, vocabulary, files, config, people["explanations"])
         together = _write_neighbours(spill, statistics, dictionary, files["neighbours"], config)
         with write_table(files["votes"], "votes") as votes:
             votes.write(people["votes"].to_pydict())
@@ -157,13 +159,13 @@ def _write_latents(
     spill: Spill,
     statistics: Statistics,
     effects: Effects | None,
-    pieces: Pieces,
+    vocabulary: Sequence[str],
     files: Mapping[str, Path],
     config: AtlasConfig,
     people: Any,
 ) -> None:
     """Write the tables that go latent by latent, and behind its explanations those of people."""
-    totals = token_totals(spill, len(pieces))
+    totals = token_totals(spill, len(vocabulary))
     memory_mb = config.memory_mb // _WORKERS
 
     def columns(span: tuple[int, int]) -> dict[str, dict[str, Any]]:
@@ -172,10 +174,10 @@ def _write_latents(
         parts = segments(block)
         labels = label_block(block, parts, totals, config)
         examples = select_examples(block, parts, spill, config)
-        explanations, scores = label_columns(low, labels, pieces)
+        explanations, scores = label_columns(low, labels, vocabulary)
         return {
-            "features": feature_columns(low, high, statistics, labels, effects, pieces),
-            "examples": example_columns(block, examples, spill, pieces, config),
+            "features": feature_columns(low, high, statistics, labels, effects),
+            "examples": example_columns(block, examples, spill, config),
             "histograms": histogram_columns(low, high, statistics),
             "explanations": explanations,
             "scores": scores,

@@ -16,37 +16,13 @@ from monosema.atlas.neighbours import Neighbours
 from monosema.atlas.passages import QUANTILES, Examples
 from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import Statistics
-from monosema.models import Tokenizer
 
 METHOD = "token lookup"
 _KINDS = (*(f"q{i}" for i in range(QUANTILES)), "top")
 
 
-class Pieces:
-    """The text of every token, for columns of strings."""
-
-    def __init__(self, tokenizer: Tokenizer, vocab: int) -> None:
-        import pyarrow as pa
-
-        self._pieces = tokenizer.tokens(range(vocab))
-        self._array = pa.array(self._pieces, pa.string())
-
-    def __len__(self) -> int:
-        return len(self._pieces)
-
-    def __getitem__(self, token: int) -> str:
-        return self._pieces[token]
-
-    def lists(self, tokens: NDArray[np.integer], lengths: NDArray[np.integer]) -> Any:
-        """Arrow lists of strings: so many of the tokens each, one after the other."""
-        import pyarrow as pa
-
-        strings = self._array.take(pa.array(tokens))
-        return pa.ListArray.from_arrays(_offsets(lengths), strings)
-
-
 def feature_columns(
-    low: int, high: int, statistics: Statistics, labels: Labels, effects: Effects | None, pieces: Pieces
+    low: int, high: int, statistics: Statistics, labels: Labels, effects: Effects | None
 ) -> dict[str, Any]:
     """Rows of the feature table for the latents of a block."""
     part = slice(low, high)
@@ -62,13 +38,13 @@ def feature_columns(
         "mean_active": _nullable(np.divide(total, n_active, out=np.zeros(high - low), where=alive), alive),
         "max": statistics.maximum[part],
         "position_profile": _profiles(statistics, part),
-        "top_tokens": pieces.lists(labels.top[top], top.sum(axis=1)),
+        "top_token_ids": _lists(labels.top[top].astype(np.int32), top.sum(axis=1)),
         "top_token_shares": _lists(labels.top_share[top], top.sum(axis=1)),
     }
     for name in ("promoted", "suppressed"):
         tokens = np.zeros((high - low, 0), np.int64) if effects is None else getattr(effects, name)[part]
         logits = np.zeros((high - low, 0), np.float32) if effects is None else getattr(effects, f"{name}_logits")[part]
-        columns[name] = pieces.lists(tokens.reshape(-1), np.full(high - low, tokens.shape[1]))
+        columns[f"{name}_ids"] = fixed_lists(tokens.astype(np.int32))
         columns[f"{name}_logits"] = fixed_lists(logits)
     return columns
 
@@ -84,18 +60,18 @@ def histogram_columns(low: int, high: int, statistics: Statistics) -> dict[str, 
     }
 
 
-def label_texts(labels: Labels, pieces: Pieces) -> list[str | None]:
+def label_texts(labels: Labels, vocabulary: Sequence[str]) -> list[str | None]:
     """Labels for people: ``' cat' (61 %), ' dog'``; None for latents that have none."""
     texts: list[str | None] = []
     for tokens, shares in zip(labels.tokens.tolist(), labels.share.tolist(), strict=True):
-        words = [repr(pieces[token]) for token in tokens if token >= 0]
+        words = [repr(vocabulary[token]) for token in tokens if token >= 0]
         texts.append(", ".join([f"{words[0]} ({shares[0]:.0%})".replace("%", " %"), *words[1:]]) if words else None)
     return texts
 
 
-def label_columns(low: int, labels: Labels, pieces: Pieces) -> tuple[dict[str, Any], dict[str, Any]]:
+def label_columns(low: int, labels: Labels, vocabulary: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Rows of the explanation and score tables: token lookup, for the latents that have a label, and a score."""
-    texts = label_texts(labels, pieces)
+    texts = label_texts(labels, vocabulary)
     has = np.array([index for index, text in enumerate(texts) if text is not None], np.int64)
     explanations = {
         "latent": (has + low).astype(np.int32),
@@ -125,9 +101,7 @@ def label_columns(low: int, labels: Labels, pieces: Pieces) -> tuple[dict[str, A
     return explanations, scores
 
 
-def example_columns(
-    block: Block, examples: Examples, spill: Spill, pieces: Pieces, config: AtlasConfig
-) -> dict[str, Any]:
+def example_columns(block: Block, examples: Examples, spill: Spill, config: AtlasConfig) -> dict[str, Any]:
     """Rows of the example table for the latents of a block."""
     import pyarrow as pa
 
@@ -155,7 +129,7 @@ def example_columns(
         "document": document,
         "position": place,
         "peak": (examples.peak - examples.start).astype(np.int16),
-        "tokens": pieces.lists(token, length),
+        "token_ids": _lists(token, length),
         "activations": _lists(activations, length),
         "maximum": examples.strength,
         "passage_hash": _hexadecimal(examples.hash),

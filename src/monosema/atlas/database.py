@@ -7,10 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from monosema.atlas.labels import VIEWS
-from monosema.atlas.tables import LATER, NAMES, schema, table_path
+from monosema.atlas.tables import NAMES, table_path
 from monosema.core import DamagedFileError, InputError
 
-_STORED = {"features": "figures", "explanations": "placed"}
+_STORED = {"features": "stored_features", "examples": "stored_examples", "explanations": "placed"}
+_DECODED = {
+    "figures": (
+        "stored_features",
+        {"promoted": "promoted_ids", "suppressed": "suppressed_ids", "top_tokens": "top_token_ids"},
+    ),
+    "examples": ("stored_examples", {"tokens": "token_ids"}),
+}
+"""Views that add the text of tokens to a stored table: by view, the table, and for each new column that of the ids."""
 
 
 def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
@@ -27,13 +35,15 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
     database.execute("set enable_progress_bar = false")
     try:
         for name in NAMES:
-            if name in LATER and name not in meta["tables"]:
-                database.from_arrow(schema(name).empty_table()).create(name)
-                continue
             table = database.read_parquet(str(table_path(folder, meta, name)), file_row_number=name == "explanations")
             if name == "explanations":
                 table = table.project("* exclude (file_row_number), file_row_number as place")
             table.create_view(_STORED.get(name, name))
+        database.execute("create table texts as select list(text order by token) as texts from vocabulary")
+        for view, (table, columns) in _DECODED.items():
+            # The one row of `texts` is captured by the list comprehension, not copied to each row of the table.
+            texts = ", ".join(f"[texts[id + 1] for id in {ids}] as {name}" for name, ids in columns.items())
+            database.execute(f"create view {view} as select {table}.*, {texts} from {table} cross join texts")
         for query in VIEWS:
             database.execute(query)
     except duckdb.Error as error:

@@ -9,10 +9,11 @@ from monosema.core import Estimate
 
 @dataclass(frozen=True)
 class TokenWeight:
-    """A token and its weight: a logit, or a share of the activation mass."""
+    """A token's text, its weight (a logit, or a share of the activation mass) and its id."""
 
     token: str
     weight: float
+    id: int
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Example:
         rank: from 0 within the kind, strongest first.
         document, position: where the peak is in the text.
         peak: index of the peak in `tokens`.
-        tokens: the passage.
+        tokens, token_ids: the passage, as texts and as ids.
         activations: of the feature on each of the tokens.
         maximum: activation at the peak.
         passage_hash: equal for passages that show the same tokens.
@@ -37,6 +38,7 @@ class Example:
     position: int
     peak: int
     tokens: tuple[str, ...]
+    token_ids: tuple[int, ...]
     activations: tuple[float, ...]
     maximum: float
     passage_hash: str

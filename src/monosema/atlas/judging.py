@@ -13,7 +13,7 @@ from typing import Any
 from monosema.atlas.feature import PERSON, Explanation, Vote
 from monosema.atlas.query import Atlas
 from monosema.atlas.recording import record, remove
-from monosema.atlas.tables import FORMAT, check_tables, schema, table_path, write_table
+from monosema.atlas.tables import READABLE_JUDGEMENTS, check_files, schema, table_path, write_table
 from monosema.core import DamagedFileError, FormatError, InputError, nearest, read_json
 
 _JUDGED = ("explanations", "votes")
@@ -132,13 +132,13 @@ def _judgements(path: Path) -> tuple[str | None, dict[str, Any]]:
         meta = read_json(path / "meta.json")
     except (FormatError, DamagedFileError):
         return None, nothing
-    if meta.get("format") != FORMAT:
+    if meta.get("format") not in READABLE_JUDGEMENTS:
         return None, nothing
     tables = {}
     for name in _JUDGED:
         file = table_path(path, meta, name)
         try:
-            check_tables(path, checksums=True, names=[name])
+            check_files(path, meta, checksums=True, names=[name])
             tables[name] = _read(file, name)
         except DamagedFileError:
             tables[name] = nothing[name]

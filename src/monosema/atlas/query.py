@@ -175,10 +175,12 @@ class Atlas:
         return self._rows(BY_EFFECT, [token, token, limit, offset])
 
     def sql(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a query over the tables features, examples, histograms, neighbours, explanations, scores, votes and
-        sites.
+        """Rows of a query over the tables features, examples, histograms, neighbours, explanations, scores, votes,
+        sites and vocabulary.
 
-        The table features has its label beside each feature; labels has one row for each feature that has a label.
+        Features have their label beside them; labels has one row for each feature that has a label. Columns of token
+        ids (token_ids, top_token_ids, promoted_ids, suppressed_ids) stand beside those of their texts (tokens,
+        top_tokens, promoted, suppressed).
 
         Args:
             query: one SELECT in DuckDB's dialect.
@@ -204,16 +206,16 @@ class Atlas:
         self._database.close()
 
     def file(self, name: str) -> Path:
-        """The Parquet file of a table."""
+        """The Parquet file of a table; it holds token ids, whose texts are in the table vocabulary."""
         self._refresh()
         return table_path(self.path, self.meta, name)
 
     def table(self, name: str) -> Any:
-        """A whole table or view as an Arrow table, sorted by latent."""
+        """A whole table or view as an Arrow table, sorted by its first column: latent, or token."""
         if name not in (*NAMES, "labels"):
             raise InputError(f"There is no table {name!r}.{nearest(name, NAMES)} The tables are: {', '.join(NAMES)}.")
         self._refresh()
-        return self._database.cursor().sql(f"select * from {name} order by latent").to_arrow_table()
+        return self._database.cursor().sql(f"select * from {name} order by 1").to_arrow_table()
 
     def _refresh(self) -> None:
         """Open the tables again where meta.json names other ones by now."""

@@ -1,7 +1,8 @@
 """The tables of an atlas on disk: their columns, and writing them so that nothing is lost and damage is found.
 
-    features      one row a latent: statistics, promoted and suppressed tokens, top tokens
+    features      one row per latent: statistics, promoted and suppressed tokens, top tokens
     examples      passages of each latent: the strongest ("top"), and some of each quantile ("q0" … "q9")
+    vocabulary    the text of each token id; the other tables hold ids
     histograms    tokens by activation, 32 bins over (0, maximum], of each latent that is ever active
     neighbours    nearest latents by decoder cosine and by co-activation
     explanations  what somebody or something says that a latent means
@@ -9,9 +10,9 @@
     votes         which explanations people hold to be right, and wrong
     sites         of a crosscoder, each latent's share of decoder norm at each site, in the order of a row; else empty
 
-Each is a Parquet file. meta.json names the files, with their checksums, and holds the text's figures and why anything
-is absent. A table is replaced by a new file under a new name, and counts from the moment that meta.json names it; so a
-reader sees the old tables or the new ones, never a mixture, whenever the writer is killed.
+Each is a Parquet file. meta.json names the files, with their checksums, and holds the counts of the text and
+why anything is absent. A table is replaced by a new file under a new name, and counts from the moment that meta.json
+names it; so a reader sees the old tables or the new ones, never a mixture, whenever the writer is killed.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ from typing import Any
 
 from monosema.core import DamagedFileError, FormatError, atomic_path, digest, read_json, sha256_file
 
-FORMAT = 2
+FORMAT = 3
+READABLE_JUDGEMENTS = (2, FORMAT)
+"""Formats whose explanations and votes have the columns of this one, so that people's outlive a change of format."""
 _IDENTITY = {"latent": "int32", "author": "string", "method": "string", "model": "string", "prompt_version": "string"}
 _COLUMNS = {
     "features": {
@@ -35,12 +38,12 @@ _COLUMNS = {
         "mean": "float32",
         "mean_active": "float32",
         "max": "float32",
-        "promoted": "list<string>",
+        "promoted_ids": "list<int32>",
         "promoted_logits": "list<float32>",
-        "suppressed": "list<string>",
+        "suppressed_ids": "list<int32>",
         "suppressed_logits": "list<float32>",
         "position_profile": "list<float32>",
-        "top_tokens": "list<string>",
+        "top_token_ids": "list<int32>",
         "top_token_shares": "list<float32>",
     },
     "examples": {
@@ -50,12 +53,13 @@ _COLUMNS = {
         "document": "int64",
         "position": "int32",
         "peak": "int16",
-        "tokens": "list<string>",
+        "token_ids": "list<int32>",
         "activations": "list<float32>",
         "maximum": "float32",
         "passage_hash": "string",
         "test": "bool",
     },
+    "vocabulary": {"token": "int32", "text": "string"},
     "histograms": {"latent": "int32", "low": "float32", "high": "float32", "counts": "list<int64>"},
     "neighbours": {"latent": "int32", "kind": "string", "rank": "int16", "other": "int32", "value": "float32"},
     "explanations": {**_IDENTITY, "text": "string", "program": "string"},
@@ -73,8 +77,6 @@ _COLUMNS = {
     "sites": {"latent": "int32", "place": "int16", "site": "string", "share": "float32"},
 }
 NAMES = tuple(_COLUMNS)
-LATER = ("sites",)
-"""Tables that atlases of this format may lack, as they were thought of later; they are read as empty."""
 _ROWS_IN_GROUP = {"examples": 8192}
 
 
@@ -186,7 +188,13 @@ def check_tables(folder: Path, checksums: bool, names: Iterable[str] = NAMES) ->
             f"The atlas {folder} has format {meta.get('format')}; this version reads {FORMAT}. "
             "Build it again with: monosema atlas RUN"
         )
-    for name in (name for name in names if name in meta["tables"] or name not in LATER):
+    check_files(folder, meta, checksums, names)
+    return meta
+
+
+def check_files(folder: Path, meta: Mapping[str, Any], checksums: bool, names: Iterable[str]) -> None:
+    """Compare files of tables with what meta.json says of them, whatever its format. Raises DamagedFileError."""
+    for name in names:
         path, facts = table_path(folder, meta, name), meta["tables"][name]
         if not path.exists():
             raise DamagedFileError(
@@ -200,4 +208,3 @@ def check_tables(folder: Path, checksums: bool, names: Iterable[str] = NAMES) ->
         else:
             continue
         raise DamagedFileError(f"{path} is damaged: it {problem}. Build the atlas again with: monosema atlas RUN")
-    return meta

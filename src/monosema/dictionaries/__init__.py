@@ -28,10 +28,8 @@ from monosema.dictionaries.architectures import (
     DictionaryConfig,
     architectures,
     dictionary_config,
-    in_both_models,
     make_coder,
     of_architecture,
-    sites_of,
 )
 from monosema.dictionaries.baselines import Ica, Neurons, Nmf, Pca, RandomDirections
 from monosema.dictionaries.coder import CoderConfig, SparseCoder
@@ -99,7 +97,6 @@ __all__ = [
     "dictionary_config",
     "directions_from",
     "geometric_median",
-    "in_both_models",
     "load_dictionary",
     "make_coder",
     "mean_losses",
@@ -113,7 +110,6 @@ __all__ = [
     "register_activation",
     "save_dictionary",
     "share_of_other",
-    "sites_of",
     "sites_read",
     "title_of",
     "written_at",

@@ -8,13 +8,13 @@ Every registered activation is an architecture of its own name, of autoencoders.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, create_model
 
-from monosema.core import ConfigError, Site, nearest
+from monosema.core import ConfigError, nearest
 from monosema.dictionaries.activation_functions import ACTIVATIONS, Activation, AuxK, TopK, activation_named
 from monosema.dictionaries.coder import CoderConfig, SparseCoder
 from monosema.dictionaries.losses import prefix_sizes
@@ -109,7 +109,7 @@ class DictionaryConfig(CoderConfig):
         """
         sites = self.preset.sites
         if len(widths) != (len(widths) if sites == "several" else 2 if sites == "read and written" else 1):
-            raise ConfigError(f"{self.title} takes other sites than {len(widths)}: see `sites_of`.")
+            raise ConfigError(f"{self.title} takes other sites than {len(widths)}: see `Preset.sites`.")
         if sites == "several" and len(set(widths)) > 1:
             raise ConfigError(
                 f"A crosscoder's sites must be of one width, and these are {', '.join(map(str, widths))}."
@@ -183,42 +183,6 @@ def of_architecture(config: DictionaryConfig, architecture: str, activation: str
         return config
     shared = [name for name in own if name in other.model_fields and name != "activation"]
     return other(**{name: getattr(config, name) for name in shared if getattr(config, name) != own[name].default})
-
-
-def sites_of(site: str, output_site: str | None, config: DictionaryConfig) -> tuple[Site, ...]:
-    """Return the sites that stand side by side in a row of the training stream: of a transcoder where it reads and
-    where it writes, of a crosscoder all of them.
-
-    Raises:
-        ConfigError: another number of sites than the architecture takes.
-    """
-    read, sites = tuple(Site.parse(part) for part in site.split(",")), config.preset.sites
-    if sites == "several" and (len(read) < 2 or len(set(read)) < len(read)):
-        raise ConfigError("A crosscoder needs two different sites at least: --site 2.resid_post,3.resid_post.")
-    if sites != "several" and len(read) > 1:
-        raise ConfigError(f"{config.title} reads one site, not {site}. Take --architecture crosscoder, or one site.")
-    if (sites == "read and written") != (output_site is not None):
-        raise ConfigError(
-            "A transcoder needs the site that it writes: --output-site 3.mlp_out, say."
-            if output_site is None
-            else f"--output-site is a transcoder's, not of {config.title}. Take --architecture transcoder."
-        )
-    return read if output_site is None else (*read, Site.parse(output_site))
-
-
-def in_both_models(site: str) -> str:
-    """Name sites of two models: those that are named, or where all are the first's, the same in the second behind them.
-
-    Raises:
-        ConfigError: none of the first model's.
-    """
-    sites = [Site.parse(part) for part in site.split(",")]
-    if all(one.other for one in sites):
-        raise ConfigError(
-            f"Both models of a comparison need a site, and {site} names the other's alone. Leave out @other."
-        )
-    others = [] if any(one.other for one in sites) else [replace(one, other=True) for one in sites]
-    return ",".join(one.short for one in (*sites, *others))
 
 
 def _class_of(architecture: str, activation: str | None) -> type[DictionaryConfig]:

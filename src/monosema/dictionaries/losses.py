@@ -93,8 +93,8 @@ def prefix_errors(
     bounds = [min(max(size - first, 0), coder.n_latents) for size in sizes[:-1]]
     if isinstance(active, Ragged):
         nested = _by_part(active, bounds)
-        of_parts = decode_active(values, nested, coder.W_dec, grid)
-        of_parts = of_parts.view(len(target), len(sizes), coder.W_dec.shape[1]).unbind(dim=1)
+        decoded = decode_active(values, nested, coder.W_dec, grid)
+        of_parts = decoded.view(len(target), len(sizes), coder.W_dec.shape[1]).unbind(dim=1)
     else:
         columns = active.indices if isinstance(active, Selection) else torch.arange(coder.n_latents)
         part = torch.bucketize(columns.to(values.device), torch.tensor(bounds, device=values.device), right=True)

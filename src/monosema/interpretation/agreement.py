@@ -18,17 +18,13 @@ from numpy.typing import NDArray
 from monosema.atlas import Agreement, Atlas, krippendorff
 from monosema.core import numpy_generator
 from monosema.interpretation.programs import Patterns, TokenLookup, predict, program_from_json
-from monosema.models import Tokenizer
 
 
-def passage_agreement(
-    atlas: Atlas, tokenizer: Tokenizer, features: int = 500, passages: int = 8, seed: int = 0
-) -> list[Agreement]:
+def passage_agreement(atlas: Atlas, features: int = 500, passages: int = 8, seed: int = 0) -> list[Agreement]:
     """Agreement of each two methods whose explanations have programs.
 
     Args:
         atlas: with programs and test examples.
-        tokenizer: of the atlas's model.
         features: at most so many of those that both methods explain, drawn at random.
         passages: test passages of a feature, at most; as many of other features are beside them.
         seed: decides what is drawn.
@@ -38,14 +34,13 @@ def passage_agreement(
     for row in rows:
         programs.setdefault(row["method"], {})[row["latent"]] = program_from_json(row["program"])
     return [
-        _compare(atlas, tokenizer, (a, programs[a]), (b, programs[b]), features, passages, seed)
+        _compare(atlas, (a, programs[a]), (b, programs[b]), features, passages, seed)
         for a, b in itertools.combinations(sorted(programs), 2)
     ]
 
 
 def _compare(
     atlas: Atlas,
-    tokenizer: Tokenizer,
     first: tuple[str, dict[int, TokenLookup | Patterns]],
     second: tuple[str, dict[int, TokenLookup | Patterns]],
     features: int,
@@ -57,14 +52,14 @@ def _compare(
     shared = np.array(sorted(first[1].keys() & second[1].keys()), np.int64)
     latents = np.sort(draw.permutation(shared)[:features])
     found = atlas.sql(
-        "select latent, tokens from examples where test and list_contains(?, latent) "
+        "select latent, token_ids from examples where test and list_contains(?, latent) "
         "qualify row_number() over (partition by latent order by passage_hash, kind) <= ? order by latent",
         [latents.tolist(), passages],
     )
     if not found:
         return Agreement(names, "passages", None, absent="no feature has programs of both and test passages")
     row = np.searchsorted(latents, [one["latent"] for one in found])
-    ids = _ids(found, tokenizer)
+    ids = _ids(found)
     which = np.concatenate([row, row])
     ids = ids[np.concatenate([np.arange(len(row)), _of_others(row, draw)])]
     ratings = np.stack([_answers(programs, latents, which, ids) for _, programs in (first, second)], axis=1)
@@ -92,11 +87,9 @@ def _of_others(row: NDArray[np.int64], draw: np.random.Generator) -> NDArray[np.
     return other
 
 
-def _ids(rows: list[dict[str, Any]], tokenizer: Tokenizer) -> NDArray[np.int32]:
-    """Token ids of passages, filled with -1; so are tokens that the tokenizer does not know."""
-    pieces = tokenizer.tokens(range(tokenizer.vocab_size))
-    known = {piece: id for id, piece in reversed(list(enumerate(pieces)))}
-    ids = np.full((len(rows), max(len(row["tokens"]) for row in rows)), -1, np.int32)
+def _ids(rows: list[dict[str, Any]]) -> NDArray[np.int32]:
+    """Token ids of passages, one passage per row, filled with -1."""
+    ids = np.full((len(rows), max(len(row["token_ids"]) for row in rows)), -1, np.int32)
     for number, row in enumerate(rows):
-        ids[number, : len(row["tokens"])] = [known.get(piece, -1) for piece in row["tokens"]]
+        ids[number, : len(row["token_ids"])] = row["token_ids"]
     return ids

@@ -23,7 +23,7 @@ from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
 from monosema.interpretation.pool import Pool, read_pool
 from monosema.interpretation.samples import KINDS, Samples, ranks
-from monosema.models import LanguageModel, Tokenizer
+from monosema.models import LanguageModel
 
 _CELLS = 4_194_304
 _RANDOM, _INACTIVE = KINDS.index("random"), KINDS.index("inactive")
@@ -97,7 +97,7 @@ def draw_samples(
     pool = batches if isinstance(batches, Pool) else pool_of(atlas, model, dictionary, batches, config)
     chosen = latents_of(atlas) if latents is None else np.unique(np.asarray(latents, np.int64))
     parts = [
-        _from_atlas(atlas, chosen, model.tokenizer, model.vocab, pool.width),
+        _from_atlas(atlas, chosen, pool.width),
         _random_active(pool, chosen, config),
         *_inactive(atlas, pool, chosen, config),
     ]
@@ -127,37 +127,31 @@ def _salt(seed: int) -> np.uint64:
     return mix(np.array([seed % 2**64], np.uint64))[0]
 
 
-def _from_atlas(atlas: Atlas, latents: NDArray[np.int64], tokenizer: Tokenizer, vocab: int, width: int) -> _Entries:
-    """The atlas's examples. Where two tokens of the vocabulary look alike, passages that hold one are left out."""
+def _from_atlas(atlas: Atlas, latents: NDArray[np.int64], width: int) -> _Entries:
+    """Read the atlas's examples."""
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    pieces = tokenizer.tokens(range(vocab))
-    _, inverse, count = np.unique(np.array(pieces, object), return_inverse=True, return_counts=True)
-    alike = count[inverse] > 1
-    lookup = pa.array(pieces, pa.string())
-    path = atlas.path / str(atlas.meta["tables"]["examples"].get("file", "examples.parquet"))
-    columns = ["latent", "kind", "tokens", "activations", "passage_hash", "test"]
+    columns = ["latent", "kind", "token_ids", "activations", "passage_hash", "test"]
     parts: list[_Entries] = []
-    for batch in pq.ParquetFile(path).iter_batches(batch_size=8192, columns=columns):
+    for batch in pq.ParquetFile(atlas.file("examples")).iter_batches(batch_size=8192, columns=columns):
         batch = batch.filter(pc.is_in(batch["latent"], value_set=pa.array(latents.astype(np.int32))))
-        length = pc.list_value_length(batch["tokens"]).to_numpy(zero_copy_only=False)
-        token = pc.index_in(batch["tokens"].flatten(), value_set=lookup).to_numpy(zero_copy_only=False)
+        length = pc.list_value_length(batch["token_ids"]).to_numpy(zero_copy_only=False)
         shape = (len(batch), width)
         ids, activations = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
         inside = np.arange(width) < length[:, None]
-        ids[inside], activations[inside] = token, batch["activations"].flatten().to_numpy(zero_copy_only=False)
-        clear = ~(alike[np.maximum(ids, 0)] & inside).any(axis=1)
+        ids[inside] = batch["token_ids"].flatten().to_numpy(zero_copy_only=False)
+        activations[inside] = batch["activations"].flatten().to_numpy(zero_copy_only=False)
         kinds = pc.index_in(batch["kind"], value_set=pa.array(KINDS)).to_numpy(zero_copy_only=False).astype(np.int64)
         parts.append(
             _Entries(
-                row=np.searchsorted(latents, batch["latent"].to_numpy())[clear],
-                kind=kinds[clear],
-                test=batch["test"].to_numpy(zero_copy_only=False)[clear],
-                hash=np.array([int(text, 16) for text in batch["passage_hash"].to_pylist()], np.uint64)[clear],
-                ids=ids[clear],
-                activations=activations[clear],
+                row=np.searchsorted(latents, batch["latent"].to_numpy()),
+                kind=kinds,
+                test=batch["test"].to_numpy(zero_copy_only=False),
+                hash=np.array([int(text, 16) for text in batch["passage_hash"].to_pylist()], np.uint64),
+                ids=ids,
+                activations=activations,
             )
         )
     return _together(parts, width)

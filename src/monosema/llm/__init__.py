@@ -1,4 +1,4 @@
-"""Language models as explainers and simulators: OpenAI's protocol, Anthropic's, or a model of your own.
+"""Language models as a service: OpenAI's protocol, Anthropic's, or a model of your own.
 
 `LiveClient` answers requests at once, `Batches` within a day at a discount; both keep answers and costs in a `Store`,
 so that nothing is paid twice. `LocalClient` needs neither key nor network.
@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monosema.llm.anthropic_provider import AnthropicConfig, AnthropicProvider
-from monosema.llm.batches import Batches, BatchesConfig, Retrieved, Sent
-from monosema.llm.calls import RetryPolicy
+from monosema.llm.adapter import Adapter, ClientConfig, Credentials, register_adapter
+from monosema.llm.anthropic import AnthropicAdapter
+from monosema.llm.batches import Batches, Retrieved, Sent
 from monosema.llm.ledger import Entry
-from monosema.llm.live import LiveClient, LiveConfig
-from monosema.llm.openai_provider import OpenAIConfig, OpenAIProvider
-from monosema.llm.opening import (
-    ClientConfig,
+from monosema.llm.live import LiveClient
+from monosema.llm.metered import (
     MeteredClient,
     batch_status,
     check_client,
@@ -28,7 +26,8 @@ from monosema.llm.opening import (
     sent_summary,
     spent_dollars,
 )
-from monosema.llm.prices import CostEstimate, Price, PriceTable
+from monosema.llm.openai import OpenAIAdapter
+from monosema.llm.prices import CostEstimate, Price
 from monosema.llm.protocol import (
     Absent,
     Alternative,
@@ -41,7 +40,6 @@ from monosema.llm.protocol import (
     Usage,
     count_failures,
 )
-from monosema.llm.provider import Provider
 from monosema.llm.stats import RequestStats
 from monosema.llm.store import Spending, Store
 
@@ -50,31 +48,26 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Absent",
+    "Adapter",
     "Alternative",
-    "AnthropicConfig",
-    "AnthropicProvider",
+    "AnthropicAdapter",
     "Batches",
-    "BatchesConfig",
     "Client",
     "ClientConfig",
     "CostEstimate",
+    "Credentials",
     "Entry",
     "Failure",
     "LiveClient",
-    "LiveConfig",
     "LocalClient",
     "Message",
     "MeteredClient",
-    "OpenAIConfig",
-    "OpenAIProvider",
+    "OpenAIAdapter",
     "Price",
-    "PriceTable",
-    "Provider",
     "Reply",
     "Request",
     "RequestStats",
     "Retrieved",
-    "RetryPolicy",
     "Sent",
     "Spending",
     "Store",
@@ -87,11 +80,15 @@ __all__ = [
     "open_batches",
     "open_client",
     "price_line",
+    "register_adapter",
     "require_an_answer",
     "retrieve_batches",
     "sent_summary",
     "spent_dollars",
 ]
+
+register_adapter("openai", OpenAIAdapter)
+register_adapter("anthropic", AnthropicAdapter)
 
 
 def __getattr__(name: str) -> Any:

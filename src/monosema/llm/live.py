@@ -2,83 +2,57 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
+import contextlib
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import Any
 
-from pydantic import Field
-
-from monosema.core import Config, MonosemaError, Progress, ProviderError, SilentProgress, derive_seed
-from monosema.llm.calls import RejectedError, RetryPolicy, TransientError
-from monosema.llm.prices import CostEstimate, Price, PriceTable, estimate_cost
-from monosema.llm.protocol import Failure, Reply, Request, Usage, request_key
-from monosema.llm.provider import Conversation, Provider
+from monosema.core import MonosemaError, Progress, ProviderError, SilentProgress
+from monosema.llm.adapter import METER, Adapter, ClientConfig, RejectedError, UnavailableError
+from monosema.llm.prices import CostEstimate, estimate_cost, find_price
+from monosema.llm.protocol import Failure, FailureKind, Reply, Request, Usage, request_key
 from monosema.llm.store import Reservation, Store
 from monosema.llm.structured import checked
 
-Result = TypeVar("Result")
 _LOOK_AGAIN = 0.2
 
 
-class LiveConfig(Config):
-    """How requests are sent."""
-
-    concurrency: int = Field(8, gt=0)
-    """Most requests under way at once."""
-    malformed_attempts: int = Field(3, gt=0)
-    """How often a request is asked when the answer does not fit its schema; each attempt is paid."""
-    max_cost: float | None = Field(None, ge=0)
-    """US dollars that may be spent in the store's folder altogether, earlier runs included; None without limit."""
-    retry_failed: bool = False
-    """Whether to ask and pay again for requests whose kept answer is a failure."""
-    patience: RetryPolicy = RetryPolicy()
-    """How failing calls are repeated."""
-
-
 class LiveClient:
-    """See `Client`. A provider, a store of what was answered and spent, and prices.
+    """See `Client`. A vendor's model, with a store of answers and costs; its library repeats calls that fail.
 
     Args:
-        provider: who answers.
-        store: where answers and costs are kept.
-        prices: the price table; the one that comes with monosema when None.
-        config: how requests are sent.
+        adapter: the vendor's protocol.
+        store: answers and costs.
+        config: concurrency, cap, prices.
 
     Raises:
         ConfigError: there is a cap, but no price for the model.
     """
 
-    def __init__(
-        self,
-        provider: Provider,
-        store: Store,
-        prices: PriceTable | None = None,
-        config: LiveConfig | None = None,
-    ) -> None:
-        self.provider, self.store, self.config = provider, store, config or LiveConfig()
-        self.price = (prices or PriceTable.load()).under(self.config.max_cost, provider.model)
+    def __init__(self, adapter: Adapter, store: Store, config: ClientConfig) -> None:
+        self.adapter, self.store, self.config = adapter, store, config
+        self.price = find_price(self.model, config.prices, config.max_cost)
 
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.provider.model
+        return self.adapter.credentials.model
 
     def key(self, request: Request) -> str:
-        """The request's name in the store."""
-        return request_key(self.provider.identity, request)
+        """Return the request's name in the store."""
+        return request_key(self.adapter.credentials.identity, request)
 
     def estimate(self, requests: Sequence[Request]) -> CostEstimate:
-        """What the requests that have no answer yet would cost; sends nothing."""
+        """Estimate the cost of requests that have no answer yet; sends nothing."""
         unique = {self.key(request): request for request in requests}
         new = [request for key, request in unique.items() if self._kept(key) is None]
         return estimate_cost(new, self.price, answered=len(unique) - len(new))
 
     def complete(self, requests: Sequence[Request], progress: Progress | None = None) -> list[Reply]:
-        """One reply for each request, in their order; what the store has is not asked again.
+        """Return one reply for each request, in their order; what the store has is not asked again.
 
         Raises:
             ProviderError: nothing can be answered: a wrong key, no such model, or a server that answers none of the
@@ -87,13 +61,12 @@ class LiveClient:
         keys = [self.key(request) for request in requests]
         unique = dict(zip(keys, requests, strict=True))
         answered = {key: reply for key in unique if (reply := self._kept(key)) is not None}
-        progress = progress or SilentProgress()
-        times = Counter(keys)
+        progress, times = progress or SilentProgress(), Counter(keys)
         progress.advance(sum(times[key] for key in answered))
         missing = {key: request for key, request in unique.items() if key not in answered}
         if missing:
-            work = _Work(self, missing, lambda key: progress.advance(times[key]))
-            answered |= _run(work.all())
+            with self.adapter.connect() as session:
+                answered |= _Work(self, session, missing).run(progress, times)
         return [answered[key] for key in keys]
 
     def _kept(self, key: str) -> Reply | None:
@@ -101,163 +74,160 @@ class LiveClient:
         return None if reply is not None and not reply.ok and self.config.retry_failed else reply
 
 
+class _CapReachedError(BaseException):
+    """The cap leaves no room for another attempt. No `Exception`: see `Meter`."""
+
+
+class _Lease:
+    """Money set aside for the attempts at one request; see `Meter`."""
+
+    def __init__(self, store: Store, reservation: Reservation, cap: float | None) -> None:
+        self.store, self.reservation, self.cap = store, reservation, cap
+        self.attempts, self.billable = 0, False
+
+    def begin(self) -> None:
+        """Set as much aside once more where the attempt before may have been answered though nobody heard it."""
+        if self.billable:
+            renewed = self.store.renew(self.reservation, self.cap)
+            if renewed is None:
+                raise _CapReachedError
+            self.reservation, self.billable = renewed, False
+        self.attempts += 1
+
+    def end(self) -> None:
+        """Free what was set aside, or count it as spent where the last attempt may have been answered."""
+        (self.store.give_up if self.billable else self.store.release)(self.reservation)
+
+
 class _Work:
     """The requests of one call that have to be sent."""
 
-    def __init__(self, client: LiveClient, requests: dict[str, Request], done: Callable[[str], None]) -> None:
-        self.client, self.config, self.store = client, client.config, client.store
-        self.price: Price | None = client.price
-        self.requests, self.done = requests, done
+    def __init__(self, client: LiveClient, session: Any, requests: dict[str, Request]) -> None:
+        self.client, self.config, self.store, self.price = client, client.config, client.store, client.price
+        self.session, self.requests = session, requests
         self.replies: dict[str, Reply] = {}
-        self.draw = random.Random(derive_seed(0, "jitter", time.time_ns()))
-        self.fatal: MonosemaError | None = None
-        self.resume_at = 0.0
+        self.fatal: BaseException | None = None
         self.under_way = 0
-        self.settled = asyncio.Event()
+        self.changed = threading.Condition()
 
-    async def all(self) -> dict[str, Reply]:
-        waiting = iter(self.requests.items())
-
-        async def worker(conversation: Conversation) -> None:
-            for key, request in waiting:
-                if self.fatal is not None:
-                    return
-                try:
-                    self.replies[key] = await self.answer(conversation, key, request)
-                except MonosemaError as error:
-                    # Others may hold answers that are paid for: they finish, and then the error is raised.
-                    self.fatal = error
-                    return
-                self.done(key)
-                if self.fatal is None and self.silent():
-                    last = self.replies[key].failure
-                    self.fatal = ProviderError(
-                        f"The first {len(self.replies)} of {len(self.requests)} requests were all in vain "
-                        f"({last.detail if last else ''}), so the others are not sent. Check that the server runs and "
-                        "can be reached, then run the same command again."
-                    )
-                    return
-
-        async with (
-            self.client.provider.conversation(self.config.patience) as conversation,
-            asyncio.TaskGroup() as group,
-        ):
-            for _ in range(min(self.config.concurrency, len(self.requests))):
-                group.create_task(worker(conversation))
+    def run(self, progress: Progress, times: Counter[str]) -> dict[str, Reply]:
+        """Send all. After a fatal error, what is under way may hold answers that are paid for: it finishes first."""
+        with ThreadPoolExecutor(self.config.concurrency) as pool:
+            futures = {pool.submit(self._one, key): key for key in self.requests}
+            try:
+                for future in as_completed(futures):
+                    if future.result():
+                        progress.advance(times[futures[future]])
+            except BaseException as error:
+                self.fatal = self.fatal or error
+                raise
         if self.fatal is not None:
             raise self.fatal
         return self.replies
 
-    def silent(self) -> bool:
-        """Whether as many requests as may be under way at once have failed for passing reasons, and none succeeded."""
-        failures = [reply.failure for reply in self.replies.values()]
-        return self.config.concurrency <= len(failures) < len(self.requests) and all(
-            failure is not None and failure.kind == "unavailable" for failure in failures
+    def _one(self, key: str) -> bool:
+        if self.fatal is not None:
+            return False
+        try:
+            reply = self._answer(key, self.requests[key])
+        except MonosemaError as error:
+            self.fatal = self.fatal or error
+            return False
+        with self.changed:
+            self.replies[key] = reply
+            if self.fatal is None and self._silent():
+                self.fatal = ProviderError(
+                    f"The first {len(self.replies)} of {len(self.requests)} requests were all in vain "
+                    f"({reply.failure.detail if reply.failure else ''}), so the others are not sent. Check that the "
+                    "server runs and can be reached, then run the same command again."
+                )
+        return True
+
+    def _silent(self) -> bool:
+        """Return True if as many requests as go out at once have failed for passing reasons, and none succeeded."""
+        return self.config.concurrency <= len(self.replies) < len(self.requests) and all(
+            reply.failure is not None and reply.failure.kind == "unavailable" for reply in self.replies.values()
         )
 
-    async def answer(self, conversation: Conversation, key: str, request: Request) -> Reply:
+    def _answer(self, key: str, request: Request) -> Reply:
         """Ask until the answer fits the schema, or attempts are used up; keep the answer and what it cost."""
         usage, cost, discarded = Usage(), 0.0, list[str]()
-        for attempt in range(self.config.malformed_attempts):
-            asked = request if request.seed is None else request.replace(seed=request.seed + attempt)
-            got = await self.send(conversation, key, asked)
-            if isinstance(got, Reply):
-                return got.replace(discarded=tuple(discarded), usage=usage, cost=cost) if discarded else got
-            reservation, reply = got
-            spent = self.price.of(reply.usage) if self.price is not None else None
-            usage, cost = usage + reply.usage, cost + (spent or 0.0)
-            reply = checked(reply, request)
-            failed = reply.failure is not None and reply.failure.kind == "malformed"
-            if failed and attempt + 1 < self.config.malformed_attempts:
-                discarded.append(reply.text)
-                self.store.charge(reservation, reply.usage, spent)
-                self.end()
-                continue
-            total = None if self.price is None else cost
-            whole = reply.replace(usage=usage, cost=total, discarded=tuple(discarded))
-            self.store.settle(reservation, self.client.model, request, whole, reply.usage, spent)
-            self.end()
-            return whole
-        raise AssertionError("there is at least one attempt")
+        for attempt in range(1, self.config.malformed_attempts + 1):
+            with self._leased(key, request) as lease:
+                again = attempt < self.config.malformed_attempts
+                seed = None if request.seed is None else request.seed + attempt - 1
+                reply = lease if isinstance(lease, Reply) else self._ask(lease, request.replace(seed=seed), again)
+                if reply is None:
+                    continue
+                if isinstance(lease, Reply) or (reply.failure is not None and not reply.failure.paid):
+                    return reply.replace(usage=usage, cost=cost, discarded=tuple(discarded)) if discarded else reply
+                last, spent = reply.usage, None if self.price is None else self.price.of(reply.usage)
+                usage, cost = usage + last, cost + (spent or 0.0)
+                reply = checked(reply, request)
+                if again and reply.failure is not None and reply.failure.kind == "malformed":
+                    discarded.append(reply.text)
+                    self.store.charge(lease.reservation, last, spent)
+                    continue
+                total = None if self.price is None else cost
+                reply = reply.replace(usage=usage, cost=total, discarded=tuple(discarded))
+                self.store.settle(lease.reservation, self.client.model, request, reply, last, spent)
+                return reply
+        raise AssertionError("the last attempt returns")
 
-    async def send(self, conversation: Conversation, key: str, request: Request) -> Reply | tuple[Reservation, Reply]:
-        """One answer, or the reply that says why there is none."""
-        attempt = 0
-        while True:
-            await self.wait_for_all()
-            leave = await self.reserve(key, request)
-            if isinstance(leave, Reply):
-                return leave
-            try:
-                async with asyncio.timeout(self.config.patience.timeout):
-                    return leave, await conversation.ask(request)
-            except (TransientError, TimeoutError) as error:
-                failure = (
-                    error if isinstance(error, TransientError) else TransientError("no answer in time", unbilled=False)
-                )
-                (self.store.release if failure.unbilled else self.store.give_up)(leave)
-                self.end()
-            except RejectedError as error:
-                self.store.release(leave)
-                self.end()
-                return _failed("rejected", str(error))
-            except MonosemaError:
-                self.store.release(leave)
-                self.end()
-                raise
-            except BaseException:
-                self.store.give_up(leave)
-                raise
-            wait = self.config.patience.wait(failure, attempt, self.draw)
-            if wait is None:
-                return _failed("unavailable", f"tried {attempt + 1} times, last: {failure}")
-            if failure.everyone:
-                self.resume_at = max(self.resume_at, time.monotonic() + wait)
-            else:
-                await asyncio.sleep(wait)
-            attempt += 1
+    def _ask(self, lease: _Lease, request: Request, again: bool) -> Reply | None:
+        """Return an answer, or the reply that says why there is none; None where asking again may help."""
+        token = METER.set(lease)
+        try:
+            return self.client.adapter.ask(self.session, request)
+        except UnavailableError as error:
+            lease.end()
+            if error.unreadable and again:
+                return None
+            return _failed("unavailable", f"tried {lease.attempts} times, last: {error}")
+        except RejectedError as error:
+            lease.end()
+            return _failed("rejected", str(error))
+        except _CapReachedError:
+            return _failed("cost cap", f"asking again might exceed {self.config.max_cost} dollars")
+        except BaseException:
+            lease.end()
+            raise
+        finally:
+            METER.reset(token)
 
-    async def wait_for_all(self) -> None:
-        """Wait while the provider asks everyone to."""
-        while (seconds := self.resume_at - time.monotonic()) > 0:
-            await asyncio.sleep(seconds)
-
-    async def reserve(self, key: str, request: Request) -> Reservation | Reply:
+    @contextlib.contextmanager
+    def _leased(self, key: str, request: Request) -> Iterator[_Lease | Reply]:
         """Leave to ask, or the reply that makes asking needless or impossible."""
+        lease = self._reserve(key, request)
+        try:
+            yield lease
+        finally:
+            if isinstance(lease, _Lease):
+                with self.changed:
+                    self.under_way -= 1
+                    self.changed.notify_all()
+
+    def _reserve(self, key: str, request: Request) -> _Lease | Reply:
+        cap = self.config.max_cost
         at_most = None if self.price is None else self.price.at_most(request)
         while True:
-            self.settled.clear()
-            verdict = self.store.reserve(key, at_most, self.config.max_cost, again=self.config.retry_failed)
-            if isinstance(verdict, Reservation):
-                self.under_way += 1
-                return verdict
-            if verdict == "answered" and (reply := self.store.lookup(key)) is not None:
-                return reply
-            if verdict == "batch":
-                return _failed("pending", "it waits in a batch; retrieve that first")
-            if verdict == "cap" and self.under_way == 0:
-                return _failed("cost cap", f"it might cost {at_most:.2g} dollars, beyond {self.config.max_cost}")
-            if verdict == "cap":
-                # What is under way counts at its most until it is answered: there may be room then.
-                await self.settled.wait()
-            else:
-                await asyncio.sleep(_LOOK_AGAIN)
-
-    def end(self) -> None:
-        """A request is no longer under way."""
-        self.under_way -= 1
-        self.settled.set()
+            with self.changed:
+                verdict = self.store.reserve(key, at_most, cap, again=self.config.retry_failed)
+                if isinstance(verdict, Reservation):
+                    self.under_way += 1
+                    return _Lease(self.store, verdict, cap)
+                if verdict == "answered" and (reply := self.store.lookup(key)) is not None:
+                    return reply
+                if verdict == "batch":
+                    return _failed("pending", "it waits in a batch; retrieve that first")
+                if verdict == "cap" and self.under_way == 0:
+                    return _failed("cost cap", f"it might cost {at_most:.2g} dollars, beyond {cap}")
+                if verdict == "cap":
+                    # What is under way counts at its most until it is answered: there may be room then.
+                    self.changed.wait()
+                    continue
+            time.sleep(_LOOK_AGAIN)
 
 
-def _failed(kind: Any, detail: str) -> Reply:
+def _failed(kind: FailureKind, detail: str) -> Reply:
     return Reply(failure=Failure(kind=kind, detail=detail, text=detail))
-
-
-def _run(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end, also from within a running event loop, as notebooks have one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as pool:
-        return pool.submit(asyncio.run, work).result()

@@ -1,11 +1,11 @@
-"""What requests cost: nominal prices, what a request can cost at most, and an estimate for many."""
+"""Prices: nominal, the most that a request can cost, and estimates."""
 
 from __future__ import annotations
 
 import json
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,12 +22,12 @@ _BYTES_A_TOKEN = 4.0
 
 
 class Price(Config):
-    """What a model costs, in US dollars per million tokens."""
+    """Price of a model, in US dollars per million tokens."""
 
     input: float = Field(ge=0)
-    """Of what is read."""
+    """Of input tokens."""
     output: float = Field(ge=0)
-    """Of what is written."""
+    """Of output tokens."""
     batch_discount: float = Field(0.0, ge=0, le=1)
     """Share of the price that the Batch service takes off."""
     long_prompt_tokens: int | None = Field(None, gt=0)
@@ -38,77 +38,56 @@ class Price(Config):
     """Price of output for long prompts."""
 
     def of(self, usage: Usage, *, batch: bool = False) -> float:
-        """US dollars for so many tokens in one request."""
+        """Return US dollars for so many tokens in one request."""
         long = self.long_prompt_tokens is not None and usage.input_tokens >= self.long_prompt_tokens
         rates = (self.long_input, self.long_output) if long else (self.input, self.output)
         whole = (usage.input_tokens * rates[0] + usage.output_tokens * rates[1]) / 1e6
         return whole * (1 - self.batch_discount) if batch else whole
 
     def at_most(self, request: Request, *, batch: bool = False) -> float:
-        """The most that one attempt at the request can cost."""
+        """Return the most that one attempt at the request can cost."""
         return self.of(Usage(input_tokens=input_tokens_at_most(request), output_tokens=request.max_tokens), batch=batch)
 
 
-@dataclass(frozen=True)
-class PriceTable:
-    """Prices by model.
+def find_price(model: str, own: Path | None = None, cap: float | None = None) -> Price | None:
+    """Return the price of a model; None where no table has one and no cap needs one.
 
-    Attributes:
-        models: price by the model's name; a dated version of a model has its price.
-        as_of: when the table was right.
+    ``NAME-2024-07-18`` costs what ``NAME`` costs.
+
+    Args:
+        model: the model's name.
+        own: TOML file whose entries go before those of the table that comes with monosema.
+        cap: US dollars that may be spent.
+
+    Raises:
+        ConfigError: the file can't be read, an entry is not a price, or there is a cap and no price.
     """
-
-    models: Mapping[str, Price]
-    as_of: str
-
-    @classmethod
-    def load(cls, own: str | Path | None = None) -> PriceTable:
-        """The table that comes with monosema, with the entries of a file of your own over it.
-
-        Raises:
-            ConfigError: the file can't be read, or an entry is not a price.
-        """
-        table = _read(Path(__file__).with_name("prices.toml"))
-        if own is None:
-            return table
-        over = _read(Path(own))
-        return cls({**table.models, **over.models}, over.as_of or table.as_of)
-
-    def of(self, model: str) -> Price | None:
-        """The price of a model, or None where the table has none; ``NAME-2024-07-18`` costs what ``NAME`` costs."""
-        return self.models.get(model) or self.models.get(_DATE.sub("", model))
-
-    def under(self, cap: float | None, model: str) -> Price | None:
-        """The price of a model, or None where the table has none and no cap on costs needs one.
-
-        Raises:
-            ConfigError: there is a cap, and the table has no price; the message says how to add one.
-        """
-        price = self.of(model)
-        if price is None and cap is not None:
-            raise ConfigError(
-                f"There is no price for the model {model!r}, so a cost cap can't be kept."
-                f"{nearest(model, self.models)} Write it into a TOML file, [models.{json.dumps(model)}] with input and "
-                "output in US dollars per million tokens (0 for a model of your own), and give that file as the prices."
-            )
-        return price
+    models = read_prices(Path(__file__).with_name("prices.toml")) | ({} if own is None else read_prices(own))
+    price = models.get(model) or models.get(_DATE.sub("", model))
+    if price is None and cap is not None:
+        raise ConfigError(
+            f"There is no price for the model {model!r}, so a cost cap can't be kept.{nearest(model, models)} "
+            f"Write it into a TOML file, [models.{json.dumps(model)}] with input and output in US dollars per million "
+            "tokens (0 for a model of your own), and give that file as the prices."
+        )
+    return price
 
 
-def _read(path: Path) -> PriceTable:
+def read_prices(path: Path) -> dict[str, Price]:
+    """Read a price table. Raises ConfigError where it can't be read or an entry is not a price."""
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        models = tomllib.loads(path.read_text(encoding="utf-8")).get("models", {})
     except OSError as error:
         raise ConfigError(f"The price table {path} can't be read: {error.strerror}.") from None
     except ValueError as error:
         raise ConfigError(f"The price table {path} is not TOML: {error}.") from None
-    models = values.get("models", {})
     if not isinstance(models, dict) or not all(isinstance(price, dict) for price in models.values()):
         raise ConfigError(f'The price table {path} needs a table [models."NAME"] for each model.')
-    return PriceTable({name: Price(**price) for name, price in models.items()}, str(values.get("as_of", "")))
+    return {name: Price(**price) for name, price in models.items()}
 
 
 def input_tokens_at_most(request: Request) -> int:
-    """More tokens than the request's input can have: one for each byte, and allowances for what providers add."""
+    """Return an upper bound of the input's tokens: one for each byte, and allowances for what providers add."""
     tokens = sum(len(message.content.encode()) + _TOKENS_A_MESSAGE for message in request.messages) + _TOKENS_A_MESSAGE
     if request.response_schema is not None:
         tokens += len(json.dumps(request.response_schema).encode()) + _TOKENS_A_SCHEMA
@@ -117,7 +96,7 @@ def input_tokens_at_most(request: Request) -> int:
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What requests would cost before any is sent.
+    """Cost of requests before any is sent.
 
     Attributes:
         requests: requests that would be sent.

@@ -1,4 +1,4 @@
-"""What is asked of a language model, and what comes back: values that every client shares."""
+"""Requests, replies and failures: values that every client shares, and the protocol of a client."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Request(Config):
     response_schema: dict[str, JsonValue] | None = None
     """JSON Schema of the reply; it is sent to the provider and checked here."""
     log_probabilities: int = Field(0, ge=0, le=20)
-    """How many likely alternatives to each token are wanted with their log-probabilities; 0 for none at all."""
+    """Number of likely alternatives to each token to return with their log-probabilities; 0 for none at all."""
     seed: int | None = None
     """Seed of the sampling where the provider has one; elsewhere it only tells samples apart."""
 
@@ -54,7 +54,7 @@ class Request(Config):
 
 @functools.lru_cache(maxsize=256)
 def _schema_problem(schema: str) -> str | None:
-    """What is wrong with a schema. Many requests share one, and to check it takes longer than all else about them."""
+    """Return what is wrong with a schema. Many requests share one, and checking it takes longer than the rest."""
     from jsonschema import Draft202012Validator, SchemaError
 
     try:
@@ -119,7 +119,7 @@ class Failure(Config):
 
     @property
     def paid(self) -> bool:
-        """Whether the model did answer, so that it was paid for and asking again would be paid again."""
+        """True if the model did answer: it was paid for, and asking again would be paid again."""
         return self.kind in _PAID
 
 
@@ -139,7 +139,7 @@ class Reply(Config):
     cost: float | None = None
     """US dollars of all attempts together, by the price table; None where no price is known."""
     finish: Literal["stop", "length"] = "stop"
-    """Whether the model ended by itself or at the token limit."""
+    """End of the text: the model's own, or the token limit."""
     model: str = ""
     """The model that answered, as the provider names it."""
     ignored: tuple[str, ...] = ()
@@ -149,7 +149,7 @@ class Reply(Config):
 
     @property
     def ok(self) -> bool:
-        """Whether the reply can be used."""
+        """True if the reply can be used."""
         return self.failure is None
 
 
@@ -163,7 +163,7 @@ class Client(Protocol):
         ...
 
     def complete(self, requests: Sequence[Request], progress: Progress | None = None) -> list[Reply]:
-        """One reply for each request, in their order; a request that fails has a reply with a failure.
+        """Return one reply for each request, in their order; a request that fails has a reply with a failure.
 
         Raises:
             ProviderError: nothing can be answered: a wrong key, no such model.
@@ -172,7 +172,7 @@ class Client(Protocol):
 
 
 def request_key(identity: Mapping[str, Any], request: Request) -> str:
-    """The name of a request to one model: 32 hexadecimal digits of a hash over both contents.
+    """Return the name of a request to one model: 32 hexadecimal digits of a hash over both contents.
 
     It is the key of the cache and the custom_id in batches, so that one answer serves both.
     """
@@ -182,5 +182,5 @@ def request_key(identity: Mapping[str, Any], request: Request) -> str:
 
 
 def count_failures(replies: Iterable[Reply]) -> dict[str, int]:
-    """How many replies failed, by kind."""
+    """Count replies that failed, by kind."""
     return dict(Counter(reply.failure.kind for reply in replies if reply.failure is not None))

@@ -1,4 +1,4 @@
-"""What was asked, answered and spent: one SQLite file, safe for several processes and for a kill at any moment.
+"""What was asked, answered and spent: one SQLite file, safe for threads, several processes, and a kill at any moment.
 
 Each step that matters is one transaction: an answer is there together with its cost, or neither is.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
 import time
 import uuid
 from collections.abc import Iterator
@@ -46,14 +47,14 @@ commit;
 
 @dataclass(frozen=True)
 class Spending:
-    """What the requests of a store have cost so far, in US dollars by the price table.
+    """US dollars that the requests of a store have cost so far, by the price table.
 
     Attributes:
         answered: for answers that came.
         unknown: at most, for attempts whose end nobody saw: a time-out, a broken connection, a kill.
         reserved: at most, for what is under way, batches included.
-        requests: attempts that were answered.
-        usage: tokens of those.
+        requests: number of attempts that were answered.
+        usage: their tokens.
     """
 
     answered: float
@@ -64,7 +65,7 @@ class Spending:
 
     @property
     def at_most(self) -> float:
-        """What counts against a cap."""
+        """The sum that counts against a cap."""
         return self.answered + self.unknown + self.reserved
 
 
@@ -74,37 +75,35 @@ class Reservation:
 
     id: str
     key: str
+    dollars: float | None
 
 
 class Store:
     """Answers and costs in a folder.
 
     Args:
-        folder: where; it is made if need be. Several stores, in one process or many, can share it.
+        folder: made if need be. Several stores, in one process or many, can share it.
 
     Raises:
         ConfigError: the folder can't be made or written.
         DamagedFileError: the file there is not a store.
-        DiskFullError: no room for it.
+        DiskFullError: the disk is full.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         self.path = self.folder / "language-models.sqlite"
         self.owner = uuid.uuid4().hex
-        self._lock: Any = None
+        self._alive: Any = None
+        self._mutex = threading.RLock()
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            # One thread at a time uses it, though not always the one that made it.
-            self.connection = sqlite3.connect(
-                self.path, timeout=60, isolation_level=None, check_same_thread=False, cached_statements=64
-            )
+            self.connection = sqlite3.connect(self.path, timeout=60, isolation_level=None, check_same_thread=False)
             self.connection.executescript(_TABLES)
         except OSError as error:
             raise ConfigError(f"The folder {folder} can't hold replies: {error.strerror}.") from None
         except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise self._full() from error
+            self._raise_if_full(error)
             raise ConfigError(f"{self.path} can't be opened: {error}.") from None
         except sqlite3.DatabaseError as error:
             self.connection.close()
@@ -113,12 +112,12 @@ class Store:
             ) from None
 
     def close(self) -> None:
-        """Let go of the file; what this store had under way counts as spent from now on."""
+        """Close the file; what this store had under way counts as spent from now on."""
         self.connection.close()
-        if self._lock is not None:
-            self._lock.release()
-            Path(self._lock.lock_file).unlink(missing_ok=True)
-            self._lock = None
+        if self._alive is not None:
+            self._alive.release()
+            Path(self._alive.lock_file).unlink(missing_ok=True)
+            self._alive = None
 
     def __enter__(self) -> Store:
         return self
@@ -128,53 +127,51 @@ class Store:
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """All of the block, or nothing of it; other processes wait meanwhile."""
-        try:
-            self.connection.execute("begin immediate")
+        """Do all of the block, or nothing of it; other threads and processes wait meanwhile."""
+        with self._mutex:
             try:
-                yield self.connection
-            except BaseException:
-                # After some failures, a full disk among them, SQLite has rolled back already.
-                if self.connection.in_transaction:
-                    self.connection.execute("rollback")
+                self.connection.execute("begin immediate")
+                try:
+                    yield self.connection
+                except BaseException:
+                    # After some failures, a full disk among them, SQLite has rolled back already.
+                    if self.connection.in_transaction:
+                        self.connection.execute("rollback")
+                    raise
+                self.connection.execute("commit")
+            except sqlite3.OperationalError as error:
+                self._raise_if_full(error)
                 raise
-            self.connection.execute("commit")
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise self._full() from error
-            raise
 
-    def _full(self) -> DiskFullError:
-        return DiskFullError(
-            f"No room left on the disk while writing {self.path}. What was answered before is intact: "
-            "make room and run the same command again."
-        )
+    def _raise_if_full(self, error: sqlite3.OperationalError) -> None:
+        if "full" in str(error):
+            raise DiskFullError(
+                f"No room left on the disk while writing {self.path}. What was answered before is intact: "
+                "make room and run the same command again."
+            ) from error
 
     def read(self, query: str, *values: Any) -> list[Any]:
-        """Rows of a query."""
-        return self.connection.execute(query, values).fetchall()
+        """Return the rows of a query."""
+        with self._mutex:
+            return self.connection.execute(query, values).fetchall()
 
     def lookup(self, key: str) -> Reply | None:
-        """The reply that was paid for, if there is one."""
+        """Return the reply that was paid for, if there is one."""
         rows = self.read("select reply from replies where key = ?", key)
         return Reply.model_validate_json(rows[0][0]) if rows else None
 
     def spending(self) -> Spending:
-        """What has been spent so far, by all processes that used the folder."""
+        """Return what has been spent so far, by all processes that used the folder."""
         rows = self.read(
             "select state, coalesce(sum(dollars), 0), count(*), sum(input_tokens), sum(output_tokens) "
             "from spending group by state"
         )
         by_state = {row[0]: row[1:] for row in rows}
-        nothing = (0.0, 0, 0, 0)
-        answered = by_state.get("answered", nothing)
-        return Spending(
-            answered=answered[0],
-            unknown=by_state.get("unknown", nothing)[0],
-            reserved=by_state.get("reserved", nothing)[0],
-            requests=answered[1],
-            usage=Usage(input_tokens=answered[2], output_tokens=answered[3]),
+        answered, unknown, reserved = (
+            by_state.get(state, (0.0, 0, 0, 0)) for state in ("answered", "unknown", "reserved")
         )
+        usage = Usage(input_tokens=answered[2], output_tokens=answered[3])
+        return Spending(answered[0], unknown[0], reserved[0], answered[1], usage)
 
     def reserve(
         self, key: str, at_most: float | None, cap: float | None, *, again: bool = False
@@ -182,16 +179,17 @@ class Store:
         """Ask for leave to send a request.
 
         Args:
-            at_most: what it can cost, in US dollars; None where no price is known.
-            cap: what may be spent in this folder altogether; None without limit.
-            again: whether a failure that was paid for is to be replaced.
+            key: the request's name.
+            at_most: US dollars that it can cost; None where no price is known.
+            cap: US dollars that may be spent in this folder altogether; None without limit.
+            again: replace a failure that was paid for.
 
         Returns:
-            The leave; or ``answered`` (look it up), ``busy`` (another one asks it now: wait and look again),
+            The leave; or ``answered`` (look it up), ``busy`` (another process asks it now: wait and look again),
             ``batch`` (it waits in a batch), ``cap`` (it might cost too much).
         """
         self.claim_owner()
-        with self.transaction() as connection:
+        with self.transaction():
             kept = self.lookup(key)
             if kept is not None and (kept.ok or not again):
                 return "answered"
@@ -201,86 +199,105 @@ class Store:
                 if self.is_alive(owner):
                     return "busy"
                 # Its process was killed: it may have been answered, and paid, though nobody heard it.
-                connection.execute("update spending set state = 'unknown' where id = ?", (id,))
-            if not self.within(cap, at_most):
-                return "cap"
-            reservation = Reservation(uuid.uuid4().hex, key)
-            connection.execute(
-                "insert into spending (id, key, owner, state, dollars) values (?, ?, ?, 'reserved', ?)",
-                (reservation.id, key, self.owner, at_most),
-            )
-            return reservation
+                self._set_unknown(id)
+            return self._leave(key, at_most) if self.within(cap, at_most) else "cap"
+
+    def renew(self, reservation: Reservation, cap: float | None) -> Reservation | None:
+        """Count an attempt as spent, and set as much aside for another; None if the cap leaves no room."""
+        with self.transaction():
+            self._set_unknown(reservation.id)
+            within = self.within(cap, reservation.dollars)
+            return self._leave(reservation.key, reservation.dollars) if within else None
+
+    def _leave(self, key: str, dollars: float | None) -> Reservation:
+        id = uuid.uuid4().hex
+        self.connection.execute(
+            "insert into spending (id, key, owner, state, dollars) values (?, ?, ?, 'reserved', ?)",
+            (id, key, self.owner, dollars),
+        )
+        return Reservation(id, key, dollars)
 
     def within(self, cap: float | None, more: float | None) -> bool:
-        """Whether so much more keeps within the cap."""
+        """Return True if the cap allows to spend so much more."""
         return cap is None or self.spending().at_most + (more or 0.0) <= cap
 
     def charge(self, reservation: Reservation, usage: Usage, cost: float | None) -> None:
-        """An attempt was answered, though not as it should be: its cost is known, and there is no reply to keep."""
+        """Record the cost of an attempt that was answered, though not as it should be: there is no reply to keep."""
         with self.transaction():
             self.charge_within(reservation.id, usage, cost)
 
     def settle(
         self, reservation: Reservation, model: str, request: Request, reply: Reply, usage: Usage, cost: float | None
     ) -> None:
-        """Keep a reply and the cost of its last attempt, in one."""
+        """Keep a reply together with the cost of its last attempt."""
         with self.transaction():
             self.charge_within(reservation.id, usage, cost)
             self.keep(reservation.key, model, request, reply)
 
     def charge_within(self, id: str, usage: Usage, cost: float | None) -> None:
-        """The attempt of this id was answered; within a transaction."""
+        """Record the cost of an attempt, within a transaction."""
         self.connection.execute(
             "update spending set state = 'answered', dollars = ?, input_tokens = ?, output_tokens = ? where id = ?",
             (cost, usage.input_tokens, usage.output_tokens, id),
         )
 
     def keep(self, key: str, model: str, request: Request, reply: Reply) -> None:
-        """Keep a reply; within a transaction."""
+        """Keep a reply, within a transaction."""
         self.connection.execute(
             "insert or replace into replies values (?, ?, ?, ?, ?)",
             (key, model, request.model_dump_json(exclude_none=True), reply.model_dump_json(), time.time()),
         )
 
     def release(self, reservation: Reservation) -> None:
-        """The attempt cost nothing."""
+        """Free what was set aside for an attempt that cost nothing."""
         with self.transaction() as connection:
             connection.execute("delete from spending where id = ?", (reservation.id,))
 
     def give_up(self, reservation: Reservation) -> None:
-        """Nobody knows whether the attempt was answered: it counts at the most that it can cost."""
-        with self.transaction() as connection:
-            connection.execute("update spending set state = 'unknown' where id = ?", (reservation.id,))
+        """Count an attempt whose end nobody saw at the most that it can cost."""
+        with self.transaction():
+            self._set_unknown(reservation.id)
+
+    def _set_unknown(self, id: str) -> None:
+        self.connection.execute("update spending set state = 'unknown' where id = ?", (id,))
+
+    def give_up_dead(self) -> None:
+        """Count what killed processes had under way at the most that it can cost, within a transaction."""
+        for id, owner in self.read("select id, owner from spending where state = 'reserved' and owner != 'batch'"):
+            if not self.is_alive(owner):
+                self._set_unknown(id)
 
     def claim_owner(self) -> None:
-        """Let other processes see that this one lives: the system drops the lock when it ends, however it ends."""
-        if self._lock is None:
-            from filelock import FileLock
-
-            self._lock = FileLock(self._lock_path(self.owner), blocking=False, thread_local=False)
-            self._lock.acquire()
+        """Show other processes that this one lives: the system drops the lock when it ends, however it ends."""
+        with self._mutex:
+            if self._alive is not None:
+                return
+            self._alive = self._lock(self.owner)
+            self._alive.acquire()
             for path in self.folder.glob(".asking-*.lock"):
-                # One that was killed leaves its file behind. A young file may not be locked yet.
+                # A killed process leaves its file behind. A young file may not be locked yet.
                 with contextlib.suppress(FileNotFoundError):
                     if time.time() - path.stat().st_mtime > _YOUNG:
                         self.is_alive(path.stem.removeprefix(".asking-"))
 
     def is_alive(self, owner: str) -> bool:
-        """Whether the process that calls itself so still lives."""
+        """Return True if the process that made a reservation still lives."""
         if owner == self.owner:
-            return self._lock is not None
-        from filelock import FileLock, Timeout
+            return self._alive is not None
+        from filelock import Timeout
 
-        if not os.path.exists(self._lock_path(owner)):
+        lock = self._lock(owner)
+        if not os.path.exists(lock.lock_file):
             return False
-        lock = FileLock(self._lock_path(owner), blocking=False, thread_local=False)
         try:
             lock.acquire()
         except Timeout:
             return True
         lock.release()
-        Path(self._lock_path(owner)).unlink(missing_ok=True)
+        Path(lock.lock_file).unlink(missing_ok=True)
         return False
 
-    def _lock_path(self, owner: str) -> str:
-        return str(self.folder / f".asking-{owner}.lock")
+    def _lock(self, owner: str) -> Any:
+        from filelock import FileLock
+
+        return FileLock(self.folder / f".asking-{owner}.lock", blocking=False, thread_local=False)

@@ -107,19 +107,11 @@ def _fold(atlas: Atlas, top: int, quantile: int, complete: bool) -> Book:
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
         raise FormatError(f"{atlas.path} has no features. Build the atlas again with: monosema atlas RUN")
-    vocabulary = Vocabulary()
-    lists = {
-        name: ragged(features, name, vocabulary if name in ("top_tokens", "promoted", "suppressed") else None)
-        for name in (
-            "top_tokens",
-            "top_token_shares",
-            "promoted",
-            "promoted_logits",
-            "suppressed",
-            "suppressed_logits",
-            "position_profile",
-        )
-    }
+    vocabulary = Vocabulary(atlas.table("vocabulary")["text"].to_pylist())
+    ids = {"top_tokens": "top_token_ids", "promoted": "promoted_ids", "suppressed": "suppressed_ids"}
+    lists = {name: ragged(features, column, vocabulary) for name, column in ids.items()}
+    for name in ("top_token_shares", "promoted_logits", "suppressed_logits", "position_profile"):
+        lists[name] = ragged(features, name)
     passages = read_passages(atlas, latent, vocabulary, top, quantile)
     lengths = np.diff(passages.tokens.first)
     if not np.array_equal(lengths, np.diff(passages.activations.first)):

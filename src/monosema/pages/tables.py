@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,26 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosema.atlas import Atlas
-from monosema.core import FormatError
 
 KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)))
 """Kinds of passages, in the order a page shows them: the strongest, then quantiles from strong to weak."""
 
 
-def read_table(atlas: Atlas, name: str, filters: Any = None, words: str = "") -> Any:
-    """One table as Arrow: features with their labels, or any other as it is stored.
-
-    The list column `words` is read as numbers of its distinct strings, which takes a fraction of the memory.
-    """
+def read_table(atlas: Atlas, name: str, filters: Any = None) -> Any:
+    """Read one table as Arrow: features with their labels, or any other as it is stored."""
     import pyarrow.parquet as pq
 
-    if name == "features":
-        return atlas.table(name)
-    path = atlas.file(name)
-    with pq.ParquetFile(path) as file:
-        leaves = [file.schema.column(i).path for i in range(len(file.schema))]
-    distinct = [leaf for leaf in leaves if words and leaf.startswith(f"{words}.")]
-    return pq.read_table(path, filters=filters, read_dictionary=distinct or None)
+    return atlas.table(name) if name == "features" else pq.read_table(atlas.file(name), filters=filters)
 
 
 def known_rows(table: Any, latents: NDArray[np.int64]) -> Any:
@@ -65,32 +56,30 @@ class Ragged:
 
 
 class Vocabulary:
-    """Every token string of the page once, numbered in order of first use."""
+    """The tokens that a page shows, numbered from 0 in order of first use.
 
-    def __init__(self) -> None:
+    Attributes:
+        words: their texts.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        """`texts` of all tokens of the model, by id."""
+        self._texts = texts
+        self._numbers = np.full(len(texts), -1, np.int64)
         self.words: list[str] = []
-        self._ids: dict[str, int] = {}
 
-    def ids(self, strings: Any) -> NDArray[np.int64]:
-        """Numbers of an Arrow array of strings, new ones added."""
-        encoded = strings.dictionary_encode()
-        if hasattr(encoded, "combine_chunks"):
-            encoded = encoded.combine_chunks()
-        if hasattr(encoded, "chunks"):
-            raise FormatError("A token column did not fit one Arrow chunk; write the report with fewer passages.")
-        numbers = np.array([self._id(word or "") for word in encoded.dictionary.to_pylist()], dtype=np.int64)
-        indices = encoded.indices.to_numpy(zero_copy_only=False)
-        return numbers[indices] if indices.size else np.zeros(0, dtype=np.int64)
-
-    def _id(self, word: str) -> int:
-        number = self._ids.setdefault(word, len(self.words))
-        if number == len(self.words):
-            self.words.append(word)
-        return number
+    def numbers(self, ids: NDArray[np.integer]) -> NDArray[np.int64]:
+        """Return the numbers of token ids; ids not seen before get the next ones."""
+        used = np.zeros(len(self._texts), np.bool_)
+        used[ids] = True
+        new = np.flatnonzero(used & (self._numbers < 0))
+        self._numbers[new] = np.arange(len(new)) + len(self.words)
+        self.words += [self._texts[id] for id in new.tolist()]
+        return self._numbers[ids]
 
 
 def ragged(table: Any, name: str, vocabulary: Vocabulary | None = None) -> Ragged:
-    """A list column. With a vocabulary its strings become token ids; without, its numbers stay (null counts as 0)."""
+    """Read a list column (null counts as 0); with a vocabulary, its token ids become the page's numbers."""
     if name not in table.column_names:
         return Ragged(np.zeros(table.num_rows + 1, dtype=np.int64), np.zeros(0))
     import pyarrow.compute as pc
@@ -100,7 +89,7 @@ def ragged(table: Any, name: str, vocabulary: Vocabulary | None = None) -> Ragge
     first = np.concatenate([[0], np.cumsum(lengths)])
     flat = pc.list_flatten(lists)
     if vocabulary is not None:
-        return Ragged(first, vocabulary.ids(flat))
+        return Ragged(first, vocabulary.numbers(np.asarray(flat.to_numpy())))
     return Ragged(first, np.asarray(pc.fill_null(flat, 0).to_numpy()))
 
 
@@ -127,7 +116,7 @@ def read_passages(
     keep = ((pc.field("kind") == "top") & (pc.field("rank") < top)) | (
         (pc.field("kind") != "top") & (pc.field("rank") < quantile)
     )
-    table = known_rows(read_table(atlas, "examples", keep, words="tokens"), latents)
+    table = known_rows(read_table(atlas, "examples", keep), latents)
     order_of = {kind: number for number, kind in enumerate(KINDS)}
     encoded = table["kind"].combine_chunks().dictionary_encode()
     encoded = encoded.combine_chunks() if hasattr(encoded, "combine_chunks") else encoded
@@ -142,6 +131,6 @@ def read_passages(
         position=column(table, "position", np.int64)[order],
         peak=column(table, "peak", np.int64)[order],
         maximum=column(table, "maximum", np.float32)[order],
-        tokens=ragged(table, "tokens", vocabulary).take(order),
+        tokens=ragged(table, "token_ids", vocabulary).take(order),
         activations=ragged(table, "activations").take(order),
     )

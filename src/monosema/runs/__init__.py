@@ -7,6 +7,7 @@ from monosema.runs.display import training_display
 from monosema.runs.doctor import examine
 from monosema.runs.ledger import StageRecord
 from monosema.runs.overrides import apply_overrides, flatten, override, parse_keys
+from monosema.runs.pipeline import Stage, register_stage
 from monosema.runs.plan import Plan, StagePlan, plan
 from monosema.runs.recipe import SHORT_KEYS, CorpusChoice, ModelChoice, Recipe, ReportChoice, StreamChoice
 from monosema.runs.run import Run, run
@@ -22,6 +23,7 @@ __all__ = [
     "Recipe",
     "ReportChoice",
     "Run",
+    "Stage",
     "StagePlan",
     "StageRecord",
     "StreamChoice",
@@ -36,6 +38,7 @@ __all__ = [
     "parse_sweep",
     "plan",
     "read_vector_recipe",
+    "register_stage",
     "run",
     "sweep_run",
     "sweep_vectors",

@@ -61,7 +61,7 @@ class Received:
     @property
     def model(self) -> str:
         """Name of the model."""
-        return self.batches.provider.model
+        return self.batches.model
 
     def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
         """See `Client`."""
@@ -147,7 +147,7 @@ def _written_down(ctx: RunContext, batches: Batches, config: LanguageModelScorin
         "dictionary": ctx.recipe.dictionary_name,
         "atlas": meta["id"],
         "passages": meta["tables"]["examples"]["sha256"],
-        "provider": batches.provider.identity,
+        "provider": batches.identity,
         "prompt_version": prompts.VERSION,
         "settings": {**asdict(config), "scorers": list(config.scorers), "latents": latents},
         "explanations": [
@@ -175,7 +175,7 @@ def _errands(ctx: RunContext, batches: Batches) -> Iterator[dict[str, Any]]:
     """What was written down of requests to this provider about this dictionary."""
     for path in sorted(llm_dir(ctx.folder).glob("score-*/errand.json")):
         errand = _read(path.parent)
-        if errand["provider"] == batches.provider.identity and errand["dictionary"] == ctx.recipe.dictionary_name:
+        if errand["provider"] == batches.identity and errand["dictionary"] == ctx.recipe.dictionary_name:
             yield errand
 
 

@@ -42,8 +42,7 @@ from monosema.runs.context import RunContext
 from monosema.runs.controls import interpret, random_directions, rows_at
 from monosema.runs.facts import comparison_path
 from monosema.runs.ledger import Ledger
-from monosema.runs.pipeline import advance, stage_inputs
-from monosema.runs.stages import STAGES
+from monosema.runs.pipeline import advance
 
 __all__ = ["BASELINES", "CompareConfig", "compare", "comparison_path", "read_baselines"]
 
@@ -262,9 +261,7 @@ class _Comparison:
         inner.model = self.randomised if name == RANDOMISED else self.ctx.model
         inner.corpus = self.ctx.corpus
         inner.folder.mkdir(parents=True, exist_ok=True)
-        sources = {"model": inner.model.digest, "corpus": inner.corpus.digest}
-        inputs = stage_inputs(STAGES, inner.recipe.to_dict(), sources)
-        advance(STAGES, "train", inner.folder, inputs, inner, lambda line: None)
+        advance(inner, "train")
         return _opened(inner)
 
 

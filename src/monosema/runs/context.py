@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ class RunContext:
             raise ConfigError(f"The sites of a crosscoder must have one width, but they have {said}.")
         return widths
 
-    def check_model(self, until: str) -> None:
+    def check_model(self, until: str | None) -> None:
         """Find out before the first stage what a later one would ask of the model in vain.
 
         Raises:
@@ -69,6 +70,11 @@ class RunContext:
         """The text."""
         text = self.recipe.corpus
         return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit, seed=text.seed)
+
+    @functools.cached_property
+    def sources(self) -> Mapping[str, str]:
+        """Digests of the model and the text, by what people call them."""
+        return {"the model": self.model.digest, "the text": self.corpus.digest}
 
     @property
     def site(self) -> Site:

@@ -167,8 +167,8 @@ def send(
         asked = {str(latent): batches.custom_id(request) for latent, request in requests.items()}
         errand = {
             "dictionary": ctx.recipe.dictionary_name,
-            "provider": batches.provider.identity,
-            "model": batches.provider.model,
+            "provider": batches.identity,
+            "model": batches.model,
             "method": config.method,
             "prompt_version": prompts.VERSION,
             "latents": asked,
@@ -186,7 +186,7 @@ def parse(ctx: RunContext, client: ClientConfig) -> dict[str, Any]:
     """
     tally, found = RequestStats(), list[Explained | None]()
     with open_batches(client, llm_dir(ctx.folder)) as batches:
-        errands = list(_errands(ctx, batches.provider.identity))
+        errands = list(_errands(ctx, batches.identity))
         if not errands:
             raise RunError(
                 f"Nothing was sent to {client.client} from this run. Send it: monosema explain {ctx.folder} send …"

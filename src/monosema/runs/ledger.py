@@ -1,18 +1,23 @@
-"""What is done in a run folder, and from what it was made: stages.json."""
+"""The record of a run folder: stages.json, and the lock that keeps other processes out."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
+import os
 import platform
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from monosema.core import DamagedFileError, read_json, sha256_file, write_json
+from monosema.core import DamagedFileError, RunError, read_json, sha256_file, write_json
 
-_FORMAT = 1
+_FORMAT = 2
 _HASHED_UP_TO = 64 * 2**20
+
+Inputs = Mapping[str, Mapping[str, Any]]
+"""Inputs of a stage: under ``recipe`` the values of keys, under ``digests`` everything else, by a name for people."""
 
 
 @dataclass(frozen=True)
@@ -36,11 +41,11 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class StageRecord:
-    """One stage's line in stages.json.
+    """The entry of a stage in stages.json.
 
     Attributes:
-        state: ``running`` from its first moment until its last; a killed stage stays ``running``.
-        inputs: digest of all that its result depends on.
+        state: ``running`` from the first moment to the last; a killed stage stays ``running``.
+        inputs: what it was made from; one digest of all where an earlier version of monosema wrote the entry.
         seconds: time it took, over all processes that worked on it and ended in order.
         counts: what it counted: tokens, features, steps …
         versions: of monosema and of the libraries that computed the result.
@@ -48,7 +53,7 @@ class StageRecord:
     """
 
     state: Literal["running", "done"]
-    inputs: str
+    inputs: Inputs | str
     seconds: float = 0.0
     counts: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -75,13 +80,13 @@ class Ledger:
             ) from None
 
     def write(self, name: str, record: StageRecord) -> None:
-        """Put one stage's line down, atomically."""
+        """Write one stage's entry, atomically."""
         stages = {key: asdict(value) for key, value in self.records().items()}
         stages[name] = asdict(record)
         write_json(self.path, {"format": _FORMAT, "stages": stages})
 
     def damage(self, record: StageRecord) -> list[str]:
-        """Say which of a finished stage's files are missing or not what was written; empty when all are right."""
+        """Name the files of a finished stage that are missing or not as they were written."""
         found = []
         for name, written in record.outputs.items():
             path = self.folder / name
@@ -94,14 +99,14 @@ class Ledger:
         return found
 
     def measure(self, paths: Iterable[Path]) -> dict[str, OutputFile]:
-        """The files among and below the paths, by path inside the run folder."""
+        """Measure the files among and below the paths, by path inside the run folder."""
         files = [file for path in paths for file in ([path] if path.is_file() else sorted(path.rglob("*")))]
         kept = [file for file in files if file.is_file() and not file.name.startswith(".")]
         return {file.relative_to(self.folder).as_posix(): OutputFile.of(file) for file in kept}
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, monosema and the libraries whose arithmetic the results depend on."""
+    """Return the versions of Python, monosema and the libraries whose arithmetic the results depend on."""
     names = ("monosema", "torch", "numpy", "tokenizers", "pyarrow", "duckdb")
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
@@ -109,3 +114,32 @@ def versions() -> dict[str, str]:
 def _record(values: dict[str, Any]) -> StageRecord:
     outputs = {name: OutputFile(**file) for name, file in values.pop("outputs").items()}
     return StageRecord(**values, outputs=outputs)
+
+
+@contextlib.contextmanager
+def run_lock(folder: str | Path) -> Iterator[None]:
+    """Hold the run folder while the block runs. The system lets go of it when the process ends, however it ends.
+
+    Raises:
+        RunError: another process holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    owner = folder / ".lock-owner"
+    lock = FileLock(folder / ".lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        who = owner.read_text(encoding="utf-8").strip() if owner.exists() else "unknown"
+        raise RunError(
+            f"Another process (id {who}) is working on the run folder {folder}. "
+            "Wait until it ends, stop it, or choose another folder with --out."
+        ) from None
+    try:
+        owner.write_text(f"{os.getpid()}\n", encoding="utf-8")
+        yield
+    finally:
+        owner.unlink(missing_ok=True)
+        lock.release()

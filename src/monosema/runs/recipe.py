@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from monosema.activations import CaptureConfig
 from monosema.atlas import AtlasConfig
@@ -21,11 +21,12 @@ from monosema.core import (
     choose_product,
 )
 from monosema.data import TextConfig
-from monosema.dictionaries import DictionaryChoice, in_both_models, sites_of
+from monosema.dictionaries import DictionaryChoice
 from monosema.evaluation import EvaluationConfig
 from monosema.interpretation.explaining import ExplainConfig
 from monosema.interpretation.sampling import SampleConfig
 from monosema.interpretation.scoring import ScoringConfig
+from monosema.runs.sites import OneSite, SiteList, in_both_models, site_text, sites_of
 from monosema.training import TrainConfig
 
 SHORT_KEYS = {
@@ -89,9 +90,9 @@ class Recipe(Config):
 
     name: str = Field("demo", pattern=r"^[\w][\w.\-]*$")
     """Name of the run; its folder is runs/NAME where no other is given."""
-    site: str = "3.resid_post"
-    """Where in the model the dictionary's activations are read; of a crosscoder, its sites, separated by commas."""
-    output_site: str | None = None
+    site: SiteList = (Site.parse("3.resid_post"),)
+    """Where in the model the dictionary's activations are read; of a crosscoder several sites, separated by commas."""
+    output_site: OneSite | None = None
     """Where a transcoder writes, such as 3.mlp_out for one that reads 3.mlp_in."""
     other_model: str | None = None
     """A second model, for a crosscoder over both; named as model.name, loaded in the same precision. `site` is read in
@@ -119,21 +120,17 @@ class Recipe(Config):
     score: ScoringConfig = ScoringConfig()
     report: ReportChoice = ReportChoice()
 
-    @field_validator("site", "output_site")
-    @classmethod
-    def _short_site(cls, text: str | None) -> str | None:
-        return text if text is None else ",".join(Site.parse(part).short for part in text.split(","))
-
     @property
     def sites(self) -> tuple[Site, ...]:
-        """The sites that stand side by side in a row of the training stream.
-
-        Raises ConfigError where their number is not what the architecture takes.
+        """The sites that stand side by side in a row of the training stream. Raises ConfigError where their number is
+        not what the architecture takes.
         """
         if self.other_model is None:
             sites = sites_of(self.site, self.output_site, self.dictionary)
             if any(site.other for site in sites):
-                raise ConfigError(f"The site {self.site} is in a second model: say which, with --other-model.")
+                raise ConfigError(
+                    f"The site {site_text(self.site)} is in a second model: say which, with --other-model."
+                )
             return sites
         if self.dictionary.architecture != "crosscoder":
             raise ConfigError(
@@ -206,24 +203,19 @@ class Recipe(Config):
     def from_toml(cls, text: str, name: str = "the recipe") -> Recipe:
         """Read TOML. Raises FormatError where it isn't TOML, ConfigError for unknown keys and wrong values."""
         try:
-            values: dict[str, Any] = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
-            raise FormatError(f"{name} is not valid TOML: {error}.") from None
-        try:
-            return cls(**values)
+            return cls(**_parsed(text, name))
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
-        """Read a file. Raises FormatError where there is none."""
-        path = Path(path)
-        try:
-            return cls.from_toml(path.read_text(encoding="utf-8"), str(path))
-        except (FileNotFoundError, IsADirectoryError):
-            raise FormatError(f"There is no recipe {path}.") from None
-        except UnicodeDecodeError:
-            raise FormatError(f"{path} is not a recipe: it isn't text.") from None
+        """Read a file. Raises FormatError where there is none, or it isn't TOML."""
+        return cls.from_toml(_text(path), str(path))
+
+    @staticmethod
+    def values(path: str | Path) -> dict[str, Any]:
+        """Read the values of a file as they are written, without a check."""
+        return _parsed(_text(path), str(path))
 
     def write(self, path: str | Path) -> None:
         """Write a file, atomically."""
@@ -232,6 +224,22 @@ class Recipe(Config):
                 f"# A recipe in full. Repeat it with: monosema run THIS_FILE --out FOLDER\n\n{self.to_toml()}",
                 encoding="utf-8",
             )
+
+
+def _text(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (FileNotFoundError, IsADirectoryError):
+        raise FormatError(f"There is no recipe {path}.") from None
+    except UnicodeDecodeError:
+        raise FormatError(f"{path} is not a recipe: it isn't text.") from None
+
+
+def _parsed(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FormatError(f"{name} is not valid TOML: {error}.") from None
 
 
 def _absolute(text: str) -> str:

@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from monosema.atlas import Atlas, open_atlas
-from monosema.core import ConfigError, Log, RunError, nearest, read_json
+from monosema.core import Log, RunError, read_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
 from monosema.runs.budget import decided
 from monosema.runs.context import RunContext
-from monosema.runs.ledger import Ledger, StageRecord
-from monosema.runs.lock import run_lock
+from monosema.runs.ledger import Ledger, StageRecord, run_lock
 from monosema.runs.meaning import scores_path
 from monosema.runs.overrides import flatten
-from monosema.runs.pipeline import advance, stage_inputs
+from monosema.runs.pipeline import STAGES, advance, needed, upgrade
 from monosema.runs.recipe import Recipe
-from monosema.runs.stages import STAGES
-from monosema.runs.summary import summarise
 from monosema.training.distribution import Mesh
+
+METRICS = ("fvu", "variance_explained", "l0", "alive", "ce_clean", "ce_spliced", "ce_zero", "loss_recovered")
+"""Metrics of the dictionary that stand at the top of a summary."""
 
 
 class Run:
@@ -73,12 +73,27 @@ class Run:
         return open_atlas(self._ctx.atlas_dir)
 
     def summary(self) -> dict[str, Any]:
-        """What is known by now, as plain figures."""
-        ctx = self._ctx
-        names = self.recipe.row_names
-        return summarise(
-            self.folder, self.stages, names, ctx.evaluation_path, ctx.dictionary_dir, scores_path(ctx), ctx.report_path
-        )
+        """Plain values of the stages that are done, as `monosema run --json` prints them; what is not made yet, or
+        could not be measured, is absent."""
+        ctx, done = self._ctx, {name: record for name, record in self.stages.items() if record.state == "done"}
+        summary: dict[str, Any] = {}
+        if "evaluate" in done:
+            summary |= _evaluated(read_json(ctx.evaluation_path), self.recipe.row_names)
+        if "atlas" in done:
+            summary["features"] = done["atlas"].counts["features"]
+        if "capture" in done:
+            summary["tokens"] = done["capture"].counts["rows"]
+        if "train" in done:
+            summary["training"] = dict(done["train"].counts)
+            summary["dictionary"] = str(ctx.dictionary_dir.resolve())
+        if "score" in done:
+            meaning = read_json(scores_path(ctx))
+            summary["meaning"] = {name: meaning[name] for name in ("features", "rule", "rows")}
+        summary["seconds"] = {name: round(record.seconds, 3) for name, record in done.items()}
+        if "report" in done:
+            summary["report"] = str(ctx.report_path.resolve())
+        summary["run"] = str(self.folder.resolve())
+        return summary
 
     def _require(self, stage: str) -> None:
         record = self.stages.get(stage)
@@ -88,11 +103,28 @@ class Run:
             )
 
 
+def _evaluated(measured: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    """Return the dictionary's metrics, and the rows of an evaluation, named by kind as `names` says."""
+    first = measured["rows"][0]
+    metrics = first["figures"]
+    rows = [
+        {**row, "name": names.get(row["kind"], row["name"]) + (f" at {row['site']}" if row.get("site") else "")}
+        for row in measured["rows"]
+    ]
+    return {
+        **{name: metrics[name]["value"] for name in METRICS if name in metrics},
+        "intervals": {name: [metric["low"], metric["high"]] for name, metric in metrics.items()},
+        "absent": first["absent"],
+        "evaluation": rows,
+        **({"difference": measured["difference"]} if "difference" in measured else {}),
+    }
+
+
 def run(
     recipe: Recipe,
     out: str | Path | None = None,
     *,
-    until: str = "report",
+    until: str | None = None,
     device: str | None = None,
     update: bool = False,
     log: Log | None = None,
@@ -105,7 +137,7 @@ def run(
     Args:
         recipe: what to make.
         out: the run folder; None for ``runs/NAME``.
-        until: the last stage to make: capture, train, evaluate, atlas, explain, score or report.
+        until: the last stage to make: capture, train, evaluate, atlas, explain, score or report; None makes all.
         device: where to compute; None for the best there is.
         update: let the recipe replace another one that the folder was made by; only stages that depend on the
             difference are made again.
@@ -120,9 +152,7 @@ def run(
         InputError: the model, site or text isn't there.
         MonosemaError: a stage failed; run again to go on from there.
     """
-    names = [stage.name for stage in STAGES]
-    if until not in names:
-        raise ConfigError(f"There is no stage {until!r}.{nearest(until, names)} The stages are: {', '.join(names)}.")
+    needed(STAGES, until)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     mesh = Mesh.join(latent_shards)
     done = run_together(mesh, recipe, folder, until=until, device=device, update=update, log=log)
@@ -135,7 +165,7 @@ def run_together(
     recipe: Recipe,
     folder: Path,
     *,
-    until: str,
+    until: str | None = None,
     device: str | None = None,
     update: bool = False,
     log: Log | None = None,
@@ -144,7 +174,7 @@ def run_together(
     opened: list[RunContext] = []
     with ExitStack() as held:
 
-        def begin() -> tuple[Recipe, dict[str, str]]:
+        def begin() -> Recipe:
             """Decide what is left open, and take the folder."""
             previous = _previous(folder)
             ctx = RunContext(recipe.resolve(previous, device), folder, device, mesh)
@@ -152,19 +182,19 @@ def run_together(
             ctx.check_model(until)
             if previous is not None and not update:
                 _require_same(previous, ctx.recipe, folder)
-            sources = {"model": ctx.model.digest, "corpus": ctx.corpus.digest}
-            inputs = stage_inputs(STAGES, ctx.recipe.to_dict(), sources)
             held.enter_context(run_lock(folder))
             for leftover in folder.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
+            if previous is not None:
+                upgrade(folder, previous, Recipe.values(folder / "recipe.toml"), ctx.sources)
             if ctx.recipe != previous:
                 ctx.recipe.write(folder / "recipe.toml")
             opened.append(ctx)
-            return ctx.recipe, inputs
+            return ctx.recipe
 
-        resolved, inputs = mesh.by_first(begin)
+        resolved = mesh.by_first(begin)
         ctx = opened[0] if opened else RunContext(resolved, folder, device, mesh)
-        advance(STAGES, until, folder, inputs, ctx, log or (lambda line: None), mesh)
+        advance(ctx, until, log or (lambda line: None))
     return Run(folder, resolved)
 
 

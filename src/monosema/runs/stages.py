@@ -38,9 +38,8 @@ from monosema.runs.controls import active_per_row
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
 from monosema.runs.facts import pictures, report_data
-from monosema.runs.ledger import StageRecord
 from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
-from monosema.runs.pipeline import Stage
+from monosema.runs.pipeline import Stage, register_stage
 from monosema.training import TrainingRows, held_out_rows, train
 
 
@@ -210,89 +209,77 @@ def _damage_of_atlas(ctx: RunContext) -> list[str]:
 
 
 def _report(ctx: RunContext) -> Mapping[str, Any]:
-    atlas = open_atlas(ctx.atlas_dir)
-    path = write_report(report_data(ctx), atlas, ctx.report_path, ctx.recipe.report.limit_mb)
-    return {"bytes": path.stat().st_size, "atlas": atlas.state, "pictures": digest(pictures(ctx))}
+    path = write_report(report_data(ctx), open_atlas(ctx.atlas_dir), ctx.report_path, ctx.recipe.report.limit_mb)
+    return {"bytes": path.stat().st_size}
 
 
-def _stale_report(ctx: RunContext, record: StageRecord) -> list[str]:
-    """Labels, votes and scores may have been added since the report was written."""
-    found = []
-    if record.counts.get("atlas") != open_atlas(ctx.atlas_dir, checksums=False).state:
-        found.append("the atlas has other labels, votes or scores by now")
-    if record.counts.get("pictures") != digest(pictures(ctx)):
-        found.append("there is another comparison by now")
-    return found
+def _facts_of_report(ctx: RunContext) -> Mapping[str, str]:
+    """Digests of what is added to a run after its stages: labels, votes, scores and comparisons."""
+    atlas = open_atlas(ctx.atlas_dir, checksums=False)
+    return {"the atlas's labels, votes or scores": atlas.state, "the comparison": digest(pictures(ctx))}
 
 
-STAGES = (
+for _stage in (
     Stage(
         name="capture",
-        needs=(),
+        make=_capture,
+        writes=lambda ctx: [ctx.store_dir],
         reads=("site", "output_site", "model", "corpus", "text", "capture"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [ctx.store_dir],
-        work=_capture,
     ),
     Stage(
         name="train",
+        make=_train,
+        writes=lambda ctx: [ctx.dictionary_dir],
         needs=("capture",),
         reads=("dictionary", "stream", "training"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [ctx.dictionary_dir],
-        work=_train,
         shared=True,
     ),
     Stage(
         name="evaluate",
+        make=_evaluate,
+        writes=lambda ctx: [ctx.evaluation_path, _evaluation_parts(ctx)],
         needs=("train",),
         reads=("evaluation", "evaluation_tokens"),
         version=2,
         resumes=True,
-        outputs=lambda ctx: [ctx.evaluation_path, _evaluation_parts(ctx)],
-        work=_evaluate,
     ),
     Stage(
         name="atlas",
+        make=_atlas,
+        writes=lambda ctx: [ctx.atlas_dir],
         needs=("train",),
         reads=("atlas", "atlas_tokens"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [ctx.atlas_dir],
-        work=_atlas,
-        damage=_damage_of_atlas,
         replaces=True,
+        damage=_damage_of_atlas,
     ),
     Stage(
         name="explain",
+        make=explain,
+        writes=lambda ctx: [],
         needs=("atlas",),
         reads=("samples", "explain"),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [],
-        work=explain,
         damage=damage_of_explain,
     ),
     Stage(
         name="score",
+        make=score_stage,
+        writes=lambda ctx: [],
         needs=("explain",),
         reads=("score",),
-        version=1,
         resumes=True,
-        outputs=lambda ctx: [],
-        work=score_stage,
         damage=damage_of_score,
     ),
     Stage(
         name="report",
+        make=_report,
+        writes=lambda ctx: [ctx.report_path],
         needs=("evaluate", "atlas", "score"),
         reads=("name", "report"),
-        version=1,
-        resumes=False,
-        outputs=lambda ctx: [ctx.report_path],
-        work=_report,
-        stale=_stale_report,
+        facts=_facts_of_report,
     ),
-)
+):
+    register_stage(_stage)

@@ -24,7 +24,7 @@ from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, refuse_end_to_end
-from monosema.runs.lock import run_lock
+from monosema.runs.ledger import run_lock
 from monosema.runs.overrides import flatten, override
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together

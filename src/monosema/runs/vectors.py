@@ -8,10 +8,11 @@ from pathlib import Path
 from pydantic import Field
 
 from monosema.core import Config, ConfigError, InputError, Site, choose_device
-from monosema.dictionaries import DictionaryChoice, Metadata, at_sites, dictionary_config, sites_of
+from monosema.dictionaries import DictionaryChoice, Metadata, at_sites, dictionary_config
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import refuse_end_to_end
 from monosema.runs.overrides import override, parse_keys
+from monosema.runs.sites import OneSite, SiteList, sites_of
 from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 from monosema.training.distribution import Mesh
 from monosema.training.finished import refuse_untrained
@@ -23,9 +24,9 @@ VECTOR_KEYS = {"latents": "dictionary.n_latents"}
 class VectorRecipe(Config):
     """A dictionary of a matrix's rows."""
 
-    site: str | None = None
+    site: SiteList | None = None
     """Which site of a captured store; may be left out where there is one. Of a crosscoder several, with commas."""
-    output_site: str | None = None
+    output_site: OneSite | None = None
     """Where a transcoder writes."""
     dictionary: DictionaryChoice = dictionary_config("topk", n_latents=4096, k=32)
     """What the dictionary is, of the architecture that it names."""
@@ -103,7 +104,7 @@ def sites_there(rows: TrainingRows, recipe: VectorRecipe) -> tuple[Site, ...]:
     """
     there: Mapping[str, Site] = {site.short: site for site in rows.source.sites}
     if recipe.site is None and len(there) == 1:
-        return sites_of(next(iter(there)), recipe.output_site, recipe.dictionary)
+        return sites_of(rows.source.sites, recipe.output_site, recipe.dictionary)
     if recipe.site is None:
         raise ConfigError(f"{rows.source.name} has the sites {', '.join(there)}: say which. Give --site.")
     sites = sites_of(recipe.site, recipe.output_site, recipe.dictionary)

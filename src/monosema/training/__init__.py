@@ -5,14 +5,13 @@ from __future__ import annotations
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.end_to_end import EndToEnd
 from monosema.training.metrics import HeldOut, held_out_metrics
+from monosema.training.rows import TrainingRows, held_out_rows, train_on_rows
 from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
-from monosema.training.several_sites import train_crosscoder, train_transcoder
 from monosema.training.sweep import SweepResult, Trial, front, train_sweep
 from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer, train
 from monosema.training.training_run import TrainingRun
-from monosema.training.vectors import TrainingRows, held_out_rows, train_on_vectors
 
 __all__ = [
     "EndToEnd",
@@ -34,9 +33,7 @@ __all__ = [
     "learning_rate",
     "schedule",
     "train",
-    "train_crosscoder",
-    "train_on_vectors",
+    "train_on_rows",
     "train_sweep",
-    "train_transcoder",
     "warm_up_steps",
 ]

@@ -146,13 +146,12 @@ def _list(atlas: Any, feature: int | None, common: Common) -> int:
 
 
 def _of_programs(atlas: Any) -> list[Any]:
-    """Agreement of explanations that run; the model's tokenizer is needed only where there are such."""
+    """Agreement of explanations that run."""
     if len(atlas.sql("select distinct method from explanations where program is not null")) < 2:
         return []
     from monosema.interpretation.agreement import passage_agreement
-    from monosema.models import load_model
 
-    return passage_agreement(atlas, load_model(atlas.model_name, device="cpu").tokenizer)
+    return passage_agreement(atlas)
 
 
 def _agreement(atlas: Any, common: Common) -> int:

@@ -57,7 +57,7 @@ def run(
     """
     if list_keys:
         return _show_keys(keys, out, common)
-    return run_until("report", keys, out, update, common, latent_shards)
+    return run_until(None, keys, out, update, common, latent_shards)
 
 
 def capture(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
@@ -106,9 +106,9 @@ def report(*keys: Keys, out: Out = None, update: Update = False, common: Common 
 
 
 def run_until(
-    until: str, keys: tuple[str, ...], out: Path | None, update: bool, common: Common, latent_shards: int = 1
+    until: str | None, keys: tuple[str, ...], out: Path | None, update: bool, common: Common, latent_shards: int = 1
 ) -> int:
-    """Bring a run to where a stage is done, and hand over what is known by then."""
+    """Bring a run to where a stage, or all, is done, and print what is known by then."""
     from monosema.cli.printing import show_run
     from monosema.runs import run as run_recipe
     from monosema.training.distribution import first_process

@@ -234,6 +234,7 @@ def dictionary_of(parts: Parts) -> SparseCoder:
             # Raises with what to do.
             activation_named(parts.own.get("activation"))
         kind = activation_named(parts.activation)
+    parts = parts.centre(False) if parts.transcodes else parts
     settings = _fields(kind, parts.own) | ({"k": parts.k} if parts.k is not None and "k" in kind.model_fields else {})
     facts = _fields(CoderConfig, parts.own)
     facts |= {"skip": parts.skip is not None, "centre_input": parts.centred or parts.transcodes}

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from topk_on_file import train_on_vectors
 
 from monosema.core import ConfigError, VectorError
 from monosema.dictionaries import load_dictionary
-from monosema.training import held_out_metrics, held_out_rows, train_on_vectors
+from monosema.training import held_out_metrics, held_out_rows
 
 
 def matrix(path: Path, rows: int, width: int = 10, seed: int = 0) -> np.ndarray:
