@@ -215,12 +215,12 @@ def test_a_stream_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_clipping_bounds_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, constrain = [], TopK.constrain
+    seen, constrain = [], SparseCoder.constrain
 
     def watched(self: SparseCoder) -> None:
         constrain(self)
         seen.append(float(torch.stack([p.grad.norm() for p in self.parameters()]).norm()))
 
-    monkeypatch.setattr(TopK, "constrain", watched)
+    monkeypatch.setattr(SparseCoder, "constrain", watched)
     train(make_coder("topk", d_in=D, n_latents=32, k=4), Batches(data()), TrainConfig(clip=1e-3), tmp_path)
     assert max(seen) <= 1.0001e-3

@@ -18,6 +18,7 @@ from monosema.dictionaries import (
     load_dictionary,
     make_coder,
     save_dictionary,
+    title_of,
 )
 
 D, M = 8, 20
