@@ -22,10 +22,16 @@ from typing import Any
 
 import torch
 
-from monosema.interpretation.explaining import ExplainConfig, explain_by_programs
-from monosema.interpretation.readers.programs import ProgramReader
-from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of, pool_of
-from monosema.interpretation.scoring import score
+from monosema.interpretation import (
+    ExplainConfig,
+    SampleConfig,
+    ScoringConfig,
+    ScoringSession,
+    Subject,
+    draw_samples,
+    explain_latents,
+)
+from monosema.interpretation.sampling import latents_of, pool_of
 from monosema.runs import Run
 from monosema.runs.context import RunContext
 
@@ -45,23 +51,23 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     opened = Run.open(asked.run)
     ctx = RunContext(opened.recipe, asked.run)
     atlas, model, dictionary = opened.atlas(), ctx.model, opened.dictionary()
+    subject = Subject(model, dictionary, atlas)
     config = SampleConfig(tokens=asked.pool_tokens)
     latents = latents_of(atlas, asked.features)
     text = opened.recipe.text.replace(split="heldout", tokens=asked.pool_tokens)
     steps: dict[str, dict[str, float]] = {}
     before = peak_mb()
     with timed(steps, "pool"):
-        pool = pool_of(atlas, model, dictionary, ctx.batches(text), config)
+        pool = pool_of(subject, ctx.batches(text), config)
     with timed(steps, "samples"):
-        samples = draw_samples(atlas, model, dictionary, pool, config, latents)
-    found, tokens = {}, 0
+        samples = draw_samples(subject, pool, config, latents)
+    found = {}
     for method in ("token lookup", "Neuron2Graph"):
         with timed(steps, method):
-            part = explain_by_programs(atlas, model, dictionary, samples, ExplainConfig(methods=(method,)))
-        found[method], tokens = part.explained[method], tokens + part.tokens
+            found |= explain_latents(subject, samples, ExplainConfig(methods=(method,)))
     for method, explained in found.items():
         with timed(steps, f"scores of {method}"):
-            score(ProgramReader(), explained, samples)
+            ScoringSession(samples).scores(explained, ScoringConfig().make())
     each = {name: step for name, step in steps.items() if name != "pool"}
     seconds = sum(step["seconds"] for step in each.values())
     processor = sum(step["processor_seconds"] for step in each.values())
@@ -70,7 +76,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "features": len(latents),
         "explained": {method: len(explained) for method, explained in found.items()},
         "pool_tokens": pool.tokens,
-        "model_tokens_per_feature": tokens / len(latents),
+        "model_tokens_per_feature": subject.probe.tokens / len(latents),
         "features_per_minute": 60 * len(latents) / seconds,
         "processor_seconds_per_feature": processor / len(latents),
         "processor_seconds_for_all": steps["pool"]["processor_seconds"] + processor * len(everything) / len(latents),

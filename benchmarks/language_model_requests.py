@@ -16,17 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
-from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig, explanation_requests
-from monosema.interpretation.protocol import Explained
-from monosema.interpretation.readers.language_model import LanguageModelReader
-from monosema.interpretation.scorers.detection import score_detection
-from monosema.interpretation.scorers.fuzzing import score_fuzzing
-from monosema.interpretation.scorers.simulation import score_simulation
+from monosema.atlas import Explanation
+from monosema.interpretation import LanguageModelExplainerConfig, ScoringSession, draw_chosen, make_scorers
+from monosema.interpretation.explainers.language_model import explanation_requests
+from monosema.interpretation.model_scores import DryRunClient
 from monosema.llm import Request
 from monosema.runs import Run
 from monosema.runs.context import RunContext
-from monosema.runs.explaining import draw
-from monosema.runs.language_model_scores import Rehearsal
+from monosema.runs.interpretation import heldout, subject_of
 
 BYTES_A_TOKEN, EXPLANATION = 4, " ".join(["words"] * 14)
 # Bytes of the prompts that eai-delphi 0.1.3 builds around no passages: instructions and worked examples.
@@ -49,17 +46,17 @@ def row(name: str, requests: int, read: float, written: float, features: int) ->
 
 def ours(run: Path, features: int) -> tuple[list[dict[str, float | str]], float, float]:
     ctx = RunContext(Run.open(run).recipe, run, "cpu")
-    samples = draw(ctx, None, features)
+    subject = subject_of(ctx)
+    samples = draw_chosen(subject, heldout(ctx), ctx.recipe.samples, None, features)
     tokenizer, n = ctx.model.tokenizer, len(samples.latents)
-    said = {latent: Explained(latent, EXPLANATION) for latent in samples.latents.tolist()}
+    said = dict.fromkeys(samples.latents.tolist(), Explanation("nobody", "words", None, None, EXPLANATION))
     rows = []
     for form in ("activations", "highlighted"):
         asked = list(explanation_requests(samples, tokenizer, LanguageModelExplainerConfig(form=form)).values())
         rows.append(row(f"explanation ({form})", len(asked), size(asked), 20 * len(asked), n))
-    scorers = {"detection": score_detection, "fuzzing": score_fuzzing, "simulation": score_simulation}
-    for name, score in scorers.items():
-        rehearsal = Rehearsal("nobody")
-        score(LanguageModelReader(rehearsal, tokenizer), said, samples)
+    for name in ("detection", "fuzzing", "simulation"):
+        rehearsal = DryRunClient("nobody")
+        ScoringSession(samples, tokenizer).asking(rehearsal).scores(said, make_scorers([name]))
         lines = sum(r.messages[-1].content.count("\n") for r in rehearsal.requests)
         answers = (4 if name == "simulation" else 2) * lines
         rows.append(row(name, len(rehearsal.requests), size(rehearsal.requests), answers, n))

@@ -28,7 +28,7 @@ PERSONS = Explanation("Ada", PERSON, None, None, "cities of the east coast")
 
 def scored(explanation: Explanation, value: float, scorer: str = "simulation") -> Score:
     estimate = Estimate(value, value - 0.1, value + 0.1, 30, "bootstrap")
-    return Score(*explanation.identity, scorer, estimate, 0.02)
+    return Score(*explanation.identity, scorer, estimate, 0.02, {"simulation": 10, "detection": 20}.get(scorer))
 
 
 @pytest.fixture

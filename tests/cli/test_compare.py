@@ -1,4 +1,4 @@
-"""score --compare, and the table of explanations that a run prints."""
+"""compare, and the table of explanations that a run prints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_run_prints_how_well_its_features_are_explained(finished: Run, command
 
 def test_baselines_stand_beside_the_dictionary(finished: Run, command: Command, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
-    words = ("score", folder, "--compare", "neurons,pca", "--tokens", "2000", "--limit", "10")
+    words = ("compare", folder, "--baselines", "neurons,pca", "--tokens", "2000", "--limit", "10")
     code, out, _ = command(*words, "--json")
     assert code == 0
     result = json.loads(out)
@@ -47,9 +47,15 @@ def test_baselines_stand_beside_the_dictionary(finished: Run, command: Command, 
 
 
 def test_an_unknown_baseline_is_refused(finished: Run, command: Command) -> None:
-    code, _, err = command("score", finished.folder, "--compare", "neuron")
+    code, _, err = command("compare", finished.folder, "--baselines", "neuron")
     assert code == 2
     assert "neurons" in err
+
+
+def test_the_old_spelling_is_refused_with_the_new_one(finished: Run, command: Command) -> None:
+    code, _, err = command("score", finished.folder, "--compare", "pca", "--training-tokens", "0")
+    assert code == 2
+    assert "monosema compare RUN --baselines pca --training-tokens 0" in err
 
 
 def test_sites_are_told_apart(finished: Run) -> None:

@@ -7,7 +7,7 @@ lies or guesses earn no more than chance and its interval. What was not answered
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,31 +15,23 @@ import pytest
 import torch
 from worlds import CopyModel, OneHot, PlantedDictionary, Scripted, World, word_model
 
-from monosema.interpretation.protocol import Explained
-from monosema.interpretation.readers.language_model import LanguageModelReader
+from monosema.atlas import Explanation
+from monosema.interpretation import SCORERS, Scorer, ScoreTable, ScoringSession, Simulator
 from monosema.interpretation.samples import Samples
-from monosema.interpretation.scorers.detection import score_detection
-from monosema.interpretation.scorers.embedding import score_embedding
-from monosema.interpretation.scorers.fuzzing import score_fuzzing
-from monosema.interpretation.scorers.intervention import InterventionConfig, score_intervention, write_continuations
-from monosema.interpretation.scorers.intruder import IntruderConfig, score_intruder
-from monosema.interpretation.scorers.scored import Scored, shuffled
-from monosema.interpretation.scorers.simulation import SimulationConfig, score_simulation
-from monosema.interpretation.scorers.surprisal import score_surprisal
-from monosema.interpretation.scorers.texts import Texts
+from monosema.interpretation.scorers.intervention import Intervention, InterventionConfig, write_continuations
+from monosema.interpretation.scorers.intruder import Intruder, IntruderConfig
+from monosema.interpretation.scorers.simulation import Simulation, SimulationConfig
 from monosema.models import AdaptedModel
 
-Score = Callable[[World, Mapping[int, Explained], Scripted], Scored]
-
-
-def surprisal(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
-    base = CopyModel(world.tokenizer)
-    return score_surprisal(base, explained, Texts.of(world.samples, world.tests(), world.tokenizer))
-
-
-def embedding(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
-    encoder = AdaptedModel(OneHot(world.tokenizer.vocab_size), "one-hot", world.tokenizer)
-    return score_embedding(encoder, explained, Texts.of(world.samples, world.tests(), world.tokenizer))
+SETTINGS: dict[str, Scorer] = {
+    "intruder": Intruder(IntruderConfig(questions=20)),
+    "simulation": Simulation(SimulationConfig(top=6, random=6)),
+}
+"""Scorers with other settings than their defaults."""
+MADE = {name: SETTINGS.get(name) or make() for name, make in SCORERS.items()}
+OF_EXPLANATIONS = [name for name in MADE if name != "intruder"]
+ASKING = [name for name, scorer in MADE.items() if scorer.info.asks]
+SILENT = [name for name in MADE if name not in ASKING]
 
 
 @functools.cache
@@ -52,55 +44,22 @@ def continuations(world: World) -> Samples:
     )
 
 
-def intervention(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
-    return score_intervention(LanguageModelReader(judge, world.tokenizer), explained, continuations(world))
-
-
-def intruder(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
-    config = IntruderConfig(questions=20)
-    return score_intruder(judge, world.samples, world.tests(), world.tokenizer, config)
-
-
-def with_shuffled(score: Callable[[Mapping[int, Explained]], Scored], explained: Mapping[int, Explained]) -> Scored:
-    """The figures, with those of shuffled explanations as controls."""
-    scored, controls = score(explained), score(shuffled(explained))
-    return replace(scored, controls={latent: one.value for latent, one in controls.estimates.items()})
-
-
-def simulation(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
-    reader = LanguageModelReader(judge, world.tokenizer)
+def scored(
+    name: str, world: World, explanations: Mapping[int, Explanation], judge: Scripted | None = None
+) -> ScoreTable:
+    """A scorer's own metric."""
+    client = judge or Scripted()
+    made = {
+        "base": CopyModel(world.tokenizer),
+        "encoder": AdaptedModel(OneHot(world.tokenizer.vocab_size), "one-hot", world.tokenizer),
+        "passages": world.tests(),
+        "continuations": continuations(world) if MADE[name].__class__ is Intervention else None,
+    }
     # What an explanation says is that words activate, not how much: a scripted judge knows 0 and 10 only.
     samples = replace(world.samples, activations=np.sign(world.samples.activations))
-    config = SimulationConfig(top=6, random=6)
-    return with_shuffled(lambda said: score_simulation(reader, said, samples, config)[0], explained)
-
-
-def detection(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
-    def figures(said: Mapping[int, Explained]) -> Scored:
-        found = score_detection(LanguageModelReader(judge, world.tokenizer), said, world.samples)
-        return Scored("detection", found.accuracy, {}, found.absent)
-
-    return with_shuffled(figures, explained)
-
-
-def fuzzing(world: World, explained: Mapping[int, Explained], judge: Scripted) -> Scored:
-    def figures(said: Mapping[int, Explained]) -> Scored:
-        found = score_fuzzing(LanguageModelReader(judge, world.tokenizer), said, world.samples)
-        return Scored("fuzzing", found.accuracy, {}, found.absent)
-
-    return with_shuffled(figures, explained)
-
-
-READING: dict[str, Score] = {
-    "simulation": simulation,
-    "detection": detection,
-    "fuzzing": fuzzing,
-    "intervention": intervention,
-}
-OF_EXPLANATIONS: dict[str, Score] = {"surprisal": surprisal, "embedding": embedding, **READING}
-ASKING: dict[str, Score] = {**READING, "intruder": intruder}
-ALL = OF_EXPLANATIONS | ASKING
-CHANCE = {"intruder": 1 / 5, "simulation": 0.0}
+    predictor = Simulator(client, world.tokenizer)
+    session = ScoringSession(samples, world.tokenizer, predictor, client if name in ASKING else None, made=made)
+    return session.scores(explanations, [MADE[name]])[0]
 
 
 @pytest.fixture(scope="module")
@@ -112,20 +71,19 @@ CONSTANT = "the prediction is the same on all tokens"
 """Why a simulation that never predicts anything has no correlation."""
 
 
-def at_chance(scored: Scored) -> bool:
-    """Whether no figure is above chance by more than its interval; a constant prediction earns no figure at all."""
-    assert scored.estimates or scored.failures.keys() == {CONSTANT}
-    chance = CHANCE.get(scored.scorer, 0.5)
-    return all(estimate.low <= chance for estimate in scored.estimates.values())
+def at_chance(table: ScoreTable) -> bool:
+    """Whether no score is above chance by more than its interval; a constant prediction earns no score at all."""
+    assert table.estimates or table.failures.keys() == {CONSTANT}
+    return all(estimate.low <= table.chance for estimate in table.estimates.values())
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MADE)
 def test_a_true_explanation_scores(world: World, name: str) -> None:
-    scored = ALL[name](world, world.oracle, Scripted())
-    assert scored.scorer == name
-    assert scored.estimates.keys() == set(world.latents)
-    assert not scored.absent
-    for estimate in scored.estimates.values():
+    table = scored(name, world, world.oracle)
+    assert (table.scorer, table.part) == (name, "")
+    assert table.estimates.keys() == set(world.latents)
+    assert not table.absent
+    for estimate in table.estimates.values():
         assert estimate.value >= 0.95
         assert estimate.low <= estimate.value <= estimate.high
         assert estimate.n >= 10
@@ -133,56 +91,56 @@ def test_a_true_explanation_scores(world: World, name: str) -> None:
 
 @pytest.mark.parametrize("name", OF_EXPLANATIONS)
 def test_a_false_explanation_does_not(world: World, name: str) -> None:
-    assert at_chance(OF_EXPLANATIONS[name](world, world.wrong, Scripted()))
+    assert at_chance(scored(name, world, world.wrong))
 
 
 @pytest.mark.parametrize("name", OF_EXPLANATIONS)
 def test_to_say_nothing_is_chance(world: World, name: str) -> None:
-    scored = OF_EXPLANATIONS[name](world, world.empty, Scripted())
+    table = scored(name, world, world.empty)
     if name == "simulation":
         # A constant has no correlation: that is said, and is no 0.
-        assert scored.failures == {CONSTANT: len(world.latents)}
+        assert table.failures == {CONSTANT: len(world.latents)}
     else:
-        assert [estimate.value for estimate in scored.estimates.values()] == pytest.approx([0.5] * len(world.latents))
+        assert [estimate.value for estimate in table.estimates.values()] == pytest.approx([0.5] * len(world.latents))
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", MADE)
 def test_the_control_is_chance(world: World, name: str) -> None:
-    scored = ALL[name](world, world.oracle, Scripted())
+    table = scored(name, world, world.oracle)
     # Where no shuffled explanation predicts anything, a simulation has no control.
-    assert scored.controls.keys() == (set() if name == "simulation" else set(world.latents))
-    assert max(scored.controls.values(), default=0.0) <= CHANCE.get(name, 0.5) + 0.1
+    assert table.controls.keys() == (set() if name == "simulation" else set(world.latents))
+    assert max(table.controls.values(), default=0.0) <= table.chance + 0.1
 
 
 @pytest.mark.parametrize("name", ASKING)
 @pytest.mark.parametrize("mind", ["liar", "random"])
 def test_judges_who_lie_or_guess_earn_nothing(world: World, name: str, mind: str) -> None:
-    scored = ASKING[name](world, world.oracle, Scripted(mind))
+    table = scored(name, world, world.oracle, Scripted(mind))
     # Of many guesses some are lucky: the mean is held against chance.
-    assert np.mean([estimate.low for estimate in scored.estimates.values()]) <= CHANCE.get(name, 0.5)
+    assert np.mean([estimate.low for estimate in table.estimates.values()]) <= table.chance
 
 
 @pytest.mark.parametrize("name", ASKING)
-def test_what_was_refused_is_absent_and_counted(world: World, name: str) -> None:
-    scored = ASKING[name](world, world.oracle, Scripted("refusal"))
-    assert not scored.estimates
-    assert scored.absent.keys() == set(world.latents)
-    assert sum(scored.failures.values()) == len(world.latents)
-    assert all("answer" in reason or "predicted" in reason for reason in scored.absent.values())
-    partly = ASKING[name](world, world.oracle, Scripted("refusal", share=0.4))
+def test_refused_answers_are_absent_and_counted(world: World, name: str) -> None:
+    table = scored(name, world, world.oracle, Scripted("refusal"))
+    assert not table.estimates
+    assert table.absent.keys() == set(world.latents)
+    assert sum(table.failures.values()) == len(world.latents)
+    assert all("answer" in reason or "predicted" in reason for reason in table.absent.values())
+    partly = scored(name, world, world.oracle, Scripted("refusal", share=0.4))
     assert all(estimate.value >= 0.95 for estimate in partly.estimates.values())
-    whole = ASKING[name](world, world.oracle, Scripted())
+    whole = scored(name, world, world.oracle)
     assert sum(e.n for e in partly.estimates.values()) < sum(e.n for e in whole.estimates.values())
 
 
-@pytest.mark.parametrize("name", ["surprisal", "embedding"])
+@pytest.mark.parametrize("name", SILENT)
 def test_a_latent_without_inactive_passages_is_absent(world: World, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = world.tests()
     lonely = world.latents[0]
     samples = world.samples
     kept = entries[samples.active[entries] | (samples.latents[samples.row[entries]] != lonely)]
     monkeypatch.setattr(world, "tests", lambda: kept)
-    scored = OF_EXPLANATIONS[name](world, world.oracle, Scripted())
-    assert set(scored.absent) == {lonely}
-    assert "no inactive passage" in scored.absent[lonely]
-    assert np.isfinite([estimate.value for estimate in scored.estimates.values()]).all()
+    table = scored(name, world, world.oracle)
+    assert set(table.absent) == {lonely}
+    assert "no inactive passage" in table.absent[lonely]
+    assert np.isfinite([estimate.value for estimate in table.estimates.values()]).all()

@@ -51,7 +51,7 @@ def main() -> None:
     import anthropic  # noqa: F401
     import openai  # noqa: F401
 
-    import monosema.runs.explaining  # noqa: F401
+    import monosema.runs.interpretation  # noqa: F401
     from monosema.cli import main as run
 
     for line in sys.stdin:

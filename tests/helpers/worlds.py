@@ -17,9 +17,9 @@ import torch
 from tokenizers import decoders, models, pre_tokenizers
 from torch import Tensor
 
+from monosema.atlas import Explanation
 from monosema.dictionaries import Metadata
 from monosema.interpretation import prompts
-from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import INACTIVE, KINDS, Samples
 from monosema.interpretation.wording import unescape
 from monosema.llm import Failure, Reply, Request, Usage
@@ -40,6 +40,11 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
     )
     raw.W_dec = decoders.Metaspace()
     return Tokenizer(raw)
+
+
+def said(text: str, rule: str | None = None) -> Explanation:
+    """An explanation by nobody in particular."""
+    return Explanation("tests", "by hand", None, None, text, rule)
 
 
 class World:
@@ -98,19 +103,19 @@ class World:
         )
 
     @property
-    def oracle(self) -> dict[int, Explained]:
+    def oracle(self) -> dict[int, Explanation]:
         """True explanations."""
-        return {latent: Explained(latent, f"the words {', '.join(self.words[latent])}") for latent in self.latents}
+        return {latent: said(f"the words {', '.join(self.words[latent])}") for latent in self.latents}
 
     @property
-    def wrong(self) -> dict[int, Explained]:
+    def wrong(self) -> dict[int, Explanation]:
         """Each latent has what is true of another."""
-        return {latent: Explained(latent, self.oracle[self.other(latent)].text) for latent in self.latents}
+        return {latent: self.oracle[self.other(latent)] for latent in self.latents}
 
     @property
-    def empty(self) -> dict[int, Explained]:
+    def empty(self) -> dict[int, Explanation]:
         """Nothing is said of any."""
-        return {latent: Explained(latent, "") for latent in self.latents}
+        return dict.fromkeys(self.latents, said(""))
 
     def tests(self) -> np.ndarray:
         """All entries of the test side."""

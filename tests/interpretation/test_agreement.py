@@ -1,4 +1,4 @@
-"""Programs that say the same agree, programs of other features do not."""
+"""Rules that predict the same agree, rules of other features do not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from monosema.atlas import AtlasConfig, Explanation, build_atlas, record
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import RandomDirections
 from monosema.interpretation.agreement import passage_agreement
-from monosema.interpretation.programs import Pattern, Patterns, TokenLookup
+from monosema.interpretation.rules import Pattern, Patterns, TokenLookup
 from monosema.models import random_model
 
 

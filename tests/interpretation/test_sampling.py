@@ -15,6 +15,7 @@ from monosema.atlas import AtlasConfig, build_atlas
 from monosema.core import CorpusError, DamagedFileError, Site
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import RandomDirections
+from monosema.interpretation import Subject
 from monosema.interpretation.explainers.logit_effect import LogitEffectExplainer
 from monosema.interpretation.pool import read_pool
 from monosema.interpretation.samples import KINDS, Samples
@@ -50,12 +51,13 @@ def world(tmp_path_factory):
     dictionary = RandomDirections.fit(rows.detach(), 40, 3)
     config = AtlasConfig(passage=32, before=9, after=4, top=6, per_quantile=2, neighbours=4, effects=3)
     atlas = build_atlas(model, dictionary, SITE, batches(0), tmp_path_factory.mktemp("atlas") / "it", config)
-    pool = pool_of(atlas, model, dictionary, batches(1), SampleConfig())
-    return SimpleNamespace(model=model, dictionary=dictionary, atlas=atlas, batches=batches, pool=pool)
+    subject = Subject(model, dictionary, atlas)
+    pool = pool_of(subject, batches(1), SampleConfig())
+    return SimpleNamespace(model=model, dictionary=dictionary, atlas=atlas, subject=subject, batches=batches, pool=pool)
 
 
 def draw(world, latents=None, **config):
-    return draw_samples(world.atlas, world.model, world.dictionary, world.pool, SampleConfig(**config), latents)
+    return draw_samples(world.subject, world.pool, SampleConfig(**config), latents)
 
 
 @settings(max_examples=6)
@@ -137,7 +139,7 @@ def test_latents_by_choice(world):
 
 def test_logit_effect_names_what_is_promoted(world):
     samples = draw(world)
-    said = {one.latent: one for one in LogitEffectExplainer(world.atlas, named=2).explain(samples)}
+    said = LogitEffectExplainer(world.atlas, named=2).explain(samples)
     assert set(said) == set(samples.latents.tolist())
     latent = int(samples.latents[0])
     promoted = [repr(one.token) for one in world.atlas.feature(latent).promoted[:2]]

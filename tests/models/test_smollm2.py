@@ -8,7 +8,7 @@ import torch
 from monosema.dictionaries import Metadata
 from monosema.interpretation import prompts
 from monosema.interpretation.explainers.self_explanation import SelfExplainer, SelfExplainerConfig
-from monosema.interpretation.readers.language_model import judged
+from monosema.interpretation.simulator import judged
 from monosema.llm import LocalClient, Message, Request
 from monosema.models import Transformer, load_model, model_folder
 

@@ -69,7 +69,7 @@ def _example(row: dict[str, Any]) -> Example:
 
 def _score(row: dict[str, Any]) -> Score:
     identity = (row["author"], row["method"], row["model"], row["prompt_version"])
-    return Score(*identity, row["scorer"], _estimate(row, "value", ""), row["control"])
+    return Score(*identity, row["scorer"], _estimate(row, "value", ""), row["control"], row["rank"])
 
 
 def _estimate(row: dict[str, Any], value: str, prefix: str) -> Estimate:

@@ -97,6 +97,7 @@ def label_columns(low: int, labels: Labels, vocabulary: Sequence[str]) -> tuple[
         "n": labels.n[scored],
         "interval": ["clustered Wilson"] * len(scored),
         "control": _nullable(control, ~np.isnan(control)),
+        "rank": [100] * len(scored),
     }
     return explanations, scores
 

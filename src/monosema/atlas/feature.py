@@ -119,7 +119,9 @@ class Score:
         author, method, model, prompt_version: of the explanation.
         scorer: what was measured.
         estimate: the figure with its interval; `n` counts passages.
-        control: the same figure for a shuffled explanation; None where there was no other.
+        control: the same score for a shuffled explanation; None where there was no other.
+        rank: preference of the scorer where labels of different features are compared by one scorer, the lowest
+            first; None for the last.
     """
 
     author: str
@@ -129,6 +131,7 @@ class Score:
     scorer: str
     estimate: Estimate
     control: float | None
+    rank: int | None = None
 
     @property
     def identity(self) -> Identity:

@@ -2,28 +2,14 @@
 
 A person's label comes first; of several, the one with the most votes for it less those against it, then the newest.
 Without one it is the explanation with the best score. Scores of different scorers are not on one scale, so all features
-are compared by one: the first of `SCORERS` that has scored at least half as many explanations in the whole atlas as the
-scorer that has scored the most. An explanation that it has not scored comes after those that it has; of such ones the
-first recorded.
+are compared by one: of the scorers that have scored at least half as many explanations in the whole atlas as the scorer
+that has scored the most, the one of the lowest rank. An explanation that it has not scored comes after those that it
+has; of such ones the first recorded.
 """
 
 from __future__ import annotations
 
 from monosema.atlas.feature import PERSON
-
-SCORERS = (
-    "simulation",
-    "detection",
-    "fuzzing",
-    "embedding",
-    "intervention",
-    "intruder",
-    "surprisal",
-    "simulation (random)",
-    "simulation (top)",
-    "balanced accuracy",
-)
-"""In order of preference: finer scales first; the atlas's own label score where nothing else was measured."""
 
 LABEL_COLUMNS = (
     "label",
@@ -43,10 +29,10 @@ _SAME = " and ".join(f"one.{name} is not distinct from other.{name}" for name in
 _SAME = f"one.latent = other.latent and {_SAME} and one.prompt_version is not distinct from other.prompt_version"
 
 LABELS = f"""
-    with counted as (select scorer, count(*) as n from scores group by scorer),
+    with counted as (select scorer, count(*) as n, min(rank) as rank from scores group by scorer),
     compared as (
         select scorer from counted where 2 * n >= (select max(n) from counted)
-        order by coalesce(list_position({list(SCORERS)!r}, scorer), {len(SCORERS) + 1}), scorer limit 1
+        order by rank nulls last, scorer limit 1
     ),
     votes_of as (
         select latent, author, method, model, prompt_version, text, sum(vote) as votes

@@ -72,6 +72,7 @@ _COLUMNS = {
         "n": "int64",
         "interval": "string",
         "control": "float64",
+        "rank": "int16",
     },
     "votes": {**_IDENTITY, "text": "string", "voter": "string", "vote": "int8"},
     "sites": {"latent": "int32", "place": "int16", "site": "string", "share": "float32"},

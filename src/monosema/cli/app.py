@@ -6,6 +6,7 @@ from cyclopts import App, Group
 
 from monosema.cli.verbs import (
     atlas,
+    compare,
     complete,
     convert,
     doctor,
@@ -60,6 +61,7 @@ app.command(explain.explain, group=_MEANING, sort_key=11)
 app.command(search.search, group=_MEANING, sort_key=13)
 app.command(score.score, group=_MEANING, sort_key=12)
 app.command(label.label, group=_MEANING, sort_key=14)
+app.command(compare.compare, group=_MEANING, sort_key=15)
 
 _SHARE = Group("Dictionaries elsewhere", sort_key=4)
 app.command(convert.convert, group=_SHARE, sort_key=20)

@@ -1,36 +1,31 @@
-"""Explaining latents without a language model: which programs are looked for, and the looking, block by block."""
+"""Explainers that need no other language model: their open list, and the rules that they find for many latents."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
 from pydantic import Field, field_validator
 
 from monosema.atlas import Atlas, Explanation
-from monosema.core import Config
-from monosema.dictionaries import Dictionary
+from monosema.core import Config, nearest
+from monosema.interpretation.explainers.logit_effect import LogitEffectExplainer
 from monosema.interpretation.explainers.neuron2graph import Neuron2GraphConfig, Neuron2GraphExplainer
+from monosema.interpretation.explainers.self_explanation import SelfExplainer
 from monosema.interpretation.explainers.token_lookup import TokenLookupConfig, TokenLookupExplainer
-from monosema.interpretation.measuring import Laboratory
-from monosema.interpretation.programs import program_from_json
-from monosema.interpretation.protocol import Explained, Explainer
+from monosema.interpretation.protocol import Explainer, Subject
 from monosema.interpretation.samples import Samples
-from monosema.models import LanguageModel
 
-AUTHOR = "monosema"
-"""Author of explanations by programs."""
-Method = Literal["token lookup", "Neuron2Graph"]
+MakeExplainer = Callable[[Subject, "ExplainConfig"], Explainer]
 
 
 class ExplainConfig(Config):
-    """Which latents are explained without a language model, and how."""
+    """Latents that a run explains, and the explainers."""
 
-    methods: tuple[Method, ...] = ("token lookup", "Neuron2Graph")
-    """What is tried: token lookup, Neuron2Graph, or both."""
+    methods: tuple[str, ...] = ("token lookup", "Neuron2Graph")
+    """Names of explainers."""
     most: int | None = Field(None, ge=1)
-    """Latents that are explained, at most, drawn by a hash; None for all that are ever active."""
+    """Most latents that are explained, drawn by a hash; None for all that are ever active."""
     block: int = Field(2048, ge=1)
     """Latents that are worked on at once; what is finished of them survives a kill."""
     token_lookup: TokenLookupConfig = TokenLookupConfig()
@@ -38,60 +33,66 @@ class ExplainConfig(Config):
 
     @field_validator("methods")
     @classmethod
-    def _some(cls, methods: tuple[Method, ...]) -> tuple[Method, ...]:
+    def _known(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
         if not methods or len(set(methods)) != len(methods):
             raise ValueError("name each method once, and at least one")
+        for name in methods:
+            if name not in EXPLAINERS:
+                hint = nearest(name, EXPLAINERS)
+                raise ValueError(f"there is no explainer {name!r}.{hint} Use some of: {', '.join(EXPLAINERS)}")
         return methods
 
 
-@dataclass(frozen=True)
-class Found:
-    """Explanations by method, and the tokens that went through the model to find them."""
-
-    explained: Mapping[str, Mapping[int, Explained]]
-    tokens: int
+def _token_lookup(subject: Subject, config: ExplainConfig) -> Explainer:
+    rows = subject.atlas.sql("select latent, top_tokens, top_token_shares from features where alive")
+    shares = {row["latent"]: list(zip(row["top_tokens"], row["top_token_shares"], strict=True)) for row in rows}
+    return TokenLookupExplainer(subject.model.tokenizer, config.token_lookup, shares)
 
 
-def explain_by_programs(
-    atlas: Atlas, model: LanguageModel, dictionary: Dictionary, samples: Samples, config: ExplainConfig
-) -> Found:
-    """Explain the latents of samples by each of the methods."""
-    laboratory = Laboratory(model, dictionary, atlas.site)
-    rows = atlas.sql(
-        "select latent, text from explanations where author = ? and method = 'token lookup' "
-        "and list_contains(?, latent)",
-        [AUTHOR, samples.latents.tolist()],
-    )
-    labels = {row["latent"]: row["text"] for row in rows}
-    explainers: dict[str, Explainer] = {
-        "token lookup": TokenLookupExplainer(model.tokenizer, config.token_lookup, labels),
-        "Neuron2Graph": Neuron2GraphExplainer(laboratory, config.neuron2graph),
-    }
-    found: dict[str, Mapping[int, Explained]] = {}
-    for method in config.methods:
-        found[method] = {one.latent: one for one in explainers[method].explain(samples)}
-    return Found(found, laboratory.tokens)
+EXPLAINERS: dict[str, MakeExplainer] = {
+    "token lookup": _token_lookup,
+    "Neuron2Graph": lambda subject, config: Neuron2GraphExplainer(
+        subject.probe, subject.model.tokenizer, config.neuron2graph
+    ),
+    "logit effect": lambda subject, config: LogitEffectExplainer(subject.atlas),
+    "self-explanation": lambda subject, config: SelfExplainer(
+        subject.model, subject.dictionary, subject.direction_site
+    ),
+}
+"""Makers of explainers by name."""
 
 
-def atlas_explanations(found: Mapping[str, Mapping[int, Explained]]) -> dict[int, list[Explanation]]:
-    """Explanations as an atlas keeps them, by latent."""
-    kept: dict[int, list[Explanation]] = {}
-    for method, explained in found.items():
-        for latent, one in explained.items():
-            program = None if one.program is None else one.program.to_json()
-            kept.setdefault(latent, []).append(Explanation(AUTHOR, method, None, None, one.text, program))
-    return kept
+def register_explainer(name: str, make: MakeExplainer) -> None:
+    """Add an explainer, for `explain.methods` of a recipe; one of the same name is replaced."""
+    EXPLAINERS[name] = make
 
 
-def programs_in(atlas: Atlas) -> dict[str, dict[int, Explained]]:
-    """The explanations of an atlas that can be run, by method and latent."""
+def explain_latents(
+    subject: Subject, samples: Samples, config: ExplainConfig | None = None
+) -> dict[str, dict[int, Explanation]]:
+    """Explain the latents of samples by each method of the configuration."""
+    config = config or ExplainConfig()
+    return {method: EXPLAINERS[method](subject, config).explain(samples) for method in config.methods}
+
+
+def by_latent(*explained: dict[int, Explanation]) -> dict[int, list[Explanation]]:
+    """Return explanations as an atlas records them."""
+    rows: dict[int, list[Explanation]] = {}
+    for explanations in explained:
+        for latent, explanation in explanations.items():
+            rows.setdefault(latent, []).append(explanation)
+    return rows
+
+
+def rules_in(atlas: Atlas, author: str) -> dict[str, dict[int, Explanation]]:
+    """Return an author's explanations that have a rule, by method and latent."""
     rows: list[dict[str, Any]] = atlas.sql(
-        "select latent, method, text, program from explanations where author = ? and program is not null "
-        "order by method desc, latent",
-        [AUTHOR],
+        "select latent, author, method, model, prompt_version, text, program from explanations "
+        "where author = ? and program is not null order by method desc, latent",
+        [author],
     )
-    found: dict[str, dict[int, Explained]] = {}
+    methods: dict[str, dict[int, Explanation]] = {}
     for row in rows:
-        one = Explained(row["latent"], row["text"], program_from_json(row["program"]))
-        found.setdefault(row["method"], {})[row["latent"]] = one
-    return found
+        latent = row.pop("latent")
+        methods.setdefault(row["method"], {})[latent] = Explanation(**row)
+    return methods

@@ -128,6 +128,11 @@ class Samples:
             return np.zeros(0, np.int64)
         return np.arange(self.first[index], self.first[index + 1])
 
+    def tokens_of(self, entry: int) -> list[int]:
+        """Return the token ids of an entry's passage."""
+        ids = self.ids[self.passage[entry]]
+        return list(ids[ids >= 0].tolist())
+
     def passage_of(self, entry: int, tokenizer: Tokenizer) -> Passage:
         """One entry as a value."""
         ids = self.ids[self.passage[entry]]

@@ -20,10 +20,9 @@ from monosema.atlas import Atlas
 from monosema.atlas.layout import mix
 from monosema.core import Config
 from monosema.data import TokenBatch
-from monosema.dictionaries import Dictionary
 from monosema.interpretation.pool import Pool, read_pool
+from monosema.interpretation.protocol import Subject
 from monosema.interpretation.samples import KINDS, Samples, ranks
-from monosema.models import LanguageModel
 
 _CELLS = 4_194_304
 _RANDOM, _INACTIVE = KINDS.index("random"), KINDS.index("inactive")
@@ -61,40 +60,38 @@ class _Entries:
     activations: NDArray[np.float32]
 
 
-def pool_of(
-    atlas: Atlas, model: LanguageModel, dictionary: Dictionary, batches: Iterable[TokenBatch], config: SampleConfig
-) -> Pool:
-    """The pool for an atlas's latents: passages as long as its examples."""
+def pool_of(subject: Subject, batches: Iterable[TokenBatch], config: SampleConfig) -> Pool:
+    """Read the pool for an atlas's latents, with passages as long as its examples."""
+    atlas = subject.atlas
     cut = atlas.meta["config"]
     width = cut["before"] + 1 + cut["after"]
-    return read_pool(model, dictionary, atlas.site, batches, width, min(config.least, width), config.memory_mb)
+    least = min(config.least, width)
+    return read_pool(subject.model, subject.dictionary, atlas.site, batches, width, least, config.memory_mb)
 
 
 def draw_samples(
-    atlas: Atlas,
-    model: LanguageModel,
-    dictionary: Dictionary,
+    subject: Subject,
     batches: Iterable[TokenBatch] | Pool,
     config: SampleConfig | None = None,
     latents: Sequence[int] | NDArray[np.integer] | None = None,
 ) -> Samples:
-    """Draw passages of both sides for latents.
+    """Draw passages of both splits for latents.
 
     Memory is bounded by the pool's codes and by the passages drawn; where there are very many latents, draw for some
     of them after the others, from one pool.
 
     Args:
-        atlas: of the dictionary.
-        model, dictionary: what the atlas was made with.
-        batches: text that the atlas was not made from, or a pool that `pool_of` made of it.
-        config: how much to draw.
-        latents: which; None for all that are alive.
+        subject: the latents, their model, and their atlas.
+        batches: text that the atlas was not made from, or a pool that `pool_of` read from it.
+        config: numbers of passages.
+        latents: None for all that are alive.
 
     Raises:
         CorpusError: the text is empty.
     """
     config = config or SampleConfig()
-    pool = batches if isinstance(batches, Pool) else pool_of(atlas, model, dictionary, batches, config)
+    atlas = subject.atlas
+    pool = batches if isinstance(batches, Pool) else pool_of(subject, batches, config)
     chosen = latents_of(atlas) if latents is None else np.unique(np.asarray(latents, np.int64))
     parts = [
         _from_atlas(atlas, chosen, pool.width),
@@ -109,7 +106,7 @@ def draw_samples(
 
 
 def latents_of(atlas: Atlas, most: int | None = None, seed: int = 0) -> Int[np.ndarray, " latents"]:
-    """Latents that are alive, ascending; `most` of them drawn by a hash of their number."""
+    """Return the latents that are alive, ascending; at most `most`, drawn by a hash of their number."""
     rows = atlas.sql("select latent from features where alive order by latent")
     latents = np.array([row["latent"] for row in rows], np.int64)
     if most is None or len(latents) <= most:
@@ -118,7 +115,7 @@ def latents_of(atlas: Atlas, most: int | None = None, seed: int = 0) -> Int[np.n
 
 
 def too_few(samples: Samples, minimum: int = 20) -> Int[np.ndarray, " latents"]:
-    """Latents with fewer distinct activating passages than `minimum`, both sides together."""
+    """Return the latents with fewer distinct activating passages than `minimum`, both splits together."""
     count = np.bincount(samples.row[samples.active], minlength=len(samples.latents))
     return samples.latents[count < minimum]
 

@@ -1,205 +1,234 @@
-"""All scores that need nothing but a reader, for many latents, with their controls; and what they come to.
+"""Scorers: the protocol that each one follows, and the session in which several of them score explanations.
 
-Controls of every figure: *shuffled*, the same figure for another latent's explanation, for each latent; *empty*, an
-explanation that says that nothing ever activates; and *random latents*, the figures that the same explainer earns on
-latents of random directions. An explanation counts as above the controls where the low end of its interval is above
-both what chance gives (0 for a correlation, ½ for a balanced accuracy) and the figure of the shuffled explanation; as
-above random latents where it is above their mean figure, too.
+A scorer is a class with `info` and `score`, registered in one line by `register_scorer`:
+
+    class Brevity:
+        info = ScorerInfo("brevity", "is the explanation short?", chance=0.5, unit="share of short words")
+
+        def score(self, explanations, session):
+            return [self.info.table({latent: Estimate(…) for latent in explanations}, absent={})]
+
+    register_scorer(Brevity)
+
+It is then a scorer of `monosema score --scorers`, of recipes (`score.scorers`, where it scores rules), of the
+comparison and of the report.
+
+Each score has a control. For most scorers this is the same score for another latent's explanation; the session
+computes it. It also makes a latent absent some of whose answers are still to come: with some of its answers a latent
+would have another score than with all of them.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
-from pydantic import Field
+import numpy as np
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
 
-from monosema.atlas import Score
-from monosema.core import Config, Estimate, bootstrap_mean, wilson
-from monosema.interpretation.protocol import Explained, Reader
-from monosema.interpretation.samples import Samples
-from monosema.interpretation.scorers.classification import DETAILS, Classified
-from monosema.interpretation.scorers.detection import DetectionConfig, score_detection
-from monosema.interpretation.scorers.fuzzing import FuzzingConfig, score_fuzzing
-from monosema.interpretation.scorers.scored import Scored, shuffled
-from monosema.interpretation.scorers.simulation import SimulationConfig, score_simulation
+from monosema.atlas import Explanation
+from monosema.atlas.layout import mix
+from monosema.core import Estimate, InputError
+from monosema.interpretation.protocol import Predictor, Subject
+from monosema.interpretation.rules import RulePredictor
+from monosema.interpretation.samples import KINDS, Samples, ranks
+from monosema.interpretation.scores import ScoreTable, shuffled
+from monosema.interpretation.simulator import Simulator, SimulatorConfig
+from monosema.llm import Client, RequestStats
+from monosema.models import LanguageModel, Tokenizer, load_model
 
-CHANCE = {
-    "simulation": 0.0,
-    "simulation (top)": 0.0,
-    "simulation (random)": 0.0,
-    "detection": 0.5,
-    "fuzzing": 0.5,
-}
-"""What an explanation without content gets, by scorer."""
-CONTROLS_RULE = (
-    "An explanation is above the controls where the low end of its 95 % interval is above chance (0 for a correlation, "
-    "½ for a balanced accuracy) and above the figure of another feature's explanation on the same feature."
-)
-RANDOM_RULE = (
-    "Above random means: above the controls, and above the mean of latents of random directions, explained and scored "
-    "alike."
-)
-
-
-class ScoringConfig(Config):
-    """How explanations are scored."""
-
-    simulation: SimulationConfig = SimulationConfig()
-    detection: DetectionConfig = DetectionConfig()
-    fuzzing: FuzzingConfig = FuzzingConfig()
-    seed: int = Field(0, ge=0)
-    """Decides which explanation the shuffled control gives to which latent."""
-    random_latents: int = Field(100, ge=0)
-    """Latents of random directions that are explained and scored beside a run's own, as a control; 0 for none."""
-    random_tokens: int = Field(60_000, ge=1)
-    """Tokens that they are described on, and as many of held-out text, at most, that they are scored on."""
+PENDING = "not all answers have come"
+ACTIVE_KINDS = tuple(KINDS.index(kind) for kind in ("random", *(f"q{tenth}" for tenth in range(10))))
+"""Kinds of activating passages that stand for all of them: random ones, and those drawn from each tenth."""
+_PASSAGES = 40
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Scores:
-    """Figures of the explanations of one method.
+class ScorerInfo:
+    """Facts about a scorer.
 
     Attributes:
-        figures: of each scorer, with controls.
-        details: further figures, by name ("detection AUC", …) and latent.
+        name: in the atlas and on the command line.
+        title: the question it answers, for people.
+        chance: score of an explanation without content.
+        unit: name of the quantity on an axis.
+        rank: preference where features' labels are compared by one scorer, the lowest first.
+        asks: needs a language model to answer, unless rules predict.
+        scores_rules: also scores rules, without a language model; a run does this for every feature.
+        shuffles: its control is the score of another latent's explanation; otherwise chance.
+        needs: options of the session that it can't do without, such as "encoder".
     """
 
-    figures: tuple[Scored, ...]
-    details: Mapping[str, Mapping[int, Estimate]]
+    name: str
+    title: str
+    chance: float
+    unit: str
+    rank: int = 100
+    asks: bool = False
+    scores_rules: bool = False
+    shuffles: bool = True
+    needs: tuple[str, ...] = ()
+
+    def table(self, estimates: Mapping[int, Estimate], absent: Mapping[int, str]) -> ScoreTable:
+        """Return scores with these facts."""
+        return ScoreTable(self.name, estimates, absent, {}, self.chance, self.unit, self.rank)
 
 
-def score(
-    reader: Reader, explained: Mapping[int, Explained], samples: Samples, config: ScoringConfig | None = None
-) -> Scores:
-    """Simulation, detection and fuzzing of explanations, and of the same explanations shuffled."""
-    config = config or ScoringConfig()
-    figures, details = _all(reader, explained, samples, config)
-    plain = config.replace(simulation=config.simulation.replace(resamples=0))
-    others, _ = _all(reader, shuffled(explained, config.seed), samples, plain)
-    found = []
-    for one, other in zip(figures, others, strict=True):
-        controls = {latent: figure.value for latent, figure in other.estimates.items() if latent in one.estimates}
-        found.append(replace(one, controls=controls))
-    return Scores(tuple(found), details)
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores explanations. Classes are made without arguments, or with settings of a recipe that have their name."""
 
+    info: ScorerInfo
 
-def _all(
-    reader: Reader, explained: Mapping[int, Explained], samples: Samples, config: ScoringConfig
-) -> tuple[list[Scored], dict[str, Mapping[int, Estimate]]]:
-    detection = score_detection(reader, explained, samples, config.detection)
-    fuzzing = score_fuzzing(reader, explained, samples, config.fuzzing)
-    figures = [*score_simulation(reader, explained, samples, config.simulation)]
-    details: dict[str, Mapping[int, Estimate]] = {}
-    named: tuple[tuple[str, Classified], ...] = (("detection", detection), ("fuzzing", fuzzing))
-    for name, one in named:
-        figures.append(Scored(name, one.accuracy, {}, one.absent))
-        details |= {f"{name} {detail}": one.details[detail] for detail in DETAILS}
-    return figures, details
+    def score(self, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:
+        """Score explanations on the test split of the session's samples.
 
-
-def merged(parts: Sequence[Scores]) -> Scores:
-    """The scores of disjoint sets of latents as one."""
-    figures = []
-    for same in zip(*(part.figures for part in parts), strict=True):
-        joined: tuple[dict[int, Any], ...] = ({}, {}, {})
-        for one in same:
-            for whole, values in zip(joined, (one.estimates, one.controls, one.absent), strict=True):
-                whole.update(values)
-        figures.append(Scored(same[0].scorer, *joined))
-    names = parts[0].details if parts else {}
-    details = {name: {k: v for part in parts for k, v in part.details[name].items()} for name in names}
-    return Scores(tuple(figures), details)
-
-
-def above(scored: Scored, least: float | None = None) -> list[int]:
-    """Latents whose figure is above the controls, and above `least` where it is given."""
-    floor = max(CHANCE[scored.scorer], -1.0 if least is None else least)
-    bar = {latent: max(floor, scored.controls.get(latent, floor)) for latent in scored.estimates}
-    return [latent for latent, figure in scored.estimates.items() if figure.low > bar[latent]]
-
-
-def atlas_scores(scores: Scores, author: str, method: str) -> dict[int, list[Score]]:
-    """Scores as an atlas keeps them, by latent."""
-    found: dict[int, list[Score]] = {}
-    for one in scores.figures:
-        for latent, estimate in one.estimates.items():
-            control = one.controls.get(latent)
-            found.setdefault(latent, []).append(Score(author, method, None, None, one.scorer, estimate, control))
-    return found
+        Returns:
+            The scorer's own metric first, then others beside it. Each explained latent is in `estimates` or `absent`.
+        """
+        ...
 
 
 @dataclass(frozen=True)
-class TableRow:
-    """What one scorer says of one method's explanations of a dictionary.
+class ScoringSession:
+    """Everything that scorers work with; objects that don't depend on explanations are made once.
 
     Attributes:
-        method, scorer: names.
-        mean: over latents that have a figure, with a bootstrap interval over latents; None where none has.
-        control: the same for the shuffled explanations.
-        above: share of *all* latents that were to be explained whose explanation is above the controls.
-        random: mean over latents of random directions, with its interval; None where none were scored.
-        above_random: share of all latents whose explanation is above the controls and above `random`.
-        details: means of further figures, such as "AUC".
-        absent: latents without a figure, by reason; those that no explanation was found for included.
+        samples: passages of all latents that are explained.
+        tokenizer: of the subject's model; None where only rules are scored.
+        predictor: predicts from explanations.
+        client: the language model that is asked, if any.
+        subject: the latents themselves; None where samples are all that is known.
+        base: base model of surprisal; None for the subject's own.
+        encoder: encoder of embedding.
+        device: for models that are loaded; None for the best available.
+        spare_tokens: tokens that a reply may have beyond its answer, hidden reasoning included.
+        log_probabilities: weigh judgements by log-probabilities where the provider gives them.
+        controls: score shuffled explanations too. With scorers that ask, that doubles the cost.
+        intervals: compute bootstrap intervals; not needed of controls.
+        seed: decides what is drawn.
+        folder: keeps samples that were made for scorers; None for memory only.
+        stats: requests and failures so far.
+        made: objects made so far, by name.
     """
 
-    method: str
-    scorer: str
-    mean: Estimate | None
-    control: Estimate | None
-    above: Estimate | None
-    random: Estimate | None
-    above_random: Estimate | None
-    details: Mapping[str, Estimate]
-    absent: Mapping[str, int]
+    samples: Samples
+    tokenizer: Tokenizer | None = None
+    predictor: Predictor = field(default_factory=RulePredictor)
+    client: Client | None = None
+    subject: Subject | None = None
+    base: str | None = None
+    encoder: str | None = None
+    device: str | None = None
+    spare_tokens: int = 32
+    log_probabilities: bool = True
+    controls: bool = True
+    intervals: bool = True
+    seed: int = 0
+    folder: Path | None = None
+    stats: RequestStats = field(default_factory=RequestStats)
+    made: dict[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; what is absent is left out."""
-        values: dict[str, Any] = {"method": self.method, "scorer": self.scorer}
-        for name in ("mean", "control", "above", "random", "above_random"):
-            if (estimate := getattr(self, name)) is not None:
-                values[name] = estimate.to_dict()
-        details = {name: estimate.to_dict() for name, estimate in self.details.items()}
-        return values | {"details": details, "absent": dict(self.absent)}
+    def asking(self, client: Client) -> ScoringSession:
+        """Return the same session with a language model as predictor, and counts of its own."""
+        assert self.tokenizer is not None
+        config = SimulatorConfig(spare_tokens=self.spare_tokens)
+        if not self.log_probabilities:
+            config = config.replace(log_probabilities=0)
+        stats = RequestStats()
+        return replace(self, client=client, stats=stats, predictor=Simulator(client, self.tokenizer, config, stats))
+
+    def scores(self, explanations: Mapping[int, Explanation], scorers: Sequence[Scorer]) -> list[ScoreTable]:
+        """Score explanations by all scorers, with controls."""
+        tables = []
+        for scorer in scorers:
+            # Counts of its own tell which latents this scorer awaits answers about.
+            session = self.asking(self.client) if self.client is not None else replace(self, stats=RequestStats())
+            tables += [
+                one.without(session.stats.pending, PENDING) for one in _controlled(scorer, explanations, session)
+            ]
+            self.stats.include(session.stats)
+        return tables
+
+    def once(self, name: str, make: Callable[[], _T]) -> _T:
+        """Return what was made under a name; make it first where needed."""
+        if name not in self.made:
+            self.made[name] = make()
+        made: _T = self.made[name]
+        return made
+
+    def samples_once(self, name: str, make: Callable[[], Samples]) -> Samples:
+        """Return samples as `once` does, from the session's folder where they were kept there."""
+
+        def read() -> Samples:
+            if self.folder is None:
+                return make()
+            path = self.folder / f"{name}.safetensors"
+            if not path.exists():
+                make().save(path)
+            return Samples.load(path)
+
+        return self.once(name, read)
+
+    def base_model(self) -> LanguageModel:
+        """Return the base model. Raises InputError without one."""
+        if self.base is None and self.subject is not None:
+            return self.subject.model
+        if self.base is None and "base" not in self.made:
+            raise InputError("There is no base model to score with: name one.")
+        return self.once("base", lambda: load_model(self.base or "", self.device))
+
+    def passages(self, explanations: Mapping[int, Explanation]) -> Int[NDArray[np.int64], " n"]:
+        """Return test entries of the explained latents: as many activating as inactive ones, those with an active
+        neighbour included."""
+        entries = self.once("passages", lambda: balanced_entries(self.samples, _PASSAGES, self.seed))
+        return entries[np.isin(self.samples.latents[self.samples.row[entries]], list(explanations))]
+
+    def texts(
+        self, explanations: Mapping[int, Explanation]
+    ) -> tuple[list[str], Int[NDArray[np.int64], " n"], Bool[NDArray[np.bool_], " n"]]:
+        """Return the passages of the explained latents as texts, with the latent of each, and a mask of active ones."""
+        assert self.tokenizer is not None
+        entries = self.passages(explanations)
+        texts = [self.tokenizer.decode(self.samples.tokens_of(entry)) for entry in entries.tolist()]
+        return texts, self.samples.latents[self.samples.row[entries]], self.samples.active[entries]
 
 
-def table_row(
-    method: str,
-    scored: Scored,
-    details: Mapping[str, Mapping[int, Estimate]],
-    latents: int,
-    random: Estimate | None = None,
-) -> TableRow:
-    """A scorer's figures as a row.
+def _controlled(scorer: Scorer, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:
+    tables = scorer.score(explanations, session)
+    if not scorer.info.shuffles:
+        chance = scorer.info.chance
+        return [replace(one, controls=dict.fromkeys(one.estimates, chance)) for one in tables]
+    different = len({(one.text, one.program) for one in explanations.values()}) > 1
+    others = shuffled(explanations, session.seed) if session.controls and different else {}
+    if not others:
+        return tables
+    controls = {table.scorer: table for table in scorer.score(others, replace(session, intervals=False))}
+    return [one.controlled_by(controls[one.scorer]) for one in tables]
 
-    Args:
-        method: how the explanations were found.
-        scored, details: their figures.
-        latents: how many were to be explained.
-        random: what latents of random directions earn on the mean.
-    """
-    values = [estimate.value for estimate in scored.estimates.values()]
-    controls = list(scored.controls.values())
-    absent = Counter(scored.absent.values())
-    if (silent := latents - len(scored.estimates) - len(scored.absent)) > 0:
-        absent["no explanation"] = silent
-    prefix = f"{scored.scorer} "
-    means = {
-        name.removeprefix(prefix): bootstrap_mean([estimate.value for estimate in of.values()])
-        for name, of in details.items()
-        if name.startswith(prefix) and of
-    }
-    return TableRow(
-        method=method,
-        scorer=scored.scorer,
-        mean=bootstrap_mean(values) if values else None,
-        control=bootstrap_mean(controls) if controls else None,
-        above=wilson(len(above(scored)), latents) if latents else None,
-        random=random,
-        above_random=wilson(len(above(scored, random.value)), latents) if latents and random is not None else None,
-        details=means,
-        absent=dict(absent),
-    )
+
+def pick(
+    samples: Samples, allowed: Bool[np.ndarray, " entries"], most: int, seed: int = 0
+) -> Int[NDArray[np.int64], " n"]:
+    """Return at most so many of the allowed test entries of each latent, ascending; a hash decides which."""
+    entries = np.flatnonzero(allowed & samples.test)
+    row = samples.row[entries]
+    salt = mix(np.array([seed % 2**64], np.uint64))
+    ticket = mix(samples.hashes[samples.passage[entries]] ^ mix(samples.latents[row].astype(np.uint64) ^ salt))
+    order = np.lexsort((ticket, row))
+    return np.sort(entries[order[ranks(row[order]) < most]])
+
+
+def balanced_entries(samples: Samples, passages: int, seed: int = 0) -> Int[NDArray[np.int64], " n"]:
+    """Return at most so many test entries of each latent: half activate it; of the others half are random, a quarter
+    near by decoder, a quarter near by firing."""
+    half, eighth = passages // 2, max(1, passages // 4 // 2)
+    near = [samples.kind == KINDS.index(f"inactive near {kind}") for kind in ("decoder", "firing")]
+    parts = [pick(samples, np.isin(samples.kind, ACTIVE_KINDS), half, seed)]
+    parts += [pick(samples, allowed, eighth, seed) for allowed in near]
+    parts.append(pick(samples, samples.kind == KINDS.index("inactive"), half - 2 * eighth, seed))
+    return np.sort(np.concatenate(parts))

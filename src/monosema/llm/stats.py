@@ -1,4 +1,4 @@
-"""What asking about latents came to: requests, tokens, and failures by kind."""
+"""Statistics of requests about latents: their number, tokens, and failures by kind."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _BEGINNING = 120
 
 @dataclass
 class RequestStats:
-    """Counts of what was asked. An answer that came from a store counts as if it were asked now.
+    """Counts of requests. An answer from the store counts like one that was requested now.
 
     Attributes:
         requests: requests that were answered or failed.
         usage: their tokens.
-        failures: what could not be used, by kind: those of `Failure`, and what explainers and readers find wrong.
-        reasons: of the first failure of each kind, what was wrong, and how the reply began.
-        latents: the latents that were asked about.
-        pending: those of them that an answer is still awaited of.
+        failures: unusable replies, by kind: kinds of `Failure`, and those that explainers and predictors find.
+        reasons: reason of the first failure of each kind, and the beginning of its reply.
+        latents: latents of the requests.
+        pending: latents with a request that has no answer yet.
     """
 
     requests: int = 0
@@ -43,7 +43,7 @@ class RequestStats:
                 self.pending.add(latent)
 
     def include(self, other: RequestStats) -> None:
-        """Count all that another one counted."""
+        """Add the counts of another."""
         self.requests += other.requests
         self.usage += other.usage
         self.failures += other.failures
@@ -52,12 +52,12 @@ class RequestStats:
         self.pending |= other.pending
 
     def fail(self, kind: str, times: int = 1) -> None:
-        """Count something that could not be used."""
+        """Count unusable replies of a kind."""
         if times:
             self.failures[kind] += times
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values; means a latent are left out where there is none, and reasons where nothing failed."""
+        """Return plain values; omits means per latent without latents, and reasons without failures."""
         values: dict[str, Any] = {
             "latents": len(self.latents),
             "requests": self.requests,
@@ -75,8 +75,8 @@ class RequestStats:
 
 
 def _reason(failure: Failure) -> str:
-    """What was wrong, and how the reply began where it is not that itself."""
-    said = " ".join(failure.text.split())
-    if not said or said in failure.detail or failure.detail in said:
+    """Return what was wrong, and the beginning of the reply unless it says the same."""
+    text = " ".join(failure.text.split())
+    if not text or text in failure.detail or failure.detail in text:
         return failure.detail
-    return f"{failure.detail}; the reply begins: {said[:_BEGINNING]}{' …' if len(said) > _BEGINNING else ''}"
+    return f"{failure.detail}; the reply begins: {text[:_BEGINNING]}{' …' if len(text) > _BEGINNING else ''}"

@@ -14,10 +14,15 @@ from monosema.atlas import Atlas, build_atlas, record
 from monosema.data import TextConfig, open_corpus, token_batches
 from monosema.dictionaries import Metadata, SparseCoder, TopK, load_dictionary
 from monosema.evaluation import evaluate
-from monosema.interpretation.explaining import AUTHOR, ExplainConfig, atlas_explanations, explain_by_programs
-from monosema.interpretation.readers import ProgramReader
-from monosema.interpretation.sampling import draw_samples
-from monosema.interpretation.scoring import atlas_scores, score
+from monosema.interpretation import (
+    ScoringConfig,
+    ScoringSession,
+    Subject,
+    atlas_scores,
+    by_latent,
+    draw_samples,
+    explain_latents,
+)
 from monosema.models import load_model
 from monosema.pages import EvaluationRow, ReportData, write_report
 from monosema.training import TrainConfig, train
@@ -48,11 +53,12 @@ def quickstart(
     figures = evaluate(lm, dictionary, site, token_batches(corpus, lm.tokenizer, unseen))
     atlas = build_atlas(lm, dictionary, site, token_batches(corpus, lm.tokenizer, seen), out / "atlas")
 
-    samples = draw_samples(atlas, lm, dictionary, token_batches(corpus, lm.tokenizer, unseen))
-    found = explain_by_programs(atlas, lm, dictionary, samples, ExplainConfig())
-    record(out / "atlas", atlas_explanations(found.explained))
-    for method, explained in found.explained.items():
-        record(out / "atlas", scores=atlas_scores(score(ProgramReader(), explained, samples), AUTHOR, method))
+    subject = Subject(lm, dictionary, atlas)
+    samples = draw_samples(subject, token_batches(corpus, lm.tokenizer, unseen))
+    session, scorers = ScoringSession(samples), ScoringConfig().make()
+    for explanations in explain_latents(subject, samples).values():
+        record(out / "atlas", by_latent(explanations))
+        record(out / "atlas", scores=atlas_scores(session.scores(explanations, scorers), explanations, details=False))
 
     rows = [EvaluationRow(name=row.name, kind=row.kind, figures=row.figures) for row in figures.rows]
     write_report(ReportData(title=f"{lm.name} at {site}", evaluation=rows), atlas, out / "report.html")

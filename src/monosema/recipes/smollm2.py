@@ -6,7 +6,7 @@ from monosema.atlas import AtlasConfig
 from monosema.data import TextConfig
 from monosema.dictionaries import dictionary_config
 from monosema.evaluation import EvaluationConfig
-from monosema.interpretation.explaining import ExplainConfig
+from monosema.interpretation import ExplainConfig
 from monosema.runs import CorpusChoice, ModelChoice, Recipe, StreamChoice
 from monosema.training import TrainConfig
 

@@ -8,12 +8,13 @@ from typing import Any
 
 from monosema.core import Estimate, MonosemaError, read_json
 from monosema.evaluation import Evaluation
+from monosema.interpretation import BASELINE, scores_path
 from monosema.models import model_facts
 from monosema.pages import EvaluationRow, ReportData, StageRow
 from monosema.pages.scores import MethodScore
 from monosema.runs.context import RunContext
+from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord
-from monosema.runs.meaning import EMPTY, scores_path
 
 
 def report_data(ctx: RunContext) -> ReportData:
@@ -53,20 +54,20 @@ def report_data(ctx: RunContext) -> ReportData:
 
 def _controls(ctx: RunContext) -> list[MethodScore]:
     """Random latents and the empty answer, of the table of scores."""
-    path = scores_path(ctx)
+    path = scores_path(home_of(ctx))
     rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
     found = [
         MethodScore(row["scorer"], f"random latents, {row['method']}", Estimate(**row["random"]), None)
         for row in rows
         if "random" in row
     ]
-    empty = (row for row in rows if row["method"] == EMPTY and "mean" in row)
-    return found + [MethodScore(row["scorer"], EMPTY, Estimate(**row["mean"]), None) for row in empty]
+    empty = (row for row in rows if row["method"] == BASELINE.method and "mean" in row)
+    return found + [MethodScore(row["scorer"], BASELINE.method, Estimate(**row["mean"]), None) for row in empty]
 
 
 def comparison_path(ctx: RunContext) -> Path:
     """The table that compares the dictionary with baselines; the plot is beside it as SVG."""
-    return ctx.folder / "interpretation" / ctx.recipe.dictionary_name / "comparison.json"
+    return home_of(ctx) / "comparison.json"
 
 
 def pictures(ctx: RunContext) -> list[str]:

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from monosema.activations import CaptureConfig
 from monosema.atlas import AtlasConfig
@@ -23,9 +23,7 @@ from monosema.core import (
 from monosema.data import TextConfig
 from monosema.dictionaries import DictionaryChoice
 from monosema.evaluation import EvaluationConfig
-from monosema.interpretation.explaining import ExplainConfig
-from monosema.interpretation.sampling import SampleConfig
-from monosema.interpretation.scoring import ScoringConfig
+from monosema.interpretation import ExplainConfig, SampleConfig, ScoringConfig
 from monosema.runs.sites import OneSite, SiteList, in_both_models, site_text, sites_of
 from monosema.training import TrainConfig
 
@@ -61,8 +59,16 @@ class CorpusChoice(Config):
     """Which split of a Hugging Face dataset."""
     limit: int | None = Field(None, ge=1)
     """Documents to read at most; None reads all."""
-    seed: int = Field(0, ge=0)
-    """Seed of the generated part of the built-in text."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_recipes(cls, values: object) -> object:
+        """Drop the key `seed` of older recipes: the built-in text is now that of seed 0 for good."""
+        if not isinstance(values, dict) or "seed" not in values:
+            return values
+        if values["seed"] != 0 and values.get("source", "builtin") == "builtin":
+            raise ValueError("the built-in text exists for seed 0 only; remove seed from [corpus]")
+        return {name: value for name, value in values.items() if name != "seed"}
 
 
 class StreamChoice(Config):

@@ -11,10 +11,11 @@ from monosema.atlas import Atlas, open_atlas
 from monosema.core import Log, RunError, read_json
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
+from monosema.interpretation import scores_path
 from monosema.runs.budget import decided
 from monosema.runs.context import RunContext
+from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord, run_lock
-from monosema.runs.meaning import scores_path
 from monosema.runs.overrides import flatten
 from monosema.runs.pipeline import STAGES, advance, needed, upgrade
 from monosema.runs.recipe import Recipe
@@ -87,7 +88,7 @@ class Run:
             summary["training"] = dict(done["train"].counts)
             summary["dictionary"] = str(ctx.dictionary_dir.resolve())
         if "score" in done:
-            meaning = read_json(scores_path(ctx))
+            meaning = read_json(scores_path(home_of(ctx)))
             summary["meaning"] = {name: meaning[name] for name in ("features", "rule", "rows")}
         summary["seconds"] = {name: round(record.seconds, 3) for name, record in done.items()}
         if "report" in done:

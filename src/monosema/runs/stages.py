@@ -26,7 +26,6 @@ from monosema.dictionaries import (
     SparseCoder,
     Trainable,
     at_sites,
-    load_dictionary,
     number_of_sites,
 )
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
@@ -34,11 +33,17 @@ from monosema.models import vector_width, weight_directions
 from monosema.pages import write_report
 from monosema.runs.budget import CONTROL_ROWS, MOST
 from monosema.runs.context import RunContext
-from monosema.runs.controls import active_per_row
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
 from monosema.runs.facts import pictures, report_data
-from monosema.runs.meaning import damage_of_explain, damage_of_score, explain, score_stage
+from monosema.runs.interpretation import (
+    active_per_row,
+    damage_of_explain,
+    damage_of_score,
+    explain,
+    opened_dictionary,
+    score,
+)
 from monosema.runs.pipeline import Stage, register_stage
 from monosema.training import TrainingRows, held_out_rows, train
 
@@ -120,14 +125,9 @@ def _metadata(ctx: RunContext, sites: Sequence[Site]) -> Metadata:
     return at_sites(about, sites, ctx.recipe.output_site is not None)
 
 
-def _open(ctx: RunContext) -> Dictionary:
-    dictionary = load_dictionary(ctx.dictionary_dir)
-    return dictionary.to(ctx.model.device)
-
-
 def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
     recipe = ctx.recipe
-    dictionary = _open(ctx)
+    dictionary = opened_dictionary(ctx)
     tokens = recipe.evaluation_tokens or MOST
     text = recipe.text.replace(split="heldout", tokens=tokens)
     passes = number_of_sites(dictionary)
@@ -194,7 +194,9 @@ def _atlas(ctx: RunContext) -> Mapping[str, Any]:
     tokens = recipe.atlas_tokens or recipe.text.tokens
     batches = ctx.batches(recipe.text.replace(tokens=tokens))
     with progress_bar("atlas", tokens, "tokens") as bar:
-        atlas = build_atlas(ctx.model, _open(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar)
+        atlas = build_atlas(
+            ctx.model, opened_dictionary(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar
+        )
     alive = atlas.sql("select count(*) as n from features where alive")[0]["n"]
     return {"tokens": batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
 
@@ -251,6 +253,7 @@ for _stage in (
         writes=lambda ctx: [ctx.atlas_dir],
         needs=("train",),
         reads=("atlas", "atlas_tokens"),
+        version=2,
         resumes=True,
         replaces=True,
         damage=_damage_of_atlas,
@@ -266,7 +269,7 @@ for _stage in (
     ),
     Stage(
         name="score",
-        make=score_stage,
+        make=score,
         writes=lambda ctx: [],
         needs=("explain",),
         reads=("score",),

@@ -48,14 +48,16 @@ class Says:
 @pytest.mark.parametrize("form", FORMS)
 def test_a_model_that_reads_what_it_is_shown_finds_the_planted_words(world: World, form: str) -> None:
     made = explainer(world, form=form)
-    found = {explained.latent: explained.text for explained in made.explain(world.samples)}
+    made_of = made.explain(world.samples)
+    found = {latent: one.text for latent, one in made_of.items()}
     assert found.keys() == set(world.latents)
     for latent, text in found.items():
         words = set(text.removeprefix("the words ").split(", "))
         assert words == set(world.words[latent])
-    assert made.tally.requests == len(world.latents)
-    assert not made.tally.failures
-    assert (made.author, made.method, made.version) == ("scripted", f"language model ({form})", "1")
+    assert made.stats.requests == len(world.latents)
+    assert not made.stats.failures
+    identity = ("scripted", f"language model ({form})", "scripted", "1")
+    assert {one.identity for one in made_of.values()} == {identity}
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -93,9 +95,9 @@ def test_it_sees_top_quantile_and_near_inactive_passages(world: World) -> None:
 def test_failures_are_counted_and_are_no_explanations(world: World, reply: Reply, kind: str) -> None:
     good = Reply(text=json.dumps({"explanation": "words"}))
     made = explainer(world, Says(reply, good))
-    assert [explained.text for explained in made.explain(world.samples)] == ["words", "words"]
-    assert made.tally.failures == {kind: 2}
-    assert made.tally.to_dict()["requests"] == 4
+    assert [one.text for one in made.explain(world.samples).values()] == ["words", "words"]
+    assert made.stats.failures == {kind: 2}
+    assert made.stats.to_dict()["requests"] == 4
 
 
 def test_signs_of_ours_in_a_passage_can_not_be_taken_for_ours() -> None:
@@ -117,7 +119,7 @@ def test_a_latent_that_is_never_active_is_not_asked_about(world: World) -> None:
     silent.samples.activations[:] = 0.0
     made = explainer(world)
     assert explanation_requests(silent.samples, silent.tokenizer, made.config) == {}
-    assert made.explain(silent.samples) == []
+    assert made.explain(silent.samples) == {}
     assert highlighted(["a"], np.zeros(1, bool)) == "a"
 
 

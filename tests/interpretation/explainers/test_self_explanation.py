@@ -13,7 +13,6 @@ from worlds import World, word_model
 from monosema.core import InputError
 from monosema.dictionaries import Metadata
 from monosema.interpretation.explainers.self_explanation import SelfExplainer, SelfExplainerConfig
-from monosema.interpretation.protocol import Explainer
 from monosema.models import Captured, ChatTemplate, Transformer
 
 SITE = "0.resid_post"
@@ -103,13 +102,13 @@ def config(world: World, request: pytest.FixtureRequest) -> Iterator[SelfExplain
 
 def test_it_says_the_words_of_the_direction(world: World, talker: Talker, config: SelfExplainerConfig) -> None:
     explainer = SelfExplainer(talker, Directions(world, talker), SITE, config)
-    assert isinstance(explainer, Explainer)
-    found = {one.latent: one.text.split() for one in explainer.explain(world.samples)}
+    made = explainer.explain(world.samples)
+    found = {latent: one.text.split() for latent, one in made.items()}
     # The last latent has no direction, and no explanation.
     assert set(found) == set(world.latents[:-1])
     for latent, words in found.items():
         assert words[0] in world.words[latent]
-    assert (explainer.author, explainer.method) == (talker.name, "self-explanation (0.resid_post)")
+    assert {one.identity[:2] for one in made.values()} == {(talker.name, "self-explanation (0.resid_post)")}
 
 
 def test_the_surest_scale_is_chosen(world: World, talker: Talker) -> None:

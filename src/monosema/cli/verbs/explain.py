@@ -1,4 +1,4 @@
-"""explain: what a run's features mean, said by programs or by a language model."""
+"""explain: what a run's features mean, by rules or by a language model."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
 from monosema.cli.verbs.run import run_until
 
 if TYPE_CHECKING:
-    from monosema.interpretation.samples import Samples
     from monosema.runs.context import RunContext
 
 Step = Literal["now", "send", "status", "retrieve", "parse"]
@@ -34,9 +33,9 @@ def explain(
     options: ClientOptions = NOBODY,
     common: Common = DEFAULTS,
 ) -> int:
-    """Say what a run's features mean, by programs or by a language model, and record it in the atlas.
+    """Say what a run's features mean, by rules or by a language model, and record it in the atlas.
 
-    Without a client, programs do it, as in `monosema run`; a stage that is done is skipped. A run of a chat model can
+    Without a client, rules are found, as in `monosema run`; a stage that is done is skipped. A run of a chat model can
     explain itself: each feature's direction takes the place of a word that it is asked about. Another model is asked
     at once, or through the provider's Batch service in steps, each of which can be repeated and goes on after a kill.
     What it costs is said before anything is asked, and `--max-cost` is never exceeded.
@@ -59,7 +58,7 @@ def explain(
     step
         Without it all is done at once; otherwise a step of a batch: `send`, `status`, `retrieve` or `parse`.
     form
-        How passages are shown: every token with its activation from 0 to 10 (`activations`); active tokens marked
+        Form of the passages: every token with its activation from 0 to 10 (`activations`); active tokens marked
         (`highlighted`); or, for small models, excerpts after a few answered examples (`brief`). Without it, `brief`
         for local models and `activations` for others.
     max_tokens
@@ -67,38 +66,51 @@ def explain(
     self_explanation
         Let the run's own model say what directions in it mean. It must be a chat model.
     at
-        Where self-explanation puts the direction; without it, the dictionary's site. Early sites leave the model more
-        room to read it.
+        Site where self-explanation puts the direction; without it, the dictionary's site. Early sites leave the model
+        more room to read it.
     """
-    from monosema.interpretation.explainers.language_model import LanguageModelExplainerConfig
+    from monosema.interpretation import (
+        LanguageModelExplainerConfig,
+        draw_chosen,
+        explain_live,
+        parse_explanations,
+        send_explanations,
+    )
     from monosema.llm import batch_status, check_client, llm_dir, retrieve_batches
-    from monosema.runs import explaining
+    from monosema.runs.interpretation import heldout, subject_of
 
     if self_explanation:
         return _itself(run, step, latents, limit, at, options, common)
     if options.client is None and step == "now":
         return run_until("explain", (str(run),), None, False, common)
     client = options.config()
-    ctx = open_context(run, common)
+    ctx, console = open_context(run, common), errors_console()
+    recipe, folder = ctx.recipe, llm_dir(ctx.folder)
+
+    def log(line: str) -> None:
+        console.out(line, style="dim")
+
     if step in ("now", "send"):
-        console = errors_console()
-        shown = form or ("brief" if client.kind == "local" else "activations")
-        config = LanguageModelExplainerConfig(form=shown, max_tokens=max_tokens)
-        ask = explaining.explain_live if step == "now" else explaining.send
+        config = LanguageModelExplainerConfig(
+            form=form or ("brief" if client.kind == "local" else "activations"), max_tokens=max_tokens
+        )
         check_client(client)
-        drawn = samples(ctx, latents, limit, common)
-        result = ask(ctx, drawn, client, config, lambda line: console.out(line, style="dim"))
+        subject, named = subject_of(ctx), None if latents is None else read_latents(latents)
+        drawn = draw_chosen(subject, heldout(ctx), recipe.samples, named, limit or None, common.seed or 0)
+        if step == "now":
+            result = explain_live(subject, drawn, client, config, folder, log, common.device)
+        else:
+            result = send_explanations(subject, drawn, client, config, folder, recipe.dictionary_name, log)
     elif step == "parse":
-        result = explaining.parse(ctx, client)
+        result = parse_explanations(ctx.atlas_dir, client, folder, recipe.dictionary_name)
     else:
-        look = batch_status if step == "status" else retrieve_batches
-        result = look(client, llm_dir(ctx.folder))
+        result = (batch_status if step == "status" else retrieve_batches)(client, folder)
     return _delivered(result, common)
 
 
 def _delivered(result: dict[str, Any], common: Common) -> int:
-    """Exit code 1 where something was asked, nothing was explained, and no answer is awaited."""
-    deliver(result, common, lambda console: show_figures(result, console))
+    """Deliver the result; exit code 1 where something was asked, nothing was explained, and no answer is awaited."""
+    deliver(result, common, lambda console: show_values(result, console))
     awaited = result.get("failures", {}).get("pending", 0) or result.get("before", 0)
     return int(result.get("explained") == 0 and not awaited)
 
@@ -106,21 +118,23 @@ def _delivered(result: dict[str, Any], common: Common) -> int:
 def _itself(
     run: Path, step: Step, latents: str | None, limit: int, at: str | None, options: ClientOptions, common: Common
 ) -> int:
-    """The run's model about directions in it."""
+    """Ask the run's model about directions in it."""
     from monosema.core import InputError
-    from monosema.runs.explaining import choose, explain_itself
+    from monosema.interpretation import choose_latents, explain_itself
+    from monosema.runs.interpretation import subject_of
 
     if options.client is not None or step != "now":
         raise InputError("A model that explains itself asks no other: leave out --client and the step of a batch.")
     ctx, console = open_context(run, common), errors_console()
     named = None if latents is None else read_latents(latents)
-    chosen = choose(ctx, named, limit or None, common.seed or 0)
-    result = explain_itself(ctx, chosen, at, lambda line: console.out(line, style="dim"))
+    subject = subject_of(ctx)
+    chosen = choose_latents(subject.atlas, named, limit or None, common.seed or 0)
+    result = explain_itself(subject, chosen, at, lambda line: console.out(line, style="dim"))
     return _delivered(result, common)
 
 
 def open_context(folder: Path, common: Common) -> RunContext:
-    """What a run's stages read. Raises RunError where it has no atlas."""
+    """Open a run for its stages. Raises RunError where it has no atlas."""
     from monosema.runs import Run
     from monosema.runs.context import RunContext
 
@@ -129,16 +143,8 @@ def open_context(folder: Path, common: Common) -> RunContext:
     return RunContext(opened.recipe, folder, common.device)
 
 
-def samples(ctx: RunContext, latents: str | None, limit: int, common: Common) -> Samples:
-    """Passages of the features that the words name."""
-    from monosema.runs.explaining import draw
-
-    named = None if latents is None else read_latents(latents)
-    return draw(ctx, named, limit or None, common.seed or 0)
-
-
 def read_latents(words: str) -> list[int]:
-    """The numbers in words such as 3,17,40-49. Raises InputError for anything else."""
+    """Read the numbers in words such as 3,17,40-49. Raises InputError for anything else."""
     from monosema.core import InputError
 
     numbers: list[int] = []
@@ -150,8 +156,8 @@ def read_latents(words: str) -> list[int]:
     return numbers
 
 
-def show_figures(result: dict[str, Any], console: Console) -> None:
-    """Figures one a line; batches as a table."""
+def show_values(result: dict[str, Any], console: Console) -> None:
+    """Print one value per line; batches as a table."""
     from rich.table import Table
     from rich.text import Text
 

@@ -149,7 +149,7 @@ def _of_programs(atlas: Any) -> list[Any]:
     """Agreement of explanations that run."""
     if len(atlas.sql("select distinct method from explanations where program is not null")) < 2:
         return []
-    from monosema.interpretation.agreement import passage_agreement
+    from monosema.interpretation import passage_agreement
 
     return passage_agreement(atlas)
 

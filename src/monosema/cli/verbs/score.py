@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from monosema.cli.clients import NOBODY, ClientOptions
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.cli.verbs.explain import Latents, Step, open_context, read_latents, show_figures
+from monosema.cli.verbs.explain import Latents, Step, open_context, read_latents, show_values
 from monosema.cli.verbs.run import run_until
+
+
+@Parameter(name="*", show=False)
+@dataclass(frozen=True)
+class Moved:
+    """Options that became those of `monosema compare`."""
+
+    compare: str | None = None
+    sites: str | None = None
+    tokens: int | None = None
+    training_tokens: int | None = None
+
+    def refuse(self) -> None:
+        """Raise InputError, which says what to type, where one of them was given."""
+        from monosema.core import InputError
+
+        given = {name: value for name, value in asdict(self).items() if value is not None}
+        names = {"compare": "baselines"}
+        words = " ".join(f"--{names.get(name, name).replace('_', '-')} {value}" for name, value in given.items())
+        if given:
+            raise InputError(f"The comparison is a verb of its own. Type: monosema compare RUN {words}")
+
+
+NOTHING = Moved()
 
 
 def score(
@@ -19,10 +46,6 @@ def score(
     step: Step = "now",
     *,
     scorers: str | None = None,
-    compare: str | None = None,
-    sites: str | None = None,
-    tokens: int = 100_000,
-    training_tokens: int = 200_000,
     method: str | None = None,
     latents: Latents = None,
     limit: Annotated[int, Parameter(help="At most so many features; 0 for all that have an explanation.")] = 100,
@@ -32,18 +55,19 @@ def score(
     spare_tokens: int = 32,
     log_probabilities: bool = True,
     options: ClientOptions = NOBODY,
+    moved: Moved = NOTHING,
     common: Common = DEFAULTS,
 ) -> int:
     """Score the explanations of a run's features, and record the scores in the atlas.
 
-    Without a client and scorers, programs are scored by what they predict, as in `monosema run`; a stage that is done
-    is skipped. A language model is asked at once, or through the provider's Batch service in the same steps as for
-    `monosema explain`. What it costs is said before anything is asked, and `--max-cost` is never exceeded.
+    Without a client and scorers, rules are scored by what they predict, as in `monosema run`; a stage that is done is
+    skipped. `--scorers list` explains all scorers. A language model is asked at once, or through the provider's Batch
+    service in the same steps as for `monosema explain`. What it costs is said before anything is asked, and
+    `--max-cost` is never exceeded.
 
     ```
     monosema score runs/demo
-    monosema score runs/demo --compare neurons,random,pca,ica,nmf
-    monosema score runs/demo --compare random,pca,randomised-model --sites 1.resid_post,3.resid_post,5.resid_post
+    monosema score runs/demo --scorers list
     monosema score runs/demo --client openai:gpt-5.4-mini --max-cost 1
     monosema score runs/demo --scorers simulation,intruder --client local:models/qwen --limit 10
     monosema score runs/demo --scorers surprisal,embedding --encoder models/all-MiniLM-L6-v2
@@ -60,42 +84,34 @@ def score(
     step
         Without it all is done at once; otherwise a step of a batch: `send`, `status`, `retrieve` or `parse`.
     scorers
-        Some of simulation, detection, fuzzing, intervention, intruder (which ask the client), surprisal and embedding
-        (which do not). With a client, detection and fuzzing unless others are named.
-    compare
-        Some of neurons, random, pca, ica, nmf and randomised-model (the recipe's dictionary on the same model with
-        weights drawn anew): these are explained and scored beside the dictionary.
-    sites
-        Sites to compare, such as 1.resid_post,3.resid_post; without it, the dictionary's own. At several, the recipe's
-        dictionary is trained at each of them.
-    tokens
-        Tokens that each of the compared dictionaries is described on.
-    training_tokens
-        Tokens that dictionaries are trained on for the comparison, over as many passes as give about the run's steps;
-        with 0, the run's own is the only one.
+        Names of scorers, such as simulation,intruder; `list` explains them. With a client, detection and fuzzing unless
+        others are named.
     method
-        Which explanations; without it, all that a language model or a person wrote.
+        Method of the explanations; without it, all that a language model or a person wrote.
     controls
         Score shuffled explanations, too, and the empty answer on 20 features at most. With scorers that ask, that at
         least doubles the cost.
     base
-        Base model of surprisal; without it, the run's own model.
+        Base model that scores by its losses; without it, the run's own model.
     encoder
-        Encoder of embedding: a directory or a hub id.
+        Encoder of texts: a directory or a hub id.
     spare_tokens
         Tokens that an answer may have beyond what is asked for. Models that reason first need thousands.
     log_probabilities
         Weigh answers by their log-probabilities where the provider gives them. Batches to models that refuse them fail.
     """
-    if compare is not None:
-        return _compare(run, compare, sites, (tokens, training_tokens), limit, common)
+    moved.refuse()
+    if scorers == "list":
+        return _list(common)
     if step in ("status", "retrieve", "parse"):
         return _received(run, step, options, common)
     if options.client is None and scorers is None and step == "now":
         return run_until("score", (str(run),), None, False, common)
-    from monosema.runs.language_model_scores import LanguageModelScoring, score_with
+    from monosema.interpretation import ScoreOptions, score_with, send_scores
+    from monosema.llm import llm_dir
+    from monosema.runs.interpretation import heldout, subject_of
 
-    config = LanguageModelScoring(
+    asked = ScoreOptions(
         scorers=[name.strip() for name in (scorers or "detection,fuzzing").split(",") if name.strip()],
         method=method,
         latents=None if latents is None else read_latents(latents),
@@ -108,76 +124,69 @@ def score(
         seed=common.seed or 0,
     )
     client = options.config() if options.client is not None or step == "send" else None
-    console = errors_console()
+    ctx, console = open_context(run, common), errors_console()
+    recipe, folder = ctx.recipe, llm_dir(ctx.folder)
 
     def log(line: str) -> None:
         console.out(line, style="dim")
 
     if step == "send" and client is not None:
-        from monosema.runs.batched_scores import send_scores
-
-        result = send_scores(open_context(run, common), client, config, log)
-        return deliver(result, common, lambda console: show_figures(result, console))
-    result = score_with(open_context(run, common), client, config, log)
+        text, name = heldout(ctx), recipe.dictionary_name
+        result = send_scores(subject_of(ctx), text, recipe.samples, client, asked, folder, name, log)
+        return deliver(result, common, lambda console: show_values(result, console))
+    result = score_with(subject_of(ctx), heldout(ctx), recipe.samples, client, asked, folder, log, common.device)
     deliver(result, common, lambda console: _show(result, console))
-    # What nobody got a score from has failed.
+    # A command that gave no explanation any score has failed.
     return int(all(line["mean"] is None for line in result["scores"]))
 
 
+def _list(common: Common) -> int:
+    """Print all scorers."""
+    from monosema.interpretation import SCORERS, make_scorers
+
+    infos = [scorer.info for scorer in make_scorers(SCORERS)]
+
+    def show(console: Console) -> None:
+        table = Table(box=None, padding=(0, 2, 0, 0))
+        for name in ("scorer", "question", "score", "chance", "asks a language model", "needs"):
+            table.add_column(name, overflow="fold")
+        for info in infos:
+            needs = ", ".join(f"--{need}" for need in info.needs)
+            asks = "yes" if info.asks else "no"
+            table.add_row(info.name, info.title, info.unit, f"{info.chance:.3g}", asks, needs)
+        console.print(table)
+
+    return deliver({"scorers": [asdict(info) for info in infos]}, common, show)
+
+
 def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> int:
-    """What became of batches, or of the answers that came."""
+    """Say how far batches are, fetch them, or read the answers that came."""
+    from monosema.interpretation import parse_scores
     from monosema.llm import batch_status, llm_dir, retrieve_batches
-    from monosema.runs.batched_scores import parse_scores
+    from monosema.runs.interpretation import subject_of
 
     client = options.config()
     ctx = open_context(run, common)
+    folder = llm_dir(ctx.folder)
     if step == "parse":
-        scores = parse_scores(ctx, client)
+        scores = parse_scores(subject_of(ctx), client, folder, ctx.recipe.dictionary_name)
         return deliver(scores, common, lambda console: _show(scores, console))
     look = batch_status if step == "status" else retrieve_batches
-    result = look(client, llm_dir(ctx.folder))
-    return deliver(result, common, lambda console: show_figures(result, console))
-
-
-def _compare(run: Path, names: str, sites: str | None, tokens: tuple[int, int], limit: int, common: Common) -> int:
-    """The dictionary beside baselines, written to the run and into its report."""
-    from monosema.cli.meaning import show_comparison
-    from monosema.runs.comparison import CompareConfig, compare, comparison_path, read_baselines
-
-    ctx = open_context(run, common)
-    config = CompareConfig(
-        baselines=read_baselines(names),
-        sites=tuple(site.strip() for site in (sites or "").split(",") if site.strip()),
-        tokens=tokens[0],
-        training_tokens=tokens[1],
-        most=limit or None,
-    )
-    notes = errors_console()
-    result = compare(ctx, config, lambda line: notes.print(line, style="dim"))
-    path = comparison_path(ctx)
-    result |= {"table": str(path.resolve()), "plot": str(path.with_suffix(".svg").resolve())}
-
-    def show(console: Console) -> None:
-        show_comparison(result, console)
-        console.print(result["plot"], soft_wrap=True)
-
-    return deliver(result, common, show)
+    result = look(client, folder)
+    return deliver(result, common, lambda console: show_values(result, console))
 
 
 def _show(result: dict[str, Any], console: Console) -> None:
-    """Means as a table, then what was asked."""
-    from rich.table import Table
-    from rich.text import Text
-
+    """Print means as a table, then counts of requests."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in ("author", "method", "scorer", "features", "mean", "control", "no score"):
         table.add_column(name, justify="left" if name in ("author", "method", "scorer", "no score") else "right")
     for line in result["scores"]:
         absent = "; ".join(f"{count}: {reason}" for reason, count in line["absent"].items())
-        figures = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control")]
+        cells = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control")]
         if line["interval"] is not None:
-            figures[0] += " [{:.3f}, {:.3f}]".format(*line["interval"])
+            cells[0] += " [{:.3f}, {:.3f}]".format(*line["interval"])
         words = [Text(str(line[name])) for name in ("author", "method", "scorer", "features")]
-        table.add_row(*words, *figures, absent)
+        table.add_row(*words, *cells, absent)
     console.print(table)
-    show_figures({name: value for name, value in result.items() if name != "scores"}, console)
+    show_values({name: value for name, value in result.items() if name != "scores"}, console)

@@ -13,40 +13,41 @@ are counted, and the latent has no explanation. Nothing that was not answered as
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import groupby
 from typing import Literal
 
 import numpy as np
 from pydantic import Field
 
+from monosema.atlas import Explanation
+from monosema.atlas.feature import Identity
 from monosema.core import Config, Progress
 from monosema.interpretation import prompts
-from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Passage, Sample, Samples
 from monosema.interpretation.wording import escape, highlighted, levels, token_lines
 from monosema.llm import Client, Message, Reply, Request, RequestStats
 from monosema.models import Tokenizer
 
 Form = Literal["activations", "highlighted", "brief"]
-"""How passages are shown."""
+"""Form of the passages."""
 
 _BEFORE, _AFTER = 10, 5
 _NEAR = ("inactive near decoder", "inactive near firing", "inactive")
 
 
 class LanguageModelExplainerConfig(Config):
-    """What the model is shown, and how it is asked."""
+    """The passages that the model is shown, and the form of the request."""
 
     form: Form = "activations"
     """Tokens with activations from 0 to 10 (Bills et al. 2023); marked tokens (Paulo et al. 2024); or, for models of
     less than a billion parameters, few words around the marked ones, these named once more, and answered examples."""
     top: int = Field(5, gt=0)
-    """Strongest passages that are shown; 5 as in arXiv 2309.08600."""
+    """Strongest passages; 5 as in arXiv 2309.08600."""
     quantiles: int = Field(5, ge=0, le=10)
-    """Passages that are shown from as many tenths of the activating passages, spread evenly."""
+    """Passages from as many tenths of the activating passages, spread evenly."""
     contrastive: int = Field(5, ge=0)
-    """Passages that are shown in which the latent is inactive: those where a near latent fires come first."""
+    """Passages in which the latent is inactive: those where a near latent fires come first."""
     max_tokens: int = Field(512, gt=0)
     """Most tokens of an answer, hidden reasoning included; the cost cap counts on it."""
     temperature: float | None = Field(None, ge=0, le=2)
@@ -64,12 +65,12 @@ class LanguageModelExplainer:
     """See `Explainer`.
 
     Args:
-        client: who answers.
+        client: answers.
         tokenizer: of the model whose latents are explained.
         config: what is shown.
 
     Attributes:
-        tally: requests, tokens and failures so far.
+        stats: requests, tokens and failures so far.
     """
 
     def __init__(
@@ -77,54 +78,41 @@ class LanguageModelExplainer:
     ) -> None:
         self.client, self.tokenizer = client, tokenizer
         self.config = config or LanguageModelExplainerConfig()
-        self.tally = RequestStats()
+        self.stats = RequestStats()
 
-    @property
-    def author(self) -> str:
-        """The language model's name."""
-        return self.client.model
-
-    @property
-    def method(self) -> str:
-        """How passages are shown."""
-        return self.config.method
-
-    @property
-    def version(self) -> str:
-        """Version of the prompt."""
-        return prompts.VERSION
-
-    def explain(self, samples: Samples, progress: Progress | None = None) -> Sequence[Explained]:
-        """One explanation for each latent for which the model gave one."""
+    def explain(self, samples: Samples, progress: Progress | None = None) -> dict[int, Explanation]:
+        """Ask for one explanation per latent; latents without a usable answer are left out."""
         requests = explanation_requests(samples, self.tokenizer, self.config)
         replies = self.client.complete(list(requests.values()), progress)
-        read = [read_explanation(latent, reply, self.tally) for latent, reply in zip(requests, replies, strict=True)]
-        return [explained for explained in read if explained is not None]
+        identity = (self.client.model, self.config.method, self.client.model, prompts.VERSION)
+        return read_explanations(dict(zip(requests, replies, strict=True)), identity, self.stats)
 
 
 def explanation_requests(
     samples: Samples, tokenizer: Tokenizer, config: LanguageModelExplainerConfig
 ) -> dict[int, Request]:
-    """What is asked of each latent; those that are nowhere active on the train side are left out."""
+    """Return the request about each latent; latents that are nowhere active on the train split have none."""
     taken = ((latent, samples.sample(latent, tokenizer)) for latent in samples.latents.tolist())
     return {latent: _request(sample, config) for latent, sample in taken if any(p.active for p in sample.train)}
 
 
-def read_explanation(latent: int, reply: Reply, tally: RequestStats) -> Explained | None:
-    """The explanation in a reply; None, and counted, where there is none."""
-    tally.add(latent, reply)
-    if not reply.ok:
-        return None
-    said = reply.parsed.get("explanation") if isinstance(reply.parsed, dict) else None
-    text = " ".join(said.split()) if isinstance(said, str) else ""
-    if not text:
-        tally.fail("no explanation found")
-        return None
-    return Explained(latent, text)
+def read_explanations(replies: Mapping[int, Reply], identity: Identity, stats: RequestStats) -> dict[int, Explanation]:
+    """Return the explanations in replies, by latent; other replies are counted as failures."""
+    explanations = {}
+    for latent, reply in replies.items():
+        stats.add(latent, reply)
+        if not reply.ok:
+            continue
+        answer = reply.parsed.get("explanation") if isinstance(reply.parsed, dict) else None
+        if text := " ".join(answer.split()) if isinstance(answer, str) else "":
+            explanations[latent] = Explanation(*identity, text)
+        else:
+            stats.fail("no explanation found")
+    return explanations
 
 
 def _request(sample: Sample, config: LanguageModelExplainerConfig) -> Request:
-    """What is asked of one latent; only the train side of its sample is read."""
+    """Return the request about one latent; only the train split of its sample is read."""
     if config.form == "brief":
         excerpts = [_excerpt(passage) for passage in _shown(sample, config)[0]]
         words = dict.fromkeys(word for _, marked in excerpts for word in marked)
@@ -141,7 +129,7 @@ def _request(sample: Sample, config: LanguageModelExplainerConfig) -> Request:
 
 
 def _excerpt(passage: Passage) -> tuple[str, list[str]]:
-    """What stands around the strongest token, where tokens of more than half its strength are marked; and these."""
+    """Return the text around the strongest token, with tokens above half its strength marked; and the marked words."""
     values = np.asarray(passage.activations)
     top = int(values.argmax())
     part = slice(max(0, top - _BEFORE), top + _AFTER + 1)
@@ -152,13 +140,15 @@ def _excerpt(passage: Passage) -> tuple[str, list[str]]:
 
 
 def _whole(sample: Sample, config: LanguageModelExplainerConfig) -> tuple[Message, ...]:
-    """Whole passages, active and inactive ones."""
-    active, inactive = ([_written(p, sample.maximum, config.form) for p in side] for side in _shown(sample, config))
+    """Return a prompt with whole passages, active and inactive ones."""
+    active, inactive = (
+        [_written(p, sample.maximum, config.form) for p in passages] for passages in _shown(sample, config)
+    )
     return prompts.explain(config.form, active, inactive)
 
 
 def _shown(sample: Sample, config: LanguageModelExplainerConfig) -> tuple[list[Passage], list[Passage]]:
-    """Active passages, the strongest first, and inactive ones, the nearest first; each text once."""
+    """Choose active passages, the strongest first, and inactive ones, the nearest first; each text once."""
     active = sorted((p for p in sample.train if p.active), key=lambda p: (-max(p.activations), p.hash))
     strongest = [p for p in active if p.kind == "top"] or active
     chosen = {passage.hash: passage for passage in strongest[: config.top]}
@@ -168,9 +158,9 @@ def _shown(sample: Sample, config: LanguageModelExplainerConfig) -> tuple[list[P
             chosen[passage.hash] = passage
     near: dict[int, Passage] = {}
     kinds = [[p for p in sample.train if p.kind == kind and not p.active] for kind in _NEAR]
-    for place in range(max(map(len, kinds), default=0)):
+    for rank in range(max(map(len, kinds), default=0)):
         for passages in kinds[:2]:
-            near |= {p.hash: p for p in passages[place : place + 1]}
+            near |= {p.hash: p for p in passages[rank : rank + 1]}
     near |= {p.hash: p for p in kinds[2]}
     shown = sorted(chosen.values(), key=lambda p: (-max(p.activations), p.hash))
     return shown, list(near.values())[: config.contrastive]

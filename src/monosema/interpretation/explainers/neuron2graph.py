@@ -1,19 +1,19 @@
 """Neuron2Graph (arXiv 2304.12918, 2305.19911): which context before a token makes a latent active there, as a pattern
 that can be run and read, such as `` New →[ York| Jersey]``.
 
-For some activating passages of the train side:
+For some activating passages of the train split:
 
 1. *Prune.* Of the contexts of 1, 2, 3, … tokens that end at the passage's peak, keep the shortest on which the latent
    reaches half its activation in the passage.
 2. *Importance.* Each token of that context is replaced by what the model itself holds likely there. A token matters if
    the activation at the peak falls below half with more than half of its substitutes; others become wildcards.
 3. *Substitutes* that keep at least half of the activation may stand in the token's place; at the peak too.
-4. *Trie.* The paths, read backwards from the peak, are the program. Equal paths are one.
-5. A path predicts the latent's mean activation where it matches on the train side, 0 included.
+4. *Trie.* The paths, read backwards from the peak, are the rule. Equal paths are one.
+5. A path predicts the latent's mean activation where it matches on the train split, 0 included.
 
 Departures: substitutes come from the model that is explained (the paper takes DistilBERT's, and replaces by padding to
 measure importance); contexts are cut token by token, at a few lengths; where paths share a context they are shown
-together; where several match, the strongest predicts; weights are fitted on the train side (step 5) instead of being
+together; where several match, the strongest predicts; weights are fitted on the train split (step 5) instead of being
 the pruned contexts' activations; the activating token itself never becomes a wildcard. A passage that does not reach
 half at any of the lengths is explained by the length on which the latent is strongest.
 
@@ -30,16 +30,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from monosema.atlas import Explanation
 from monosema.core import Config
-from monosema.interpretation.measuring import Laboratory
-from monosema.interpretation.programs import Pattern, Patterns, matches, with_threshold
-from monosema.interpretation.protocol import Explained
+from monosema.interpretation.probe import LatentProbe
+from monosema.interpretation.protocol import AUTHOR
+from monosema.interpretation.rules import Pattern, Patterns, matches, with_threshold
 from monosema.interpretation.samples import Samples, ranks
 from monosema.models import Tokenizer
 
+METHOD = "Neuron2Graph"
+Path = tuple[tuple[int, ...] | None, ...]
+"""Tokens that may stand at each position, read backwards from the activating one; None is any token."""
+
 
 class Neuron2GraphConfig(Config):
-    """How many passages and contexts are tried."""
+    """Numbers of passages and contexts that are tried."""
 
     passages: int = Field(5, ge=1)
     """Activating passages of each latent; those with different tokens at the peak first, the strongest of each."""
@@ -62,8 +67,8 @@ class _Contexts:
     Attributes:
         row: index of the latent.
         ids: the last tokens up to the peak, filled with −1 on the left.
-        length: how many of them were kept.
-        activation: of the latent at the peak, with no more than those before it.
+        length: number of tokens that were kept.
+        activation: of the latent at the peak, with no more tokens than those before it.
     """
 
     row: NDArray[np.int64]
@@ -72,42 +77,42 @@ class _Contexts:
     activation: NDArray[np.float32]
 
     def of_length(self, length: int) -> NDArray[np.int64]:
-        """Those of one length."""
+        """Return the indices of contexts of one length."""
         return np.flatnonzero(self.length == length)
 
 
 class Neuron2GraphExplainer:
     """Explains latents by the contexts that they need.
 
-    Attributes:
-        author, method, version: what its explanations are called.
+    Args:
+        probe: measures latents on made-up texts.
+        tokenizer: of the model whose latents are explained.
+        config: numbers of passages and contexts.
     """
 
-    author, method, version = "monosema", "Neuron2Graph", None
-
-    def __init__(self, laboratory: Laboratory, config: Neuron2GraphConfig | None = None) -> None:
-        self.laboratory = laboratory
+    def __init__(self, probe: LatentProbe, tokenizer: Tokenizer, config: Neuron2GraphConfig | None = None) -> None:
+        self.probe, self.tokenizer = probe, tokenizer
         self.config = config or Neuron2GraphConfig()
 
-    def explain(self, samples: Samples) -> Sequence[Explained]:
-        """Patterns for each latent that has an activating passage on the train side."""
+    def explain(self, samples: Samples) -> dict[int, Explanation]:
+        """Find patterns for each latent that has an activating passage on the train split."""
         contexts = self._pruned(samples)
         allowed = self._allowed(contexts, samples)
-        paths: dict[int, set[tuple[tuple[int, ...] | None, ...]]] = defaultdict(set)
+        paths: dict[int, set[Path]] = defaultdict(set)
         for row, path in zip(contexts.row.tolist(), allowed, strict=True):
             paths[row].add(path)
         weighted = _weighted({row: sorted(some, key=repr) for row, some in paths.items()}, samples)
         latents = samples.latents.tolist()
-        programs = with_threshold({latents[row]: Patterns(tuple(some)) for row, some in weighted.items()}, samples)
-        tokenizer = self.laboratory.model.tokenizer
-        return [
-            Explained(latent, pattern_text(program.patterns, tokenizer, self.config.shown), program)
-            for latent, program in programs.items()
-            if isinstance(program, Patterns)
-        ]
+        rules = {latents[row]: Patterns(tuple(some)) for row, some in weighted.items()}
+        fitted = with_threshold(rules, samples)
+        texts = {latent: pattern_text(one.patterns, self.tokenizer, self.config.shown) for latent, one in rules.items()}
+        return {
+            latent: Explanation(AUTHOR, METHOD, None, None, texts[latent], rule.to_json())
+            for latent, rule in fitted.items()
+        }
 
     def _pruned(self, samples: Samples) -> _Contexts:
-        """Step 1."""
+        """Prune the contexts (step 1)."""
         entry, peak = _chosen(samples, self.config.passages)
         longest = max(self.config.lengths) + self.config.view
         place = peak[:, None] - np.arange(longest - 1, -1, -1)
@@ -119,15 +124,15 @@ class Neuron2GraphExplainer:
         open_ = np.arange(len(entry))
         for tried in sorted(self.config.lengths):
             open_ = open_[ids[open_, longest - tried] >= 0]
-            value = self.laboratory.last(ids[open_, longest - tried :], samples.latents[row[open_]])
+            value = self.probe.last(ids[open_, longest - tried :], samples.latents[row[open_]])
             better = value > best[open_]
             length[open_[better]], best[open_[better]] = tried, value[better]
             open_ = open_[value < wanted[open_]]
         found = length > 0
         return _Contexts(row[found], ids[found], length[found], best[found])
 
-    def _allowed(self, contexts: _Contexts, samples: Samples) -> list[tuple[tuple[int, ...] | None, ...]]:
-        """Steps 2 and 3: what may stand at each place of each context, read backwards."""
+    def _allowed(self, contexts: _Contexts, samples: Samples) -> list[Path]:
+        """Find the tokens that may stand at each position of each context, read backwards (steps 2 and 3)."""
         n, longest = contexts.ids.shape
         k = self.config.substitutes
         proposed = np.full((n, longest, k), -1, np.int64)
@@ -135,7 +140,7 @@ class Neuron2GraphExplainer:
         for known in np.unique(seen).tolist():
             some = np.flatnonzero(seen == known)
             text = contexts.ids[some, longest - known :]
-            proposed[some, longest - known :] = _others(self.laboratory.proposals(text, k + 1), text, k)
+            proposed[some, longest - known :] = _others(self.probe.proposals(text, k + 1), text, k)
         proposed[:, : longest - 2, max(1, k // 2) :] = -1
         kept = np.zeros((n, longest, k), np.bool_)
         for length in np.unique(contexts.length):
@@ -143,7 +148,7 @@ class Neuron2GraphExplainer:
             at, back, which = np.nonzero(proposed[some, longest - length :] >= 0)
             texts = contexts.ids[some[at], longest - length :]
             texts[np.arange(len(at)), back] = proposed[some[at], longest - length + back, which]
-            value = self.laboratory.last(texts, samples.latents[contexts.row[some[at]]])
+            value = self.probe.last(texts, samples.latents[contexts.row[some[at]]])
             stays = value >= self.config.keep * contexts.activation[some[at]]
             kept[some[at], longest - length + back, which] = stays
         tested = (proposed >= 0).sum(axis=2)
@@ -153,8 +158,8 @@ class Neuron2GraphExplainer:
 
 
 def _chosen(samples: Samples, most: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Activating entries of the train side, and their peaks: of each latent those with different tokens at the peak
-    first, the strongest of each token before the others."""
+    """Choose activating entries of the train split, and return their peaks: of each latent those with different tokens
+    at the peak first, the strongest of each token before the others."""
     entries = np.flatnonzero(~samples.test & samples.active)
     peak = samples.activations[entries].argmax(axis=1)
     strength = samples.activations[entries, peak]
@@ -169,7 +174,7 @@ def _chosen(samples: Samples, most: int) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def _others(proposed: NDArray[np.int64], own: NDArray[np.int64], k: int) -> NDArray[np.int64]:
-    """The first k proposals at each place that are not the token that stands there."""
+    """Return the first k proposals at each position that differ from the token there."""
     same = proposed == own[:, :, None]
     order = np.argsort(same, axis=2, kind="stable")[:, :, :k]
     out = np.full((*own.shape, k), -1, np.int64)
@@ -179,8 +184,8 @@ def _others(proposed: NDArray[np.int64], own: NDArray[np.int64], k: int) -> NDAr
 
 def _path(
     ids: NDArray[np.int64], proposed: NDArray[np.int64], kept: NDArray[np.bool_], wild: NDArray[np.bool_], length: int
-) -> tuple[tuple[int, ...] | None, ...]:
-    """One context as a path; wildcards at its far end are dropped."""
+) -> Path:
+    """Return one context as a path; wildcards at its far end are dropped."""
     path: list[tuple[int, ...] | None] = []
     for place in range(len(ids) - 1, len(ids) - 1 - length, -1):
         alike = sorted({int(ids[place]), *proposed[place][kept[place]].tolist()})
@@ -190,8 +195,8 @@ def _path(
     return tuple(path)
 
 
-def _weighted(paths: dict[int, list[tuple[tuple[int, ...] | None, ...]]], samples: Samples) -> dict[int, list[Pattern]]:
-    """Step 5: patterns with what they predict, the strongest first."""
+def _weighted(paths: dict[int, list[Path]], samples: Samples) -> dict[int, list[Pattern]]:
+    """Weigh patterns by their mean activation (step 5), the strongest first."""
     rows = sorted(paths)
     flat = [(owner, Pattern(path, 0.0)) for owner, row in enumerate(rows) for path in paths[row]]
     if not flat:
@@ -210,9 +215,9 @@ def _weighted(paths: dict[int, list[tuple[tuple[int, ...] | None, ...]]], sample
 
 
 def pattern_text(patterns: Sequence[Pattern], tokenizer: Tokenizer, shown: int) -> str:
-    """Patterns as people read them: context, arrow, activating tokens; `…` is any token. Patterns with one context are
+    """Write patterns for people: context, arrow, activating tokens; `…` is any token. Patterns with one context are
     shown together."""
-    groups: dict[tuple[tuple[int, ...] | None, ...], list[int]] = {}
+    groups: dict[Path, list[int]] = {}
     for one in patterns:
         last = groups.setdefault(one.tokens[1:], [])
         last += [token for token in one.tokens[0] or () if token not in last]

@@ -25,10 +25,10 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
+from monosema.atlas import Explanation
 from monosema.core import Config, InputError, Progress, SilentProgress, Site
 from monosema.dictionaries import Dictionary
 from monosema.interpretation import prompts
-from monosema.interpretation.protocol import Explained
 from monosema.interpretation.samples import Samples
 from monosema.models import LanguageModel
 
@@ -37,26 +37,26 @@ class SelfExplainerConfig(Config):
     """How the model is asked."""
 
     question: str | None = prompts.SELF_QUESTION
-    """What a chat model is asked; None for a model without a chat template, which continues plain text."""
+    """The question to a chat model; None for a model without a chat template, which continues plain text."""
     prompt: str = prompts.SELF_EXPLANATION
-    """How its answer begins, or the plain text."""
+    """Beginning of its answer, or the plain text."""
     placeholder: str = prompts.PLACEHOLDER
-    """What the direction takes the place of; it must be in the prompt, and is replaced in the question, too."""
+    """The word whose place the direction takes; it must be in the prompt, and is replaced in the question, too."""
     scales: tuple[float, ...] = Field((0.5, 1.0, 2.0, 4.0), min_length=1)
-    """Norms that are tried, in multiples of that of the activation that is replaced."""
+    """Norms that are tried, in multiples of the norm of the replaced activation."""
     max_new_tokens: int = Field(12, gt=0)
     """Most tokens of an explanation."""
     stop: tuple[str, ...] = ('"', "\n")
-    """Where an explanation ends."""
+    """Texts that end an explanation."""
 
 
 class SelfExplainer:
     """See `Explainer`.
 
     Args:
-        model: whose latents they are, and who explains.
+        model: the model that the latents belong to; it explains them.
         dictionary: of the latents.
-        site: where the direction is put; early sites leave the model room to read it.
+        site: receives the direction; early sites leave the model room to read it.
         config: how it is asked.
 
     Raises:
@@ -78,33 +78,24 @@ class SelfExplainer:
             self._norms = [float(got[self.site][0, place].float().norm()) for place in self._places]
 
     @property
-    def author(self) -> str:
-        """The model's name."""
-        return self.model.name
+    def identity(self) -> tuple[str, str, None, str]:
+        """Author, method, model and prompt version in the atlas; the method names the site, as the model says other
+        things at another one."""
+        return self.model.name, f"self-explanation ({self.site.short})", None, prompts.VERSION
 
-    @property
-    def method(self) -> str:
-        """The method's name in the atlas, with the site: at another site the model says other things."""
-        return f"self-explanation ({self.site.short})"
-
-    @property
-    def version(self) -> str:
-        """Version of the prompt."""
-        return prompts.VERSION
-
-    def explain(self, samples: Samples) -> Sequence[Explained]:
-        """What the model says of each latent. Of the samples, the numbers of the latents alone are read."""
+    def explain(self, samples: Samples) -> dict[int, Explanation]:
+        """Ask the model about each latent. Of the samples, only the numbers of the latents are read."""
         return self.explain_latents(samples.latents.tolist())
 
-    def explain_latents(self, latents: Sequence[int], progress: Progress | None = None) -> Sequence[Explained]:
-        """What the model says of latents; those of which it says nothing, or that have no direction, are left out."""
+    def explain_latents(self, latents: Sequence[int], progress: Progress | None = None) -> dict[int, Explanation]:
+        """Ask the model about latents; those without a direction or an answer are left out."""
         progress = progress or SilentProgress()
-        found = []
+        explanations = {}
         for latent in latents:
             if text := self._best(latent):
-                found.append(Explained(latent, text))
+                explanations[latent] = Explanation(*self.identity, text)
             progress.advance(1)
-        return found
+        return explanations
 
     @torch.no_grad()
     def _best(self, latent: int) -> str:
@@ -125,7 +116,7 @@ class SelfExplainer:
         return next((texts[i] for i in ranked if texts[i]), "")
 
     def _putting(self, unit: Float[Tensor, " d"]) -> Callable[[Tensor], Tensor]:
-        """An edit that puts the direction in its places, in each row at another scale.
+        """Return an edit that puts the direction in its positions, in each row at another scale.
 
         Steps of a generation that go on from a cache have one position, and are left alone.
         """
@@ -142,7 +133,7 @@ class SelfExplainer:
         return put
 
     def _log_probabilities(self, rows: list[list[int]]) -> Float[Tensor, " scales"]:
-        """Mean log-probability of what was written in each row, after the prompt."""
+        """Return the mean log-probability of each row's tokens after the prompt."""
         start, width = len(self._ids), max(map(len, rows))
         tokens = torch.tensor([self._ids + row + [0] * (width - len(row)) for row in rows], device=self.model.device)
         logs = self.model(tokens)[:, start - 1 : -1].float().log_softmax(-1)
@@ -152,7 +143,7 @@ class SelfExplainer:
 
 
 def _asked(model: LanguageModel, config: SelfExplainerConfig) -> tuple[list[int], list[int]]:
-    """Token ids of what the model goes on from, and where in them the placeholder stands."""
+    """Return the token ids that the model goes on from, and the positions of the placeholder in them."""
     tokenizer, name = model.tokenizer, config.placeholder
     if name not in config.prompt:
         raise InputError(f"The prompt {config.prompt!r} has no placeholder {name!r} in it.")
@@ -176,5 +167,5 @@ def _asked(model: LanguageModel, config: SelfExplainerConfig) -> tuple[list[int]
 
 
 def _ends(text: str, name: str, start: int) -> list[int]:
-    """Where each occurrence of a name in a text ends, for a text that starts at `start`."""
+    """Return the end of each occurrence of a name in a text that starts at `start`."""
     return [start + found.end() for found in re.finditer(re.escape(name), text)]

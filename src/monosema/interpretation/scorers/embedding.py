@@ -14,46 +14,54 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from numpy.typing import NDArray
 from torch import Tensor
 
-from monosema.interpretation.protocol import Explained
-from monosema.interpretation.scorers.scored import Scored, score_areas
-from monosema.interpretation.scorers.texts import Texts, TextScoringConfig
-from monosema.models import AdaptedModel
+from monosema.atlas import Explanation
+from monosema.core import InputError
+from monosema.interpretation.scores import RESAMPLES, ScoreTable, score_areas
+from monosema.interpretation.scoring import ScorerInfo, ScoringSession
+from monosema.models import AdaptedModel, load_model
 
 
-def score_embedding(
-    encoder: AdaptedModel,
-    explained: Mapping[int, Explained],
-    passages: Texts,
-    config: TextScoringConfig | None = None,
-) -> Scored:
-    """Score explanations by the geometry of an encoder.
+class Embedding:
+    """Scores explanations by the geometry of an encoder, such as all-MiniLM-L6-v2; see the module and `Scorer`."""
 
-    Args:
-        encoder: gives a hidden state a token, such as all-MiniLM-L6-v2.
-        passages: test passages of latents that are explained.
-    """
-    config = config or TextScoringConfig()
-    place = {text: number for number, text in enumerate(dict.fromkeys(passages.texts))}
-    vectors = embed_texts(encoder, list(place), config.batch)[[place[text] for text in passages.texts]]
+    info = ScorerInfo(
+        "embedding",
+        "is the explanation nearer to activating passages, in an encoder?",
+        chance=0.5,
+        unit="AUC",
+        rank=40,
+        needs=("encoder",),
+    )
 
-    def cosines(said: Mapping[int, Explained]) -> NDArray[np.float64]:
-        values = np.full(len(passages.texts), np.nan)
-        directions = embed_texts(encoder, [said[latent].text for latent in said], config.batch)
-        for latent, direction in zip(said, directions, strict=True):
-            own = passages.latents == latent
-            values[own] = (vectors[torch.from_numpy(own)] @ direction).double().numpy()
-        return values
+    def score(self, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:
+        """Return the area under the curve of cosines."""
+        encoder = session.once("encoder", lambda: load_encoder(session.encoder or "", session.device))
+        texts, latents, active = session.texts(explanations)
+        index = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        vectors = embed_texts(encoder, list(index))[[index[text] for text in texts]]
+        directions = embed_texts(encoder, [explanation.text for explanation in explanations.values()])
+        cosines = np.full(len(texts), np.nan)
+        for latent, direction in zip(explanations, directions, strict=True):
+            own = latents == latent
+            cosines[own] = (vectors[torch.from_numpy(own)] @ direction).double().numpy()
+        reason = "no active or no inactive passage"
+        resamples = RESAMPLES if session.intervals else 0
+        return [self.info.table(*score_areas(explanations, cosines, latents, active, reason, resamples=resamples))]
 
-    reason = "no active or no inactive passage"
-    return score_areas("embedding", cosines, explained, passages.latents, passages.active, reason, config.seed)
+
+def load_encoder(name: str, device: str | None) -> AdaptedModel:
+    """Load an encoder. Raises InputError where the model continues text."""
+    encoder = load_model(name, device)
+    if not isinstance(encoder, AdaptedModel):
+        raise InputError(f"{name} is no encoder: it continues text. Give one that embeds texts.")
+    return encoder
 
 
 @torch.no_grad()
 def embed_texts(encoder: AdaptedModel, texts: Sequence[str], batch: int = 16) -> Float[Tensor, "n d_model"]:
-    """A vector of norm 1 for each text, the mean over its tokens; 0 for an empty text.
+    """Return a vector of norm 1 for each text, the mean over its tokens; 0 for an empty text.
 
     Texts are cut where the encoder's context ends.
     """

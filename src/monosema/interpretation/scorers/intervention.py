@@ -1,4 +1,4 @@
-"""Intervention: does an explanation say what the model writes when the latent's direction is added?
+"""Intervention: does an explanation hold for the text that the model writes when the latent's direction is added?
 
 The direction d of a latent is added to the activation at the dictionary's site, at every position, with the strength
 s at which the model's next-token distributions p move by a set amount:
@@ -6,13 +6,13 @@ s at which the model's next-token distributions p move by a set amount:
     mean over positions of KL(p(· | x + s d) ‖ p(· | x)) = κ,
 
 found by bisection on log s. So all latents are pushed equally far, whatever the norm of their directions. The model
-then continues some beginnings, and a reader says of each continuation whether the explanation holds for it. The score
-is the probability that it says so more of a continuation of this latent than of one of another latent drawn at random
-and pushed equally far (AUC); ½ is chance. The control is the same for a shuffled explanation.
+then continues some beginnings, and a predictor says how likely it is that the explanation holds for a continuation. The
+score is the probability that this is likelier for a continuation of this latent than for one of another latent drawn at
+random and pushed equally far (AUC); ½ is chance. The control is the same for a shuffled explanation.
 
 After Paulo et al. (2024, arXiv 2410.13928), who measure by how much the steered text raises a model's log-probability
-of the explanation. Departures: the reader's judgement takes its place, so that any reader serves; and the contrast is
-text steered otherwise, not text that is not steered, as any push changes text.
+of the explanation. Departures: the predictor's judgement takes its place, so that any predictor serves; and the
+contrast is text steered otherwise, not text that is not steered, as any push changes text.
 """
 
 from __future__ import annotations
@@ -22,24 +22,25 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from monosema.atlas import Explanation
 from monosema.core import Config, Site, derive_seed, numpy_generator
 from monosema.dictionaries import Dictionary
-from monosema.interpretation.protocol import Explained, Reader
 from monosema.interpretation.samples import INACTIVE, Samples
-from monosema.interpretation.scorers.scored import Scored, score_areas
+from monosema.interpretation.scores import RESAMPLES, ScoreTable, score_areas
+from monosema.interpretation.scoring import ScorerInfo, ScoringSession
 from monosema.models import LanguageModel
 
 # Strengths that are tried, in multiples of the activation's own norm, and how near the divergence must come.
 _SMALLEST, _LARGEST = 2.0**-4, 2.0**10
 _NEAR = 1.05
+_BEGINNINGS, _BEGINNING_TOKENS = 8, 8
 
 
 class InterventionConfig(Config):
-    """How far the model is pushed, and what it writes."""
+    """Size of the push, and the continuations."""
 
     kl: float = Field(1.0, gt=0)
     """Mean divergence of the next-token distributions, in nats."""
@@ -50,7 +51,52 @@ class InterventionConfig(Config):
     temperature: float = Field(1.0, gt=0)
     """Sampling temperature of the continuations."""
     seed: int = 0
-    """Seed of the continuations, of the other latents, and of the shuffle."""
+    """Seed of the continuations and of the other latents."""
+
+
+class Intervention:
+    """Scores explanations by the text that the model writes under intervention; see the module and `Scorer`."""
+
+    info = ScorerInfo(
+        "intervention",
+        "does the explanation hold for what the model writes when the feature is pushed?",
+        chance=0.5,
+        unit="AUC",
+        rank=50,
+        asks=True,
+    )
+
+    def __init__(self, config: InterventionConfig | None = None) -> None:
+        self.config = config or InterventionConfig()
+
+    def score(self, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:
+        """Return the area under the curve of judgements. The first call writes the continuations."""
+        continuations = session.samples_once("continuations", lambda: self._write(session))
+        latents = continuations.latents[continuations.row]
+        judgements = np.full(len(latents), np.nan)
+        asked = np.flatnonzero(np.isin(latents, list(explanations)))
+        if len(asked):
+            judgements[asked] = session.predictor.active(explanations, continuations, asked)
+        reason = "no strength gives the divergence, or the predictor answered nothing"
+        areas = score_areas(
+            explanations,
+            judgements,
+            latents,
+            continuations.active,
+            reason,
+            session.seed,
+            RESAMPLES if session.intervals else 0,
+        )
+        return [self.info.table(*areas)]
+
+    def _write(self, session: ScoringSession) -> Samples:
+        subject, samples = session.subject, session.samples
+        assert subject is not None
+        ids = samples.ids[samples.passage[samples.test]]
+        whole = ids[(ids[:, :_BEGINNING_TOKENS] >= 0).all(axis=1)][:_BEGINNINGS, :_BEGINNING_TOKENS]
+        beginnings = torch.from_numpy(whole.astype("int64"))
+        latents, site = samples.latents.tolist(), subject.direction_site
+        return write_continuations(latents, subject.model, subject.dictionary, site, beginnings, self.config)
 
 
 def write_continuations(
@@ -61,14 +107,15 @@ def write_continuations(
     beginnings: Int[Tensor, "n pos"],
     config: InterventionConfig | None = None,
 ) -> Samples:
-    """What the model writes when latents are pushed; latents that nothing pushes far enough are left out.
+    """Generate continuations under a push by each latent; latents that nothing pushes far enough are left out.
 
     Args:
-        model, dictionary, site: whose latents, and where they are added.
+        model, dictionary: of the latents.
+        site: where directions are added.
         beginnings: token ids that are continued, all of one length.
 
     Returns:
-        Continuations as entries that readers understand. Those of the latent itself are of an active kind, those of
+        Continuations as entries that predictors understand. Those of the latent itself are of an active kind, those of
         the other latent of an inactive one; activations are not computed, and are 0.
     """
     config = config or InterventionConfig()
@@ -85,33 +132,11 @@ def write_continuations(
     return _samples(texts)
 
 
-def score_intervention(
-    reader: Reader, explained: Mapping[int, Explained], continuations: Samples, seed: int = 0
-) -> Scored:
-    """Score explanations by what the model writes when their latents are pushed.
-
-    Args:
-        reader: judges the continuations.
-        continuations: from `write_continuations`.
-    """
-    latents = continuations.latents[continuations.row]
-
-    def judged(said: Mapping[int, Explained]) -> NDArray[np.floating]:
-        judgements = np.full(len(latents), np.nan)
-        which = np.flatnonzero(np.isin(latents, list(said)))
-        if len(which):
-            judgements[which] = reader.active(said, continuations, which)
-        return judgements
-
-    reason = "no strength gives the divergence, or the reader answered nothing"
-    return score_areas("intervention", judged, explained, latents, continuations.active, reason, seed)
-
-
 @torch.no_grad()
 def strength_at(
     model: LanguageModel, site: Site | str, direction: Float[Tensor, " d"], tokens: Int[Tensor, "n pos"], kl: float
 ) -> float | None:
-    """The strength at which adding the direction moves next-token distributions by so much; None where none does."""
+    """Find the strength at which adding the direction moves next-token distributions by `kl`; None where none does."""
     tokens = tokens.to(model.device)
     with model.capture(site) as got:
         before = model(tokens).float().log_softmax(-1)
@@ -143,7 +168,7 @@ def _write(
     beginnings: Int[Tensor, "n pos"],
     config: InterventionConfig,
 ) -> list[tuple[int, ...]]:
-    """What the model writes under a push."""
+    """Generate continuations under a push."""
     rows = beginnings.tolist() * config.continuations
     with model.edit(site, lambda x: x + push.to(x)):
         written = model.generate(

@@ -3,8 +3,8 @@ over all tokens of all scored passages together.
 
     ρ = cov(p, a) / √(var p · var a),   sums over the tokens of a latent's passages
 
-The passages are 5 of the strongest and 5 random activating ones of the test side, and the figure is also given for
-each of the two alone. Latents with fewer than 20 activating passages are skipped. Departures: passages are as long as
+The passages are 5 of the strongest and 5 random activating ones of the test split; each of the two kinds is also scored
+alone. Latents with fewer than 20 activating passages are skipped. Departures: passages are as long as
 the atlas's (the paper's have 64 tokens); where the pool has fewer than 5 random activating passages of a latent, the
 atlas's, drawn from each tenth of its activating passages, stand in. The interval is a percentile bootstrap over
 passages. A prediction that is the same on all tokens has no correlation: it is absent, with the reason.
@@ -13,125 +13,147 @@ passages. A prediction that is the same on all tokens has no correlation: it is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from pydantic import Field
 
+from monosema.atlas import Explanation
 from monosema.core import Config, Estimate, numpy_generator
-from monosema.interpretation.protocol import Explained, Reader
 from monosema.interpretation.samples import KINDS, Samples, ranks
 from monosema.interpretation.sampling import too_few
-from monosema.interpretation.scorers.picking import FROM_ALL, pick
-from monosema.interpretation.scorers.scored import Scored
+from monosema.interpretation.scores import ScoreTable
+from monosema.interpretation.scoring import ACTIVE_KINDS, ScorerInfo, ScoringSession, pick
 
 _BLOCK = 256
 
 
 class SimulationConfig(Config):
-    """Which passages are simulated."""
+    """Passages that are simulated."""
 
     top: int = Field(5, ge=0)
     """Passages of the strongest ones."""
     random: int = Field(5, ge=0)
     """Random activating passages."""
     minimum: int = Field(20, ge=1)
-    """Latents with fewer activating passages, on both sides together, are skipped."""
+    """Latents with fewer activating passages, of both splits together, are skipped."""
     resamples: int = Field(400, ge=0)
-    """Resamples of the bootstrap; with 0 both ends of the interval are the figure."""
+    """Resamples of the bootstrap; with 0 both ends of the interval are the value."""
     seed: int = 0
-    """Decides which passages, and the resamples."""
+    """Decides the passages and the resamples."""
 
 
-def score_simulation(
-    reader: Reader, explained: Mapping[int, Explained], samples: Samples, config: SimulationConfig | None = None
-) -> tuple[Scored, Scored, Scored]:
-    """Score explanations by simulation: on all passages, on the strongest, and on random ones. Controls are empty."""
-    config = config or SimulationConfig()
-    skipped = too_few(samples, config.minimum)
-    latents = np.array(sorted(explained), np.int64)
-    top = pick(samples, samples.kind == KINDS.index("top"), config.top, config.seed)
-    random = _random(samples, config)
-    entries = np.concatenate([top, random])
-    owner = samples.latents[samples.row[entries]]
-    wanted = np.isin(owner, latents) & ~np.isin(owner, skipped)
-    entries, is_top = entries[wanted], np.arange(len(entries))[wanted] < len(top)
-    predicted = reader.activations(explained, samples, entries)
-    sums, answered = _sums(predicted, samples, entries)
-    row = np.searchsorted(latents, samples.latents[samples.row[entries]])
-    absent = {
-        latent: f"fewer than {config.minimum} activating passages" for latent in skipped.tolist() if latent in explained
-    }
-    parts = (
-        ("simulation", answered),
-        ("simulation (top)", answered & is_top),
-        ("simulation (random)", answered & ~is_top),
+class Simulation:
+    """Scores explanations by simulation; see the module and `Scorer`."""
+
+    info = ScorerInfo(
+        "simulation",
+        "how active is the feature on each token?",
+        chance=0.0,
+        unit="Pearson's ρ",
+        rank=10,
+        asks=True,
+        scores_rules=True,
     )
-    return tuple(  # type: ignore[return-value]
-        _figures(name, sums[used], row[used], latents, absent, config) for name, used in parts
-    )
+
+    def __init__(self, config: SimulationConfig | None = None) -> None:
+        self.config = config or SimulationConfig()
+
+    def score(self, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:
+        """Return scores on all passages, on the strongest, and on random ones."""
+        config, samples = self.config, session.samples
+        skipped = too_few(samples, config.minimum)
+        latents = np.array(sorted(explanations), np.int64)
+        top = pick(samples, samples.kind == KINDS.index("top"), config.top, config.seed)
+        entries = np.concatenate([top, _random(samples, config)])
+        owner = samples.latents[samples.row[entries]]
+        asked = np.isin(owner, latents) & ~np.isin(owner, skipped)
+        entries, is_top = entries[asked], np.arange(len(entries))[asked] < len(top)
+        predicted = session.predictor.activations(explanations, samples, entries)
+        sums, answered = _sums(predicted, samples, entries)
+        row = np.searchsorted(latents, samples.latents[samples.row[entries]])
+        reason = f"fewer than {config.minimum} activating passages"
+        absent = {latent: reason for latent in skipped.tolist() if latent in explanations}
+        resamples = config.resamples if session.intervals else 0
+
+        def correlations(name: str, used: NDArray[np.bool_]) -> ScoreTable:
+            draws = numpy_generator(config.seed, name)
+            return self.info.table(*_correlations(sums[used], row[used], latents, absent, resamples, draws))
+
+        # An explanation may be right about the strongest passages alone, so both kinds are also scored apart.
+        apart = (
+            (f"simulation ({name})", rank, used) for name, rank, used in (("top", 90, is_top), ("random", 80, ~is_top))
+        )
+        return [
+            correlations("simulation", answered),
+            *(
+                replace(correlations(name, answered & used), scorer=name, rank=rank, part="subset")
+                for name, rank, used in apart
+            ),
+        ]
 
 
 def _random(samples: Samples, config: SimulationConfig) -> NDArray[np.int64]:
-    """Random activating passages: those of the pool first."""
-    entries = pick(samples, np.isin(samples.kind, FROM_ALL), len(samples.kind), config.seed)
+    """Return random activating passages: those of the pool first."""
+    entries = pick(samples, np.isin(samples.kind, ACTIVE_KINDS), len(samples.kind), config.seed)
     order = np.lexsort((samples.kind[entries] != KINDS.index("random"), samples.row[entries]))
     return np.sort(entries[order[ranks(samples.row[entries[order]]) < config.random]])
 
 
 def _sums(
     predicted: NDArray[np.float32], samples: Samples, entries: Int[np.ndarray, " n"]
-) -> tuple[Float[NDArray[np.float64], "n 8"], Any]:
-    """Of each passage n, Σp, Σa, Σp², Σa², Σpa and the smallest and largest p; and whether all of it was answered."""
+) -> tuple[Float[NDArray[np.float64], "n 8"], NDArray[np.bool_]]:
+    """Return n, Σp, Σa, Σp², Σa², Σpa and the smallest and largest p of each passage, and a mask of those that were
+    answered throughout."""
     shown = samples.ids[samples.passage[entries]] >= 0
     p = np.where(shown, predicted, 0).astype(np.float64)
     a = np.where(shown, samples.activations[entries], 0).astype(np.float64)
     ends = np.where(shown, predicted, np.inf).min(axis=1), np.where(shown, predicted, -np.inf).max(axis=1)
     columns = (shown.sum(axis=1), p.sum(1), a.sum(1), (p * p).sum(1), (a * a).sum(1), (p * a).sum(1), *ends)
-    return np.stack([column.astype(np.float64) for column in columns], axis=1), np.isfinite(p).all(axis=1)
+    return np.stack([column.astype(np.float64) for column in columns], axis=1), np.asarray(np.isfinite(p).all(axis=1))
 
 
-def _figures(
-    name: str,
+def _correlations(
     sums: NDArray[np.float64],
     row: NDArray[np.int64],
     latents: NDArray[np.int64],
     absent: Mapping[int, str],
-    config: SimulationConfig,
-) -> Scored:
+    resamples: int,
+    draws: np.random.Generator,
+) -> tuple[dict[int, Estimate], dict[int, str]]:
+    """Return the correlation of each latent, or the reason for its absence."""
     order = np.argsort(row, kind="stable")
     sums, row = sums[order], row[order]
     first = np.searchsorted(row, np.arange(len(latents) + 1))
     estimates: dict[int, Estimate] = {}
     reasons = dict(absent)
-    draws = numpy_generator(config.seed, name)
     for low in range(0, len(latents), _BLOCK):
         block = np.arange(low, min(low + _BLOCK, len(latents)))
         count = first[block + 1] - first[block]
         total = np.stack([sums[first[i] : first[i + 1], :6].sum(axis=0) for i in block])
         value = _correlation(total)
-        ends = _bootstrap(sums, first[block], count, config.resamples, draws)
-        for place, index in enumerate(block.tolist()):
+        ends = _bootstrap(sums, first[block], count, resamples, draws)
+        for column, index in enumerate(block.tolist()):
             latent = int(latents[index])
-            mine = sums[first[index] : first[index + 1]]
+            own = sums[first[index] : first[index + 1]]
             if latent in reasons:
                 continue
-            if not len(mine):
+            if not len(own):
                 reasons[latent] = "no passage was predicted"
-            elif mine[:, 6].min() == mine[:, 7].max():
+            elif own[:, 6].min() == own[:, 7].max():
                 reasons[latent] = "the prediction is the same on all tokens"
-            elif np.isnan(value[place]):
+            elif np.isnan(value[column]):
                 reasons[latent] = "the activation is the same on all tokens"
             else:
-                low_end, high_end = ends[:, place] if config.resamples else (value[place], value[place])
-                estimates[latent] = Estimate(float(value[place]), float(low_end), float(high_end), int(count[place]))
-    return Scored(name, estimates, {}, reasons)
+                low_end, high_end = ends[:, column] if resamples else (value[column], value[column])
+                estimates[latent] = Estimate(float(value[column]), float(low_end), float(high_end), int(count[column]))
+    return estimates, reasons
 
 
 def _correlation(total: Float[np.ndarray, "*shape 6"]) -> Float[NDArray[np.float64], "*shape"]:
-    """Pearson's correlation from sums; NaN where one side is constant."""
+    """Return Pearson's correlation from sums; NaN where predictions or activations are constant."""
     n, p, a, pp, aa, pa = np.moveaxis(total, -1, 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (pp - p * p / n) * (aa - a * a / n)
@@ -146,7 +168,8 @@ def _bootstrap(
     resamples: int,
     draws: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """Ends of the interval of each latent, from passages drawn again; resamples without a correlation are left out."""
+    """Return the ends of the interval of each latent, from resampled passages; resamples without a correlation are
+    left out."""
     if not resamples or not len(sums):
         return np.full((2, len(first)), np.nan)
     most = max(int(count.max()), 1)

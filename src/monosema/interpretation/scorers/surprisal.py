@@ -18,48 +18,51 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from monosema.atlas import Explanation
 from monosema.interpretation import prompts
-from monosema.interpretation.protocol import Explained
-from monosema.interpretation.scorers.scored import Scored, score_areas
-from monosema.interpretation.scorers.texts import Texts, TextScoringConfig
+from monosema.interpretation.scores import RESAMPLES, ScoreTable, score_areas
+from monosema.interpretation.scoring import ScorerInfo, ScoringSession
 from monosema.models import LanguageModel, require_logits
 
+BATCH = 16
+"""Texts in one forward pass."""
 
-def score_surprisal(
-    base: LanguageModel,
-    explained: Mapping[int, Explained],
-    passages: Texts,
-    config: TextScoringConfig | None = None,
-) -> Scored:
-    """Score explanations by surprisal.
 
-    Args:
-        base: any language model; it need not be the one whose latents are explained.
-        passages: test passages of latents that are explained.
+class Surprisal:
+    """Scores explanations by surprisal of a base model, which need not be the one that is explained; see `Scorer`.
 
     Raises UnsupportedModelError where the base model is an encoder.
     """
-    require_logits(base)
-    config = config or TextScoringConfig()
-    texts, latents = passages.texts, passages.latents
-    neutral = _losses(base, [prompts.NEUTRAL] * len(texts), texts, config.batch)
 
-    def gains(said: Mapping[int, Explained]) -> NDArray[np.float64]:
-        which = np.flatnonzero(np.isin(latents, list(said)))
-        before = [prompts.before_passage(said[int(latents[place])].text) for place in which]
-        gain = np.full(len(texts), np.nan)
-        gain[which] = neutral[which] - _losses(base, before, [texts[place] for place in which], config.batch)
-        return gain
+    info = ScorerInfo(
+        "surprisal",
+        "does a base model expect activating passages more after the explanation than after a neutral text?",
+        chance=0.5,
+        unit="AUC",
+        rank=70,
+    )
 
-    reason = "no active or no inactive passage that fits the base model's context"
-    return score_areas("surprisal", gains, explained, latents, passages.active, reason, config.seed)
+    def score(self, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:
+        """Return the area under the curve of gains."""
+        base = session.base_model()
+        require_logits(base)
+        texts, latents, active = session.texts(explanations)
+
+        def losses_after(before: Sequence[str]) -> NDArray[np.float64]:
+            return losses(base, before, texts, BATCH)
+
+        neutral = losses_after([prompts.NEUTRAL] * len(texts))
+        gains = neutral - losses_after([prompts.before_passage(explanations[one].text) for one in latents.tolist()])
+        reason = "no active or no inactive passage that fits the base model's context"
+        resamples = RESAMPLES if session.intervals else 0
+        return [self.info.table(*score_areas(explanations, gains, latents, active, reason, resamples=resamples))]
 
 
 @torch.no_grad()
-def _losses(
+def losses(
     base: LanguageModel, before: Sequence[str], passages: Sequence[str], batch: int
 ) -> Float[NDArray[np.float64], " n"]:
-    """Mean loss per token of each passage after its text; NaN where both do not fit the model's context."""
+    """Return the mean loss per token of each passage after its text; NaN where both do not fit the model's context."""
     prefixes, bodies = base.tokenizer.encode_batch(before), base.tokenizer.encode_batch(passages, bos=False)
     losses = np.full(len(before), np.nan)
     fit = [i for i in range(len(before)) if bodies[i] and len(prefixes[i]) + len(bodies[i]) <= base.context]
@@ -76,9 +79,9 @@ def _losses(
             # Without a first token of its own, a model says nothing of the very first one.
             scored[n, max(len(prefixes[i]), 1) : len(row)] = True
         logits = base(tokens.to(base.device), mask.to(base.device))[:, :-1].float()
-        told = torch.nn.functional.cross_entropy(
+        loss = torch.nn.functional.cross_entropy(
             logits.transpose(1, 2), tokens[:, 1:].to(base.device), reduction="none"
         ).cpu()
         kept = scored[:, 1:]
-        losses[part] = ((told * kept).sum(1) / kept.sum(1)).double().numpy()
+        losses[part] = ((loss * kept).sum(1) / kept.sum(1)).double().numpy()
     return losses

@@ -1,0 +1,153 @@
+"""Other dictionaries, interpreted exactly as a run's own: controls of its scores.
+
+Each is described on a stretch of the training text by an atlas of its own, some of its latents are explained by the
+same explainers, and the explanations are scored on the same held-out text by the same scorers; so nothing but the
+dictionary, or the model, differs.
+
+Every run has one such control, *random latents*: random unit directions at the run's site, as many as the dictionary
+has latents and as many of them active on a token. Their mean scores stand beside those of the run's features. They tell
+how much of a score is owed to the text and the scorer alone: tokens that look alike to the model excite a random
+direction alike. They are described on fewer tokens than the run's features (`score.random_tokens`), so their strongest
+passages are less strong; the comparison (`monosema compare RUN`) describes all on the same tokens.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.atlas import AtlasConfig, build_atlas
+from monosema.core import Estimate, Site, read_json, write_json
+from monosema.data import TokenBatch
+from monosema.dictionaries import Dictionary
+from monosema.interpretation.explaining import ExplainConfig, explain_latents
+from monosema.interpretation.protocol import Subject
+from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of
+from monosema.interpretation.scorers import ScoringConfig
+from monosema.interpretation.scores import ScoreTable
+from monosema.interpretation.scoring import ScoringSession
+from monosema.models import LanguageModel
+
+TextOf = Callable[[str, int], Iterable[TokenBatch]]
+"""Returns so many tokens of a split, "train" or "heldout"."""
+
+
+@dataclass(frozen=True)
+class InterpretSettings:
+    """Settings under which dictionaries are interpreted alike.
+
+    Attributes:
+        text: the training text, on which latents are described, and held-out text.
+        atlas, samples, explain, score: of the stations.
+    """
+
+    text: TextOf
+    atlas: AtlasConfig
+    samples: SampleConfig
+    explain: ExplainConfig
+    score: ScoringConfig
+
+    def to_list(self) -> list[dict[str, Any]]:
+        """Return the settings as plain values, without the text."""
+        return [part.to_dict() for part in (self.atlas, self.samples, self.explain, self.score)]
+
+
+@dataclass(frozen=True)
+class Interpreted:
+    """Scores of the explanations of a dictionary's latents.
+
+    Attributes:
+        tables: by method.
+        latents: number of latents of the dictionary.
+        alive: number of them that were ever active.
+        scored: number of these that were to be explained and scored.
+    """
+
+    tables: Mapping[str, list[ScoreTable]]
+    latents: int
+    alive: int
+    scored: int
+
+
+def interpret(
+    model: LanguageModel,
+    dictionary: Dictionary,
+    site: Site,
+    folder: Path,
+    settings: InterpretSettings,
+    tokens: int,
+    most: int | None,
+    heldout: int | None = None,
+) -> Interpreted:
+    """Describe, explain and score latents of a dictionary.
+
+    Args:
+        model: the dictionary reads its activations at `site`.
+        folder: of the atlas.
+        tokens: number of tokens that latents are described on.
+        most: most latents that are explained and scored, drawn by a hash; None for all alive ones.
+        heldout: tokens of held-out text for random and inactive passages; None for the settings' number.
+    """
+    atlas = build_atlas(model, dictionary, site, settings.text("train", tokens), folder, settings.atlas)
+    subject = Subject(model, dictionary, atlas)
+    latents = latents_of(atlas, most, settings.samples.seed)
+    unseen = settings.text("heldout", heldout or settings.samples.tokens)
+    samples = draw_samples(subject, unseen, settings.samples, latents)
+    session, scorers = ScoringSession(samples, seed=settings.score.seed), settings.score.make()
+    tables = {
+        method: session.scores(explanations, scorers)
+        for method, explanations in explain_latents(subject, samples, settings.explain).items()
+        if all(one.program is not None for one in explanations.values())
+    }
+    return Interpreted(tables, dictionary.n_latents, len(latents_of(atlas)), len(latents))
+
+
+def random_latents(
+    model: LanguageModel,
+    site: Site,
+    make: Callable[[], Dictionary],
+    home: Path,
+    settings: InterpretSettings,
+    key: str,
+) -> dict[str, dict[str, Estimate]]:
+    """Return the mean scores of random latents, by method and metric; empty where the settings ask for none.
+
+    Args:
+        make: makes the random directions at `site`.
+        home: folder for the result, which is read again as long as the key is the same.
+        key: tells apart all that the result depends on.
+    """
+    config = settings.score
+    if not config.random_latents:
+        return {}
+    path, folder = home / "random-latents.json", home / "random-latents"
+    stored: dict[str, Any] = read_json(path) if path.exists() else {}
+    if stored.get("key") != key:
+        tokens = config.random_tokens
+        heldout = min(tokens, settings.samples.tokens)
+        found = interpret(model, make(), site, folder, settings, tokens, config.random_latents, heldout)
+        means = {
+            method: {one.scorer: one.mean.to_dict() for one in tables if one.mean is not None and one.part != "detail"}
+            for method, tables in found.tables.items()
+        }
+        stored = {"key": key, "means": means}
+        write_json(path, stored)
+    shutil.rmtree(folder, ignore_errors=True)
+    return {method: {name: Estimate(**one) for name, one in of.items()} for method, of in stored["means"].items()}
+
+
+@torch.inference_mode()
+def rows_at(model: LanguageModel, batches: Iterable[TokenBatch], site: Site, wanted: int) -> Float[Tensor, "rows d"]:
+    """Return at most so many activations of a model at a site, on kept tokens of a text."""
+    parts: list[Tensor] = []
+    for batch in batches:
+        got = model.activations(batch.tokens.to(model.device), [site])[site].flatten(2).float()
+        parts.append(got[batch.keep.to(got.device)])
+    return torch.cat(parts)[:wanted].clone()

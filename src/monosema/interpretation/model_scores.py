@@ -1,0 +1,412 @@
+"""Scores of explanations by any scorers: at once, or through a Batch service in steps that survive a kill.
+
+    send      explanations, passages ─► written down ─► requests about them ─► sent
+    status, retrieve                    see `monosema.llm`: they are the same for all requests
+    parse     what was written down + what has come ─► scores ─► the atlas
+
+At once, all requests are rehearsed first with a client that only counts them, so that the cost is known to the last
+request. In batches, requests follow from the explanations, the passages, the prompts and the settings alone. All but
+the prompts are written down before anything is sent, in a folder of its own for each job, so `parse` can make the same
+requests again, and is given the answers that came. Some requests depend on answers (a simulation whose lines are not
+those of the passage is requested anew): a further `send` sends those, and nothing twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from monosema.atlas import PERSON, Atlas, Explanation, record
+from monosema.atlas.feature import Identity
+from monosema.core import ConfigError, InputError, Log, RunError, digest, read_json, write_json
+from monosema.data import TokenBatch
+from monosema.interpretation import prompts
+from monosema.interpretation.model_explanations import draw_chosen
+from monosema.interpretation.protocol import BASELINE, Subject
+from monosema.interpretation.samples import Samples
+from monosema.interpretation.sampling import SampleConfig
+from monosema.interpretation.scorers import make_scorers
+from monosema.interpretation.scores import ScoreTable, atlas_scores
+from monosema.interpretation.scoring import Scorer, ScoringSession
+from monosema.llm import (
+    Batches,
+    Client,
+    ClientConfig,
+    Failure,
+    Reply,
+    Request,
+    RequestStats,
+    check_client,
+    open_batches,
+    open_client,
+    price_line,
+    require_an_answer,
+    sent_summary,
+    spent_dollars,
+)
+
+BASELINE_LATENTS = 20
+"""Most features that the empty answer is scored on: only its mean is of interest."""
+Explained = Mapping[Identity, Mapping[int, Explanation]]
+"""Explanations by author, method, model and prompt version, and by latent."""
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """Explanations that are scored, and scorers.
+
+    Attributes:
+        scorers: names of scorers.
+        method: of the explanations; None for all that a language model or a person wrote.
+        latents: None for `most` of those that have such explanations.
+        most: most latents; None for all.
+        controls: also score shuffled explanations, and the empty answer on a few features. With scorers that ask, that
+            at least doubles the cost.
+        base, encoder, spare_tokens, log_probabilities, seed: as for a `ScoringSession`.
+    """
+
+    scorers: Sequence[str]
+    method: str | None = None
+    latents: Sequence[int] | None = None
+    most: int | None = None
+    controls: bool = True
+    base: str | None = None
+    encoder: str | None = None
+    spare_tokens: int = 32
+    log_probabilities: bool = True
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for scorer in self.made():
+            for need in scorer.info.needs:
+                if getattr(self, need) is None:
+                    raise ConfigError(f"The scorer {scorer.info.name} needs --{need}.")
+
+    def made(self) -> list[Scorer]:
+        """Make the scorers."""
+        return make_scorers(self.scorers)
+
+    @property
+    def asking(self) -> list[str]:
+        """Names of the scorers that ask a language model."""
+        return [scorer.info.name for scorer in self.made() if scorer.info.asks]
+
+    def session(self, subject: Subject, samples: Samples, **more: Any) -> ScoringSession:
+        """Open a session with these options."""
+        shared = {"controls", "base", "encoder", "spare_tokens", "log_probabilities", "seed"}
+        options = {field.name: getattr(self, field.name) for field in fields(self) if field.name in shared}
+        return ScoringSession(samples, subject.model.tokenizer, subject=subject, **options, **more)
+
+
+def score_with(
+    subject: Subject,
+    text: Iterable[TokenBatch],
+    samples: SampleConfig,
+    client: ClientConfig | None,
+    options: ScoreOptions,
+    folder: Path,
+    log: Log,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Score explanations that are in the atlas, and record the scores there.
+
+    Args:
+        text: held-out text that passages come from.
+        samples: numbers of passages.
+        client: the language model that is asked; None where no scorer asks.
+        folder: keeps answers and costs.
+        log: receives a line about the cost before anything is asked.
+
+    Returns:
+        Means by explanation and scorer, counts of requests, dollars spent, and absent scores by reason.
+
+    Raises:
+        InputError: no such explanations, or a scorer that asks and no client.
+    """
+    if client is None and options.asking:
+        raise InputError(f"These scorers ask a language model: {', '.join(options.asking)}. Say which, with --client.")
+    if client is not None:
+        check_client(client)
+    explained = explanations_to_score(subject.atlas, options)
+    drawn = draw_chosen(subject, text, samples, _latents(explained), None, options.seed)
+    session = options.session(subject, drawn, device=device)
+    spent: dict[str, Any] = {}
+    with ExitStack() as stack:
+        if client is not None:
+            metered = stack.enter_context(open_client(client, folder, device))
+            rehearsal = DryRunClient(metered.client.model)
+            rehearse(session, explained, rehearsal, options)
+            if rehearsal.requests:
+                log(price_line(client, asdict(metered.estimate(rehearsal.requests))))
+            session = session.asking(metered.client)
+        tables = {identity: session.scores(some, options.made()) for identity, some in explained.items()}
+        if client is not None:
+            require_an_answer(client, session.stats)
+            spent = {"spent_dollars": metered.spent()}
+    _record(subject.atlas, tables, explained)
+    return {"scores": _lines(tables), **session.stats.to_dict(), **spent}
+
+
+class DryRunClient:
+    """A client that answers nothing, and keeps the requests."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.requests: list[Request] = []
+
+    def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
+        """See `Client`."""
+        self.requests += requests
+        return [Reply(failure=Failure(kind="pending", detail="it was only counted"))] * len(requests)
+
+
+class ReplayClient:
+    """A client that asks nobody: it has the answers that came; other requests are pending.
+
+    Attributes:
+        requests: all requests that were made of it.
+    """
+
+    def __init__(self, batches: Batches) -> None:
+        self.batches = batches
+        self.requests: list[Request] = []
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.batches.model
+
+    def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
+        """See `Client`."""
+        self.requests += requests
+        return [reply for _, reply in self.batches.replies(requests)]
+
+
+def rehearse(session: ScoringSession, explained: Explained, client: Client, options: ScoreOptions) -> None:
+    """Make all requests of the scorers that ask, without counting them."""
+    asking = [scorer for scorer in options.made() if scorer.info.asks]
+    for explanations in explained.values():
+        session.asking(client).scores(explanations, asking)
+
+
+def explanations_to_score(atlas: Atlas, options: ScoreOptions) -> dict[Identity, dict[int, Explanation]]:
+    """Return explanations of features that ever fire, by identity; with controls, the empty answer, too.
+
+    Where there is room for some features only, those that people have labelled come first.
+
+    Raises:
+        InputError: there are no such explanations.
+    """
+    where = f"(model is not null or method = '{PERSON}')" if options.method is None else "method = ?"
+    rows = atlas.sql(
+        f"select latent, author, method, model, prompt_version, text, program from explanations where {where} "
+        f"and latent in (select latent from features where alive) order by method <> '{PERSON}', latent, author",
+        [] if options.method is None else [options.method],
+    )
+    latents = list(dict.fromkeys(row["latent"] for row in rows))
+    wanted = set(latents[: options.most] if options.latents is None else options.latents)
+    explained: dict[Identity, dict[int, Explanation]] = {}
+    for row in rows:
+        if (latent := row.pop("latent")) in wanted:
+            explanation = Explanation(**row)
+            explained.setdefault(explanation.identity, {})[latent] = explanation
+    if not explained:
+        method = f"by the method {options.method!r}"
+        what = "that a language model or a person wrote" if options.method is None else method
+        raise InputError(
+            f"The atlas has no explanation {what}, of a feature that ever fires. Make some: monosema explain RUN "
+            '--client …, or monosema label RUN FEATURE "text"'
+        )
+    if options.controls:
+        explained[BASELINE.identity] = dict.fromkeys(_latents(explained)[:BASELINE_LATENTS], BASELINE)
+    return explained
+
+
+def _latents(explained: Explained) -> list[int]:
+    return sorted({latent for explanations in explained.values() for latent in explanations})
+
+
+def _record(atlas: Atlas, tables: Mapping[Identity, Sequence[ScoreTable]], explained: Explained) -> None:
+    """Record scores in the atlas, but for those of the empty answer."""
+    for identity, some in tables.items():
+        if identity != BASELINE.identity:
+            record(atlas.path, scores=atlas_scores(some, explained[identity]))
+
+
+def _lines(tables: Mapping[Identity, Sequence[ScoreTable]]) -> list[dict[str, Any]]:
+    """Return the means over features of each scorer and kind of explanation, as plain values."""
+    lines = []
+    for (author, method, _, _), some in tables.items():
+        for table in some:
+            mean, control = table.mean, table.control
+            lines.append(
+                {
+                    "author": author,
+                    "method": method,
+                    "scorer": table.scorer,
+                    "features": len(table.estimates),
+                    "mean": mean and mean.value,
+                    "interval": mean and [mean.low, mean.high],
+                    "control": control and control.value,
+                    "absent": table.failures,
+                }
+            )
+    return lines
+
+
+def send_scores(
+    subject: Subject,
+    text: Iterable[TokenBatch],
+    samples: SampleConfig,
+    client: ClientConfig,
+    options: ScoreOptions,
+    folder: Path,
+    name: str,
+    log: Log,
+) -> dict[str, Any]:
+    """Send requests that scores need, that have no answer and are not under way.
+
+    Args:
+        name: of the dictionary, in its run.
+
+    Raises:
+        InputError: no such explanations, or a scorer that asks nobody.
+        CostCapError: it might cost more than the cap leaves; nothing was sent.
+        ProviderError: sending failed; what was sent is kept, and the rest follows when called again.
+    """
+    if silent := [one for one in options.scorers if one not in options.asking]:
+        raise InputError(
+            f"These scorers ask no language model, so there is nothing to send: {', '.join(silent)}. "
+            f"Score with them at once: monosema score RUN --scorers {','.join(silent)}"
+        )
+    with open_batches(client, folder) as batches:
+
+        def draw(latents: Sequence[int]) -> Samples:
+            return draw_chosen(subject, text, samples, latents, None, options.seed)
+
+        job = _write_job(subject.atlas, batches, options, folder, name, draw)
+        replay = ReplayClient(batches)
+        rehearse(job.session(subject), job.explained, replay, job.options)
+        log(price_line(client, asdict(batches.estimate(replay.requests))))
+        return sent_summary(batches.send(replay.requests))
+
+
+def parse_scores(subject: Subject, client: ClientConfig, folder: Path, name: str) -> dict[str, Any]:
+    """Read what has come, and record the scores in the atlas. Sends nothing.
+
+    A feature is scored by a scorer when all answers about it have come. An explanation that is no longer in the atlas
+    gets no score.
+
+    Returns:
+        Means by explanation and scorer, counts of requests, dollars spent, the number of requests that are still to be
+        sent, and jobs that can't be read any more, by reason.
+
+    Raises:
+        RunError: nothing was ever sent to this model from this run to score it.
+    """
+    stats, unread, unsent = RequestStats(), dict[str, int](), 0
+    lines: list[dict[str, Any]] = []
+    atlas = subject.atlas
+    with open_batches(client, folder) as batches:
+        jobs = sorted(_read_jobs(batches, folder, name), key=lambda job: float(job.facts["sent"]))
+        if not jobs:
+            raise RunError(f"Nothing was sent to {client.client} to score this run. Send it: monosema score RUN send …")
+        current = _current_texts(atlas)
+        for job in jobs:
+            if (reason := job.outdated(atlas)) is not None:
+                unread[reason] = unread.get(reason, 0) + 1
+                continue
+            replay = ReplayClient(batches)
+            session = job.session(subject).asking(replay)
+            tables = {}
+            for identity, explanations in job.explained.items():
+                gone = [n for n, one in explanations.items() if current.get((*identity, n), "") != one.text]
+                some = session.scores(explanations, job.options.made())
+                tables[identity] = [one.without(gone, "explained anew since it was sent") for one in some]
+            _record(atlas, tables, job.explained)
+            lines += _lines(tables)
+            unsent += batches.estimate(replay.requests).requests
+            stats.include(session.stats)
+        more = {"to_send": unsent, "unread": unread, "spent_dollars": spent_dollars(batches.store)}
+    return {"scores": lines, **stats.to_dict(), **more}
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that was written down of one sending: its facts, and samples in its folder."""
+
+    folder: Path
+    facts: Mapping[str, Any]
+
+    @property
+    def options(self) -> ScoreOptions:
+        return ScoreOptions(**self.facts["settings"])
+
+    @property
+    def explained(self) -> dict[Identity, dict[int, Explanation]]:
+        explained: dict[Identity, dict[int, Explanation]] = {}
+        for one in self.facts["explanations"]:
+            author, method, model, version = one["identity"]
+            explained[author, method, model, version] = {
+                int(n): Explanation(author, method, model, version, text) for n, text in one["texts"].items()
+            }
+        return explained
+
+    def session(self, subject: Subject) -> ScoringSession:
+        samples = Samples.load(self.folder / "samples.safetensors")
+        return self.options.session(subject, samples, folder=self.folder)
+
+    def outdated(self, atlas: Atlas) -> str | None:
+        """Say why the answers can't be read: the requests can't be made as they were, or are of another dictionary."""
+        if self.facts["prompt_version"] != prompts.VERSION:
+            version = self.facts["prompt_version"]
+            return f"asked with prompts of version {version}; these are of version {prompts.VERSION}"
+        return "the atlas is of another dictionary by now" if self.facts["atlas"] != atlas.meta["id"] else None
+
+
+def _write_job(
+    atlas: Atlas,
+    batches: Batches,
+    options: ScoreOptions,
+    folder: Path,
+    name: str,
+    draw: Callable[[Sequence[int]], Samples],
+) -> _Job:
+    """Write down a job with its passages, before anything is sent."""
+    explained = explanations_to_score(atlas, options)
+    latents = _latents(explained)
+    facts = {
+        "dictionary": name,
+        "atlas": atlas.meta["id"],
+        "passages": atlas.meta["tables"]["examples"]["sha256"],
+        "provider": batches.identity,
+        "prompt_version": prompts.VERSION,
+        "settings": {**asdict(options), "scorers": list(options.scorers), "latents": latents},
+        "explanations": [
+            {"identity": list(identity), "texts": {str(latent): one.text for latent, one in some.items()}}
+            for identity, some in explained.items()
+        ],
+    }
+    home = folder / f"score-{digest(facts)}"
+    if not (path := home / "samples.safetensors").exists():
+        draw(latents).save(path)
+    write_json(home / "errand.json", {**facts, "sent": time.time()})
+    return _Job(home, facts)
+
+
+def _read_jobs(batches: Batches, folder: Path, name: str) -> Iterator[_Job]:
+    """Return the jobs of this provider for this dictionary."""
+    for path in sorted(folder.glob("score-*/errand.json")):
+        job = _Job(path.parent, read_json(path))
+        if job.facts["provider"] == batches.identity and job.facts["dictionary"] == name:
+            yield job
+
+
+def _current_texts(atlas: Atlas) -> dict[tuple[Any, ...], str]:
+    """Return the explanations that are in the atlas now, by identity and latent."""
+    rows = atlas.sql("select author, method, model, prompt_version, latent, text from explanations")
+    return {tuple(list(row.values())[:-1]): row["text"] for row in rows}

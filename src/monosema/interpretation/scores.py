@@ -1,0 +1,232 @@
+"""Scores of many latents by one metric, and the statistics that scorers share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
+
+from monosema.atlas import Explanation, Score
+from monosema.core import Estimate, bootstrap_mean, numpy_generator, wilson
+
+CONTROLS_RULE = (
+    "An explanation is above the controls where the low end of its 95 % interval is above chance (0 for a correlation, "
+    "½ for a balanced accuracy) and above the score of another feature's explanation on the same feature."
+)
+RANDOM_RULE = (
+    "Above random means: above the controls, and above the mean of latents of random directions, explained and scored "
+    "alike."
+)
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class ScoreTable:
+    """Scores of explanations by one metric. A latent is in `estimates` or in `absent`, never in both.
+
+    Attributes:
+        scorer: name of the metric in the atlas: a scorer's own, or one beside it, such as "detection F1".
+        estimates: score of each latent, with its interval.
+        absent: reason for each latent without a score.
+        controls: score of a shuffled explanation for the same latent, or chance; missing where it has none.
+        chance: score of an explanation without content; None where there is no such number.
+        unit: name of the quantity on an axis.
+        rank: preference where features' labels are compared by one metric, the lowest first; None for the last.
+        part: "" for a scorer's own metric, "subset" for the same on some of the passages, "detail" for another metric
+            of the same answers.
+    """
+
+    scorer: str
+    estimates: Mapping[int, Estimate]
+    absent: Mapping[int, str] = field(default_factory=dict)
+    controls: Mapping[int, float] = field(default_factory=dict)
+    chance: float | None = None
+    unit: str = ""
+    rank: int | None = None
+    part: Literal["", "subset", "detail"] = ""
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Number of latents without a score, by reason."""
+        return dict(Counter(self.absent.values()))
+
+    @property
+    def mean(self) -> Estimate | None:
+        """Mean over latents with a bootstrap interval over them; None without any score."""
+        return _mean(estimate.value for estimate in self.estimates.values())
+
+    @property
+    def control(self) -> Estimate | None:
+        """Mean of the controls, likewise."""
+        return _mean(self.controls.values())
+
+    def without(self, latents: Collection[int], reason: str) -> ScoreTable:
+        """Return the table with some latents absent, for a reason."""
+        gone = {latent: reason for latent in latents if latent in self.estimates or latent in self.absent}
+        estimates = {latent: one for latent, one in self.estimates.items() if latent not in gone}
+        controls = {latent: one for latent, one in self.controls.items() if latent not in gone}
+        return replace(self, estimates=estimates, controls=controls, absent={**self.absent, **gone})
+
+    def controlled_by(self, other: ScoreTable) -> ScoreTable:
+        """Return the table with the scores of another table as controls."""
+        values = {latent: one.value for latent, one in other.estimates.items() if latent in self.estimates}
+        return replace(self, controls=values)
+
+    def above(self, least: float | None = None) -> list[int]:
+        """Return the latents whose interval lies above chance, their control, and `least` where it is given."""
+        floor = max(value for value in (self.chance, least, -np.inf) if value is not None)
+        return [
+            latent
+            for latent, estimate in self.estimates.items()
+            if estimate.low > max(floor, self.controls.get(latent, floor))
+        ]
+
+    def row(
+        self, method: str, latents: int, details: Sequence[ScoreTable] = (), random: Estimate | None = None
+    ) -> dict[str, Any]:
+        """Summarise the table as plain values for JSON; values that can't be computed are left out.
+
+        Args:
+            method: of the explanations.
+            latents: number of latents that were to be explained; shares are of all of them.
+            details: tables of other metrics of the same answers.
+            random: mean score of latents of random directions.
+        """
+        absent = Counter(self.absent.values())
+        if (silent := latents - len(self.estimates) - len(self.absent)) > 0:
+            absent["no explanation"] = silent
+        shares = {
+            "mean": self.mean,
+            "control": self.control,
+            "above": wilson(len(self.above()), latents) if latents else None,
+            "random": random,
+            "above_random": wilson(len(self.above(random.value)), latents) if latents and random else None,
+        }
+        prefix = f"{self.scorer} "
+        means = {one.scorer.removeprefix(prefix): one.mean for one in details if one.scorer.startswith(prefix)}
+        return {
+            "method": method,
+            "scorer": self.scorer,
+            "unit": self.unit,
+            "chance": self.chance,
+            "part": self.part,
+            **{name: one.to_dict() for name, one in shares.items() if one is not None},
+            "details": {name: one.to_dict() for name, one in means.items() if one is not None},
+            "absent": dict(absent),
+        }
+
+
+def _mean(values: Iterable[float]) -> Estimate | None:
+    listed = list(values)
+    return bootstrap_mean(listed) if listed else None
+
+
+def table_rows(
+    method: str, tables: Sequence[ScoreTable], latents: int, random: Mapping[str, Estimate] | None = None
+) -> list[dict[str, Any]]:
+    """Summarise the tables of one method; details stand in the row of the metric that they are details of.
+
+    Args:
+        random: mean scores of latents of random directions, by metric.
+    """
+    details = [table for table in tables if table.part == "detail"]
+    return [
+        table.row(method, latents, details, (random or {}).get(table.scorer))
+        for table in tables
+        if table.part != "detail"
+    ]
+
+
+def joined(parts: Sequence[Sequence[ScoreTable]]) -> list[ScoreTable]:
+    """Join the tables of disjoint sets of latents, metric by metric."""
+    tables = []
+    for same in zip(*parts, strict=True):
+        columns = {
+            name: {latent: value for one in same for latent, value in getattr(one, name).items()}
+            for name in ("estimates", "absent", "controls")
+        }
+        tables.append(replace(same[0], **columns))
+    return tables
+
+
+def atlas_scores(
+    tables: Sequence[ScoreTable], explanations: Mapping[int, Explanation], details: bool = True
+) -> dict[int, list[Score]]:
+    """Return scores as an atlas records them, by latent; without `details`, only scorers' own metrics."""
+    rows: dict[int, list[Score]] = {}
+    for table in tables:
+        for latent, estimate in table.estimates.items() if details or table.part != "detail" else ():
+            score = Score(
+                *explanations[latent].identity, table.scorer, estimate, table.controls.get(latent), table.rank
+            )
+            rows.setdefault(latent, []).append(score)
+    return rows
+
+
+def shuffled(explanations: Mapping[int, Explanation], seed: int = 0) -> dict[int, Explanation]:
+    """Give each latent the explanation of another, drawn at random; empty with fewer than two."""
+    latents = np.array(sorted(explanations))
+    if len(latents) < 2:
+        return {}
+    order: NDArray[np.int64] = numpy_generator(seed, "shuffled explanations").permutation(latents)
+    pairs = zip(order.tolist(), np.roll(order, 1).tolist(), strict=True)
+    return {latent: explanations[other] for latent, other in pairs}
+
+
+def area_under_curve(
+    values: Float[np.ndarray, " n"], positive: Bool[np.ndarray, " n"], seed: int = 0, resamples: int = RESAMPLES
+) -> Estimate | None:
+    """Estimate the probability that a positive has a greater value than a negative, ties counting half (Mann and
+    Whitney 1947).
+
+    The interval is a percentile bootstrap that draws positives and negatives apart; without resamples both its ends
+    are the value. NaN values are left out.
+
+    Returns:
+        None without positives or without negatives.
+    """
+    known = ~np.isnan(values)
+    high, low = values[known & positive], values[known & ~positive]
+    if not len(high) or not len(low):
+        return None
+    wins = (high[:, None] > low).astype(np.float64) + 0.5 * (high[:, None] == low)
+    ends = (wins.mean(), wins.mean())
+    if resamples:
+        draws = numpy_generator(seed, "bootstrap")
+        weights = [draws.multinomial(len(some), np.full(len(some), 1 / len(some)), resamples) for some in (high, low)]
+        areas = ((weights[0] @ wins) * weights[1]).sum(axis=1) / wins.size
+        ends = tuple(np.quantile(areas, [0.025, 0.975]))
+    return Estimate(float(wins.mean()), float(ends[0]), float(ends[1]), int(known.sum()))
+
+
+def score_areas(
+    explanations: Collection[int],
+    values: NDArray[np.floating],
+    latents: Int[np.ndarray, " n"],
+    positive: Bool[np.ndarray, " n"],
+    reason: str,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> tuple[dict[int, Estimate], dict[int, str]]:
+    """Estimate the area under the curve of each explained latent.
+
+    Args:
+        explanations: the latents that are scored.
+        values: one value an entry, NaN where there is none.
+        latents, positive: of the entries.
+        reason: given for latents without positives or without negatives.
+
+    Returns:
+        Estimates and absent latents of a `ScoreTable`.
+    """
+    areas = {
+        latent: area_under_curve(values[latents == latent], positive[latents == latent], seed, resamples)
+        for latent in explanations
+    }
+    estimates = {latent: estimate for latent, estimate in areas.items() if estimate is not None}
+    return estimates, {latent: reason for latent in explanations if latent not in estimates}
