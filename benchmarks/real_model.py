@@ -231,11 +231,9 @@ def peak_mb() -> float:
 
 def planned_mb(recipe: Any, stage: str) -> float:
     """What `monosema plan` says."""
-    from monosema.runs.machines import this_machine
-    from monosema.runs.model_shape import ModelShape
-    from monosema.runs.plan import plan
+    from monosema.runs.plan import Machine, plan
 
-    found = plan(recipe, ModelShape.of(recipe.model.name), this_machine())
+    found = plan(recipe, Machine.measured())
     return next(one.memory_gb for one in found.stages if one.stage == stage) * 1e3
 
 

@@ -35,6 +35,7 @@ SIZES = {
     "c": {"latents": 3072, "k": 32, "batch": 1024, "steps": 100},
     "d": {"latents": 1536, "k": 64, "batch": 256, "steps": 272},
     "s": {"latents": 256, "k": 8, "batch": 256, "steps": 120},
+    "e": {"latents": 1024, "k": 16, "batch": 256, "steps": 120},
     "l": {"latents": 6144, "k": 64, "batch": 4096, "steps": 68},
 }
 OWN = {

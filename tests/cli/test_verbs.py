@@ -55,7 +55,7 @@ def test_stages_one_after_the_other(command: Command, words: Words, tmp_path: Pa
 
 def test_seed_and_the_list_of_keys(command: Command) -> None:
     values = parsed(command("run", "--keys", "--seed", "3", "--k", "7", "--json"))
-    assert values["training"]["seed"] == values["corpus"]["seed"] == 3  # type: ignore[index]
+    assert values["training"]["seed"] == values["atlas"]["seed"] == 3  # type: ignore[index]
     assert values["dictionary"]["k"] == 7  # type: ignore[index]
     code, out, _ = command("run", "--keys")
     assert code == 0
@@ -131,21 +131,12 @@ def test_doctor(command: Command) -> None:
 
 
 def test_plan(command: Command, tmp_path: Path) -> None:
-    keys = ("--shape", "layers=28,width=3072,vocab=128256", "--site", "23.resid_post", "--latents", "65536")
-    machines = ("--machine", "rtx-4090:8", "--machine", "h100:8", "--price", "0.5")
-    values = parsed(command("plan", *keys, *machines, "--json"))
-    first, second = values["plans"]  # type: ignore[misc]
-    named = [stage["stage"] for stage in first["stages"]]
-    assert named == ["capture", "train", "evaluate", "atlas", "explain", "score"]
-    assert first["hours"] > second["hours"] > 0
-    assert first["price"] == pytest.approx(first["hours"] * 8 * 0.5)
-    code, out, _ = command("plan", *keys, *machines)
-    assert code == 0
-    assert "8 × rtx-4090" in out
+    values = parsed(command("plan", "--tokens", "1000000", "--json"))
+    assert [stage["stage"] for stage in values["stages"]] == ["capture", "train", "evaluate", "atlas"]  # type: ignore[union-attr]
+    assert values["seconds"] > 0  # type: ignore[operator]
+    code, out, _ = command("plan", "--tokens", "1000000")
+    assert (code, "TFLOP" in out, "together" in out) == (0, True, True)
     assert not any(tmp_path.iterdir())
-    code, _, err = command("plan", *keys, "--machine", "h1000")
-    assert code == 2
-    assert "h100" in err
 
 
 def test_a_sweep_on_a_matrix(command: Command, vectors: Path, tmp_path: Path) -> None:

@@ -150,7 +150,7 @@ def test_an_anomaly_stops_its_member_only(vectors: Path, tmp_path: Path) -> None
     assert result.best == fine.name == "topk-2"
     kept = Checkpoints(tmp_path / "bad" / "checkpoint", 1).newest()
     assert kept is not None
-    assert kept.tensors_of(0)["dictionary.decoder"].isfinite().all()
+    assert kept.tensors_of(0)["dictionary.W_dec"].isfinite().all()
     sweep(vectors, tmp_path / "alone", ("topk-2",))
     assert (tmp_path / "topk-2" / WEIGHTS).read_bytes() == (tmp_path / "alone" / "topk-2" / WEIGHTS).read_bytes()
 

@@ -246,6 +246,7 @@ for _stage in (
         writes=lambda ctx: [ctx.atlas_dir],
         needs=("train",),
         reads=("atlas", "atlas_tokens"),
+        version=2,
         resumes=True,
         replaces=True,
         damage=_damage_of_atlas,

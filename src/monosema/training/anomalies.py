@@ -1,4 +1,4 @@
-"""What a run that goes wrong looks like, and what is to blame: the rate of learning, or the vectors."""
+"""Signs of a run that goes wrong, and their cause: the rate of learning, or the vectors."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ OUTLIERS = "A few vectors far from all others set the scale: leave them out, or 
 
 
 class Anomaly(NamedTuple):
-    """Why training should stop.
+    """A reason to stop training.
 
     Attributes:
-        reason: what is wrong.
-        advice: what to do about the vectors; None where the rate of learning is as likely to blame.
+        reason: the fault.
+        advice: a remedy for the vectors; None where the rate of learning is as likely to blame.
     """
 
     reason: str
@@ -33,9 +33,9 @@ class Anomaly(NamedTuple):
 
 
 def anomaly(losses: Losses, dictionary: Trainable, batch: Float[Tensor, "n row_width"]) -> Anomaly | None:
-    """Why training should stop; None where all is well.
+    """Return a reason to stop training; None where all is well.
 
-    `batch`: what the losses are of, in training units, which is looked at only where the loss can't be right.
+    `batch`: the rows that the losses are of, in training units; looked at only where the loss can't be right.
     """
     fvu, total = float(losses.fvu), float(losses.total.detach())
     if not (math.isfinite(fvu) and math.isfinite(total)):
@@ -53,7 +53,7 @@ def anomaly(losses: Losses, dictionary: Trainable, batch: Float[Tensor, "n row_w
 
 
 def _of_batch(batch: Float[Tensor, "n row_width"], dictionary: Trainable) -> Anomaly | None:
-    """What in a batch makes its loss no measure of learning; None where nothing does, or rows are no vectors."""
+    """Return the fault of a batch whose loss is no measure of learning; None without one, or where rows are windows."""
     if dictionary.row_vectors > 1:
         return None
     wrong = int((~torch.isfinite(batch)).any(dim=1).sum())

@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on as if nothing had happened.
+"""Checkpoints: the whole state of a run, so that it goes on as if it had never been interrupted.
 
     checkpoint/step-00001200/state.safetensors     of each run: parameters, counters, optimiser state
     checkpoint/step-00001200/state.json            step, recipe, streams' positions, runs, checksum of the tensors
@@ -22,12 +22,12 @@ TENSORS, FACTS = "state.safetensors", "state.json"
 
 @dataclass(frozen=True)
 class RunState:
-    """Where one dictionary of a run stands.
+    """State of one dictionary of a run, but for its tensors.
 
     Attributes:
         metrics_bytes: length of its metrics.jsonl.
         fvu: running mean of its training FVU; None before the first record.
-        stopped: why it was stopped; None while it goes on.
+        stopped: the reason for which it was stopped; None while it goes on.
     """
 
     metrics_bytes: int = 0
@@ -61,12 +61,12 @@ class Checkpoint:
         return sum(known) / len(known) if known and len(known) == len(found) else None
 
     def tensors_of(self, run: int) -> dict[str, Tensor]:
-        """One run's tensors, without its number."""
+        """Return one run's tensors, without its number."""
         prefix = f"{run}."
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
     def alone(self, run: int, stream: int, recipe: str) -> Checkpoint:
-        """What one run, on one stream, would have written by itself."""
+        """Return the checkpoint that one run, on one stream, would have written by itself."""
         tensors = {f"0.{name}": tensor for name, tensor in self.tensors_of(run).items()}
         return Checkpoint(self.step, recipe, [self.streams[stream]], [self.runs[run]], tensors)
 
@@ -112,16 +112,16 @@ class Checkpoints:
         return final
 
     def paths(self) -> list[Path]:
-        """Folders of the checkpoints, oldest first."""
+        """Return the checkpoints' folders, oldest first."""
         return sorted(self.folder.glob("step-*")) if self.folder.is_dir() else []
 
     def best(self) -> Path | None:
-        """Folder of the checkpoint with the lowest running FVU; None where none has one."""
+        """Return the folder of the checkpoint with the lowest running FVU; None where none has one."""
         known = [(fvu, path) for path in self.paths() if (fvu := _fvu(path)) is not None]
         return min(known)[1] if known else None
 
     def newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is whole; a damaged one is passed over. None where there is none."""
+        """Return the newest checkpoint that is whole, passing over damaged ones; None where there is none."""
         for path in reversed(self.paths()):
             try:
                 return self._read(path)

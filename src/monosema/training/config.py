@@ -1,4 +1,4 @@
-"""What a training run is, and what it gives."""
+"""The configuration of a training run, and its result."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from monosema.core import Config
 
 
 class TrainConfig(Config):
-    """How a dictionary is trained."""
+    """Configuration of training."""
 
     objective: Literal["reconstruction", "end-to-end"] = "reconstruction"
-    """What a dictionary learns from: the error at its site, or what the model does with the reconstruction in place
+    """The loss: the error at the dictionary's site, or the model's loss with the reconstruction in place
     (`end_to_end`); the latter needs a run, which has the model and the text."""
     downstream: float = Field(0.0, ge=0)
     """Weight of later layers' errors in end-to-end training; 0 is the plain form."""
@@ -26,7 +26,7 @@ class TrainConfig(Config):
     decay: float = Field(0.7, ge=0, le=1)
     """Share of all steps, at the end, over which the learning rate falls linearly to 0; sign_sgd needs no fall."""
     optimiser: Literal["adam", "sign_sgd", "muon"] = "adam"
-    """What makes steps of gradients: Adam, schedule-free SignSGD, or Muon (for matrices; Adam for vectors)."""
+    """The rule of the step: Adam, schedule-free SignSGD, or Muon (for matrices; Adam for vectors)."""
     beta1: float | None = Field(None, ge=0, lt=1)
     """Adam's decay of the mean of gradients (Kingma and Ba 2014), 0.7 by default: 0.9 overshoots in short runs; the
     weight of the average in sign_sgd, 0.9 by default."""
@@ -50,7 +50,7 @@ class TrainConfig(Config):
     log_every: int = Field(10, gt=0)
     """Steps between two lines of metrics.jsonl."""
     track: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Where else to record: tensorboard, wandb (offline, unless WANDB_MODE says otherwise)."""
+    """Further records: tensorboard, wandb (offline, unless WANDB_MODE says otherwise)."""
     checkpoint_seconds: float = Field(60.0, gt=0)
     """Seconds between two checkpoints."""
     checkpoint_steps: int | None = Field(None, gt=0)
@@ -59,14 +59,14 @@ class TrainConfig(Config):
     """Checkpoints that are kept, the newest; the best by the running FVU is kept besides."""
 
     def recipe(self) -> dict[str, Any]:
-        """The fields that change the result."""
+        """Return the fields that change the result."""
         unimportant = {"log_every", "track", "checkpoint_seconds", "checkpoint_steps", "keep"}
         return self.model_dump(mode="json", exclude=unimportant)
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What came of a training run.
+    """Result of a training run.
 
     Attributes:
         steps: optimiser steps in all.
@@ -76,7 +76,7 @@ class TrainResult:
         l0: active latents per held-out row; None likewise.
         alive: share of latents active on at least one held-out row; None likewise.
         peak_memory_mb: peak resident memory of the process while training (GPU memory, on a GPU), in 10⁶ bytes.
-        memory_before_mb: what the process took before, libraries and data mappings included.
+        memory_before_mb: memory of the process before, libraries and data mappings included.
         training_fvu: running mean over the last recorded batches of the share of variance left unexplained.
         terms: parts of the loss, as recorded last.
         dictionary: folder of the saved dictionary.
@@ -95,5 +95,5 @@ class TrainResult:
     dictionary: Path
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {**asdict(self), "dictionary": str(self.dictionary)}

@@ -40,7 +40,7 @@ Found = TypeVar("Found")
 PATIENCE = 300.0
 """Seconds after which a process that does not answer counts as lost; one that ended is noticed at once."""
 LONGEST = timedelta(days=30)
-"""How long processes wait for work that the first one does for all, such as capture."""
+"""Longest wait for work that the first process does for all, such as capture."""
 
 
 def first_process() -> bool:

@@ -1,7 +1,7 @@
-"""What a folder holds from before: a finished dictionary is neither trained again nor replaced by another.
+"""Finished dictionaries: not trained again, and not replaced by another.
 
-``training.json`` says by which recipe, on which vectors, and the checksum of the weights, so that the same command
-finds its result, and a damaged one is made again.
+``training.json`` holds the digests of recipe, vectors and weights, so that the same command finds its result, and a
+damaged one is made again.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ _LEFT = "It was left as it is: choose another folder with --out,"
 
 
 def finished_before(out: Path, recipe: str, vectors: str, update: bool = False) -> TrainResult | None:
-    """The result of the same training, where it is done and its files are whole; None where there is work to do.
+    """Return the result of the same training where it is done and its files are whole; None where there is work to do.
 
     Args:
         out: the dictionary's folder.
         recipe: digest of the training's recipe.
-        vectors: digest of the stream's state at its beginning, which says what it gives.
-        update: whether another training's dictionary is removed.
+        vectors: digest of the stream's state at its beginning, which decides its batches.
+        update: remove another training's dictionary.
 
     Raises:
         RunError: the folder holds another dictionary, and `update` is False; or one in another library's layout.
@@ -59,7 +59,7 @@ def refuse_untrained(out: Path) -> None:
 
 
 def _refuse_other_layouts(out: Path) -> None:
-    """What a folder holds in another library's layout would stand in the way when the dictionary is saved."""
+    """Raise RunError for a dictionary in another library's layout: it would stand in the way of saving."""
     if not ((out / CONFIG).is_file() and (out / WEIGHTS).is_file()) and _described(out):
         raise RunError(f"{out} holds a dictionary{_described(out)} in another library's layout. {_LEFT} or remove it.")
 
@@ -75,7 +75,7 @@ def _facts(out: Path) -> dict[str, Any] | None:
 
 
 def _described(out: Path) -> str:
-    """What dictionary is in a folder, in brackets; nothing where there is none that can be read."""
+    """Describe the dictionary in a folder, in brackets; empty where none can be read."""
     if not out.is_dir():
         return ""
     try:

@@ -22,26 +22,26 @@ from torch import Tensor
 from monosema.training.distribution import Mesh
 
 SHARE = 0.7
-"""ρ, as measured by `benchmarks/step_size.py`; figures are in docs/frontier.md."""
+"""ρ, as measured by `benchmarks/step_size.py`; metrics are in docs/frontier.md."""
 EVERY = 8
-"""Steps from one look at v to the next; it hardly decays in so many."""
+"""Steps between two checks of v, which hardly decays in so many."""
 EPSILON = 1e-12
-"""ε that only keeps 0 from being divided by."""
+"""ε, only so that 0 is not divided by."""
 BLOCK = 1024
-"""Rows that are looked at together, to bound memory."""
+"""Rows that are read together, to bound memory."""
 
 
 class FlooredAdam(torch.optim.Adam):
-    """See the module. What it remembers is what `torch.optim.Adam` remembers."""
+    """Adam with a floor under its mean squares; see the module. Its state is that of `torch.optim.Adam`."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, betas: tuple[float, float], mesh: Mesh) -> None:
-        """Parameters whose first dimension is latents, which processes may share."""
+        """Take parameters whose first dimension is latents, which processes may share."""
         super().__init__(parameters, lr=lr, betas=betas, eps=EPSILON, fused=True)
         self._mesh = mesh
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step; every process takes part."""
+        """Make one step; every process takes part."""
         for group in self.param_groups:
             for parameter in group["params"]:
                 state = self.state.get(parameter)

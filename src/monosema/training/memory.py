@@ -9,7 +9,7 @@ import torch
 
 
 class PeakMemory:
-    """Peak memory since it was made, in 10⁶ bytes: of the GPU where one is used, of the process otherwise."""
+    """Peak memory since this object was made, in 10⁶ bytes: of the GPU where one is used, of the process otherwise."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -27,7 +27,7 @@ class PeakMemory:
         self.before = self.peak()
 
     def peak(self) -> float:
-        """The peak so far. Where the system can't start counting anew, the peak since the process began."""
+        """Return the peak so far. Where the system can't start counting anew, the peak since the process began."""
         if self._device.type == "cuda":
             return torch.cuda.max_memory_allocated(self._device) / 1e6
         if self._exact:

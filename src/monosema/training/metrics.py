@@ -1,4 +1,4 @@
-"""The record of a run, and figures of a dictionary on rows it was not trained on."""
+"""The record of a run, and metrics of a dictionary on rows that it was not trained on."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from monosema.dictionaries import Dictionary
 
 
 class MetricsFile:
-    """metrics.jsonl: a JSON object a line, cut back to the checkpoint on resume so that no step stands there twice."""
+    """metrics.jsonl, one JSON object per line; cut back to the checkpoint on resume so that no step is there twice."""
 
     def __init__(self, path: Path, keep_bytes: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(path, "ab")  # noqa: SIM115 - open as long as the run
         self._file.truncate(min(keep_bytes, os.path.getsize(path)))
 
-    def write(self, **figures: float | int) -> None:
+    def write(self, **metrics: float | int) -> None:
         """Append a line and hand it to the operating system."""
-        self._file.write((json.dumps(figures) + "\n").encode())
+        self._file.write((json.dumps(metrics) + "\n").encode())
         self._file.flush()
 
     @property
@@ -39,11 +39,11 @@ class MetricsFile:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Figures on held-out rows.
+    """Metrics on held-out rows.
 
     Attributes:
-        fvu: Σ‖x − x̂‖² / Σ‖x − x̄‖², with x̄ the mean of these rows; None where all rows are equal. For transcoders, of
-            what they write.
+        fvu: Σ‖x − x̂‖² / Σ‖x − x̄‖², with x̄ the mean of these rows; None where all rows are equal. For transcoders,
+            of their targets.
         l0: mean number of active latents.
         alive: share of latents active on at least one row.
     """
@@ -58,7 +58,7 @@ def held_out_metrics(dictionary: Dictionary, rows: Float[Tensor, "n row_width"],
     """Measure a dictionary on rows, in blocks; sums in float64. Changes nothing.
 
     Args:
-        rows: as those of the training stream, in the model's units: for a transcoder, what it reads and what it writes.
+        rows: as those of the training stream, in the model's units: for a transcoder, inputs and targets side by side.
     """
     mean = inputs_and_targets(dictionary, rows)[1].mean(dim=0, dtype=torch.float64)
     error = variance = active = 0.0
@@ -76,5 +76,5 @@ def held_out_metrics(dictionary: Dictionary, rows: Float[Tensor, "n row_width"],
 
 
 def inputs_and_targets(dictionary: object, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
-    """What a dictionary reads of rows of its training stream, and what it is to write."""
+    """Return inputs and targets of a dictionary, from rows of its training stream."""
     return dictionary.sides(rows) if hasattr(dictionary, "sides") else (rows, rows)

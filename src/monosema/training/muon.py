@@ -28,20 +28,20 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 STEPS = 5
 """Newton–Schulz steps, as in `torch.optim.Muon`."""
 LEAST = 1e-7
-"""Smallest norm that is divided by, as in `torch.optim.Muon`."""
+"""Smallest divisor of norms, as in `torch.optim.Muon`."""
 
 
 class Muon(torch.optim.Optimizer):
-    """Muon on this process's rows; see the module. What it remembers is what `torch.optim.Muon` remembers of them."""
+    """Muon on this process's rows; see the module. Its state is that of `torch.optim.Muon`, of these rows."""
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, mesh: Mesh) -> None:
-        """Parameters are matrices; every process has equally many rows of each."""
+        """Take matrices; every process has equally many rows of each."""
         super().__init__(parameters, {"lr": lr})
         self._mesh = mesh
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step; every process takes part."""
+        """Make one step; every process takes part."""
         for group in self.param_groups:
             for own in group["params"]:
                 if own.grad is None:
@@ -56,7 +56,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal_part(part: Float[Tensor, "m_of_shard d"], mesh: Mesh) -> Float[Tensor, "m_of_shard d"]:
-    """This process's rows of the nearly orthogonal matrix that the whole's Newton–Schulz steps lead to, in float32."""
+    """Return this process's rows of the nearly orthogonal matrix of the whole's Newton–Schulz steps, in float32."""
     a, b, c = COEFFICIENTS
     x = part.float()
     gram = mesh.sum_over_latents(x.T @ x)

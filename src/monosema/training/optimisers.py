@@ -1,4 +1,4 @@
-"""Optimisers, behind one small interface: what the trainer asks of any of them.
+"""Optimisers, behind one small interface for the trainer.
 
 adam        Kingma and Ba 2014, fused, whose mean squares have a floor where no ε is given (`floored_adam`)
 sign_sgd    SignSGD (Bernstein et al. 2018, arXiv:1802.04434), schedule-free (Defazio et al. 2024, arXiv:2405.15682)
@@ -22,7 +22,7 @@ from monosema.training.muon import Muon
 
 BETA1 = {"adam": 0.7, "sign_sgd": 0.9, "muon": 0.9}
 """β₁ where the configuration gives none. Adam's usual 0.9 overshoots in short runs, and carries a latent that fired
-once for ten steps more; figures are in docs/frontier.md."""
+once for ten steps more; metrics are in docs/frontier.md."""
 
 
 class ScheduleFreeSign(torch.optim.Optimizer):
@@ -36,12 +36,12 @@ class ScheduleFreeSign(torch.optim.Optimizer):
     """
 
     def __init__(self, parameters: Iterable[Tensor], lr: float, beta: float) -> None:
-        """Parameters hold y from now on."""
+        """Take parameters, which hold y from now on."""
         super().__init__(parameters, {"lr": lr, "beta": beta})
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step along the signs of the gradients."""
+        """Make one step along the signs of the gradients."""
         for group in self.param_groups:
             rate, beta = group["lr"], group["beta"]
             for y in group["params"]:
@@ -71,8 +71,8 @@ class Optimisers:
     """The optimisers of one dictionary's parameters, as one.
 
     Attributes:
-        parameters: all that they change.
-        falls: whether the learning rate falls at the end.
+        parameters: the parameters that they change.
+        falls: True where the learning rate falls at the end.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Optimisers:
         lr: float,
         mesh: Mesh | None = None,
     ) -> None:
-        """For parameters that processes may share the latents of.
+        """Make the optimisers of parameters whose latents processes may share.
 
         Args:
             mesh: the processes that share the latents.
@@ -97,7 +97,7 @@ class Optimisers:
         self._all: list[torch.optim.Optimizer] = make(self.parameters, config, lr, self._mesh)
 
     def step(self, lr: float) -> None:
-        """One step with a learning rate."""
+        """Make one step with a learning rate."""
         with self._mesh.watching():
             for optimiser in self._all:
                 for group in optimiser.param_groups:
@@ -111,7 +111,7 @@ class Optimisers:
 
     @torch.no_grad()
     def forget(self, latents: Int[Tensor, " latents"], n_latents: int) -> None:
-        """Clear what is remembered of latents that were given a new start; mean squares with a floor stay."""
+        """Clear the state of latents that were given a new start; mean squares with a floor stay."""
         for parameter, state in self._states():
             if len(latents) and len(parameter) == n_latents:
                 floored = isinstance(self._owner(parameter), FlooredAdam)
@@ -122,14 +122,14 @@ class Optimisers:
                         value[latents] = 0
 
     def settle(self) -> bool:
-        """At the end: give the parameters the values to be saved; whether these are others."""
+        """Give the parameters the values to be saved, at the end; return True where these are others."""
         averaging = [optimiser for optimiser in self._all if isinstance(optimiser, ScheduleFreeSign)]
         for optimiser in averaging:
             optimiser.settle()
         return bool(averaging)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that is remembered, as ``number of the parameter.name``."""
+        """Return the whole state, as ``number of the parameter.name``."""
         return {
             f"{number}.{name}": value
             for number, (_, state) in enumerate(self._states())
@@ -138,7 +138,7 @@ class Optimisers:
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Take what `tensors` gave."""
+        """Load the state that `tensors` returned."""
         for number, parameter in enumerate(self.parameters):
             owner = self._owner(parameter)
             own = {name: value for name, value in tensors.items() if name.startswith(f"{number}.")}
@@ -149,7 +149,7 @@ class Optimisers:
                 }
 
     def _states(self) -> list[tuple[torch.nn.Parameter, dict[str, Any]]]:
-        """Each parameter with what is remembered of it, in order."""
+        """Return each parameter with its state, in order."""
         return [(p, self._owner(p).state.get(p, {})) for p in self.parameters]
 
     def _owner(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:

@@ -1,10 +1,10 @@
-"""How unexplained variance falls with latents n and active latents k (Gao et al. 2024, arXiv:2406.04093, section 3.2).
+"""Scaling law of FVU in latents n and active latents k (Gao et al. 2024, arXiv:2406.04093, section 3.2).
 
     L(n, k) = exp(α + β_k log k + β_n log n + γ log k log n) + exp(ζ + η log k)
 
-The second term is what no number of latents removes at that k. Fitted by least squares of log L, with logarithms taken
-from the middle of the points, where the six numbers are least entangled. Intervals are the middle 95 % of fits to
-resampled points: seeds of the same n and k are drawn anew where there are several, else residuals are.
+The second term is the floor that no number of latents removes at that k. Fitted by least squares of log L, with
+logarithms taken from the middle of the points, where the six numbers are least entangled. Intervals are the middle 95 %
+of fits to resampled points: seeds of the same n and k are drawn anew where there are several, else residuals are.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class ScalingFit:
 
     Attributes:
         parameters: α, β_k, β_n, γ, ζ, η, by name.
-        floor: at each k of the points, exp(ζ + η log k): what no number of latents removes.
-        points: what was fitted.
+        floor: at each k of the points, exp(ζ + η log k), which no number of latents removes.
+        points: the fitted points.
         error: root mean square of log L as fitted minus log L as measured.
         resamples: fits that the intervals are taken from.
     """
@@ -66,12 +66,12 @@ class ScalingFit:
     resamples: int
 
     def predict(self, n: float | int, k: float | int) -> float:
-        """L(n, k)."""
+        """Return L(n, k)."""
         values = np.array([self.parameters[name].value for name in NAMES])
         return float(np.exp(_log_loss(values, np.log([n]), np.log([k])))[0])
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return asdict(self)
 
 
@@ -120,7 +120,7 @@ def _log_loss(values: np.ndarray, n: Logs, k: Logs) -> Logs:
 
 
 def _slopes(values: np.ndarray, n: Logs, k: Logs) -> Float[np.ndarray, "points 6"]:
-    """Derivatives of `_log_loss` in the six numbers."""
+    """Return derivatives of `_log_loss` in the six numbers."""
     alpha, beta_k, beta_n, gamma = values[:4]
     falling = np.exp(alpha + beta_k * k + beta_n * n + gamma * k * n - _log_loss(values, n, k))
     one = np.ones_like(n)
@@ -128,7 +128,7 @@ def _slopes(values: np.ndarray, n: Logs, k: Logs) -> Float[np.ndarray, "points 6
 
 
 def _fit(n: Logs, k: Logs, loss: Logs, start: np.ndarray | None) -> np.ndarray:
-    """The six numbers; from a start that is near, or the best fit from several far ones."""
+    """Return the six numbers; from a start that is near, or the best fit from several far ones."""
     from scipy.optimize import least_squares
 
     n0, k0 = float(n.mean()), float(k.mean())
@@ -147,7 +147,7 @@ def _fit(n: Logs, k: Logs, loss: Logs, start: np.ndarray | None) -> np.ndarray:
 
 
 def _guess(n: Logs, k: Logs, loss: Logs, share: float) -> np.ndarray:
-    """A plane through the logarithms of what a floor at a share of the smallest loss leaves."""
+    """Return a plane through the logarithms of the losses above a floor, a share of the smallest loss."""
     floor = share * np.exp(loss.min())
     rest = np.log(np.exp(loss) - floor)
     plane = np.linalg.lstsq(np.stack([np.ones_like(n), k, n, k * n], axis=1), rest, rcond=None)[0]
@@ -155,7 +155,7 @@ def _guess(n: Logs, k: Logs, loss: Logs, share: float) -> np.ndarray:
 
 
 def _moved(values: np.ndarray, n0: float, k0: float) -> np.ndarray:
-    """The same law, for logarithms of n and k that are larger by n0 and k0."""
+    """Return the same law, for logarithms of n and k that are larger by n0 and k0."""
     alpha, beta_k, beta_n, gamma, zeta, eta = values
     return np.array(
         [
@@ -172,7 +172,7 @@ def _moved(values: np.ndarray, n0: float, k0: float) -> np.ndarray:
 def _resampled(
     n: Logs, k: Logs, loss: Logs, fitted: Logs, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The points with losses drawn anew: among seeds of the same n and k, or as fitted plus any residual."""
+    """Return the points with losses drawn anew: among seeds of the same n and k, or as fitted plus any residual."""
     cells: dict[tuple[float, float], list[int]] = {}
     for number, cell in enumerate(zip(n, k, strict=True)):
         cells.setdefault(cell, []).append(number)

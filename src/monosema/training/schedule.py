@@ -5,9 +5,9 @@ from __future__ import annotations
 SIGN_FACTOR = 5e-3
 """Peak rate of sign_sgd at 2¹⁴ latents: that of sparsify, whose rule has the same root."""
 LARGEST_TURN = 0.15
-"""How far a decoder row may turn in a step."""
+"""Largest turn of a decoder row in a step."""
 AGREEING = 1.0
-"""How far the reconstruction may go in a step, in units of its norm, where all active latents agree."""
+"""Largest move of the reconstruction in a step, in units of its norm, where all active latents agree."""
 FEW_LATENTS = 1536
 """Latents up to which the bound on those that agree does not depend on their number."""
 WARM_UP = 0.1
@@ -15,7 +15,7 @@ WARM_UP = 0.1
 
 
 def learning_rate(n_latents: int, steps: int, optimiser: str = "adam", *, width: int = 1, active: float = 1.0) -> float:
-    """Peak learning rate for a run of so many steps.
+    """Return the peak learning rate of a run of `steps` steps.
 
     Gao et al. 2024 (arXiv:2406.04093, figure 3): ∝ 1 / √(m / 2¹⁴) in the number of latents m. Their factor,
     2e-4, is for runs of 10⁵ steps and more of Adam; short runs gain from larger steps. Muon's steps have the size of
@@ -38,17 +38,17 @@ def learning_rate(n_latents: int, steps: int, optimiser: str = "adam", *, width:
 
 
 def warm_up_steps(steps: int) -> int:
-    """Steps of the rise for a run of so many steps: a tenth of them.
+    """Return the steps of the rise, a tenth of the run's.
 
     Adam's first steps have full size in every entry, and where latents agree on a direction, as about what most of the
     variance lies in, those that a row activates add up: at the full rate at once a short run begins with an error
-    above the start's, and spends much of itself on the way back. Figures are in docs/frontier.md.
+    above the start's, and spends much of itself on the way back. Metrics are in docs/frontier.md.
     """
     return round(WARM_UP * steps)
 
 
 def schedule(step: int, steps: int, warmup: int, decay: float) -> float:
-    """Factor on the peak rate at a step, counted from 0: a linear rise, a plateau, a linear fall to near 0.
+    """Return the factor on the peak rate at a step, counted from 0: a linear rise, a plateau, a linear fall to near 0.
 
     Args:
         warmup: steps of the rise.

@@ -1,4 +1,4 @@
-"""Sweeps: many dictionaries from one pass over the data, and what they trade for what."""
+"""Sweeps: many dictionaries from one pass over the data, and their trade-off between FVU and L0."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from monosema.training.training_run import TrainingRun
 
 @dataclass(frozen=True)
 class Trial:
-    """What came of one dictionary of a sweep.
+    """Result of one dictionary of a sweep.
 
     Attributes:
         name: its folder in the sweep's.
-        settings: what was chosen for it, by key.
+        settings: the values chosen for it, by key.
         fvu: share of variance left unexplained: of held-out rows, or the running mean in training where there are none.
         l0: active latents per held-out row; None without held-out rows.
         alive: share of latents active on at least one held-out row; None likewise.
         terms: parts of the loss, as recorded last.
-        stopped: why it was stopped; None where it was trained to the end. Its figures are absent then.
+        stopped: the reason for which it was stopped, without metrics; None where it was trained to the end.
     """
 
     name: str
@@ -42,12 +42,12 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """What came of a sweep.
+    """Result of a sweep.
 
     Attributes:
         trials: its dictionaries, in the order they were asked for.
         best: name of the one at the knee of the trade-off (see `knee`); None where none was trained to the end.
-        held_out: rows that figures were measured on; 0 where these are from training.
+        held_out: rows that metrics were measured on; 0 where these are from training.
         steps: steps of each trial.
         step_ms: mean milliseconds of a step of all trials together; None if none was made in this process.
         recipe: digest of all that decides the result.
@@ -62,7 +62,7 @@ class SweepResult:
 
     @property
     def stopped(self) -> list[str]:
-        """Why trials were stopped, for each that was."""
+        """Reasons of the trials that were stopped."""
         return [trial.stopped for trial in self.trials if trial.stopped is not None]
 
     def to_dict(self) -> dict[str, Any]:
@@ -90,11 +90,11 @@ def train_sweep(
 ) -> SweepResult:
     """Train several dictionaries at once, each as it would be trained alone, and write sweep.json.
 
-    A trial that goes wrong is stopped by itself, and the others go on. What was interrupted goes on as for `train`.
+    A trial that goes wrong is stopped by itself, and the others go on. An interrupted sweep goes on as for `train`.
     Several processes share every trial's work as they share a single dictionary's.
 
     Args:
-        settings: what was chosen for each trial.
+        settings: the values chosen for each trial.
         streams: one for each site; a trial says which is its own.
         config: how often to record and to write checkpoints.
         mesh: the processes that share the work; None for this one alone.
@@ -116,7 +116,7 @@ def train_sweep(
     results = trainer.run()
 
     def written() -> SweepResult:
-        """The first process alone has measured the trials on held-out rows."""
+        """Write sweep.json; the first process alone has measured the trials on held-out rows."""
         sweep = _result(trials, settings, results, trainer.steps, recipe)
         write_json(path, sweep.to_dict())
         return sweep
@@ -147,7 +147,7 @@ def _result(
 
 
 def _made_before(path: Path, recipe: str) -> SweepResult | None:
-    """The result of the same sweep, where it is done."""
+    """Return the result of the same sweep, where it is done."""
     if not path.exists():
         return None
     result = SweepResult.from_dict(read_json(path))

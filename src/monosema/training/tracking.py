@@ -1,4 +1,4 @@
-"""Records of a run outside of metrics.jsonl: TensorBoard, Weights & Biases, whatever else takes figures."""
+"""Records of a run outside of metrics.jsonl: TensorBoard, Weights & Biases, any object that takes metrics."""
 
 from __future__ import annotations
 
@@ -16,36 +16,37 @@ from monosema.core import MissingExtraError, atomic_path
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Receives the figures that go to metrics.jsonl."""
+    """Receives the metrics that go to metrics.jsonl."""
 
-    def record(self, member: str, figures: Mapping[str, float | int]) -> None:
-        """Figures of one member of a run after a step; the name of a single one is empty."""
+    def record(self, run: str, metrics: Mapping[str, float | int]) -> None:
+        """Record metrics of one dictionary of a run after a step; the name of a single one is empty."""
         ...
 
     def close(self) -> None:
-        """The run has ended, or was interrupted."""
+        """End the record: the run has ended, or was interrupted."""
         ...
 
 
 class TensorBoard:
-    """Event files for TensorBoard, in a folder of its own. What a killed process wrote too much is marked as such."""
+    """Event files for TensorBoard, in a folder of its own. Steps that a killed process wrote beyond its checkpoint
+    are marked as such."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises MissingExtraError without tensorboard."""
+        """Raise MissingExtraError without tensorboard."""
         _require("tensorboard")
         self._folder = folder
         self._writer: Any = None
 
-    def record(self, member: str, figures: Mapping[str, float | int]) -> None:
-        """Write figures."""
+    def record(self, run: str, metrics: Mapping[str, float | int]) -> None:
+        """Write metrics."""
         from torch.utils.tensorboard import SummaryWriter
 
-        step = int(figures["step"])
+        step = int(metrics["step"])
         if self._writer is None:
             self._writer = SummaryWriter(str(self._folder), purge_step=step)
-        for name, value in figures.items():
+        for name, value in metrics.items():
             if name != "step":
-                self._writer.add_scalar(f"{member}/{name}" if member else name, value, step)
+                self._writer.add_scalar(f"{run}/{name}" if run else name, value, step)
 
     def close(self) -> None:
         """Close the files."""
@@ -62,13 +63,13 @@ class WeightsAndBiases:
     """
 
     def __init__(self, folder: Path) -> None:
-        """Raises MissingExtraError without wandb."""
+        """Raise MissingExtraError without wandb."""
         _require("wandb")
         self._folder = folder
         self._run: Any = None
 
-    def record(self, member: str, figures: Mapping[str, float | int]) -> None:
-        """Log figures."""
+    def record(self, run: str, metrics: Mapping[str, float | int]) -> None:
+        """Log metrics."""
         if self._run is None:
             wandb: Any = importlib.import_module("wandb")
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -80,11 +81,11 @@ class WeightsAndBiases:
                 id=self._id(),
                 resume="allow",
             )
-        step = int(figures["step"])
-        self._run.log({f"{member}/{name}" if member else name: value for name, value in figures.items()}, step=step)
+        step = int(metrics["step"])
+        self._run.log({f"{run}/{name}" if run else name: value for name, value in metrics.items()}, step=step)
 
     def _id(self) -> str:
-        """The run's id: that of the training which goes on, or a new one, written down."""
+        """Return the id of the training that goes on, or a new one, written down."""
         path = self._folder / "checkpoint" / "wandb-run"
         if path.is_file() and re.fullmatch(
             r"[0-9a-f]{16}", known := path.read_text(encoding="utf-8", errors="replace")
@@ -108,7 +109,7 @@ _KINDS: Mapping[str, Callable[[Path], Tracker]] = {
 
 
 def trackers_of(names: Sequence[str], out: Path) -> list[Tracker]:
-    """The trackers that a configuration names, on a run's folder. Raises MissingExtraError."""
+    """Return the trackers that a configuration names, on a run's folder. Raises MissingExtraError."""
     return [_KINDS[name](out) for name in names]
 
 

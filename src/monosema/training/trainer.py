@@ -38,7 +38,7 @@ from monosema.training.tracking import Tracker, trackers_of
 from monosema.training.training_run import TrainingRun
 
 VECTORS = Site(None, "vectors")
-"""The site of rows that don't say where they are from."""
+"""The site of rows of unknown origin."""
 
 
 def train(
@@ -62,7 +62,7 @@ def train(
         stream: batches in training units; its ``preprocessing`` is folded into what is saved.
         out: receives cfg.json, sae_weights.safetensors, metrics.jsonl, training.json, and checkpoint/ meanwhile.
         heldout: rows in the model's units, never trained on.
-        trackers: receive the figures that go to metrics.jsonl.
+        trackers: receive the metrics that go to metrics.jsonl.
         mesh: the processes that share the work (`Mesh.join`); None for this one alone.
         update: let this dictionary replace another one, or the checkpoint of another, that `out` holds.
 
@@ -175,7 +175,7 @@ class Trainer:
                 tracker.close()
 
     def begin(self) -> None:
-        """Start from the newest checkpoint or from data."""
+        """Start from the newest checkpoint, or from data."""
         checkpoint = self.checkpoints.newest()
         if checkpoint is None:
             self._start()
@@ -199,7 +199,7 @@ class Trainer:
                     run.start(sample.to(run.device))
 
     def step(self, *batches: Float[Tensor, "n row_width"]) -> list[Losses | None]:
-        """One step of every run that goes on, each on the batch of its stream; None for the others."""
+        """Make a step of every run that goes on, on the batch of its stream; None for the others."""
         moved = [batch.to(self.runs[0].device) for batch in batches]
         losses = [run.step(moved[run.stream]) if run.stopped is None else None for run in self.runs]
         self.step_number += 1
@@ -208,10 +208,10 @@ class Trainer:
     def _record(self, losses: Sequence[Losses | None]) -> None:
         for run, its_losses in zip(self.runs, losses, strict=True):
             if run.stopped is None and its_losses is not None:
-                figures = run.record(its_losses)
-                self.progress.note(**{name: figures[name] for name in ("fvu", "l0", "dead")})
+                metrics = run.record(its_losses)
+                self.progress.note(**{name: metrics[name] for name in ("fvu", "l0", "dead")})
                 for tracker in self.trackers:
-                    tracker.record(run.name, figures)
+                    tracker.record(run.name, metrics)
 
     # ---------------------------------------------------------------------------------------------------- anomalies
 
@@ -237,7 +237,7 @@ class Trainer:
         )
 
     def _last_good(self, number: int) -> Path | None:
-        """The newest checkpoint; beside other runs, whose checkpoints go on, a copy of this run's part."""
+        """Return the newest checkpoint; beside other runs, whose checkpoints go on, a copy of this run's part."""
         kept = self.checkpoints.paths()
         if not kept or len(self.runs) == 1 or not self.mesh.first:
             return kept[-1] if kept else None
@@ -301,7 +301,7 @@ class Trainer:
 
 
 def _length(streams: Sequence[ActivationStream]) -> tuple[int, int]:
-    """Steps, and rows of a step. Raises RunError where a stream does not know them, or two streams differ."""
+    """Return steps, and rows of a step. Raise RunError where a stream does not know them, or two streams differ."""
     shapes = {(stream.batches, stream.batch) for stream in streams}
     if any(batches is None for batches, _ in shapes):
         raise RunError("The stream does not say how many batches it has; the learning rate's course needs that.")

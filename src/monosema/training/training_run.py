@@ -41,7 +41,7 @@ class TrainingRun:
     """One dictionary in training.
 
     Attributes:
-        name: what tells it from the others of a sweep.
+        name: its name among the others of a sweep; empty for one alone.
         stream: number of the stream that it learns from.
         step_number: steps that are done.
         batch: vectors in a step.
@@ -49,7 +49,7 @@ class TrainingRun:
         warmup: steps of its rise.
         matmul_dtype: precision of the encoder's product.
         durations: seconds of each step in this process.
-        stopped: why it was stopped; None while it goes on.
+        stopped: the reason for which it was stopped; None while it goes on.
     """
 
     def __init__(
@@ -109,24 +109,24 @@ class TrainingRun:
 
     @property
     def recipe(self) -> str:
-        """Digest of all that decides what it becomes."""
+        """Digest of all that decides the result."""
         kind, what = type(self.whole).__name__, self.whole.config.to_dict()
         return digest([kind, what, self.config.recipe(), self.steps, self.batch])
 
     @property
     def context(self) -> StepContext:
-        """Where in the run it stands."""
+        """Context of the step to come."""
         return StepContext(self.step_number, self.steps, self.batch, self.product)
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step."""
+        """Return the learning rate of a step."""
         decay = self.config.decay if self.optimisers.falls else 0.0
         return self.peak_lr * schedule(step, self.steps, self.warmup, decay)
 
     # --------------------------------------------------------------------------------------------------- one step
 
     def step(self, batch: Float[Tensor, "n row_width"]) -> Losses:
-        """One step on one batch."""
+        """Make one step on one batch."""
         began = time.perf_counter()
         with self.mesh.sharing():
             losses = self._gradients(rows_of_group(self.mesh, batch))
@@ -142,7 +142,7 @@ class TrainingRun:
         return losses
 
     def _gradients(self, batch: Float[Tensor, "n row_width"]) -> Losses:
-        """Losses of the batch, and their gradients in the parameters."""
+        """Return losses of the batch, with their gradients in the parameters."""
         number = self.config.accumulate
         if number == 1:
             losses = self.dictionary.losses(batch, self.context)
@@ -157,7 +157,7 @@ class TrainingRun:
         return mean_losses(found)
 
     def _update(self) -> None:
-        """The optimiser's step, and the constraint."""
+        """Make the optimiser's step and restore the constraint."""
         self.dictionary.project_gradients()
         if self.config.clip is not None:
             clip(self.mesh, self.optimisers.parameters, self.config.clip, self.dictionary.n_latents)
@@ -175,7 +175,7 @@ class TrainingRun:
     # ------------------------------------------------------------------------------------------------- its record
 
     def open(self, facts: RunState) -> None:
-        """Open metrics.jsonl, cut back to where the member stands."""
+        """Open metrics.jsonl, cut back to the checkpoint."""
         self.running_fvu, self.stopped = facts.fvu, facts.stopped
         if self.mesh.first:
             self._metrics = MetricsFile(self.out / "metrics.jsonl", facts.metrics_bytes)
@@ -186,16 +186,16 @@ class TrainingRun:
             self._metrics.close()
 
     def anomaly(self, losses: Losses, batch: Float[Tensor, "n row_width"]) -> Anomaly | None:
-        """Why it should stop, by the losses of this batch; None where all is well."""
+        """Return the reason to stop, by the losses of this batch; None where all is well."""
         found = anomaly(losses, self.dictionary, batch)
         return Anomaly("another process saw an anomaly") if self.mesh.any(found is not None) and not found else found
 
     def record(self, losses: Losses) -> dict[str, float | int]:
-        """Append a line to metrics.jsonl; gives its figures."""
+        """Append a line to metrics.jsonl and return its metrics."""
         fvu = float(losses.fvu)
         self.running_fvu = fvu if self.running_fvu is None else RECENT * self.running_fvu + (1 - RECENT) * fvu
         self.terms = {name: float(term) for name, term in losses.terms.items()}
-        figures: dict[str, float | int] = {
+        metrics: dict[str, float | int] = {
             "step": self.step_number,
             "tokens": self.step_number * self.batch,
             "fvu": fvu,
@@ -206,17 +206,17 @@ class TrainingRun:
             **{f"loss_{name}": term for name, term in self.terms.items()},
         }
         if self._metrics is not None:
-            self._metrics.write(**figures)
-        return figures
+            self._metrics.write(**metrics)
+        return metrics
 
     # ---------------------------------------------------------------------------------------- checkpoints, the end
 
     def facts(self) -> RunState:
-        """Where it stands, but for tensors."""
+        """Return the state of the run, but for tensors."""
         return RunState(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
+        """Return parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
         tensors = {f"dictionary.{name}": tensor for name, tensor in self.dictionary.state_dict().items()}
         tensors |= {f"optimiser.{name}": tensor for name, tensor in self.optimisers.tensors().items()}
         return whole_tensors(self.mesh, tensors, self.dictionary.n_latents)
@@ -234,7 +234,7 @@ class TrainingRun:
         whole.to("meta")
 
     def restore(self, step: int, tensors: dict[str, Tensor]) -> None:
-        """Take what `tensors` gave."""
+        """Load the tensors of a checkpoint."""
 
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
@@ -255,7 +255,7 @@ class TrainingRun:
     def finish(self, preprocessing: Any, memory: PeakMemory, vectors: str) -> TrainResult:
         """Save the dictionary, for inputs as they were before preprocessing, and measure it.
 
-        `vectors`: digest of what it was trained on.
+        `vectors`: digest of the vectors that it was trained on.
         """
         if self.optimisers.settle():
             self.dictionary.constrain()
@@ -266,16 +266,16 @@ class TrainingRun:
             final.metadata = final.metadata.replace(tokens=self.steps * self.batch)
             save_dictionary(final, self.out)
         held = self.heldout if self.mesh.first else None
-        figures = held_out_metrics(final, held.to(self.device)) if held is not None and len(held) else None
+        metrics = held_out_metrics(final, held.to(self.device)) if held is not None and len(held) else None
         timed = self.durations[UNTIMED:] or self.durations
         seconds = statistics.median(timed) if timed else None
         result = TrainResult(
             steps=self.steps,
             step_ms=None if seconds is None else 1e3 * seconds,
             tokens_per_second=None if seconds is None else self.batch / seconds,
-            held_out_fvu=figures.fvu if figures else None,
-            l0=figures.l0 if figures else None,
-            alive=figures.alive if figures else None,
+            held_out_fvu=metrics.fvu if metrics else None,
+            l0=metrics.l0 if metrics else None,
+            alive=metrics.alive if metrics else None,
             peak_memory_mb=memory.peak(),
             memory_before_mb=memory.before,
             training_fvu=self.running_fvu,
@@ -288,7 +288,7 @@ class TrainingRun:
         return result
 
     def _made_whole(self) -> Any:
-        """The dictionary with all its latents, in the first process; there in main memory where it was divided."""
+        """Return the dictionary with all its latents, in the first process; in main memory where it was divided."""
         whole: Any = self.whole
         if whole is not self.dictionary:
             tensors = whole_tensors(self.mesh, self.dictionary.state_dict(), self.dictionary.n_latents)

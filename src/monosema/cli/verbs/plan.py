@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
@@ -13,88 +11,51 @@ from monosema.cli.common import DEFAULTS, Common, Keys, deliver
 from monosema.cli.verbs.run import read_request
 
 
-def plan(
-    *keys: Keys,
-    machine: Annotated[
-        list[str] | None, Parameter(help="this, rtx-4090:4 (four of them), h100:8, or a TOML file; may be repeated.")
-    ] = None,
-    shape: Annotated[
-        str | None, Parameter(help="The model's shape, where it isn't at hand: layers=28,width=3072,vocab=128256.")
-    ] = None,
-    latent_shards: Annotated[
-        int | None, Parameter(help="Parts to divide the latents into; without it the fewest that fit.")
-    ] = None,
-    price: Annotated[float | None, Parameter(help="Price of one device for an hour.")] = None,
-    common: Common = DEFAULTS,
-) -> int:
-    """Predict memory, disk, time and money of a run on one or several machines. Nothing is downloaded or trained.
+def plan(*keys: Keys, common: Common = DEFAULTS) -> int:
+    """Predict time, memory and disk of a run's stages on this machine. No weights are read and nothing is trained.
 
-    Time is for the stated share of nominal rates, and good to its order of magnitude; memory is for one device.
-    Explaining and scoring are those by programs, without a language model.
+    Time is the least that the arithmetic takes at the rates measured here; memory is the peak of the process.
+    Explaining and scoring are not predicted.
 
     ```
     monosema plan
-    monosema plan runs/small --machine this --machine h100:8
-    monosema plan --shape layers=28,width=3072,vocab=128256,mlp=8192,kv_width=1024 --site 23.resid_post \\
-      --tokens 700000000 --passes 10 --latents 65536 --k 64 --batch 8192 --machine rtx-4090:8
+    monosema plan smollm2 --tokens 2000000
     ```
 
     Parameters
     ----------
     keys
-        A recipe or run folder and any number of `--key value`, as for `run`. `--model` may also be the path of a
-        config.json.
+        A recipe or run folder and any number of `--key value`, as for `run`.
     """
-    from monosema.runs import plan as plan_run
-    from monosema.runs.machines import read_machines
-    from monosema.runs.model_shape import ModelShape
+    from monosema.runs.plan import Machine
+    from monosema.runs.plan import plan as predict
 
     recipe, _ = read_request(keys, None, common)
-    found = ModelShape.parse(shape) if shape else ModelShape.of(recipe.model.name)
-    machines = read_machines(machine or ["this"], common.device)
-    if price is not None:
-        machines = [one.replace(price_per_hour=price) for one in machines]
-    plans = [plan_run(recipe, found, one, latent_shards).to_dict() for one in machines]
-    return deliver({"plans": plans}, common, lambda console: _show(plans, console))
+    found = predict(recipe, Machine.measured(common.device)).to_dict()
+    return deliver(found, common, lambda console: _show(found, console))
 
 
-def _show(plans: Sequence[dict[str, Any]], console: Console) -> None:
-    for one in plans:
-        machine = one["machine"]
-        console.print(f"[bold]{machine['devices']} × {machine['name']}[/]  {machine['source']}", highlight=False)
-        table = Table(box=None, padding=(0, 2, 0, 0))
-        for name in ("", "time", "memory", "disk", "price", "bound by"):
-            table.add_column(name, justify="left" if name in ("", "bound by") else "right")
-        for stage in one["stages"]:
-            room = "" if stage["fits"] else " too much"
-            table.add_row(
-                f"[bold]{stage['stage']}",
-                _time(stage["hours"]),
-                _size(stage["memory_gb"]) + room,
-                _size(stage["disk_gb"]),
-                _price(stage["price"]),
-                stage["bound"],
-            )
-        table.add_row("together", _time(one["hours"]), "", _size(one["disk_gb"]), _price(one["price"]), "")
-        console.print(table)
-        shards = one["latent_shards"]
-        groups, divided = machine["devices"] // shards, f", latents among {shards} devices" if shards > 1 else ""
-        layout = f"batch divided by {groups}{divided}" if machine["devices"] > 1 else ""
-        console.print(f"{one['tokens']:,} tokens, {one['steps']:,} steps  {layout}", style="dim", highlight=False)
-        console.print()
+def _show(found: dict[str, Any], console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for name in ("", "arithmetic", "time, at least", "memory", "disk"):
+        table.add_column(name, justify="right" if name else "left")
+    for stage in found["stages"]:
+        time, memory, disk = _time(stage["seconds"]), _size(stage["memory_gb"]), _size(stage["disk_gb"])
+        table.add_row(f"[bold]{stage['stage']}", f"{stage['tflop']:,.2f} TFLOP", time, memory, disk)
+    table.add_row("together", "", _time(found["seconds"]), _size(found["memory_gb"]), _size(found["disk_gb"]))
+    console.print(table)
+    machine = found["machine"]
+    room = "" if found["fits"] else f" That is too much: the device has {_size(machine['memory_gb'])}."
+    rates = f"{machine['gflops']:,.0f} GFLOP/s, {machine['memory_gb_s']:,.0f} GB/s"
+    console.print(f"{machine['device']}, measured: {rates}.{room}", style="dim", highlight=False)
 
 
-def _time(hours: float) -> str:
-    if hours >= 48:
-        return f"{hours / 24:,.1f} days"
-    return f"{hours:.1f} h" if hours >= 1 else f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+def _time(seconds: float) -> str:
+    for unit, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= unit:
+            return f"{seconds / unit:,.1f} {name}"
+    return f"{seconds:.1f} s"
 
 
 def _size(gigabytes: float) -> str:
-    if gigabytes >= 1000:
-        return f"{gigabytes / 1000:,.1f} TB"
     return f"{gigabytes:,.1f} GB" if gigabytes >= 1 else f"{gigabytes * 1000:,.0f} MB"
-
-
-def _price(price: float | None) -> str:
-    return "–" if price is None else f"{price:,.2f}"
