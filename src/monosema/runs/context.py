@@ -68,7 +68,7 @@ class RunContext:
     def corpus(self) -> Corpus:
         """The text."""
         text = self.recipe.corpus
-        return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit, seed=text.seed)
+        return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit)
 
     @functools.cached_property
     def sources(self) -> Mapping[str, str]:

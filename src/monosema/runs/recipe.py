@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from monosema.activations import CaptureConfig
 from monosema.atlas import AtlasConfig
@@ -66,8 +66,16 @@ class CorpusChoice(Config):
     """Which split of a Hugging Face dataset."""
     limit: int | None = Field(None, ge=1)
     """Documents to read at most; None reads all."""
-    seed: int = Field(0, ge=0)
-    """Seed of the generated part of the built-in text."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_recipes(cls, values: object) -> object:
+        """Drop the key `seed` of older recipes: the built-in text is now that of seed 0 for good."""
+        if not isinstance(values, dict) or "seed" not in values:
+            return values
+        if values["seed"] != 0 and values.get("source", "builtin") == "builtin":
+            raise ValueError("the built-in text exists for seed 0 only; remove seed from [corpus]")
+        return {name: value for name, value in values.items() if name != "seed"}
 
 
 class StreamChoice(Config):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import CorpusError, digest, nearest
-from monosema.data.document import Document
-from monosema.data.readers.fingerprint import fingerprint
+from monosema.data.corpus import Document
+from monosema.data.files import fingerprint
 
 
 class HubCorpus:

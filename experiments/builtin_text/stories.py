@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from monosema.data.builtin.world import World
+from builtin_text.world import World
 
 
 def tale(w: World) -> str:

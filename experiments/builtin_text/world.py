@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from monosema.data.builtin.settings import SETTINGS
+from builtin_text.settings import SETTINGS
 from monosema.data.tasks.names import FEMALE, MALE
 
 PRONOUNS = {"m": ("he", "him", "his", "himself"), "f": ("she", "her", "her", "herself")}

@@ -1,10 +1,11 @@
-"""What all readers give: documents, in an order that never changes."""
+"""Corpora: documents in an order that never changes, and their split into training and held-out ones."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,3 +40,21 @@ class Corpus(Protocol):
     def documents(self) -> Iterator[Document]:
         """All documents from the first on. Raises CorpusError when there is none, or where one can't be read."""
         ...
+
+
+Split = Literal["train", "heldout", "all"]
+
+
+def is_heldout(text: str, share: float) -> bool:
+    """Whether a document belongs to the held-out split of about `share` of all documents.
+
+    The hash is of the text, so the answer is the same in every corpus, order, seed and machine, a document that
+    occurs twice is never on both sides, and a larger share holds out all that a smaller one does.
+    """
+    point = int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    return point < share * 2.0**64
+
+
+def in_split(text: str, split: Split, share: float) -> bool:
+    """Whether a document belongs to `split`."""
+    return split == "all" or is_heldout(text, share) == (split == "heldout")
