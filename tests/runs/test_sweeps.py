@@ -122,7 +122,7 @@ def test_a_sweep_of_a_run(small_keys: dict[str, str], tmp_path: Path) -> None:
         assert 0 < member.fvu < 1
     drawing = ET.fromstring((folder / "trade-off.svg").read_text())
     said = [title.text or "" for title in drawing.iter(f"{SVG}title")]
-    assert sum(": FVU" in text for text in said) == 4, "a point for each"
+    assert sum(", L0 " in text for text in said) == 4, "a point for each"
     assert result.best in [text.text for text in drawing.iter(f"{SVG}text")]
     assert sweep_run(recipe, tmp_path / "run", sweep)[0] == result
 
@@ -144,8 +144,8 @@ def test_a_sweep_over_widths_and_k_fits_the_scaling_law(vectors: Path, tmp_path:
     assert read_json(out / "scaling.json") == fit.to_dict() | {"points": [vars(point) for point in fit.points]}
     assert {(point.n, point.k) for point in fit.points} == {(n, k) for n in (16, 32, 64) for k in (1, 2, 4)}
     drawing = ET.fromstring((out / "scaling.svg").read_text())
-    assert len(drawing.findall(f"{SVG}polyline")) == 3
-    assert len(drawing.findall(f"{SVG}circle")) == 9
+    said = [title.text or "" for title in drawing.iter(f"{SVG}title")]
+    assert sum(" latents: FVU" in text for text in said) == 9
     with pytest.raises(RunError, match="another sweep"):
         sweep_vectors(vectors, out, recipe, {"k": ["1", "2"]})
     again = sweep_vectors(vectors, out, recipe, {"k": ["1", "2"]}, update=True)

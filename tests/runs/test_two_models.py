@@ -11,8 +11,8 @@ import pytest
 from monosema.atlas import open_atlas
 from monosema.core import ConfigError, FormatError, Site
 from monosema.dictionaries import SparseCoder, load_dictionary, share_of_other
-from monosema.pages.book import fold
-from monosema.pages.sides import sides_of
+from monosema.pages.bundle import bundle
+from monosema.pages.tables import crosscoder_sides
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, Run, override, plan, run
 from monosema.runs.plan import Machine
@@ -107,9 +107,9 @@ def test_its_atlas_says_where_latents_are(compared: Run, tmp_path: Path) -> None
     feature = atlas.feature(3)
     assert [one.site for one in feature.sites] == ["1.resid_post", "1.resid_post@other"]
     assert [one.share for one in feature.sites] == pytest.approx(made.relative_norms()[3].tolist(), rel=1e-4)
-    book = fold(atlas)
-    assert book.sides == ("1.resid_post", "1.resid_post@other")
-    _, shares = sides_of(atlas)
+    packed = bundle(atlas)
+    assert packed.sides == ("1.resid_post", "1.resid_post@other")
+    _, shares = crosscoder_sides(atlas)
     assert shares == pytest.approx(share_of_other(made).detach().numpy(), rel=1e-4)
     older = tmp_path / "atlas"
     shutil.copytree(atlas.path, older)
@@ -119,7 +119,7 @@ def test_its_atlas_says_where_latents_are(compared: Run, tmp_path: Path) -> None
     (older / "sites.parquet").unlink()
     without = open_atlas(older)
     assert without.feature(3).sites == ()
-    assert fold(without).sides is None
+    assert bundle(without).sides is None
 
 
 def test_a_plan_counts_both_models(small_keys: dict[str, str], changed: Path) -> None:

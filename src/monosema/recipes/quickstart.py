@@ -24,7 +24,7 @@ from monosema.interpretation import (
     explain_latents,
 )
 from monosema.models import load_model
-from monosema.pages import EvaluationRow, ReportData, write_report
+from monosema.pages import ReportData, write_report
 from monosema.training import TrainConfig, train
 
 
@@ -60,6 +60,5 @@ def quickstart(
         record(out / "atlas", by_latent(explanations))
         record(out / "atlas", scores=atlas_scores(session.scores(explanations, scorers), explanations, details=False))
 
-    rows = [EvaluationRow(name=row.name, kind=row.kind, figures=row.figures) for row in figures.rows]
-    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=rows), atlas, out / "report.html")
+    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=figures.rows), atlas, out / "report.html")
     return atlas

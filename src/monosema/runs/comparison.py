@@ -33,10 +33,10 @@ from monosema.models.randomised import randomised
 from monosema.pages import charts
 from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
-from monosema.runs.facts import comparison_path
 from monosema.runs.interpretation import opened_dictionary, random_directions, settings_of, text_of
 from monosema.runs.ledger import Ledger
 from monosema.runs.pipeline import advance
+from monosema.runs.report_data import comparison_path
 
 TRAINED, RETRAINED, RANDOM, RANDOMISED = "trained", "retrained", "random", "randomised-model"
 BASELINES = ("neurons", RANDOM, *(name for name in FITTED if name != "neurons"), RANDOMISED)

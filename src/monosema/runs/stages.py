@@ -35,7 +35,6 @@ from monosema.runs.budget import CONTROL_ROWS, MOST
 from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
-from monosema.runs.facts import pictures, report_data
 from monosema.runs.interpretation import (
     active_per_row,
     damage_of_explain,
@@ -45,6 +44,7 @@ from monosema.runs.interpretation import (
     score,
 )
 from monosema.runs.pipeline import Stage, register_stage
+from monosema.runs.report_data import pictures, report_data
 from monosema.training import TrainingRows, held_out_rows, train
 
 

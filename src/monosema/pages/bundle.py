@@ -1,13 +1,15 @@
-"""An atlas folded into blocks of text for one HTML file.
+"""An atlas bundled into blocks of text for one HTML file.
 
-Three sorts of block (see `packing`): `index` holds what the list of features, its search and the plots need;
-`text` holds the shared text of all passages (see `text`); `features-N` hold all else of GROUP features each and are
-opened only when one of them is looked at. Activations are kept as 255 levels of their passage's maximum.
+Three sorts of block (see `packing`): `index` holds columns that the list of features, its search and the map need;
+`text` holds the shared text of all passages; `features-N` hold all else of GROUP features each and are opened only when
+one of these is looked at. Activations are kept as 255 levels of their passage's maximum.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,23 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosema.atlas import Atlas, open_atlas
+from monosema.atlas import Atlas, Score, open_atlas
 from monosema.core import FormatError
-from monosema.pages.packing import pack, smallest_uint
-from monosema.pages.scores import MethodScore, scores_by_method
-from monosema.pages.sides import sides_of
+from monosema.pages.packing import SharedText, pack, share_text, smallest_uint
 from monosema.pages.tables import (
     KINDS,
     Passages,
     Ragged,
     Vocabulary,
     column,
+    crosscoder_sides,
     known_rows,
     ragged,
     read_passages,
     read_table,
+    scores_by_method,
 )
-from monosema.pages.text import SharedText, share_text
 
 GROUP = 64
 _LEVELS = 255
@@ -39,40 +40,37 @@ _BINS = 32
 _LEAST_BYTES = 12
 """A passage takes at least about so many bytes of a block, so more are never read than could fit."""
 _AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
+"""(top passages, passages of each quantile) of each feature, from most to fewest."""
 
 
 @dataclass(frozen=True)
-class Book:
-    """An atlas in blocks, and what the page says about it.
+class ReportBundle:
+    """An atlas in blocks, and its facts for the page's text and charts.
 
     Attributes:
         blocks: block text by name: index, text, features-0, features-1, …
-        n_features, n_alive: latents in the table, and those that fired.
-        n_passages, n_tokens: passages in the book, and tokens of text they share.
-        passages_per_feature: (top passages, passages of each quantile) kept of every feature.
+        columns: by name alive, density, max, label_score, label_control and, of a crosscoder, share of each latent; NaN
+            where there is none.
+        n_passages, n_tokens: passages in the bundle, and tokens of text they share.
+        passages_per_feature: (top passages, passages of each quantile) of each feature.
         complete: whether these are all that the atlas has.
         text_tokens: tokens of the text that the atlas was made on, where it says so.
-        absent: what the atlas could not hold, and why.
-        n_scored, score_median, control_median: labels with a score, and the medians; None where there is none.
-        scorer: what the labels are scored by.
-        by_method: scores of all explanations, by how they were found.
-        sides: of a crosscoder over two sites, or two models, what its latents are divided between.
+        absent: parts the atlas does not have, and why.
+        scorer: the scorer that labels are compared by.
+        by_method: mean scores of all explanations, by how they were found.
+        sides: the two sites or models of a crosscoder, which its latents are divided between.
     """
 
     blocks: dict[str, str]
-    n_features: int
-    n_alive: int
+    columns: dict[str, NDArray[Any]]
     n_passages: int
     n_tokens: int
     passages_per_feature: tuple[int, int]
     complete: bool
     text_tokens: int | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
-    n_scored: int = 0
-    score_median: float | None = None
-    control_median: float | None = None
     scorer: str = ""
-    by_method: Sequence[MethodScore] = ()
+    by_method: Sequence[Score] = ()
     sides: tuple[str, str] | None = None
 
     @property
@@ -80,9 +78,23 @@ class Book:
         """Length of all blocks in bytes."""
         return sum(len(block) for block in self.blocks.values())
 
+    @property
+    def n_features(self) -> int:
+        """Number of latents in the table."""
+        return self.columns["alive"].size
 
-def fold(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> Book:
-    """Fold an atlas into blocks of at most about `limit_mb` MB, with fewer passages a feature where all don't fit.
+    @property
+    def n_alive(self) -> int:
+        """Number of latents that fired."""
+        return int(self.columns["alive"].sum())
+
+    def known(self, name: str) -> NDArray[Any]:
+        """Return a column without what is not known."""
+        return self.columns[name][np.isfinite(self.columns[name])]
+
+
+def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> ReportBundle:
+    """Bundle an atlas into blocks of about `limit_mb` MB at most, with fewer passages a feature where all don't fit.
 
     Args:
         atlas: an open atlas, or the path of its folder.
@@ -95,21 +107,21 @@ def fold(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> Book:
     most = limit / _LEAST_BYTES / max(1, atlas.meta["tables"]["examples"]["rows"]) * amounts[0]
     rung = next((i for i, amount in enumerate(amounts) if amount <= most), last)
     while True:
-        book = _fold(atlas, *_AMOUNTS[rung], complete=rung == 0)
-        if book.size <= limit or rung == last:
-            return book
-        wanted = amounts[rung] * limit / book.size
+        found = _bundle(atlas, *_AMOUNTS[rung], complete=rung == 0)
+        if found.size <= limit or rung == last:
+            return found
+        wanted = amounts[rung] * limit / found.size
         rung = next((i for i in range(rung + 1, last) if amounts[i] <= wanted), last)
 
 
-def _fold(atlas: Atlas, top: int, quantile: int, complete: bool) -> Book:
+def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBundle:
     features = read_table(atlas, "features")
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
         raise FormatError(f"{atlas.path} has no features. Build the atlas again with: monosema atlas RUN")
     vocabulary = Vocabulary(atlas.table("vocabulary")["text"].to_pylist())
     ids = {"top_tokens": "top_token_ids", "promoted": "promoted_ids", "suppressed": "suppressed_ids"}
-    lists = {name: ragged(features, column, vocabulary) for name, column in ids.items()}
+    lists = {name: ragged(features, ids_of, vocabulary) for name, ids_of in ids.items()}
     for name in ("top_token_shares", "promoted_logits", "suppressed_logits", "position_profile"):
         lists[name] = ragged(features, name)
     passages = read_passages(atlas, latent, vocabulary, top, quantile)
@@ -118,30 +130,30 @@ def _fold(atlas: Atlas, top: int, quantile: int, complete: bool) -> Book:
         raise FormatError(f"{atlas.file('examples')} has passages whose tokens and activations differ in number.")
     shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
     histograms = _by_latent(known_rows(read_table(atlas, "histograms"), latent), latent)
-    n = latent.size
-    controls = column(features, "label_control", np.float32, np.nan)
-    sides, shares = sides_of(atlas)
-    known = {"label_control": controls, **({} if shares is None else {"share": shares})}
-    blocks = {"index": _index(features, lists, histograms, known, vocabulary, atlas.meta["position_buckets"])}
-    blocks["text"] = _text(shared)
-    sections = _Sections(atlas, latent)
-    for number, begin in enumerate(range(0, n, GROUP)):
-        rows = np.arange(begin, min(begin + GROUP, n))
-        blocks[f"features-{number}"] = _group(rows, latent, lists, histograms, passages, shared.offsets, sections)
-    score = column(features, "label_score", np.float64, np.nan)
-    return Book(
+    sides, shares = crosscoder_sides(atlas)
+    measured = ("density", "mean", "mean_active", "max", "label_score", "label_low", "label_high", "label_control")
+    columns = {name: column(features, name, np.float32, np.nan) for name in measured}
+    columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
+    blocks = {
+        "index": _index(features, lists, histograms, columns, vocabulary, atlas.meta["position_buckets"]),
+        "text": _text(shared),
+    }
+    groups = np.split(np.arange(latent.size), range(GROUP, latent.size, GROUP))
+    tables: dict[str, Any] = {"lists": lists, "histograms": histograms, "passages": passages, "offsets": shared.offsets}
+    make = functools.partial(_group, latent=latent, sections=_Sections(atlas, latent), **tables)
+    # Compressing releases the interpreter, so a second thread prepares the next group meanwhile.
+    with ThreadPoolExecutor(2) as pool:
+        for number, block in enumerate(pool.map(make, groups)):
+            blocks[f"features-{number}"] = block
+    return ReportBundle(
         blocks,
-        n_features=n,
-        n_alive=int(column(features, "alive", bool).sum()),
+        columns,
         n_passages=int(passages.latent.size),
         n_tokens=int(shared.tokens.size),
         passages_per_feature=(top, quantile),
         complete=complete,
         text_tokens=atlas.tokens,
         absent=atlas.absent,
-        n_scored=int(np.isfinite(score).sum()),
-        score_median=_median(score),
-        control_median=_median(controls),
         scorer=_scorer(features),
         by_method=scores_by_method(atlas),
         sides=sides,
@@ -152,28 +164,25 @@ def _index(
     features: Any,
     lists: dict[str, Ragged],
     histograms: dict[str, NDArray[Any]],
-    known: Mapping[str, NDArray[np.float32]],
+    columns: Mapping[str, NDArray[Any]],
     vocabulary: Vocabulary,
     buckets: list[list[int]],
 ) -> str:
-    """The block of what is known of every feature at a glance; `known` are columns beside those of the table."""
+    """Return the block that the list of features reads, of all features."""
     n = features.num_rows
     labels = [text or "" for text in features["label"].to_pylist()]
-    makers = {"method": features["label_method"].to_pylist(), "author": features["label_author"].to_pylist()}
-    names = {kind: sorted({name or "" for name in column}) for kind, column in makers.items()}
-    counts = histograms["counts"].reshape(n, -1).astype(np.float64)
+    makers = {kind: features[f"label_{kind}"].to_pylist() for kind in ("method", "author")}
+    names = {kind: sorted({name or "" for name in found}) for kind, found in makers.items()}
+    counts = histograms["counts"].reshape(n, -1).astype(np.float64)  # (n_features, bins)
     tallest = np.maximum(counts.max(axis=1, keepdims=True, initial=0), 1)
     spark = np.round(np.log1p(counts) / np.log1p(tallest) * _LEVELS).astype(np.uint8)
     arrays: dict[str, NDArray[Any]] = {
         "latent": column(features, "latent", np.uint32),
-        "alive": column(features, "alive", np.uint8),
         "n_active": column(features, "n_active", np.uint32),
-        **{kind: _numbers(column, names[kind]) for kind, column in makers.items()},
+        **{kind: _numbers(found, names[kind]) for kind, found in makers.items()},
         "spark": spark.reshape(-1),
-        **known,
+        **columns,
     }
-    for name in ("density", "mean", "mean_active", "max", "label_score", "label_low", "label_high"):
-        arrays[name] = column(features, name, np.float32, np.nan)
     for name in ("top_tokens", "promoted"):
         arrays |= _ragged_arrays(name, lists[name])
     extra = {"labels": labels, "methods": names["method"], "authors": names["author"], "scorer": _scorer(features)}
@@ -182,14 +191,14 @@ def _index(
 
 
 def _scorer(features: Any) -> str:
-    """The scorer that labels are compared by: one for the whole atlas."""
+    """Return the scorer that labels are compared by: one for the whole atlas."""
     return next((name for name in features["label_scorer"].to_pylist() if name), "")
 
 
-def _numbers(column: list[str | None], names: list[str]) -> NDArray[Any]:
-    """Place of each name among the names."""
+def _numbers(found: list[str | None], names: list[str]) -> NDArray[Any]:
+    """Return the index in `names` of each name found."""
     place = {name: number for number, name in enumerate(names)}
-    return smallest_uint(np.array([place[name or ""] for name in column]))
+    return smallest_uint(np.array([place[name or ""] for name in found]))
 
 
 def _text(shared: SharedText) -> str:
@@ -205,6 +214,7 @@ def _text(shared: SharedText) -> str:
 
 def _group(
     rows: NDArray[np.int64],
+    *,
     latent: NDArray[np.int64],
     lists: dict[str, Ragged],
     histograms: dict[str, NDArray[Any]],
@@ -236,7 +246,8 @@ def _group(
 
 
 def _levels(activations: Ragged, maximum: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Activations above 0 only: how many a passage, where in it, and at which of 255 levels of its maximum."""
+    """Return activations above 0 only: number in each passage, place in it, and level of its maximum."""
+    # (values,): the passage that each activation belongs to, and its place within it.
     lengths = np.diff(activations.first)
     owner = np.repeat(np.arange(lengths.size), lengths)
     within = np.arange(owner.size) - np.repeat(activations.first[:-1], lengths)
@@ -257,7 +268,7 @@ def _ragged_arrays(name: str, lists: Ragged) -> dict[str, NDArray[Any]]:
 
 
 def _by_latent(table: Any, latent: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Histograms, one row for each of `latent`; a latent without one has zeros."""
+    """Return histograms, one row for each of `latent`; a latent without one has zeros."""
     low, high = np.zeros(latent.size, np.float32), np.zeros(latent.size, np.float32)
     counts = np.zeros((latent.size, _BINS), np.int64)
     if table.num_rows:
@@ -272,11 +283,6 @@ def _by_latent(table: Any, latent: NDArray[np.int64]) -> dict[str, NDArray[Any]]
     return {"low": low, "high": high, "counts": counts.reshape(-1)}
 
 
-def _median(values: NDArray[Any]) -> float | None:
-    values = values[np.isfinite(values)]
-    return float(np.median(values)) if values.size else None
-
-
 _WORDS = ("explanations", "scores", "votes")
 
 
@@ -287,14 +293,13 @@ class _Sections:
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._at: dict[str, NDArray[np.int64]] = {}
         for name in _WORDS:
-            table = read_table(atlas, name)
-            rows = table.sort_by("latent").to_pylist()
-            self._rows[name] = rows
-            self._at[name] = np.array([row["latent"] for row in rows], dtype=np.int64)
+            table = read_table(atlas, name).sort_by("latent")
+            self._at[name] = column(table, "latent", np.int64)
+            self._rows[name] = _plain_rows(table.drop_columns(list({"latent", "program"} & set(table.column_names))))
         self._near = {kind: _neighbours(atlas, kind, latent) for kind in ("decoder", "coactivation")}
 
     def neighbours(self, latents: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-        """Decoder neighbours and co-active latents, nearest first, as ragged columns."""
+        """Return decoder neighbours and co-active latents, nearest first, as ragged columns."""
         arrays: dict[str, NDArray[Any]] = {}
         for kind, (latent, other, value) in self._near.items():
             begin, end = np.searchsorted(latent, [latents[0], latents[-1] + 1])
@@ -311,14 +316,14 @@ class _Sections:
             yield self._rows[name][first:last]
 
     def words(self, latents: NDArray[np.int64]) -> dict[str, Any]:
-        """Explanations, scores and votes, as lists of plain rows for each latent."""
-        return {name: [[_plain(row) for row in rows] for rows in self._of(name, latents)] for name in _WORDS}
+        """Return explanations, scores and votes, as lists of plain rows for each latent."""
+        return {name: list(self._of(name, latents)) for name in _WORDS}
 
 
 def _neighbours(
     atlas: Atlas, kind: str, known: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Latent, other and value of one kind of neighbours, sorted by latent and rank."""
+    """Return latent, other and value of one kind of neighbours, sorted by latent and rank."""
     import pyarrow.compute as pc
 
     table = known_rows(read_table(atlas, "neighbours", pc.field("kind") == kind), known)
@@ -327,9 +332,13 @@ def _neighbours(
     return latent[order], column(table, "other", np.int64)[order], column(table, "value", np.float32)[order]
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not np.isfinite(value) else value
-        for key, value in row.items()
-        if key not in ("latent", "program") and value is not None
-    }
+def _plain_rows(table: Any) -> list[dict[str, Any]]:
+    """Return rows as JSON can hold them: without null, not-a-number and infinity."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for place, entry in enumerate(table.schema):
+        if pa.types.is_floating(entry.type):
+            known = pc.if_else(pc.is_finite(table[entry.name]), table[entry.name], None)
+            table = table.set_column(place, entry, known)
+    return [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]

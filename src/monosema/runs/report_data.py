@@ -1,24 +1,25 @@
-"""What a report says about a run, gathered from its folder."""
+"""The data of a report, gathered from a run's folder."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from monosema.atlas import Score
 from monosema.core import Estimate, MonosemaError, read_json
 from monosema.evaluation import Evaluation
 from monosema.interpretation import BASELINE, scores_path
 from monosema.models import model_facts
-from monosema.pages import EvaluationRow, ReportData, StageRow
-from monosema.pages.scores import MethodScore
+from monosema.pages import ReportData, StageRow
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord
 
 
 def report_data(ctx: RunContext) -> ReportData:
-    """Gather the report's facts; the stages before the report must be done."""
+    """Gather a run's facts for its report; the stages before the report must be done."""
     recipe = ctx.recipe
     stages = Ledger(ctx.folder).records()
     evaluation = Evaluation.from_dict(read_json(ctx.evaluation_path))
@@ -35,11 +36,7 @@ def report_data(ctx: RunContext) -> ReportData:
         heldout_tokens=evaluation.tokens,
         sinks_left_out=stages["capture"].counts["sinks"],
         evaluation=[
-            EvaluationRow(
-                name=f"{names.get(row.kind, row.name)}{f' at {row.site}' if row.site else ''}",
-                kind=row.kind,
-                figures={**row.absent, **row.figures},
-            )
+            replace(row, name=f"{names.get(row.kind, row.name)}{f' at {row.site}' if row.site else ''}")
             for row in evaluation.rows
         ],
         training=_metrics(ctx.dictionary_dir / "metrics.jsonl"),
@@ -52,26 +49,24 @@ def report_data(ctx: RunContext) -> ReportData:
     )
 
 
-def _controls(ctx: RunContext) -> list[MethodScore]:
-    """Random latents and the empty answer, of the table of scores."""
+def _controls(ctx: RunContext) -> list[Score]:
+    """Return the scores of random latents and of the empty answer, from the table of scores."""
     path = scores_path(home_of(ctx))
     rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
-    found = [
-        MethodScore(row["scorer"], f"random latents, {row['method']}", Estimate(**row["random"]), None)
-        for row in rows
-        if "random" in row
+    found = [(f"random latents, {row['method']}", row, "random") for row in rows]
+    found += [(BASELINE.method, row, "mean") for row in rows if row["method"] == BASELINE.method]
+    return [
+        Score("", name, None, None, row["scorer"], Estimate(**row[key]), None) for name, row, key in found if key in row
     ]
-    empty = (row for row in rows if row["method"] == BASELINE.method and "mean" in row)
-    return found + [MethodScore(row["scorer"], BASELINE.method, Estimate(**row["mean"]), None) for row in empty]
 
 
 def comparison_path(ctx: RunContext) -> Path:
-    """The table that compares the dictionary with baselines; the plot is beside it as SVG."""
+    """Return the path of the table that compares the dictionary with baselines; the chart is beside it as SVG."""
     return home_of(ctx) / "comparison.json"
 
 
 def pictures(ctx: RunContext) -> list[str]:
-    """Plots of the run that stand in its report, as SVG."""
+    """Return the run's charts that stand in its report, as SVG."""
     plot = comparison_path(ctx).with_suffix(".svg")
     return [plot.read_text(encoding="utf-8")] if plot.exists() else []
 
@@ -86,7 +81,7 @@ def _stage_row(name: str, record: StageRecord) -> StageRow:
 
 
 def _model(name: str) -> dict[str, Any]:
-    """The model's facts; nothing where its shape is known to its own code only."""
+    """Return the model's facts; nothing where its shape is known to its own code only."""
     try:
         facts = model_facts(name).to_dict()
     except MonosemaError:
