@@ -1,4 +1,4 @@
-"""JumpReLU sparse autoencoder (Rajamanoharan et al. 2024, arXiv:2407.14435).
+"""JumpReLU (Rajamanoharan et al. 2024, arXiv:2407.14435).
 
     z = W_enc (x − b) + b_enc,   c = z ⊙ 1[z > θ],   x̂ = W_decᵀ c + b_dec
     L = (‖x − x̂‖² / s² + λ ‖c‖₀), means over rows;   s² = the batch's mean of ‖x − x̄‖²
@@ -23,6 +23,7 @@ fifth more of them live at the same FVU, but where more than a tenth of all are 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -30,18 +31,30 @@ from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from monosema.dictionaries.autoencoder import Autoencoder
-from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Losses, StepContext
-from monosema.dictionaries.rectified import Rectified, RectifiedConfig, sparse_start
+from monosema.dictionaries.activation_functions.activation import Activated, Batch, register_activation
+from monosema.dictionaries.activation_functions.rectified import Rectified
+from monosema.dictionaries.losses import batch_variance
+from monosema.dictionaries.protocol import Coder, StepContext
 from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
-from monosema.dictionaries.terms import batch_variance, losses_of, warm_up
-from monosema.kernels import decode_active
-from monosema.kernels.sharing import rows_of_part
+
+BEFORE = "threshold_before"
+"""Thresholds as they are before the optimiser's step; kept between two calls alone."""
 
 
-class JumpReLUConfig(RectifiedConfig):
-    """What a JumpReLU dictionary is."""
+@register_activation
+class JumpReLU(Rectified):
+    """All above thresholds, under an L0 penalty; see the module's equation. The coder gets
+
+    threshold: θ, float32, in the units of activations.
+    """
+
+    name = "jumprelu"
+    title = "JumpReLU"
+    kind = "jumprelu"
+    coefficient = "l0_coefficient"
+    keep_in_float32 = ("threshold",)
+    in_units_of_codes = ("threshold",)
+    averaged = ("threshold", "b_enc")
 
     l0_coefficient: float = Field(6e-4, ge=0)
     """λ: the share of variance that one more active latent must explain (Lieberum et al. 2024, arXiv:2408.05147)."""
@@ -52,94 +65,67 @@ class JumpReLUConfig(RectifiedConfig):
     """θ at the start in units of s, where `start_l0` is None (the paper's value)."""
     warmup: float = Field(0.05, ge=0, le=1)
     """Share of the run over which λ rises linearly."""
-    centre_input: bool = True
-    """Whether b_dec is taken from the input."""
     resample_at: tuple[float, ...] = OFTEN
     """Shares of the run after which silent latents start anew towards residuals (ours); the paper has none."""
 
+    def add_tensors(self, coder: Coder) -> None:
+        """Add the thresholds."""
+        thresholds = torch.full((coder.n_latents,), self.start_threshold, dtype=torch.float32)
+        coder.keep("threshold", nn.Parameter(thresholds))
 
-class JumpReLU(Rectified):
-    """A JumpReLU dictionary; see the module's equation.
+    def floor(self, coder: Coder) -> Float[Tensor, " n_latents"]:
+        """The thresholds."""
+        return coder.own("threshold").detach().clamp_min(0).to(coder.W_enc.dtype)
 
-    Attributes:
-        threshold: θ, float32, in the units of activations.
-    """
-
-    exact = ("threshold",)
-
-    def _make_parameters(self, rows: Float[Tensor, "n_latents d_in"]) -> None:
-        super()._make_parameters(rows)
-        self._before_step: Tensor | None = None
-        self.threshold = nn.Parameter(torch.full((self.n_latents,), self.config.start_threshold, dtype=torch.float32))
-
-    @property
-    def centres_input(self) -> bool:
-        """Whether b is b_dec; otherwise it is 0."""
-        return bool(self.config.centre_input)
-
-    def _floor(self) -> Float[Tensor, " n_latents"]:
-        return self.threshold.detach().clamp_min(0).to(self.W_enc.dtype)
-
-    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
-        """Forward pass and loss terms; changes no state."""
-        n = max(1, rows_of_part(len(x)))
-        variance = batch_variance(x)
-        size = variance / n
-        width = self.config.bandwidth * float(size.sqrt())
-        floor = (self.threshold.detach() - width / 2).clamp_min(0).to(x.dtype)
-        pre, active = self._entries(x, context, floor)
+    def activate(self, coder: Coder, batch: Batch) -> Activated:
+        """Compute what lies above thresholds, and the penalty."""
+        learned = coder.own("threshold")
+        width = self.bandwidth * float((batch.variance / batch.rows).sqrt())
+        floor = (learned.detach() - width / 2).clamp_min(0).to(batch.x.dtype)
+        pre, active = self.entries(coder, batch, floor)
         pre = pre.relu()
-        threshold = active.spread(self.threshold).expand_as(pre)
-        codes = jump(pre, threshold, width)
-        residual = x - (decode_active(codes, active, self.W_dec) + self.b_dec)
-        penalty = self.config.l0_coefficient * warm_up(context, self.config.warmup)
-        terms = {
-            "mse": residual.square().sum() / (n * size),
-            "l0": above(pre, threshold, width).sum() * (penalty / n),
-        }
-        return losses_of(terms, Codes.from_entries(codes.detach(), active), residual, variance)
+        threshold = active.spread(learned).expand_as(pre)
+        penalty = self.l0_coefficient * batch.context.warm_up(self.warmup) / batch.rows
+        l0 = above(pre, threshold, width).sum() * penalty
+        return Activated(jump(pre, threshold, width), active, {"l0": l0})
 
-    def resample(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Int[Tensor, " latents"]:
+    def fit(self, coder: Coder, x: Float[Tensor, "n d_in"]) -> None:
+        """Set thresholds to what leaves `start_l0` latents active."""
+        threshold = coder.own("threshold")
+        if self.start_l0 is not None:
+            threshold.copy_(self.sparse_levels(coder, x, self.start_l0))
+        else:
+            threshold.fill_(self.start_threshold * float((batch_variance(x) / max(1, len(x))).sqrt()))
+
+    def before_step(self, coder: Coder) -> None:
+        """Remember thresholds as they are."""
+        vars(coder)[BEFORE] = coder.own("threshold").detach().clone()
+
+    def after_step(self, coder: Coder) -> None:
+        """Make the step of thresholds √d times as long, and keep them at 0 or above."""
+        threshold, before = coder.own("threshold"), vars(coder).pop(BEFORE, None)
+        if before is not None:
+            threshold.add_(threshold - before, alpha=coder.d_in**0.5 - 1)
+        threshold.clamp_min_(0)
+
+    def restart_points(self) -> Sequence[float]:
+        """The chosen points of the run."""
+        return self.resample_at
+
+    def restart(
+        self, coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext
+    ) -> Int[Tensor, " latents"]:
         """Give silent latents a new start at the chosen points of the run, at the living ones' mean threshold."""
-        averaged = (self.threshold, self.b_enc)
-        return resample_towards_residuals(self, x, context, self.config.resample_at, averaged)
-
-    def project_gradients(self) -> None:
-        """Remove from the gradient of each decoder row the part along it; remember thresholds as they are."""
-        super().project_gradients()
-        self._before_step = self.threshold.detach().clone()
-
-    def constrain(self) -> None:
-        """Scale decoder rows to norm 1; make the step of thresholds √d times as long, and keep them at 0 or above."""
-        super().constrain()
-        with torch.no_grad():
-            if self._before_step is not None:
-                self.threshold.add_(self.threshold - self._before_step, alpha=self.d_in**0.5 - 1)
-            self.threshold.clamp_min_(0)
-        self._before_step = None
-
-    def _fit_start(self, sample: Float[Tensor, "n d_in"]) -> None:
-        size = float((batch_variance(sample) / max(1, len(sample))).sqrt())
-        self.threshold.fill_(self.config.start_threshold * size)
-        if self.config.start_l0 is not None:
-            self.threshold.copy_(sparse_start(self, sample, self.config.start_l0))
-        Autoencoder._fit_start(self, sample)
-
-    def _scale_codes(self, gain: float) -> None:
-        super()._scale_codes(gain)
-        self.threshold.mul_(gain)
-
-    def _fold(self, scale: float) -> None:
-        self.threshold.div_(scale)
+        return resample_towards_residuals(coder, x, y, context, self.resample_at, self.averaged)
 
 
 def jump(pre: Tensor, threshold: Tensor, width: float) -> Tensor:
-    """z · 1[z > θ] of pre-activations that are not below 0, with the straight-through gradient of θ."""
+    """Compute z · 1[z > θ] of pre-activations that are not below 0, with the straight-through gradient of θ."""
     return _JumpReLU.apply(pre, threshold, width)
 
 
 def above(pre: Tensor, threshold: Tensor, width: float) -> Tensor:
-    """1[z > θ] as a number, with the straight-through gradient of θ and none of z."""
+    """Compute 1[z > θ] as a number, with the straight-through gradient of θ and none of z."""
     return _Step.apply(pre, threshold, width)
 
 
