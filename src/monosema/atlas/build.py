@@ -1,6 +1,6 @@
 """Making an atlas: one pass over the text, then all tables, block of latents by block of latents.
 
-text ─► sweep ─► shards ─► statistics ─► blocks: passages, labels ─► features, examples, explanations, scores
+text ─► encode ─► shards ─► statistics ─► blocks: passages, labels ─► features, examples, explanations, scores
                      └──► co-activation ┐
 dictionary ─► decoder cosines ──────────┴► neighbours;  ─► direct effects ─► promoted, suppressed
 """
@@ -86,13 +86,12 @@ def build_atlas(
         CorpusError: the text has no kept tokens.
         DiskFullError: no room; what was finished before is intact.
     """
-    site, path, config = Site.parse(site), Path(path), config or AtlasConfig()
+    site, path = Site.parse(site), Path(path)
+    config, progress = config or AtlasConfig(), progress or SilentProgress()
     _require_width(model, dictionary, site)
     identity = dictionary_digest(dictionary)
     shards = CodeShards(path / ".spill", _key(model, identity, site, config))
-    encode_text(
-        model, dictionary, site, batches, shards, config.passage, config.memory_mb, progress or SilentProgress()
-    )
+    encode_text(model, dictionary, site, batches, shards, config.passage, config.memory_mb, progress)
     statistics = gather_statistics(shards, dictionary.n_latents)
     written, place = written_at(dictionary, site)
     writer, place = owner(model, place)

@@ -91,9 +91,9 @@ def token_totals(shards: CodeShards, vocab: int) -> TokenTotals:
     passages = 0
     for shard in shards:
         layout = shard.layout
-        side = passage_in_train(layout.passage_hash)[layout.passage]
-        label += np.bincount(layout.token[layout.keep & side], minlength=vocab)
-        tested = layout.keep & ~side
+        train = passage_in_train(layout.passage_hash)[layout.passage]
+        label += np.bincount(layout.token[layout.keep & train], minlength=vocab)
+        tested = layout.keep & ~train
         test += np.bincount(layout.token[tested], minlength=vocab)
         passages += len(np.unique(layout.passage[tested]))
     return TokenTotals(label, test, passages, shards)
@@ -117,7 +117,7 @@ def label_block(block: Block, parts: Segments, totals: TokenTotals, config: Atla
 def _carriers(
     block: Block, totals: TokenTotals, config: AtlasConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Tokens with the greatest shares over all passages, and the label from the label side."""
+    """Tokens with the greatest shares over all passages, and the label from the training split."""
     n, vocab = block.high - block.low, len(totals.label)
     keys = block.latent.astype(np.int64) * vocab + block.token
     top_tokens, top_share, _ = _strongest(keys, block.value, n, vocab, min(config.top_tokens, vocab))
@@ -170,14 +170,14 @@ def _shuffled(tokens: NDArray[np.int64], seed: int, low: int) -> NDArray[np.int6
 
 @dataclass(frozen=True)
 class _Rates:
-    """What a rule gets right on the test side, for each latent of a block; hits and actives also for each segment.
+    """What a rule gets right on the test split, for each latent of a block; hits and actives also for each segment.
 
     Attributes:
         known: where there is a label and enough to score it on.
         recall, missed: TPR, and FPR = 1 − TNR.
         negatives: tokens on which the latent is inactive.
         passages: test passages that activate the latent.
-        latent, actives, hits: of each segment of the test side, its latent, active tokens, and those the rule finds.
+        latent, actives, hits: of each segment of the test split, its latent, active tokens, and those the rule finds.
         passage: its number in the whole text.
     """
 
@@ -197,7 +197,7 @@ class _Rates:
 
 
 def _rates(block: Block, parts: Segments, totals: TokenTotals, tokens: NDArray[np.int64]) -> _Rates:
-    """How often labels are right on the test side."""
+    """How often labels are right on the test split."""
     n, vocab = len(tokens), len(totals.test)
     starts = parts.start[:-1]
     tested = ~block.train[starts] if len(block.train) else np.zeros(0, np.bool_)
