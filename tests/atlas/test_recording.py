@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from monosema.atlas import PERSON, Explanation, Score, Vote, build_atlas, open_atlas, record, recording
+from monosema.atlas import PERSON, Explanation, Score, Vote, build_atlas, open_atlas, record, recording, remove
 from monosema.atlas.tables import NAMES
 from monosema.core import DamagedFileError, DiskFullError, Estimate, FormatError, InputError, RunError
 
@@ -294,3 +294,11 @@ def test_a_rebuilt_atlas_leaves_no_old_files(model, dictionary, text, config, si
     files = {file.name for file in tmp_path.glob("*.parquet")}
     assert len(files) == len(NAMES)
     assert "explanations-3.parquet" in files
+
+
+def test_a_feature_without_an_explanation_is_called_by_its_top_tokens(path) -> None:
+    feature = open_atlas(path).feature(3)
+    remove(path, {3: [one.identity for one in feature.explanations]})
+    bare = open_atlas(path).feature(3)
+    assert (bare.label_method, bare.label_scorer, bare.explanations) == ("top tokens", None, ())
+    assert bare.label.startswith(f"'{bare.top_tokens[0].token}' ({100 * bare.top_tokens[0].weight:.0f} %)")

@@ -42,7 +42,7 @@ from monosema.atlas.statistics import Statistics, gather_statistics
 from monosema.atlas.tables import FORMAT, NAMES, describe, remove_unnamed, unused_path, write_table
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
-from monosema.dictionaries import Crosscoder, Dictionary, sites_read, written_at
+from monosema.dictionaries import Dictionary, SparseCoder, sites_read, written_at
 from monosema.models import LanguageModel, owner, vector_width
 
 _MOST_LATENTS = 8192
@@ -223,7 +223,7 @@ def _write_neighbours(
 def _write_sites(dictionary: Dictionary, site: Site, file: Path) -> None:
     """Where latents of a crosscoder are; nothing for dictionaries that write one site."""
     with write_table(file, "sites") as table:
-        if isinstance(dictionary, Crosscoder):
+        if isinstance(dictionary, SparseCoder) and dictionary.n_sites > 1:
             shares = dictionary.relative_norms().detach().cpu().numpy()
             table.write(site_columns(shares, [one.short for one in sites_read(dictionary, site)]))
 
