@@ -26,9 +26,8 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def monosema(folder: Path, *words: object) -> str:
     """Run a command in the folder with the module imported; return its output."""
     environment = {**os.environ, "MONOSEMA_EXTENSIONS": "my_features", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, "-m", "monosema", *map(str, words)], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    command = [sys.executable, "-m", "monosema", *map(str, words)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
