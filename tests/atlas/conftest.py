@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from monosema.atlas import AtlasConfig, build_atlas
+from monosema.atlas.encode import encode_batch
 from monosema.atlas.layout import lay_out
-from monosema.atlas.sweep import encode_batch
 from monosema.core import Site
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import Codes, Metadata, RandomDirections
@@ -48,6 +48,9 @@ class Planted:
         self.metadata = Metadata()
         self._planted = embedding[tokens]
         self.directions = torch.cat([self._planted, torch.zeros(1, self.d_in)])
+
+    def to(self, device: object) -> object:
+        return self
 
     def encode(self, x: torch.Tensor, matmul_dtype: torch.dtype | None = None) -> Codes:
         near = torch.cdist(x, self._planted) < 1e-3

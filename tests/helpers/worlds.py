@@ -230,6 +230,9 @@ class PlantedDictionary:
             ids = [world.tokenizer.id(word) for word in world.background[latent : latent + GROUP]]
             self.directions[latent] = embedding[ids].mean(0)
 
+    def to(self, device: object) -> object:
+        return self
+
     def encode(self, x: Tensor, matmul_dtype: object = None) -> object:
         raise NotImplementedError
 

@@ -10,7 +10,7 @@ import pytest
 
 from monosema.atlas import open_atlas
 from monosema.core import ConfigError, FormatError, Site
-from monosema.dictionaries import Crosscoder, load_dictionary, share_of_other
+from monosema.dictionaries import SparseCoder, load_dictionary, share_of_other
 from monosema.pages.bundle import bundle
 from monosema.pages.tables import crosscoder_sides
 from monosema.recipes import demo
@@ -47,7 +47,8 @@ def compared(small_keys: dict[str, str], changed: Path, tmp_path_factory: pytest
 
 def test_it_walks_to_its_report(compared: Run) -> None:
     made = compared.dictionary()
-    assert isinstance(made, Crosscoder)
+    assert isinstance(made, SparseCoder)
+    assert made.title == "Crosscoder"
     assert made.metadata.extra["sites"] == SITES
     assert made.metadata.extra["other_model"].endswith("changed")
     evaluation = compared.evaluation()
@@ -101,7 +102,8 @@ def test_recipes_that_compare_nothing_are_refused(small_keys: dict[str, str], ch
 
 def test_its_atlas_says_where_latents_are(compared: Run, tmp_path: Path) -> None:
     made, atlas = compared.dictionary(), compared.atlas()
-    assert isinstance(made, Crosscoder)
+    assert isinstance(made, SparseCoder)
+    assert made.title == "Crosscoder"
     feature = atlas.feature(3)
     assert [one.site for one in feature.sites] == ["1.resid_post", "1.resid_post@other"]
     assert [one.share for one in feature.sites] == pytest.approx(made.relative_norms()[3].tolist(), rel=1e-4)

@@ -200,7 +200,6 @@ class _Comparison:
             inner = RunContext(own, folder, self.ctx.device)
             inner.model = self.randomised if name == RANDOMISED else self.ctx.model
             inner.corpus = self.ctx.corpus
-            inner.recipe = own.fitted(inner.widths)
             inner.folder.mkdir(parents=True, exist_ok=True)
             advance(inner, "train")
             return inner.model, opened_dictionary(inner)

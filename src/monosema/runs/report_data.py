@@ -13,7 +13,6 @@ from monosema.evaluation import Evaluation
 from monosema.interpretation import BASELINE, scores_path
 from monosema.models import model_facts
 from monosema.pages import ReportData, StageRow
-from monosema.runs.architectures import title_of
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord
@@ -31,7 +30,7 @@ def report_data(ctx: RunContext) -> ReportData:
         title=recipe.report.title or title,
         model_name=models,
         site=recipe.place,
-        architecture=title_of(recipe.dictionary),
+        architecture=recipe.dictionary.title,
         corpus=ctx.corpus.name,
         tokens=stages["capture"].counts["rows"],
         heldout_tokens=evaluation.tokens,
