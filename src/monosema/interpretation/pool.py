@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt64
 from numpy.typing import NDArray
 
-from monosema.atlas.layout import lay_out, stretch_hash
-from monosema.atlas.statistics import passage_side
-from monosema.atlas.sweep import encode_batch
+from monosema.atlas.encode import encode_batch
+from monosema.atlas.layout import lay_out, span_hash
+from monosema.atlas.statistics import passage_in_train
 from monosema.core import CorpusError, Site
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
@@ -101,7 +101,7 @@ def read_pool(
         starts = np.unique(layout.start[layout.keep]).astype(np.int64)
         stops = layout.stop[starts].astype(np.int64)
         starts, stops = starts[stops - starts >= least], stops[stops - starts >= least]
-        names = stretch_hash(layout.prefix, starts, stops)
+        names = span_hash(layout.prefix, starts, stops)
         _, fresh = np.unique(names, return_index=True)
         fresh = np.sort(fresh[[name not in seen for name in names[fresh].tolist()]])
         starts, stops, names = starts[fresh], stops[fresh], names[fresh]
@@ -135,7 +135,7 @@ def read_pool(
     return Pool(
         ids=all_ids,
         hashes=all_hashes,
-        test=~passage_side(all_hashes),
+        test=~passage_in_train(all_hashes),
         first=np.searchsorted(owner[order], np.arange(dictionary.n_latents + 1)),
         slot=np.concatenate(slots)[order],
         value=np.concatenate(values)[order],

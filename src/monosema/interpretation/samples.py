@@ -156,9 +156,3 @@ class Samples:
             train=tuple(passage for test, passage in made if not test),
             test=tuple(passage for test, passage in made if test),
         )
-
-
-def ranks(group: Int[np.ndarray, " n"]) -> Int[NDArray[np.int64], " n"]:
-    """Place of each entry among those of its group, which lie together."""
-    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
-    return np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))

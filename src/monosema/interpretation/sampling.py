@@ -19,10 +19,11 @@ from pydantic import Field
 from monosema.atlas import Atlas
 from monosema.atlas.layout import mix
 from monosema.core import Config
+from monosema.core.groups import ranks
 from monosema.data import TokenBatch
 from monosema.interpretation.pool import Pool, read_pool
 from monosema.interpretation.protocol import Subject
-from monosema.interpretation.samples import KINDS, Samples, ranks
+from monosema.interpretation.samples import KINDS, Samples
 
 _CELLS = 4_194_304
 _RANDOM, _INACTIVE = KINDS.index("random"), KINDS.index("inactive")

@@ -77,10 +77,14 @@ class Axis:
 
 
 def _factors(low: Real, high: Real) -> list[float]:
-    """Return round values of a logarithmic axis: powers of ten; where these are few, their 2- and 5-fold too."""
+    """Return round values of a logarithmic axis: powers of ten; where these are few, multiples of them too."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
-    return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        found = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        found = [value for value in found if low <= value <= high]
+        if len(found) > 3:
+            break
+    return found
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> Any:
