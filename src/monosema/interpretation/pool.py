@@ -23,22 +23,22 @@ from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel
 
 BYTES_PER_ACTIVATION = 40
-"""What turning the codes over takes at its peak, for each of them."""
+"""Peak memory of sorting the codes by latent, per activation."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Passages of one text, and who is active where.
+    """Passages of one text, and the activations of all latents on them.
 
     Attributes:
         ids: tokens of each passage, filled with -1 on the right; no passage is there twice.
         hashes: of the passages.
-        test: whether a passage is on the test side; a coin that its hash tosses.
+        test: mask of passages of the test split; the hash decides.
         first: activations of latent i are first[i] … first[i + 1] − 1.
         slot: passage · width + column of each activation, ascending within a latent.
         value: the activation, above 0.
         tokens: tokens in all passages together.
-        cut: whether the pool ended early because its codes filled the memory.
+        cut: True where the pool ended early because its codes filled the memory.
     """
 
     ids: Int[np.ndarray, "passages width"]
@@ -56,14 +56,14 @@ class Pool:
         return self.ids.shape[1]
 
     def active(self, latents: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the latents are active anywhere in which passage, shape (len(latents), passages)."""
+        """Return a mask of the passages in which each latent is active, shape (len(latents), passages)."""
         out = np.zeros((len(latents), len(self.ids)), np.bool_)
         row, entry = self.entries_of(latents)
         out[row, self.slot[entry] // self.width] = True
         return out
 
     def entries_of(self, latents: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Activations of the latents: index into `latents`, and index into `slot` and `value`."""
+        """Return the activations of the latents: index into `latents`, and index into `slot` and `value`."""
         length = self.first[latents + 1] - self.first[latents]
         row = np.repeat(np.arange(len(latents)), length)
         ends = np.cumsum(length)
