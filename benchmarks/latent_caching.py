@@ -177,8 +177,8 @@ def serve_monosema(asked: argparse.Namespace) -> dict[str, Callable[[Path], int]
     import torch
 
     from monosema.atlas import AtlasConfig, build_atlas
-    from monosema.atlas.spill import Spill
-    from monosema.atlas.sweep import sweep
+    from monosema.atlas.code_shards import CodeShards
+    from monosema.atlas.encode import encode_text
     from monosema.core import SilentProgress, Site
     from monosema.data import TokenBatch
     from monosema.dictionaries import load_dictionary
@@ -191,8 +191,8 @@ def serve_monosema(asked: argparse.Namespace) -> dict[str, Callable[[Path], int]
     batches = [whole_batch(TokenBatch, rows, index) for index, rows in enumerate(tokens.split(BATCH))]
 
     def caching(folder: Path) -> int:
-        spill = Spill(folder, {})
-        sweep(model, dictionary, site, batches, spill, WINDOW, config.memory_mb, SilentProgress())
+        spill = CodeShards(folder, {})
+        encode_text(model, dictionary, site, batches, spill, WINDOW, config.memory_mb, SilentProgress())
         return sum(shard.activations for shard in spill)
 
     def atlas(folder: Path) -> int:

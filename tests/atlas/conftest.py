@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from monosema.atlas import AtlasConfig, build_atlas
+from monosema.atlas.encode import encode_batch
 from monosema.atlas.layout import lay_out
-from monosema.atlas.sweep import encode_batch
 from monosema.core import Site
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import Codes, Metadata, RandomDirections

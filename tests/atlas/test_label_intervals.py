@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from monosema.atlas import AtlasConfig
 from monosema.atlas.blocks import load_block
+from monosema.atlas.code_shards import ByLatent, CodeShards
 from monosema.atlas.layout import lay_out
 from monosema.atlas.lookup import Labels, label_block, token_totals
 from monosema.atlas.passages import segments
-from monosema.atlas.spill import ByLatent, Spill
-from monosema.atlas.statistics import token_side
+from monosema.atlas.statistics import token_in_train
 from monosema.data import TokenBatch
 
 VOCAB, PASSAGES, WIDTH, MISSED = 30, 150, 64, 0.002
 
 
-def world(folder: Path, share: float, seed: int, bursts: float = 1.0) -> tuple[Labels, Spill]:
+def world(folder: Path, share: float, seed: int, bursts: float = 1.0) -> tuple[Labels, CodeShards]:
     """Latent j means token j: in a passage it is active on all of them, with probability `share`, or on none; and now
     and then on another token, but only in the share `bursts` of all passages. Tokens come in bursts, too."""
     draw = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def world(folder: Path, share: float, seed: int, bursts: float = 1.0) -> tuple[L
     active = (tokens[:, :, None] == np.arange(VOCAB)) & (draw.random((PASSAGES, 1, VOCAB)) < share)
     rate = MISSED / bursts * (draw.random((PASSAGES, 1, VOCAB)) < bursts)
     active |= (tokens[:, :, None] != np.arange(VOCAB)) & (draw.random((PASSAGES, WIDTH, VOCAB)) < rate)
-    spill = Spill(folder / f"{share}-{bursts}-{seed}", {"seed": seed})
+    spill = CodeShards(folder / f"{share}-{bursts}-{seed}", {"seed": seed})
     for part in np.array_split(np.arange(PASSAGES), 2):
         whole = torch.ones(len(part), WIDTH, dtype=torch.bool)
         document = torch.arange(len(part))[:, None].expand(-1, WIDTH)
@@ -83,7 +83,7 @@ def test_false_positives_are_counted_by_passage(tmp_path: Path) -> None:
     expected = np.zeros(VOCAB)
     for shard in spill:
         layout, codes = shard.layout, shard.read(0, VOCAB)
-        tested = layout.keep & ~token_side(layout)
+        tested = layout.keep & ~token_in_train(layout)
         for latent in range(VOCAB):
             active = np.zeros(len(layout), np.bool_)
             active[codes.position[codes.first[latent] : codes.first[latent + 1]]] = True

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosema.atlas.layout import lay_out, stretch_hash
+from monosema.atlas.layout import lay_out, span_hash
 from monosema.data import TokenBatch
 
 
@@ -26,7 +26,7 @@ def test_stretches_have_equal_hashes_just_when_their_tokens_are_equal(rows: list
         for start in range(len(row)):
             for stop in range(start + 1, len(row) + 1):
                 first = index * width
-                value = stretch_hash(layout.prefix, np.array([first + start]), np.array([first + stop]))[0]
+                value = span_hash(layout.prefix, np.array([first + start]), np.array([first + stop]))[0]
                 assert seen.setdefault(tuple(row[start:stop]), value) == value
     assert len(set(seen.values())) == len(seen)
 

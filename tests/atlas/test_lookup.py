@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from monosema.atlas import build_atlas, lookup
 from monosema.atlas.lookup import MIN_PASSAGES
-from monosema.atlas.statistics import passage_side, token_side
+from monosema.atlas.statistics import passage_in_train, token_in_train
 
 
 def test_planted_tokens_are_found_and_scored(model, planted, text, config, tmp_path) -> None:
@@ -29,7 +29,7 @@ def test_planted_tokens_are_found_and_scored(model, planted, text, config, tmp_p
 
 def test_a_score_is_the_balanced_accuracy_on_passages_of_other_text(atlas, model, codes) -> None:
     layout = codes.layout
-    tested = layout.keep & ~token_side(layout)
+    tested = layout.keep & ~token_in_train(layout)
     scored = 0
     for latent in range(atlas.n_latents):
         feature = atlas.feature(latent)
@@ -50,7 +50,7 @@ def test_a_score_is_the_balanced_accuracy_on_passages_of_other_text(atlas, model
 
 def test_labels_are_the_best_prefix_of_the_tokens_with_most_mass_on_their_side(atlas, model, codes, config) -> None:
     layout = codes.layout
-    mine = layout.keep & token_side(layout)
+    mine = layout.keep & token_in_train(layout)
     token = layout.token[mine]
     for latent in range(atlas.n_latents):
         value = codes.dense[mine, latent]
@@ -79,7 +79,7 @@ def test_top_tokens_are_shares_of_the_whole_mass(atlas, model, codes) -> None:
 
 
 def test_no_text_is_on_both_sides(codes) -> None:
-    side = passage_side(codes.layout.passage_hash)
+    side = passage_in_train(codes.layout.passage_hash)
     assert 0.2 < side.mean() < 0.8
     texts: dict[int, set[tuple[int, ...]]] = {False: set(), True: set()}
     for number in range(len(codes.layout.passage_hash)):

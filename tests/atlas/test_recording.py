@@ -272,13 +272,13 @@ def test_an_older_format_says_to_build_again(path) -> None:
 
 
 def test_examples_say_on_which_side_they_are(atlas, codes, config) -> None:
-    from monosema.atlas.statistics import token_side
+    from monosema.atlas.statistics import token_in_train
 
     layout = codes.layout
     side = {
         (document, place): mine
         for document, place, mine in zip(
-            layout.document.tolist(), layout.place.tolist(), token_side(layout).tolist(), strict=True
+            layout.document.tolist(), layout.place.tolist(), token_in_train(layout).tolist(), strict=True
         )
     }
     examples = [example for latent in range(40) for example in atlas.feature(latent).examples]

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from monosema.atlas import build_atlas, sweep
+from monosema.atlas import build_atlas, encode
 from monosema.atlas.tables import NAMES
 from monosema.core import CorpusError, VectorError
 
@@ -28,7 +28,7 @@ def build(path: str, after: int, text: str) -> None:
     from monosema.models import random_model
 
     torch.set_num_threads(1)
-    sweep._POSITIONS = 512
+    encode._POSITIONS = 512
     model = random_model()
     batches = token_batches(
         open_corpus(text), model.tokenizer, TextConfig(window=32, batch=4, tokens=4000, split="all")
@@ -80,7 +80,7 @@ def test_after_a_kill_the_same_call_ends_with_the_same_tables(tmp_path, small_te
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(sweep, "_POSITIONS", 600)
+    monkeypatch.setattr(encode, "_POSITIONS", 600)
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosema.atlas.blocks import Block
+from monosema.atlas.code_shards import CodeShards
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects
 from monosema.atlas.lookup import Labels
 from monosema.atlas.neighbours import Neighbours
 from monosema.atlas.passages import QUANTILES, Examples
-from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import Statistics
+from monosema.core.groups import ramps
 
 METHOD = "token lookup"
 _KINDS = (*(f"q{i}" for i in range(QUANTILES)), "top")
@@ -102,7 +103,7 @@ def label_columns(low: int, labels: Labels, vocabulary: Sequence[str]) -> tuple[
     return explanations, scores
 
 
-def example_columns(block: Block, examples: Examples, spill: Spill, config: AtlasConfig) -> dict[str, Any]:
+def example_columns(block: Block, examples: Examples, shards: CodeShards, config: AtlasConfig) -> dict[str, Any]:
     """Rows of the example table for the latents of a block."""
     import pyarrow as pa
 
@@ -111,7 +112,7 @@ def example_columns(block: Block, examples: Examples, spill: Spill, config: Atla
     offsets = np.cumsum(length) - length
     token = np.zeros(int(length.sum()), np.int32)
     document, place = np.zeros(n, np.int64), np.zeros(n, np.int32)
-    for shard in spill:
+    for shard in shards:
         base = shard.first_position
         inside = np.flatnonzero((examples.peak >= base) & (examples.peak < base + shard.positions))
         if not len(inside):
@@ -119,7 +120,8 @@ def example_columns(block: Block, examples: Examples, spill: Spill, config: Atla
         layout = shard.layout
         document[inside] = layout.document[examples.peak[inside] - base]
         place[inside] = layout.place[examples.peak[inside] - base]
-        within = _ramps(length[inside])
+        within = ramps(length[inside])
+        # source: positions in the shard of all tokens shown, passage after passage; within: their place in the passage
         source = np.repeat(examples.start[inside] - base, length[inside]) + within
         token[np.repeat(offsets[inside], length[inside]) + within] = layout.token[source]
     activations = _context_activations(block, examples, offsets, int(length.sum()), config)
@@ -134,7 +136,7 @@ def example_columns(block: Block, examples: Examples, spill: Spill, config: Atla
         "activations": _lists(activations, length),
         "maximum": examples.strength,
         "passage_hash": _hexadecimal(examples.hash),
-        "test": ~block.side[examples.entry],
+        "test": ~block.train[examples.entry],
     }
 
 
@@ -195,12 +197,6 @@ def _offsets(lengths: NDArray[np.integer]) -> Any:
     import pyarrow as pa
 
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-
-
-def _ramps(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """0 … length − 1, for each length."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def _nullable(values: NDArray[Any], present: NDArray[np.bool_]) -> Any:

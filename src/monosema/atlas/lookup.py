@@ -33,11 +33,12 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from monosema.atlas.blocks import Block
+from monosema.atlas.code_shards import CodeShards
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.passages import Segments
-from monosema.atlas.spill import Spill
-from monosema.atlas.statistics import passage_side, token_side
+from monosema.atlas.statistics import passage_in_train, token_in_train
 from monosema.core import numpy_generator, wilson_ends
+from monosema.core.groups import ranks
 
 MIN_PASSAGES = 5
 """A label is scored where at least so many test passages activate the feature."""
@@ -58,7 +59,7 @@ class TokenTotals:
     label: Int[np.ndarray, " vocab"]
     test: Int[np.ndarray, " vocab"]
     test_passages: int
-    text: Spill
+    text: CodeShards
 
 
 @dataclass(frozen=True)
@@ -84,18 +85,18 @@ class Labels:
     control: Float[np.ndarray, " n"]
 
 
-def token_totals(spill: Spill, vocab: int) -> TokenTotals:
+def token_totals(shards: CodeShards, vocab: int) -> TokenTotals:
     """Count tokens on both sides, shard by shard."""
     label, test = np.zeros(vocab, np.int64), np.zeros(vocab, np.int64)
     passages = 0
-    for shard in spill:
+    for shard in shards:
         layout = shard.layout
-        side = passage_side(layout.passage_hash)[layout.passage]
-        label += np.bincount(layout.token[layout.keep & side], minlength=vocab)
-        tested = layout.keep & ~side
+        train = passage_in_train(layout.passage_hash)[layout.passage]
+        label += np.bincount(layout.token[layout.keep & train], minlength=vocab)
+        tested = layout.keep & ~train
         test += np.bincount(layout.token[tested], minlength=vocab)
         passages += len(np.unique(layout.passage[tested]))
-    return TokenTotals(label, test, passages, spill)
+    return TokenTotals(label, test, passages, shards)
 
 
 def label_block(block: Block, parts: Segments, totals: TokenTotals, config: AtlasConfig) -> Labels:
@@ -116,11 +117,11 @@ def label_block(block: Block, parts: Segments, totals: TokenTotals, config: Atla
 def _carriers(
     block: Block, totals: TokenTotals, config: AtlasConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
-    """Tokens with the greatest shares over all passages, and the label from the label side."""
+    """Tokens with the greatest shares over all passages, and the label from the training split."""
     n, vocab = block.high - block.low, len(totals.label)
     keys = block.latent.astype(np.int64) * vocab + block.token
     top_tokens, top_share, _ = _strongest(keys, block.value, n, vocab, min(config.top_tokens, vocab))
-    keys, value = keys[block.side], block.value[block.side]
+    keys, value = keys[block.train], block.value[block.train]
     tokens, share, hits = _strongest(keys, value, n, vocab, min(config.label_tokens, vocab))
     positives = np.bincount(keys // vocab, minlength=n)[:, None]
     seen = np.where(tokens >= 0, totals.label[tokens], 0)
@@ -148,7 +149,7 @@ def _strongest(
     mass, count = np.bincount(place, value, len(pairs)), np.bincount(place, minlength=len(pairs))
     latent = pairs // vocab
     order = np.lexsort((pairs, -mass, latent))
-    rank = np.arange(len(order)) - np.searchsorted(latent[order], latent[order])
+    rank = ranks(latent[order])
     order, rank = order[rank < k], rank[rank < k]
     tokens, hits, share = np.full((n, k), -1, np.int64), np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
     total = np.bincount(latent, mass, n)
@@ -169,14 +170,14 @@ def _shuffled(tokens: NDArray[np.int64], seed: int, low: int) -> NDArray[np.int6
 
 @dataclass(frozen=True)
 class _Rates:
-    """What a rule gets right on the test side, for each latent of a block; hits and actives also for each segment.
+    """What a rule gets right on the test split, for each latent of a block; hits and actives also for each segment.
 
     Attributes:
         known: where there is a label and enough to score it on.
         recall, missed: TPR, and FPR = 1 − TNR.
         negatives: tokens on which the latent is inactive.
         passages: test passages that activate the latent.
-        latent, actives, hits: of each segment of the test side, its latent, active tokens, and those the rule finds.
+        latent, actives, hits: of each segment of the test split, its latent, active tokens, and those the rule finds.
         passage: its number in the whole text.
     """
 
@@ -196,10 +197,10 @@ class _Rates:
 
 
 def _rates(block: Block, parts: Segments, totals: TokenTotals, tokens: NDArray[np.int64]) -> _Rates:
-    """How often labels are right on the test side."""
+    """How often labels are right on the test split."""
     n, vocab = len(tokens), len(totals.test)
     starts = parts.start[:-1]
-    tested = ~block.side[starts] if len(block.side) else np.zeros(0, np.bool_)
+    tested = ~block.train[starts] if len(block.train) else np.zeros(0, np.bool_)
     latent = parts.latent[tested]
     actives, hits = (_per_segment(parts, tested, which) for which in (None, _hits(block, tokens, vocab)))
     passages = np.bincount(latent, minlength=n)
@@ -246,7 +247,7 @@ def _squares(
     squares, taken = np.zeros(n), np.zeros(n)
     for shard in totals.text:
         layout = shard.layout
-        tested = layout.keep & ~token_side(layout)
+        tested = layout.keep & ~token_in_train(layout)
         places = (layout.passage[tested], layout.token[tested])
         count = csr_array((np.ones(len(places[0])), places), shape=(shard.passages, vocab))
         mine = (rates.passage >= shard.first_passage) & (rates.passage < shard.first_passage + shard.passages)

@@ -1,4 +1,4 @@
-"""The one pass over the text: tokens to activations to codes to shards of the spill."""
+"""The one pass over the text: tokens to activations to codes to shards of the shards."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from monosema.activations import activations_at
+from monosema.atlas.code_shards import ByLatent, CodeShards
 from monosema.atlas.layout import lay_out
-from monosema.atlas.spill import ByLatent, Spill
 from monosema.core import CorpusError, Progress, Site, VectorError, choose_product
 from monosema.data import TokenBatch, text_hash
 from monosema.dictionaries import Codes, Dictionary, sites_read
@@ -34,17 +34,17 @@ def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch
 
 
 @torch.inference_mode()
-def sweep(
+def encode_text(
     model: LanguageModel,
     dictionary: Dictionary,
     site: Site,
     batches: Iterable[TokenBatch],
-    spill: Spill,
+    shards: CodeShards,
     passage: int,
     memory_mb: int,
     progress: Progress,
 ) -> None:
-    """Encode the whole text into the spill, going on after the shards that are already there.
+    """Encode the whole text into the shards, going on after the shards that are already there.
 
     Batches that finished shards hold are read but not computed again. Where they are not the ones that the shards
     were made of, the shards from there on are made anew.
@@ -54,35 +54,35 @@ def sweep(
     """
     room = int(memory_mb * 1e6 / _BYTES_PER_ACTIVATION)
     stream = iter(batches)
-    pending = _skip_finished(stream, spill, progress)
-    stretch = _Stretch()
+    pending = _skip_finished(stream, shards, progress)
+    span = _Span()
     while (batch := pending.pop(0) if pending else next(stream, None)) is not None:
-        stretch.add(batch, encode_batch(model, dictionary, site, batch))
+        span.add(batch, encode_batch(model, dictionary, site, batch))
         progress.advance(int(batch.keep.sum()))
-        if stretch.activations >= room or stretch.positions >= _POSITIONS:
-            stretch.write(spill, dictionary.n_latents, passage)
-            stretch = _Stretch()
-    if stretch.batches:
-        stretch.write(spill, dictionary.n_latents, passage)
-    if not sum(shard.activations for shard in spill) and not any(shard.layout.keep.any() for shard in spill):
+        if span.activations >= room or span.positions >= _POSITIONS:
+            span.write(shards, dictionary.n_latents, passage)
+            span = _Span()
+    if span.batches:
+        span.write(shards, dictionary.n_latents, passage)
+    if not sum(shard.activations for shard in shards) and not any(shard.layout.keep.any() for shard in shards):
         raise CorpusError(
             "The text has no tokens to look at: an atlas needs at least one that is not padding or a sink."
         )
 
 
-def _skip_finished(stream: Iterable[TokenBatch], spill: Spill, progress: Progress) -> list[TokenBatch]:
+def _skip_finished(stream: Iterable[TokenBatch], shards: CodeShards, progress: Progress) -> list[TokenBatch]:
     """Read past the batches of finished shards; gives those that were read but are in no shard any more."""
     stream = iter(stream)
-    for index, shard in enumerate(spill):
+    for index, shard in enumerate(shards):
         read = [batch for _, batch in zip(range(shard.batches), stream, strict=False)]
         if len(read) != shard.batches or text_hash(read) != shard.text:
-            spill.truncate(index)
+            shards.truncate(index)
             return read
         progress.advance(sum(int(batch.keep.sum()) for batch in read))
     return []
 
 
-class _Stretch:
+class _Span:
     """Batches and their codes, until they are a shard."""
 
     def __init__(self) -> None:
@@ -105,9 +105,9 @@ class _Stretch:
         self.positions += batch.tokens.numel()
         self.activations += len(self._values[-1])
 
-    def write(self, spill: Spill, n_latents: int, passage: int) -> None:
+    def write(self, shards: CodeShards, n_latents: int, passage: int) -> None:
         """Turn the codes over and write the shard."""
-        spill.append(
+        shards.append(
             lay_out(self.batches, passage), self._turned(n_latents), len(self.batches), text_hash(self.batches)
         )
 

@@ -1,6 +1,6 @@
 """The codes of the text, on disk while an atlas is being made.
 
-The text goes through model and dictionary once, in stretches. The codes of a stretch are turned over (from tokens ×
+The text goes through model and dictionary once, in spans. The codes of a span are turned over (from tokens ×
 latents to latents × tokens, a counting sort) and written as one shard, so that later all activations of any block of
 latents are one slice of each shard. What is read is bounded by the block, whatever the length of the text. A shard
 that is listed in the manifest, with its checksum, is finished; work goes on after the last of them.
@@ -28,7 +28,7 @@ class ByLatent:
 
     Attributes:
         first: where each latent begins; one entry more than there are latents.
-        position: position of each activation in the stretch.
+        position: position of each activation in the span.
         value: the activation, above 0.
     """
 
@@ -51,7 +51,7 @@ class _Entry:
 
 
 class Shard:
-    """One stretch of the text on disk.
+    """One span of the text on disk.
 
     Attributes:
         first_position, first_passage: numbers of its first position and passage in the whole text.
@@ -91,7 +91,7 @@ class Shard:
         return ByLatent(first - first[0], position, value)
 
 
-class Spill(Sequence[Shard]):
+class CodeShards(Sequence[Shard]):
     """The shards of one text under one dictionary.
 
     Attributes:
