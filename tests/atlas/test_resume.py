@@ -22,7 +22,7 @@ def build(path: str, after: int, text: str) -> None:
     import torch
 
     import monosema.atlas.build as build
-    from monosema.atlas import AtlasConfig, spill
+    from monosema.atlas import AtlasConfig, code_shards
     from monosema.data import TextConfig, open_corpus, token_batches
     from monosema.dictionaries import RandomDirections
     from monosema.models import random_model
@@ -46,7 +46,7 @@ def build(path: str, after: int, text: str) -> None:
         return call
 
     model.activations = counted(model.activations)
-    spill.write_json = counted(spill.write_json)
+    code_shards.write_json = counted(code_shards.write_json)
     build.segments, build.describe = counted(build.segments), counted(build.describe)
     settings = AtlasConfig(top=4, per_quantile=1, memory_mb=16)
     build_atlas(model, dictionary, "0.resid_post", batches, path, settings)
