@@ -22,7 +22,7 @@ by the share of them that is left unexplained. Directions of rows are what livin
 wins a place they take theirs, and reconstruction suffers. With u itself as encoder row, and rows drawn by ‖e‖² alone, a
 batch in which a few directions hold most of the variance sent all new latents along them, to answer to every row of
 large norm at once: where a batch and not each row bounds the active latents (BatchTopK, Matryoshka), the error rose a
-hundredfold, and runs did not recover. Figures are in benchmarks/results/robustness.md.
+hundredfold, and runs did not recover. Measurements are in benchmarks/results/robustness.md.
 """
 
 from __future__ import annotations
