@@ -126,7 +126,7 @@ def test_sites_that_do_not_fit_the_architecture_are_refused(
 def test_the_activation_decides_what_sets_sparsity(small_keys: dict[str, str]) -> None:
     without_k = {name: value for name, value in small_keys.items() if name != "k"}
     relu = recipe_of(without_k, {**TRANSCODER, "activation": "relu", "alpha": "0.3"})
-    assert (relu.dictionary.activation, relu.dictionary.l1_coefficient) == ("relu", 0.3)
+    assert (relu.dictionary.activation, relu.dictionary.l1_coefficient) == ("l1", 0.3)
     with pytest.raises(ConfigError, match="no key --k for transcoder"):
         recipe_of(small_keys, {**TRANSCODER, "activation": "jumprelu"})
     with pytest.raises(ConfigError, match="no key --alpha for transcoder"):

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from monosema.atlas import open_atlas
 from monosema.core import ConfigError, FormatError, Site
 from monosema.dictionaries import SparseCoder, load_dictionary, share_of_other
 from monosema.pages.bundle import bundle
@@ -100,7 +98,7 @@ def test_recipes_that_compare_nothing_are_refused(small_keys: dict[str, str], ch
     assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
-def test_its_atlas_says_where_latents_are(compared: Run, tmp_path: Path) -> None:
+def test_its_atlas_says_where_latents_are(compared: Run) -> None:
     made, atlas = compared.dictionary(), compared.atlas()
     assert isinstance(made, SparseCoder)
     assert made.title == "Crosscoder"
@@ -111,15 +109,6 @@ def test_its_atlas_says_where_latents_are(compared: Run, tmp_path: Path) -> None
     assert packed.sides == ("1.resid_post", "1.resid_post@other")
     _, shares = crosscoder_sides(atlas)
     assert shares == pytest.approx(share_of_other(made).detach().numpy(), rel=1e-4)
-    older = tmp_path / "atlas"
-    shutil.copytree(atlas.path, older)
-    meta = json.loads((older / "meta.json").read_text(encoding="utf-8"))
-    del meta["tables"]["sites"]
-    (older / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-    (older / "sites.parquet").unlink()
-    without = open_atlas(older)
-    assert without.feature(3).sites == ()
-    assert bundle(without).sides is None
 
 
 def test_a_plan_counts_both_models(small_keys: dict[str, str], changed: Path) -> None:

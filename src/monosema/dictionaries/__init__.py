@@ -34,7 +34,15 @@ from monosema.dictionaries.architectures import (
 from monosema.dictionaries.baselines import Ica, Neurons, Nmf, Pca, RandomDirections
 from monosema.dictionaries.coder import CoderConfig, SparseCoder
 from monosema.dictionaries.codes import Codes, RaggedCodes
-from monosema.dictionaries.formats import FORMATS, load_dictionary, save_dictionary
+from monosema.dictionaries.formats import (
+    FORMATS,
+    Parts,
+    dictionary_of,
+    load_dictionary,
+    parts_of,
+    register_format,
+    save_dictionary,
+)
 from monosema.dictionaries.initialisation import (
     data_directions,
     directions_from,
@@ -79,6 +87,7 @@ __all__ = [
     "Neurons",
     "Nmf",
     "PAnneal",
+    "Parts",
     "Pca",
     "RaggedCodes",
     "RandomDirections",
@@ -95,6 +104,7 @@ __all__ = [
     "batch_variance",
     "data_directions",
     "dictionary_config",
+    "dictionary_of",
     "directions_from",
     "geometric_median",
     "load_dictionary",
@@ -103,11 +113,13 @@ __all__ = [
     "number_of_sites",
     "of_architecture",
     "orthogonal_directions",
+    "parts_of",
     "pull",
     "push",
     "random_directions",
     "reads_elsewhere",
     "register_activation",
+    "register_format",
     "save_dictionary",
     "share_of_other",
     "sites_read",

@@ -9,7 +9,7 @@ from monosema.models.config import AttentionConfig, RotaryConfig, TransformerCon
 from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.generation import Generation, GenerationConfig
-from monosema.models.loading import load_model, model_folder
+from monosema.models.loading import Family, load_model, model_folder, register_family
 from monosema.models.pair import ModelPair, owner
 from monosema.models.protocol import LanguageModel, require_logits
 from monosema.models.random_model import byte_tokenizer, random_model
@@ -23,6 +23,7 @@ __all__ = [
     "AttentionConfig",
     "Captured",
     "ChatTemplate",
+    "Family",
     "Generation",
     "GenerationConfig",
     "KVCache",
@@ -39,6 +40,7 @@ __all__ = [
     "model_folder",
     "owner",
     "random_model",
+    "register_family",
     "require_logits",
     "vector_width",
     "weight_directions",

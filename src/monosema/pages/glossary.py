@@ -153,7 +153,6 @@ WORDS: Mapping[str, str] = {
     "share": "share at {}",
     "shares": "Share of the decoder norm at {}, of {:,} features",
     "site": "site, in the order of the model",
-    "steps": "steps",
     "tokens": "tokens",
     "untouched": "untouched model",
 }

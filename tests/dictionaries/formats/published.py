@@ -721,7 +721,7 @@ def act_size(library: str, what: str, state: dict[str, Any], forward: Forward | 
 
 
 ACT_SIZE = [
-    act_size("Nanda 1L-Sparse-SparseCoder", "ReLU", W_NAMES, centred, files=("25.pt", "25_cfg.json"), dict_mult=8),
+    act_size("Nanda 1L-Sparse-Autoencoder", "ReLU", W_NAMES, centred, files=("25.pt", "25_cfg.json"), dict_mult=8),
     act_size("Kissane and Krzyzanowski", "attention outputs", W_NAMES, centred, files=("gpt2.pt", "gpt2_cfg.json")),
     act_size("Bussmann BatchTopK", "vanilla", W_NAMES, centred, sae_type="vanilla"),
     act_size(
