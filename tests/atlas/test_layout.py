@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.atlas.layout import lay_out, span_hash
+from monosema.atlas.statistics import passage_in_train
 from monosema.data import TokenBatch
 
 
@@ -52,3 +53,12 @@ def test_batches_are_numbered_one_after_the_other() -> None:
     assert layout.token.tolist() == [1, 2, 3, 4, 5]
     assert layout.passage.tolist() == [0, 0, 1, 2, 3]
     assert len(layout.passage_hash) == 4
+
+
+def test_no_text_is_in_both_splits(codes) -> None:
+    train = passage_in_train(codes.layout.passage_hash)
+    assert 0.2 < train.mean() < 0.8
+    texts: dict[bool, set[tuple[int, ...]]] = {False: set(), True: set()}
+    for number, of_train in enumerate(train.tolist()):
+        texts[of_train].add(tuple(codes.layout.token[codes.layout.passage == number].tolist()))
+    assert not texts[False] & texts[True]

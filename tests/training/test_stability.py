@@ -12,7 +12,7 @@ import torch
 
 from monosema.activations import Preprocessing, StoreStream, open_rows
 from monosema.core import AnomalyError
-from monosema.dictionaries import load_dictionary, make_coder
+from monosema.dictionaries import load_dictionary, make_coder, resampling
 from monosema.training import TrainConfig, held_out_metrics, train
 
 WIDTH, BATCH, STEPS = 32, 256, 60

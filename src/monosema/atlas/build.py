@@ -1,6 +1,6 @@
 """Making an atlas: one pass over the text, then all tables, block of latents by block of latents.
 
-text ─► encode ─► shards ─► statistics ─► blocks: passages, labels ─► features, examples, explanations, scores
+text ─► encode ─► shards ─► statistics ─► blocks: passages, top tokens ─► features, examples
                      └──► co-activation ┐
 dictionary ─► decoder cosines ──────────┴► neighbours;  ─► direct effects ─► promoted, suppressed
 """
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,7 +25,6 @@ from monosema.atlas.columns import (
     example_columns,
     feature_columns,
     histogram_columns,
-    label_columns,
     neighbour_columns,
     site_columns,
 )
@@ -33,13 +32,13 @@ from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects, direct_effects, why_no_effects
 from monosema.atlas.encode import encode_text
 from monosema.atlas.judging import carried_over
-from monosema.atlas.lookup import label_block, token_totals
 from monosema.atlas.neighbours import Coactivation, coactivation_neighbours, decoder_neighbours
 from monosema.atlas.passages import segments, select_examples
 from monosema.atlas.query import Atlas, open_atlas
 from monosema.atlas.recording import write_lock
 from monosema.atlas.statistics import Statistics, gather_statistics
 from monosema.atlas.tables import FORMAT, NAMES, describe, remove_unnamed, unused_path, write_table
+from monosema.atlas.top_tokens import top_tokens
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary, SparseCoder, sites_read, written_at
@@ -105,10 +104,13 @@ def build_atlas(
         vocabulary = model.tokenizer.tokens(range(model.vocab))
         with write_table(files["vocabulary"], "vocabulary") as table:
             table.write({"token": np.arange(len(vocabulary)), "text": vocabulary})
-        _write_latents(shards, statistics, effects, vocabulary, files, config, people["explanations"])
+        _write_latents(shards, statistics, effects, len(vocabulary), files, config)
         together = _write_neighbours(shards, statistics, dictionary, files["neighbours"], config)
-        with write_table(files["votes"], "votes") as votes:
-            votes.write(people["votes"].to_pydict())
+        for name, rows in people.items():
+            with write_table(files[name], name) as table:
+                table.write(rows.to_pydict())
+        with write_table(files["scores"], "scores"):
+            pass
         _write_sites(dictionary, site, files["sites"])
         _write_meta(path, files, model, dictionary, identity, site, config, statistics, together, absent)
         remove_unnamed(path)
@@ -160,37 +162,31 @@ def _write_latents(
     shards: CodeShards,
     statistics: Statistics,
     effects: Effects | None,
-    vocabulary: Sequence[str],
+    vocab: int,
     files: Mapping[str, Path],
     config: AtlasConfig,
-    people: Any,
 ) -> None:
-    """Write the tables that go latent by latent, and behind its explanations those of people."""
-    totals = token_totals(shards, len(vocabulary))
+    """Write the tables that go latent by latent."""
     memory_mb = config.memory_mb // _WORKERS
 
     def columns(span: tuple[int, int]) -> dict[str, dict[str, Any]]:
         low, high = span
         block = load_block(shards, low, high, memory_mb)
         parts = segments(block)
-        labels = label_block(block, parts, totals, config)
+        top, share = top_tokens(block, vocab, config.top_tokens)
         examples = select_examples(block, parts, shards, config)
-        explanations, scores = label_columns(low, labels, vocabulary)
         return {
-            "features": feature_columns(low, high, statistics, labels, effects),
+            "features": feature_columns(low, high, statistics, top, share, effects),
             "examples": example_columns(block, examples, shards, config),
             "histograms": histogram_columns(low, high, statistics),
-            "explanations": explanations,
-            "scores": scores,
         }
 
     with contextlib.ExitStack() as stack:
-        names = ("features", "examples", "histograms", "explanations", "scores")
+        names = ("features", "examples", "histograms")
         tables = {name: stack.enter_context(write_table(files[name], name)) for name in names}
         for parts in _in_order(columns, blocks(statistics.n_active, memory_mb, _MOST_LATENTS)):
             for name, table in tables.items():
                 table.write(parts[name])
-        tables["explanations"].write(people.to_pydict())
 
 
 def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from monosema.atlas.code_shards import ByLatent, CodeShards
-from monosema.atlas.layout import Layout
 
 BINS = 32
 """Bins of a histogram, over (0, maximum]; a value on an edge belongs to the bin below it."""
@@ -51,16 +50,11 @@ def position_buckets(column: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.frexp(column.astype(np.float64))[1].astype(np.int64)
 
 
-def token_in_train(layout: Layout) -> NDArray[np.bool_]:
-    """Whether each position belongs to the passages that labels are made from (True) or tested on (False).
-
-    A coin that the hash of the passage tosses, so that no text is ever on both sides.
-    """
-    return passage_in_train(layout.passage_hash)[layout.passage]
-
-
 def passage_in_train(passage_hash: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether passages are those that labels are made from."""
+    """Tell passages that explanations are made from (True) from those that they are tested on, by their hash alone.
+
+    So no text is ever in both splits.
+    """
     return (passage_hash >> np.uint64(63)).astype(np.bool_)
 
 
