@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from monosema.atlas import AtlasConfig, build_atlas
-from monosema.atlas.sweep import encode_batch
+from monosema.atlas.encode import encode_batch
 from monosema.core import Site
 from monosema.data import TextConfig, TokenBatch, open_corpus, token_batches
 from monosema.dictionaries import Dictionary, RandomDirections

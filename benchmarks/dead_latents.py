@@ -73,7 +73,7 @@ def trained(name: str, a: argparse.Namespace, store: Any, model: Any) -> dict[st
     import torch
 
     from monosema.activations import StoreStream, fit_preprocessing
-    from monosema.dictionaries import TopK, TopKConfig, load_dictionary
+    from monosema.dictionaries import load_dictionary, make_coder
     from monosema.training import TrainConfig, held_out_metrics, train
 
     width = store.width(a.site)
@@ -86,7 +86,7 @@ def trained(name: str, a: argparse.Namespace, store: Any, model: Any) -> dict[st
         wanted["aux_latents"] = latents
     rows = slice(0, store.rows - HELD_OUT)
     stream = StoreStream(store, a.site, batch=a.batch, rows=rows, preprocessing=fit_preprocessing(store, rows=rows))
-    dictionary = TopK(TopKConfig(d_in=width, n_latents=latents, k=a.k, **wanted))
+    dictionary = make_coder("topk", d_in=width, n_latents=latents, k=a.k, **wanted)
     if weights:
         dictionary.start = lambda sample, seed: start_from_weights(dictionary, model, a.site, sample)  # type: ignore
     with tempfile.TemporaryDirectory() as folder:

@@ -218,19 +218,19 @@ def own(architecture: str, width: int, latents: int, setting: float, seed: int) 
     shape: dict[str, Any] = {"d_in": width, "n_latents": latents}
     match architecture:
         case "l1":
-            return d.L1(d.L1Config(**shape, l1_coefficient=setting), seed=seed)
+            return d.make_coder("l1", **shape, l1_coefficient=setting, seed=seed)
         case "gated":
-            return d.Gated(d.GatedConfig(**shape, l1_coefficient=setting), seed=seed)
+            return d.make_coder("gated", **shape, l1_coefficient=setting, seed=seed)
         case "jumprelu":
-            return d.JumpReLU(d.JumpReLUConfig(**shape, l0_coefficient=setting), seed=seed)
+            return d.make_coder("jumprelu", **shape, l0_coefficient=setting, seed=seed)
         case "p_anneal":
-            return d.PAnneal(d.PAnnealConfig(**shape, l1_coefficient=setting), seed=seed)
+            return d.make_coder("p_anneal", **shape, l1_coefficient=setting, seed=seed)
         case "topk":
-            return d.TopK(d.TopKConfig(**shape, k=int(setting)), seed=seed)
+            return d.make_coder("topk", **shape, k=int(setting), seed=seed)
         case "batch_topk":
-            return d.BatchTopK(d.BatchTopKConfig(**shape, k=int(setting)), seed=seed)
+            return d.make_coder("batch_topk", **shape, k=int(setting), seed=seed)
         case _:
-            return d.MatryoshkaBatchTopK(d.MatryoshkaConfig(**shape, k=int(setting)), seed=seed)
+            return d.make_coder("matryoshka", **shape, k=int(setting), seed=seed)
 
 
 if __name__ == "__main__":

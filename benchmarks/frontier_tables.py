@@ -1,10 +1,18 @@
-"""What `frontier.py` makes of its points: curves of each library, a table of ratios, drawings."""
+"""Curves, tables and drawings of the points that `frontier.py` measures.
+
+    python benchmarks/frontier_tables.py FOLDER
+
+draws every table FOLDER/NAME.csv again, beside it: NAME-fvu.svg, NAME-dead.svg and, where there are such figures,
+NAME-loss-recovered.svg.
+"""
 
 from __future__ import annotations
 
+import csv
 import itertools
 import math
 import statistics
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -135,7 +143,7 @@ def _percent(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
 
 
-def draw(points: list[Point], folder: Path) -> None:
+def draw(points: list[Point], folder: Path, prefix: str = "") -> None:
     """A sheet for each figure against L0, with a plot for each architecture: FVU, share of dead latents, and the loss
     recovered where it was measured."""
     from monosema.pages.charts import Axis, Series, sheet, xy
@@ -161,4 +169,17 @@ def draw(points: list[Point], folder: Path) -> None:
                 y = Axis(label, logarithmic=name == "fvu", format="~g" if name == "fvu" else "~p")
                 charts.append(xy(architecture, Axis("L0", logarithmic=True), y, series, size=(400, 260)))
         if charts:
-            write_svg(sheet(f"{label} against L0, held out, by architecture", charts), folder / f"{name}.svg")
+            write_svg(sheet(f"{label} against L0, held out, by architecture", charts), folder / f"{prefix}{name}.svg")
+
+
+def read(path: Path) -> list[Point]:
+    """Read a table of points, means over seeds as they stand there."""
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    numbers = ("setting", "fvu", "l0", "alive", "seconds", "loss_recovered")
+    return [{**row, **{key: float(row[key]) if row[key] else None for key in numbers}} for row in rows]
+
+
+if __name__ == "__main__":
+    for table_path in sorted(Path(sys.argv[1]).glob("*.csv")):
+        draw(read(table_path), table_path.parent, f"{table_path.stem}-")

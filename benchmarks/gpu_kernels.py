@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from monosema.dictionaries import StepContext, TopK, TopKConfig
+from monosema.dictionaries import StepContext, make_coder
 from monosema.kernels import Selection, encode_top_k, encode_top_k_dense, row_sums, sparse_decode, value_products
 from monosema.kernels.gpu import on_gpu
 
@@ -100,7 +100,7 @@ def contestants(x: torch.Tensor, encoder: torch.Tensor, bias: torch.Tensor, k: i
 
 def monosema_step(x: torch.Tensor, m: int, k: int) -> Work:
     """A whole training step with fused Adam; AuxK has nothing to do, as no latent is dead."""
-    dictionary = TopK(TopKConfig(d_in=x.shape[1], n_latents=m, k=k)).to(x.device)
+    dictionary = make_coder("topk", d_in=x.shape[1], n_latents=m, k=k).to(x.device)
     optimiser = torch.optim.Adam(dictionary.parameters(), lr=1e-4, fused=True)
     context = StepContext(batch=len(x), steps=10**6, matmul_dtype=torch.bfloat16)
 
@@ -111,7 +111,7 @@ def monosema_step(x: torch.Tensor, m: int, k: int) -> Work:
         optimiser.step()
         dictionary.constrain()
         optimiser.zero_grad(set_to_none=True)
-        dictionary.observe(losses.codes)
+        dictionary.observe(losses.codes, StepContext())
 
     return step
 

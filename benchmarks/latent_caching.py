@@ -97,7 +97,7 @@ def prepare(asked: argparse.Namespace, folder: Path) -> int:
 
     from monosema.core import Site
     from monosema.data import TextConfig, open_corpus, token_batches
-    from monosema.dictionaries import Metadata, TopK, TopKConfig, save_dictionary
+    from monosema.dictionaries import Metadata, make_coder, save_dictionary
     from monosema.models import load_model
 
     model = load_model(asked.model, dtype="float32")
@@ -106,8 +106,8 @@ def prepare(asked: argparse.Namespace, folder: Path) -> int:
     whole = [batch for batch in batches if bool(batch.attention_mask.all()) and len(batch.tokens) == BATCH]
     site = Site.parse(f"{asked.layer}.resid_post")
     sample = torch.cat([model.activations(batch.tokens, [site])[site].flatten(0, 1) for batch in whole[:4]]).detach()
-    config = TopKConfig(d_in=sample.shape[1], n_latents=asked.latents, k=asked.k)
-    dictionary = TopK(config, Metadata(model=model.name))
+    about = Metadata(model=model.name)
+    dictionary = make_coder("topk", sample.shape[1], asked.latents, metadata=about, k=asked.k)
     dictionary.start(sample, seed=0)
     save_dictionary(dictionary, folder / "dictionary")
     save_dictionary(dictionary, folder / "sparsify" / f"layers.{asked.layer}", "sparsify")
@@ -177,8 +177,8 @@ def serve_monosema(asked: argparse.Namespace) -> dict[str, Callable[[Path], int]
     import torch
 
     from monosema.atlas import AtlasConfig, build_atlas
-    from monosema.atlas.spill import Spill
-    from monosema.atlas.sweep import sweep
+    from monosema.atlas.code_shards import CodeShards
+    from monosema.atlas.encode import encode_text
     from monosema.core import SilentProgress, Site
     from monosema.data import TokenBatch
     from monosema.dictionaries import load_dictionary
@@ -191,8 +191,8 @@ def serve_monosema(asked: argparse.Namespace) -> dict[str, Callable[[Path], int]
     batches = [whole_batch(TokenBatch, rows, index) for index, rows in enumerate(tokens.split(BATCH))]
 
     def caching(folder: Path) -> int:
-        spill = Spill(folder, {})
-        sweep(model, dictionary, site, batches, spill, WINDOW, config.memory_mb, SilentProgress())
+        spill = CodeShards(folder, {})
+        encode_text(model, dictionary, site, batches, spill, WINDOW, config.memory_mb, SilentProgress())
         return sum(shard.activations for shard in spill)
 
     def atlas(folder: Path) -> int:

@@ -8,7 +8,7 @@ on its defaults; at other learning rates, and with Adam's usual ε of 1e-8 in pl
 own default rate and on others. All get the same rows, centred and scaled to a mean square of 1 a component; peers
 besides a short warm-up and a falling rate (`frontier_peers`). Every dictionary is measured by monosema on rows that
 were held out: FVU, and the share of latents that fire on at least one of them (of all rows, where there are few). With
---architectures, each of monosema's is trained on its defaults in these sets. Results are kept in --out, a line each,
+--architectures, each of monosema's is trained on its defaults in these cells. Results are kept in --out, a line each,
 and what is there is not trained again. Prints tables.
 """
 
@@ -60,7 +60,7 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("sets", type=Path, help="folder of .npy files")
     p.add_argument("--cells", nargs="+", metavar="SET:SIZE", help=f"sizes are {', '.join(SIZES)}; default: all sets")
-    p.add_argument("--architectures", nargs="+", metavar="SET", default=[], help="sets for every architecture, size c")
+    p.add_argument("--architectures", nargs="+", metavar="SET:SIZE", default=[], help="cells for every architecture")
     p.add_argument("--own", nargs="+", choices=OWN, default=list(OWN))
     p.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS))
     p.add_argument("--peer-python", default=sys.executable, help="Python of an environment with the peers")
@@ -72,8 +72,8 @@ def main() -> None:
     if not a.table:
         for cell in a.cells or usual_cells(a.sets):
             compete(cell, [*own_orders(a.own), *peer_orders(a.peers)], a)
-        for name in a.architectures:
-            compete(f"{name}:c", [o for kind in ("topk", *SETTINGS) for o in own_orders(["default"], kind)], a)
+        for cell in a.architectures:
+            compete(cell, [o for kind in ("topk", *SETTINGS) for o in own_orders(["default"], kind)], a)
     points = known(a.out)
     print(table(points), summary(points), architectures(points), sep="\n\n")
 
@@ -238,28 +238,31 @@ def summary(points: list[dict[str, Any]]) -> str:
     if not cells:
         return ""
     defaults = {cell: of["monosema", "default"] for cell, of in cells.items()}
-    near = [cell for cell, of in cells.items() if defaults[cell]["fvu"] <= 1.03 * best(of)[0]]
+    tuned = [cell for cell, of in cells.items() if any(k[0] == "monosema" and k[1] != "default" for k in of)]
+    near = [cell for cell in tuned if defaults[cell]["fvu"] <= 1.03 * best(cells[cell])[0]]
     alive = [cell for cell in cells if defaults[cell]["alive"] >= 0.9]
-    lost = [
-        f"{cell} to {library}"
-        for cell, of in cells.items()
-        for library, tuning in of
-        if library != "monosema" and tuning == "default" and of[library, tuning]["fvu"] < defaults[cell]["fvu"]
-    ]
-    far, silent = (", ".join(sorted(set(cells) - set(held))) or "none" for held in (near, alive))
+    peers = [(cell, k[0]) for cell, of in cells.items() for k in of if k[0] != "monosema" and k[1] == "default"]
+    lost = [f"{cell} to {name}" for cell, name in peers if cells[cell][name, "default"]["fvu"] < defaults[cell]["fvu"]]
+    far, silent = (
+        ", ".join(sorted(set(all_of) - set(held))) or "none" for all_of, held in ((tuned, near), (cells, alive))
+    )
     return (
-        f"{len(cells)} cells. Within 3 % of the best of all: {len(near)} ({len(near) / len(cells):.0%}); not: {far}. "
-        f"At least 90 % alive: {len(alive)}; not: {silent}. Worse than a peer's default: {', '.join(lost) or 'never'}."
+        f"{len(cells)} cells. In {len(tuned)} monosema was tuned too: the default is within 3 % of the best of all in "
+        f"{len(near)} ({len(near) / max(1, len(tuned)):.0%}); not: {far}. At least 90 % alive: {len(alive)} of "
+        f"{len(cells)}; not: {silent}. Against a peer's default: {len(peers)}; worse: {', '.join(lost) or 'never'}."
     )
 
 
 def architectures(points: list[dict[str, Any]]) -> str:
-    lines = ["| set | architecture | FVU | L0 | alive |", "|---" * 5 + "|"]
-    for point in points:
-        if point["cell"].endswith(":c") and point["library"] == "monosema" and point["tuning"] == "default":
-            name = point["cell"].rsplit(":", 1)[0]
-            figures = f"{point['fvu']:.4f} | {point['l0']} | {point['alive']:.0%}" if "fvu" in point else point["error"]
-            lines.append(f"| {name} | {point['architecture']} | {figures} |")
+    """Every architecture on its defaults, in cells where others than TopK were trained."""
+    own = {(p["cell"], p["architecture"]): p for p in points if (p["library"], p["tuning"]) == ("monosema", "default")}
+    lines = ["| set | latents, k, batch, steps | architecture | FVU | L0 | alive |", "|---" * 6 + "|"]
+    for cell in sorted({cell for cell, architecture in own if architecture != "topk"}):
+        name, size = cell.rsplit(":", 1)
+        shape = ", ".join(f"{value:,}" for value in SIZES[size].values())
+        for (_, architecture), point in ((k, p) for k, p in own.items() if k[0] == cell):
+            metrics = f"{point['fvu']:.4f} | {point['l0']} | {point['alive']:.0%}" if "fvu" in point else point["error"]
+            lines.append(f"| {name} | {shape} | {architecture} | {metrics} |")
     return "\n".join(lines)
 
 

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from monosema.core import bf16_is_fast, choose_device
-from monosema.dictionaries import TopK, TopKConfig
+from monosema.dictionaries import make_coder
 from monosema.training import TrainConfig, Trainer, TrainingRows, TrainingRun
 
 
@@ -42,7 +42,7 @@ def contestant(path: Path, out: Path, members: int, a: argparse.Namespace) -> Ca
     stream = rows.stream(rows.source.sites, batch=a.batch, seed=0, passes=10_000)
     made = []
     for number in range(members):
-        dictionary = TopK(TopKConfig(d_in=a.width, n_latents=a.latents, k=a.k), seed=number)
+        dictionary = make_coder("topk", d_in=a.width, n_latents=a.latents, k=a.k, seed=number)
         made.append(TrainingRun(dictionary, TrainConfig(seed=number), out / str(number), name=str(number)))
     trainer = Trainer(made, [stream], TrainConfig(), out)
     trainer.begin()

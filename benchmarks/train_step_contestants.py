@@ -77,16 +77,16 @@ def own_dictionary(architecture: str, a: argparse.Namespace, width: int) -> Any:
     shape = {"d_in": width, "n_latents": a.latents}
     match architecture:
         case "topk":
-            return d.TopK(d.TopKConfig(**shape, k=a.k))
+            return d.make_coder("topk", **shape, k=a.k)
         case "batch_topk":
-            return d.BatchTopK(d.BatchTopKConfig(**shape, k=a.k))
+            return d.make_coder("batch_topk", **shape, k=a.k)
         case "matryoshka":
-            return d.MatryoshkaBatchTopK(d.MatryoshkaConfig(**shape, k=a.k))
+            return d.make_coder("matryoshka", **shape, k=a.k)
         case "l1":
-            return d.L1(d.L1Config(**shape, start_l0=a.k))
+            return d.make_coder("l1", **shape, start_l0=a.k)
         case "gated":
-            return d.Gated(d.GatedConfig(**shape, start_l0=a.k))
-    return d.JumpReLU(d.JumpReLUConfig(**shape, start_l0=a.k))
+            return d.make_coder("gated", **shape, start_l0=a.k)
+    return d.make_coder("jumprelu", **shape, start_l0=a.k)
 
 
 def saelens(name: str, a: argparse.Namespace, train: Any) -> tuple[Step, Reconstruct]:

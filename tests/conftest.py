@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +20,9 @@ os.environ.setdefault("MONOSEMA_INT8", "0")
 from jaxtyping import install_import_hook
 
 install_import_hook("monosema", "beartype.beartype")
+
+if TYPE_CHECKING:
+    from monosema.runs import Run
 
 from hypothesis import settings
 
@@ -106,6 +110,19 @@ def small_keys(tiny_directory: Path, small_text: Path) -> dict[str, str]:
         "capture.shard_rows": "1000",
         "evaluation_tokens": "2000",
         "atlas_tokens": "4000",
+        "samples.tokens": "3000",
+        "explain.block": "24",
+        "explain.most": "40",
+        "score.simulation.minimum": "5",
         "score.random_latents": "8",
         "score.random_tokens": "1000",
     }
+
+
+@pytest.fixture(scope="session")
+def finished(small_keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of the small recipe; not to be changed."""
+    from monosema.recipes import demo
+    from monosema.runs import SHORT_KEYS, apply_overrides, run
+
+    return run(apply_overrides(demo(), small_keys, SHORT_KEYS), tmp_path_factory.mktemp("finished") / "run")

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import random
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
-from monosema.atlas import AtlasConfig, build_atlas
+from monosema.atlas import AtlasConfig, Explanation, Score, build_atlas, open_atlas, record
+from monosema.atlas.encode import encode_batch
 from monosema.atlas.layout import lay_out
-from monosema.atlas.sweep import encode_batch
-from monosema.core import Site
+from monosema.core import Estimate, Site
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import Codes, Metadata, RandomDirections
 from monosema.models import random_model
@@ -48,6 +49,9 @@ class Planted:
         self.metadata = Metadata()
         self._planted = embedding[tokens]
         self.directions = torch.cat([self._planted, torch.zeros(1, self.d_in)])
+
+    def to(self, device: object) -> object:
+        return self
 
     def encode(self, x: torch.Tensor, matmul_dtype: torch.dtype | None = None) -> Codes:
         near = torch.cdist(x, self._planted) < 1e-3
@@ -95,9 +99,23 @@ def planted(model):
 
 
 @pytest.fixture(scope="session")
-def atlas(model, dictionary, text, config, tmp_path_factory):
-    """An atlas of the whole text, for tests that only read it."""
+def plain_atlas(model, dictionary, text, config, tmp_path_factory):
+    """An atlas of the whole text as it is built, to be read only."""
     return build_atlas(model, dictionary, SITE, text(), tmp_path_factory.mktemp("atlas") / "words", config)
+
+
+@pytest.fixture(scope="session")
+def atlas(plain_atlas, tmp_path_factory):
+    """The same with an explanation and its score for each latent that is alive; to be read only."""
+    made = open_atlas(shutil.copytree(plain_atlas.path, tmp_path_factory.mktemp("atlas") / "explained"))
+    explanations, scores = {}, {}
+    for row in made.features(limit=None):
+        explanation = Explanation("monosema", "token lookup", None, None, row["label"])
+        explanations[row["latent"]] = [explanation]
+        estimate = Estimate(0.5 + row["latent"] / 100, 0.4, 0.95, 30, "clustered Wilson")
+        scores[row["latent"]] = [Score(*explanation.identity, "balanced accuracy", estimate, 0.5, 100)]
+    record(made.path, explanations, scores)
+    return made
 
 
 @pytest.fixture(scope="session")

@@ -132,6 +132,7 @@ def test_they_outlive_a_build_and_come_back_with_their_dictionary(
 ) -> None:
     first = build_atlas(model, dictionary, site, text(), tmp_path, config)
     label(first, 3, "houses", "Ada")
+    record(tmp_path, {3: [Explanation("monosema", "token lookup", None, None, "' h'")]})
     vote(first, 3, False, "Grace", of="token lookup")
     judged = first.feature(3)
     meta = json.loads((tmp_path / "meta.json").read_text())
@@ -141,7 +142,7 @@ def test_they_outlive_a_build_and_come_back_with_their_dictionary(
     assert again.tokens < sum(int(batch.keep.sum()) for batch in text())
     other = RandomDirections.fit(dictionary.directions.detach(), 40, 5, seed=9)
     changed = build_atlas(model, other, site, text(), tmp_path, config)
-    assert changed.feature(3).label_method == "token lookup"
+    assert changed.feature(3).label_method == "top tokens"
     assert changed.feature(3).votes == ()
     label(changed, 3, "of the other dictionary", "Ada")
     back = build_atlas(model, dictionary, site, text(), tmp_path, config)

@@ -5,7 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosema.atlas.layout import lay_out, stretch_hash
+from monosema.atlas.layout import lay_out, span_hash
+from monosema.atlas.statistics import passage_in_train
 from monosema.data import TokenBatch
 
 
@@ -26,7 +27,7 @@ def test_stretches_have_equal_hashes_just_when_their_tokens_are_equal(rows: list
         for start in range(len(row)):
             for stop in range(start + 1, len(row) + 1):
                 first = index * width
-                value = stretch_hash(layout.prefix, np.array([first + start]), np.array([first + stop]))[0]
+                value = span_hash(layout.prefix, np.array([first + start]), np.array([first + stop]))[0]
                 assert seen.setdefault(tuple(row[start:stop]), value) == value
     assert len(set(seen.values())) == len(seen)
 
@@ -52,3 +53,12 @@ def test_batches_are_numbered_one_after_the_other() -> None:
     assert layout.token.tolist() == [1, 2, 3, 4, 5]
     assert layout.passage.tolist() == [0, 0, 1, 2, 3]
     assert len(layout.passage_hash) == 4
+
+
+def test_no_text_is_in_both_splits(codes) -> None:
+    train = passage_in_train(codes.layout.passage_hash)
+    assert 0.2 < train.mean() < 0.8
+    texts: dict[bool, set[tuple[int, ...]]] = {False: set(), True: set()}
+    for number, of_train in enumerate(train.tolist()):
+        texts[of_train].add(tuple(codes.layout.token[codes.layout.passage == number].tolist()))
+    assert not texts[False] & texts[True]

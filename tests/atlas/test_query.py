@@ -14,7 +14,7 @@ def test_tables_have_the_columns_that_are_promised(atlas) -> None:
     import pyarrow.parquet as pq
 
     for name in NAMES:
-        assert pq.read_schema(atlas.path / f"{name}.parquet") == schema(name)
+        assert pq.read_schema(atlas.file(name)) == schema(name)
 
 
 def test_a_feature_is_whole(atlas) -> None:
@@ -142,17 +142,17 @@ def test_no_atlas_says_how_to_build_one(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_damage_is_found_and_named(copy, name) -> None:
-    path = copy / "atlas" / "topk" / f"{name}.parquet"
+    path = open_atlas(copy).file(name)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 0xFF
     path.write_bytes(bytes(content))
-    with pytest.raises(DamagedFileError, match=f"{name}.parquet is damaged"):
+    with pytest.raises(DamagedFileError, match=f"{path.name} is damaged"):
         open_atlas(copy)
     path.write_bytes(bytes(content[:-20]))
-    with pytest.raises(DamagedFileError, match=f"{name}.parquet is damaged"):
+    with pytest.raises(DamagedFileError, match=f"{path.name} is damaged"):
         open_atlas(copy, checksums=False)
     path.unlink()
-    with pytest.raises(DamagedFileError, match=f"lost its table {name}.parquet"):
+    with pytest.raises(DamagedFileError, match=f"lost its table {path.name}"):
         open_atlas(copy)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from monosema.atlas import PERSON, Explanation, Score, Vote, build_atlas, open_atlas, record, recording
+from monosema.atlas import PERSON, Explanation, Score, Vote, build_atlas, open_atlas, record, recording, remove
 from monosema.atlas.tables import NAMES
 from monosema.core import DamagedFileError, DiskFullError, Estimate, FormatError, InputError, RunError
 
@@ -223,12 +223,12 @@ def test_a_failing_write_of_meta_leaves_the_atlas_as_it_was(path, monkeypatch) -
     def full(*_):
         raise DiskFullError("no room")
 
-    before = open_atlas(path).state
+    before, files = open_atlas(path).state, set(path.iterdir())
     monkeypatch.setattr(recording, "write_json", full)
     with pytest.raises(DiskFullError):
         record(path, {3: [PATTERN]})
     assert open_atlas(path).state == before
-    assert not list(path.glob("explanations-*"))
+    assert set(path.glob("*.parquet")) <= files
 
 
 def test_a_second_writer_waits_and_then_says_so(path, monkeypatch) -> None:
@@ -255,11 +255,11 @@ def test_writers_at_once_lose_nothing(path) -> None:
 
 @pytest.mark.parametrize("name", ["explanations", "scores", "votes"])
 def test_damage_is_found_before_anything_is_recorded(path, name) -> None:
-    file = path / f"{name}.parquet"
+    file = open_atlas(path).file(name)
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 0xFF
     file.write_bytes(bytes(content))
-    with pytest.raises(DamagedFileError, match=f"{name}.parquet is damaged"):
+    with pytest.raises(DamagedFileError, match=f"{file.name} is damaged"):
         record(path, {3: [PATTERN]})
 
 
@@ -272,15 +272,11 @@ def test_an_older_format_says_to_build_again(path) -> None:
 
 
 def test_examples_say_on_which_side_they_are(atlas, codes, config) -> None:
-    from monosema.atlas.statistics import token_side
+    from monosema.atlas.statistics import passage_in_train
 
     layout = codes.layout
-    side = {
-        (document, place): mine
-        for document, place, mine in zip(
-            layout.document.tolist(), layout.place.tolist(), token_side(layout).tolist(), strict=True
-        )
-    }
+    train = passage_in_train(layout.passage_hash)[layout.passage].tolist()
+    side = dict(zip(zip(layout.document.tolist(), layout.place.tolist(), strict=True), train, strict=True))
     examples = [example for latent in range(40) for example in atlas.feature(latent).examples]
     assert 0.2 < sum(example.test for example in examples) / len(examples) < 0.8
     assert all(example.test == (not side[example.document, example.position]) for example in examples)
@@ -290,7 +286,15 @@ def test_a_rebuilt_atlas_leaves_no_old_files(model, dictionary, text, config, si
     first = build_atlas(model, dictionary, site, text(), tmp_path, config)
     record(tmp_path, {3: [PATTERN]})
     build_atlas(model, dictionary, site, text(), tmp_path, config)
-    assert first.feature(3).label_method == "token lookup", "an atlas that was open sees the new one"
+    assert first.feature(3).label_method == "top tokens", "an atlas that was open sees the new one"
     files = {file.name for file in tmp_path.glob("*.parquet")}
     assert len(files) == len(NAMES)
     assert "explanations-3.parquet" in files
+
+
+def test_a_feature_without_an_explanation_is_called_by_its_top_tokens(path) -> None:
+    feature = open_atlas(path).feature(3)
+    remove(path, {3: [one.identity for one in feature.explanations]})
+    bare = open_atlas(path).feature(3)
+    assert (bare.label_method, bare.label_scorer, bare.explanations) == ("top tokens", None, ())
+    assert bare.label.startswith(f"'{bare.top_tokens[0].token}' ({100 * bare.top_tokens[0].weight:.0f} %)")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from monosema.atlas import build_atlas, sweep
+from monosema.atlas import build_atlas, encode
 from monosema.atlas.tables import NAMES
 from monosema.core import CorpusError, VectorError
 
@@ -22,13 +22,13 @@ def build(path: str, after: int, text: str) -> None:
     import torch
 
     import monosema.atlas.build as build
-    from monosema.atlas import AtlasConfig, spill
+    from monosema.atlas import AtlasConfig, code_shards
     from monosema.data import TextConfig, open_corpus, token_batches
     from monosema.dictionaries import RandomDirections
     from monosema.models import random_model
 
     torch.set_num_threads(1)
-    sweep._POSITIONS = 512
+    encode._POSITIONS = 512
     model = random_model()
     batches = token_batches(
         open_corpus(text), model.tokenizer, TextConfig(window=32, batch=4, tokens=4000, split="all")
@@ -46,7 +46,7 @@ def build(path: str, after: int, text: str) -> None:
         return call
 
     model.activations = counted(model.activations)
-    spill.write_json = counted(spill.write_json)
+    code_shards.write_json = counted(code_shards.write_json)
     build.segments, build.describe = counted(build.segments), counted(build.describe)
     settings = AtlasConfig(top=4, per_quantile=1, memory_mb=16)
     build_atlas(model, dictionary, "0.resid_post", batches, path, settings)
@@ -80,7 +80,7 @@ def test_after_a_kill_the_same_call_ends_with_the_same_tables(tmp_path, small_te
 
 @pytest.fixture
 def small_shards(monkeypatch):
-    monkeypatch.setattr(sweep, "_POSITIONS", 600)
+    monkeypatch.setattr(encode, "_POSITIONS", 600)
 
 
 @pytest.fixture
@@ -107,7 +107,9 @@ def rows_of(atlas):
     return {name: atlas.sql(f"select * from {name} order by all") for name in NAMES}
 
 
-def test_finished_shards_are_not_computed_again(interrupted, model, dictionary, text, config, site, atlas) -> None:
+def test_finished_shards_are_not_computed_again(
+    interrupted, model, dictionary, text, config, site, plain_atlas
+) -> None:
     path, calls = interrupted
     finished = len(list((path / ".spill").glob("shard-*")))
     assert finished == 4
@@ -115,11 +117,11 @@ def test_finished_shards_are_not_computed_again(interrupted, model, dictionary, 
     again = build_atlas(model, dictionary, site, text(), path, config)
     batches = len(list(text()))
     assert len(calls) - 100 == batches - 16
-    assert rows_of(again) == rows_of(atlas)
+    assert rows_of(again) == rows_of(plain_atlas)
     assert not (path / ".spill").exists()
 
 
-def test_a_damaged_shard_is_made_again(interrupted, model, dictionary, text, config, site, atlas) -> None:
+def test_a_damaged_shard_is_made_again(interrupted, model, dictionary, text, config, site, plain_atlas) -> None:
     path, calls = interrupted
     shard = sorted((path / ".spill").glob("shard-*"))[1]
     content = bytearray(shard.read_bytes())
@@ -128,7 +130,7 @@ def test_a_damaged_shard_is_made_again(interrupted, model, dictionary, text, con
     calls[:] = [1] * 100
     again = build_atlas(model, dictionary, site, text(), path, config)
     assert len(calls) - 100 == len(list(text())) - 4
-    assert rows_of(again) == rows_of(atlas)
+    assert rows_of(again) == rows_of(plain_atlas)
 
 
 def test_other_text_is_noticed(interrupted, model, dictionary, text, config, site) -> None:
@@ -139,11 +141,11 @@ def test_other_text_is_noticed(interrupted, model, dictionary, text, config, sit
 
 
 def test_tables_do_not_depend_on_shards_or_blocks(
-    model, dictionary, text, config, site, tmp_path, small_shards, atlas, monkeypatch
+    model, dictionary, text, config, site, tmp_path, small_shards, plain_atlas, monkeypatch
 ) -> None:
     monkeypatch.setattr("monosema.atlas.build._MOST_LATENTS", 7)
     cut = build_atlas(model, dictionary, site, text(), tmp_path, config)
-    ours, theirs = rows_of(cut), rows_of(atlas)
+    ours, theirs = rows_of(cut), rows_of(plain_atlas)
     for one in (*ours["scores"], *theirs["scores"]):
         del one["control"]  # labels are shuffled within a block
     for one in (*ours["features"], *theirs["features"]):

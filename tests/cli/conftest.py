@@ -13,8 +13,7 @@ import pytest
 from asks import FakeProvider
 
 from monosema.cli import main
-from monosema.recipes import demo
-from monosema.runs import SHORT_KEYS, Run, apply_overrides, run
+from monosema.runs import Run
 
 Command = Callable[..., tuple[int, str, str]]
 KEY = "sk-a-secret-that-must-not-be-written"
@@ -41,12 +40,6 @@ def words(small_keys: dict[str, str]) -> Callable[..., list[str]]:
         return [word for key, value in keys.items() if value is not None for word in (f"--{key}", value)]
 
     return make
-
-
-@pytest.fixture(scope="session")
-def finished(small_keys: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A finished run of the small recipe; not to be changed."""
-    return run(apply_overrides(demo(), small_keys, SHORT_KEYS), tmp_path_factory.mktemp("finished") / "run")
 
 
 @pytest.fixture

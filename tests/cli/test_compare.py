@@ -30,7 +30,7 @@ def test_a_run_prints_how_well_its_features_are_explained(finished: Run, command
 
 def test_baselines_stand_beside_the_dictionary(finished: Run, command: Command, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
-    words = ("compare", folder, "--baselines", "neurons,pca", "--tokens", "2000", "--limit", "10")
+    words = ("compare", folder, "--baselines", "neurons,pca", "--tokens", "1500", "--limit", "4")
     code, out, _ = command(*words, "--json")
     assert code == 0
     result = json.loads(out)
@@ -39,7 +39,7 @@ def test_baselines_stand_beside_the_dictionary(finished: Run, command: Command, 
     assert Path(result["table"]).is_file()
     code, out, err = command(*words)
     assert "done before" in err
-    assert "described on 2,000 tokens" in " ".join(out.split())
+    assert "described on 1,500 tokens" in " ".join(out.split())
     code, _, _ = command("run", folder)
     report = next((folder / "report").glob("*.html")).read_text(encoding="utf-8")
     assert "How well latents are explained" in report

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from monosema.core import Site
-from monosema.dictionaries import Metadata, TopK, TopKConfig, load_dictionary, save_dictionary
+from monosema.dictionaries import Metadata, load_dictionary, make_coder, save_dictionary
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -18,7 +18,7 @@ Command = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     metadata = Metadata("specimen", Site.parse("3.resid_post"))
-    save_dictionary(TopK(TopKConfig(d_in=6, n_latents=20, k=3), metadata), tmp_path / "saved")
+    save_dictionary(make_coder("topk", d_in=6, n_latents=20, k=3, metadata=metadata), tmp_path / "saved")
     return tmp_path / "saved"
 
 

@@ -21,6 +21,7 @@ VERBS = (
     "score",
     "search",
     "label",
+    "compare",
     "inspect",
     "complete",
     "plan",

@@ -42,5 +42,5 @@ def test_threads_are_no_more_than_a_container_has_processors(quota, said, thread
 
 
 def test_the_command_line_chooses_before_torch_is_loaded() -> None:
-    code = "import monosema.cli.entry, sys; assert 'torch' not in sys.modules"
+    code = "import monosema.cli.app, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -214,15 +214,11 @@ class TestInBatches:
         assert not world.batches
         assert not world.files
 
-    @pytest.mark.parametrize("protocol", ["openai", "anthropic"])
-    def test_killed_in_every_phase(
-        self, explained: Path, world: FakeProvider, command: Command, victims: Any, protocol: str
-    ) -> None:
+    def test_killed_in_every_phase(self, explained: Path, world: FakeProvider, command: Command, victims: Any) -> None:
         world.plan = answer
-        asks = Asks("score", explained, world, command, protocol)
+        asks = Asks("score", explained, world, command, "openai")
         words = asks.words("send", "--scorers", "detection,intruder")
-        if protocol == "openai":
-            victims.kill_at(world, "upload after", words)
+        victims.kill_at(world, "upload after", words)
         victims.kill_at(world, "create before", words)
         victims.kill_at(world, "create after", words)
         victims.kill_at(world, "list batches before", asks.words("status"))

@@ -55,7 +55,7 @@ def test_stages_one_after_the_other(command: Command, words: Words, tmp_path: Pa
 
 def test_seed_and_the_list_of_keys(command: Command) -> None:
     values = parsed(command("run", "--keys", "--seed", "3", "--k", "7", "--json"))
-    assert values["training"]["seed"] == values["corpus"]["seed"] == 3  # type: ignore[index]
+    assert values["training"]["seed"] == values["atlas"]["seed"] == 3  # type: ignore[index]
     assert values["dictionary"]["k"] == 7  # type: ignore[index]
     code, out, _ = command("run", "--keys")
     assert code == 0

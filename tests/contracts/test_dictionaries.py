@@ -10,33 +10,24 @@ import torch
 
 from monosema.core import VectorError
 from monosema.dictionaries import (
-    L1,
-    Autoencoder,
     BatchTopK,
-    BatchTopKConfig,
     Codes,
     Dictionary,
     Gated,
-    GatedConfig,
     JumpReLU,
-    JumpReLUConfig,
-    L1Config,
-    MatryoshkaBatchTopK,
-    MatryoshkaConfig,
     Neurons,
-    PAnneal,
-    PAnnealConfig,
     Pca,
     RandomDirections,
+    ReLU,
+    SparseCoder,
     StepContext,
     TiedL1,
-    TiedL1Config,
     TopK,
-    TopKConfig,
     load_dictionary,
+    make_coder,
     save_dictionary,
 )
-from monosema.kernels import ragged_functions
+from monosema.kernels import functions
 
 D = 12
 
@@ -49,40 +40,40 @@ def data(n: int = 400, seed: int = 0) -> torch.Tensor:
     return active @ directions * 4 + 0.05 * torch.randn(n, D, generator=generator) + 3.0
 
 
-def started(kind: type, config: type, m: int = 40, **values: object) -> Callable[[], Autoencoder]:
-    def make() -> Autoencoder:
-        dictionary = kind(config(d_in=D, n_latents=m, **values))
+def started(architecture: str, m: int = 40, **values: object) -> Callable[[], SparseCoder]:
+    def make() -> SparseCoder:
+        dictionary = make_coder(architecture, D, m, **values)
         dictionary.start(data(), 0)
         return dictionary
 
     return make
 
 
-TRAINABLE: dict[str, Callable[[], Autoencoder]] = {
-    "topk": started(TopK, TopKConfig, k=4),
-    "topk, k = 1": started(TopK, TopKConfig, k=1),
-    "topk, k = m": started(TopK, TopKConfig, m=9, k=9),
-    "topk, m < d": started(TopK, TopKConfig, m=5, k=2),
-    "topk, random start": started(TopK, TopKConfig, k=4, start="random", centre="median"),
-    "topk, orthogonal start": started(TopK, TopKConfig, k=4, start="orthogonal"),
-    "multi-topk": started(TopK, TopKConfig, k=4, multi_coefficient=0.125),
-    "batch topk": started(BatchTopK, BatchTopKConfig, k=4),
-    "batch topk, k = 1": started(BatchTopK, BatchTopKConfig, k=1),
-    "batch topk, k = m": started(BatchTopK, BatchTopKConfig, m=9, k=9),
-    "batch topk, m < d": started(BatchTopK, BatchTopKConfig, m=5, k=2),
-    "matryoshka": started(MatryoshkaBatchTopK, MatryoshkaConfig, k=4, prefixes=(0.1, 0.5, 1.0)),
-    "matryoshka, one prefix": started(MatryoshkaBatchTopK, MatryoshkaConfig, k=4, prefixes=(1.0,)),
-    "l1 2023": started(L1, L1Config, recipe="2023", l1_coefficient=0.3, start_l0=6),
-    "l1 2024": started(L1, L1Config, l1_coefficient=0.3, start_l0=6),
-    "l1 2024, m < d": started(L1, L1Config, m=5, l1_coefficient=0.3),
-    "l1 2024, biases of 0": started(L1, L1Config, l1_coefficient=0.3, start_l0=None),
-    "tied": started(TiedL1, TiedL1Config, l1_coefficient=0.02, start_l0=3),
-    "untied": started(TiedL1, TiedL1Config, tied=False, l1_coefficient=0.02, start_l0=3),
-    "gated": started(Gated, GatedConfig, l1_coefficient=0.3, start_l0=6),
-    "jumprelu": started(JumpReLU, JumpReLUConfig, start_l0=6, bandwidth=0.05),
-    "jumprelu, input as it is": started(JumpReLU, JumpReLUConfig, start_l0=6, bandwidth=0.05, centre_input=False),
-    "jumprelu, small thresholds": started(JumpReLU, JumpReLUConfig, start_l0=None),
-    "p-anneal": started(PAnneal, PAnnealConfig, l1_coefficient=0.3, start_l0=6),
+TRAINABLE: dict[str, Callable[[], SparseCoder]] = {
+    "topk": started("topk", k=4),
+    "topk, k = 1": started("topk", k=1),
+    "topk, k = m": started("topk", m=9, k=9),
+    "topk, m < d": started("topk", m=5, k=2),
+    "topk, random start": started("topk", k=4, start="random", centre="median"),
+    "topk, orthogonal start": started("topk", k=4, start="orthogonal"),
+    "multi-topk": started("topk", k=4, multi_coefficient=0.125),
+    "batch topk": started("batch_topk", k=4),
+    "batch topk, k = 1": started("batch_topk", k=1),
+    "batch topk, k = m": started("batch_topk", m=9, k=9),
+    "batch topk, m < d": started("batch_topk", m=5, k=2),
+    "matryoshka": started("matryoshka", k=4, prefixes=(0.1, 0.5, 1.0)),
+    "matryoshka, one prefix": started("matryoshka", k=4, prefixes=(1.0,)),
+    "l1 2023": started("l1", recipe="2023", l1_coefficient=0.3, start_l0=6),
+    "l1 2024": started("l1", l1_coefficient=0.3, start_l0=6),
+    "l1 2024, m < d": started("l1", m=5, l1_coefficient=0.3),
+    "l1 2024, biases of 0": started("l1", l1_coefficient=0.3, start_l0=None),
+    "tied": started("tied_l1", l1_coefficient=0.02, start_l0=3),
+    "untied": started("tied_l1", tied=False, l1_coefficient=0.02, start_l0=3),
+    "gated": started("gated", l1_coefficient=0.3, start_l0=6),
+    "jumprelu": started("jumprelu", start_l0=6, bandwidth=0.05),
+    "jumprelu, input as it is": started("jumprelu", start_l0=6, bandwidth=0.05, centre_input=False),
+    "jumprelu, small thresholds": started("jumprelu", start_l0=None),
+    "p-anneal": started("p_anneal", l1_coefficient=0.3, start_l0=6),
 }
 ALL: dict[str, Callable[[], Dictionary]] = {
     **TRAINABLE,
@@ -109,7 +100,7 @@ def context(step: int = 0, matmul_dtype: torch.dtype | None = None) -> StepConte
 
 
 def one_step(
-    dictionary: Autoencoder, optimiser: torch.optim.Optimizer, x: torch.Tensor, matmul_dtype: torch.dtype | None = None
+    dictionary: SparseCoder, optimiser: torch.optim.Optimizer, x: torch.Tensor, matmul_dtype: torch.dtype | None = None
 ):
     losses = dictionary.losses(x, context(matmul_dtype=matmul_dtype))
     losses.total.backward()
@@ -117,24 +108,24 @@ def one_step(
     optimiser.step()
     optimiser.zero_grad()
     dictionary.constrain()
-    dictionary.observe(losses.codes)
+    dictionary.observe(losses.codes, context())
     return losses
 
 
-def slow_codes(d: Autoencoder, x: torch.Tensor, training: bool) -> torch.Tensor:
+def slow_codes(d: SparseCoder, x: torch.Tensor, training: bool) -> torch.Tensor:
     """All codes as a matrix, by the equations of the docstrings and autograd alone."""
-    pre = (x - d.input_bias) @ d.W_enc.T + d.b_enc
-    match d:
+    pre = (x - (0 if d.centre is None else d.centre)) @ d.W_enc.T + d.b_enc
+    match d.activation:
         case Gated():
-            magnitude = (pre - d.gate_bias) * d.magnitude_scale.exp() + d.magnitude_bias
+            magnitude = (pre - d.b_enc) * d.magnitude_scale.exp() + d.magnitude_bias
             return torch.where(pre > 0, magnitude.relu(), 0)
         case JumpReLU():
             return torch.where(pre > d.threshold, pre, 0)
         case TopK():
-            return torch.zeros_like(pre).scatter(1, *kept(pre, d.config.k, 1))
+            return torch.zeros_like(pre).scatter(1, *kept(pre, d.activation.k, 1))
         case BatchTopK() if training:
             flat = pre.reshape(-1)
-            return torch.zeros_like(flat).scatter(0, *kept(flat, d.config.k * len(x), 0)).view_as(pre)
+            return torch.zeros_like(flat).scatter(0, *kept(flat, d.activation.k * len(x), 0)).view_as(pre)
         case BatchTopK():
             return torch.where(pre > d.threshold, pre, 0)
     return pre.relu()
@@ -145,30 +136,30 @@ def kept(pre: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, torch.Tenso
     return largest.indices, largest.values.relu()
 
 
-def slow_loss(d: Autoencoder, x: torch.Tensor) -> torch.Tensor:
+def slow_loss(d: SparseCoder, x: torch.Tensor) -> torch.Tensor:
     """The loss at half of the run, without the straight-through part of JumpReLU."""
-    codes, config, n = slow_codes(d, x, training=True), d.config, len(x)
+    codes, config, n = slow_codes(d, x, training=True), d.activation, len(x)
     error = (x - codes @ d.W_dec - d.b_dec).square().sum()
     variance = (x - x.mean(dim=0)).square().sum()
-    match d:
+    match d.activation:
         case TopK() if config.multi_coefficient:
-            pre = (x - d.input_bias) @ d.W_enc.T + d.b_enc
+            pre = (x - (0 if d.centre is None else d.centre)) @ d.W_enc.T + d.b_enc
             more = torch.zeros_like(pre).scatter(1, *kept(pre, 4 * config.k, 1))
             again = (x - more @ d.W_dec - d.b_dec).square().sum()
             return (error + config.multi_coefficient * again) / variance
-        case MatryoshkaBatchTopK():
-            sizes = [round(share * d.n_latents) for share in config.prefixes]
+        case BatchTopK() if d.config.prefixes:
+            sizes = [round(share * d.n_latents) for share in d.config.prefixes]
             parts = [(x - codes[:, :m] @ d.W_dec[:m] - d.b_dec).square().sum() for m in sizes]
             return torch.stack(parts).mean() / variance
         case TopK() | BatchTopK() | JumpReLU():
             return error / variance
         case Gated():
-            gate = ((x - d.input_bias) @ d.W_enc.T + d.b_enc).relu()
+            gate = ((x - d.centre) @ d.W_enc.T + d.b_enc).relu()
             frozen = (x - gate @ d.W_dec.detach() - d.b_dec.detach()).square().sum()
             return (error + config.l1_coefficient * gate.sum() + frozen) / n
         case TiedL1():
             return (error / d.d_in + config.l1_coefficient * codes.sum()) / n
-        case L1(config=L1Config(recipe="2024")):
+        case ReLU(recipe="2024"):
             codes = codes * d.W_dec.norm(dim=1)
     return (error + config.l1_coefficient * codes.sum()) / n
 
@@ -242,7 +233,7 @@ def test_rows_are_encoded_independently(make: Callable[[], Dictionary]) -> None:
 
 
 @trainable
-def test_codes_are_those_of_the_formula(make: Callable[[], Autoencoder]) -> None:
+def test_codes_are_those_of_the_formula(make: Callable[[], SparseCoder]) -> None:
     dictionary = make()
     x = data(30)
     with torch.no_grad():
@@ -257,9 +248,9 @@ def test_codes_are_those_of_the_formula(make: Callable[[], Autoencoder]) -> None
 @trainable
 @pytest.mark.parametrize("dense", [False, True])
 def test_gradients_agree_with_the_slow_twin(
-    make: Callable[[], Autoencoder], dense: bool, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], SparseCoder], dense: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ragged_functions, "DENSE", 0.0 if dense else 1.1)
+    monkeypatch.setattr(functions, "DENSE", 0.0 if dense else 1.1)
     dictionary, slow = make(), make()
     x = data(60)
     dictionary.losses(x, HALF).total.backward()
@@ -270,14 +261,14 @@ def test_gradients_agree_with_the_slow_twin(
 
 
 @pytest.mark.parametrize("make", RAGGED.values(), ids=RAGGED.keys())
-def test_dense_and_sparse_paths_agree(make: Callable[[], Autoencoder], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dense_and_sparse_paths_agree(make: Callable[[], SparseCoder], monkeypatch: pytest.MonkeyPatch) -> None:
     results = []
     for limit in (0.0, 1.1):
-        monkeypatch.setattr(ragged_functions, "DENSE", limit)
+        monkeypatch.setattr(functions, "DENSE", limit)
         dictionary = make()
         losses = dictionary.losses(data(60), HALF)
         losses.total.backward()
-        dictionary.observe(losses.codes)
+        dictionary.observe(losses.codes, context())
         gradients = [parameter.grad for parameter in dictionary.parameters()]
         results.append([*losses.terms.values(), losses.codes.dense(), *gradients, dictionary.silent_tokens])
         assert torch.equal(losses.codes.l0, (losses.codes.dense() != 0).sum(dim=1).float())
@@ -287,11 +278,11 @@ def test_dense_and_sparse_paths_agree(make: Callable[[], Autoencoder], monkeypat
 
 @trainable
 @pytest.mark.parametrize("n", [0, 1])
-def test_few_rows_give_finite_losses_and_gradients(make: Callable[[], Autoencoder], n: int) -> None:
+def test_few_rows_give_finite_losses_and_gradients(make: Callable[[], SparseCoder], n: int) -> None:
     dictionary = make()
     losses = dictionary.losses(data(40)[:n], HALF)
     losses.total.backward()
-    dictionary.observe(losses.codes)
+    dictionary.observe(losses.codes, context())
     assert torch.isfinite(losses.total)
     assert all(torch.isfinite(p.grad).all() for p in dictionary.parameters())
     assert len(losses.codes) == n
@@ -299,7 +290,7 @@ def test_few_rows_give_finite_losses_and_gradients(make: Callable[[], Autoencode
 
 @trainable
 @pytest.mark.parametrize("matmul_dtype", [torch.float32, torch.bfloat16])
-def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], Autoencoder], matmul_dtype: torch.dtype) -> None:
+def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], SparseCoder], matmul_dtype: torch.dtype) -> None:
     dictionary = make()
     optimiser = torch.optim.Adam(dictionary.parameters(), lr=2e-2)
     totals = []
@@ -312,7 +303,7 @@ def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], Autoencoder], matmu
 
 
 @unit
-def test_gradient_along_decoder_rows_is_removed(make: Callable[[], Autoencoder]) -> None:
+def test_gradient_along_decoder_rows_is_removed(make: Callable[[], SparseCoder]) -> None:
     dictionary = make()
     dictionary.losses(data(50), context()).total.backward()
     size = dictionary.W_dec.grad.norm()
@@ -322,7 +313,7 @@ def test_gradient_along_decoder_rows_is_removed(make: Callable[[], Autoencoder])
 
 
 @unit
-def test_constraint_is_applied_after_the_step(make: Callable[[], Autoencoder]) -> None:
+def test_constraint_is_applied_after_the_step(make: Callable[[], SparseCoder]) -> None:
     """Rows that are scaled before the step would be left with another norm by it."""
     dictionary = make()
     optimiser = torch.optim.SGD(dictionary.parameters(), lr=10.0)
@@ -331,7 +322,7 @@ def test_constraint_is_applied_after_the_step(make: Callable[[], Autoencoder]) -
 
 
 @trainable
-def test_losses_change_no_state(make: Callable[[], Autoencoder]) -> None:
+def test_losses_change_no_state(make: Callable[[], SparseCoder]) -> None:
     dictionary = make()
     before = {name: tensor.clone() for name, tensor in dictionary.state_dict().items()}
     dictionary.losses(data(30), context())
@@ -341,19 +332,19 @@ def test_losses_change_no_state(make: Callable[[], Autoencoder]) -> None:
 
 
 @trainable
-def test_silence_is_counted_in_vectors(make: Callable[[], Autoencoder]) -> None:
+def test_silence_is_counted_in_vectors(make: Callable[[], SparseCoder]) -> None:
     dictionary = make()
     active = torch.zeros(7, dictionary.n_latents)
     active[2, 1] = 0.5
-    dictionary.observe(Codes.from_dense(active))
-    dictionary.observe(Codes.from_dense(active[:3]))
+    dictionary.observe(Codes.from_dense(active), StepContext())
+    dictionary.observe(Codes.from_dense(active[:3]), StepContext())
     expected = torch.full((dictionary.n_latents,), 10)
     expected[1] = 0
     assert torch.equal(dictionary.silent_tokens, expected)
 
 
 @trainable
-def test_saved_and_loaded_gives_equal_codes(make: Callable[[], Autoencoder], tmp_path: Path) -> None:
+def test_saved_and_loaded_gives_equal_codes(make: Callable[[], SparseCoder], tmp_path: Path) -> None:
     dictionary = make()
     with torch.no_grad():
         dictionary.b_enc.normal_(std=0.1)
@@ -367,7 +358,7 @@ def test_saved_and_loaded_gives_equal_codes(make: Callable[[], Autoencoder], tmp
 
 
 @trainable
-def test_folding_takes_the_units_of_the_data(make: Callable[[], Autoencoder]) -> None:
+def test_folding_takes_the_units_of_the_data(make: Callable[[], SparseCoder]) -> None:
     dictionary = make()
     x, mean, scale = data(50), torch.randn(D), 2.5
     folded = dictionary.folded(mean, scale)
@@ -379,7 +370,7 @@ def test_folding_takes_the_units_of_the_data(make: Callable[[], Autoencoder]) ->
 
 @trainable
 @torch.no_grad()
-def test_bf16_codes_are_near_those_of_fp32(make: Callable[[], Autoencoder]) -> None:
+def test_bf16_codes_are_near_those_of_fp32(make: Callable[[], SparseCoder]) -> None:
     dictionary = make()
     x = data(100)
     exact, rounded = dictionary(x), dictionary.decode(dictionary.encode(x, torch.bfloat16))
@@ -387,6 +378,6 @@ def test_bf16_codes_are_near_those_of_fp32(make: Callable[[], Autoencoder]) -> N
 
 
 @trainable
-def test_another_width_is_refused_with_both(make: Callable[[], Autoencoder]) -> None:
+def test_another_width_is_refused_with_both(make: Callable[[], SparseCoder]) -> None:
     with pytest.raises(VectorError, match=r"width 12.*width 13"):
         make().encode(torch.zeros(2, 13))

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from monosema.core import CorpusError
-from monosema.data.readers.hub import HubCorpus
+from monosema.data.hub import HubCorpus
 
 TEXTS = [f"text {number} " + "word " * (number % 50) for number in range(4000)]
 

@@ -6,16 +6,8 @@ import pytest
 import torch
 
 from monosema.core import ConfigError
-from monosema.dictionaries import (
-    BatchTopK,
-    BatchTopKConfig,
-    Codes,
-    MatryoshkaBatchTopK,
-    MatryoshkaConfig,
-    StepContext,
-    TopK,
-    TopKConfig,
-)
+from monosema.dictionaries import Codes, SparseCoder, StepContext, make_coder
+from monosema.dictionaries.losses import prefix_sizes
 
 D, M, K = 8, 40, 4
 MOMENT = StepContext(5, 100, 60)
@@ -28,8 +20,8 @@ def data(n: int = 300, seed: int = 0) -> torch.Tensor:
     return active @ directions * 5 + 1.0
 
 
-def batch_topk(**values: object) -> BatchTopK:
-    dictionary = BatchTopK(BatchTopKConfig(d_in=D, n_latents=M, k=K, **values))
+def batch_topk(**values: object) -> SparseCoder:
+    dictionary = make_coder("batch_topk", d_in=D, n_latents=M, k=K, **values)
     dictionary.start(data(), 0)
     return dictionary
 
@@ -51,7 +43,7 @@ def test_the_threshold_gives_about_k_outside_training() -> None:
         optimiser.step()
         optimiser.zero_grad()
         dictionary.constrain()
-        dictionary.observe(losses.codes)
+        dictionary.observe(losses.codes, StepContext())
     held_out = data(seed=1000)
     assert abs(float(dictionary.encode(held_out).l0.mean()) - K) < 0.5
     fvu = (held_out - dictionary(held_out)).square().sum() / (held_out - held_out.mean(dim=0)).square().sum()
@@ -64,7 +56,7 @@ def test_the_threshold_is_a_moving_mean_of_the_smallest_kept() -> None:
     def see(smallest: float) -> None:
         codes = torch.zeros(2, M)
         codes[0, 3], codes[1, 5] = smallest, 9.0
-        dictionary.observe(Codes.from_dense(codes))
+        dictionary.observe(Codes.from_dense(codes), StepContext())
 
     see(2.0)
     assert float(dictionary.threshold) == 2.0, "the first batch counts whole"
@@ -77,7 +69,7 @@ def test_the_threshold_is_a_moving_mean_of_the_smallest_kept() -> None:
         "never faster than the paper's late on"
     )
     before = float(dictionary.threshold)
-    dictionary.observe(Codes.from_dense(torch.zeros(3, M)))
+    dictionary.observe(Codes.from_dense(torch.zeros(3, M)), StepContext())
     assert float(dictionary.threshold) == before, "a batch without activity says nothing"
 
 
@@ -89,12 +81,12 @@ def test_the_threshold_is_folded_with_the_units() -> None:
 
 def test_prefixes_are_sizes_in_latents() -> None:
     shape = {"d_in": D, "n_latents": M, "k": K}
-    assert MatryoshkaBatchTopK(MatryoshkaConfig(**shape)).prefix_sizes == (1, 4, 9, 19, 40)
-    for prefixes in ((0.5, 0.25, 1.0), (0.5, 0.9), (), (0.0, 1.0)):
+    assert prefix_sizes(make_coder("matryoshka", **shape).config.prefixes, M) == [1, 4, 9, 19, 40]
+    for prefixes in ((0.5, 0.25, 1.0), (0.5, 0.9), (0.0, 1.0)):
         with pytest.raises(ConfigError, match="rise and end at 1"):
-            MatryoshkaConfig(**shape, prefixes=prefixes)
+            make_coder("matryoshka", **shape, prefixes=prefixes)
     with pytest.raises(ConfigError, match="must differ"):
-        MatryoshkaBatchTopK(MatryoshkaConfig(**shape, prefixes=(0.5, 0.501, 1.0)))
+        make_coder("matryoshka", **shape, prefixes=(0.5, 0.501, 1.0))
 
 
 def test_early_latents_learn_to_reconstruct_alone() -> None:
@@ -102,7 +94,7 @@ def test_early_latents_learn_to_reconstruct_alone() -> None:
     left_over = []
     for dictionary in (
         batch_topk(),
-        MatryoshkaBatchTopK(MatryoshkaConfig(d_in=D, n_latents=M, k=K, prefixes=(0.125, 0.5, 1.0))),
+        make_coder("matryoshka", d_in=D, n_latents=M, k=K, prefixes=(0.125, 0.5, 1.0)),
     ):
         dictionary.start(data(), 0)
         optimiser = torch.optim.Adam(dictionary.parameters(), lr=1e-2)
@@ -113,7 +105,7 @@ def test_early_latents_learn_to_reconstruct_alone() -> None:
             optimiser.step()
             optimiser.zero_grad()
             dictionary.constrain()
-            dictionary.observe(losses.codes)
+            dictionary.observe(losses.codes, StepContext())
         x = data(seed=1000)
         codes = dictionary.encode(x).dense()
         codes[:, 5:] = 0
@@ -122,11 +114,11 @@ def test_early_latents_learn_to_reconstruct_alone() -> None:
 
 
 def test_multi_topk_adds_the_error_at_four_k() -> None:
-    plain, several = (TopK(TopKConfig(d_in=D, n_latents=M, k=K, multi_coefficient=c)) for c in (0.0, 0.125))
+    plain, several = (make_coder("topk", d_in=D, n_latents=M, k=K, multi_coefficient=c) for c in (0.0, 0.125))
     for dictionary in (plain, several):
         dictionary.start(data(), 0)
     x = data(50)
-    at_four_k = TopK(TopKConfig(d_in=D, n_latents=M, k=4 * K))
+    at_four_k = make_coder("topk", d_in=D, n_latents=M, k=4 * K)
     at_four_k.load_state_dict(several.state_dict())
     first, both = plain.losses(x, MOMENT), several.losses(x, MOMENT)
     torch.testing.assert_close(both.terms["mse"], first.terms["mse"])
@@ -135,7 +127,7 @@ def test_multi_topk_adds_the_error_at_four_k() -> None:
     assert float(several.encode(x).l0.max()) <= K
 
 
-@pytest.mark.parametrize("kind", [(BatchTopK, BatchTopKConfig), (MatryoshkaBatchTopK, MatryoshkaConfig)])
-def test_more_kept_than_there_are_is_refused(kind: tuple[type, type]) -> None:
-    with pytest.raises(ConfigError, match=rf"{kind[1].__name__}\.k = 50.*40 latents"):
-        kind[0](kind[1](d_in=D, n_latents=M, k=50))
+@pytest.mark.parametrize("architecture", ["batch_topk", "matryoshka"])
+def test_more_kept_than_there_are_is_refused(architecture: str) -> None:
+    with pytest.raises(ConfigError, match=r"BatchTopK\.k = 50.*40 latents"):
+        make_coder(architecture, d_in=D, n_latents=M, k=50)

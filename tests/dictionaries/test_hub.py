@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from monosema.core import FormatError, InputError, MonosemaError
-from monosema.dictionaries import TopK, TopKConfig, load_dictionary, save_dictionary
-from monosema.dictionaries.hub import HubName, pull, push
+from monosema.dictionaries import load_dictionary, make_coder, pull, push, save_dictionary
+from monosema.dictionaries.hub import HubName
 
 # The hub's own client sends files in a way that its HTTP library has given up.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -146,7 +146,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    dictionary = TopK(TopKConfig(d_in=6, n_latents=20, k=3), seed=1)
+    dictionary = make_coder("topk", d_in=6, n_latents=20, k=3, seed=1)
     with torch.no_grad():
         dictionary.b_dec.normal_()
     save_dictionary(dictionary, tmp_path / "saved")

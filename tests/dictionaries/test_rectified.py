@@ -6,21 +6,7 @@ import pytest
 import torch
 
 from monosema.core import ConfigError
-from monosema.dictionaries import (
-    L1,
-    Gated,
-    GatedConfig,
-    JumpReLU,
-    JumpReLUConfig,
-    L1Config,
-    PAnneal,
-    PAnnealConfig,
-    StepContext,
-    TiedL1,
-    TiedL1Config,
-    TopK,
-    TopKConfig,
-)
+from monosema.dictionaries import SparseCoder, StepContext, make_coder
 
 D, M = 8, 30
 LATE = StepContext(90, 100, 60)
@@ -33,14 +19,14 @@ def data(n: int = 200, seed: int = 0) -> torch.Tensor:
     return active @ directions * 5 + 1.0
 
 
-def l1(**values: object) -> L1:
-    dictionary = L1(L1Config(d_in=D, n_latents=M, **values))
+def l1(**values: object) -> SparseCoder:
+    dictionary = make_coder("l1", d_in=D, n_latents=M, **values)
     dictionary.start(data(), 0)
     return dictionary
 
 
-def jumprelu(**values: object) -> JumpReLU:
-    dictionary = JumpReLU(JumpReLUConfig(**({"d_in": D, "n_latents": M, "start_l0": 5} | values)))
+def jumprelu(**values: object) -> SparseCoder:
+    dictionary = make_coder("jumprelu", **{"d_in": D, "n_latents": M, "start_l0": 5} | values)
     dictionary.start(data(), 0)
     return dictionary
 
@@ -102,38 +88,38 @@ def test_dead_latents_are_resampled_by_the_protocol_of_2023() -> None:
 
 
 def test_tied_is_one_matrix_and_one_bias() -> None:
-    dictionary = TiedL1(TiedL1Config(d_in=D, n_latents=M))
-    assert {name for name, _ in dictionary.named_parameters()} == {"dictionary_rows", "b_enc"}
+    dictionary = make_coder("tied_l1", d_in=D, n_latents=M)
+    assert {name for name, _ in dictionary.named_parameters()} == {"W_enc", "b_enc"}
     assert dictionary.W_enc is dictionary.W_dec
     x = data()
-    expected = (x @ dictionary.dictionary_rows.T + dictionary.b_enc).relu() @ dictionary.dictionary_rows
+    expected = (x @ dictionary.W_dec.T + dictionary.b_enc).relu() @ dictionary.W_dec
     torch.testing.assert_close(dictionary(x), expected.detach())
-    untied = TiedL1(TiedL1Config(d_in=D, n_latents=M, tied=False))
-    assert {n for n, _ in untied.named_parameters()} == {"encoder_rows", "dictionary_rows", "b_enc"}
+    untied = make_coder("tied_l1", d_in=D, n_latents=M, tied=False)
+    assert {n for n, _ in untied.named_parameters()} == {"W_enc", "W_dec", "b_enc"}
 
 
 # ------------------------------------------------------------------------------------------------------------- gated
 
 
 def test_the_frozen_term_teaches_the_gate_and_not_the_decoder() -> None:
-    dictionary = Gated(GatedConfig(d_in=D, n_latents=M, l1_coefficient=0.0))
+    dictionary = make_coder("gated", d_in=D, n_latents=M, l1_coefficient=0.0)
     dictionary.start(data(), 0)
     with torch.no_grad():
         dictionary.magnitude_bias.fill_(-1e6)
     dictionary.losses(data(), LATE).total.backward()
     assert not dictionary.W_dec.grad.any(), "all magnitudes are 0, so only the frozen term could reach it"
-    assert dictionary.gate_bias.grad.any()
+    assert dictionary.b_enc.grad.any()
 
 
 def test_magnitudes_have_their_own_scale_and_bias() -> None:
-    dictionary = Gated(GatedConfig(d_in=D, n_latents=M))
+    dictionary = make_coder("gated", d_in=D, n_latents=M)
     dictionary.start(data(), 0)
     x = data()
     with torch.no_grad():
         dictionary.magnitude_scale.fill_(0.5)
         dictionary.magnitude_bias.fill_(-0.3)
         product = (x - dictionary.b_dec) @ dictionary.W_enc.T
-        opened = product + dictionary.gate_bias > 0
+        opened = product + dictionary.b_enc > 0
     expected = torch.where(opened, (product * 2.718281828**0.5 - 0.3).relu(), 0)
     torch.testing.assert_close(dictionary.encode(x).dense(), expected)
 
@@ -169,9 +155,9 @@ def test_the_penalty_does_not_reach_the_encoder() -> None:
 
 def test_silent_latents_start_anew_as_easily_active_as_living_ones() -> None:
     points = (0.05, 0.1)
-    gated = Gated(GatedConfig(d_in=D, n_latents=M, resample_at=points))
+    gated = make_coder("gated", d_in=D, n_latents=M, resample_at=points)
     gated.start(data(), 0)
-    for dictionary, levels in ((jumprelu(resample_at=points), "threshold"), (gated, "gate_bias")):
+    for dictionary, levels in ((jumprelu(resample_at=points), "threshold"), (gated, "b_enc")):
         living = [latent for latent in range(M) if latent not in (3, 7)]
         with torch.no_grad():
             getattr(dictionary, levels)[[3, 7]] = 1e6 if levels == "threshold" else -1e6
@@ -187,15 +173,15 @@ def test_silent_latents_start_anew_as_easily_active_as_living_ones() -> None:
 
 
 def test_p_falls_in_steps_and_the_penalty_keeps_its_strength() -> None:
-    dictionary = PAnneal(PAnnealConfig(d_in=D, n_latents=M, p_steps=4, anneal_after=0.2))
+    dictionary = make_coder("p_anneal", d_in=D, n_latents=M, p_steps=4, anneal_after=0.2)
     dictionary.start(data(), 0)
     x, seen = data(), []
     for step in range(100):
         context = StepContext(step, 100, 200)
         losses = dictionary.losses(x, context)
-        dictionary.observe(losses.codes)
+        dictionary.observe(losses.codes, StepContext())
         dictionary.resample(x, context)
-        seen.append((dictionary.exponent(int(dictionary.stage)), float(losses.terms["lp"])))
+        seen.append((dictionary.activation.exponent(int(dictionary.stage)), float(losses.terms["lp"])))
     exponents = [p for p, _ in seen]
     assert exponents[:20] == [1.0] * 20
     assert sorted(set(exponents), reverse=True) == pytest.approx([1.0, 0.8, 0.6, 0.4, 0.2])
@@ -205,7 +191,7 @@ def test_p_falls_in_steps_and_the_penalty_keeps_its_strength() -> None:
 
 
 def test_gradients_stay_finite_where_activations_near_zero() -> None:
-    dictionary = PAnneal(PAnnealConfig(d_in=D, n_latents=M))
+    dictionary = make_coder("p_anneal", d_in=D, n_latents=M)
     dictionary.start(data(), 0)
     dictionary.stage.fill_(10)
     with torch.no_grad():
@@ -230,7 +216,7 @@ def test_a_start_from_given_directions() -> None:
     torch.testing.assert_close(rows[9:18], -unit)
     assert ((rows[18:] * unit[:6]).sum(dim=1) > 0.4).all(), "near given ones"
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(24))
-    dictionary = TopK(TopKConfig(d_in=D, n_latents=24, k=3))
+    dictionary = make_coder("topk", d_in=D, n_latents=24, k=3)
     dictionary.start_from(rows, data())
     assert torch.equal(dictionary.W_dec.detach(), rows)
     few = directions_from(weights, 4, torch_generator(0, "test"))
@@ -242,7 +228,7 @@ def test_a_start_from_given_directions() -> None:
 
 
 def test_an_orthogonal_start() -> None:
-    dictionary = TopK(TopKConfig(d_in=D, n_latents=20, k=3, start="orthogonal"))
+    dictionary = make_coder("topk", d_in=D, n_latents=20, k=3, start="orthogonal")
     dictionary.start(data(), 0)
     rows = dictionary.W_dec.detach()
     torch.testing.assert_close(rows[:D] @ rows[:D].T, torch.eye(D), atol=1e-5, rtol=0)

@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from monosema.core import DamagedFileError, FormatError, MonosemaError, Site
-from monosema.dictionaries import Metadata, Pca, TopK, TopKConfig, load_dictionary, save_dictionary
+from monosema.dictionaries import Metadata, Pca, load_dictionary, make_coder, save_dictionary
 
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     metadata = Metadata("specimen", Site.parse("3.resid_post"), 128, True, "builtin", 1000, {"neuronpedia_id": "x"})
-    dictionary = TopK(TopKConfig(d_in=4, n_latents=10, k=2), metadata, seed=1)
+    dictionary = make_coder("topk", d_in=4, n_latents=10, k=2, metadata=metadata, seed=1)
     with torch.no_grad():
         dictionary.b_enc.normal_()
         dictionary.b_dec.normal_()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,18 +12,16 @@ import torch
 from monosema.core import ConfigError, FormatError, VectorError
 from monosema.dictionaries import (
     Codes,
-    Crosscoder,
-    CrosscoderConfig,
     Dictionary,
     Losses,
+    SparseCoder,
     StepContext,
-    Transcoder,
-    TranscoderConfig,
+    TopK,
     load_dictionary,
+    make_coder,
     save_dictionary,
 )
-from monosema.dictionaries.several_sites import SeveralSites
-from monosema.kernels import ragged_functions
+from monosema.kernels import functions
 
 WIDTH, OUT = 8, 6
 HALF = StepContext(50, 100, 400)
@@ -36,11 +35,15 @@ def data(width: int, n: int = 400, seed: int = 0) -> torch.Tensor:
     return active @ maps * 2 + 0.05 * torch.randn(n, width, generator=generator) + 1.5
 
 
-def transcoder(**values: object) -> Callable[[], SeveralSites]:
-    def make() -> SeveralSites:
-        one = Transcoder(
-            TranscoderConfig(**{"d_in": WIDTH, "d_out": OUT, "n_latents": 24, "k": 4, "start_l0": 5, **values})
-        )
+def fields(values: dict[str, Any]) -> dict[str, Any]:
+    """k where the activation has one, else few active latents at the start."""
+    largest = values.get("activation", "topk") in ("topk", "batch_topk")
+    return {**({"k": 4} if largest else {"start_l0": 5}), **values}
+
+
+def transcoder(**values: object) -> Callable[[], SparseCoder]:
+    def make() -> SparseCoder:
+        one = make_coder("transcoder", WIDTH, 24, d_out=OUT, **fields(values))
         one.start(data(WIDTH + OUT), 0)
         if one.skip is not None:
             with torch.no_grad():
@@ -50,11 +53,9 @@ def transcoder(**values: object) -> Callable[[], SeveralSites]:
     return make
 
 
-def crosscoder(**values: object) -> Callable[[], SeveralSites]:
-    def make() -> SeveralSites:
-        one = Crosscoder(
-            CrosscoderConfig(**{"n_sites": 2, "width": WIDTH, "n_latents": 24, "k": 4, "start_l0": 5, **values})
-        )
+def crosscoder(n_sites: int = 2, **values: object) -> Callable[[], SparseCoder]:
+    def make() -> SparseCoder:
+        one = make_coder("crosscoder", 2 * WIDTH, 24, n_sites=n_sites, **fields(values))
         one.start(data(2 * WIDTH), 0)
         return one
 
@@ -80,45 +81,45 @@ MAKE = {
     "crosscoder, jumprelu": crosscoder(**JUMP),
     "crosscoder": crosscoder(),
     "crosscoder, k = 1": crosscoder(k=1),
-    "crosscoder, 3 sites": crosscoder(n_sites=1, width=2 * WIDTH),
+    "crosscoder, one site": crosscoder(n_sites=1),
     "crosscoder, relu": crosscoder(**RELU),
     "crosscoder, relu, biases of 0": crosscoder(**RELU, start_l0=None),
 }
 every = pytest.mark.parametrize("make", MAKE.values(), ids=MAKE.keys())
 
 
-def slow(d: SeveralSites, rows: torch.Tensor, training: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def slow(d: SparseCoder, rows: torch.Tensor, training: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Codes, reconstruction and loss at half of the run, by the equations and autograd alone."""
-    if isinstance(d, Transcoder):
+    if d.has_separate_target:
         x, y = rows[:, : d.d_in], rows[:, d.d_in :]
         pre = x @ d.W_enc.T + d.b_enc
         norms = d.W_dec.norm(dim=1)
     else:
         x = y = rows
         pre = (x - d.b_dec) @ d.W_enc.T + d.b_enc
-        norms = sum(part.norm(dim=1) for part in d.W_dec.split(d.config.width, dim=1))
-    codes = pre.relu() if d.threshold is None else torch.where(pre > d.threshold, pre, 0)
-    if d.config.activation == "topk":
-        kept = pre.topk(d.config.k, dim=1)
+        norms = sum(part.norm(dim=1) for part in d.W_dec.split(d.site_width, dim=1))
+    codes = torch.where(pre > d.threshold, pre, 0) if "threshold" in d.own_names else pre.relu()
+    if d.activation.name == "topk":
+        kept = pre.topk(d.activation.k, dim=1)
         codes = torch.zeros_like(pre).scatter(1, kept.indices, kept.values.relu())
-    if d.config.activation == "batch_topk" and training:
-        kept = pre.flatten().topk(d.config.k * len(pre))
+    if d.activation.name == "batch_topk" and training:
+        kept = pre.flatten().topk(d.activation.k * len(pre))
         codes = torch.zeros_like(pre).flatten().scatter(0, kept.indices, kept.values.relu()).view_as(pre)
     rebuilt = codes @ d.W_dec + d.b_dec
     if getattr(d, "skip", None) is not None:
         rebuilt = rebuilt + x @ d.skip.T
     error = (y - rebuilt).square().sum()
-    if d.config.activation != "relu":
+    if d.activation.name != "l1":
         return codes, rebuilt, error / (y - y.mean(dim=0)).square().sum()
-    return codes, rebuilt, (error + d.config.l1_coefficient * (codes * norms).sum()) / len(x)
+    return codes, rebuilt, (error + d.activation.l1_coefficient * (codes * norms).sum()) / len(x)
 
 
 @every
-def test_codes_and_reconstructions_are_those_of_the_formula(make: Callable[[], SeveralSites]) -> None:
+def test_codes_and_reconstructions_are_those_of_the_formula(make: Callable[[], SparseCoder]) -> None:
     d = make()
     assert isinstance(d, Dictionary)
     rows = data(d.row_width, 30)
-    x, _ = d.sides(rows)
+    x, _ = d.inputs_and_targets(rows)
     with torch.no_grad():
         codes, rebuilt, _ = slow(d, rows, training=False)
         torch.testing.assert_close(d.encode(x).dense(), codes, rtol=1e-4, atol=1e-5)
@@ -126,17 +127,17 @@ def test_codes_and_reconstructions_are_those_of_the_formula(make: Callable[[], S
     assert d.directions.shape == (d.n_latents, d.d_out)
 
 
-def penalty(d: SeveralSites, losses: Losses) -> float:
+def penalty(d: SparseCoder, losses: Losses) -> float:
     """What the slow loss leaves out: jumprelu's count of active latents, which has no gradient there."""
-    return d.config.l0_coefficient * float(losses.codes.l0.mean()) if d.config.activation == "jumprelu" else 0.0
+    return d.activation.l0_coefficient * float(losses.codes.l0.mean()) if d.activation.name == "jumprelu" else 0.0
 
 
 @every
 @pytest.mark.parametrize("dense", [False, True])
 def test_gradients_agree_with_the_slow_twin(
-    make: Callable[[], SeveralSites], dense: bool, monkeypatch: pytest.MonkeyPatch
+    make: Callable[[], SparseCoder], dense: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ragged_functions, "DENSE", 0.0 if dense else 1.1)
+    monkeypatch.setattr(functions, "DENSE", 0.0 if dense else 1.1)
     d, twin = make(), make()
     rows = data(d.row_width, 60)
     losses = d.losses(rows, HALF)
@@ -153,19 +154,19 @@ def test_gradients_agree_with_the_slow_twin(
 
 @every
 @pytest.mark.parametrize("n", [0, 1])
-def test_few_rows_give_finite_losses_and_gradients(make: Callable[[], SeveralSites], n: int) -> None:
+def test_few_rows_give_finite_losses_and_gradients(make: Callable[[], SparseCoder], n: int) -> None:
     d = make()
     rows = data(d.row_width)[:n]
     losses = d.losses(rows, HALF)
     losses.total.backward()
-    d.observe(losses.codes)
+    d.observe(losses.codes, StepContext())
     assert torch.isfinite(losses.total)
     assert all(torch.isfinite(p.grad).all() for p in d.parameters())
-    assert d(d.sides(rows)[0]).shape == (n, d.d_out)
+    assert d(d.inputs_and_targets(rows)[0]).shape == (n, d.d_out)
 
 
 @every
-def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], SeveralSites]) -> None:
+def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], SparseCoder]) -> None:
     d = make()
     optimiser = torch.optim.Adam(d.parameters(), lr=2e-2)
     totals = []
@@ -177,43 +178,43 @@ def test_loss_falls_and_unit_rows_stay_so(make: Callable[[], SeveralSites]) -> N
         optimiser.step()
         optimiser.zero_grad()
         d.constrain()
-        d.observe(losses.codes)
+        d.observe(losses.codes, StepContext())
         d.resample(rows, now)
-        totals.append(float(losses.fvu if d.config.activation != "relu" else losses.total.detach()))
+        totals.append(float(losses.fvu if d.activation.name != "l1" else losses.total.detach()))
     assert sum(totals[-4:]) < 0.9 * sum(totals[4:8])
-    if d.config.activation != "relu":
+    if d.activation.name != "l1":
         torch.testing.assert_close(d.W_dec.detach().norm(dim=1), torch.ones(d.n_latents))
 
 
 @every
-def test_folding_takes_the_units_of_each_site(make: Callable[[], SeveralSites]) -> None:
+def test_folding_takes_the_units_of_each_site(make: Callable[[], SparseCoder]) -> None:
     d = make()
     rows, mean = data(d.row_width, 50), torch.randn(d.row_width)
-    first = d.d_in if isinstance(d, Transcoder) else d.config.width
+    first = d.d_in if d.has_separate_target else d.site_width
     scale = torch.cat([torch.full((first,), 2.5), torch.full((d.row_width - first,), 0.4)])
-    if isinstance(d, Crosscoder) and d.config.n_sites == 1:
+    if not d.has_separate_target and d.n_sites == 1:
         scale = torch.full_like(scale, 2.5)
     folded = d.folded(mean, scale)
     raw = rows / scale + mean
-    x, x_raw = d.sides(rows)[0], d.sides(raw)[0]
+    x, x_raw = d.inputs_and_targets(rows)[0], d.inputs_and_targets(raw)[0]
     codes, again = d.encode(x).dense(), folded.encode(x_raw).dense()
-    factor = scale[-1] if isinstance(d, Transcoder) else torch.tensor([float(s[0]) for s in _sites(d, scale)]).mean()
+    factor = scale[-1] if d.has_separate_target else torch.tensor([float(s[0]) for s in _sites(d, scale)]).mean()
     torch.testing.assert_close(again * factor, codes, rtol=1e-3, atol=1e-3)
     written = slice(-d.d_out, None)
     torch.testing.assert_close((folded(x_raw) - mean[written]) * scale[written], d(x), rtol=1e-3, atol=1e-3)
-    if isinstance(d, Crosscoder):
+    if not d.has_separate_target:
         torch.testing.assert_close(folded.relative_norms(), d.relative_norms())
         torch.testing.assert_close(folded.fvu_of_sites(raw), d.fvu_of_sites(rows), rtol=1e-3, atol=1e-4)
     else:
         torch.testing.assert_close(folded.directions, d.directions)
 
 
-def _sites(d: SeveralSites, scale: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    return scale.split(d.config.width)
+def _sites(d: SparseCoder, scale: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    return scale.split(d.site_width)
 
 
 @every
-def test_a_scale_within_a_site_is_refused(make: Callable[[], SeveralSites]) -> None:
+def test_a_scale_within_a_site_is_refused(make: Callable[[], SparseCoder]) -> None:
     d = make()
     scale = torch.ones(d.row_width)
     scale[0] = 2
@@ -222,13 +223,15 @@ def test_a_scale_within_a_site_is_refused(make: Callable[[], SeveralSites]) -> N
 
 
 @every
-def test_saved_and_loaded_gives_equal_codes(make: Callable[[], SeveralSites], tmp_path: Path) -> None:
+def test_saved_and_loaded_gives_equal_codes(make: Callable[[], SparseCoder], tmp_path: Path) -> None:
     d = make().folded(torch.ones(make().row_width), 2.0)
     save_dictionary(d, tmp_path)
     loaded = load_dictionary(tmp_path)
     assert type(loaded) is type(d)
-    assert loaded.config.replace(start_l0=d.config.start_l0) == d.config
-    x, _ = d.sides(data(d.row_width, 50))
+    assert loaded.config == d.config
+    unlike = {"start_l0": None}
+    assert {**loaded.activation.to_dict(), **unlike} == {**d.activation.to_dict(), **unlike}
+    x, _ = d.inputs_and_targets(data(d.row_width, 50))
     assert torch.equal(loaded.encode(x).dense(), d.encode(x).dense())
     assert torch.equal(loaded(x), d(x))
 
@@ -239,7 +242,7 @@ def test_saved_and_loaded_gives_equal_codes(make: Callable[[], SeveralSites], tm
 def test_as_many_latents_are_active_at_the_start_as_wanted(kind: str) -> None:
     """Around a mean that isn't zero too."""
     d = MAKE[kind]()
-    assert 3 < float(d.encode(d.sides(data(d.row_width))[0]).l0.mean()) < 7
+    assert 3 < float(d.encode(d.inputs_and_targets(data(d.row_width))[0]).l0.mean()) < 7
 
 
 def test_saelens_itself_has_transcoders_with_relu_alone(tmp_path: Path) -> None:
@@ -265,11 +268,11 @@ def test_rows_of_one_site_are_refused_with_both_widths() -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        lambda: Crosscoder(CrosscoderConfig(d_in=9, n_sites=2, width=4, n_latents=8, k=2)),
-        lambda: Crosscoder(CrosscoderConfig(n_sites=2, width=4, n_latents=8, k=2, scales=(1.0,))),
-        lambda: Crosscoder(CrosscoderConfig(n_sites=2, width=4, n_latents=8, k=9)),
-        lambda: Transcoder(TranscoderConfig(d_in=4, d_out=4, n_latents=8, k=2, start="orthogonal")),
-        lambda: CrosscoderConfig(n_sites=2, n_latents=8),
+        lambda: SparseCoder(9, 8, TopK(k=2), n_sites=2),
+        lambda: make_coder("crosscoder", d_in=8, n_sites=2, n_latents=8, k=2, scales=(1.0,)),
+        lambda: make_coder("crosscoder", d_in=8, n_sites=2, n_latents=8, k=9),
+        lambda: make_coder("transcoder", d_in=4, d_out=4, n_latents=8, k=2, start="orthogonal"),
+        lambda: SparseCoder(0, 8, TopK(k=2)),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(config: Callable[[], object]) -> None:
@@ -277,7 +280,7 @@ def test_parts_that_do_not_fit_are_refused(config: Callable[[], object]) -> None
         config()
 
 
-def trained(d: SeveralSites, rows: Callable[[int], torch.Tensor], steps: int = 150, lr: float = 2e-2) -> None:
+def trained(d: SparseCoder, rows: Callable[[int], torch.Tensor], steps: int = 150, lr: float = 2e-2) -> None:
     d.start(rows(10_000), 0)
     optimiser = torch.optim.Adam(d.parameters(), lr=lr)
     for number in range(steps):
@@ -290,7 +293,7 @@ def trained(d: SeveralSites, rows: Callable[[int], torch.Tensor], steps: int = 1
         optimiser.step()
         optimiser.zero_grad()
         d.constrain()
-        d.observe(losses.codes)
+        d.observe(losses.codes, StepContext())
         d.resample(batch, now)
 
 
@@ -311,9 +314,8 @@ def test_a_crosscoder_tells_shared_features_from_exclusive_ones(activation: str)
     maps[8:12, 1] = 0
     maps[12:, 0] = 0
     planted = maps.flatten(1)
-    d = Crosscoder(
-        CrosscoderConfig(n_sites=2, width=20, n_latents=32, k=2, activation=activation, l1_coefficient=0.05, start_l0=3)
-    )
+    settings = {"k": 2} if activation == "topk" else {"l1_coefficient": 0.05, "start_l0": 3}
+    d = make_coder("crosscoder", d_in=40, n_sites=2, n_latents=32, activation=activation, **settings)
     trained(d, lambda seed: sparse(seed, 16) @ planted)
     found = torch.nn.functional.normalize(planted, dim=1) @ torch.nn.functional.normalize(d.directions, dim=1).T
     best, latent = found.max(dim=1)
@@ -334,16 +336,16 @@ def test_a_transcoder_recovers_a_planted_map(activation: str) -> None:
         causes = sparse(seed, 16)
         return torch.cat([causes @ read, causes @ write], dim=1)
 
-    d = Transcoder(
-        TranscoderConfig(d_in=20, d_out=12, n_latents=32, k=2, activation=activation, l1_coefficient=0.05, start_l0=3)
-    )
+    settings = {"k": 2} if activation == "topk" else {"l1_coefficient": 0.05, "start_l0": 3}
+    d = make_coder("transcoder", d_in=20, d_out=12, n_latents=32, activation=activation, **settings)
     trained(d, rows)
+    d.requires_grad_(False)
     found = write @ torch.nn.functional.normalize(d.directions, dim=1).T
     best, latent = found.max(dim=1)
     assert float(best.min()) > 0.9
     own = d.encode(read).dense()
     assert torch.equal(own[:, latent].argmax(dim=1), torch.arange(16))
-    x, y = d.sides(rows(20_000))
+    x, y = d.inputs_and_targets(rows(20_000))
     assert float((y - d(x)).square().sum() / (y - y.mean(dim=0)).square().sum()) < 0.1
 
 
@@ -357,7 +359,7 @@ def test_a_skip_connection_takes_the_linear_part() -> None:
 
     left = []
     for skip in (False, True):
-        d = Transcoder(TranscoderConfig(d_in=10, d_out=6, n_latents=12, k=1, skip=skip))
+        d = make_coder("transcoder", d_in=10, d_out=6, n_latents=12, k=1, skip=skip)
         trained(d, rows, 100, 5e-2)
         left.append(float(d.losses(rows(20_000), HALF).fvu))
     assert left[1] < 0.02 < 0.2 < left[0]

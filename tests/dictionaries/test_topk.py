@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from monosema.core import ConfigError
-from monosema.dictionaries import StepContext, TopK, TopKConfig, geometric_median
-from monosema.dictionaries.auxiliary import in_turn
+from monosema.dictionaries import StepContext, TopK, geometric_median, make_coder
+from monosema.dictionaries.activation_functions.auxiliary import in_turn
 
 MOMENT = StepContext(0, 10, 100)
 
 
 def with_dead(dead: list[int], **config: object) -> tuple[TopK, torch.Tensor]:
     values = {"d_in": 6, "n_latents": 20, "k": 3, "dead_after": 50, "aux_every": 1, "aux_latents": 20}
-    dictionary = TopK(TopKConfig(**(values | config)))
+    dictionary = make_coder("topk", **values | config)
     x = torch.randn(30, 6, generator=torch.Generator().manual_seed(0)) + 2.0
     dictionary.start(x, 0)
     with torch.no_grad():
@@ -92,7 +92,7 @@ def test_aux_is_absent_without_dead_latents_and_when_switched_off() -> None:
 
 
 def test_dead_after_a_third_of_a_short_run() -> None:
-    dictionary = TopK(TopKConfig(d_in=4, n_latents=8, k=2))
+    dictionary = make_coder("topk", d_in=4, n_latents=8, k=2)
     dictionary.silent_tokens[3] = 100
     assert dictionary.dead(StepContext(0, 3, 100)).tolist() == [3]
     assert dictionary.dead(StepContext(0, 4, 100)).tolist() == []
@@ -116,9 +116,10 @@ def test_silent_latents_start_anew_towards_residuals_at_the_points_of_the_run() 
     assert set(dictionary.encode(x).indices[dictionary.encode(x).values > 0].tolist()) & {2, 11}, "they are active now"
 
 
+@torch.no_grad()
 def test_start_from_data() -> None:
     x = torch.randn(50, 5) + 4.0
-    dictionary = TopK(TopKConfig(d_in=5, n_latents=30, k=3))
+    dictionary = make_coder("topk", d_in=5, n_latents=30, k=3)
     dictionary.start(x, 0)
     torch.testing.assert_close(dictionary.b_dec, x.mean(dim=0))
     gain = dictionary.W_enc.norm(dim=1, keepdim=True)
@@ -129,7 +130,7 @@ def test_start_from_data() -> None:
         other = (x - dictionary.b_dec.detach() - factor * given).square().sum()
         assert float(other) > error, "the encoder's scale is the best one"
     torch.testing.assert_close(dictionary.W_dec.norm(dim=1), torch.ones(30))
-    again = TopK(TopKConfig(d_in=5, n_latents=30, k=3))
+    again = make_coder("topk", d_in=5, n_latents=30, k=3)
     again.start(x, 0)
     assert torch.equal(again.W_dec, dictionary.W_dec)
     again.start(x, 1)
@@ -147,7 +148,7 @@ def test_geometric_median_ignores_a_far_point() -> None:
 def test_a_centre_by_the_median() -> None:
     x = torch.randn(60, 5)
     x[0] = 1e4
-    dictionary = TopK(TopKConfig(d_in=5, n_latents=8, k=2, centre="median"))
+    dictionary = make_coder("topk", d_in=5, n_latents=8, k=2, centre="median")
     dictionary.start(x, 0)
     assert dictionary.b_dec.norm() < 2
 
@@ -156,23 +157,23 @@ def test_a_centre_by_the_median() -> None:
     ("values", "message"),
     [
         ({"d_in": 4, "n_latents": 8, "k": 0}, "k"),
-        ({"d_in": 0, "n_latents": 8}, "d_in"),
+        ({"d_in": 0, "n_latents": 8, "k": 2}, "0 values that are read"),
         ({"d_in": 4, "n_latents": 8, "kk": 3}, "kk"),
         ({"d_in": 4, "n_latents": 8, "start": "magic"}, "start"),
     ],
 )
 def test_configuration_errors_name_the_field(values: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        TopKConfig(**values)
+        make_coder("topk", **values)
 
 
 def test_more_kept_than_there_are() -> None:
     with pytest.raises(ConfigError, match="only 8 latents"):
-        TopK(TopKConfig(d_in=4, n_latents=8, k=9))
+        make_coder("topk", d_in=4, n_latents=8, k=9)
 
 
 def test_a_start_from_weights_takes_the_given_directions() -> None:
-    dictionary = TopK(TopKConfig(d_in=6, n_latents=8, k=2, start="weights"))
+    dictionary = make_coder("topk", d_in=6, n_latents=8, k=2, start="weights")
     x = torch.randn(40, 6, generator=torch.Generator().manual_seed(3))
     with pytest.raises(ConfigError, match="given"):
         dictionary.start(x, 0)

@@ -8,12 +8,12 @@ import torch
 from monosema.core import ConfigError, SiteError
 from monosema.dictionaries import (
     AtSite,
-    Crosscoder,
-    CrosscoderConfig,
     Dictionary,
     Metadata,
     Pca,
+    SparseCoder,
     load_dictionary,
+    make_coder,
     save_dictionary,
     sites_read,
     written_at,
@@ -23,11 +23,11 @@ from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder
 SITES = ("0.resid_post", "0.mlp_out")
 
 
-def exact(width: int, sites: tuple[str, ...] = SITES) -> Crosscoder:
+def exact(width: int, sites: tuple[str, ...] = SITES) -> SparseCoder:
     """Codes are the positive and the negative parts of all values, so that the sum of both is the row."""
     d = 2 * width
-    config = CrosscoderConfig(n_sites=2, width=width, n_latents=2 * d, activation="relu")
-    made = Crosscoder(config, Metadata(extra={"sites": list(sites)}))
+    about = Metadata(extra={"sites": list(sites)})
+    made = make_coder("crosscoder", d, 2 * d, n_sites=2, activation="relu", metadata=about)
     rows = torch.cat([torch.eye(d), -torch.eye(d)])
     with torch.no_grad():
         made.W_enc.copy_(rows)

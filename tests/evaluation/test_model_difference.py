@@ -12,7 +12,7 @@ import torch
 from monosema.activations import CaptureConfig, capture_to_store
 from monosema.core import ConfigError, CorpusError, Site
 from monosema.data import Document, TextConfig, token_batches
-from monosema.dictionaries import Crosscoder, CrosscoderConfig, Metadata, at_sites, load_dictionary, share_of_other
+from monosema.dictionaries import Metadata, SparseCoder, at_sites, load_dictionary, make_coder, share_of_other
 from monosema.evaluation import ModelDifference, latent_scaling, model_difference
 from monosema.models import AttentionConfig, ModelPair, Transformer, TransformerConfig, random_model
 from monosema.training import TrainConfig, train_on_rows
@@ -74,13 +74,14 @@ def model(strength: float) -> Transformer:
     return made
 
 
-def compare(first: float, second: float, out: Path, **dictionary: object) -> tuple[Crosscoder, ModelDifference]:
+def compare(first: float, second: float, out: Path, **dictionary: object) -> tuple[SparseCoder, ModelDifference]:
     pair = ModelPair(model(first), model(second))
     text = token_batches(Words(), pair.tokenizer, TextConfig(window=32, batch=16, split="all"))
     store = capture_to_store(pair, text, SITES, out / "store", CaptureConfig())
     places = [(store, Site.parse(site)) for site in SITES]
-    config = CrosscoderConfig(n_sites=len(places), width=store.width(SITES[0]), n_latents=48, **dictionary)
-    crosscoder = Crosscoder(config, at_sites(Metadata(), config, [site for _, site in places]))
+    about = at_sites(Metadata(), [site for _, site in places], transcodes=False)
+    width = sum(store.width(site) for _, site in places)
+    crosscoder = make_coder("crosscoder", width, 48, n_sites=len(places), metadata=about, **dictionary)
     training = TrainConfig(product="float32")
     train_on_rows(crosscoder, places, out / "crosscoder", training, batch=128, passes=3, heldout=1000)
     made = load_dictionary(out / "crosscoder")
@@ -121,7 +122,7 @@ def test_an_l1_penalty_makes_false_latents_of_one_model_and_latent_scaling_says_
 
 
 @torch.no_grad()
-def by_hand(made: Crosscoder, rows: torch.Tensor, latent: int) -> tuple[float, float]:
+def by_hand(made: SparseCoder, rows: torch.Tensor, latent: int) -> tuple[float, float]:
     """The two ratios by least squares, one model and one target at a time."""
     f = made.encode(rows).dense()[:, latent]
     given = made(rows)
@@ -140,10 +141,10 @@ def by_hand(made: Crosscoder, rows: torch.Tensor, latent: int) -> tuple[float, f
     return beta(without[1 - own]) / beta(without[own]), beta(rebuilt[:, 1 - own]) / beta(rebuilt[:, own])
 
 
-def random_crosscoder() -> Crosscoder:
+def random_crosscoder() -> SparseCoder:
     sites = [str(Site.parse(site)) for site in SITES]
-    config = CrosscoderConfig(n_sites=2, width=8, n_latents=24, k=3, scales=(0.5, 2.0))
-    made = Crosscoder(config, Metadata(extra={"sites": sites}), seed=3)
+    about = Metadata(extra={"sites": sites})
+    made = make_coder("crosscoder", 16, 24, n_sites=2, k=3, scales=(0.5, 2.0), metadata=about, seed=3)
     with torch.no_grad():
         made.b_dec.copy_(torch.linspace(-1, 1, 16))
     return made

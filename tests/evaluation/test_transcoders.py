@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monosema.core import ConfigError
-from monosema.dictionaries import Transcoder, TranscoderConfig
+from monosema.dictionaries import make_coder
 from monosema.evaluation import evaluate, evaluate_vectors
 
 READ = "0.mlp.post"
@@ -17,7 +17,7 @@ def exact(model, text, site, rows):
     """One whose skip connection is the linear map that the model itself has between the sites; its latents are 0."""
     with torch.no_grad():
         read = torch.cat([site_rows(model, batch) for batch in text()])
-        transcoder = Transcoder(TranscoderConfig(d_in=read.shape[1], d_out=rows.shape[1], n_latents=4, k=1, skip=True))
+        transcoder = make_coder("transcoder", d_in=read.shape[1], d_out=rows.shape[1], n_latents=4, k=1, skip=True)
         centred, mean = read - read.mean(dim=0), rows.mean(dim=0)
         transcoder.skip.copy_(torch.linalg.lstsq(centred.double(), (rows - mean).double(), driver="gelsd").solution.T)
         transcoder.b_dec.copy_(mean - transcoder.skip @ read.mean(dim=0))

@@ -27,9 +27,9 @@ import torch
 import torch._dynamo
 from forking import together
 
-from monosema import dictionaries
 from monosema.activations import StoreStream, open_rows
 from monosema.core import MonosemaError
+from monosema.dictionaries import make_coder
 from monosema.training import TrainConfig, train
 from monosema.training.distribution import Mesh
 
@@ -37,19 +37,19 @@ IMPORTED = (safetensors.torch, torch._dynamo)
 """What each process would import for itself otherwise, when it makes an optimiser and when it saves."""
 WIDTH, LATENTS, BATCH = 16, 256, 64
 
-ARCHITECTURES: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "topk": ("TopK", "TopKConfig", {"k": 2, "resample_at": (), "start": "random"}),
-    "topk resampled": ("TopK", "TopKConfig", {"k": 2}),
-    "multi_topk": ("TopK", "TopKConfig", {"k": 2, "resample_at": (), "multi_coefficient": 0.125}),
-    "batch_topk resampled": ("BatchTopK", "BatchTopKConfig", {"k": 2}),
-    "batch_topk": ("BatchTopK", "BatchTopKConfig", {"k": 2, "resample_at": ()}),
-    "matryoshka": ("MatryoshkaBatchTopK", "MatryoshkaConfig", {"k": 2}),
-    "muon": ("TopK", "TopKConfig", {"k": 2}),
-    "l1": ("L1", "L1Config", {"recipe": "2023"}),
-    "tied": ("TiedL1", "TiedL1Config", {}),
-    "p_anneal": ("PAnneal", "PAnnealConfig", {}),
-    "gated": ("Gated", "GatedConfig", {}),
-    "jumprelu": ("JumpReLU", "JumpReLUConfig", {}),
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
+    "topk": ("topk", {"k": 2, "resample_at": (), "start": "random"}),
+    "topk resampled": ("topk", {"k": 2}),
+    "multi_topk": ("topk", {"k": 2, "resample_at": (), "multi_coefficient": 0.125}),
+    "batch_topk resampled": ("batch_topk", {"k": 2}),
+    "batch_topk": ("batch_topk", {"k": 2, "resample_at": ()}),
+    "matryoshka": ("matryoshka", {"k": 2}),
+    "muon": ("topk", {"k": 2}),
+    "l1": ("l1", {"recipe": "2023"}),
+    "tied": ("tied_l1", {}),
+    "p_anneal": ("p_anneal", {}),
+    "gated": ("gated", {}),
+    "jumprelu": ("jumprelu", {}),
 }
 
 
@@ -76,8 +76,8 @@ class Dying(StoreStream):
 def one(case: dict[str, Any], rank: int) -> None:
     """Run one process of a case."""
     mesh = Mesh.join(case.get("shards", 1), patience=20.0)
-    kind, config, values = ARCHITECTURES[case["architecture"]]
-    made = getattr(dictionaries, config)(d_in=WIDTH, n_latents=LATENTS, **values)
+    name, values = ARCHITECTURES[case["architecture"]]
+    made = make_coder(name, WIDTH, LATENTS, seed=0, **values)
     stream = Dying(open_rows(case["rows"]), batch=BATCH, seed=1)
     if case.get("dies") == rank:
         stream.last = case["dies_at"]
@@ -91,7 +91,7 @@ def one(case: dict[str, Any], rank: int) -> None:
     out = Path(case["folder"])
     out.mkdir(parents=True, exist_ok=True)
     try:
-        train(getattr(dictionaries, kind)(made, seed=0), stream, settings, out, mesh=mesh)
+        train(made, stream, settings, out, mesh=mesh)
     except MonosemaError as error:
         (out / f"error-{rank}.txt").write_text(f"{type(error).__name__}: {error}")
     except Exception:

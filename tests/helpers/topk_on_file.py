@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from monosema.activations import open_rows
-from monosema.dictionaries import Metadata, TopK, TopKConfig
+from monosema.dictionaries import Metadata, make_coder
 from monosema.training import TrainConfig, TrainResult, train_on_rows
 
 
@@ -22,9 +22,6 @@ def train_on_vectors(
     """Train, with the configuration's seed, and hold out a tenth of the rows."""
     config, source = config or TrainConfig(), open_rows(path)
     site = source.sites[0]
-    dictionary = TopK(
-        TopKConfig(d_in=source.width(site), n_latents=latents, k=k),
-        Metadata(site=site, dataset=Path(path).name),
-        seed=config.seed,
-    )
+    about = Metadata(site=site, dataset=Path(path).name)
+    dictionary = make_coder("topk", source.width(site), latents, k=k, metadata=about, seed=config.seed)
     return train_on_rows(dictionary, [(source, site)], Path(out), config, batch=batch, passes=passes)

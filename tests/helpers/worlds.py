@@ -38,7 +38,7 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
     )
-    raw.W_dec = decoders.Metaspace()
+    raw.decoder = decoders.Metaspace()
     return Tokenizer(raw)
 
 
@@ -229,6 +229,9 @@ class PlantedDictionary:
         for latent in set(range(self.n_latents)) - set(world.latents):
             ids = [world.tokenizer.id(word) for word in world.background[latent : latent + GROUP]]
             self.directions[latent] = embedding[ids].mean(0)
+
+    def to(self, device: object) -> object:
+        return self
 
     def encode(self, x: Tensor, matmul_dtype: object = None) -> object:
         raise NotImplementedError

@@ -8,51 +8,36 @@ from pathlib import Path
 import pytest
 
 from monosema.core import Site
-from monosema.dictionaries import (
-    L1,
-    BatchTopK,
-    BatchTopKConfig,
-    Dictionary,
-    Gated,
-    GatedConfig,
-    JumpReLU,
-    JumpReLUConfig,
-    L1Config,
-    MatryoshkaBatchTopK,
-    MatryoshkaConfig,
-    Metadata,
-    NormalisedInput,
-    PAnneal,
-    PAnnealConfig,
-    TiedL1,
-    TiedL1Config,
-    TopK,
-    TopKConfig,
-    Transcoder,
-    TranscoderConfig,
-    load_dictionary,
-)
+from monosema.dictionaries import Dictionary, Metadata, SparseCoder, load_dictionary, make_coder, title_of
 
 pytestmark = pytest.mark.interop
 SIZES = {"d_in": 16, "n_latents": 64}
 WHERE = Metadata("specimen", Site.parse("3.resid_post"))
 
 
-def transcoder(**settings: object) -> Callable[[], Transcoder]:
-    return lambda: Transcoder(TranscoderConfig(d_out=12, k=5, **SIZES, **settings), WHERE)
+def behind(normalisation: str, coder: SparseCoder) -> SparseCoder:
+    coder.normalisation = normalisation
+    return coder
+
+
+def transcoder(**settings: object) -> Callable[[], SparseCoder]:
+    return lambda: make_coder("transcoder", d_out=12, **SIZES, **settings, metadata=WHERE)
 
 
 OURS = {
-    "topk": (lambda: TopK(TopKConfig(k=5, **SIZES), WHERE), "TopKSAE"),
-    "l1": (lambda: L1(L1Config(**SIZES), WHERE), "StandardSAE"),
-    "p-anneal": (lambda: PAnneal(PAnnealConfig(**SIZES), WHERE), "StandardSAE"),
-    "tied": (lambda: TiedL1(TiedL1Config(**SIZES), WHERE), "StandardSAE"),
-    "gated": (lambda: Gated(GatedConfig(**SIZES), WHERE), "GatedSAE"),
-    "jumprelu": (lambda: JumpReLU(JumpReLUConfig(**SIZES), WHERE), "JumpReLUSAE"),
-    "jumprelu, not centred": (lambda: JumpReLU(JumpReLUConfig(centre_input=False, **SIZES), WHERE), "JumpReLUSAE"),
-    "batch topk": (lambda: BatchTopK(BatchTopKConfig(k=5, **SIZES), WHERE), "JumpReLUSAE"),
+    "topk": (lambda: make_coder("topk", k=5, **SIZES, metadata=WHERE), "TopKSAE"),
+    "l1": (lambda: make_coder("l1", **SIZES, metadata=WHERE), "StandardSAE"),
+    "p-anneal": (lambda: make_coder("p_anneal", **SIZES, metadata=WHERE), "StandardSAE"),
+    "tied": (lambda: make_coder("tied_l1", **SIZES, metadata=WHERE), "StandardSAE"),
+    "gated": (lambda: make_coder("gated", **SIZES, metadata=WHERE), "GatedSAE"),
+    "jumprelu": (lambda: make_coder("jumprelu", **SIZES, metadata=WHERE), "JumpReLUSAE"),
+    "jumprelu, not centred": (
+        lambda: make_coder("jumprelu", centre_input=False, **SIZES, metadata=WHERE),
+        "JumpReLUSAE",
+    ),
+    "batch topk": (lambda: make_coder("batch_topk", k=5, **SIZES, metadata=WHERE), "JumpReLUSAE"),
     "matryoshka": (
-        lambda: MatryoshkaBatchTopK(MatryoshkaConfig(k=5, prefixes=(0.25, 1.0), **SIZES), WHERE),
+        lambda: make_coder("matryoshka", k=5, prefixes=(0.25, 1.0), **SIZES, metadata=WHERE),
         "JumpReLUSAE",
     ),
     "transcoder": (transcoder(activation="relu"), "Transcoder"),
@@ -62,40 +47,40 @@ OURS = {
     "batch topk transcoder": (transcoder(activation="batch_topk"), "JumpReLUTranscoder"),
 }
 THEIRS = {
-    "standard": L1,
-    "standard, not centred": L1,
-    "standard, layer norm": NormalisedInput,
-    "gated": Gated,
-    "gated, not centred": Gated,
-    "jumprelu": JumpReLU,
-    "jumprelu, not centred": JumpReLU,
-    "jumprelu, rescaled": NormalisedInput,
-    "topk": TopK,
-    "topk, by norm": TopK,
-    "topk, layer norm": NormalisedInput,
-    "batch topk": JumpReLU,
-    "matryoshka": JumpReLU,
-    "transcoder": Transcoder,
-    "skip transcoder": Transcoder,
-    "jumprelu transcoder": Transcoder,
-    "jumprelu skip transcoder": Transcoder,
+    "standard": "L1",
+    "standard, not centred": "L1",
+    "standard, layer norm": "L1",
+    "gated": "Gated",
+    "gated, not centred": "Gated",
+    "jumprelu": "JumpReLU",
+    "jumprelu, not centred": "JumpReLU",
+    "jumprelu, rescaled": "JumpReLU",
+    "topk": "TopK",
+    "topk, by norm": "TopK",
+    "topk, layer norm": "TopK",
+    "batch topk": "JumpReLU",
+    "matryoshka": "JumpReLU",
+    "transcoder": "Transcoder",
+    "skip transcoder": "Transcoder",
+    "jumprelu transcoder": "Transcoder",
+    "jumprelu skip transcoder": "Transcoder",
 }
 CHECKPOINTS = {
-    "standard": L1,
-    "gated": Gated,
-    "jumprelu": JumpReLU,
-    "topk": TopK,
-    "topk, without norms": TopK,
-    "batch topk": JumpReLU,
-    "matryoshka": JumpReLU,
+    "standard": "L1",
+    "gated": "Gated",
+    "jumprelu": "JumpReLU",
+    "topk": "TopK",
+    "topk, without norms": "TopK",
+    "batch topk": "JumpReLU",
+    "matryoshka": "JumpReLU",
 }
 
 
 @pytest.fixture(scope="module")
 def ours(random_parts: Callable[..., Dictionary]) -> dict[str, Dictionary]:
     made = {name: random_parts(make()) for name, (make, _) in OURS.items()}
-    made["layer norm"] = NormalisedInput(made["topk"], "layer_norm")
-    made["rescaled"] = NormalisedInput(made["jumprelu"], "rescale")
+    made["layer norm"] = behind("layer_norm", made["topk"])
+    made["rescaled"] = behind("rescale", made["jumprelu"])
     return made
 
 
@@ -115,7 +100,7 @@ def test_saelens_reads_ours(name: str, shared: Path, ours: dict[str, Dictionary]
 @pytest.mark.parametrize("name", THEIRS)
 def test_we_read_saelens(name: str, shared: Path, agree: Callable[..., None]) -> None:
     dictionary = load_dictionary(shared / "theirs" / name)
-    assert type(dictionary) is THEIRS[name]
+    assert title_of(dictionary) == THEIRS[name]
     agree(shared, f"theirs/{name}", dictionary)
 
 
@@ -127,5 +112,5 @@ def test_we_read_checkpoints_of_training(
     """With the scale folded in, as SAELens folds it at the end of training."""
     folder = f"theirs/checkpoint, {name}, {normalisation}"
     dictionary = load_dictionary(shared / folder)
-    assert type(dictionary) is CHECKPOINTS[name]
+    assert title_of(dictionary) == CHECKPOINTS[name]
     agree(shared, folder, dictionary)

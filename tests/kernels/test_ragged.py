@@ -17,9 +17,9 @@ from monosema.kernels import (
     encode_batch,
     encode_batch_top_k,
     encode_batch_top_k_dense,
+    functions,
     ragged_decode,
     ragged_decode_dense,
-    ragged_functions,
     ragged_row_sums,
     ragged_row_sums_dense,
     ragged_value_products,
@@ -129,7 +129,7 @@ def test_value_products_in_double_precision() -> None:
 @pytest.mark.parametrize("limit", [0.0, 1.1])
 def test_gradients_agree_with_autograd_of_the_twin(monkeypatch: pytest.MonkeyPatch, limit: float) -> None:
     """Both paths: limit 0 takes the dense one, 1.1 the sparse one."""
-    monkeypatch.setattr(ragged_functions, "DENSE", limit)
+    monkeypatch.setattr(functions, "DENSE", limit)
     x, encoder, bias, floor = matrices(30, 9, 50)
     floor = floor.abs()
     centre, decoder = torch.randn(9), torch.randn(50, 9)

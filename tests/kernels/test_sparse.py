@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from monosema.kernels import (
     Selection,
-    decode_codes,
+    decode_active,
     decode_dense,
     encode_codes,
     encode_top_k,
@@ -94,7 +94,7 @@ def test_gradients_agree_with_autograd_of_the_twin(n: int, d: int, m: int, k: in
     two = [tensor.detach().clone().requires_grad_() for tensor in one]
     weight = torch.randn(n, d, generator=generator)
     values, selection = encode_codes(*one[:4], k)
-    (decode_codes(values, selection, one[4]) * weight).sum().backward()
+    (decode_active(values, selection, one[4]) * weight).sum().backward()
     (twin(*two, k) * weight).sum().backward()
     for mine, theirs in zip(one, two, strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-5)

@@ -94,7 +94,10 @@ class Words:
         self.d_in = self.d_out = model.d_model
         self.n_latents, self.metadata = len(words), Metadata()
 
-    def encode(self, x: object, product: object = None) -> object:
+    def to(self, device: object) -> object:
+        return self
+
+    def encode(self, x: object, matmul_dtype: object = None) -> object:
         raise NotImplementedError
 
     decode = __call__ = encode

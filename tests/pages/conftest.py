@@ -14,7 +14,9 @@ import pytest
 
 from monosema.atlas.tables import FORMAT, NAMES, describe, schema
 from monosema.core import Estimate, write_json
-from monosema.pages import EvaluationRow, ReportData, StageRow
+from monosema.evaluation import EvaluationRow
+from monosema.evaluation.result import DensityHistogram
+from monosema.pages import ReportData, StageRow
 
 NASTY = [
     "</script><img src=x onerror=alert(1)>",
@@ -222,6 +224,10 @@ def _examples(random, corpus, number, places, targets, alive, maximum, top, quan
 def report_data(title: str = "specimen, layer 3: a TopK dictionary") -> ReportData:
     """Facts of a run that never was."""
     e = lambda v, r=0.01: Estimate(v, v * (1 - r), v * (1 + r), 512)  # noqa: E731
+
+    def row(name: str, kind: str, figures: dict[str, Estimate], absent: dict[str, str] | None = None) -> EvaluationRow:
+        return EvaluationRow(name, kind, 4096, figures, absent or {}, DensityHistogram((-1.0, 0.0), (1,), 0))
+
     steps = np.arange(1, 121)
     training = [
         {
@@ -245,46 +251,30 @@ def report_data(title: str = "specimen, layer 3: a TopK dictionary") -> ReportDa
         sinks_left_out=7_812,
         created="21 November 2026, monosema 0.1.0, seed 0",
         evaluation=[
-            EvaluationRow(
-                name="TopK, k = 32",
-                kind="dictionary",
-                figures={
-                    "fvu": e(0.182),
-                    "variance_explained": e(0.818),
-                    "l0": e(32.0, 0),
-                    "alive": e(0.963),
-                    "loss_recovered": e(0.957),
-                    "kl": e(0.112, 0.04),
-                    "ce_clean": e(3.214),
-                    "ce_spliced": e(3.371),
-                    "ce_zero": e(7.9),
-                    "ce_mean": e(6.1),
+            row(
+                "TopK, k = 32",
+                "dictionary",
+                {
+                    **{"fvu": e(0.182), "variance_explained": e(0.818), "l0": e(32.0, 0), "alive": e(0.963)},
+                    **{"loss_recovered": e(0.957), "kl": e(0.112, 0.04), "ce_clean": e(3.214), "ce_spliced": e(3.371)},
+                    **{"ce_zero": e(7.9), "ce_mean": e(6.1)},
                 },
             ),
-            EvaluationRow(
-                name="PCA, 32 components",
-                kind="pca",
-                figures={
-                    "fvu": e(0.39),
-                    "variance_explained": e(0.61),
-                    "l0": 32.0,
-                    "alive": "does not apply",
-                    "loss_recovered": e(0.71),
-                    "kl": e(0.94),
-                    "ce_spliced": e(4.57),
+            row(
+                "PCA, 32 components",
+                "pca",
+                {
+                    **{"fvu": e(0.39), "variance_explained": e(0.61), "l0": e(32.0, 0), "loss_recovered": e(0.71)},
+                    **{"kl": e(0.94), "ce_spliced": e(4.57)},
                 },
+                {"alive": "does not apply"},
             ),
-            EvaluationRow(
-                name="random dictionary",
-                kind="random",
-                figures={
-                    "fvu": e(0.83),
-                    "variance_explained": e(0.17),
-                    "l0": e(32.0, 0),
-                    "alive": e(1.0, 0),
-                    "loss_recovered": e(0.12),
-                    "kl": e(3.4),
-                    "ce_spliced": e(7.31),
+            row(
+                "random dictionary",
+                "random",
+                {
+                    **{"fvu": e(0.83), "variance_explained": e(0.17), "l0": e(32.0, 0), "alive": e(1.0, 0)},
+                    **{"loss_recovered": e(0.12), "kl": e(3.4), "ce_spliced": e(7.31)},
                 },
             ),
         ],

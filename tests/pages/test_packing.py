@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from monosema.pages.packing import pack, script_json, smallest_uint, unpack
-from monosema.pages.text import share_text
+from monosema.pages.packing import pack, script_json, share_text, smallest_uint, unpack
 
 VECTORS = st.sampled_from(["uint8", "uint16", "uint32", "int32", "float32", "float64"]).flatmap(
     lambda kind: hnp.arrays(kind, st.integers(0, 40))

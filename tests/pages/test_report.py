@@ -8,8 +8,8 @@ import pytest
 
 from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
 from monosema.core import Estimate, FormatError
-from monosema.pages import EvaluationRow, ReportData, write_report
-from monosema.pages.book import GROUP, fold
+from monosema.pages import ReportData, write_report
+from monosema.pages.bundle import GROUP, bundle
 from monosema.pages.glossary import duration, number, text_of
 from monosema.pages.packing import unpack
 from monosema.pages.tables import KINDS
@@ -53,7 +53,7 @@ def page(atlas, facts, tmp_path):
 
 
 def passages(blocks):
-    """All passages of a book, decoded the way the page does it."""
+    """All passages of a bundle, decoded the way the page does it."""
     index, extra = unpack(blocks["index"])
     text, _ = unpack(blocks["text"])
     words = extra["words"]
@@ -76,7 +76,7 @@ def passages(blocks):
 
 
 def test_every_passage_is_read_back_as_it_was(atlas):
-    got = list(passages(fold(atlas).blocks))
+    got = list(passages(bundle(atlas).blocks))
     rows = open_atlas(atlas).table("examples").to_pylist()
     rows.sort(key=lambda row: (row["latent"], KINDS.index(row["kind"]), row["rank"]))
     assert len(got) == len(rows)
@@ -88,7 +88,7 @@ def test_every_passage_is_read_back_as_it_was(atlas):
 
 
 def test_index_holds_the_table_of_features(atlas):
-    index, extra = unpack(fold(atlas).blocks["index"])
+    index, extra = unpack(bundle(atlas).blocks["index"])
     table = open_atlas(atlas).table("features").to_pydict()
     assert extra["labels"] == [label or "" for label in table["label"]]
     np.testing.assert_array_equal(index["n_active"], table["n_active"])
@@ -112,21 +112,21 @@ def test_all_explanations_come_with_their_scores_and_votes(fake_atlas, tmp_path)
     }
     votes = {3: [Vote(*person.identity, "cities", "Grace", -1)]}
     record(atlas, {3: [pattern, person], 4: [pattern]}, scores, votes)
-    book = fold(atlas)
-    index, extra = unpack(book.blocks["index"])
+    packed = bundle(atlas)
+    index, extra = unpack(packed.blocks["index"])
     assert (extra["labels"][3], extra["methods"][index["method"][3]], extra["authors"][index["author"][3]]) == (
         "cities",
         PERSON,
         "Ada",
     )
-    assert extra["scorer"] == book.scorer == "simulation"
+    assert extra["scorer"] == packed.scorer == "simulation"
     assert np.isnan(index["label_score"][3])
-    _, words = unpack(book.blocks["features-0"])
+    _, words = unpack(packed.blocks["features-0"])
     assert [one["text"] for one in words["explanations"][3]] == [lookup.text, "New →[York]", "cities"]
     assert sorted(one["scorer"] for one in words["scores"][3]) == ["fuzzing", "simulation", "simulation"]
     assert [(one["text"], one["voter"], one["vote"]) for one in words["votes"][3]] == [("cities", "Grace", -1)]
     assert "program" not in words["explanations"][3][1]
-    means = {(one.scorer, one.method): one for one in book.by_method}
+    means = {(one.scorer, one.method): one for one in packed.by_method}
     found = [row["value"] for row in open_atlas(atlas).sql("select value from scores where method = 'token lookup'")]
     assert means["simulation", "token lookup"].estimate.value == pytest.approx(np.mean(found))
     assert means["simulation", "token lookup"].control == pytest.approx(0.04)
@@ -147,7 +147,9 @@ def test_one_file_that_asks_for_nothing_from_outside(page):
 
 def test_nothing_hostile_becomes_markup(fake_atlas, facts, tmp_path):
     atlas = fake_atlas(tmp_path / "atlas", n=40, nasty=True)
-    row = EvaluationRow(name=HOSTILE, kind="dictionary", figures={"fvu": HOSTILE, HOSTILE: 1.0})
+    known = facts.evaluation[0]
+    hostile = {"figures": {HOSTILE: known.figures["fvu"]}, "absent": {"fvu": HOSTILE}}
+    row = replace(known, name=HOSTILE, **hostile)
     data = replace(
         facts,
         title=HOSTILE,
@@ -191,9 +193,9 @@ def test_a_report_needs_only_a_title(fake_atlas, tmp_path):
 
 def test_passages_are_left_out_where_the_file_would_be_too_large_and_the_page_says_so(fake_atlas, facts, tmp_path):
     atlas = fake_atlas(tmp_path / "atlas", n=80, quantile=5)
-    whole = fold(atlas)
+    whole = bundle(atlas)
     limit = 0.7 * whole.size / 1e6
-    less = fold(atlas, limit_mb=limit)
+    less = bundle(atlas, limit_mb=limit)
     assert whole.complete
     assert not less.complete
     assert less.size <= limit * 1e6
@@ -203,8 +205,8 @@ def test_passages_are_left_out_where_the_file_would_be_too_large_and_the_page_sa
 
 
 def test_size_per_feature_stays_small(atlas):
-    book = fold(atlas)
-    assert book.size / book.n_features < 3500
+    packed = bundle(atlas)
+    assert packed.size / packed.n_features < 3500
 
 
 def test_an_unfinished_report_leaves_the_old_one(atlas, facts, tmp_path, monkeypatch):
@@ -221,13 +223,13 @@ def test_rows_in_any_order_and_gaps_between_latents(fake_atlas, sealed, tmp_path
     keep = np.random.default_rng(0).permutation([i for i in range(30) if i % 5])
     pq.write_table(table.take(keep), atlas / "features.parquet")
     sealed(atlas)
-    index, _ = unpack(fold(atlas).blocks["index"])
+    index, _ = unpack(bundle(atlas).blocks["index"])
     assert index["latent"].tolist() == sorted(keep.tolist())
-    got = list(passages(fold(atlas).blocks))
+    got = list(passages(bundle(atlas).blocks))
     rows = [row for row in open_atlas(atlas).table("examples").to_pylist() if row["latent"] % 5]
     assert sorted((row["latent"], row["tokens"]) for row in got) == sorted((r["latent"], r["tokens"]) for r in rows)
     wanted = pq.read_table(atlas / "histograms.parquet").to_pylist()
-    group, _ = unpack(fold(atlas).blocks["features-0"])
+    group, _ = unpack(bundle(atlas).blocks["features-0"])
     assert group["counts"].tolist() == [n for row in wanted if row["latent"] % 5 for n in row["counts"]]
     near = [row for row in pq.read_table(atlas / "neighbours.parquet").to_pylist() if row["latent"] % 5]
     assert group["decoder_other"].tolist() == [row["other"] for row in near if row["kind"] == "decoder"]
@@ -240,12 +242,12 @@ def test_document_numbers_beyond_four_billion(fake_atlas, sealed, tmp_path):
     place = table.schema.get_field_index("document")
     pq.write_table(table.set_column(place, table.schema.field(place), [large]), atlas / "examples.parquet")
     sealed(atlas)
-    text, _ = unpack(fold(atlas).blocks["text"])
+    text, _ = unpack(bundle(atlas).blocks["text"])
     assert set(text["span_document"]) <= {float(number) for number in large}
 
 
 def test_blocks_hold_whole_groups(atlas):
-    blocks = fold(atlas).blocks
+    blocks = bundle(atlas).blocks
     assert [name for name in blocks if name.startswith("features-")] == [
         f"features-{i}" for i in range(-(-150 // GROUP))
     ]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from monosema.core import FormatError, RunError
+from monosema.core import ConfigError, FormatError, RunError
 from monosema.models import model_facts
 from monosema.recipes import demo, quickstart, read_recipe, smollm2
 from monosema.runs.sites import site_text
@@ -59,3 +59,12 @@ def test_a_recipe_is_found_by_file_folder_or_name(tmp_path: Path, monkeypatch: p
         read_recipe("smolm2")
     with pytest.raises(FormatError, match="There is no recipe"):
         read_recipe("none.toml")
+
+
+def test_recipes_from_when_the_built_in_text_had_a_seed_open_where_the_text_is_the_same() -> None:
+    from monosema.runs.recipe import CorpusChoice
+
+    assert CorpusChoice.from_dict({"source": "builtin", "seed": 0}) == CorpusChoice()
+    assert CorpusChoice.from_dict({"source": "text.jsonl", "seed": 3}) == CorpusChoice(source="text.jsonl")
+    with pytest.raises(ConfigError, match="seed 0 only"):
+        CorpusChoice.from_dict({"seed": 3})

@@ -18,18 +18,10 @@ from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, interpretati
 from monosema.runs.comparison import RANDOMISED, CompareConfig, compare, comparison_path, read_baselines
 from monosema.runs.context import RunContext
 
-KEYS = {"samples.tokens": "3000", "explain.block": "24", "score.simulation.minimum": "5", "explain.most": "40"}
-KEYS |= {"score.random_latents": "12", "score.random_tokens": "2000"}
-
 
 @pytest.fixture(scope="module")
 def recipe(small_keys: dict[str, str]) -> Recipe:
-    return apply_overrides(demo(), {**small_keys, **KEYS}, SHORT_KEYS)
-
-
-@pytest.fixture(scope="module")
-def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run(recipe, tmp_path_factory.mktemp("meaning") / "run", until="score")
+    return apply_overrides(demo(), small_keys, SHORT_KEYS)
 
 
 @pytest.fixture
@@ -58,7 +50,7 @@ def test_every_feature_is_explained_and_scored_beside_controls(finished: Run) ->
             assert "mean" not in row or row["mean"]["value"] == 0.5
         else:
             assert row["above_random"]["value"] <= row["above"]["value"]
-            assert row["random"]["n"] <= 12
+            assert row["random"]["n"] <= 8
     atlas = finished.atlas()
     programs = atlas.sql("select method, count(*) as n from explanations where program is not null group by method")
     assert {row["method"]: row["n"] for row in programs}.keys() == {"token lookup", "Neuron2Graph"}
@@ -128,7 +120,7 @@ def test_wrong_keys_are_named(recipe: Recipe, key: str, value: str, said: str) -
         apply_overrides(recipe, {key: value}, SHORT_KEYS)
 
 
-SMALL = CompareConfig(tokens=2000, most=12, rows=600, components=6, training_tokens=1500)
+SMALL = CompareConfig(tokens=1500, most=6, rows=300, components=4, training_tokens=1500)
 
 
 @pytest.fixture(scope="module")

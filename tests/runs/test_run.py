@@ -20,11 +20,6 @@ def recipe(small_keys: dict[str, str]) -> Recipe:
     return apply_overrides(demo(), small_keys, SHORT_KEYS)
 
 
-@pytest.fixture(scope="module")
-def finished(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return run(recipe, tmp_path_factory.mktemp("runs") / "whole")
-
-
 def copy_of(finished: Run, folder: Path) -> Path:
     return Path(shutil.copytree(finished.folder, folder / "copy"))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from monosema.core import ConfigError, Site
-from monosema.dictionaries import Crosscoder, Transcoder, load_dictionary
+from monosema.dictionaries import SparseCoder, load_dictionary
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, Run, override, parse_sweep, run, sweep_run
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, train_vectors
@@ -33,7 +33,8 @@ def crosscoder(small_keys: dict[str, str], tmp_path_factory: pytest.TempPathFact
 
 def test_a_transcoder_walks_to_its_report(transcoder: Run) -> None:
     made = transcoder.dictionary()
-    assert isinstance(made, Transcoder)
+    assert isinstance(made, SparseCoder)
+    assert made.title == "Transcoder"
     assert made.skip is not None
     assert (made.metadata.site, made.metadata.extra["hook_name_out"]) == (
         Site.parse("1.mlp_in"),
@@ -55,8 +56,9 @@ def test_a_transcoder_walks_to_its_report(transcoder: Run) -> None:
 
 def test_a_crosscoder_walks_to_its_report(crosscoder: Run) -> None:
     made = crosscoder.dictionary()
-    assert isinstance(made, Crosscoder)
-    assert made.config.activation == "batch_topk"
+    assert isinstance(made, SparseCoder)
+    assert made.title == "Crosscoder"
+    assert made.activation.name == "batch_topk"
     evaluation = crosscoder.evaluation()
     assert [(row.kind, row.site) for row in evaluation.rows] == [
         (kind, site) for site in ("1.resid_post", "0.resid_post") for kind in ("dictionary", "pca", "random")
@@ -86,7 +88,8 @@ def test_sweeps_and_captured_stores_take_several_sites_too(transcoder: Run, tmp_
     found, out = sweep_run(transcoder.recipe, transcoder.folder, parse_sweep(["k=2,4"]))
     assert [member.stopped for member in found.trials] == [None, None]
     member = load_dictionary(out / "k=2")
-    assert isinstance(member, Transcoder)
+    assert isinstance(member, SparseCoder)
+    assert member.title == "Transcoder"
     assert member.metadata.extra["hook_name_out"] == "blocks.1.hook_mlp_out"
     keys = {"architecture": "crosscoder", "latents": "32", "k": "4", "batch": "256", "site": "1.mlp_in,1.mlp_out"}
     recipe = override(VectorRecipe(), keys, VECTOR_KEYS)
@@ -123,7 +126,7 @@ def test_sites_that_do_not_fit_the_architecture_are_refused(
 def test_the_activation_decides_what_sets_sparsity(small_keys: dict[str, str]) -> None:
     without_k = {name: value for name, value in small_keys.items() if name != "k"}
     relu = recipe_of(without_k, {**TRANSCODER, "activation": "relu", "alpha": "0.3"})
-    assert (relu.dictionary.activation, relu.dictionary.l1_coefficient) == ("relu", 0.3)
+    assert (relu.dictionary.activation, relu.dictionary.l1_coefficient) == ("l1", 0.3)
     with pytest.raises(ConfigError, match="no key --k for transcoder"):
         recipe_of(small_keys, {**TRANSCODER, "activation": "jumprelu"})
     with pytest.raises(ConfigError, match="no key --alpha for transcoder"):

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 
-from monosema.atlas import open_atlas
 from monosema.core import ConfigError, FormatError, Site
-from monosema.dictionaries import Crosscoder, load_dictionary, share_of_other
-from monosema.pages.book import fold
-from monosema.pages.sides import sides_of
+from monosema.dictionaries import SparseCoder, load_dictionary, share_of_other
+from monosema.pages.bundle import bundle
+from monosema.pages.tables import crosscoder_sides
 from monosema.recipes import demo
 from monosema.runs import SHORT_KEYS, Recipe, Run, override, plan, run
 from monosema.runs.plan import Machine
@@ -47,7 +45,8 @@ def compared(small_keys: dict[str, str], changed: Path, tmp_path_factory: pytest
 
 def test_it_walks_to_its_report(compared: Run) -> None:
     made = compared.dictionary()
-    assert isinstance(made, Crosscoder)
+    assert isinstance(made, SparseCoder)
+    assert made.title == "Crosscoder"
     assert made.metadata.extra["sites"] == SITES
     assert made.metadata.extra["other_model"].endswith("changed")
     evaluation = compared.evaluation()
@@ -99,25 +98,17 @@ def test_recipes_that_compare_nothing_are_refused(small_keys: dict[str, str], ch
     assert not (tmp_path / "run" / "recipe.toml").exists()
 
 
-def test_its_atlas_says_where_latents_are(compared: Run, tmp_path: Path) -> None:
+def test_its_atlas_says_where_latents_are(compared: Run) -> None:
     made, atlas = compared.dictionary(), compared.atlas()
-    assert isinstance(made, Crosscoder)
+    assert isinstance(made, SparseCoder)
+    assert made.title == "Crosscoder"
     feature = atlas.feature(3)
     assert [one.site for one in feature.sites] == ["1.resid_post", "1.resid_post@other"]
     assert [one.share for one in feature.sites] == pytest.approx(made.relative_norms()[3].tolist(), rel=1e-4)
-    book = fold(atlas)
-    assert book.sides == ("1.resid_post", "1.resid_post@other")
-    _, shares = sides_of(atlas)
+    packed = bundle(atlas)
+    assert packed.sides == ("1.resid_post", "1.resid_post@other")
+    _, shares = crosscoder_sides(atlas)
     assert shares == pytest.approx(share_of_other(made).detach().numpy(), rel=1e-4)
-    older = tmp_path / "atlas"
-    shutil.copytree(atlas.path, older)
-    meta = json.loads((older / "meta.json").read_text(encoding="utf-8"))
-    del meta["tables"]["sites"]
-    (older / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-    (older / "sites.parquet").unlink()
-    without = open_atlas(older)
-    assert without.feature(3).sites == ()
-    assert fold(without).sides is None
 
 
 def test_a_plan_counts_both_models(small_keys: dict[str, str], changed: Path) -> None:

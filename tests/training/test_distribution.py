@@ -16,7 +16,7 @@ import torch
 from safetensors.numpy import load_file
 
 from monosema.core import ConfigError
-from monosema.dictionaries import JumpReLU, JumpReLUConfig
+from monosema.dictionaries import make_coder
 from monosema.training.distribution import Mesh
 from monosema.training.sharded_dictionary import shard_of
 from monosema.training.sharded_step import require_divisible
@@ -153,7 +153,7 @@ def test_what_can_not_be_divided_is_refused() -> None:
         with pytest.raises(ConfigError, match=says):
             require_divisible(mesh, batch, latents, 16)
     with pytest.raises(ConfigError, match="JumpReLU can't be divided"):
-        shard_of(mesh, JumpReLU(JumpReLUConfig(d_in=16, n_latents=64)))
+        shard_of(mesh, make_coder("jumprelu", d_in=16, n_latents=64))
 
 
 def test_a_process_alone_asks_nobody() -> None:

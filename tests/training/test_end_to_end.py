@@ -22,20 +22,7 @@ from monosema.activations import (
 )
 from monosema.core import ConfigError, CorpusError, SiteError
 from monosema.data import TokenBatch
-from monosema.dictionaries import (
-    L1,
-    BatchTopK,
-    BatchTopKConfig,
-    Gated,
-    GatedConfig,
-    L1Config,
-    MatryoshkaBatchTopK,
-    MatryoshkaConfig,
-    StepContext,
-    TopK,
-    TopKConfig,
-    load_dictionary,
-)
+from monosema.dictionaries import SparseCoder, StepContext, load_dictionary, make_coder
 from monosema.models import load_model, random_model
 from monosema.training import EndToEnd, TrainConfig, Trainer, TrainingRun, train
 
@@ -65,13 +52,11 @@ def model():
     return random_model(seed=3)
 
 
-def end_to_end(model, kind=TopK, config=None, downstream: float = 0.0, **options: object) -> EndToEnd:
-    config = config or TopKConfig(d_in=model.d_model, n_latents=48, k=4)
+def end_to_end(model, kind="topk", config=None, downstream: float = 0.0, **options: object) -> EndToEnd:
+    coder = make_coder(kind, model.d_model, **(config or {"n_latents": 48, "k": 4}))
     splice = SplicedModel.with_later_residuals(model, SITE) if downstream else SplicedModel(model, SITE)
     preprocessing = Preprocessing(torch.linspace(-0.2, 0.3, model.d_model), 1.7)
-    made = EndToEnd(
-        kind(config), splice, preprocessing, window=WINDOW, kept=WINDOW - 1.0, downstream=downstream, **options
-    )
+    made = EndToEnd(coder, splice, preprocessing, window=WINDOW, kept=WINDOW - 1.0, downstream=downstream, **options)
     made.start(some_windows(20, seed=9), 0)
     return made
 
@@ -133,12 +118,12 @@ def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Te
     with torch.no_grad(), model.capture(SITE, "1.resid_post") as got:
         clean = model(windows.tokens)
     x = (got[SITE][windows.keep] - mean) * scale
-    pre = (x - d.input_bias) @ d.W_enc.T + d.b_enc
-    if isinstance(d, TopK):
-        largest = pre.topk(d.config.k, dim=1)
+    pre = (x - d.centre) @ d.W_enc.T + d.b_enc
+    if d.activation.name == "topk":
+        largest = pre.topk(d.activation.k, dim=1)
         codes = torch.zeros_like(pre).scatter(1, largest.indices, largest.values.relu())
-    elif isinstance(d, BatchTopK):
-        largest = pre.flatten().topk(d.config.k * len(x))
+    elif d.activation.name == "batch_topk":
+        largest = pre.flatten().topk(d.activation.k * len(x))
         codes = torch.zeros_like(pre).flatten().scatter(0, largest.indices, largest.values.relu()).view_as(pre)
     else:
         codes = pre.relu()
@@ -153,8 +138,8 @@ def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Te
     with model.edit(SITE, put), model.capture("1.resid_post") as got:
         found = model(windows.tokens)[windows.keep]
     loss = (wanted * (wanted.log() - found.log_softmax(dim=1))).sum(dim=1).mean()
-    if isinstance(d, L1):
-        loss = loss + d.config.l1_coefficient * (codes * d.W_dec.norm(dim=1)).sum() / len(x)
+    if d.activation.name == "l1":
+        loss = loss + d.activation.l1_coefficient * (codes * d.W_dec.norm(dim=1)).sum() / len(x)
     off = (later - got["1.resid_post"][windows.keep]).square().sum() / (later - later.mean(dim=0)).square().sum()
     return loss + downstream * off
 
@@ -163,9 +148,9 @@ def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Te
 @pytest.mark.parametrize(
     ("kind", "config"),
     [
-        (TopK, TopKConfig(d_in=32, n_latents=48, k=4)),
-        (BatchTopK, BatchTopKConfig(d_in=32, n_latents=48, k=4)),
-        (L1, L1Config(d_in=32, n_latents=48, l1_coefficient=0.1, start_l0=6)),
+        ("topk", {"n_latents": 48, "k": 4}),
+        ("batch_topk", {"n_latents": 48, "k": 4}),
+        ("l1", {"n_latents": 48, "l1_coefficient": 0.1, "start_l0": 6}),
     ],
 )
 def test_loss_and_gradients_are_those_of_the_formula(model, kind, config, downstream: float) -> None:
@@ -198,7 +183,7 @@ def test_tokens_of_extreme_norm_are_left_as_they_are(model) -> None:
     windows = read_windows(rows)
     norms = SplicedModel(model, SITE).activations(windows)[windows.keep].norm(dim=1)
     largest = float(norms.median())
-    read, _ = end_to_end(model, largest=largest).sides(rows)
+    read, _ = end_to_end(model, largest=largest).inputs_and_targets(rows)
     assert len(read) == int((norms <= largest).sum()) < len(norms)
 
 
@@ -211,7 +196,7 @@ def test_a_silent_latent_starts_anew_though_windows_keep_fewer_tokens_than_they_
         made.dictionary.b_enc[7] = -100
     for step in range(5):
         context = StepContext(step, 100, batch)
-        made.observe(made.losses(rows, context).codes)
+        made.observe(made.losses(rows, context).codes, StepContext())
         restarted = made.resample(rows, context)
     assert 7 in restarted.tolist()
     assert float(made.dictionary.W_enc[7].detach().norm()) > 0
@@ -220,9 +205,9 @@ def test_a_silent_latent_starts_anew_though_windows_keep_fewer_tokens_than_they_
 @pytest.mark.parametrize(
     ("kind", "config"),
     [
-        (MatryoshkaBatchTopK, MatryoshkaConfig(d_in=32, n_latents=64, k=4)),
-        (Gated, GatedConfig(d_in=32, n_latents=64)),
-        (TopK, TopKConfig(d_in=32, n_latents=64, k=4, multi_coefficient=0.1)),
+        ("matryoshka", {"n_latents": 64, "k": 4}),
+        ("gated", {"n_latents": 64}),
+        ("topk", {"n_latents": 64, "k": 4, "multi_coefficient": 0.1}),
     ],
 )
 def test_architectures_that_reconstruct_more_than_once_are_refused(model, kind, config) -> None:
@@ -234,7 +219,7 @@ def test_downstream_needs_a_later_block(model) -> None:
     splice = SplicedModel.with_later_residuals(model, "1.resid_post")
     identity = Preprocessing.identity(32)
     with pytest.raises(ConfigError, match=r"none after 1\.resid_post"):
-        EndToEnd(TopK(TopKConfig(d_in=32, n_latents=8, k=2)), splice, identity, window=4, kept=3.0, downstream=1.0)
+        EndToEnd(make_coder("topk", d_in=32, n_latents=8, k=2), splice, identity, window=4, kept=3.0, downstream=1.0)
 
 
 # ---------------------------------------------------------------------------------------------------- on the specimen
@@ -262,8 +247,8 @@ class Specimen:
         identity = Preprocessing.identity(32)
         return StoreStream(source, batch=8, rows=slice(0, source.rows - 16), passes=2, preprocessing=identity)
 
-    def dictionary(self) -> TopK:
-        return TopK(TopKConfig(d_in=256, n_latents=256, k=8))
+    def dictionary(self) -> SparseCoder:
+        return make_coder("topk", d_in=256, n_latents=256, k=8)
 
     def wrapped(self) -> EndToEnd:
         return EndToEnd(self.dictionary(), self.splice, self.preprocessing, window=32, kept=self.kept)
@@ -288,7 +273,7 @@ class Local:
         return getattr(self._wrapped, name)
 
     def losses(self, x: torch.Tensor, context: StepContext) -> object:
-        return self._wrapped.dictionary.losses(self._wrapped.sides(x)[0], context)
+        return self._wrapped.dictionary.losses(self._wrapped.inputs_and_targets(x)[0], context)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from topk_on_file import train_on_vectors
 
 from monosema.core import RunError
-from monosema.dictionaries import TopK, TopKConfig, load_dictionary, save_dictionary
+from monosema.dictionaries import load_dictionary, make_coder, save_dictionary
 from monosema.runs import read_vector_recipe, train_vectors
 from monosema.training import TrainResult
 from monosema.training.trainer import Trainer
@@ -74,14 +74,14 @@ def test_what_is_damaged_is_made_again(file: str, x: Path, tmp_path: Path) -> No
 
 
 def test_a_dictionary_from_elsewhere_stays(x: Path, tmp_path: Path) -> None:
-    save_dictionary(TopK(TopKConfig(d_in=8, n_latents=24, k=2)), tmp_path / "d")
+    save_dictionary(make_coder("topk", d_in=8, n_latents=24, k=2), tmp_path / "d")
     with pytest.raises(RunError, match=r"\(TopK, 24 latents, k = 2\) that was not trained there"):
         trained(x, tmp_path / "d")
     assert load_dictionary(tmp_path / "d").n_latents == 24
 
 
 def test_another_layout_is_refused_before_training(x: Path, tmp_path: Path) -> None:
-    save_dictionary(TopK(TopKConfig(d_in=8, n_latents=24, k=2)), tmp_path / "d", "sparsify")
+    save_dictionary(make_coder("topk", d_in=8, n_latents=24, k=2), tmp_path / "d", "sparsify")
     recipe = read_vector_recipe(["--latents", "12", "--k", "3", "--batch", "50"])
     with pytest.raises(RunError, match="in another library's layout"):
         train_vectors(x, tmp_path / "d", recipe, "cpu", update=True)

@@ -12,18 +12,7 @@ import torch
 from topk_on_file import train_on_vectors
 
 from monosema.core import ConfigError
-from monosema.dictionaries import (
-    L1,
-    Autoencoder,
-    Gated,
-    GatedConfig,
-    JumpReLU,
-    JumpReLUConfig,
-    L1Config,
-    TopK,
-    TopKConfig,
-    load_dictionary,
-)
+from monosema.dictionaries import SparseCoder, load_dictionary, make_coder
 from monosema.training import TrainConfig, TrainingRun, learning_rate
 from monosema.training.distribution import Mesh
 from monosema.training.muon import COEFFICIENTS, Muon, orthogonal_part
@@ -191,13 +180,13 @@ def test_an_average_without_weight_is_refused() -> None:
         Optimisers([torch.nn.Parameter(torch.ones(2))], TrainConfig(optimiser="sign_sgd", beta1=0), 0.1)
 
 
-def dictionaries() -> list[Autoencoder]:
+def dictionaries() -> list[SparseCoder]:
     shape = {"d_in": 12, "n_latents": 40}
     return [
-        TopK(TopKConfig(**shape, k=4, dead_after=1)),
-        L1(L1Config(**shape, l1_coefficient=0.1)),
-        JumpReLU(JumpReLUConfig(**shape, bandwidth=0.3)),
-        Gated(GatedConfig(**shape)),
+        make_coder("topk", **shape, k=4, dead_after=1),
+        make_coder("l1", **shape, l1_coefficient=0.1),
+        make_coder("jumprelu", **shape, bandwidth=0.3),
+        make_coder("gated", **shape),
     ]
 
 

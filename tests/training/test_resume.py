@@ -14,7 +14,7 @@ import torch
 from topk_on_file import train_on_vectors
 
 from monosema.core import RunError
-from monosema.dictionaries import TopK, TopKConfig
+from monosema.dictionaries import make_coder
 from monosema.training import TrainConfig
 from monosema.training.checkpoint import Checkpoint, Checkpoints, RunState
 from monosema.training.trainer import Trainer
@@ -191,6 +191,6 @@ def test_counters_and_optimiser_are_part_of_a_checkpoint(
     checkpoint = Checkpoints(tmp_path / "a" / "checkpoint", 2).newest()
     assert checkpoint is not None
     names = set(checkpoint.tensors_of(0))
-    parameters = len(list(TopK(TopKConfig(d_in=2, n_latents=2, k=1)).parameters()))
+    parameters = len(list(make_coder("topk", d_in=2, n_latents=2, k=1).parameters()))
     assert "dictionary.silent_tokens" in names
     assert {f"optimiser.{i}.{s}" for i in range(parameters) for s in ("step", "exp_avg", "exp_avg_sq")} <= names

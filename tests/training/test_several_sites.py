@@ -13,15 +13,7 @@ import torch
 from monosema.activations import CaptureConfig, Store, capture_to_store
 from monosema.core import Site, VectorError
 from monosema.data import Document, TextConfig, token_batches
-from monosema.dictionaries import (
-    Crosscoder,
-    CrosscoderConfig,
-    Metadata,
-    Transcoder,
-    TranscoderConfig,
-    at_sites,
-    load_dictionary,
-)
+from monosema.dictionaries import Metadata, SparseCoder, at_sites, load_dictionary, make_coder
 from monosema.models import random_model
 from monosema.training import TrainConfig, TrainResult, held_out_metrics, train_on_rows
 
@@ -50,21 +42,19 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return capture_to_store(model, batches, list(SITES), tmp_path_factory.mktemp("store"), CaptureConfig())
 
 
-def trained(dictionary: Transcoder | Crosscoder, store: Store, out: Path, *sites: str) -> TrainResult:
+def trained(dictionary: SparseCoder, store: Store, out: Path, *sites: str) -> TrainResult:
     read = [Site.parse(site) for site in sites]
-    dictionary.metadata = at_sites(Metadata(), dictionary.config, read)
+    dictionary.metadata = at_sites(Metadata(), read, dictionary.has_separate_target)
     places, config = [(store, site) for site in read], TrainConfig(product="float32")
     return train_on_rows(dictionary, places, out, config, batch=64, passes=2, heldout=HELD_OUT)
 
 
-def transcoder(store: Store, read: str, written: str, skip: bool = False) -> Transcoder:
-    widths = {"d_in": store.width(read), "d_out": store.width(written)}
-    return Transcoder(TranscoderConfig(**widths, n_latents=64, k=K, skip=skip))
+def transcoder(store: Store, read: str, written: str, skip: bool = False) -> SparseCoder:
+    return make_coder("transcoder", store.width(read), 64, d_out=store.width(written), k=K, skip=skip)
 
 
-def crosscoder(store: Store, *sites: str) -> Crosscoder:
-    width = store.width(sites[0])
-    return Crosscoder(CrosscoderConfig(n_sites=len(sites), width=width, n_latents=64, k=K))
+def crosscoder(store: Store, *sites: str) -> SparseCoder:
+    return make_coder("crosscoder", len(sites) * store.width(sites[0]), 64, n_sites=len(sites), k=K)
 
 
 def held_out(store: Store, *sites: str) -> torch.Tensor:
@@ -82,7 +72,8 @@ def test_a_transcoder_writes_one_site_from_another_in_the_models_own_units(
     sites = "1.mlp_in", "1.mlp.post"
     result = trained(transcoder(store, *sites, skip=skip), store, tmp_path, *sites)
     saved = load_dictionary(tmp_path)
-    assert isinstance(saved, Transcoder)
+    assert isinstance(saved, SparseCoder)
+    assert saved.title == "Transcoder"
     assert (saved.d_in, saved.d_out) == (store.width("1.mlp_in"), store.width("1.mlp.post"))
     read, written = held_out(store, "1.mlp_in"), held_out(store, "1.mlp.post")
     own = fvu(written, saved(read))
@@ -96,7 +87,8 @@ def test_a_crosscoder_reconstructs_each_site_in_its_own_units(store: Store, tmp_
     sites = "0.resid_post", "1.mlp_out"
     result = trained(crosscoder(store, *sites), store, tmp_path, *sites)
     saved = load_dictionary(tmp_path)
-    assert isinstance(saved, Crosscoder)
+    assert isinstance(saved, SparseCoder)
+    assert saved.title == "Crosscoder"
     rows = held_out(store, "0.resid_post", "1.mlp_out")
     assert result.held_out_fvu == pytest.approx(fvu(rows, saved(rows)), rel=1e-3)
     by_hand = [fvu(x, y) for x, y in zip(rows.chunk(2, dim=1), saved(rows).chunk(2, dim=1), strict=True)]

@@ -12,7 +12,7 @@ import torch
 
 from monosema.activations import Preprocessing, StoreStream, open_rows
 from monosema.core import AnomalyError
-from monosema.dictionaries import MatryoshkaBatchTopK, MatryoshkaConfig, load_dictionary, resampling
+from monosema.dictionaries import load_dictionary, make_coder, resampling
 from monosema.training import TrainConfig, held_out_metrics, train
 
 WIDTH, BATCH, STEPS = 32, 256, 60
@@ -32,7 +32,7 @@ def rows(number: int, seed: int) -> torch.Tensor:
 
 def run(out: Path) -> list[float]:
     """Train, and return the FVU of each batch."""
-    dictionary = MatryoshkaBatchTopK(MatryoshkaConfig(d_in=WIDTH, n_latents=256, k=4))
+    dictionary = make_coder("matryoshka", d_in=WIDTH, n_latents=256, k=4)
     np.save(out / "rows.npy", rows(BATCH * STEPS, 0).numpy())
     stream = StoreStream(open_rows(out / "rows.npy"), batch=BATCH, preprocessing=Preprocessing.identity(WIDTH))
     train(dictionary, stream, TrainConfig(log_every=1), out)

@@ -14,16 +14,7 @@ import torch
 
 from monosema.activations import Preprocessing, StoreStream, open_rows
 from monosema.core import AnomalyError, ConfigError, RunError, SiteError, VectorError, read_json
-from monosema.dictionaries import (
-    L1,
-    BatchTopK,
-    BatchTopKConfig,
-    JumpReLU,
-    JumpReLUConfig,
-    L1Config,
-    TopK,
-    TopKConfig,
-)
+from monosema.dictionaries import SparseCoder, TopK, make_coder
 from monosema.training import SweepResult, TrainConfig, TrainingRun, Trial, front, train, train_sweep
 from monosema.training.checkpoint import Checkpoints
 from monosema.training.sweep import knee
@@ -49,12 +40,12 @@ def stream(vectors: Path) -> StoreStream:
 def make(name: str, config: TrainConfig, out: Path) -> TrainingRun:
     shape = {"d_in": D, "n_latents": M}
     dictionary: Any = {
-        "topk-2": lambda: TopK(TopKConfig(**shape, k=2)),
-        "topk-4": lambda: TopK(TopKConfig(**shape, k=4), seed=1),
-        "wide": lambda: TopK(TopKConfig(d_in=D, n_latents=2 * M, k=4)),
-        "l1": lambda: L1(L1Config(**shape, recipe="2023", l1_coefficient=0.3)),
-        "jumprelu": lambda: JumpReLU(JumpReLUConfig(**shape)),
-        "batch_topk": lambda: BatchTopK(BatchTopKConfig(**shape, k=3)),
+        "topk-2": lambda: make_coder("topk", **shape, k=2),
+        "topk-4": lambda: make_coder("topk", **shape, k=4, seed=1),
+        "wide": lambda: make_coder("topk", d_in=D, n_latents=2 * M, k=4),
+        "l1": lambda: make_coder("l1", **shape, recipe="2023", l1_coefficient=0.3),
+        "jumprelu": lambda: make_coder("jumprelu", **shape),
+        "batch_topk": lambda: make_coder("batch_topk", **shape, k=3),
     }[name]()
     return TrainingRun(dictionary, config, out / name, name=name, heldout=torch.ones(30, D) + torch.eye(30, D))
 
@@ -124,7 +115,7 @@ def test_killed_and_continued_all_members_are_equal_to_the_bit(vectors: Path, tm
         assert (out / name / WEIGHTS).read_bytes() == (tmp_path / "whole" / name / WEIGHTS).read_bytes(), name
 
 
-class Poisoned(TopK):
+class Poisoned(SparseCoder):
     """Explodes after some steps."""
 
     def losses(self, x: torch.Tensor, context: Any) -> Any:
@@ -135,7 +126,7 @@ class Poisoned(TopK):
 
 
 def poisoned(out: Path) -> TrainingRun:
-    return TrainingRun(Poisoned(TopKConfig(d_in=D, n_latents=M, k=4)), CONFIG, out / "bad", name="bad")
+    return TrainingRun(Poisoned(D, M, TopK(k=4)), CONFIG, out / "bad", name="bad")
 
 
 def test_an_anomaly_stops_its_member_only(vectors: Path, tmp_path: Path) -> None:
@@ -184,7 +175,7 @@ def test_a_dictionary_of_another_site_is_refused(vectors: Path, tmp_path: Path) 
     from monosema.core import Site
     from monosema.dictionaries import Metadata
 
-    dictionary = TopK(TopKConfig(d_in=D, n_latents=M, k=2), Metadata(site=Site.parse("3.resid_post")))
+    dictionary = make_coder("topk", d_in=D, n_latents=M, k=2, metadata=Metadata(site=Site.parse("3.resid_post")))
     with pytest.raises(VectorError, match=r"of 2\.resid_post, but the dictionary is of 3\.resid_post"):
         train(dictionary, Sited(stream(vectors), Site.parse("2.resid_post")), CONFIG, tmp_path)
     with pytest.raises(SiteError):

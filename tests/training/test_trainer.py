@@ -12,7 +12,7 @@ import torch
 
 from monosema.activations import Preprocessing
 from monosema.core import AnomalyError, ConfigError, RunError, VectorError
-from monosema.dictionaries import TopK, TopKConfig, load_dictionary
+from monosema.dictionaries import SparseCoder, TopK, load_dictionary, make_coder
 from monosema.training import TrainConfig, held_out_metrics, train
 
 D = 8
@@ -52,8 +52,8 @@ def data(n: int = 2000, seed: int = 0) -> torch.Tensor:
     return active @ directions * 5 + 1.0
 
 
-def topk(**config: Any) -> TopK:
-    return TopK(TopKConfig(d_in=D, n_latents=32, k=4, **config))
+def topk(**config: Any) -> SparseCoder:
+    return make_coder("topk", d_in=D, n_latents=32, k=4, **config)
 
 
 def lines(out: Path) -> list[dict[str, float]]:
@@ -158,12 +158,12 @@ def test_an_explosion_stops_the_run(tmp_path: Path) -> None:
 
 
 def test_exploding_norms_stop_the_run(tmp_path: Path) -> None:
-    class Growing(TopK):
+    class Growing(SparseCoder):
         def constrain(self) -> None:
             with torch.no_grad():
                 self.W_enc.mul_(10)
 
-    growing = Growing(TopKConfig(d_in=D, n_latents=32, k=4))
+    growing = Growing(D, 32, TopK(k=4))
     with pytest.raises(AnomalyError, match=r"exploded"):
         train(growing, Batches(data()), TrainConfig(log_every=1, lr=1e-9), tmp_path)
 
@@ -180,7 +180,7 @@ def test_a_precision_that_the_device_lacks_is_refused(tmp_path: Path, monkeypatc
 def test_candidates_by_integers_train_what_float32_trains(tmp_path: Path) -> None:
     figures = {}
     for product in ("float32", "int8"):
-        dictionary = TopK(TopKConfig(d_in=D, n_latents=256, k=4), seed=0)
+        dictionary = make_coder("topk", d_in=D, n_latents=256, k=4, seed=0)
         config = TrainConfig(product=product, lr=3e-3, start_rows=512)
         train(dictionary, Batches(data(6_000), batch=200), config, tmp_path / product)
         figures[product] = held_out_metrics(load_dictionary(tmp_path / product), data(1000, seed=1))
@@ -196,13 +196,13 @@ def test_integers_are_refused_where_they_are_not_for(tmp_path: Path) -> None:
 
 
 def test_all_dead_stops_the_run(tmp_path: Path) -> None:
-    class Silent(TopK):
+    class Silent(SparseCoder):
         def start(self, sample: torch.Tensor, seed: int) -> None:
             super().start(sample, seed)
             with torch.no_grad():
                 self.b_enc.fill_(-1e6)
 
-    silent = Silent(TopKConfig(d_in=D, n_latents=32, k=4))
+    silent = Silent(D, 32, TopK(k=4))
     with pytest.raises(AnomalyError, match="all latents are dead"):
         train(silent, Batches(data()), TrainConfig(log_every=1), tmp_path)
 
@@ -215,12 +215,12 @@ def test_a_stream_without_end_is_refused(tmp_path: Path) -> None:
 
 
 def test_clipping_bounds_the_gradient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, constrain = [], TopK.constrain
+    seen, constrain = [], SparseCoder.constrain
 
-    def watched(self: TopK) -> None:
+    def watched(self: SparseCoder) -> None:
         constrain(self)
         seen.append(float(torch.stack([p.grad.norm() for p in self.parameters()]).norm()))
 
-    monkeypatch.setattr(TopK, "constrain", watched)
-    train(TopK(TopKConfig(d_in=D, n_latents=32, k=4)), Batches(data()), TrainConfig(clip=1e-3), tmp_path)
+    monkeypatch.setattr(SparseCoder, "constrain", watched)
+    train(make_coder("topk", d_in=D, n_latents=32, k=4), Batches(data()), TrainConfig(clip=1e-3), tmp_path)
     assert max(seen) <= 1.0001e-3

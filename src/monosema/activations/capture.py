@@ -19,9 +19,8 @@ from pydantic import Field
 from torch import Tensor
 
 from monosema.activations.codec import BYTES, DTYPES, CodecKind, coding_error, encode, is_plain
-from monosema.activations.manifest import Manifest, ShardRecord, differences
+from monosema.activations.manifest import Manifest, ShardRecord, checksum_of, differences
 from monosema.activations.rows import BatchRows, RowTaker
-from monosema.activations.shards import checksum_of
 from monosema.activations.store import Store, scale_key, values_key
 from monosema.core import (
     Config,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monosema.activations.codec import BYTES, CodecKind, Coded
 from monosema.activations.manifest import Manifest
-from monosema.activations.ranges import Range, copy_runs, runs_by_file
+from monosema.activations.source import Range, copy_runs, runs_by_file
 from monosema.core import DamagedFileError, RunError, Site, SiteError, digest
 
 

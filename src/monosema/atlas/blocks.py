@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
+from monosema.atlas.code_shards import CodeShards
 from monosema.atlas.layout import mix
-from monosema.atlas.spill import Spill
-from monosema.atlas.statistics import passage_side
+from monosema.atlas.statistics import passage_in_train
 
 BYTES_PER_ACTIVATION = 100
 """What assembling takes at its peak, for each activation of a block; measured."""
@@ -29,7 +29,7 @@ class Block:
         position: position in the whole text.
         token: id of the token there.
         passage: number of the passage in the whole text.
-        side: whether its passage is one that labels are made from (else, that they are tested on).
+        train: whether its passage is one that labels are made from (else, that they are tested on).
         share: share of the passages that was looked at: 1 unless one latent has more activations than fit in memory;
             then passages are drawn by their hash.
     """
@@ -41,7 +41,7 @@ class Block:
     position: Int[np.ndarray, " n"]
     token: Int[np.ndarray, " n"]
     passage: Int[np.ndarray, " n"]
-    side: Bool[np.ndarray, " n"]
+    train: Bool[np.ndarray, " n"]
     share: float
 
     @property
@@ -67,21 +67,23 @@ def blocks(activations: NDArray[np.int64], memory_mb: int, most: int) -> Iterato
         low = high
 
 
-def load_block(spill: Spill, low: int, high: int, memory_mb: int) -> Block:
+def load_block(shards: CodeShards, low: int, high: int, memory_mb: int) -> Block:
     """Read the activations of a block of latents from all shards."""
-    slices = [np.diff(shard.read_first(low, high)) for shard in spill]
+    slices = [np.diff(shard.read_first(low, high)) for shard in shards]
     total = int(sum(counts.sum() for counts in slices))
     share = min(1.0, memory_mb * 1e6 / BYTES_PER_ACTIVATION / max(total, 1))
     if high - low > 1 or share == 1.0:
-        return _merge(spill, low, high, np.stack(slices), share=1.0)
-    return _merge(spill, low, high, None, share)
+        return _merge(shards, low, high, np.stack(slices), share=1.0)
+    return _merge(shards, low, high, None, share)
 
 
-def _merge(spill: Spill, low: int, high: int, counts: NDArray[np.int64] | None, share: float) -> Block:
+def _merge(shards: CodeShards, low: int, high: int, counts: NDArray[np.int64] | None, share: float) -> Block:
     """Put the slices of the shards together; where passages are drawn, sizes are known only after reading."""
-    parts = [_part(spill, index, low, high, share) for index in range(len(spill))]
+    parts = [_part(shards, index, low, high, share) for index in range(len(shards))]
     if counts is None:
         counts = np.array([[len(part[0])] for part in parts])
+    # counts[shard, latent]. A latent's activations of all shards follow each other: starts[shard, latent] is where
+    # those of one shard go, so one scatter per shard sorts by latent and then by position.
     of_latent = counts.sum(axis=0)
     first = np.concatenate([[0], np.cumsum(of_latent)])
     starts = first[:-1] + np.cumsum(counts, axis=0) - counts
@@ -92,23 +94,23 @@ def _merge(spill: Spill, low: int, high: int, counts: NDArray[np.int64] | None, 
         target = np.repeat(starts[index] - source, counts[index]) + np.arange(len(part[0]))
         for column, values in zip(columns, part, strict=True):
             column[target] = values
-    value, position, token, passage, side = columns
-    return Block(low, high, first, value, position, token, passage, side, share)
+    value, position, token, passage, train = columns
+    return Block(low, high, first, value, position, token, passage, train, share)
 
 
-def _part(spill: Spill, index: int, low: int, high: int, share: float) -> tuple[NDArray[np.generic], ...]:
-    shard = spill[index]
+def _part(shards: CodeShards, index: int, low: int, high: int, share: float) -> tuple[NDArray[np.generic], ...]:
+    shard = shards[index]
     codes, layout = shard.read(low, high), shard.layout
     position, value = codes.position, codes.value
     passage = layout.passage[position]
     if share < 1.0:
         drawn = mix(layout.passage_hash ^ np.uint64(0x5851F42D4C957F2D))[passage] < np.uint64(share * 2.0**64)
         position, value, passage = position[drawn], value[drawn], passage[drawn]
-    side = passage_side(layout.passage_hash)[passage]
+    train = passage_in_train(layout.passage_hash)[passage]
     return (
         value,
         position + np.int64(shard.first_position),
         layout.token[position],
         passage + np.int64(shard.first_passage),
-        side,
+        train,
     )

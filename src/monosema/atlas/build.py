@@ -1,6 +1,6 @@
 """Making an atlas: one pass over the text, then all tables, block of latents by block of latents.
 
-text ─► sweep ─► spill ─► statistics ─► blocks: passages, labels ─► features, examples, explanations, scores
+text ─► encode ─► shards ─► statistics ─► blocks: passages, top tokens ─► features, examples
                      └──► co-activation ┐
 dictionary ─► decoder cosines ──────────┴► neighbours;  ─► direct effects ─► promoted, suppressed
 """
@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,29 +20,28 @@ import numpy as np
 import torch
 
 from monosema.atlas.blocks import blocks, load_block
+from monosema.atlas.code_shards import CodeShards
 from monosema.atlas.columns import (
     example_columns,
     feature_columns,
     histogram_columns,
-    label_columns,
     neighbour_columns,
     site_columns,
 )
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects, direct_effects, why_no_effects
+from monosema.atlas.encode import encode_text
 from monosema.atlas.judging import carried_over
-from monosema.atlas.lookup import label_block, token_totals
 from monosema.atlas.neighbours import Coactivation, coactivation_neighbours, decoder_neighbours
 from monosema.atlas.passages import segments, select_examples
 from monosema.atlas.query import Atlas, open_atlas
 from monosema.atlas.recording import write_lock
-from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import Statistics, gather_statistics
-from monosema.atlas.sweep import sweep
 from monosema.atlas.tables import FORMAT, NAMES, describe, remove_unnamed, unused_path, write_table
+from monosema.atlas.top_tokens import top_tokens
 from monosema.core import ConfigError, Progress, SilentProgress, Site, digest, torch_generator, write_json
 from monosema.data import TokenBatch
-from monosema.dictionaries import Crosscoder, Dictionary, sites_read, written_at
+from monosema.dictionaries import Dictionary, SparseCoder, sites_read, written_at
 from monosema.models import LanguageModel, resolve_site, vector_width
 
 _MOST_LATENTS = 8192
@@ -63,7 +62,7 @@ def build_atlas(
 ) -> Atlas:
     """Look at all latents of a dictionary on a text at once, and write what is seen as tables.
 
-    Killed at any moment, the same call goes on after the last finished stretch of the text and ends with the same
+    Killed at any moment, the same call goes on after the last finished span of the text and ends with the same
     tables. An older atlas in the folder can be read until the new one is whole; people's labels and votes outlive it
     (see `judging`).
 
@@ -86,12 +85,13 @@ def build_atlas(
         CorpusError: the text has no kept tokens.
         DiskFullError: no room; what was finished before is intact.
     """
-    site, path, config = Site.parse(site), Path(path), config or AtlasConfig()
+    site, path = Site.parse(site), Path(path)
+    config, progress = config or AtlasConfig(), progress or SilentProgress()
     _require_width(model, dictionary, site)
     identity = dictionary_digest(dictionary)
-    spill = Spill(path / ".spill", _key(model, identity, site, config))
-    sweep(model, dictionary, site, batches, spill, config.passage, config.memory_mb, progress or SilentProgress())
-    statistics = gather_statistics(spill, dictionary.n_latents)
+    shards = CodeShards(path / ".spill", _key(model, identity, site, config))
+    encode_text(model, dictionary, site, batches, shards, config.passage, config.memory_mb, progress)
+    statistics = gather_statistics(shards, dictionary.n_latents)
     written, place = written_at(dictionary, site)
     writer, place = resolve_site(model, place)
     reason = why_no_effects(writer, written, place)
@@ -104,15 +104,18 @@ def build_atlas(
         vocabulary = model.tokenizer.tokens(range(model.vocab))
         with write_table(files["vocabulary"], "vocabulary") as table:
             table.write({"token": np.arange(len(vocabulary)), "text": vocabulary})
-        _write_latents(spill, statistics, effects, vocabulary, files, config, people["explanations"])
-        together = _write_neighbours(spill, statistics, dictionary, files["neighbours"], config)
-        with write_table(files["votes"], "votes") as votes:
-            votes.write(people["votes"].to_pydict())
+        _write_latents(shards, statistics, effects, len(vocabulary), files, config)
+        together = _write_neighbours(shards, statistics, dictionary, files["neighbours"], config)
+        for name, rows in people.items():
+            with write_table(files[name], name) as table:
+                table.write(rows.to_pydict())
+        with write_table(files["scores"], "scores"):
+            pass
         _write_sites(dictionary, site, files["sites"])
         _write_meta(path, files, model, dictionary, identity, site, config, statistics, together, absent)
         remove_unnamed(path)
     if not config.keep_spill:
-        spill.remove()
+        shards.remove()
     return open_atlas(path)
 
 
@@ -143,7 +146,7 @@ def _require_width(model: LanguageModel, dictionary: Dictionary, site: Site) -> 
 
 
 def _key(model: LanguageModel, identity: str, site: Site, config: AtlasConfig) -> dict[str, Any]:
-    """All that the spill depends on, apart from the text."""
+    """All that the shards depends on, apart from the text."""
     return {
         "format": FORMAT,
         "model": model.digest,
@@ -156,40 +159,34 @@ def _key(model: LanguageModel, identity: str, site: Site, config: AtlasConfig) -
 
 
 def _write_latents(
-    spill: Spill,
+    shards: CodeShards,
     statistics: Statistics,
     effects: Effects | None,
-    vocabulary: Sequence[str],
+    vocab: int,
     files: Mapping[str, Path],
     config: AtlasConfig,
-    people: Any,
 ) -> None:
-    """Write the tables that go latent by latent, and behind its explanations those of people."""
-    totals = token_totals(spill, len(vocabulary))
+    """Write the tables that go latent by latent."""
     memory_mb = config.memory_mb // _WORKERS
 
     def columns(span: tuple[int, int]) -> dict[str, dict[str, Any]]:
         low, high = span
-        block = load_block(spill, low, high, memory_mb)
+        block = load_block(shards, low, high, memory_mb)
         parts = segments(block)
-        labels = label_block(block, parts, totals, config)
-        examples = select_examples(block, parts, spill, config)
-        explanations, scores = label_columns(low, labels, vocabulary)
+        top, share = top_tokens(block, vocab, config.top_tokens)
+        examples = select_examples(block, parts, shards, config)
         return {
-            "features": feature_columns(low, high, statistics, labels, effects),
-            "examples": example_columns(block, examples, spill, config),
+            "features": feature_columns(low, high, statistics, top, share, effects),
+            "examples": example_columns(block, examples, shards, config),
             "histograms": histogram_columns(low, high, statistics),
-            "explanations": explanations,
-            "scores": scores,
         }
 
     with contextlib.ExitStack() as stack:
-        names = ("features", "examples", "histograms", "explanations", "scores")
+        names = ("features", "examples", "histograms")
         tables = {name: stack.enter_context(write_table(files[name], name)) for name in names}
         for parts in _in_order(columns, blocks(statistics.n_active, memory_mb, _MOST_LATENTS)):
             for name, table in tables.items():
                 table.write(parts[name])
-        tables["explanations"].write(people.to_pydict())
 
 
 def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
@@ -205,13 +202,13 @@ def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Itera
 
 
 def _write_neighbours(
-    spill: Spill, statistics: Statistics, dictionary: Dictionary, file: Path, config: AtlasConfig
+    shards: CodeShards, statistics: Statistics, dictionary: Dictionary, file: Path, config: AtlasConfig
 ) -> Coactivation | None:
     kinds = {"decoder": decoder_neighbours(dictionary.directions.detach(), config.neighbours)}
     together = None
     if config.coactivation_tokens and config.neighbours:
         wanted = (dictionary.n_latents, statistics.tokens, config.coactivation_tokens, config.neighbours, config.seed)
-        together = coactivation_neighbours(spill, *wanted)
+        together = coactivation_neighbours(shards, *wanted)
         kinds["coactivation"] = together.neighbours
     with write_table(file, "neighbours") as table:
         for kind, pairs in kinds.items():
@@ -222,7 +219,7 @@ def _write_neighbours(
 def _write_sites(dictionary: Dictionary, site: Site, file: Path) -> None:
     """Where latents of a crosscoder are; nothing for dictionaries that write one site."""
     with write_table(file, "sites") as table:
-        if isinstance(dictionary, Crosscoder):
+        if isinstance(dictionary, SparseCoder) and dictionary.n_sites > 1:
             shares = dictionary.relative_norms().detach().cpu().numpy()
             table.write(site_columns(shares, [one.short for one in sites_read(dictionary, site)]))
 

@@ -9,26 +9,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosema.atlas.blocks import Block
+from monosema.atlas.code_shards import CodeShards
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects
-from monosema.atlas.lookup import Labels
 from monosema.atlas.neighbours import Neighbours
 from monosema.atlas.passages import QUANTILES, Examples
-from monosema.atlas.spill import Spill
 from monosema.atlas.statistics import Statistics
+from monosema.core.groups import ramps
 
-METHOD = "token lookup"
 _KINDS = (*(f"q{i}" for i in range(QUANTILES)), "top")
 
 
 def feature_columns(
-    low: int, high: int, statistics: Statistics, labels: Labels, effects: Effects | None
+    low: int,
+    high: int,
+    statistics: Statistics,
+    top: NDArray[np.int64],
+    share: NDArray[np.float32],
+    effects: Effects | None,
 ) -> dict[str, Any]:
-    """Rows of the feature table for the latents of a block."""
+    """Make rows of the feature table for the latents of a block; `top` and `share` are those of `top_tokens`."""
     part = slice(low, high)
     n_active, total = statistics.n_active[part], statistics.total[part]
     alive = n_active > 0
-    top = labels.top >= 0
+    present = top >= 0
     columns = {
         "latent": np.arange(low, high, dtype=np.int32),
         "alive": alive,
@@ -38,8 +42,8 @@ def feature_columns(
         "mean_active": _nullable(np.divide(total, n_active, out=np.zeros(high - low), where=alive), alive),
         "max": statistics.maximum[part],
         "position_profile": _profiles(statistics, part),
-        "top_token_ids": _lists(labels.top[top].astype(np.int32), top.sum(axis=1)),
-        "top_token_shares": _lists(labels.top_share[top], top.sum(axis=1)),
+        "top_token_ids": _lists(top[present].astype(np.int32), present.sum(axis=1)),
+        "top_token_shares": _lists(share[present], present.sum(axis=1)),
     }
     for name in ("promoted", "suppressed"):
         tokens = np.zeros((high - low, 0), np.int64) if effects is None else getattr(effects, name)[part]
@@ -60,49 +64,7 @@ def histogram_columns(low: int, high: int, statistics: Statistics) -> dict[str, 
     }
 
 
-def label_texts(labels: Labels, vocabulary: Sequence[str]) -> list[str | None]:
-    """Labels for people: ``' cat' (61 %), ' dog'``; None for latents that have none."""
-    texts: list[str | None] = []
-    for tokens, shares in zip(labels.tokens.tolist(), labels.share.tolist(), strict=True):
-        words = [repr(vocabulary[token]) for token in tokens if token >= 0]
-        texts.append(", ".join([f"{words[0]} ({shares[0]:.0%})".replace("%", " %"), *words[1:]]) if words else None)
-    return texts
-
-
-def label_columns(low: int, labels: Labels, vocabulary: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rows of the explanation and score tables: token lookup, for the latents that have a label, and a score."""
-    texts = label_texts(labels, vocabulary)
-    has = np.array([index for index, text in enumerate(texts) if text is not None], np.int64)
-    explanations = {
-        "latent": (has + low).astype(np.int32),
-        "author": ["monosema"] * len(has),
-        "method": [METHOD] * len(has),
-        "model": [None] * len(has),
-        "prompt_version": [None] * len(has),
-        "text": [texts[index] for index in has],
-        "program": [None] * len(has),
-    }
-    scored = np.flatnonzero(~np.isnan(labels.score))
-    control = labels.control[scored]
-    scores = {
-        "latent": (scored + low).astype(np.int32),
-        "author": ["monosema"] * len(scored),
-        "method": [METHOD] * len(scored),
-        "model": [None] * len(scored),
-        "prompt_version": [None] * len(scored),
-        "scorer": ["balanced accuracy"] * len(scored),
-        "value": labels.score[scored],
-        "low": labels.low[scored],
-        "high": labels.high[scored],
-        "n": labels.n[scored],
-        "interval": ["clustered Wilson"] * len(scored),
-        "control": _nullable(control, ~np.isnan(control)),
-        "rank": [100] * len(scored),
-    }
-    return explanations, scores
-
-
-def example_columns(block: Block, examples: Examples, spill: Spill, config: AtlasConfig) -> dict[str, Any]:
+def example_columns(block: Block, examples: Examples, shards: CodeShards, config: AtlasConfig) -> dict[str, Any]:
     """Rows of the example table for the latents of a block."""
     import pyarrow as pa
 
@@ -111,7 +73,7 @@ def example_columns(block: Block, examples: Examples, spill: Spill, config: Atla
     offsets = np.cumsum(length) - length
     token = np.zeros(int(length.sum()), np.int32)
     document, place = np.zeros(n, np.int64), np.zeros(n, np.int32)
-    for shard in spill:
+    for shard in shards:
         base = shard.first_position
         inside = np.flatnonzero((examples.peak >= base) & (examples.peak < base + shard.positions))
         if not len(inside):
@@ -119,7 +81,8 @@ def example_columns(block: Block, examples: Examples, spill: Spill, config: Atla
         layout = shard.layout
         document[inside] = layout.document[examples.peak[inside] - base]
         place[inside] = layout.place[examples.peak[inside] - base]
-        within = _ramps(length[inside])
+        within = ramps(length[inside])
+        # source: positions in the shard of all tokens shown, passage after passage; within: their place in the passage
         source = np.repeat(examples.start[inside] - base, length[inside]) + within
         token[np.repeat(offsets[inside], length[inside]) + within] = layout.token[source]
     activations = _context_activations(block, examples, offsets, int(length.sum()), config)
@@ -134,7 +97,7 @@ def example_columns(block: Block, examples: Examples, spill: Spill, config: Atla
         "activations": _lists(activations, length),
         "maximum": examples.strength,
         "passage_hash": _hexadecimal(examples.hash),
-        "test": ~block.side[examples.entry],
+        "test": ~block.train[examples.entry],
     }
 
 
@@ -195,12 +158,6 @@ def _offsets(lengths: NDArray[np.integer]) -> Any:
     import pyarrow as pa
 
     return pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32))
-
-
-def _ramps(lengths: NDArray[np.integer]) -> NDArray[np.int64]:
-    """0 … length − 1, for each length."""
-    ends = np.cumsum(lengths)
-    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def _nullable(values: NDArray[Any], present: NDArray[np.bool_]) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from monosema.core import Config
 
@@ -26,15 +26,19 @@ class AtlasConfig(Config):
     """Nearest features kept, by decoder and by co-activation each."""
     top_tokens: int = Field(10, ge=1)
     """Tokens kept that carry most of the activation."""
-    label_tokens: int = Field(8, ge=1)
-    """Tokens in a label, at most."""
-    label_share: float = Field(0.05, ge=0.0, le=1.0)
-    """A label's second and further tokens carry at least this share of the activation each."""
     coactivation_tokens: int = Field(65_536, ge=0)
     """Tokens drawn from the text to count co-activations on; 0 leaves them out."""
     memory_mb: int = Field(768, ge=16)
     """Working memory beside model and dictionary; more text than fits goes through the disk."""
     seed: int = 0
-    """Decides which passages are drawn, and the shuffled labels of the control."""
+    """Decides which passages, and which tokens for co-activation, are drawn."""
     keep_spill: bool = False
     """Keep the codes of the whole text in the folder's .spill after the tables are written."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_recipes(cls, values: object) -> object:
+        """Drop the keys of older recipes that shaped labels which `explain` makes now."""
+        if isinstance(values, dict):
+            return {name: value for name, value in values.items() if name not in ("label_tokens", "label_share")}
+        return values

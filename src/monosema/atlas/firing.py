@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from monosema.atlas.build import dictionary_digest
+from monosema.atlas.encode import encode_batch
 from monosema.atlas.query import Atlas
-from monosema.atlas.sweep import encode_batch
 from monosema.core import InputError
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import Dictionary

@@ -4,7 +4,7 @@ A person's label comes first; of several, the one with the most votes for it les
 Without one it is the explanation with the best score. Scores of different scorers are not on one scale, so all features
 are compared by one: of the scorers that have scored at least half as many explanations in the whole atlas as the scorer
 that has scored the most, the one of the lowest rank. An explanation that it has not scored comes after those that it
-has; of such ones the first recorded.
+has; of such ones the first recorded. A feature without any explanation is called by its top tokens.
 """
 
 from __future__ import annotations
@@ -56,12 +56,25 @@ LABELS = f"""
 """
 """One row for each latent that has an explanation. `placed` is the table of explanations with its rows numbered."""
 
+_FIRST, _OTHERS = "format('''{}'' ({:.0f} %)', token, 100 * top_token_shares[i])", "'''' || token || ''''"
+TOP_TOKENS = f"""
+    list_aggregate([
+        if(i = 1, {_FIRST}, {_OTHERS}) for token, i in top_tokens[1:5] if i = 1 or top_token_shares[i] >= 0.05
+    ], 'string_agg', ', ')
+"""
+"""Label of a feature without an explanation: ``' cat' (61 %), ' dog'``, as token lookup writes it."""
+_FALLBACKS = {"label": TOP_TOKENS, "label_author": "'monosema'", "label_method": "'top tokens'"}
+_COLUMNS = ", ".join(
+    f"if(labels.label is null and len(top_tokens) > 0, {_FALLBACKS.get(name, 'null')}, labels.{name}) as {name}"
+    for name in LABEL_COLUMNS
+)
+
 VIEWS = (
     "create view explanations as select * exclude (place) from placed",
     f"create table labels as {LABELS}",
     f"""
         create view features as
-        select figures.*, {", ".join(LABEL_COLUMNS)} from figures left join labels on labels.latent = figures.latent
+        select figures.*, {_COLUMNS} from figures left join labels on labels.latent = figures.latent
     """,
 )
 """Made when an atlas is opened, in this order. `figures` is the table of features as it is stored; labels are worked

@@ -1,14 +1,14 @@
-"""Where each position of a stretch of text lies: in which passage, in which run of one document, with which hashes.
+"""Where each position of a span of text lies: in which passage, in which run of one document, with which hashes.
 
 Positions are those of batches of tokens, laid out row after row, padding included. A *passage* is a row, or a piece of
-one that is longer than `passage` tokens. A *run* is a stretch of one passage that is of one document: the context of
+one that is longer than `passage` tokens. A *run* is a span of one passage that is of one document: the context of
 a peak is cut at its ends.
 
-The hash of any stretch of tokens is found in constant time from one array of prefix sums, modulo 2⁶⁴:
+The hash of any span of tokens is found in constant time from one array of prefix sums, modulo 2⁶⁴:
 
     hash(start, stop) = mix(B^−start · Σ_{start ≤ i < stop} mix(token_i + 1) · B^i)
 
-so equal stretches have equal hashes wherever they are. Padding counts as nothing.
+so equal spans have equal hashes wherever they are. Padding counts as nothing.
 """
 
 from __future__ import annotations
@@ -66,8 +66,8 @@ def mix(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return values ^ (values >> np.uint64(31))
 
 
-def stretch_hash(prefix: NDArray[np.uint64], start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Hash of the tokens of each stretch ``[start, stop)``."""
+def span_hash(prefix: NDArray[np.uint64], start: NDArray[np.int64], stop: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Hash of the tokens of each span ``[start, stop)``."""
     return mix((prefix[stop] - prefix[start]) * _powers(_INVERSE, len(prefix))[start])
 
 
@@ -102,7 +102,7 @@ def lay_out(batches: Sequence[TokenBatch], passage: int) -> Layout:
         start=first[run].astype(np.int32),
         stop=np.append(first[1:], n)[run].astype(np.int32),
         prefix=prefix,
-        passage_hash=stretch_hash(prefix, edges[:-1], edges[1:]),
+        passage_hash=span_hash(prefix, edges[:-1], edges[1:]),
     )
 
 

@@ -22,9 +22,10 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
+from monosema.atlas.code_shards import CodeShards
 from monosema.atlas.layout import mix
-from monosema.atlas.spill import Spill
 from monosema.core import bf16_is_fast
+from monosema.core.groups import ranks
 
 MIN_TOGETHER = 3
 _CELLS = 33_554_432
@@ -88,14 +89,16 @@ def decoder_neighbours(directions: Float[Tensor, "n_latents d"], k: int) -> Neig
     return _pairs(np.concatenate(others), value)
 
 
-def coactivation_neighbours(spill: Spill, n_latents: int, kept: int, tokens: int, k: int, seed: int) -> Coactivation:
+def coactivation_neighbours(
+    shards: CodeShards, n_latents: int, kept: int, tokens: int, k: int, seed: int
+) -> Coactivation:
     """The k latents with the largest φ of each latent, among those above 0.
 
     Args:
         kept: kept tokens in the whole text.
         tokens: how many of them to draw, about.
     """
-    codes, drawn = _draw(spill, n_latents, min(1.0, tokens / max(kept, 1)), seed)
+    codes, drawn = _draw(shards, n_latents, min(1.0, tokens / max(kept, 1)), seed)
     count = np.asarray(codes.sum(axis=0)).reshape(-1).astype(np.float64)
     spread = np.sqrt(count * (drawn - count))
     by_latent = codes.T.tocsr()
@@ -110,7 +113,7 @@ def coactivation_neighbours(spill: Spill, n_latents: int, kept: int, tokens: int
         phi = np.divide(top, bottom, out=np.zeros_like(top), where=bottom > 0).astype(np.float32)
         order = np.lexsort((column, -phi, row))
         order = order[phi[order] > 0]
-        rank = _rank(row[order])
+        rank = ranks(row[order])
         order, rank = order[rank < k], rank[rank < k]
         return row[order], column[order], phi[order], rank
 
@@ -119,16 +122,16 @@ def coactivation_neighbours(spill: Spill, n_latents: int, kept: int, tokens: int
     return Coactivation(Neighbours(latent.astype(np.int32), other.astype(np.int32), value, rank), drawn)
 
 
-def _draw(spill: Spill, n_latents: int, share: float, seed: int) -> tuple[Any, int]:
+def _draw(shards: CodeShards, n_latents: int, share: float, seed: int) -> tuple[Any, int]:
     """Indicators of the latents on drawn tokens, as a sparse matrix [tokens, n_latents], and the number of tokens."""
     from scipy.sparse import csc_array, vstack
 
     parts, drawn = [], 0
-    salt = mix(np.array([seed % 2**64], np.uint64))
-    for shard in spill:
+    hash_seed = mix(np.array([seed % 2**64], np.uint64))
+    for shard in shards:
         keep = shard.layout.keep
         numbers = np.arange(shard.first_position, shard.first_position + shard.positions).astype(np.uint64)
-        chosen = keep & ((mix(numbers ^ salt) >> np.uint64(11)).astype(np.float64) * 2.0**-53 < share)
+        chosen = keep & ((mix(numbers ^ hash_seed) >> np.uint64(11)).astype(np.float64) * 2.0**-53 < share)
         row = np.cumsum(chosen) - 1
         codes = shard.read(0, n_latents)
         mine = chosen[codes.position]
@@ -145,11 +148,6 @@ def _in_threads(work: Callable[[int], Any], items: range) -> list[Any]:
     """Sparse products run outside the interpreter's lock, but each on one core."""
     with ThreadPoolExecutor(min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)) as pool:
         return list(pool.map(work, items))
-
-
-def _rank(latent: NDArray[np.integer]) -> NDArray[np.int64]:
-    first = np.flatnonzero(np.append(True, latent[1:] != latent[:-1])[: len(latent)])
-    return np.arange(len(latent)) - np.repeat(first, np.diff(np.append(first, len(latent))))
 
 
 def _pairs(other: NDArray[np.integer], value: NDArray[np.float32]) -> Neighbours:

@@ -15,9 +15,10 @@ from jaxtyping import Float, Int, UInt64
 from numpy.typing import NDArray
 
 from monosema.atlas.blocks import Block
+from monosema.atlas.code_shards import CodeShards
 from monosema.atlas.config import AtlasConfig
-from monosema.atlas.layout import mix, stretch_hash
-from monosema.atlas.spill import Spill
+from monosema.atlas.layout import mix, span_hash
+from monosema.core.groups import begins, first_of_each, ramps, ranks
 
 QUANTILES = 10
 TOP = QUANTILES
@@ -74,31 +75,30 @@ class Examples:
 def segments(block: Block) -> Segments:
     """Cut a block's activations by latent and passage."""
     n = len(block.value)
-    begins = np.ones(n, np.bool_)
-    begins[1:] = block.passage[1:] != block.passage[:-1]
-    begins[block.first[:-1][np.diff(block.first) > 0]] = True
-    start = np.flatnonzero(begins)
+    new = begins(block.passage)
+    new[block.first[:-1][np.diff(block.first) > 0]] = True  # a latent's first activation, though its passage goes on
+    start = np.flatnonzero(new)
     strength = np.maximum.reduceat(block.value, start) if n else np.zeros(0, np.float32)
     latent = (np.searchsorted(block.first, start, side="right") - 1).astype(np.int32)
     return Segments(np.append(start, n), latent, strength)
 
 
-def select_examples(block: Block, parts: Segments, spill: Spill, config: AtlasConfig) -> Examples:
+def select_examples(block: Block, parts: Segments, shards: CodeShards, config: AtlasConfig) -> Examples:
     """The strongest passages and those drawn from each quantile, for all latents of a block."""
     chosen, kind = _candidates(block, parts, config)
     latent, strength = parts.latent[chosen], parts.strength[chosen]
     entry = _peaks(block, parts, chosen)
     peak = block.position[entry]
-    start, stop, shown = _shown(peak, spill, config)
-    drawn_by = np.where(kind == TOP, -strength.astype(np.float64), _lottery(block, parts, chosen, config.seed))
+    start, stop, shown = _shown(peak, shards, config)
+    drawn_by = np.where(kind == TOP, -strength.astype(np.float64), _sample_keys(block, parts, chosen, config.seed))
     top = np.flatnonzero(kind == TOP)
     top = _distinct(top[np.lexsort((peak[top], drawn_by[top], latent[top]))], latent, kind, shown, config.top)
     both = np.concatenate([top, np.flatnonzero(kind != TOP)])
     both = both[np.lexsort((peak[both], drawn_by[both], -kind[both], latent[both]))]
     both = _distinct(both, latent, kind, shown, max(config.top, config.per_quantile))
-    both = both[_rank(latent[both], kind[both]) < np.where(kind[both] == TOP, config.top, config.per_quantile)]
+    both = both[ranks(latent[both], kind[both]) < np.where(kind[both] == TOP, config.top, config.per_quantile)]
     order = both[np.lexsort((peak[both], -strength[both], -kind[both], latent[both]))]
-    rank = _rank(latent[order], kind[order])
+    rank = ranks(latent[order], kind[order])
     columns = (peak, start, stop, shown, strength, entry)
     return Examples(latent[order], kind[order], rank, *(column[order] for column in columns))
 
@@ -107,34 +107,39 @@ def _distinct(
     order: NDArray[np.int64], latent: NDArray[np.integer], kind: NDArray[np.int64], shown: NDArray[np.uint64], most: int
 ) -> NDArray[np.int64]:
     """Of candidates in order of preference, those that show new text; at most so many of each latent and kind."""
-    order = order[_first_of_each(latent[order], shown[order])]
-    return order[_rank(latent[order], kind[order]) < most]
+    order = order[first_of_each(latent[order], shown[order])]
+    return order[ranks(latent[order], kind[order]) < most]
 
 
 def _keys(latent: NDArray[np.integer], strength: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Whole numbers that sort as (latent, strength) do; positive floats sort as their bits."""
+    """Pack latent (high 32 bits) and strength (low 32 bits) into one sort key: positive float32 bit patterns order like
+    the floats, so one sort of integers replaces a lexsort."""
     return (latent.astype(np.uint64) << np.uint64(32)) | np.ascontiguousarray(strength).view(np.uint32)
 
 
 def _candidates(block: Block, parts: Segments, config: AtlasConfig) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Segments that may be selected, each for one kind: more than are wanted of each kind, never all of a long text.
+    """Return segments that may be selected, and the kind of each: more than are wanted, never all of a long text.
 
-    No passage is a candidate for its quantile while it is one for the top.
+    A segment may be there twice, for the top and for its quantile; `select_examples` keeps it once.
     """
     n_latents = block.high - block.low
+    # Segments in order of (latent, strength): keys[ends[j] - count[j] : ends[j]] are those of latent j, weakest first.
     count = parts.count(n_latents)
     ends = np.cumsum(count)
     keys = np.sort(_keys(parts.latent, parts.strength))
+    # bar[j]: strength of latent j's (top · _SPARE)-th strongest segment; those from it on are candidates for the top.
     spare = np.maximum(ends - config.top * _SPARE, ends - count)
     bar = np.zeros(n_latents, np.float32)
     some = count > 0
     bar[some] = (keys[spare[some]] & np.uint64(0xFFFFFFFF)).astype(np.uint32).view(np.float32)
     strong = parts.strength >= bar[parts.latent]
+    # Of each latent about so many segments are drawn by their hash, whatever the length of the text.
     wanted = QUANTILES * config.per_quantile * _SPARE
     odds = np.minimum(wanted / np.maximum(count, 1), 1.0)
     everything = np.arange(len(parts.latent))
-    drawn = _lottery(block, parts, everything, config.seed) < (odds * 2.0**32).astype(np.uint64)[parts.latent]
+    drawn = _sample_keys(block, parts, everything, config.seed) < (odds * 2.0**32).astype(np.uint64)[parts.latent]
     chosen = np.flatnonzero(strong | drawn)
+    # Weaker segments of the same latent: the place among all sorted keys, counted from the latent's first.
     below = (
         np.searchsorted(keys, _keys(parts.latent[chosen], parts.strength[chosen]))
         - (ends - count)[parts.latent[chosen]]
@@ -146,7 +151,7 @@ def _candidates(block: Block, parts: Segments, config: AtlasConfig) -> tuple[NDA
     return both, kind
 
 
-def _lottery(block: Block, parts: Segments, which: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
+def _sample_keys(block: Block, parts: Segments, which: NDArray[np.int64], seed: int) -> NDArray[np.uint64]:
     """A number below 2³² for each segment: a hash of seed, latent and passage."""
     latent = (parts.latent[which] + block.low).astype(np.uint64)
     passage = block.passage[parts.start[:-1][which]].astype(np.uint64)
@@ -156,21 +161,22 @@ def _lottery(block: Block, parts: Segments, which: NDArray[np.int64], seed: int)
 def _peaks(block: Block, parts: Segments, which: NDArray[np.int64]) -> NDArray[np.int64]:
     """Index of the first largest activation of each segment."""
     start, length = parts.start[which], np.diff(parts.start)[which]
-    ends = np.cumsum(length)
-    index = np.arange(ends[-1] if len(ends) else 0) + np.repeat(start - (ends - length), length)
+    # index: of each activation of the chosen segments among the block's, (sum of lengths,)
+    index = np.repeat(start, length) + ramps(length)
     largest = block.value[index] == np.repeat(parts.strength[which], length)
     owner = np.repeat(np.arange(len(which)), length)[largest]
+    # Assigned from the last to the first, so that of equal activations the first stays.
     peaks = np.empty(len(which), np.int64)
     peaks[owner[::-1]] = index[largest][::-1]
     return peaks
 
 
 def _shown(
-    peak: NDArray[np.int64], spill: Spill, config: AtlasConfig
+    peak: NDArray[np.int64], shards: CodeShards, config: AtlasConfig
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.uint64]]:
     """Context of each peak, within its passage and document, and the hash of its tokens."""
     start, stop, shown = np.empty_like(peak), np.empty_like(peak), np.empty(len(peak), np.uint64)
-    for shard in spill:
+    for shard in shards:
         base = shard.first_position
         inside = np.flatnonzero((peak >= base) & (peak < base + shard.positions))
         if not len(inside):
@@ -179,22 +185,5 @@ def _shown(
         low = np.maximum(layout.start[local], local - config.before).astype(np.int64)
         high = np.minimum(layout.stop[local], local + config.after + 1).astype(np.int64)
         start[inside], stop[inside] = low + base, high + base
-        shown[inside] = stretch_hash(layout.prefix, low, high)
+        shown[inside] = span_hash(layout.prefix, low, high)
     return start, stop, shown
-
-
-def _first_of_each(latent: NDArray[np.integer], shown: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Indices, in order, of the first entry of each pair of latent and hash."""
-    order = np.lexsort((np.arange(len(latent)), shown, latent))
-    fresh = np.ones(len(order), np.bool_)
-    fresh[1:] = (latent[order][1:] != latent[order][:-1]) | (shown[order][1:] != shown[order][:-1])
-    return np.sort(order[fresh])
-
-
-def _rank(latent: NDArray[np.integer], kind: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each entry among those before it that have the same latent and kind, which lie together."""
-    n = len(latent)
-    begins = np.ones(n, np.bool_)
-    begins[1:] = (latent[1:] != latent[:-1]) | (kind[1:] != kind[:-1])
-    first = np.flatnonzero(begins)
-    return np.arange(n) - np.repeat(first, np.diff(np.append(first, n)))

@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from monosema.atlas.layout import Layout
-from monosema.atlas.spill import ByLatent, Spill
+from monosema.atlas.code_shards import ByLatent, CodeShards
 
 BINS = 32
 """Bins of a histogram, over (0, maximum]; a value on an edge belongs to the bin below it."""
@@ -51,35 +50,30 @@ def position_buckets(column: NDArray[np.integer]) -> NDArray[np.int64]:
     return np.frexp(column.astype(np.float64))[1].astype(np.int64)
 
 
-def token_side(layout: Layout) -> NDArray[np.bool_]:
-    """Whether each position belongs to the passages that labels are made from (True) or tested on (False).
+def passage_in_train(passage_hash: NDArray[np.uint64]) -> NDArray[np.bool_]:
+    """Tell passages that explanations are made from (True) from those that they are tested on, by their hash alone.
 
-    A coin that the hash of the passage tosses, so that no text is ever on both sides.
+    So no text is ever in both splits.
     """
-    return passage_side(layout.passage_hash)[layout.passage]
-
-
-def passage_side(passage_hash: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Whether passages are those that labels are made from."""
     return (passage_hash >> np.uint64(63)).astype(np.bool_)
 
 
-def gather_statistics(spill: Spill, n_latents: int) -> Statistics:
-    """Two readings of the spill: counts, sums and maxima first; then the histograms, which need the maxima."""
+def gather_statistics(shards: CodeShards, n_latents: int) -> Statistics:
+    """Two readings of the shards: counts, sums and maxima first; then the histograms, which need the maxima."""
     n_active = np.zeros(n_latents, np.int64)
     total = np.zeros(n_latents, np.float64)
     maximum = np.zeros(n_latents, np.float32)
     profile = np.zeros((n_latents, _BUCKETS), np.int64)
     bucket_tokens = np.zeros(_BUCKETS, np.int64)
     tokens = passages = positions = 0
-    for shard in spill:
+    for shard in shards:
         layout, codes = shard.layout, shard.read(0, n_latents)
         latents = _owners(codes)
         bucket = position_buckets(layout.column)
         n_active += np.diff(codes.first)
         total += np.bincount(latents, weights=codes.value, minlength=n_latents)
         _maxima(codes.first, codes.value, maximum)
-        keys = latents * _BUCKETS + bucket[codes.position]
+        keys = latents * _BUCKETS + bucket[codes.position]  # one bincount fills the matrix [n_latents, buckets]
         profile += np.bincount(keys, minlength=n_latents * _BUCKETS).reshape(n_latents, _BUCKETS)
         bucket_tokens += np.bincount(bucket[layout.keep], minlength=_BUCKETS)
         tokens += int(layout.keep.sum())
@@ -94,7 +88,7 @@ def gather_statistics(spill: Spill, n_latents: int) -> Statistics:
         n_active=n_active,
         total=total,
         maximum=maximum,
-        histogram=_histograms(spill, maximum),
+        histogram=_histograms(shards, maximum),
         buckets=np.concatenate([[0], 2 ** np.arange(_BUCKETS)])[span.start : span.stop + 1],
         bucket_tokens=bucket_tokens[span],
         profile=profile[:, span],
@@ -112,11 +106,11 @@ def _maxima(first: NDArray[np.int64], value: NDArray[np.float32], maximum: NDArr
         maximum[some] = np.maximum(maximum[some], np.maximum.reduceat(value, first[some]))
 
 
-def _histograms(spill: Spill, maximum: NDArray[np.float32]) -> NDArray[np.int64]:
+def _histograms(shards: CodeShards, maximum: NDArray[np.float32]) -> NDArray[np.int64]:
     n_latents = len(maximum)
     counts = np.zeros(n_latents * BINS, np.int64)
     top = maximum.astype(np.float64)
-    for shard in spill:
+    for shard in shards:
         codes = shard.read(0, n_latents)
         latents = _owners(codes)
         bins = np.ceil(codes.value * BINS / top[latents]).astype(np.int64) - 1

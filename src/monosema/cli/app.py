@@ -1,9 +1,19 @@
-"""The verbs, in the order of the walk."""
+"""The verbs in the order of the walk, and the entry: every error becomes one paragraph and an exit code."""
 
 from __future__ import annotations
 
-from cyclopts import App, Group
+import importlib
+import os
+import sys
+import textwrap
+import traceback
+from collections.abc import Callable, Sequence
+from importlib.metadata import entry_points, version
+from typing import Any
 
+from cyclopts import App, CycloptsError, Group
+
+from monosema.cli.process import settle
 from monosema.cli.verbs import (
     atlas,
     compare,
@@ -19,51 +29,106 @@ from monosema.cli.verbs import (
     search,
     train,
 )
+from monosema.core import ConfigError, MonosemaError
 
 _HELP = """See inside a language model: text → tokens → activations → dictionary → features → meaning.
 
 `monosema run` walks the whole line on the embedded model and ends with a report.
 `monosema VERB --help` explains a verb, with an example.
 """
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"monosema {version('monosema')}"
-
+_VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "The walk": (run.run, run.capture, train.train, run.evaluate, atlas.atlas, run.report),
+    "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
+    "Look around": (inspect.inspect, complete.complete, plan.plan, doctor.doctor),
+    "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),
+}
+_GROUPS: dict[str, Group] = {}
+_FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+EXTENSIONS = "monosema.extensions"
+"""Group of entry points whose modules are imported before the words are parsed; MONOSEMA_EXTENSIONS names others."""
 
 app = App(
     name="monosema",
     help=_HELP,
     help_format="markdown",
-    version=_version,
+    version=lambda: f"monosema {version('monosema')}",
     exit_on_error=False,
     print_error=False,
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
 
-_WALK, _LOOK = Group("The walk", sort_key=1), Group("Look around", sort_key=3)
-app.command(run.run, group=_WALK, sort_key=1)
-app.command(run.capture, group=_WALK, sort_key=2)
-app.command(train.train, group=_WALK, sort_key=3)
-app.command(run.evaluate, group=_WALK, sort_key=4)
-app.command(atlas.atlas, group=_WALK, sort_key=5)
-app.command(run.report, group=_WALK, sort_key=6)
-app.command(inspect.inspect, group=_LOOK, sort_key=7)
-app.command(complete.complete, group=_LOOK, sort_key=8)
-app.command(plan.plan, group=_LOOK, sort_key=9)
-app.command(doctor.doctor, group=_LOOK, sort_key=10)
 
-_MEANING = Group("Meaning", sort_key=2)
-app.command(explain.explain, group=_MEANING, sort_key=11)
-app.command(search.search, group=_MEANING, sort_key=13)
-app.command(score.score, group=_MEANING, sort_key=12)
-app.command(label.label, group=_MEANING, sort_key=14)
-app.command(compare.compare, group=_MEANING, sort_key=15)
+def register_verb(function: Callable[..., Any], group: str) -> None:
+    """Add a verb behind those of its group; see `monosema.cli.register_verb`."""
+    heading = _GROUPS.setdefault(group, Group(group, sort_key=len(_GROUPS)))
+    app.command(function, group=heading, sort_key=len(list(app)))
 
-_SHARE = Group("Dictionaries elsewhere", sort_key=4)
-app.command(convert.convert, group=_SHARE, sort_key=20)
-app.command(convert.push, group=_SHARE, sort_key=21)
-app.command(convert.pull, group=_SHARE, sort_key=22)
+
+for _group, _functions in _VERBS.items():
+    for _function in _functions:
+        register_verb(_function, _group)
+
+
+def load_extensions() -> None:
+    """Import the modules that extend monosema: those of installed packages, then those of the environment.
+
+    Raises:
+        ConfigError: a module of the environment that can't be imported.
+    """
+    for point in entry_points(group=EXTENSIONS):
+        point.load()
+    for name in os.environ.get("MONOSEMA_EXTENSIONS", "").replace(",", " ").split():
+        sys.path.insert(0, os.getcwd())
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ConfigError(
+                f"MONOSEMA_EXTENSIONS names {name!r}, which can't be imported ({error}). Name modules that Python "
+                "finds, or that lie in this folder, without .py and with spaces between them."
+            ) from error
+        finally:
+            sys.path.pop(0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; see `monosema.cli.main`."""
+    if arguments is None:
+        settle()
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        load_extensions()
+        code = app(words)
+    except KeyboardInterrupt:
+        return _say("interrupted; the same command goes on from here", _INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except CycloptsError as error:
+        return _say(f"{error} See `monosema {_verb(words)}--help`.", _BAD_INPUT, error, words)
+    except MonosemaError as error:
+        return _say(str(error), error.exit_code, error, words)
+    except Exception as error:
+        what = f"{type(error).__name__}: {error}"
+        return _say(
+            f"Something failed that monosema did not foresee: {what}. Add --debug to the command to see where.",
+            _FAILED,
+            error,
+            words,
+        )
+    return code if isinstance(code, int) else 0
+
+
+def _say(message: str, code: int, error: BaseException | None = None, words: Sequence[str] = ()) -> int:
+    if error is not None and "--debug" in words:
+        traceback.print_exception(error)
+    prefix = "" if code == _INTERRUPTED else "error: "
+    width = min(100, os.get_terminal_size().columns) if sys.stderr.isatty() else 100
+    paragraph = " ".join(message.split())
+    print(textwrap.fill(prefix + paragraph, width, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+    return code
+
+
+def _verb(words: Sequence[str]) -> str:
+    known = {name for name in app if not name.startswith("-")}
+    return f"{words[0]} " if words and words[0] in known else ""

@@ -68,8 +68,10 @@ def bootstrap_ratio(numerators: ArrayLike, denominators: ArrayLike, seed: int = 
     if bottom.sum() == 0:
         raise ValueError("The denominators sum to zero.")
     draws = numpy_generator(seed, "bootstrap").integers(0, top.size, size=(_RESAMPLES, top.size), dtype=np.int32)
+    # Draws of equal denominators, as a mean has, all have the same sum.
+    below = bottom[draws].sum(axis=1) if np.ptp(bottom) else bottom.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratios = top[draws].sum(axis=1) / bottom[draws].sum(axis=1)
+        ratios = top[draws].sum(axis=1) / below
     ratios = ratios[np.isfinite(ratios)]
     low, high = np.quantile(ratios, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Estimate(float(top.sum() / bottom.sum()), float(low), float(high), int(top.size))

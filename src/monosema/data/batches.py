@@ -13,14 +13,11 @@ import torch
 from torch import Tensor
 
 from monosema.core import CorpusError
-from monosema.data.batch import TokenBatch
 from monosema.data.chats import ChatEncoder, as_chats, is_chat
-from monosema.data.document import Corpus, Document
-from monosema.data.encoder import TextEncoder
+from monosema.data.corpus import Corpus, Document, in_split
 from monosema.data.packing import Row, pack_windows, sentence_rows
 from monosema.data.sentences import SentenceSplitter
-from monosema.data.split import in_split
-from monosema.data.text_config import TextConfig
+from monosema.data.tokens import TextConfig, TextEncoder, TokenBatch
 
 TOGETHER_DOCUMENTS, TOGETHER_CHARACTERS = 256, 1_000_000
 """Documents are tokenised together, in parallel, until there are this many of them or of their characters."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
-from monosema.data.encoder import TextEncoder
+from monosema.data.tokens import TextEncoder
 
 MESSAGES = 6
 """In one conversation; the next paragraphs begin another."""

@@ -6,13 +6,12 @@ from pathlib import Path
 
 from monosema.core import CorpusError
 from monosema.data.builtin import BuiltinCorpus
-from monosema.data.document import Corpus
-from monosema.data.readers import FileCorpus, HubCorpus
+from monosema.data.corpus import Corpus
+from monosema.data.files import FileCorpus
+from monosema.data.hub import HubCorpus
 
 
-def open_corpus(
-    spec: str | Path, *, column: str = "text", split: str = "train", limit: int | None = None, seed: int = 0
-) -> Corpus:
+def open_corpus(spec: str | Path, *, column: str = "text", split: str = "train", limit: int | None = None) -> Corpus:
     """Open a corpus; documents are read later, as a stream.
 
     Args:
@@ -21,7 +20,6 @@ def open_corpus(
         column: which column of Parquet, JSON lines and datasets holds the text.
         split: which split of a Hugging Face dataset (held-out documents are chosen later, by TextConfig).
         limit: documents to read at most.
-        seed: seed of the generated part of the built-in corpus.
 
     Raises CorpusError where there is no such corpus.
     """
@@ -29,7 +27,7 @@ def open_corpus(
         raise CorpusError(f"limit = {limit} leaves no documents: give 1 or more, or None for all.")
     text = str(spec)
     if text == "builtin":
-        return BuiltinCorpus(seed=seed, limit=limit)
+        return BuiltinCorpus(limit=limit)
     if text.startswith("hf:"):
         name, _, config = text.removeprefix("hf:").partition(":")
         if not name:

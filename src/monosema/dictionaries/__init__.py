@@ -1,14 +1,48 @@
-"""Dictionaries: activations written as sparse sums of directions, one file per architecture."""
+"""Dictionaries: activations written as sparse sums of directions.
+
+A `SparseCoder` is encoder × activation × decoder; its activation functions are an open list (`register_activation`).
+Baselines stand behind the same protocol.
+"""
 
 from __future__ import annotations
 
-from monosema.dictionaries.autoencoder import Autoencoder, AutoencoderConfig
-from monosema.dictionaries.batch_topk import BatchTopK, BatchTopKConfig
+from monosema.dictionaries.activation_functions import (
+    ACTIVATIONS,
+    Activated,
+    Activation,
+    AuxK,
+    Batch,
+    BatchTopK,
+    Gated,
+    JumpReLU,
+    PAnneal,
+    Rectified,
+    ReLU,
+    TiedL1,
+    TopK,
+    activation_named,
+    register_activation,
+)
+from monosema.dictionaries.architectures import (
+    DictionaryChoice,
+    DictionaryConfig,
+    architectures,
+    dictionary_config,
+    make_coder,
+    of_architecture,
+)
+from monosema.dictionaries.baselines import Ica, Neurons, Nmf, Pca, RandomDirections
+from monosema.dictionaries.coder import CoderConfig, SparseCoder
 from monosema.dictionaries.codes import Codes, RaggedCodes
-from monosema.dictionaries.crosscoder import Crosscoder, CrosscoderConfig
-from monosema.dictionaries.formats import FORMATS, load_dictionary, save_dictionary
-from monosema.dictionaries.gated import Gated, GatedConfig
-from monosema.dictionaries.ica import Ica
+from monosema.dictionaries.formats import (
+    FORMATS,
+    Parts,
+    dictionary_of,
+    load_dictionary,
+    parts_of,
+    register_format,
+    save_dictionary,
+)
 from monosema.dictionaries.initialisation import (
     data_directions,
     directions_from,
@@ -16,71 +50,79 @@ from monosema.dictionaries.initialisation import (
     orthogonal_directions,
     random_directions,
 )
-from monosema.dictionaries.jumprelu import JumpReLU, JumpReLUConfig
-from monosema.dictionaries.l1 import L1, L1Config
-from monosema.dictionaries.matryoshka import MatryoshkaBatchTopK, MatryoshkaConfig
-from monosema.dictionaries.neurons import Neurons
-from monosema.dictionaries.nmf import Nmf
-from monosema.dictionaries.normalised import NormalisedCodes, NormalisedInput
-from monosema.dictionaries.p_anneal import PAnneal, PAnnealConfig
-from monosema.dictionaries.pca import Pca
-from monosema.dictionaries.places import AtSite, at_sites, reads_elsewhere, share_of_other, sites_read, written_at
-from monosema.dictionaries.protocol import Dictionary, Losses, Metadata, StepContext, Trainable
-from monosema.dictionaries.random import RandomDirections
-from monosema.dictionaries.tied import TiedL1, TiedL1Config
-from monosema.dictionaries.topk import TopK, TopKConfig
-from monosema.dictionaries.transcoder import SkippedCodes, Transcoder, TranscoderConfig
+from monosema.dictionaries.losses import batch_variance, mean_losses
+from monosema.dictionaries.protocol import Coder, Dictionary, Losses, Metadata, StepContext, Trainable
+from monosema.dictionaries.publish import pull, push
+from monosema.dictionaries.sites import (
+    AtSite,
+    at_sites,
+    number_of_sites,
+    reads_elsewhere,
+    share_of_other,
+    sites_read,
+    title_of,
+    written_at,
+)
 
 __all__ = [
+    "ACTIVATIONS",
     "FORMATS",
-    "L1",
+    "Activated",
+    "Activation",
     "AtSite",
-    "Autoencoder",
-    "AutoencoderConfig",
+    "AuxK",
+    "Batch",
     "BatchTopK",
-    "BatchTopKConfig",
+    "Coder",
+    "CoderConfig",
     "Codes",
-    "Crosscoder",
-    "CrosscoderConfig",
     "Dictionary",
+    "DictionaryChoice",
+    "DictionaryConfig",
     "Gated",
-    "GatedConfig",
     "Ica",
     "JumpReLU",
-    "JumpReLUConfig",
-    "L1Config",
     "Losses",
-    "MatryoshkaBatchTopK",
-    "MatryoshkaConfig",
     "Metadata",
     "Neurons",
     "Nmf",
-    "NormalisedCodes",
-    "NormalisedInput",
     "PAnneal",
-    "PAnnealConfig",
+    "Parts",
     "Pca",
     "RaggedCodes",
     "RandomDirections",
-    "SkippedCodes",
+    "ReLU",
+    "Rectified",
+    "SparseCoder",
     "StepContext",
     "TiedL1",
-    "TiedL1Config",
     "TopK",
-    "TopKConfig",
     "Trainable",
-    "Transcoder",
-    "TranscoderConfig",
+    "activation_named",
+    "architectures",
     "at_sites",
+    "batch_variance",
     "data_directions",
+    "dictionary_config",
+    "dictionary_of",
     "directions_from",
     "geometric_median",
     "load_dictionary",
+    "make_coder",
+    "mean_losses",
+    "number_of_sites",
+    "of_architecture",
     "orthogonal_directions",
+    "parts_of",
+    "pull",
+    "push",
     "random_directions",
     "reads_elsewhere",
+    "register_activation",
+    "register_format",
     "save_dictionary",
     "share_of_other",
     "sites_read",
+    "title_of",
     "written_at",
 ]

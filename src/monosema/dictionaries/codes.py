@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.kernels import Full, Ragged, to_dense
+from monosema.kernels import Active, Ragged, Selection, to_dense
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,15 @@ class Codes:
             nothing about its latent.
         indices: the latent of each value; no latent occurs twice in a row with values other than 0.
         n_latents: number of latents there are.
+        scale, shift: what the dictionary's decoder gives is multiplied with for each row, and added to it: undoes the
+            normalisation of input rows; the output of a skip connection. None where the dictionary has neither.
     """
 
     values: Float[Tensor, "n k"]
     indices: Int[Tensor, "n k"]
     n_latents: int
+    scale: Float[Tensor, "n 1"] | None = None
+    shift: Float[Tensor, "n _"] | None = None
 
     @classmethod
     def from_dense(cls, dense: Float[Tensor, "n n_latents"]) -> Codes:
@@ -34,19 +38,30 @@ class Codes:
         return cls(dense.gather(1, indices), indices, dense.shape[1])
 
     @classmethod
-    def from_entries(cls, values: Tensor, active: Ragged | Full) -> Codes:
-        """Codes of the entries that a kernel gives; nothing is copied."""
+    def from_entries(cls, values: Tensor, active: Active) -> Codes:
+        """Make codes of the entries that a kernel gives; nothing is copied."""
         if isinstance(active, Ragged):
-            return RaggedCodes(values, active.latents, active.n_latents, active.starts)
+            return RaggedCodes(values, active.latents, active.n_latents, starts=active.starts)
+        if isinstance(active, Selection):
+            return Codes(values, active.indices, active.n_latents)
         every = torch.arange(active.n_latents, device=values.device).expand(len(values), -1)
         return Codes(values, every, active.n_latents)
 
+    @property
+    def active(self) -> Selection | Ragged:
+        """Which latents the values belong to, as kernels take it."""
+        return Selection(self.indices, self.n_latents)
+
+    def with_bypass(self, scale: Tensor | None, shift: Tensor | None) -> Codes:
+        """Return the codes with what reaches the output past the latents."""
+        return self if scale is None and shift is None else replace(self, scale=scale, shift=shift)
+
     def padded(self) -> Codes:
-        """The same codes, as many columns in each row."""
+        """Return the same codes with as many columns in each row."""
         return self
 
     def dense(self) -> Float[Tensor, "n n_latents"]:
-        """All activations as a matrix; memory n × n_latents."""
+        """Return all activations as a matrix; memory n × n_latents."""
         return to_dense(self.values, self.indices, self.n_latents)
 
     def __len__(self) -> int:
@@ -59,7 +74,7 @@ class Codes:
         return (self.values != 0).sum(dim=1).to(torch.float32)
 
     def counts(self) -> Int[Tensor, " n_latents"]:
-        """Rows on which each latent is active."""
+        """Count the rows on which each latent is active."""
         return torch.bincount(self.indices[self.values != 0], minlength=self.n_latents)
 
 
@@ -75,25 +90,26 @@ class RaggedCodes(Codes):
 
     values: Float[Tensor, " entries"]
     indices: Int[Tensor, " entries"]
-    n_latents: int
-    starts: Int[Tensor, " n_plus_1"]
+    starts: Int[Tensor, " n_plus_1"] = field(kw_only=True)
 
-    def _active(self) -> Ragged:
+    @property
+    def active(self) -> Ragged:
+        """Which latents the values belong to, as kernels take it."""
         return Ragged(self.indices, self.starts, self.n_latents)
 
     def padded(self) -> Codes:
-        """Codes with as many columns as the fullest row has, at least one; latents of added entries are 0."""
-        active = self._active()
+        """Return codes with as many columns as the fullest row has, at least one; latents of added entries are 0."""
+        active = self.active
         width = max(1, int(self.starts.diff().max())) if len(self) else 1
         places = active.rows * width + torch.arange(len(self.values), device=self.values.device)
         places -= self.starts[:-1].index_select(0, active.rows)
         values, indices = (flat.new_zeros(len(self) * width) for flat in (self.values, self.indices))
         values[places], indices[places] = self.values, self.indices
-        return Codes(values.view(-1, width), indices.view(-1, width), self.n_latents)
+        return Codes(values.view(-1, width), indices.view(-1, width), self.n_latents, self.scale, self.shift)
 
     def dense(self) -> Float[Tensor, "n n_latents"]:
-        """All activations as a matrix; memory n × n_latents."""
-        return self._active().dense(self.values)
+        """Return all activations as a matrix; memory n × n_latents."""
+        return self.active.dense(self.values)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -103,4 +119,4 @@ class RaggedCodes(Codes):
     def l0(self) -> Float[Tensor, " n"]:
         """Active latents of each row."""
         active = (self.values != 0).to(torch.float32)
-        return active.new_zeros(len(self)).index_add_(0, self._active().rows, active)
+        return active.new_zeros(len(self)).index_add_(0, self.active.rows, active)

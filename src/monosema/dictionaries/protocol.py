@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.core import Config, Site
+from monosema.core import Site
 from monosema.dictionaries.codes import Codes
+from monosema.kernels import Grid
+
+_Own = TypeVar("_Own")
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Metadata:
         model: name or path of the model; None where the vectors are not a model's.
         site: where in the model its inputs are; None likewise.
         context: tokens in a training window.
-        prepend_bos: whether windows began with a beginning-of-sequence token.
+        prepend_bos: true where windows began with a beginning-of-sequence token.
         dataset: name of the text or of the vectors.
         tokens: vectors it was trained on.
         extra: anything else that JSON can hold; kept through save and load.
@@ -37,19 +40,19 @@ class Metadata:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def replace(self, **values: Any) -> Metadata:
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return replace(self, **values)
 
 
 @runtime_checkable
 class Dictionary(Protocol):
-    """Writes activations as sparse sums of directions.
+    """Activations written as sparse sums of directions.
 
     Attributes:
-        d_in: values in an input row.
-        d_out: values in a reconstructed row; equal to d_in but for transcoders.
+        d_in: width of the input.
+        d_out: width of the reconstruction; another than d_in for transcoders alone.
         n_latents: number of directions.
-        metadata: where it comes from.
+        metadata: where the dictionary comes from.
     """
 
     d_in: int
@@ -59,47 +62,78 @@ class Dictionary(Protocol):
 
     @property
     def directions(self) -> Float[Tensor, "n_latents d_out"]:
-        """What each latent adds to the output when its activation is 1."""
+        """The vector that each latent adds to the output when its activation is 1."""
         ...
 
     def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Codes of rows. `matmul_dtype` asks for the matrix product in another precision, where it is faster."""
+        """Compute the codes of rows. `matmul_dtype` asks for another precision of the product, where it is faster."""
         ...
 
     def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Rows from codes."""
+        """Compute rows from codes."""
         ...
 
     def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
-        """The reconstruction: ``decode(encode(x))``."""
+        """Compute the reconstruction: ``decode(encode(x))``."""
+        ...
+
+    def to(self: _Own, device: torch.device | str) -> _Own:
+        """Move to a device."""
         ...
 
 
 @dataclass(frozen=True)
 class StepContext:
-    """Where in a training run a step stands; what an architecture may let its loss depend on.
+    """The training step that a loss belongs to, and what several processes or parts of a batch must agree on.
 
     Attributes:
         step: steps done before this one.
         steps: steps in all.
         batch: vectors in a step.
         matmul_dtype: precision of large matrix products; None keeps that of the vectors.
+        grid: processes that share the batch or the latents; None in a single process.
+        mean_rows: rows of a group of processes, on average, where groups have different numbers of them.
+        variance: Σ ‖x − x̄‖² of the whole batch over its number of parts, where a loss sees one of equal parts.
     """
 
     step: int = 0
     steps: int = 1
     batch: int = 1
     matmul_dtype: torch.dtype | None = None
+    grid: Grid | None = None
+    mean_rows: float | None = None
+    variance: Float[Tensor, ""] | None = None
 
     @property
     def vectors(self) -> int:
         """Vectors in all steps."""
         return self.steps * self.batch
 
+    @property
+    def shards(self) -> int:
+        """Parts that processes divide the latents into."""
+        return 1 if self.grid is None else self.grid.shards
+
+    def rows(self, number: int) -> float:
+        """Divisor of sums over this process's rows, so that the mean over groups is that over the whole batch."""
+        return float(max(1, number)) if self.mean_rows is None else max(1.0, self.mean_rows)
+
+    def warm_up(self, share: float) -> float:
+        """Linear rise from 0 to 1 over a share of the run; 1 where the share is 0."""
+        rise = share * self.steps
+        return min(1.0, (self.step + 1) / rise) if rise > 0 else 1.0
+
+    def uneven(self, rows: Float[Tensor, "n d"]) -> StepContext:
+        """Return the context of a step in which groups of processes have different numbers of rows: here these."""
+        if self.grid is None:
+            return self
+        number = torch.tensor(len(rows), dtype=torch.float32, device=rows.device)
+        return replace(self, mean_rows=float(self.grid.sum_over_rows(number)) / self.grid.groups)
+
 
 @dataclass(frozen=True)
 class Losses:
-    """What one training step computed.
+    """Result of a training step's forward pass.
 
     Attributes:
         total: the scalar to differentiate.
@@ -107,7 +141,7 @@ class Losses:
         codes: the codes of the batch, without gradient.
         fvu: share of the batch's variance that is left unexplained, without gradient.
         error: the part of the total that asks for reconstruction, with its gradient.
-        residual: what is wanted less what is written, with its gradient: where an objective that is not the error at
+        residual: the target less the reconstruction, with its gradient: where an objective that is not the error at
             this site enters (`training.end_to_end`). Both are None where they make no sense: of a batch's sums.
     """
 
@@ -119,17 +153,67 @@ class Losses:
     residual: Float[Tensor, "n d"] | None = None
 
 
+@runtime_checkable
+class Coder(Protocol):
+    """A sparse coder as its activation function sees it (`coder.SparseCoder`).
+
+    Attributes:
+        W_enc: the encoder, one row per latent.
+        b_enc: bias of the encoder.
+        W_dec: the decoder, one row per latent.
+        b_dec: bias of the decoder.
+        silent_tokens: vectors since each latent was last active in training.
+        d_in: width of the input.
+        n_latents: number of latents.
+    """
+
+    W_enc: Tensor
+    b_enc: Tensor
+    W_dec: Tensor
+    b_dec: Tensor
+    silent_tokens: Tensor
+    d_in: int
+    n_latents: int
+
+    @property
+    def centre(self) -> Float[Tensor, " d_in"] | None:
+        """The vector that is taken from the input: b_dec with its gradient, or None."""
+        ...
+
+    def own(self, name: str) -> Tensor:
+        """Return a tensor that the activation added."""
+        ...
+
+    def keep(self, name: str, tensor: Tensor) -> None:
+        """Add a tensor of the activation's: a parameter is trained, another tensor is kept in checkpoints."""
+        ...
+
+    def encode(
+        self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None, grid: Grid | None = None
+    ) -> Codes:
+        """Compute the codes of rows; where processes share the latents, those that stay beside the others'."""
+        ...
+
+    def decode(self, codes: Codes, grid: Grid | None = None) -> Float[Tensor, "n d_out"]:
+        """Compute rows from codes, over all processes that share the latents."""
+        ...
+
+    def decoder_norms(self) -> Float[Tensor, " n_latents"]:
+        """Compute the norm of each decoder row, summed over sites where the coder writes several."""
+        ...
+
+    def dead(self, context: StepContext) -> Int[Tensor, " dead"]:
+        """Find the latents that count as dead."""
+        ...
+
+
+@runtime_checkable
 class Trainable(Dictionary, Protocol):
     """A dictionary that the trainer can train.
 
     The trainer calls, for each batch: `losses`, backward, `project_gradients`, the optimiser, `constrain`, `observe`,
     `resample`.
     """
-
-    @property
-    def config(self) -> Config:
-        """What the dictionary is."""
-        ...
 
     @property
     def row_width(self) -> int:
@@ -146,28 +230,51 @@ class Trainable(Dictionary, Protocol):
         """Active latents a row, as far as the configuration says it."""
         ...
 
+    def description(self) -> dict[str, Any]:
+        """Plain values that say what the dictionary is: what a digest of the run's recipe is made of."""
+        ...
+
+    def require_saveable(self) -> None:
+        """Raise FormatError where no format can hold the trained dictionary; asked before the first step."""
+        ...
+
+    def inputs_and_targets(self, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
+        """Split rows of the training stream into what is read, [n, d_in], and what is to be written, [n, d_out]."""
+        ...
+
     def dead(self, context: StepContext) -> Int[Tensor, " dead"]:
         """Latents that count as dead."""
         ...
 
     def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """What the optimiser changes."""
+        """Parameters that the optimiser changes."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
         """Parameters and counters, for checkpoints."""
         ...
 
-    def load_state_dict(self, state_dict: Any) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any:
         """Take a checkpoint's parameters and counters."""
         ...
 
-    def start(self, sample: Float[Tensor, "n d_in"], seed: int) -> None:
+    def shard(self, shards: int) -> Trainable:
+        """Make an untrained part of the dictionary, with one of `shards` equal parts of its latents.
+
+        Raises ConfigError where its latents can't be divided.
+        """
+        ...
+
+    def empty_copy(self) -> Trainable:
+        """Make an untrained dictionary of the same kind and size."""
+        ...
+
+    def start(self, sample: Float[Tensor, "n row_width"], seed: int) -> None:
         """Initialise from a sample of the data."""
         ...
 
-    def losses(self, x: Float[Tensor, "n d_in"], context: StepContext) -> Losses:
-        """Forward pass and loss terms; changes no state."""
+    def losses(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Losses:
+        """Compute the loss and its terms; changes no state."""
         ...
 
     def project_gradients(self) -> None:
@@ -178,15 +285,19 @@ class Trainable(Dictionary, Protocol):
         """After the optimiser's step: enforce the constraint, such as unit norms."""
         ...
 
-    def observe(self, codes: Codes) -> None:
+    def observe(self, codes: Codes, context: StepContext) -> None:
         """Once per training batch: count who was active. Never called for logging or evaluation."""
         ...
 
-    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
-        """After `observe`: latents that were given a new start; the trainer clears the optimiser's state of their
-        rows, in every parameter whose first dimension is n_latents."""
+    def restarts_at(self, context: StepContext) -> bool:
+        """True at steps after which latents may be given a new start, for which `resample` needs rows."""
         ...
 
-    def folded(self, mean: Float[Tensor, " d_in"], scale: float) -> Dictionary:
-        """The dictionary for inputs x whose training form was (x − mean) · scale."""
+    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
+        """After `observe`: give latents a new start, and return which; the trainer clears the optimiser's state of
+        their rows, in every parameter whose first dimension is n_latents."""
+        ...
+
+    def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Dictionary:
+        """Make the dictionary of inputs x whose training form was (x − mean) · scale."""
         ...

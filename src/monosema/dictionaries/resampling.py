@@ -22,7 +22,7 @@ by the share of them that is left unexplained. Directions of rows are what livin
 wins a place they take theirs, and reconstruction suffers. With u itself as encoder row, and rows drawn by ‖e‖² alone, a
 batch in which a few directions hold most of the variance sent all new latents along them, to answer to every row of
 large norm at once: where a batch and not each row bounds the active latents (BatchTopK, Matryoshka), the error rose a
-hundredfold, and runs did not recover. Figures are in benchmarks/results/robustness.md.
+hundredfold, and runs did not recover. Measurements are in benchmarks/results/robustness.md.
 """
 
 from __future__ import annotations
@@ -35,11 +35,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.core import torch_generator
-from monosema.dictionaries.autoencoder import Autoencoder
 from monosema.dictionaries.initialisation import unit_rows_
-from monosema.dictionaries.protocol import StepContext
-from monosema.kernels import sparse_decode
-from monosema.kernels.sharing import grid
+from monosema.dictionaries.protocol import Coder, StepContext
 
 RESAMPLE_AT = (0.125, 0.25, 0.375, 0.5)
 """Steps 25,000, 50,000, 75,000 and 100,000 of the paper's 200,000, as shares of the run."""
@@ -59,53 +56,64 @@ RIDGE = 10.0
 
 @torch.no_grad()
 def resample(
-    dictionary: Autoencoder, x: Float[Tensor, "n d"], context: StepContext, points: tuple[float, ...]
+    coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext, points: Sequence[float]
 ) -> Int[Tensor, " latents"]:
-    """Give silent latents a new start if the run has just reached one of the points; which ones."""
-    latents = _silent(dictionary, context, points, 0.5) if len(x) else None
+    """Give silent latents a new start if the run has just reached one of the points; return which."""
+    latents = _silent(coder, context, points, 0.5) if len(x) else None
     if latents is None:
-        return dictionary.silent_tokens.new_empty(0)
+        return coder.silent_tokens.new_empty(0)
     if len(latents):
-        squares = (x - dictionary(x)).square().sum(dim=1)
-        _restart(dictionary, latents, x - dictionary.b_dec, squares.square(), ENCODER_SHARE, context.step)
+        squares = (y - coder.decode(coder.encode(x))).square().sum(dim=1)
+        read = None if y is x else _inputs(coder, x, y)
+        _restart(coder, latents, y - coder.b_dec, squares.square(), ENCODER_SHARE, context, read)
     return latents
 
 
 @torch.no_grad()
 def resample_towards_residuals(
-    dictionary: Autoencoder,
-    x: Float[Tensor, "n d"],
+    coder: Coder,
+    x: Float[Tensor, "n d_in"],
+    y: Float[Tensor, "n d_out"],
     context: StepContext,
-    points: tuple[float, ...],
-    averaged: Sequence[Float[Tensor, " n_latents"]] = (),
-    written: Float[Tensor, "n d_out"] | None = None,
+    points: Sequence[float],
+    averaged: Sequence[str] = (),
 ) -> Int[Tensor, " latents"]:
-    """Give latents that were silent since the last point a new start where the run reaches the next; which ones.
+    """Give latents that were silent since the last point a new start where the run reaches the next; return which.
 
     Args:
-        averaged: what decides whether a latent is active, such as thresholds: new ones get the mean of living ones.
-        written: what is to be reconstructed, where that is not x; encoder rows then point towards x − x̄ of the row
-            that the residual is of.
+        x, y: inputs and targets. Where they are not the same rows, encoder rows point towards x − x̄ of the row that the
+            residual is of.
+        averaged: tensors that decide which latents are active, such as thresholds: new ones get the mean of living
+            ones.
     """
-    latents = _silent(dictionary, context, points, 1.0) if len(x) else None
+    latents = _silent(coder, context, points, 1.0) if len(x) else None
     if latents is None:
-        return dictionary.silent_tokens.new_empty(0)
-    wanted = sum(_of_shards(len(latents)))
+        return coder.silent_tokens.new_empty(0)
+    wanted = sum(_of_shards(len(latents), context))
     if wanted:
+        separate = y is not x
         x = x[: max(RESIDUALS, ROWS_TO_CHOOSE * wanted)]
-        written = None if written is None else written[: len(x)]
-        residuals = (x if written is None else written) - _reconstructed(dictionary, x, context.matmul_dtype)
-        centred = x - (dictionary.input_bias if written is None else x.mean(dim=0))
-        energy = (x if written is None else written).square().sum(dim=1)
+        y = y[: len(x)] if separate else x
+        codes = coder.encode(x, context.matmul_dtype, context.grid)
+        residuals = y - coder.decode(codes, context.grid)
+        centred = _inputs(coder, x, y)
+        energy = y.square().sum(dim=1)
         shares = residuals.square().sum(dim=1) / (energy + energy.mean()).clamp_min(torch.finfo(energy.dtype).tiny)
-        read = None if written is None else centred
-        _restart(dictionary, latents, residuals, shares, WINNING_SHARE, context.step, read)
-        dictionary.W_enc[latents] = filters(dictionary.W_enc[latents], centred)
-        living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=x.device)
+        _restart(coder, latents, residuals, shares, WINNING_SHARE, context, centred if separate else None)
+        coder.W_enc[latents] = filters(coder.W_enc[latents], centred)
+        living = torch.ones(coder.n_latents, dtype=torch.bool, device=x.device)
         living[latents] = False
-        for values in averaged if len(latents) and living.any() else ():
+        for name in averaged if len(latents) and living.any() else ():
+            values = coder.own(name)
             values.data[latents] = values.data[living].mean()
     return latents
+
+
+def _inputs(coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"]) -> Float[Tensor, "n d_in"]:
+    """Inputs as the encoder sees them: x − b_dec, or x − x̄ where it reads another site than is written."""
+    if y is not x:
+        return x - x.mean(dim=0)
+    return x if coder.centre is None else x - coder.centre
 
 
 def filters(rows: Float[Tensor, "latents d"], x: Float[Tensor, "n d"]) -> Float[Tensor, "latents d"]:
@@ -130,7 +138,7 @@ def filters(rows: Float[Tensor, "latents d"], x: Float[Tensor, "n d"]) -> Float[
 
 
 def at_a_point(context: StepContext, points: Sequence[float]) -> bool:
-    """Whether the run has just reached one of the points."""
+    """True where the run has just reached one of the points."""
     return any(context.step + 1 == _step_of(point, context) for point in points)
 
 
@@ -139,67 +147,52 @@ def _step_of(point: float, context: StepContext) -> int:
 
 
 def _silent(
-    dictionary: Autoencoder, context: StepContext, points: tuple[float, ...], share: float
+    coder: Coder, context: StepContext, points: Sequence[float], share: float
 ) -> Int[Tensor, " latents"] | None:
     """At a point of the run: latents that were silent for a share of the stretch since the one before; else None."""
     for previous, point in itertools.pairwise((0.0, *points)):
         if context.step + 1 == _step_of(point, context):
             silent = max(1, round((point - previous) * share * context.vectors))
-            return (dictionary.silent_tokens >= silent).nonzero().squeeze(1)
+            return (coder.silent_tokens >= silent).nonzero().squeeze(1)
     return None
 
 
-def _of_shards(number: int) -> tuple[int, ...]:
-    """What each process that shares the latents says, in order."""
-    together = grid()
-    return (number,) if together is None or together.shards == 1 else together.numbers_of_shards(number)
+def _of_shards(number: int, context: StepContext) -> tuple[int, ...]:
+    """The numbers of all processes that share the latents, in order."""
+    return (number,) if context.grid is None or context.shards == 1 else context.grid.numbers_of_shards(number)
 
 
-def _reconstructed(
-    dictionary: Autoencoder, x: Float[Tensor, "n d"], matmul_dtype: torch.dtype | None
-) -> Float[Tensor, "n d_out"]:
-    """The reconstruction, to which every process that shares the latents adds."""
-    together = grid()
-    if together is None or together.shards == 1:
-        return dictionary.decode(dictionary.encode(x, matmul_dtype))
-    with torch.no_grad():
-        codes = dictionary.kept_of_all(dictionary.encode(x, matmul_dtype)).padded()
-        part = sparse_decode(codes.values, codes.indices, dictionary.W_dec)
-        return together.sum_over_latents(part) + dictionary.b_dec
-
-
-def _living_norm(dictionary: Autoencoder, latents: Int[Tensor, " latents"]) -> Float[Tensor, ""]:
+def _living_norm(coder: Coder, latents: Int[Tensor, " latents"], context: StepContext) -> Float[Tensor, ""]:
     """Mean norm of the encoder rows of all other latents; of all, where there are no others."""
-    living = torch.ones(dictionary.n_latents, dtype=torch.bool, device=latents.device)
+    living = torch.ones(coder.n_latents, dtype=torch.bool, device=latents.device)
     living[latents] = False
-    norms, together = torch.linalg.vector_norm(dictionary.W_enc, dim=1), grid()
-    if together is None or together.shards == 1:
+    norms, grid = torch.linalg.vector_norm(coder.W_enc, dim=1), context.grid
+    if grid is None or grid.shards == 1:
         return norms[living].mean() if living.any() else norms.mean()
     sums = torch.stack([norms[living].sum(), living.sum().to(norms.dtype), norms.sum()])
-    total, number, of_all = together.sum_over_latents(sums).unbind()
-    return total / number if number > 0 else of_all / (dictionary.n_latents * together.shards)
+    total, number, of_all = grid.sum_over_latents(sums).unbind()
+    return total / number if number > 0 else of_all / (coder.n_latents * grid.shards)
 
 
-@torch.no_grad()
 def _restart(
-    dictionary: Autoencoder,
+    coder: Coder,
     latents: Int[Tensor, " latents"],
-    towards: Float[Tensor, "n d"],
+    towards: Float[Tensor, "n d_out"],
     weights: Float[Tensor, " n"],
     encoder_share: float,
-    step: int,
+    context: StepContext,
     read: Float[Tensor, "n d_in"] | None = None,
 ) -> None:
     # A loss that is no number stops the run where it is next looked at, and says so better than the draw would.
     weights = weights.cpu().double().nan_to_num(0.0, 0.0, 0.0)
     weights = weights / weights.max().clamp_min(torch.finfo(weights.dtype).tiny) + 1e-12
-    counts, together = _of_shards(len(latents)), grid()
-    first = 0 if together is None else sum(counts[: together.shard])
-    drawn = torch.multinomial(weights, sum(counts), True, generator=torch_generator(step, "resampling"))
+    counts = _of_shards(len(latents), context)
+    first = 0 if context.grid is None else sum(counts[: context.grid.shard])
+    drawn = torch.multinomial(weights, sum(counts), True, generator=torch_generator(context.step, "resampling"))
     drawn = drawn[first : first + len(latents)].to(towards.device)
     rows = unit_rows_(towards[drawn])
-    norm = _living_norm(dictionary, latents)
-    dictionary.W_dec[latents] = rows
-    dictionary.W_enc[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
-    dictionary.b_enc[latents] = 0
-    dictionary.silent_tokens[latents] = 0
+    norm = _living_norm(coder, latents, context)
+    coder.W_dec[latents] = rows
+    coder.W_enc[latents] = (rows if read is None else unit_rows_(read[drawn])) * (encoder_share * norm)
+    coder.b_enc[latents] = 0
+    coder.silent_tokens[latents] = 0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monosema.core import ConfigError, Progress, Site
 from monosema.data import TokenBatch
-from monosema.dictionaries import AtSite, Crosscoder, Dictionary, sites_read, written_at
+from monosema.dictionaries import AtSite, Dictionary, SparseCoder, sites_read, written_at
 from monosema.evaluation.evaluate import EvaluationConfig, evaluate
 from monosema.evaluation.result import Evaluation
 from monosema.models import LanguageModel
@@ -19,7 +19,7 @@ from monosema.models import LanguageModel
 
 def evaluate_crosscoder(
     model: LanguageModel,
-    crosscoder: Crosscoder,
+    crosscoder: SparseCoder,
     batches: Iterable[TokenBatch],
     config: EvaluationConfig | None = None,
     controls: Mapping[str, Dictionary] | None = None,
@@ -50,7 +50,7 @@ def evaluate_crosscoder(
         ConfigError: the metadata does not name the sites, a site is of another width, or a control is.
         CorpusError: the text has no kept tokens.
     """
-    sites, width = sites_read(crosscoder, Site(None, "none")), crosscoder.config.width
+    sites, width = sites_read(crosscoder, Site(None, "none")), crosscoder.site_width
     for name, control in (controls or {}).items():
         if control.d_out != crosscoder.d_out:
             raise ConfigError(f"The {name} writes {control.d_out} values and the crosscoder {crosscoder.d_out}.")

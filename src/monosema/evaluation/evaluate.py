@@ -23,7 +23,7 @@ from monosema.core import (
     digest,
 )
 from monosema.data import TokenBatch
-from monosema.dictionaries import Dictionary, Transcoder, reads_elsewhere
+from monosema.dictionaries import Dictionary, reads_elsewhere, title_of
 from monosema.evaluation.losses import Losses
 from monosema.evaluation.next_token import NextToken
 from monosema.evaluation.parts import Parts
@@ -176,7 +176,7 @@ def _check_widths(
     for name, dictionary in dictionaries.items():
         elsewhere = reads_elsewhere(dictionary)
         if elsewhere and not read:
-            kind = type(dictionary).__name__.lower()
+            kind = title_of(dictionary).lower()
             raise ConfigError(f"The {name} is a {kind}: say which site it reads (read=) beside {site.short}.")
         for sites, width, does in (
             (read if elsewhere else (site,), dictionary.d_in, "reads"),
@@ -204,7 +204,7 @@ def evaluate_vectors(
     """
     dictionaries = {_OWN: dictionary, **(controls or {})}
     for name, one in dictionaries.items():
-        if isinstance(one, Transcoder):
+        if reads_elsewhere(one):
             raise ConfigError(f"The {name} is a transcoder, and these vectors are of one site: use held_out_metrics.")
         if one.d_in != vectors.shape[1]:
             raise ConfigError(f"The {name} reads {one.d_in} values and the vectors have {vectors.shape[1]}.")

@@ -22,7 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.dictionaries import Crosscoder, share_of_other
+from monosema.dictionaries import SparseCoder, share_of_other
 from monosema.kernels import value_products
 
 
@@ -43,7 +43,7 @@ class LatentScaling:
 
 
 @torch.inference_mode()
-def latent_scaling(crosscoder: Crosscoder, rows: Float[Tensor, "n d_in"], block: int = 4096) -> LatentScaling:
+def latent_scaling(crosscoder: SparseCoder, rows: Float[Tensor, "n d_in"], block: int = 4096) -> LatentScaling:
     """ν_ε and ν_r of every latent of a crosscoder over two models, in O(rows · k · d).
 
     Args:
@@ -54,7 +54,7 @@ def latent_scaling(crosscoder: Crosscoder, rows: Float[Tensor, "n d_in"], block:
     Raises:
         ConfigError: the metadata does not name sites of two models, or not as many of each.
     """
-    units = crosscoder.site_scales.repeat_interleave(crosscoder.config.width)
+    units = crosscoder.site_scales.repeat_interleave(crosscoder.site_width)
     both = _by_model(crosscoder.directions * units)
     every = torch.arange(crosscoder.n_latents, device=both.device)
     own = (share_of_other(crosscoder) > 0.5).long()

@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import CorpusError
-from monosema.dictionaries import Crosscoder, share_of_other
+from monosema.dictionaries import SparseCoder, share_of_other
 from monosema.evaluation.latent_scaling import latent_scaling
 
 EXCLUSIVE, SHARED = 0.1, 0.1
@@ -119,7 +119,7 @@ class ModelDifference:
 
 @torch.inference_mode()
 def model_difference(
-    crosscoder: Crosscoder, rows: Float[Tensor, "n d_in"], models: tuple[str, str], block: int = 4096
+    crosscoder: SparseCoder, rows: Float[Tensor, "n d_in"], models: tuple[str, str], block: int = 4096
 ) -> ModelDifference:
     """Divide the latents between two models, on held-out rows of activations of both.
 

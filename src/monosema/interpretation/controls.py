@@ -100,7 +100,8 @@ def interpret(
     latents = latents_of(atlas, most, settings.samples.seed)
     unseen = settings.text("heldout", heldout or settings.samples.tokens)
     samples = draw_samples(subject, unseen, settings.samples, latents)
-    session, scorers = ScoringSession(samples, seed=settings.score.seed), settings.score.make()
+    scorers = settings.score.make()
+    session = ScoringSession(samples, model.tokenizer, subject=subject, seed=settings.score.seed)
     tables = {
         method: session.scores(explanations, scorers)
         for method, explanations in explain_latents(subject, samples, settings.explain).items()

@@ -122,13 +122,15 @@ def score_atlas(blocks: Blocks, config: ScoringConfig, random: Mapping[str, Mapp
     Args:
         random: mean scores of random latents, by method and metric.
     """
-    atlas, scorers = blocks.subject.atlas, config.make()
+    subject, scorers = blocks.subject, config.make()
+    atlas, tokenizer = subject.atlas, subject.model.tokenizer
     methods = rules_in(atlas, AUTHOR)
     kept = [method for method in blocks.explain_config.methods if method in methods]
     parts: dict[str, list[list[ScoreTable]]] = {method: [] for method in (*kept, BASELINE.method)}
     with progress_bar("score", len(blocks.latents), "features") as bar:
         for index, latents in blocks:
-            session = ScoringSession(blocks.samples(index, latents), seed=config.seed)
+            samples = blocks.samples(index, latents)
+            session = ScoringSession(samples, tokenizer, subject=subject, seed=config.seed)
             numbers = latents.tolist()
             here = {method: {n: methods[method][n] for n in numbers if n in methods[method]} for method in kept}
             for method, explanations in {**here, BASELINE.method: dict.fromkeys(numbers, BASELINE)}.items():
@@ -162,7 +164,7 @@ def scores_path(home: Path) -> Path:
 
 def recorded_scores(atlas: Atlas) -> int:
     """Count the scores of rules that an atlas holds."""
-    query = "select count(*) as n from scores where author = ? and scorer <> 'balanced accuracy'"
+    query = "select count(*) as n from scores where author = ?"
     return int(atlas.sql(query, [AUTHOR])[0]["n"])
 
 

@@ -14,31 +14,31 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt64
 from numpy.typing import NDArray
 
-from monosema.atlas.layout import lay_out, stretch_hash
-from monosema.atlas.statistics import passage_side
-from monosema.atlas.sweep import encode_batch
+from monosema.atlas.encode import encode_batch
+from monosema.atlas.layout import lay_out, span_hash
+from monosema.atlas.statistics import passage_in_train
 from monosema.core import CorpusError, Site
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel
 
 BYTES_PER_ACTIVATION = 40
-"""What turning the codes over takes at its peak, for each of them."""
+"""Peak memory of sorting the codes by latent, per activation."""
 
 
 @dataclass(frozen=True)
 class Pool:
-    """Passages of one text, and who is active where.
+    """Passages of one text, and the activations of all latents on them.
 
     Attributes:
         ids: tokens of each passage, filled with -1 on the right; no passage is there twice.
         hashes: of the passages.
-        test: whether a passage is on the test side; a coin that its hash tosses.
+        test: mask of passages of the test split; the hash decides.
         first: activations of latent i are first[i] … first[i + 1] − 1.
         slot: passage · width + column of each activation, ascending within a latent.
         value: the activation, above 0.
         tokens: tokens in all passages together.
-        cut: whether the pool ended early because its codes filled the memory.
+        cut: True where the pool ended early because its codes filled the memory.
     """
 
     ids: Int[np.ndarray, "passages width"]
@@ -56,14 +56,14 @@ class Pool:
         return self.ids.shape[1]
 
     def active(self, latents: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which of the latents are active anywhere in which passage, shape (len(latents), passages)."""
+        """Return a mask of the passages in which each latent is active, shape (len(latents), passages)."""
         out = np.zeros((len(latents), len(self.ids)), np.bool_)
         row, entry = self.entries_of(latents)
         out[row, self.slot[entry] // self.width] = True
         return out
 
     def entries_of(self, latents: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Activations of the latents: index into `latents`, and index into `slot` and `value`."""
+        """Return the activations of the latents: index into `latents`, and index into `slot` and `value`."""
         length = self.first[latents + 1] - self.first[latents]
         row = np.repeat(np.arange(len(latents)), length)
         ends = np.cumsum(length)
@@ -101,7 +101,7 @@ def read_pool(
         starts = np.unique(layout.start[layout.keep]).astype(np.int64)
         stops = layout.stop[starts].astype(np.int64)
         starts, stops = starts[stops - starts >= least], stops[stops - starts >= least]
-        names = stretch_hash(layout.prefix, starts, stops)
+        names = span_hash(layout.prefix, starts, stops)
         _, fresh = np.unique(names, return_index=True)
         fresh = np.sort(fresh[[name not in seen for name in names[fresh].tolist()]])
         starts, stops, names = starts[fresh], stops[fresh], names[fresh]
@@ -135,7 +135,7 @@ def read_pool(
     return Pool(
         ids=all_ids,
         hashes=all_hashes,
-        test=~passage_side(all_hashes),
+        test=~passage_in_train(all_hashes),
         first=np.searchsorted(owner[order], np.arange(dictionary.n_latents + 1)),
         slot=np.concatenate(slots)[order],
         value=np.concatenate(values)[order],

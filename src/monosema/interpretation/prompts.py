@@ -1,4 +1,4 @@
-"""All that language models are asked, in one place. A change of any of it is a new `VERSION`."""
+"""All prompts to language models, in one place. A change of any of it is a new `VERSION`."""
 
 from __future__ import annotations
 
@@ -70,13 +70,13 @@ how active the unit is on each of them, from 0 (not at all) to 10 (as strongly a
 most passages. Repeat every line as it is, and after each write a tab and the number; write nothing else. {_ESCAPES}"""
 
 NEUTRAL = "The next text may hold anything.\n\n"
-"""What a base model reads before a passage in place of an explanation."""
+"""Text before a passage in place of an explanation."""
 
 PLACEHOLDER = " X"
 SELF_QUESTION = f'What is the meaning of the word "{PLACEHOLDER}"?'
 SELF_EXPLANATION = f'The meaning of the word "{PLACEHOLDER}" is "'
-"""What a model is asked that says what a direction means, and how its answer begins; the direction stands in the
-places of the placeholder."""
+"""Question to a model about a direction, and the beginning of its answer; the direction stands in the places of the
+placeholder."""
 
 EXPLANATION_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -87,7 +87,7 @@ EXPLANATION_SCHEMA: dict[str, Any] = {
 
 
 def explain(form: str, active: Sequence[str], inactive: Sequence[str]) -> tuple[Message, ...]:
-    """What an explainer is asked.
+    """Write the request to an explainer.
 
     Args:
         form: "activations" or "highlighted".
@@ -100,11 +100,11 @@ def explain(form: str, active: Sequence[str], inactive: Sequence[str]) -> tuple[
 
 
 def explain_briefly(passages: Sequence[str], words: Sequence[str]) -> tuple[Message, ...]:
-    """What a small model is asked: a question in a sentence, after a few that are answered.
+    """Write the request to a small model: a question in a sentence, after a few that are answered.
 
     Args:
         passages: short ones, with tokens marked.
-        words: that are marked in them, each once.
+        words: the marked words, each once.
     """
     turns = [Message(role="system", content=_BRIEF)]
     for texts, marked, answer in _EXAMPLES:
@@ -119,34 +119,34 @@ def _texts_and_words(passages: Sequence[str], words: Sequence[str]) -> Message:
 
 
 def simulate(explanation: str, lines: str) -> tuple[Message, ...]:
-    """What a simulator is asked of one passage, written token by token."""
+    """Write the request for a simulation of one passage, written token by token."""
     return _ask(_SIMULATE, f"Description: {_described(explanation)}\n\nTokens:\n{lines}")
 
 
 def judge(task: str, explanation: str, passages: Sequence[str]) -> tuple[Message, ...]:
-    """What a judge of several passages is asked; the task is `DETECTION` or `FUZZING`."""
+    """Write the request to a judge of several passages; the task is `DETECTION` or `FUZZING`."""
     return _ask(task, f"Description: {_described(explanation)}\n\n{_numbered(passages)}")
 
 
 def before_passage(explanation: str) -> str:
-    """What a base model reads before a passage; the neutral text where nothing is said."""
+    """Write the text before a passage for a base model; the neutral text for an empty explanation."""
     said = " ".join(explanation.split())
     return f"The next text holds this: {said}\n\n" if said else NEUTRAL
 
 
 def find_intruder(passages: Sequence[str]) -> tuple[Message, ...]:
-    """What a judge is asked who must find the odd one out."""
+    """Write the request to a judge to find the odd one out."""
     return _ask(INTRUDER, _numbered(passages))
 
 
 def judgement_schema(passages: int) -> dict[str, Any]:
-    """One true or false for each passage."""
+    """Return the schema of one true or false for each passage."""
     answers = {"type": "array", "items": {"type": "boolean"}, "minItems": passages, "maxItems": passages}
     return _object("active", answers)
 
 
 def choice_schema(passages: int) -> dict[str, Any]:
-    """The number of a passage."""
+    """Return the schema of a passage's number."""
     return _object("passage", {"type": "integer", "enum": list(range(1, passages + 1))})
 
 

@@ -1,7 +1,7 @@
-"""What explainers and scorers are shown of latents: stretches of text, with each latent's activations on them.
+"""Samples of latents for explainers and scorers: passages of text, with each latent's activations on them.
 
-Every entry is one latent on one passage. Entries of the train side are for explainers; scorers see the test side
-alone. No passage is on both sides of a latent, told by the hash of its tokens. Inactive entries are verified: the
+Every entry is one latent on one passage. Entries of the train split are for explainers; scorers see the test split
+alone. No passage is in both splits of a latent, told by the hash of its tokens. Inactive entries are verified: the
 latent's activation was computed there, and is 0 on every token.
 """
 
@@ -18,7 +18,7 @@ from monosema.core import DamagedFileError, atomic_path
 from monosema.models import Tokenizer
 
 KINDS = (*(f"q{i}" for i in range(10)), "top", "random", "inactive", "inactive near decoder", "inactive near firing")
-"""How a passage was found: drawn from a tenth of the activating passages of the whole text by their maximum, among the
+"""Origins of passages: drawn from a tenth of the activating passages of the whole text by their maximum, among the
 strongest of it, at random among the activating passages of a pool drawn before any latent was looked at; or inactive:
 at random from that pool, or where a latent fires whose direction is near, or that often fires together with this
 one."""
@@ -33,7 +33,7 @@ class Passage:
     Attributes:
         kind: one of `KINDS`.
         ids, tokens: the text.
-        activations: of the latent, one a token; 0 where it is inactive.
+        activations: of the latent on each token; 0 where it is inactive.
         hash: equal for equal tokens.
     """
 
@@ -45,13 +45,13 @@ class Passage:
 
     @property
     def active(self) -> bool:
-        """Whether the latent is active anywhere in it."""
+        """True where the latent is active anywhere in it."""
         return any(value > 0 for value in self.activations)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """All that there is of one latent.
+    """All passages of one latent.
 
     Attributes:
         latent: its number.
@@ -73,12 +73,12 @@ class Samples:
     Attributes:
         ids: tokens of each passage, filled with -1 on the right; every passage is there once.
         hashes: of the passages.
-        latents: the latents that are looked at, ascending.
+        latents: the latents of the samples, ascending.
         maximum: the largest activation of each of them in the whole text.
         first: entries of `latents[i]` are first[i] … first[i + 1] − 1.
         passage: passage of each entry.
         kind: index into `KINDS`.
-        test: whether the entry is on the test side.
+        test: mask of entries of the test split.
         activations: of the entry's latent on the passage's tokens; 0 beyond its end.
     """
 
@@ -99,7 +99,7 @@ class Samples:
 
     @property
     def active(self) -> NDArray[np.bool_]:
-        """Which entries are of an activating kind."""
+        """Mask of entries of an activating kind."""
         return self.kind < INACTIVE
 
     def save(self, path: Path) -> None:
@@ -122,7 +122,7 @@ class Samples:
             raise DamagedFileError(f"{path} can't be read ({error}). Remove it: samples are drawn again.") from None
 
     def entries(self, latent: int) -> NDArray[np.int64]:
-        """Entries of one latent; none where it is not looked at."""
+        """Return the entries of one latent; none where the samples lack it."""
         index = int(np.searchsorted(self.latents, latent))
         if index == len(self.latents) or self.latents[index] != latent:
             return np.zeros(0, np.int64)
@@ -134,7 +134,7 @@ class Samples:
         return list(ids[ids >= 0].tolist())
 
     def passage_of(self, entry: int, tokenizer: Tokenizer) -> Passage:
-        """One entry as a value."""
+        """Return one entry as a value."""
         ids = self.ids[self.passage[entry]]
         ids = ids[ids >= 0]
         return Passage(
@@ -146,7 +146,7 @@ class Samples:
         )
 
     def sample(self, latent: int, tokenizer: Tokenizer) -> Sample:
-        """All entries of one latent as values."""
+        """Return all entries of one latent as values."""
         entries = self.entries(latent)
         made = [(bool(self.test[entry]), self.passage_of(int(entry), tokenizer)) for entry in entries]
         index = int(np.searchsorted(self.latents, latent))
@@ -156,9 +156,3 @@ class Samples:
             train=tuple(passage for test, passage in made if not test),
             test=tuple(passage for test, passage in made if test),
         )
-
-
-def ranks(group: Int[np.ndarray, " n"]) -> Int[NDArray[np.int64], " n"]:
-    """Place of each entry among those of its group, which lie together."""
-    first = np.flatnonzero(np.append(True, group[1:] != group[:-1])[: len(group)])
-    return np.arange(len(group)) - np.repeat(first, np.diff(np.append(first, len(group))))

@@ -1,9 +1,9 @@
-"""Drawing the passages that explainers and scorers are shown of latents.
+"""Drawing of the passages on which latents are explained and scored.
 
 Strong passages and those of each tenth come from the atlas; random activating ones and inactive ones come from a pool
 of passages of other text, as long as the atlas's. Near negatives are passages on which a latent is inactive and one of
-its neighbours is active: the nearest by decoder cosine, or those that fire together with it most. A passage's side is
-decided by its hash alone; of passages with the same tokens a latent keeps one, so none is on both sides.
+its neighbours is active: the nearest by decoder cosine, or those that fire together with it most. A passage's split is
+decided by its hash alone; of passages with the same tokens a latent keeps one, so none is in both splits.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from pydantic import Field
 from monosema.atlas import Atlas
 from monosema.atlas.layout import mix
 from monosema.core import Config
+from monosema.core.groups import ranks
 from monosema.data import TokenBatch
 from monosema.interpretation.pool import Pool, read_pool
 from monosema.interpretation.protocol import Subject
-from monosema.interpretation.samples import KINDS, Samples, ranks
+from monosema.interpretation.samples import KINDS, Samples
 
 _CELLS = 4_194_304
 _RANDOM, _INACTIVE = KINDS.index("random"), KINDS.index("inactive")
@@ -30,22 +31,22 @@ _NEAR = (("decoder", KINDS.index("inactive near decoder")), ("coactivation", KIN
 
 
 class SampleConfig(Config):
-    """How many passages of each kind are drawn."""
+    """Numbers of passages of each kind."""
 
     random: int = Field(10, ge=0)
-    """Random activating passages of each side."""
+    """Random activating passages of each split."""
     inactive: int = Field(20, ge=0)
-    """Inactive passages of each side, drawn at random."""
+    """Inactive passages of each split, drawn at random."""
     near: int = Field(10, ge=0)
-    """Inactive passages of each side on which a near latent is active: so many near by decoder, so many by firing."""
+    """Inactive passages of each split on which a near latent is active: so many near by decoder, so many by firing."""
     tokens: int = Field(100_000, ge=1)
     """Tokens of text that random and inactive passages are drawn from."""
     least: int = Field(8, ge=1)
-    """Passages of fewer tokens are left out of that text."""
+    """Least tokens of a passage of that text."""
     memory_mb: int = Field(512, ge=1)
     """Memory for the codes of that text; it ends early where they fill it."""
     seed: int = 0
-    """Decides what is drawn."""
+    """Decides the draws."""
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _random_active(pool: Pool, latents: NDArray[np.int64], config: SampleConfig)
 
 
 def _inactive(atlas: Atlas, pool: Pool, latents: NDArray[np.int64], config: SampleConfig) -> Iterable[_Entries]:
-    """Passages on which each latent is 0 everywhere; near ones first, so that they are not drawn as random ones."""
+    """Draw passages on which each latent is 0 everywhere; near ones first, so that random ones leave them out."""
     near = {kind: _neighbours(atlas, kind, latents) for kind, _ in _NEAR}
     step = max(1, _CELLS // len(pool.ids))
     for low in range(0, len(latents), step):
@@ -183,7 +184,7 @@ def _inactive(atlas: Atlas, pool: Pool, latents: NDArray[np.int64], config: Samp
 
 
 def _neighbours(atlas: Atlas, kind: str, latents: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Near latents: row of the latent, ascending, and the other."""
+    """Return near latents: row of the latent, ascending, and the other latent."""
     rows = atlas.sql(
         "select latent, other from neighbours where kind = ? and value > 0 and list_contains(?, latent) "
         "order by latent, rank",
@@ -196,7 +197,7 @@ def _neighbours(atlas: Atlas, kind: str, latents: NDArray[np.int64]) -> tuple[ND
 def _any_active(
     pool: Pool, near: tuple[NDArray[np.int64], NDArray[np.int64]], low: int, size: int
 ) -> NDArray[np.bool_]:
-    """Passages on which one of the near latents is active, for the latents from `low` on."""
+    """Return a mask of passages on which a near latent is active, for the latents from `low` on."""
     row, other = near
     part = slice(*np.searchsorted(row, [low, low + size]))
     pair, entry = pool.entries_of(other[part])
@@ -208,7 +209,7 @@ def _any_active(
 def _lowest(
     ticket: NDArray[np.uint64], allowed: NDArray[np.bool_], test: NDArray[np.bool_], wanted: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The allowed passages with the lowest tickets, so many of each side."""
+    """Return the allowed passages with the lowest tickets, so many of each split."""
     rows, columns = [], []
     for side in (False, True):
         there = np.flatnonzero(test == side)
@@ -227,7 +228,7 @@ def _lowest(
 def _from_pool(
     pool: Pool, latents: NDArray[np.int64], row: NDArray[np.int64], passage: NDArray[np.int64], kind: NDArray[np.int64]
 ) -> _Entries:
-    """Entries of the pool's passages, with the latent's activations on them."""
+    """Return entries of the pool's passages, with the latent's activations on them."""
     activations = np.zeros((len(row), pool.width), np.float32)
     if len(kind) and kind[0] < _INACTIVE:
         key = row * len(pool.ids) + passage

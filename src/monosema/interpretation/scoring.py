@@ -32,9 +32,10 @@ from numpy.typing import NDArray
 from monosema.atlas import Explanation
 from monosema.atlas.layout import mix
 from monosema.core import Estimate, InputError
+from monosema.core.groups import ranks
 from monosema.interpretation.protocol import Predictor, Subject
 from monosema.interpretation.rules import RulePredictor
-from monosema.interpretation.samples import KINDS, Samples, ranks
+from monosema.interpretation.samples import KINDS, Samples
 from monosema.interpretation.scores import ScoreTable, shuffled
 from monosema.interpretation.simulator import Simulator, SimulatorConfig
 from monosema.llm import Client, RequestStats

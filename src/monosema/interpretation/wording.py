@@ -1,4 +1,4 @@
-r"""Passages as text that a language model reads, and what it writes back.
+r"""Passages as text for language models, and the reading of their replies.
 
 Two forms. *Highlighted*: one line, with the tokens that matter between « and ». *Token by token* (Bills et al. 2023):
 one line a token, then a tab, then a whole number from 0 to 10.
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 OPEN, CLOSE = "«", "»"
 LEVELS = 10
-"""Activations are written as whole numbers from 0 to this."""
+"""Largest whole number for an activation."""
 
 _NAMED = {"\\": "\\\\", OPEN: f"\\{OPEN}", CLOSE: f"\\{CLOSE}", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
@@ -29,17 +29,17 @@ _LINE = re.compile(r"^([^\t\n]*)\t *(10|[0-9]) *$", re.MULTILINE)
 
 
 def escape(token: str) -> str:
-    """A token in one line, without signs of ours."""
+    """Write a token in one line, without any of our signs."""
     return token.translate(_ESCAPES)
 
 
 def unescape(text: str) -> str:
-    """What was escaped; an unknown escape stays as it is."""
+    """Undo `escape`; an unknown escape stays as it is."""
     return _ESCAPED.sub(lambda found: chr(int(found[1], 16)) if found[1] else _PLAIN.get(found[2], found[0]), text)
 
 
 def highlighted(tokens: Sequence[str], marks: Bool[np.ndarray, " n"] | None = None) -> str:
-    """A passage in one line; each stretch of marked tokens stands between « and »."""
+    """Write a passage in one line; each stretch of marked tokens stands between « and »."""
     text, inside = [], False
     for token, mark in zip(tokens, np.zeros(len(tokens), np.bool_) if marks is None else marks, strict=True):
         if mark != inside:
@@ -50,7 +50,7 @@ def highlighted(tokens: Sequence[str], marks: Bool[np.ndarray, " n"] | None = No
 
 
 def levels(activations: Sequence[float] | NDArray[np.floating], maximum: float) -> Int[np.ndarray, " n"]:
-    """Activations as whole numbers: min(10, ⌊10 · max(a, 0) / maximum⌋) (Bills et al. 2023)."""
+    """Return activations as whole numbers: min(10, ⌊10 · max(a, 0) / maximum⌋) (Bills et al. 2023)."""
     values = np.maximum(np.asarray(activations, np.float64), 0.0)
     if maximum <= 0:
         return np.zeros(len(values), np.int64)
@@ -58,18 +58,18 @@ def levels(activations: Sequence[float] | NDArray[np.floating], maximum: float) 
 
 
 def token_lines(tokens: Sequence[str], values: Sequence[int] | NDArray[np.int64] | None = None) -> str:
-    """A passage token by token: with values, each is written after a tab."""
+    """Write a passage token by token; values follow after a tab."""
     if values is None:
         return "\n".join(map(escape, tokens))
     return "\n".join(f"{escape(token)}\t{value}" for token, value in zip(tokens, values, strict=True))
 
 
 def read_lines(text: str, tokens: Sequence[str]) -> list[tuple[int, int]] | None:
-    """The values that a model wrote after tokens, and where in the text each value begins.
+    """Read the values that a model wrote after tokens, and the start of each value in the text.
 
     Returns:
-        One (value, place) a token; None where the lines are not those of the tokens: another number of them, or another
-        token in one. Spaces at the ends of tokens are not looked at, as models drop them.
+        One (value, start) per token; None where the lines are not those of the tokens: another number of them, or
+        another token in one. Spaces at the ends of tokens are ignored, as models drop them.
     """
     found = list(_LINE.finditer(text))
     if len(found) != len(tokens):

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from monosema.kernels.encode import encode_top_k, encode_top_k_dense
-from monosema.kernels.functions import decode_codes, encode_codes
+from monosema.kernels.functions import (
+    Active,
+    Full,
+    decode_active,
+    encode_active,
+    encode_batch,
+    encode_codes,
+    encode_entries,
+)
 from monosema.kernels.ragged import (
     Ragged,
     ragged_decode,
@@ -19,8 +27,8 @@ from monosema.kernels.ragged_encode import (
     encode_batch_top_k,
     encode_batch_top_k_dense,
 )
-from monosema.kernels.ragged_functions import Full, decode_active, encode_active, encode_batch, encode_entries
 from monosema.kernels.selection import Selection, top_k, top_k_dense
+from monosema.kernels.sharing import Grid
 from monosema.kernels.sparse import (
     decode_dense,
     row_sums,
@@ -32,11 +40,12 @@ from monosema.kernels.sparse import (
 )
 
 __all__ = [
+    "Active",
     "Full",
+    "Grid",
     "Ragged",
     "Selection",
     "decode_active",
-    "decode_codes",
     "decode_dense",
     "encode_above",
     "encode_above_dense",

@@ -29,7 +29,7 @@ from monosema.kernels.screening import (
     sampled_pre_activations,
 )
 from monosema.kernels.selection import BITS, ROWS_PER_THREAD, pool
-from monosema.kernels.sharing import grid, rows_of_part
+from monosema.kernels.sharing import Grid
 
 MARGIN = 1.5
 """Candidates that are collected for a batch's largest entries, as a multiple of their number."""
@@ -88,32 +88,37 @@ def encode_batch_top_k(
     bias: Float[Tensor, " m"],
     k: int,
     matmul_dtype: torch.dtype | None = None,
+    grid: Grid | None = None,
+    mean_rows: float | None = None,
 ) -> tuple[Float[Tensor, " entries"], Ragged]:
     """The n · k largest positive pre-activations of all n rows together, fewer where fewer are positive; exact.
 
     A few rows tell a floor that more than n · k entries of the batch should pass. Where enough do, the n · k largest
     are among them; where not, a lower floor is taken. Of equal entries at the border the earlier ones stay. Where
-    processes share the batch or the latents (`sharing`), the largest are those of all, and each gets its own.
+    processes share the batch or the latents (`grid`), the largest are those of all, and each gets its own.
+
+    Args:
+        mean_rows: rows of a group of processes, on average, where groups have different numbers of them.
     """
-    together = grid()
-    wanted = k * len(x) if together is None else k * round(rows_of_part(len(x)) * together.groups)
+    rows = len(x) if mean_rows is None else mean_rows
+    wanted = k * len(x) if grid is None else k * round(rows * grid.groups)
     sample = sampled_pre_activations(x, encoder, bias, matmul_dtype)
-    margin, share = MARGIN, len(sample) * k / (1 if together is None else together.shards)
+    margin, share = MARGIN, len(sample) * k / (1 if grid is None else grid.shards)
     sample = sample.float().reshape(-1)
     while True:
         candidates = int(margin * share) + 1
         floor = _smallest_of_largest(sample, candidates) if candidates < len(sample) else 0.0
-        if together is not None:
-            floor = together.lowest(floor)
+        if grid is not None:
+            floor = grid.lowest(floor)
         floors = bias.new_full((len(bias),), floor) if floor > 0 else None
         values, active = encode_above(x, encoder, bias, floors, matmul_dtype)
-        found = len(values) if together is None else together.total(len(values))
+        found = len(values) if grid is None else grid.total(len(values))
         if found >= wanted or floor <= 0:
             break
         margin *= 2
     if found <= wanted:
         return values, active
-    kept = _largest(values, wanted) if together is None else together.largest_of_all(values, wanted)
+    kept = _largest(values, wanted) if grid is None else grid.largest_of_all(values, wanted)
     return values[kept], active.keep(kept)
 
 

@@ -105,6 +105,14 @@ class Selection:
         self.indices = indices
         self.n_latents = n_latents
 
+    def __len__(self) -> int:
+        """Number of rows."""
+        return len(self.indices)
+
+    def spread(self, of_latent: Float[Tensor, " m"]) -> Float[Tensor, "n k"]:
+        """Broadcast a per-latent vector to the entries; differentiable."""
+        return of_latent[self.indices]
+
     @cached_property
     def by_latent(self) -> tuple[Int[Tensor, " nk"], Int[Tensor, " nk"], Int[Tensor, " m_plus_1"]]:
         """All (row, place) pairs sorted by latent.

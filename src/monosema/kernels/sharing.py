@@ -1,9 +1,8 @@
 """What a step must agree on with other processes, where several share a batch or the latents of one dictionary.
 
-Processes form a grid: `groups` share the rows of a batch, `shards` share the latents. Within `shared_by`, the
-differentiable kernels and the batch's statistics ask the grid for what no process knows alone: sums over rows, the
-largest among all latents, reconstructions that every shard adds to. Outside, and in a single process, nothing is asked
-and nothing costs.
+Processes form a grid: `groups` share the rows of a batch, `shards` share the latents. The differentiable kernels and
+the batch's statistics ask the grid that they are given for what no process knows alone: sums over rows, the largest
+among all latents, reconstructions that every shard adds to. In a single process there is none, and nothing costs.
 
 Gradients need no communication on the way back. A reconstruction is summed over shards forwards, and its gradient is
 the same in all of them. Only the centre that is taken from the input gets a part of its gradient in each shard: those
@@ -12,12 +11,8 @@ parts are put aside (`part_of_gradient`) and summed once, after the backward pas
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
@@ -27,7 +22,7 @@ class Grid(Protocol):
     """The processes that work on one step together.
 
     Attributes:
-        groups: parts of the batch, of equal size but within `uneven_rows`.
+        groups: parts of the batch, of equal size, but where a step says its mean number of rows.
         shards: parts of the latents, of equal size.
         shard: which of them this process has.
     """
@@ -69,62 +64,16 @@ class Grid(Protocol):
         ...
 
 
-_current: ContextVar[Grid | None] = ContextVar("grid", default=None)
-
-
-def grid() -> Grid | None:
-    """The grid that this step is shared by; None in a single process."""
-    return _current.get()
-
-
-@contextmanager
-def shared_by(processes: Grid | None) -> Iterator[None]:
-    """Within it, kernels and statistics are those of a batch and of latents that these processes share."""
-    token = _current.set(processes)
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-_mean_rows: ContextVar[float | None] = ContextVar("rows of a group, on average", default=None)
-
-
-@contextmanager
-def uneven_rows(rows: Float[Tensor, "n d"]) -> Iterator[None]:
-    """Within it, groups have different numbers of rows; these are this group's."""
-    together = grid()
-    if together is None:
-        yield
-        return
-    number = torch.tensor(len(rows), dtype=torch.float32, device=rows.device)
-    token = _mean_rows.set(float(together.sum_over_rows(number)) / together.groups)
-    try:
-        yield
-    finally:
-        _mean_rows.reset(token)
-
-
-def rows_of_part(number: int) -> float:
-    """What sums over this process's rows are divided by, so that the mean over groups is that over the whole batch:
-    their number, or its mean over groups within `uneven_rows`."""
-    mean = _mean_rows.get()
-    return float(number) if mean is None else mean
-
-
-def summed_over_latents(part: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+def summed_over_latents(part: Shaped[Tensor, "..."], grid: Grid | None) -> Shaped[Tensor, "..."]:
     """A decoded matrix, with what the other shards add to it."""
-    together = grid()
-    return part if together is None or together.shards == 1 else together.sum_over_latents(part)
+    return part if grid is None or grid.shards == 1 else grid.sum_over_latents(part)
 
 
-def kept_of_rows(values: Float[Tensor, "n k_of_shard"], k: int) -> Float[Tensor, "n k_of_shard"]:
+def kept_of_rows(values: Float[Tensor, "n k_of_shard"], k: int, grid: Grid | None) -> Float[Tensor, "n k_of_shard"]:
     """This shard's largest values of each row, 0 where they aren't among the k largest of all shards."""
-    together = grid()
-    return values if together is None or together.shards == 1 else values * together.largest_of_rows(values, k)
+    return values if grid is None or grid.shards == 1 else values * grid.largest_of_rows(values, k)
 
 
-def own_centre(centre: Any) -> Any:
+def own_centre(centre: Float[Tensor, " d"] | None, grid: Grid | None) -> Float[Tensor, " d"] | None:
     """The centre as an encoder of this process's latents takes it from the input."""
-    together = grid()
-    return centre if centre is None or together is None or together.shards == 1 else together.part_of_gradient(centre)
+    return centre if centre is None or grid is None or grid.shards == 1 else grid.part_of_gradient(centre)

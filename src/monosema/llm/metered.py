@@ -56,7 +56,9 @@ def open_client(config: ClientConfig, folder: Path, device: str | None = None) -
 
         model: Any = load_model(config.model, device=device)
         with Store(folder) as store:
-            yield MeteredClient(LocalClient(model, store), store, lambda asked: CostEstimate(len(asked), 0, 0, 0, 0, 0))
+            yield MeteredClient(
+                LocalClient(model, store), store, lambda asked: CostEstimate(len(asked), 0, 0, 0, 0.0, 0.0)
+            )
         return
     adapter = config.adapter()
     with Store(folder) as store:

@@ -11,7 +11,7 @@ from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.forking import Fork, can_fork, put_rows, unembed_of
 from monosema.models.generation import Generation, GenerationConfig, Piece, TextGeneration
 from monosema.models.hooks import Action, BySite, Captured
-from monosema.models.loading import load_model, model_folder
+from monosema.models.loading import Family, load_model, model_folder, register_family
 from monosema.models.pair import ModelPair, resolve_site
 from monosema.models.protocol import LanguageModel, require_logits, vector_width
 from monosema.models.random_model import byte_tokenizer, random_model
@@ -25,6 +25,7 @@ __all__ = [
     "BySite",
     "Captured",
     "ChatTemplate",
+    "Family",
     "Fork",
     "ForwardContext",
     "Generation",
@@ -47,6 +48,7 @@ __all__ = [
     "model_folder",
     "put_rows",
     "random_model",
+    "register_family",
     "require_logits",
     "resolve_site",
     "unembed_of",

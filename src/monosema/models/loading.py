@@ -56,6 +56,12 @@ FAMILIES = {
     "smollm3": Family(smollm3.config, smollm3.layout),
 }
 
+
+def register_family(model_type: str, family: Family) -> None:
+    """Read models whose config.json has this `model_type` by our own decoder; a known type is replaced."""
+    FAMILIES[model_type] = family
+
+
 SPECIMEN = Path(__file__).parent / "specimen"
 
 

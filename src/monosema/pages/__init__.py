@@ -1,6 +1,5 @@
-"""Everything that is seen: the report, and heat maps for notebooks."""
+"""Everything that is seen: the report, and charts for it and for files of their own."""
 
-from monosema.pages.heat import heatmap_html
-from monosema.pages.report import EvaluationRow, ReportData, StageRow, write_report
+from monosema.pages.report import ReportData, StageRow, write_report
 
-__all__ = ["EvaluationRow", "ReportData", "StageRow", "heatmap_html", "write_report"]
+__all__ = ["ReportData", "StageRow", "write_report"]

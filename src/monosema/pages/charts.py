@@ -23,7 +23,7 @@ Real = float | int
 RARE = 0.3
 """Opacity of a mean that fewer than a tenth of the latents have: it says little of them all."""
 SHARE = ".1~p"
-"""Format of shares: "0.1%"."""
+"""Format of shares: "0.1 %"."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: its label, whether its steps are factors, and the d3 format of its ticks."""
+    """An axis: its label, whether its steps are factors, the d3 format of its ticks, whether it begins at 0."""
 
     label: str
     logarithmic: bool = False
     format: str = "~g"
+    zero: bool = False
 
     def of(self, channel: Any, field: str, low: Real, high: Real) -> Any:
         """Return the encoding of a field along this axis, which runs from `low` to `high`."""
@@ -58,12 +59,14 @@ class Axis:
 
         kind = {"type": "log"} if self.logarithmic else {"type": "linear", "zero": False}
         ticks: dict[str, Any] = {"values": _factors(low, high)} if self.logarithmic else {"tickCount": 5}
-        text = "datum.value ? datum.label : '0'"
+        text = "datum.value ? replace(datum.label, '%', ' %') : '0'"
         axis = alt.Axis(title=self.label or None, format=self.format, labelExpr=text, **ticks)
         return channel(field, type="quantitative", axis=axis, scale=alt.Scale(**kind, domain=[low, high], nice=False))
 
     def ends(self, values: Sequence[Real]) -> tuple[float, float]:
         """Return where the axis begins and ends to have some room around these values."""
+        if self.zero and not self.logarithmic:
+            return 0.0, float(1.08 * max(values) or 1)
         low, high = (math.log10(end) if self.logarithmic else float(end) for end in (min(values), max(values)))
         room = 0.04 * (high - low) or 0.1 * max(abs(high), 1.0)
         return (10 ** (low - room), 10 ** (high + room)) if self.logarithmic else (low - room, high + room)
@@ -74,10 +77,14 @@ class Axis:
 
 
 def _factors(low: Real, high: Real) -> list[float]:
-    """Return round values of a logarithmic axis: powers of ten; where these are few, their 2- and 5-fold too."""
+    """Return round values of a logarithmic axis: powers of ten; where these are few, multiples of them too."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if math.log10(high / low) < 2.5 else (1,)
-    return [step * 10.0**decade for decade in decades for step in steps if low <= step * 10.0**decade <= high]
+    for steps in ((1,), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
+        found = [float(f"{step}e{decade}") for decade in decades for step in steps]
+        found = [value for value in found if low <= value <= high]
+        if len(found) > 3:
+            break
+    return found
 
 
 def _chart(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -127,7 +134,7 @@ def xy(
     along = x.of(alt.X, "x", *x.ends(xs)), y.of(alt.Y, "y", *y.ends(ys))
     color, shape = (
         _scale(channel, "series", names, values, legend=len(names) > 1)
-        for channel, values in ((alt.Color, SERIES), (alt.Shape, SHAPES))
+        for channel, values in ((alt.Color, SERIES if len(names) > 1 else [INK]), (alt.Shape, SHAPES))
     )
     base = _chart(rows)
     lines = base.transform_filter("datum.line").mark_line(strokeWidth=1.8, strokeJoin="round")

@@ -1,4 +1,4 @@
-"""Plain words for figures: what each is, how it is written, and the sentences at the head of a run's page."""
+"""The pages' words: names and meanings of metrics, terms and chart labels, and numbers written for people."""
 
 from __future__ import annotations
 
@@ -8,21 +8,18 @@ from dataclasses import dataclass
 
 from monosema.core import Estimate
 
-Value = Estimate | float | int | str | None
-"""A figure as a report gets it: an estimate, a bare number, or the reason why it is absent."""
-
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure of an evaluation.
+class Metric:
+    """A metric of an evaluation.
 
     Attributes:
         key: its name in an evaluation row.
         name: its name on the page.
         unit: "share" (written as a percentage), "nats", or "" for a plain number.
         better: "lower", "higher", or "" where neither is better.
-        means: one sentence for a reader who has never met it.
-        headline: whether it stands in the large figures at the top.
+        means: one sentence for a reader who has never met the metric.
+        headline: whether it stands in large print at the top.
     """
 
     key: str
@@ -33,8 +30,8 @@ class Figure:
     headline: bool = False
 
 
-FIGURES = (
-    Figure(
+METRICS = (
+    Metric(
         "fvu",
         "FVU",
         "",
@@ -43,15 +40,15 @@ FIGURES = (
         "features. 0 is perfect; 1 is no better than always giving the mean.",
         headline=True,
     ),
-    Figure("variance_explained", "Variance explained", "share", "higher", "1 − FVU, as a percentage."),
-    Figure(
+    Metric("variance_explained", "Variance explained", "share", "higher", "1 − FVU, as a percentage."),
+    Metric(
         "cosine",
         "Cosine similarity",
         "",
         "higher",
-        "Of each activation and its rebuilt twin, on average: whether they point the same way.",
+        "Of each activation and its reconstruction, on average: whether they point the same way.",
     ),
-    Figure(
+    Metric(
         "l0",
         "L0",
         "",
@@ -59,7 +56,7 @@ FIGURES = (
         "How many features are active on one token, on average. Fewer is easier to read.",
         headline=True,
     ),
-    Figure(
+    Metric(
         "alive",
         "Alive features",
         "share",
@@ -68,7 +65,7 @@ FIGURES = (
         "nothing.",
         headline=True,
     ),
-    Figure(
+    Metric(
         "loss_recovered",
         "Loss recovered",
         "share",
@@ -77,7 +74,7 @@ FIGURES = (
         "untouched model, 0 % is as bad as erasing the activations (setting them to zero).",
         headline=True,
     ),
-    Figure(
+    Metric(
         "kl",
         "KL divergence",
         "nats",
@@ -85,14 +82,14 @@ FIGURES = (
         "How far the model’s next-token predictions move when it runs on rebuilt activations. 0 is not at all.",
         headline=True,
     ),
-    Figure(
+    Metric(
         "ce_clean", "Loss, untouched", "nats", "lower", "The model’s own cross-entropy on the held-out text, per token."
     ),
-    Figure("ce_spliced", "Loss, rebuilt", "nats", "lower", "Cross-entropy when the model runs on rebuilt activations."),
-    Figure(
+    Metric("ce_spliced", "Loss, rebuilt", "nats", "lower", "Cross-entropy when the model runs on rebuilt activations."),
+    Metric(
         "ce_zero", "Loss, erased", "nats", "", "Cross-entropy when the activations are set to zero: the worst case."
     ),
-    Figure(
+    Metric(
         "ce_mean", "Loss, mean", "nats", "", "Cross-entropy when every activation is replaced by the mean activation."
     ),
 )
@@ -138,27 +135,32 @@ TERMS = (
 
 
 WORDS: Mapping[str, str] = {
+    "active": "strongest activation",
     "comparison": "How well latents are explained, on passages not seen before",
     "comparison legend": "bar: 95 % interval; small and hollow: shuffled explanations; dashed: chance; "
     "faint: fewer than a tenth scored",
     "control": "shuffled explanations",
+    "dead": "Dead features",
+    "density": "density (share of tokens)",
+    "densities": "Density of {:,} features",
+    "erased": "erased (zero)",
+    "features": "features",
     "layer": "layer ({})",
+    "losses": "Cross-entropy, nats per token",
+    "map": "Map of {:,} features: {} against density",
+    "mean": "mean",
+    "score": "label score",
+    "share": "share at {}",
+    "shares": "Share of the decoder norm at {}, of {:,} features",
     "site": "site, in the order of the model",
+    "tokens": "tokens",
+    "untouched": "untouched model",
 }
 """Words of the charts, in one place so that they can be translated."""
 
 
-def value_of(value: Value) -> float | None:
-    """The bare number of a figure, None where there is none."""
-    if isinstance(value, Estimate):
-        value = value.value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return None
-    return float(value)
-
-
 def number(value: float | int, digits: int = 3) -> str:
-    """A number for people: thousands separated, three significant digits, no exponent for what is readable without."""
+    """Write a number for people: thousands separated, three digits, no exponent for what reads well without."""
     if value == int(value) and abs(value) < 1e12:
         return f"{int(value):,}"
     if abs(value) >= 10 ** (digits - 1):
@@ -170,7 +172,7 @@ def number(value: float | int, digits: int = 3) -> str:
 
 
 def text_of(value: float | int, unit: str) -> str:
-    """A number with its unit: "93.1 %", "0.165", "3.21 nats"."""
+    """Write a number with its unit: "93.1 %", "0.165", "3.21 nats"."""
     if unit == "share":
         return f"{100 * value:.1f} %" if value != 1 else "100 %"
     if unit == "nats":
@@ -178,16 +180,14 @@ def text_of(value: float | int, unit: str) -> str:
     return f"{value:.1f}" if 10 <= abs(value) < 1000 else number(value)
 
 
-def interval_of(value: Value, unit: str) -> str:
-    """The interval of an estimate, "[0.163, 0.167]", or nothing for a bare number."""
-    if not isinstance(value, Estimate):
-        return ""
+def interval_of(value: Estimate, unit: str) -> str:
+    """Return the interval of an estimate, "[0.163, 0.167]"."""
     low, high = (text_of(end, unit).removesuffix(" %") for end in (value.low, value.high))
     return f"[{low}, {high}]"
 
 
 def duration(seconds: float | int) -> str:
-    """Seconds for people: "8.2 s", "3 min 20 s", "1 h 05 min"."""
+    """Write seconds for people: "8.2 s", "3 min 20 s", "1 h 05 min"."""
     if seconds < 100:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -197,27 +197,17 @@ def duration(seconds: float | int) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
-def spoken(figures: Mapping[str, Value], pca: Mapping[str, Value]) -> str:
-    """One sentence about the result, from the figures that are there. Empty when there are none."""
+def spoken(metrics: Mapping[str, Estimate], pca: Mapping[str, Estimate]) -> str:
+    """Return one sentence about the result, from the metrics that are there. Empty when there are none."""
     parts = []
-    l0, explained = value_of(figures.get("l0")), value_of(figures.get("variance_explained"))
-    if explained is None and (fvu := value_of(figures.get("fvu"))) is not None:
-        explained = 1 - fvu
-    if explained is not None:
-        lead = (
-            f"With {number(round(l0, 1))} features active on a token, it rebuilds" if l0 is not None else "It rebuilds"
-        )
-        parts.append(f"{lead} {100 * explained:.1f} % of the activations’ variance")
-    recovered = value_of(figures.get("loss_recovered"))
-    if recovered is not None:
+    if "variance_explained" in metrics:
+        explained = 100 * metrics["variance_explained"].value
+        l0 = f"With {number(round(metrics['l0'].value, 1))} features active on a token, it" if "l0" in metrics else "It"
+        parts.append(f"{l0} rebuilds {explained:.1f} % of the activations’ variance")
+    if "loss_recovered" in metrics:
+        kept = 100 * metrics["loss_recovered"].value
         lead = "and" if parts else "It"
-        parts.append(
-            f"{lead} keeps {100 * recovered:.1f} % of what the model gains from this layer when predicting text"
-        )
-    if not parts:
-        return ""
-    text = " ".join(parts)
-    control = value_of(pca.get("fvu"))
-    if control is not None and explained is not None:
-        text += f"; as many principal components rebuild {100 * (1 - control):.1f} %"
-    return text + "."
+        parts.append(f"{lead} keeps {kept:.1f} % of what the model gains from this layer when predicting text")
+    if "variance_explained" in metrics and "fvu" in pca:
+        parts[-1] += f"; as many principal components rebuild {100 * (1 - pca['fvu'].value):.1f} %"
+    return f"{' '.join(parts)}." if parts else ""

@@ -7,44 +7,27 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from monosema.atlas import Atlas
+import numpy as np
+
+from monosema.atlas import Atlas, Score
 from monosema.core import Estimate, atomic_path
-from monosema.pages.assets import environment, scripts, style
-from monosema.pages.book import Book, fold
-from monosema.pages.glossary import (
-    FIGURES,
-    TERMS,
-    Figure,
-    Value,
-    duration,
-    interval_of,
-    number,
-    spoken,
-    text_of,
-    value_of,
-)
+from monosema.evaluation import EvaluationRow
+from monosema.pages.bundle import ReportBundle, bundle
+from monosema.pages.glossary import METRICS, TERMS, Metric, duration, interval_of, number, spoken, text_of
 from monosema.pages.packing import script_json
-from monosema.pages.scores import MethodScore
+from monosema.pages.pictures import density_histogram, feature_map, loss_bars, share_histogram, training_curves
+from monosema.pages.svg import svg, variables
 
+if TYPE_CHECKING:
+    import jinja2
 
-@dataclass(frozen=True, kw_only=True)
-class EvaluationRow:
-    """The figures of one dictionary, or of a control beside it.
-
-    Attributes:
-        name: as shown: "TopK, k = 32", "PCA, 32 components", "random dictionary".
-        kind: "dictionary" for the run's own, else "pca", "random", or any other word for a control.
-        figures: by key of `words.FIGURES` (fvu, variance_explained, l0, alive, loss_recovered, kl, ce_clean,
-            ce_spliced, ce_zero, ce_mean): an Estimate, a bare number, or a string that says why the figure is absent.
-            Others are shown under their own names.
-    """
-
-    name: str
-    kind: str
-    figures: Mapping[str, Value]
+SCRIPTS = ("data.js", "heatmap.js", "plots.js", "table.js", "feature.js", "page.js")
+"""Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,19 +41,19 @@ class StageRow:
 
 @dataclass(frozen=True, kw_only=True)
 class ReportData:
-    """What a report says about a run; the features themselves come from the atlas. Only `title` is needed.
+    """A run's facts for its report; the features themselves come from the atlas. Only `title` is needed.
 
     Attributes:
         title: headline of the page.
         model_name, site, architecture, corpus: names for the opening sentence.
         tokens, heldout_tokens, sinks_left_out: tokens trained on, tokens evaluated on, and tokens left out as
             attention sinks.
-        evaluation: the dictionary's row first, controls after it.
-        training: lines of metrics.jsonl; `tokens` (or `step`) against fvu, l0 and dead (a share) or alive are drawn.
+        evaluation: the dictionary's row first, controls after it, named as they are shown.
+        training: lines of metrics.jsonl.
         stages, recipe, model: tables; recipe and model may be nested.
         notes: further sentences that an honest reader should see.
-        controls: scores of what is held against explanations, such as those of random latents.
-        pictures: plots as SVG that stand below the page's own.
+        controls: scores that stand beside those of explanations, such as those of random latents.
+        pictures: further charts as SVG.
         created: when the run was made, as shown.
     """
 
@@ -88,7 +71,7 @@ class ReportData:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    controls: Sequence[MethodScore] = ()
+    controls: Sequence[Score] = ()
     pictures: Sequence[str] = ()
     created: str = ""
 
@@ -97,7 +80,7 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
     """Write the report, in one step: after a failure, `path` is what it was before.
 
     Args:
-        data: what to say about the run.
+        data: the run's facts.
         atlas: an open atlas, or the path of its folder.
         path: the HTML file.
         limit_mb: aim for the size of the file; fewer passages a feature are kept where all don't fit, and the page
@@ -109,48 +92,87 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
     Raises:
         FormatError: the folder holds no atlas, or one that contradicts itself.
     """
-    book = fold(atlas, limit_mb)
-    page = render(data, book)
+    page = render(data, bundle(atlas, limit_mb))
     path = Path(path)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
     return path
 
 
-def render(data: ReportData, book: Book) -> str:
-    """The page as text."""
-    script = scripts()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+def render(data: ReportData, packed: ReportBundle) -> str:
+    """Return the page as text."""
+    script = "\n".join(_static(name) for name in SCRIPTS)
+    drawn = feature_map(packed)
+    charts = {
+        "axes": drawn.spec if drawn else None,
+        "losses": loss_bars(data.evaluation),
+        "densities": density_histogram(packed),
+        "shares": share_histogram(packed),
+    }
+    facts = {"title": data.title, "sides": packed.sides, "map": drawn.to_dict() if drawn else None}
     return (
         environment()
         .get_template("report.html.j2")
         .render(
             data=data,
-            book=book,
+            bundle=packed,
             style=style(),
             script=script,
-            script_digest=digest,
-            lede=_lede(data, book),
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            lede=_lede(data, packed),
             headline=_headline(data),
             table=_table(data),
-            notes=_notes(data, book),
+            notes=_notes(data, packed),
             stages=_stages(data.stages),
             recipe=_flat(data.recipe),
             model=_flat(data.model),
-            terms=[(figure.name, figure.means) for figure in FIGURES if not figure.key.startswith("ce_")] + list(TERMS),
-            facts=script_json(_facts(data, book)),
+            terms=[(metric.name, metric.means) for metric in METRICS if not metric.key.startswith("ce_")] + list(TERMS),
+            map=drawn,
+            curves=[svg(spec) for spec in training_curves(data.training)],
+            charts={name: svg(spec) if spec else "" for name, spec in charts.items()},
+            scores=_scores([*packed.by_method, *data.controls]),
+            facts=script_json(facts),
         )
     )
 
 
-def _main(data: ReportData) -> EvaluationRow | None:
-    return next((row for row in data.evaluation if row.kind == "dictionary"), None)
+@cache
+def _static(name: str) -> str:
+    return (files("monosema.pages") / "static" / name).read_text(encoding="utf-8")
 
 
-def _lede(data: ReportData, book: Book) -> str:
+def style() -> str:
+    """Return the style sheet of all pages, with the charts' palette."""
+    return variables(":root") + _static("pages.css")
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """Return Jinja2 over `pages/templates`, everything escaped unless marked safe, an unknown name an error."""
+    import jinja2
+
+    def load(name: str) -> str | None:
+        source = files("monosema.pages") / "templates" / name
+        return source.read_text(encoding="utf-8") if source.is_file() else None
+
+    return jinja2.Environment(
+        loader=jinja2.FunctionLoader(load),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _metrics(data: ReportData, kind: str) -> Mapping[str, Estimate]:
+    """Return the metrics of the first row of this kind; none where there is no such row."""
+    return next((row.figures for row in data.evaluation if row.kind == kind), {})
+
+
+def _lede(data: ReportData, packed: ReportBundle) -> str:
     kind = f"{data.architecture} dictionary" if data.architecture else "dictionary"
     article = "an" if kind[0].lower() in "aeiou" else "a"
-    sentence = f"{book.n_features:,} features of {data.model_name or 'a language model'}"
+    sentence = f"{packed.n_features:,} features of {data.model_name or 'a language model'}"
     if data.site:
         sentence += f", read at {data.site}"
     sentence += f" by {article} {kind}"
@@ -158,60 +180,83 @@ def _lede(data: ReportData, book: Book) -> str:
         sentence += f" trained on {data.tokens:,} tokens"
         if data.corpus:
             sentence += " of the built-in corpus" if data.corpus == "builtin" else f" of {data.corpus}"
-    sentence += "."
-    row = _main(data)
-    pca: Mapping[str, Value] = next((other.figures for other in data.evaluation if other.kind == "pca"), {})
-    result = spoken(row.figures, pca) if row else ""
-    return f"{sentence} {result}".strip()
+    return f"{sentence}. {spoken(_metrics(data, 'dictionary'), _metrics(data, 'pca'))}".strip()
 
 
 def _headline(data: ReportData) -> list[dict[str, str]]:
-    """Large figures: name, value, interval, the same for the best control."""
-    row = _main(data)
-    cards = []
-    for figure in FIGURES:
-        value = row.figures.get(figure.key) if row and figure.headline else None
-        bare = value_of(value)
-        if bare is None:
-            continue
-        cards.append(
-            {"name": figure.name, "value": text_of(bare, figure.unit), "interval": interval_of(value, figure.unit)}
-        )
-    return cards
+    """Return large metrics: name, value, interval."""
+    found = _metrics(data, "dictionary")
+    return [
+        {
+            "name": metric.name,
+            "value": text_of(found[metric.key].value, metric.unit),
+            "interval": interval_of(found[metric.key], metric.unit),
+        }
+        for metric in METRICS
+        if metric.headline and metric.key in found
+    ]
 
 
 def _table(data: ReportData) -> dict[str, Any]:
-    """Figures downwards, dictionary and controls across; figures that no row has are left out."""
-    keys = {key for row in data.evaluation for key in row.figures}
-    known = [figure for figure in FIGURES if figure.key in keys]
-    other = [Figure(key, key, "", "", "") for key in sorted(keys - {figure.key for figure in FIGURES})]
+    """Return metrics downwards, dictionary and controls across; metrics that no row has are left out."""
+    keys = {key for row in data.evaluation for key in (*row.figures, *row.absent)}
+    known = [metric for metric in METRICS if metric.key in keys]
+    other = [Metric(key, key, "", "", "") for key in sorted(keys - {metric.key for metric in METRICS})]
     lines = []
-    for figure in [*known, *other]:
-        cells = [_cell(row.figures.get(figure.key), figure) for row in data.evaluation]
-        points = [_point(row.figures.get(figure.key)) for row in data.evaluation]
-        lines.append({"figure": figure, "cells": cells, "points": points})
+    for metric in [*known, *other]:
+        found = [row.figures.get(metric.key) for row in data.evaluation]
+        cells = [
+            {"absent": row.absent.get(metric.key, "not measured")} if value is None else _cell(value, metric.unit)
+            for row, value in zip(data.evaluation, found, strict=True)
+        ]
+        points = [_point(value) for value in found]
+        # A row of equal values shows nothing as a strip.
+        differ = len({point[0] for point in points if point}) > 1
+        lines.append({"metric": metric, "cells": cells, "strip": _strip(points, metric.unit) if differ else None})
     return {"heads": [(row.name, row.kind) for row in data.evaluation], "lines": lines}
 
 
-def _cell(value: Value, figure: Figure) -> dict[str, str]:
-    if isinstance(value, str):
-        return {"absent": value}
-    bare = value_of(value)
-    if bare is None:
-        return {"absent": "not measured"}
-    n = f"n = {value.n:,} ({value.method})" if isinstance(value, Estimate) else ""
-    return {"value": text_of(bare, figure.unit), "interval": interval_of(value, figure.unit), "n": n}
+def _cell(value: Estimate, unit: str) -> dict[str, str]:
+    n = f"n = {value.n:,} ({value.method})"
+    return {"value": text_of(value.value, unit), "interval": interval_of(value, unit), "n": n}
 
 
-def _point(value: Value) -> list[float] | None:
-    bare = value_of(value)
-    if bare is None:
+def _point(value: Estimate | None) -> list[float] | None:
+    """Return value and ends of an estimate as JSON can hold them."""
+    if value is None:
         return None
-    ends = (value.low, value.high) if isinstance(value, Estimate) else (bare, bare)
-    return [bare, *(end if math.isfinite(end) else bare for end in ends)]
+    return [value.value, *(end if math.isfinite(end) else value.value for end in (value.low, value.high))]
 
 
-def _notes(data: ReportData, book: Book) -> list[str]:
+def _strip(points: Sequence[list[float] | None], unit: str) -> dict[str, Any]:
+    """Return values on one line, the first of which is ours, and the line's ends."""
+    ends = [end for point in points if point for end in point]
+    return {"points": list(points), "domain": [min(0.0, *ends), max(1.0 if unit == "share" else 0.0, *ends) or 1.0]}
+
+
+def _scores(scores: Sequence[Score]) -> list[dict[str, Any]]:
+    """Return for each scorer the mean score of each method's explanations, beside its control."""
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        groups.setdefault(score.scorer, []).append(score)
+    return [
+        {
+            "scorer": scorer,
+            "lines": [
+                {"score": score, "strip": _strip([_point(score.estimate), _bare(score.control)], "share")}
+                for score in group
+            ],
+        }
+        for scorer, group in groups.items()
+    ]
+
+
+def _bare(value: float | None) -> list[float] | None:
+    """Return a value without an interval as a point of a strip."""
+    return None if value is None else [value] * 3
+
+
+def _notes(data: ReportData, packed: ReportBundle) -> list[str]:
     notes = list(data.notes)
     if data.heldout_tokens:
         notes.append(
@@ -222,30 +267,30 @@ def _notes(data: ReportData, book: Book) -> list[str]:
             f"{data.sinks_left_out:,} tokens were left out as attention sinks (the beginning-of-text token and its "
             "like), whose activations say nothing about the text."
         )
-    if book.text_tokens:
-        notes.append(f"Passages, densities and labels come from {book.text_tokens:,} tokens of text.")
-    dead = book.n_features - book.n_alive
-    if dead:
+    if packed.text_tokens:
+        notes.append(f"Passages, densities and labels come from {packed.text_tokens:,} tokens of text.")
+    if dead := packed.n_features - packed.n_alive:
         notes.append(
-            f"{dead:,} of {book.n_features:,} features never fired on the text of the atlas; the list shows them when "
-            "asked for dead ones."
+            f"{dead:,} of {packed.n_features:,} features never fired on the text of the atlas; the list shows them "
+            "when asked for dead ones."
         )
-    if book.score_median is not None:
-        control = "" if book.control_median is None else f"; their controls have a median of {book.control_median:.2f}"
+    scored, controls = packed.known("label_score"), packed.known("label_control")
+    if scored.size:
+        control = f"; their controls have a median of {np.median(controls):.2f}" if controls.size else ""
         notes.append(
-            f"The labels of {book.n_scored:,} features are scored by {book.scorer}: the median is "
-            f"{book.score_median:.2f}{control}."
+            f"The labels of {scored.size:,} features are scored by {packed.scorer}: the median is "
+            f"{np.median(scored):.2f}{control}."
         )
-    top, quantile = book.passages_per_feature
+    top, quantile = packed.passages_per_feature
     kept = f"up to {top} of its strongest passages and {quantile} from each tenth of all, from strong to weak"
-    if book.complete:
-        notes.append(f"Each feature comes with {kept}: {book.n_passages:,} passages in all.")
+    if packed.complete:
+        notes.append(f"Each feature comes with {kept}: {packed.n_passages:,} passages in all.")
     else:
         notes.append(
-            f"To keep this file small, each feature comes with {kept} ({book.n_passages:,} passages in all); "
+            f"To keep this file small, each feature comes with {kept} ({packed.n_passages:,} passages in all); "
             "the atlas has more."
         )
-    notes += [f"Not made: {what}, because {reason}" for what, reason in book.absent.items()]
+    notes += [f"Not made: {part}, because {reason}" for part, reason in packed.absent.items()]
     notes.append("Activations of single tokens are rounded to 1/255 of the strongest in their passage.")
     return notes
 
@@ -264,7 +309,7 @@ def _stages(stages: Sequence[StageRow]) -> list[dict[str, Any]]:
 
 
 def _flat(table: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A nested table as lines of (dotted key, value as text); keys without a value are left out."""
+    """Return a nested table as lines of (dotted key, value as text); keys without a value are left out."""
     lines: list[tuple[str, str]] = []
     for key, value in table.items():
         name = f"{prefix}{key}"
@@ -285,77 +330,3 @@ def _plain(value: Any) -> str:
     if isinstance(value, float):
         return number(value) if math.isfinite(value) else str(value)
     return str(value)
-
-
-def _facts(data: ReportData, book: Book) -> dict[str, Any]:
-    """What the page's plots draw, as JSON."""
-    losses: list[dict[str, Any]] = []
-    row = _main(data)
-    if row:
-        for key, name in (
-            ("ce_clean", "untouched model"),
-            ("ce_spliced", row.name),
-            ("ce_mean", "mean"),
-            ("ce_zero", "erased (zero)"),
-        ):
-            _add_loss(losses, name, row.figures.get(key), key)
-        for other in data.evaluation:
-            if other is not row and _same_model(row, other):
-                _add_loss(losses, other.name, other.figures.get("ce_spliced"), other.kind)
-    return {
-        "title": data.title,
-        "features": book.n_features,
-        "sides": book.sides,
-        "training": _curves(data.training),
-        "losses": sorted(losses, key=lambda loss: float(loss["point"][0])),
-        "scores": _scores([*book.by_method, *data.controls]),
-    }
-
-
-def _same_model(row: EvaluationRow, other: EvaluationRow) -> bool:
-    """Whether losses can stand side by side: of two models that are compared, each has its own when it is untouched."""
-    clean, its = (value_of(one.figures.get("ce_clean")) for one in (row, other))
-    return clean is None or its is None or clean == its
-
-
-def _scores(by_method: Sequence[MethodScore]) -> list[dict[str, Any]]:
-    """For each scorer, the mean score of each method's explanations beside its control."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for one in by_method:
-        line = {"name": one.method, "point": _point(one.estimate), "control": one.control, "n": one.estimate.n}
-        groups.setdefault(one.scorer, []).append(line)
-    return [{"scorer": scorer, "lines": lines} for scorer, lines in groups.items()]
-
-
-def _add_loss(losses: list[dict[str, Any]], name: str, value: Value, kind: str) -> None:
-    point = _point(value)
-    if point:
-        losses.append({"name": name, "point": point, "kind": kind})
-
-
-_CURVES: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("FVU", ("fvu", "heldout_fvu", "held_out_fvu")),
-    ("L0", ("l0",)),
-    ("Dead features", ("dead", "dead_share", "dead_fraction")),
-)
-
-
-def _curves(lines: Sequence[Mapping[str, Any]], most: int = 400) -> list[dict[str, Any]]:
-    """Training curves: name, x (tokens or steps), y; thinned to at most about `most` points by keeping every n-th."""
-    curves = []
-    for name, keys in _CURVES:
-        points = []
-        for line in lines:
-            x = value_of(line.get("tokens", line.get("step")))
-            y = next((value for key in keys if (value := value_of(line.get(key))) is not None), None)
-            if y is None and name.startswith("Dead"):
-                alive = value_of(line.get("alive", line.get("alive_share")))
-                y = None if alive is None else 1 - alive
-            if x is not None and y is not None:
-                points.append((x, y))
-        if len(points) > 1:
-            every = math.ceil(len(points) / most)
-            kept = points[:-1:every] + points[-1:]
-            axis = "tokens" if any("tokens" in line for line in lines) else "steps"
-            curves.append({"name": name, "x": [p[0] for p in kept], "y": [p[1] for p in kept], "axis": axis})
-    return curves

@@ -1,4 +1,4 @@
-"""An atlas's Parquet tables as the report needs them: columns in memory, passages as flat vectors, as many as asked."""
+"""An atlas's tables as the report needs them: columns in memory, passages as flat vectors, means of scores."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import NDArray
 
-from monosema.atlas import Atlas
+from monosema.atlas import Atlas, Score
+from monosema.core import Site, bootstrap_mean
 
 KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)))
 """Kinds of passages, in the order a page shows them: the strongest, then quantiles from strong to weak."""
@@ -23,13 +25,13 @@ def read_table(atlas: Atlas, name: str, filters: Any = None) -> Any:
 
 
 def known_rows(table: Any, latents: NDArray[np.int64]) -> Any:
-    """The rows of a table that are about one of these latents; the table itself where all are."""
+    """Return the rows of a table that are about one of these latents; the table itself where all are."""
     known = np.isin(column(table, "latent", np.int64), latents)
     return table if known.all() else table.filter(known)
 
 
 def column(table: Any, name: str, dtype: Any, missing: float = 0) -> NDArray[Any]:
-    """A column as NumPy; `missing` stands for null and for a column that the table does not have."""
+    """Return a column as NumPy; `missing` stands for null and for a column that the table does not have."""
     if name not in table.column_names:
         return np.full(table.num_rows, missing, dtype=dtype)
     import pyarrow.compute as pc
@@ -48,9 +50,13 @@ class Ragged:
     values: NDArray[Any]
 
     def take(self, rows: NDArray[np.int64]) -> Ragged:
-        """These rows, in this order."""
+        """Return these rows, in this order; neighbours as they stand without a copy."""
+        if rows.size and (np.diff(rows) == 1).all():
+            first = self.first[rows[0] : rows[-1] + 2]
+            return Ragged(first - first[0], self.values[first[0] : first[-1]])
         lengths = np.diff(self.first)[rows]
         first = np.concatenate([[0], np.cumsum(lengths)])
+        # (values taken,): a ramp over each row's own values, wherever they stood.
         index = np.repeat(self.first[rows] - first[:-1], lengths) + np.arange(first[-1])
         return Ragged(first, self.values[index])
 
@@ -95,7 +101,7 @@ def ragged(table: Any, name: str, vocabulary: Vocabulary | None = None) -> Ragge
 
 @dataclass(frozen=True)
 class Passages:
-    """Example passages sorted by latent, kind (order of KINDS) and rank; every vector has one entry a passage."""
+    """Example passages sorted by latent, kind (order of KINDS) and rank; vectors have one entry each."""
 
     latent: NDArray[np.int64]
     kind: NDArray[np.int64]
@@ -110,7 +116,7 @@ class Passages:
 def read_passages(
     atlas: Atlas, latents: NDArray[np.int64], vocabulary: Vocabulary, top: int, quantile: int
 ) -> Passages:
-    """The `top` strongest passages and `quantile` passages of each quantile, of each of `latents`."""
+    """Read the `top` strongest passages and `quantile` passages of each quantile, for each of `latents`."""
     import pyarrow.compute as pc
 
     keep = ((pc.field("kind") == "top") & (pc.field("rank") < top)) | (
@@ -134,3 +140,46 @@ def read_passages(
         tokens=ragged(table, "token_ids", vocabulary).take(order),
         activations=ragged(table, "activations").take(order),
     )
+
+
+def scores_by_method(atlas: Atlas) -> list[Score]:
+    """Return the mean score of the explanations found by each method, beside the mean of its controls.
+
+    The scorer with most scores comes first, and of each the best method first. A method that used a language model is
+    named with it.
+    """
+    rows = atlas.sql("""
+        select scorer, if(model is null, method, method || ', ' || model) as name, list(value order by latent) as found,
+            list(control order by latent) filter (control is not null) as controls
+        from scores group by scorer, name
+        order by sum(count(*)) over (partition by scorer) desc, scorer, avg(value) desc, name
+    """)
+    return [
+        Score(
+            *("", row["name"], None, None, row["scorer"]),
+            estimate=bootstrap_mean(np.array(row["found"])),
+            control=float(np.mean(row["controls"])) if row["controls"] else None,
+        )
+        for row in rows
+    ]
+
+
+def crosscoder_sides(atlas: Atlas) -> tuple[tuple[str, str] | None, Float[np.ndarray, " n_latents"] | None]:
+    """Return the two sides of a crosscoder, and the second one's share of each latent's decoder norms.
+
+    Over two models the sides are their sites; over one model, its two sites. None and None where there are not two.
+    """
+    rows = atlas.sql("select place, any_value(site) as site from sites group by place order by place")
+    sites = [Site.parse(row["site"]) for row in rows]
+    second = [site.other for site in sites]
+    if not any(second):
+        second = [False, True] if len(sites) == 2 else []
+    if len(set(second)) < 2:
+        return None, None
+    names = [
+        " and ".join(site.short for site, at in zip(sites, second, strict=True) if at is side) for side in (False, True)
+    ]
+    places = [place for place, at in enumerate(second) if at]
+    query = "select sum(share) as share from sites where list_contains(?, place) group by latent order by latent"
+    shares = np.array([row["share"] for row in atlas.sql(query, [places])], np.float32)
+    return (names[0], names[1]), shares

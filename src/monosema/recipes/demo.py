@@ -5,7 +5,7 @@ from __future__ import annotations
 from monosema.activations import CaptureConfig
 from monosema.atlas import AtlasConfig
 from monosema.data import TextConfig
-from monosema.dictionaries import TopKConfig
+from monosema.dictionaries import dictionary_config
 from monosema.evaluation import EvaluationConfig
 from monosema.runs import CorpusChoice, ModelChoice, Recipe, StreamChoice
 from monosema.training import TrainConfig
@@ -20,7 +20,7 @@ def demo() -> Recipe:
         corpus=CorpusChoice(source="builtin"),
         text=TextConfig(tokens=1_000_000),
         capture=CaptureConfig(),
-        dictionary=TopKConfig(d_in=256, n_latents=4096, k=32),
+        dictionary=dictionary_config("topk", n_latents=4096, k=32),
         stream=StreamChoice(batch=4096, passes=2),
         training=TrainConfig(),
         evaluation=EvaluationConfig(),

@@ -12,7 +12,7 @@ from pathlib import Path
 from monosema.activations import StoreStream, capture_to_store, fit_preprocessing
 from monosema.atlas import Atlas, build_atlas, record
 from monosema.data import TextConfig, open_corpus, token_batches
-from monosema.dictionaries import Metadata, TopK, TopKConfig, load_dictionary
+from monosema.dictionaries import Metadata, SparseCoder, TopK, load_dictionary
 from monosema.evaluation import evaluate
 from monosema.interpretation import (
     ScoringConfig,
@@ -24,7 +24,7 @@ from monosema.interpretation import (
     explain_latents,
 )
 from monosema.models import load_model
-from monosema.pages import EvaluationRow, ReportData, write_report
+from monosema.pages import ReportData, write_report
 from monosema.training import TrainConfig, train
 
 
@@ -46,7 +46,7 @@ def quickstart(
     scaling = fit_preprocessing(store, site)
     stream = StoreStream(store, site, batch=min(4096, store.rows), preprocessing=scaling)
     width = store.width(site)
-    blank = TopK(TopKConfig(d_in=width, n_latents=16 * width, k=32), Metadata(lm.name, store.sites[0]))
+    blank = SparseCoder(width, 16 * width, TopK(k=32), metadata=Metadata(lm.name, store.sites[0]))
     train(blank, stream, TrainConfig(), out / "dictionary")
     dictionary = load_dictionary(out / "dictionary")
 
@@ -60,6 +60,5 @@ def quickstart(
         record(out / "atlas", by_latent(explanations))
         record(out / "atlas", scores=atlas_scores(session.scores(explanations, scorers), explanations, details=False))
 
-    rows = [EvaluationRow(name=row.name, kind=row.kind, figures=row.figures) for row in figures.rows]
-    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=rows), atlas, out / "report.html")
+    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=figures.rows), atlas, out / "report.html")
     return atlas

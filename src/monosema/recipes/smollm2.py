@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from monosema.atlas import AtlasConfig
 from monosema.data import TextConfig
-from monosema.dictionaries import TopKConfig
+from monosema.dictionaries import dictionary_config
 from monosema.evaluation import EvaluationConfig
 from monosema.interpretation import ExplainConfig
 from monosema.runs import CorpusChoice, ModelChoice, Recipe, StreamChoice
@@ -23,7 +23,7 @@ def smollm2() -> Recipe:
         model=ModelChoice(name="smollm2"),
         corpus=CorpusChoice(source="builtin"),
         text=TextConfig(tokens=400_000, chat_share=0.1, skip_first=2),
-        dictionary=TopKConfig(d_in=576, n_latents=9216, k=32),
+        dictionary=dictionary_config("topk", n_latents=9216, k=32),
         stream=StreamChoice(batch=4096, passes=2),
         training=TrainConfig(),
         evaluation=EvaluationConfig(),

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from monosema.runs.architectures import ARCHITECTURES, override
 from monosema.runs.context import open_model
 from monosema.runs.display import training_display
 from monosema.runs.doctor import examine
 from monosema.runs.ledger import StageRecord
-from monosema.runs.overrides import apply_overrides, flatten, parse_keys
+from monosema.runs.overrides import apply_overrides, flatten, override, parse_keys
 from monosema.runs.pipeline import Stage, register_stage
 from monosema.runs.plan import Plan, StagePlan, plan
 from monosema.runs.recipe import SHORT_KEYS, CorpusChoice, ModelChoice, Recipe, ReportChoice, StreamChoice
@@ -17,7 +16,6 @@ from monosema.runs.sweeps import parse_sweep, sweep_run, sweep_vectors
 from monosema.runs.vectors import VectorRecipe, read_vector_recipe, train_vectors
 
 __all__ = [
-    "ARCHITECTURES",
     "SHORT_KEYS",
     "CorpusChoice",
     "ModelChoice",

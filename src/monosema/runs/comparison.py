@@ -33,10 +33,10 @@ from monosema.models.randomised import randomised
 from monosema.pages import charts
 from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
-from monosema.runs.facts import comparison_path
 from monosema.runs.interpretation import opened_dictionary, random_directions, settings_of, text_of
 from monosema.runs.ledger import Ledger
 from monosema.runs.pipeline import advance
+from monosema.runs.report_data import comparison_path
 
 TRAINED, RETRAINED, RANDOM, RANDOMISED = "trained", "retrained", "random", "randomised-model"
 BASELINES = ("neurons", RANDOM, *(name for name in FITTED if name != "neurons"), RANDOMISED)
@@ -200,7 +200,6 @@ class _Comparison:
             inner = RunContext(own, folder, self.ctx.device)
             inner.model = self.randomised if name == RANDOMISED else self.ctx.model
             inner.corpus = self.ctx.corpus
-            inner.recipe = own.fitted(inner.widths)
             inner.folder.mkdir(parents=True, exist_ok=True)
             advance(inner, "train")
             return inner.model, opened_dictionary(inner)

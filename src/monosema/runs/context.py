@@ -10,7 +10,6 @@ from typing import Any
 from monosema.core import ConfigError, Site
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
 from monosema.models import LanguageModel, ModelPair, load_model, require_logits, vector_width
-from monosema.runs.architectures import architecture_of
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
@@ -45,7 +44,7 @@ class RunContext:
             ConfigError: another number of sites than the architecture takes, or a crosscoder's sites differ in width.
         """
         widths = tuple(vector_width(self.model, site) for site in self.recipe.sites)
-        if architecture_of(self.recipe.dictionary) == "crosscoder" and len(set(widths)) > 1:
+        if self.recipe.dictionary.architecture == "crosscoder" and len(set(widths)) > 1:
             said = ", ".join(f"{width} at {site.short}" for site, width in zip(self.recipe.sites, widths, strict=True))
             raise ConfigError(f"The sites of a crosscoder must have one width, but they have {said}.")
         return widths
@@ -54,9 +53,11 @@ class RunContext:
         """Find out before the first stage what a later one would ask of the model in vain.
 
         Raises:
+            SiteError, ConfigError: sites that the model or the architecture doesn't have.
             InputError: no tokenizer.
             UnsupportedModelError: a vocabulary of unknown size, or no logits for an objective that needs them.
         """
+        _ = self.widths
         for each in (self.model.first, self.model.second) if isinstance(self.model, ModelPair) else (self.model,):
             _ = each.tokenizer
             if until != "capture" and self.recipe.training.objective == "end-to-end":
@@ -68,7 +69,7 @@ class RunContext:
     def corpus(self) -> Corpus:
         """The text."""
         text = self.recipe.corpus
-        return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit, seed=text.seed)
+        return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit)
 
     @functools.cached_property
     def sources(self) -> Mapping[str, str]:

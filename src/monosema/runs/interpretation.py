@@ -25,7 +25,6 @@ from monosema.interpretation import (
     rows_at,
     score_atlas,
 )
-from monosema.runs.architectures import active_latents, expected_active
 from monosema.runs.context import RunContext
 
 FITTED_ROWS = 16_384
@@ -39,9 +38,7 @@ def subject_of(ctx: RunContext) -> Subject:
 
 def opened_dictionary(ctx: RunContext) -> Dictionary:
     """Load the run's dictionary to the device of its model."""
-    dictionary: Any = load_dictionary(ctx.dictionary_dir)
-    opened: Dictionary = dictionary.to(ctx.model.device) if hasattr(dictionary, "to") else dictionary
-    return opened
+    return load_dictionary(ctx.dictionary_dir).to(ctx.model.device)
 
 
 def text_of(ctx: RunContext, split: str, tokens: int) -> TokenBatches:
@@ -109,8 +106,8 @@ def random_directions(ctx: RunContext, site: Site, rows: Float[Tensor, "rows d"]
 
 def active_per_row(ctx: RunContext) -> int:
     """Return the number of latents that are active per row: as many as the dictionary keeps, or as training ended."""
-    k = active_latents(ctx.recipe.dictionary)
+    k = ctx.recipe.dictionary.active_latents
     if k is not None:
         return k
     measured = read_json(ctx.dictionary_dir / "training.json").get("l0")
-    return max(1, round(float(measured or expected_active(ctx.recipe.dictionary))))
+    return max(1, round(float(measured or ctx.recipe.dictionary.expected_active)))

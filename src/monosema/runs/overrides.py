@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from monosema.core import Config, ConfigError, nearest
+from monosema.dictionaries import of_architecture
 
 
 def parse_keys(words: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -147,3 +148,32 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[prefix + name] = value
     return flat
+
+
+def override(config: Any, overrides: Mapping[str, str], short: Mapping[str, str]) -> Any:
+    """Return a recipe with some keys changed, as `apply_overrides` does it; the architecture first, as it decides
+    which keys there are. ``alpha`` is short for the weight of its sparsity penalty.
+
+    Args:
+        config: a recipe with a field ``dictionary``.
+
+    Raises:
+        ConfigError: an unknown or ambiguous key, or a value out of range.
+    """
+    rest = dict(overrides)
+    chosen = [rest.pop(name) for name in ("architecture", "dictionary.architecture") if name in rest]
+    if len(set(chosen)) > 1:
+        raise ConfigError(f"The architecture is given twice, as {chosen[0]} and as {chosen[1]}. Give it once.")
+    if chosen:
+        config = config.replace(dictionary=of_architecture(config.dictionary, chosen[0].replace("-", "_")))
+    activation = rest.pop("activation", rest.pop("dictionary.activation", None))
+    if activation is not None:
+        name = config.dictionary.architecture
+        config = config.replace(dictionary=of_architecture(config.dictionary, name, activation.replace("-", "_")))
+    name, field = config.dictionary.architecture, config.dictionary.coefficient
+    if field is None and "alpha" in rest:
+        raise ConfigError(f"There is no key --alpha for {name}: its sparsity is set by --k.")
+    if field is not None and "k" in rest:
+        raise ConfigError(f"There is no key --k for {name}: its sparsity is set by --alpha (dictionary.{field}).")
+    alpha = {} if field is None else {"alpha": f"dictionary.{field}"}
+    return apply_overrides(config, rest, {**short, **alpha})

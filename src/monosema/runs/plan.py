@@ -21,7 +21,6 @@ from monosema.evaluation.losses import CHUNK_BYTES, CHUNK_ROWS, ROOMS
 from monosema.evaluation.passes import INSIDE
 from monosema.kernels.encode import BLOCK_BYTES
 from monosema.models import ModelFacts, model_facts
-from monosema.runs.architectures import expected_active
 from monosema.runs.budget import CONTROL_ROWS, VERSIONS, evaluation_budget
 from monosema.runs.recipe import Recipe
 from monosema.training import held_out_rows
@@ -134,7 +133,7 @@ def plan(recipe: Recipe, machine: Machine, facts: ModelFacts | None = None) -> P
     if facts.layers is None or facts.d_model is None or facts.vocab is None:
         raise ConfigError(f"The configuration of {facts.name} doesn't say layers, width and vocabulary.")
     layers, d_model, vocab, text = facts.layers, facts.d_model, facts.vocab, recipe.text
-    m, k = recipe.dictionary.n_latents, expected_active(recipe.dictionary)
+    m, k = recipe.dictionary.n_latents, recipe.dictionary.expected_active
     widths = [_width(facts, site) for site in recipe.sites]
     row = sum(widths)
     # Both matrices of a transcoder together are as large as those of a dictionary between its two widths.

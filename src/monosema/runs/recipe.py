@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from monosema.activations import CaptureConfig
 from monosema.atlas import AtlasConfig
@@ -22,15 +21,9 @@ from monosema.core import (
     choose_product,
 )
 from monosema.data import TextConfig
+from monosema.dictionaries import DictionaryChoice
 from monosema.evaluation import EvaluationConfig
 from monosema.interpretation import ExplainConfig, SampleConfig, ScoringConfig
-from monosema.runs.architectures import (
-    DictionaryChoice,
-    active_latents,
-    architecture_of,
-    fitted,
-    title_of,
-)
 from monosema.runs.sites import OneSite, SiteList, in_both_models, site_text, sites_of
 from monosema.training import TrainConfig
 
@@ -66,8 +59,16 @@ class CorpusChoice(Config):
     """Which split of a Hugging Face dataset."""
     limit: int | None = Field(None, ge=1)
     """Documents to read at most; None reads all."""
-    seed: int = Field(0, ge=0)
-    """Seed of the generated part of the built-in text."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_recipes(cls, values: object) -> object:
+        """Drop the key `seed` of older recipes: the built-in text is now that of seed 0 for good."""
+        if not isinstance(values, dict) or "seed" not in values:
+            return values
+        if values["seed"] != 0 and values.get("source", "builtin") == "builtin":
+            raise ValueError("the built-in text exists for seed 0 only; remove seed from [corpus]")
+        return {name: value for name, value in values.items() if name != "seed"}
 
 
 class StreamChoice(Config):
@@ -137,9 +138,9 @@ class Recipe(Config):
                     f"The site {site_text(self.site)} is in a second model: say which, with --other-model."
                 )
             return sites
-        if architecture_of(self.dictionary) != "crosscoder":
+        if self.dictionary.architecture != "crosscoder":
             raise ConfigError(
-                f"Two models are compared by a crosscoder, not by {title_of(self.dictionary)}. Take --architecture "
+                f"Two models are compared by a crosscoder, not by {self.dictionary.title}. Take --architecture "
                 "crosscoder, or leave out --other-model."
             )
         return sites_of(in_both_models(self.site), self.output_site, self.dictionary)
@@ -154,7 +155,7 @@ class Recipe(Config):
     @property
     def dictionary_name(self) -> str:
         """Name of the dictionary's folders in the run."""
-        return f"{'+'.join(site.short for site in self.sites)}-{architecture_of(self.dictionary)}"
+        return f"{'+'.join(site.short for site in self.sites)}-{self.dictionary.architecture}"
 
     @property
     def place(self) -> str:
@@ -164,13 +165,12 @@ class Recipe(Config):
     @property
     def row_names(self) -> dict[str, str]:
         """What the dictionary and its controls are called, by kind."""
-        title, k = title_of(self.dictionary), active_latents(self.dictionary)
+        title, k = self.dictionary.title, self.dictionary.active_latents
         if k is None:
             return {"dictionary": title, "random": "random directions"}
-        components = min(k, getattr(self.dictionary, "d_out", self.dictionary.d_in))
         return {
             "dictionary": f"{title}, k = {k}",
-            "pca": f"PCA, {components} components",
+            "pca": f"PCA, {k} components",
             "random": "random directions",
         }
 
@@ -192,10 +192,6 @@ class Recipe(Config):
             corpus=self.corpus.replace(source=_absolute(self.corpus.source)),
             training=self.training.replace(product=product),
         )
-
-    def fitted(self, widths: Sequence[int]) -> Recipe:
-        """The recipe for sites with activations of so many values."""
-        return self.replace(dictionary=fitted(self.dictionary, widths))
 
     def seeded(self, seed: int) -> Recipe:
         """The recipe with one seed for all that is random."""

@@ -179,7 +179,7 @@ def run_together(
             """Decide what is left open, and take the folder."""
             previous = _previous(folder)
             ctx = RunContext(recipe.resolve(previous, device), folder, device, mesh)
-            ctx.recipe = decided(ctx.recipe.fitted(ctx.widths), ctx.model)
+            ctx.recipe = decided(ctx.recipe, ctx.model)
             ctx.check_model(until)
             if previous is not None and not update:
                 _require_same(previous, ctx.recipe, folder)

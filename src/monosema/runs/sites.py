@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
 
-from monosema.core import Config, ConfigError, Site
-from monosema.runs.architectures import architecture_of, title_of
+from monosema.core import ConfigError, Site
+from monosema.dictionaries import DictionaryConfig
 
 
 def _one(value: Any) -> Any:
@@ -32,25 +32,25 @@ SiteList = Annotated[tuple[Site, ...], BeforeValidator(_several), PlainSerialize
 """One site or several; in TOML their short forms, separated by commas."""
 
 
-def sites_of(read: tuple[Site, ...], output_site: Site | None, config: Config) -> tuple[Site, ...]:
+def sites_of(read: tuple[Site, ...], output_site: Site | None, config: DictionaryConfig) -> tuple[Site, ...]:
     """Return the sites that stand side by side in a row of the training stream: of a transcoder the one it reads and
     the one it writes, of a crosscoder all of them.
 
     Raises:
         ConfigError: another number of sites than the architecture takes.
     """
-    name = architecture_of(config)
-    if name == "crosscoder" and (len(read) < 2 or len(set(read)) < len(read)):
+    takes = config.preset.sites
+    if takes == "several" and (len(read) < 2 or len(set(read)) < len(read)):
         raise ConfigError("A crosscoder needs two different sites at least: --site 2.resid_post,3.resid_post.")
-    if name != "crosscoder" and len(read) > 1:
+    if takes != "several" and len(read) > 1:
         raise ConfigError(
-            f"{title_of(config)} reads one site, not {site_text(read)}. Take --architecture crosscoder, or one site."
+            f"{config.title} reads one site, not {site_text(read)}. Take --architecture crosscoder, or one site."
         )
-    if (name == "transcoder") != (output_site is not None):
+    if (takes == "read and written") != (output_site is not None):
         raise ConfigError(
             "A transcoder needs the site that it writes: --output-site 3.mlp_out, say."
             if output_site is None
-            else f"--output-site is a transcoder's, not of {title_of(config)}. Take --architecture transcoder."
+            else f"--output-site is a transcoder's, not of {config.title}. Take --architecture transcoder."
         )
     return read if output_site is None else (*read, output_site)
 

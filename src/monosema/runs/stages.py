@@ -16,25 +16,25 @@ from torch import Tensor
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
-from monosema.core import Config, MonosemaError, Site, choose_device, digest, progress_bar, write_json
+from monosema.core import MonosemaError, Site, choose_device, digest, progress_bar, write_json
 from monosema.dictionaries import (
-    Autoencoder,
-    Crosscoder,
     Dictionary,
+    DictionaryConfig,
     Metadata,
     Pca,
     RandomDirections,
+    SparseCoder,
     Trainable,
     at_sites,
+    number_of_sites,
 )
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
+from monosema.models import vector_width, weight_directions
 from monosema.pages import write_report
-from monosema.runs.architectures import architecture_of, make_dictionary
 from monosema.runs.budget import CONTROL_ROWS, MOST
 from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
-from monosema.runs.facts import pictures, report_data
 from monosema.runs.interpretation import (
     active_per_row,
     damage_of_explain,
@@ -44,6 +44,7 @@ from monosema.runs.interpretation import (
     score,
 )
 from monosema.runs.pipeline import Stage, register_stage
+from monosema.runs.report_data import pictures, report_data
 from monosema.training import TrainingRows, held_out_rows, train
 
 
@@ -60,7 +61,9 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
     recipe, mesh = ctx.recipe, ctx.mesh
     store = Store.open(ctx.store_dir)
     rows = TrainingRows(store, held_out_rows(store.rows))
-    trained: Trainable = untrained(ctx, recipe.dictionary, recipe.sites, recipe.training.seed)
+    trained: Trainable = untrained(
+        ctx, recipe.dictionary, recipe.sites, [store.width(site) for site in recipe.sites], recipe.training.seed
+    )
     stream: ActivationStream
     if recipe.training.objective == "end-to-end":
         windows = WindowsOfRun(ctx, store, rows, windows_path(ctx))
@@ -91,18 +94,22 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
     return {name: value for name, value in figures.items() if name != "dictionary"}
 
 
-def untrained(ctx: RunContext, config: Any, sites: Sequence[Site], seed: int) -> Autoencoder:
-    """A dictionary of these sites to be trained, on the device.
+def untrained(
+    ctx: RunContext, config: DictionaryConfig, sites: Sequence[Site], widths: Sequence[int], seed: int
+) -> SparseCoder:
+    """Make a dictionary of sites of these widths, on the device.
 
     Only the first of several processes says where it comes from, since it alone saves; the others don't open the model
     for that.
     """
-    about = _metadata(ctx, config, sites) if ctx.mesh.first else at_sites(Metadata(), config, sites)
-    model = ctx.model if config.start == "weights" else None
-    return make_dictionary(config, about, seed, model).to(choose_device(ctx.device))
+    about = _metadata(ctx, sites) if ctx.mesh.first else at_sites(Metadata(), sites, ctx.recipe.output_site is not None)
+    made = config.make(widths, about, seed)
+    if config.start == "weights" and made.d_out == vector_width(ctx.model, sites[0]):
+        made.given = weight_directions(ctx.model, sites[0])
+    return made.to(choose_device(ctx.device))
 
 
-def _metadata(ctx: RunContext, config: Config, sites: Sequence[Site]) -> Metadata:
+def _metadata(ctx: RunContext, sites: Sequence[Site]) -> Metadata:
     """Where a dictionary of these sites comes from."""
     objective, other = ctx.recipe.training.objective, ctx.recipe.other_model
     extra: dict[str, Any] = {} if objective == "reconstruction" else {"objective": objective}
@@ -115,7 +122,7 @@ def _metadata(ctx: RunContext, config: Config, sites: Sequence[Site]) -> Metadat
         dataset=ctx.corpus.name,
         extra=extra,
     )
-    return at_sites(about, config, sites)
+    return at_sites(about, sites, ctx.recipe.output_site is not None)
 
 
 def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
@@ -123,12 +130,12 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
     dictionary = opened_dictionary(ctx)
     tokens = recipe.evaluation_tokens or MOST
     text = recipe.text.replace(split="heldout", tokens=tokens)
-    passes = len(recipe.sites) if isinstance(dictionary, Crosscoder) else 1
+    passes = number_of_sites(dictionary)
     controls, mean = _controls(ctx)
     with progress_bar("evaluate", passes * tokens, "tokens") as bar:
         rest = (ctx.batches(text), recipe.evaluation, controls, bar)
         kept: dict[str, Any] = {"mean": mean, "parts": _evaluation_parts(ctx)}
-        if isinstance(dictionary, Crosscoder):
+        if isinstance(dictionary, SparseCoder) and dictionary.n_sites > 1:
             evaluation = evaluate_crosscoder(ctx.model, dictionary, *rest, **kept)
             if recipe.other_model is not None:
                 evaluation = _compared(ctx, dictionary, evaluation)
@@ -145,7 +152,7 @@ def _evaluation_parts(ctx: RunContext) -> Path:
     return ctx.evaluation_path.with_suffix(".parts")
 
 
-def _compared(ctx: RunContext, crosscoder: Crosscoder, evaluation: Evaluation) -> Evaluation:
+def _compared(ctx: RunContext, crosscoder: SparseCoder, evaluation: Evaluation) -> Evaluation:
     """The evaluation with what tells the two models apart, on the rows that training held out."""
     first, second = ctx.recipe.model_names
     store = Store.open(ctx.store_dir)
@@ -165,7 +172,7 @@ def _controls(ctx: RunContext) -> tuple[dict[str, Dictionary], Tensor]:
     rows = slice(0, store.rows - held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
     # A crosscoder's controls see all its sites side by side; others see the site that is written.
-    sites = recipe.sites if architecture_of(recipe.dictionary) == "crosscoder" else recipe.sites[-1:]
+    sites = recipe.sites if recipe.dictionary.architecture == "crosscoder" else recipe.sites[-1:]
     places = [(store, site) for site in sites]
     stream = JoinedStream.over(places, batch=batch, seed=recipe.training.seed, rows=rows)
     wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
@@ -246,6 +253,7 @@ for _stage in (
         writes=lambda ctx: [ctx.atlas_dir],
         needs=("train",),
         reads=("atlas", "atlas_tokens"),
+        version=2,
         resumes=True,
         replaces=True,
         damage=_damage_of_atlas,

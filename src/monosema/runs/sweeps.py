@@ -18,15 +18,14 @@ from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
 from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
-from monosema.dictionaries import Metadata, Trainable, at_sites
+from monosema.dictionaries import DictionaryConfig, Metadata, Trainable, at_sites
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.svg import write_svg
-from monosema.runs.architectures import fitted, make_dictionary, override
 from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, refuse_end_to_end
 from monosema.runs.ledger import run_lock
-from monosema.runs.overrides import flatten
+from monosema.runs.overrides import flatten, override
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
 from monosema.runs.stages import untrained
@@ -191,10 +190,11 @@ class _OfVectors:
         made = {own: self.rows.stream(own, **shape) for own in dict.fromkeys(sites)}
         return [made[own] for own in sites]
 
-    def dictionary(self, config: Any, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
+    def dictionary(self, config: DictionaryConfig, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
         """A member before training."""
-        about = at_sites(self._about, config, sites)
-        return make_dictionary(config, about, training.seed).to(choose_device(self._device))
+        about = at_sites(self._about, sites, self._recipe.output_site is not None)
+        widths = [self.rows.source.width(site) for site in sites]
+        return config.make(widths, about, training.seed).to(choose_device(self._device))
 
 
 class _OfRun:
@@ -214,9 +214,9 @@ class _OfRun:
         made = {own: self.rows.stream(own, memory_mb=stream.memory_mb, **shape) for own in dict.fromkeys(sites)}
         return [made[own] for own in sites]
 
-    def dictionary(self, config: Any, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
+    def dictionary(self, config: DictionaryConfig, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
         """A member before training."""
-        made = untrained(self._ctx, config, sites, training.seed)
+        made = untrained(self._ctx, config, sites, [self.rows.source.width(site) for site in sites], training.seed)
         if self._windows is None:
             return made
         return self._windows.learner(made, sites[-1], training)
@@ -236,8 +236,7 @@ def _train(
     made = []
     for choice, of, stream in zip(members, sites, own, strict=True):
         training = choice.recipe.training
-        config_of = fitted(choice.recipe.dictionary, [ground.rows.source.width(site) for site in of])
-        dictionary = ground.dictionary(config_of, of, training)
+        dictionary = ground.dictionary(choice.recipe.dictionary, of, training)
         number = streams.index(stream)
         made.append(
             TrainingRun(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[of])

@@ -8,11 +8,10 @@ from pathlib import Path
 from pydantic import Field
 
 from monosema.core import Config, ConfigError, InputError, Site, choose_device
-from monosema.dictionaries import Metadata, TopKConfig, at_sites
-from monosema.runs.architectures import DictionaryChoice, fitted, make_dictionary, override
+from monosema.dictionaries import DictionaryChoice, Metadata, at_sites, dictionary_config
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import refuse_end_to_end
-from monosema.runs.overrides import parse_keys
+from monosema.runs.overrides import override, parse_keys
 from monosema.runs.sites import OneSite, SiteList, sites_of
 from monosema.training import TrainConfig, TrainingRows, TrainResult, train
 from monosema.training.distribution import Mesh
@@ -29,8 +28,8 @@ class VectorRecipe(Config):
     """Which site of a captured store; may be left out where there is one. Of a crosscoder several, with commas."""
     output_site: OneSite | None = None
     """Where a transcoder writes."""
-    dictionary: DictionaryChoice = TopKConfig(d_in=1, n_latents=4096, k=32)
-    """What the dictionary is, of the architecture that it names; d_in follows from the rows."""
+    dictionary: DictionaryChoice = dictionary_config("topk", n_latents=4096, k=32)
+    """What the dictionary is, of the architecture that it names."""
     batch: int = Field(4096, gt=0)
     """Rows in a batch."""
     passes: int = Field(1, gt=0)
@@ -74,9 +73,9 @@ def train_vectors(
     sites = sites_there(rows, recipe)
     seed = recipe.training.seed
     stream = rows.stream(sites, batch=recipe.batch, seed=seed, passes=recipe.passes)
-    config = fitted(recipe.dictionary, [rows.source.width(site) for site in sites])
-    about = at_sites(Metadata(dataset=Path(path).name), config, sites)
-    dictionary = make_dictionary(config, about, seed).to(choose_device(device))
+    about = at_sites(Metadata(dataset=Path(path).name), sites, recipe.output_site is not None)
+    widths = [rows.source.width(site) for site in sites]
+    dictionary = recipe.dictionary.make(widths, about, seed).to(choose_device(device))
     held, total = rows.held_out(sites) if mesh.first else None, stream.batches * stream.batch
     if not update:
         mesh.by_first(lambda: refuse_untrained(Path(out)))

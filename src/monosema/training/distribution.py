@@ -25,7 +25,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monosema.core import ConfigError, RunError
-from monosema.kernels.sharing import shared_by
 from monosema.training.collectives import (
     PartOfGradient,
     SumOverLatents,
@@ -130,11 +129,10 @@ class Mesh:
         with self.watching():
             return from_first(work, self.first, self._waiting)
 
-    @contextmanager
-    def sharing(self) -> Iterator[None]:
-        """Make losses inside the block parts of the whole batch's loss: their mean over groups equals it."""
-        with self.watching(), shared_by(None if self.alone else self):
-            yield
+    @property
+    def grid(self) -> Mesh | None:
+        """The mesh as kernels and losses ask it; None where there is nothing to ask."""
+        return None if self.alone else self
 
     @contextmanager
     def watching(self) -> Iterator[None]:

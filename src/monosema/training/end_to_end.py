@@ -19,7 +19,7 @@ the loss is the whole batch's; AuxK looks at every eighth token of each process'
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -30,23 +30,16 @@ from torch import Tensor
 from monosema.activations import ModelPass, Preprocessing, SplicedModel, Windows, read_windows
 from monosema.core import ConfigError
 from monosema.dictionaries import (
-    L1,
-    BatchTopK,
     Codes,
     Dictionary,
-    JumpReLU,
     Losses,
-    PAnneal,
+    SparseCoder,
     StepContext,
-    TiedL1,
-    TopK,
     Trainable,
+    batch_variance,
+    title_of,
 )
-from monosema.dictionaries.resampling import at_a_point
-from monosema.dictionaries.terms import batch_variance
-from monosema.kernels.sharing import rows_of_part, uneven_rows
 
-RECONSTRUCT_ONCE = (TopK, BatchTopK, L1, TiedL1, JumpReLU, PAnneal)
 FULL = 0.9
 """Share of a stretch of the run that counts as all of it: windows differ in how many tokens they keep."""
 
@@ -81,13 +74,11 @@ class EndToEnd:
         Raises:
             ConfigError: the architecture reconstructs more than once, or there is no later site.
         """
-        several = isinstance(dictionary, TopK) and dictionary.config.multi_coefficient > 0
-        if type(dictionary) not in RECONSTRUCT_ONCE or several:
-            names = ", ".join(kind.__name__ for kind in RECONSTRUCT_ONCE)
-            what = "Multi-TopK" if several else type(dictionary).__name__
+        if not isinstance(dictionary, SparseCoder) or not dictionary.reconstructs_once:
             raise ConfigError(
-                f"End-to-end training puts one reconstruction in place, and {what} learns from several, or from other "
-                f"sites. It works with {names}; or take --objective reconstruction."
+                f"End-to-end training puts one reconstruction in place, and {title_of(dictionary)} learns from "
+                "several, or from other sites. It works with one site and one error, as TopK, BatchTopK, L1 or "
+                "JumpReLU have; or take --objective reconstruction."
             )
         if downstream > 0 and not model.later:
             raise ConfigError(
@@ -107,9 +98,9 @@ class EndToEnd:
         """The model's loss with the reconstruction in place, and the dictionary's other terms; changes no state."""
         windows, clean, where = self._clean(x)
         wanted = self._rows(clean.x, where)
-        with uneven_rows(wanted):
-            own = self.dictionary.losses(wanted, context)
-            return self._with_the_models(own, wanted, windows, clean, where)
+        context = context.uneven(wanted)
+        own = self.dictionary.losses(wanted, context)
+        return self._with_the_models(own, wanted, windows, clean, where, context)
 
     def _with_the_models(
         self,
@@ -118,13 +109,14 @@ class EndToEnd:
         windows: Windows,
         clean: ModelPass,
         where: Bool[Tensor, "batch pos"],
+        context: StepContext,
     ) -> Losses:
         """The dictionary's own losses, with the model's in the place of its error."""
         if own.residual is None or own.error is None:
             raise ConfigError(f"{type(self.dictionary).__name__} does not say what it reconstructs.")
         # The model's graph ends at a copy of the reconstruction: its own parameters get no gradient, whatever they are.
         given = (wanted - own.residual).detach().requires_grad_()
-        terms = self._of_the_model(windows, clean, where, given)
+        terms = self._of_the_model(windows, clean, where, given, context)
         value = torch.stack(list(terms.values())).sum()
         (gradient,) = torch.autograd.grad(value, given)
         pull = -(own.residual * gradient).sum()
@@ -134,16 +126,21 @@ class EndToEnd:
         return Losses(total, {**found, **others}, own.codes, own.fvu)
 
     def _of_the_model(
-        self, windows: Windows, clean: ModelPass, where: Bool[Tensor, "batch pos"], given: Float[Tensor, "n d_in"]
+        self,
+        windows: Windows,
+        clean: ModelPass,
+        where: Bool[Tensor, "batch pos"],
+        given: Float[Tensor, "n d_in"],
+        context: StepContext,
     ) -> dict[str, Float[Tensor, ""]]:
         """KL, and how far later layers are off, with gradients in what is given."""
         spliced = self.model.spliced(windows, where, self._in_the_model(given))
         wanted, found = (one.logits[where].float().log_softmax(dim=1) for one in (clean, spliced))
         divergence = torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="sum")
-        terms = {"kl": divergence / max(1, rows_of_part(len(given)))}
+        terms = {"kl": divergence / context.rows(len(given))}
         if self.downstream > 0:
             pairs = [(a[where].float(), b[where].float()) for a, b in zip(clean.later, spliced.later, strict=True)]
-            off = [(a - b).square().sum() / batch_variance(a) for a, b in pairs]
+            off = [(a - b).square().sum() / batch_variance(a, context) for a, b in pairs]
             terms["downstream"] = self.downstream * torch.stack(off).mean()
         return terms
 
@@ -167,7 +164,9 @@ class EndToEnd:
         """In the model's units."""
         return rows / self.preprocessing.scale + self.preprocessing.mean.to(rows.device)
 
-    def sides(self, rows: Float[Tensor, "n row_width"]) -> tuple[Float[Tensor, "m d_in"], Float[Tensor, "m d_in"]]:
+    def inputs_and_targets(
+        self, rows: Float[Tensor, "n row_width"]
+    ) -> tuple[Float[Tensor, "m d_in"], Float[Tensor, "m d_in"]]:
         """What is read of windows, and what is to be written: the activations at their kept tokens."""
         if self._latest is not None and self._latest[0] is rows:
             _, _, clean, where = self._latest
@@ -182,26 +181,46 @@ class EndToEnd:
 
     def start(self, sample: Float[Tensor, "n row_width"], seed: int) -> None:
         """Initialise the dictionary from the activations of windows."""
-        self.dictionary.start(self.sides(sample)[0], seed)
+        self.dictionary.start(self.inputs_and_targets(sample)[0], seed)
 
     def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
         """Give silent latents a new start as the architecture does; at other moments it looks at no row."""
-        due = at_a_point(context, getattr(self.config, "resample_at", ()))
-        read = self.sides(x)[0] if due else self.preprocessing.mean.new_empty(0, self.d_in)
+        due = self.restarts_at(context)
+        read = self.inputs_and_targets(x)[0] if due else self.preprocessing.mean.new_empty(0, self.d_in)
         self._latest = None
         return self.dictionary.resample(read, replace(context, batch=max(1, int(FULL * context.batch))))
 
-    def folded(self, mean: Float[Tensor, " d_in"], scale: float) -> Dictionary:
+    def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Dictionary:
         """The dictionary for the model's own activations; the arguments are those of the rows of tokens, which have
         none."""
         own = self.preprocessing
         device = next(iter(self.parameters())).device
         return self.dictionary.folded(own.mean.to(device), own.scale)
 
-    @property
-    def config(self) -> Any:
-        """What the dictionary is."""
-        return self.dictionary.config
+    def restarts_at(self, context: StepContext) -> bool:
+        """As the dictionary has it."""
+        return self.dictionary.restarts_at(context)
+
+    def description(self) -> dict[str, Any]:
+        """The dictionary's."""
+        return self.dictionary.description()
+
+    def require_saveable(self) -> None:
+        """As the dictionary has it."""
+        self.dictionary.require_saveable()
+
+    def empty_copy(self) -> Trainable:
+        """The dictionary's; windows and model stay here."""
+        return self.dictionary.empty_copy()
+
+    def shard(self, shards: int) -> Trainable:
+        """Raise ConfigError: windows of tokens are divided, latents are not."""
+        raise ConfigError("--latent-shards: in end-to-end training processes share the batch alone. Leave it out.")
+
+    def to(self, device: torch.device | str) -> EndToEnd:
+        """Move the dictionary."""
+        self.dictionary = self.dictionary.to(device)
+        return self
 
     @property
     def expected_l0(self) -> float:
@@ -237,7 +256,7 @@ class EndToEnd:
         """The dictionary's."""
         return self.dictionary.state_dict()
 
-    def load_state_dict(self, state_dict: Any) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any:
         """The dictionary's."""
         return self.dictionary.load_state_dict(state_dict)
 
@@ -249,6 +268,6 @@ class EndToEnd:
         """As the architecture does it."""
         self.dictionary.constrain()
 
-    def observe(self, codes: Codes) -> None:
+    def observe(self, codes: Codes, context: StepContext) -> None:
         """As the architecture does it."""
-        self.dictionary.observe(codes)
+        self.dictionary.observe(codes, context)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import MonosemaError, RunError, read_json, sha256_file
-from monosema.dictionaries import load_dictionary
+from monosema.dictionaries import SparseCoder, load_dictionary, title_of
 from monosema.training.config import TrainResult
 
 FACTS, WEIGHTS, CONFIG = "training.json", "sae_weights.safetensors", "cfg.json"
@@ -82,9 +82,8 @@ def _described(out: Path) -> str:
         dictionary = load_dictionary(out)
     except MonosemaError:
         return ""
-    k = getattr(getattr(dictionary, "config", None), "k", None)
-    sparsity = f", k = {k}" if k is not None else ""
-    return f" ({type(dictionary).__name__}, {dictionary.n_latents:,} latents{sparsity})"
+    k = dictionary.activation.kept if isinstance(dictionary, SparseCoder) else 0
+    return f" ({title_of(dictionary)}, {dictionary.n_latents:,} latents{f', k = {k}' if k else ''})"
 
 
 def _whole(out: Path, facts: dict[str, Any]) -> bool:

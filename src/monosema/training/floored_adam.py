@@ -22,7 +22,7 @@ from torch import Tensor
 from monosema.training.distribution import Mesh
 
 SHARE = 0.7
-"""ρ, as measured by `benchmarks/step_size.py`; metrics are in docs/frontier.md."""
+"""ρ, as measured by `benchmarks/step_size.py`; metrics are in benchmarks/results/frontier.md."""
 EVERY = 8
 """Steps between two checks of v, which hardly decays in so many."""
 EPSILON = 1e-12

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.dictionaries import Dictionary
+from monosema.dictionaries import Dictionary, Trainable
 
 
 class MetricsFile:
@@ -75,6 +75,7 @@ def held_out_metrics(dictionary: Dictionary, rows: Float[Tensor, "n row_width"],
     )
 
 
-def inputs_and_targets(dictionary: object, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
-    """Return inputs and targets of a dictionary, from rows of its training stream."""
-    return dictionary.sides(rows) if hasattr(dictionary, "sides") else (rows, rows)
+def inputs_and_targets(dictionary: Dictionary, rows: Float[Tensor, "n row_width"]) -> tuple[Tensor, Tensor]:
+    """Split rows of a dictionary's training stream into what it reads and what it is to write; the same rows twice
+    where it is a baseline."""
+    return dictionary.inputs_and_targets(rows) if isinstance(dictionary, Trainable) else (rows, rows)

@@ -22,7 +22,7 @@ from monosema.training.muon import Muon
 
 BETA1 = {"adam": 0.7, "sign_sgd": 0.9, "muon": 0.9}
 """β₁ where the configuration gives none. Adam's usual 0.9 overshoots in short runs, and carries a latent that fired
-once for ten steps more; metrics are in docs/frontier.md."""
+once for ten steps more; metrics are in benchmarks/results/frontier.md."""
 
 
 class ScheduleFreeSign(torch.optim.Optimizer):

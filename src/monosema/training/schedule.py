@@ -42,7 +42,7 @@ def warm_up_steps(steps: int) -> int:
 
     Adam's first steps have full size in every entry, and where latents agree on a direction, as about what most of the
     variance lies in, those that a row activates add up: at the full rate at once a short run begins with an error
-    above the start's, and spends much of itself on the way back. Metrics are in docs/frontier.md.
+    above the start's, and spends much of itself on the way back. Metrics are in benchmarks/results/frontier.md.
     """
     return round(WARM_UP * steps)
 

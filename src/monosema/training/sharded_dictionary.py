@@ -6,19 +6,13 @@ Checkpoints hold whole tensors, written by the first process: a run goes on with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from monosema.core import ConfigError
-from monosema.dictionaries import BatchTopK, MatryoshkaBatchTopK, TopK, Trainable
-from monosema.kernels.sharing import shared_by
+from monosema.dictionaries import Trainable
 from monosema.training.distribution import Mesh
-
-DIVISIBLE = (TopK, BatchTopK, MatryoshkaBatchTopK)
-"""Kinds of dictionaries whose latents can be divided."""
 
 
 def shard_of(mesh: Mesh, dictionary: Trainable) -> Trainable:
@@ -28,17 +22,8 @@ def shard_of(mesh: Mesh, dictionary: Trainable) -> Trainable:
     """
     if mesh.shards == 1:
         return dictionary
-    whole: Any = dictionary
-    if type(whole) not in DIVISIBLE:
-        names = ", ".join(kind.__name__ for kind in DIVISIBLE)
-        raise ConfigError(
-            f"--latent-shards: the latents of {type(whole).__name__} can't be divided, only those of {names}. "
-            "Let the processes share the batch alone."
-        )
-    config = whole.config.replace(n_latents=whole.n_latents // mesh.shards)
-    with shared_by(mesh):
-        part: Any = type(whole)(config, whole.metadata).to(next(iter(whole.parameters())).device)
-    load_part(mesh, part, whole.state_dict())
+    part = dictionary.shard(mesh.shards).to(next(iter(dictionary.parameters())).device)
+    load_part(mesh, part, dictionary.state_dict())
     return part
 
 

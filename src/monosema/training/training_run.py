@@ -16,16 +16,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
-from monosema.dictionaries import Losses, StepContext, Trainable, save_dictionary
-from monosema.dictionaries.autoencoder import OLD_NAMES
-from monosema.dictionaries.terms import mean_losses, part_of
+from monosema.dictionaries import Losses, StepContext, Trainable, batch_variance, mean_losses, save_dictionary
 from monosema.training.anomalies import Anomaly, anomaly
 from monosema.training.checkpoint import RunState
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.finished import FACTS, WEIGHTS
 from monosema.training.memory import PeakMemory
-from monosema.training.metrics import MetricsFile, held_out_metrics, inputs_and_targets
+from monosema.training.metrics import MetricsFile, held_out_metrics
 from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 from monosema.training.sharded_dictionary import cut, load_part, shard_of, whole_tensors
@@ -100,6 +98,7 @@ class TrainingRun:
             faster = (kind for kind in (torch.bfloat16, torch.int8) if self.mesh.agreed(self.product == kind))
             self.product = next(faster, torch.float32)
         self.steps, self.batch = steps, batch * self.whole.row_vectors
+        self.whole.require_saveable()
         self.peak_lr = self.config.lr or learning_rate(
             self.whole.n_latents, steps, self.config.optimiser, width=self.whole.d_in, active=self.whole.expected_l0
         )
@@ -110,13 +109,12 @@ class TrainingRun:
     @property
     def recipe(self) -> str:
         """Digest of all that decides the result."""
-        kind, what = type(self.whole).__name__, self.whole.config.to_dict()
-        return digest([kind, what, self.config.recipe(), self.steps, self.batch])
+        return digest([self.whole.description(), self.config.recipe(), self.steps, self.batch])
 
     @property
     def context(self) -> StepContext:
         """Context of the step to come."""
-        return StepContext(self.step_number, self.steps, self.batch, self.product)
+        return StepContext(self.step_number, self.steps, self.batch, self.product, self.mesh.grid)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
@@ -128,7 +126,7 @@ class TrainingRun:
     def step(self, batch: Float[Tensor, "n row_width"]) -> Losses:
         """Make one step on one batch."""
         began = time.perf_counter()
-        with self.mesh.sharing():
+        with self.mesh.watching():
             losses = self._gradients(rows_of_group(self.mesh, batch))
         sum_gradients(self.mesh, self.optimisers.parameters)
         # What carries the graph is let go of: it would hold a matrix of the batch's size through the update.
@@ -148,13 +146,13 @@ class TrainingRun:
             losses = self.dictionary.losses(batch, self.context)
             losses.total.backward()
             return losses
-        found = []
-        with part_of(inputs_and_targets(self.dictionary, batch)[1], number):
-            for part in batch.chunk(number):
-                losses = self.dictionary.losses(part, self.context)
-                (losses.total / number).backward()
-                found.append(replace(losses, total=losses.total.detach()))
-        return mean_losses(found)
+        variance = batch_variance(self.dictionary.inputs_and_targets(batch)[1], self.context) / number
+        context, of_parts = replace(self.context, variance=variance), []
+        for part in batch.chunk(number):
+            losses = self.dictionary.losses(part, context)
+            (losses.total / number).backward()
+            of_parts.append(replace(losses, total=losses.total.detach()))
+        return mean_losses(of_parts)
 
     def _update(self) -> None:
         """Make the optimiser's step and restore the constraint."""
@@ -167,8 +165,8 @@ class TrainingRun:
 
     def _after(self, batch: Float[Tensor, "n row_width"], losses: Losses) -> None:
         """Count who was active, and start dead latents anew."""
-        with self.mesh.sharing():
-            self.dictionary.observe(losses.codes)
+        with self.mesh.watching():
+            self.dictionary.observe(losses.codes, self.context)
             restarted = self.dictionary.resample(batch, self.context)
         self.optimisers.forget(restarted, self.dictionary.n_latents)
 
@@ -239,8 +237,7 @@ class TrainingRun:
         def part(prefix: str) -> dict[str, Tensor]:
             return {n.removeprefix(prefix): tensor for n, tensor in tensors.items() if n.startswith(prefix)}
 
-        own = {OLD_NAMES.get(name, name): tensor for name, tensor in part("dictionary.").items()}
-        load_part(self.mesh, self.dictionary, own)
+        load_part(self.mesh, self.dictionary, part("dictionary."))
         shapes = [parameter.shape for parameter in self.optimisers.parameters]
         self.optimisers.restore(
             {
@@ -293,7 +290,7 @@ class TrainingRun:
         if whole is not self.dictionary:
             tensors = whole_tensors(self.mesh, self.dictionary.state_dict(), self.dictionary.n_latents)
             if self.mesh.first:
-                whole = type(whole)(whole.config, whole.metadata)
+                whole = whole.empty_copy()
                 whole.load_state_dict(tensors)
         return whole
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from monosema.core import FormatError, Site
-from monosema.dictionaries import TopK, load_dictionary
+from monosema.dictionaries import load_dictionary, title_of
 
 D, M, K = 6, 16, 3
 GENERATOR = torch.Generator().manual_seed(0)
@@ -138,7 +138,7 @@ def test_saelens_before_6(tmp_path: Path) -> None:
     assert dictionary.metadata.site == Site.parse("8.resid_pre")
     saelens(tmp_path, {**old, "activation_fn_str": "topk", "activation_fn_kwargs": {"k": K}})
     codes = top_k((X - B_DEC) @ W_ENC.T + B_ENC)
-    assert isinstance(same(tmp_path, codes, codes @ W_DEC + B_DEC), TopK)
+    assert title_of(same(tmp_path, codes, codes @ W_DEC + B_DEC)) == "TopK"
 
 
 def test_saelens_rescale(tmp_path: Path) -> None:
@@ -172,4 +172,4 @@ def test_dictionary_learning_before_a_threshold_is_learnt(tmp_path: Path) -> Non
     codes = ((X - B_DEC) @ W_ENC.T + B_ENC).relu()
     dictionary = same(tmp_path, codes, codes @ W_DEC + B_DEC)
     assert dictionary.metadata.site == Site.parse("3.resid_post")
-    assert dictionary.config.k == K
+    assert dictionary.activation.k == K

@@ -19,31 +19,26 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from monosema.core import DamagedFileError, FormatError, MonosemaError
-from monosema.dictionaries import (
-    JumpReLU,
-    JumpReLUConfig,
-    MatryoshkaBatchTopK,
-    MatryoshkaConfig,
-    NormalisedInput,
-    TopK,
-    TopKConfig,
-    load_dictionary,
-    save_dictionary,
-)
+from monosema.dictionaries import SparseCoder, load_dictionary, make_coder, save_dictionary
 
 D, M = 4, 10
 
 
-def topk() -> TopK:
-    return TopK(TopKConfig(d_in=D, n_latents=M, k=2))
+def behind(normalisation: str, coder: SparseCoder) -> SparseCoder:
+    coder.normalisation = normalisation
+    return coder
 
 
-def matryoshka() -> MatryoshkaBatchTopK:
-    return MatryoshkaBatchTopK(MatryoshkaConfig(d_in=D, n_latents=M, k=2, prefixes=(0.5, 1.0)))
+def topk() -> SparseCoder:
+    return make_coder("topk", d_in=D, n_latents=M, k=2)
 
 
-def jumprelu() -> JumpReLU:
-    return JumpReLU(JumpReLUConfig(d_in=D, n_latents=M))
+def matryoshka() -> SparseCoder:
+    return make_coder("matryoshka", d_in=D, n_latents=M, k=2, prefixes=(0.5, 1.0))
+
+
+def jumprelu() -> SparseCoder:
+    return make_coder("jumprelu", d_in=D, n_latents=M)
 
 
 MAKERS: dict[str, Callable[[], Any]] = {
@@ -51,7 +46,7 @@ MAKERS: dict[str, Callable[[], Any]] = {
     "saelens": topk,
     "sparsify": topk,
     "dictionary_learning": matryoshka,
-    "openai": lambda: NormalisedInput(topk(), "layer_norm"),
+    "openai": lambda: behind("layer_norm", topk()),
     "gemma_scope": jumprelu,
     "openmoss": jumprelu,
 }

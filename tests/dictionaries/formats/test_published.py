@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from monosema.core import FormatError, MonosemaError, Site
-from monosema.dictionaries import Transcoder, load_dictionary
+from monosema.dictionaries import SparseCoder, load_dictionary
 
 sys.path.insert(0, str(Path(__file__).parent))
 import published
@@ -54,7 +54,8 @@ def test_the_manual_has_this_table() -> None:
 def test_transcoders_say_where_they_read_and_write(tmp_path: Path) -> None:
     case = next(case for case in published.ALL if case.name == "circuit-tracer: TopK")
     dictionary = load_dictionary(case.write(tmp_path))
-    assert isinstance(dictionary, Transcoder)
+    assert isinstance(dictionary, SparseCoder)
+    assert dictionary.title == "Transcoder"
     assert dictionary.metadata.model == "Qwen/Qwen3-0.6B"
     assert dictionary.metadata.extra["hook_name_out"] == "blocks.3.hook_mlp_out"
     case = next(case for case in published.ALL if case.name == "Gemma Scope 2: affine transcoder")

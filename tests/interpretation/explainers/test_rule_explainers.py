@@ -54,6 +54,9 @@ class Planted:
     n_latents, d_in, d_out, metadata = len(RULES), 3 * VOCAB, 3 * VOCAB, Metadata()
     directions = torch.zeros(len(RULES), 3 * VOCAB)
 
+    def to(self, device: object) -> object:
+        return self
+
     def encode(self, x, matmul_dtype=None):
         steps = x.view(len(x), 3, VOCAB)
         dense = torch.full((len(x), self.n_latents), 2.0)

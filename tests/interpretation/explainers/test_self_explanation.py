@@ -65,6 +65,9 @@ class Directions:
         for latent, words in list(world.words.items())[:-1]:
             self.directions[latent] = model.embed.weight[[world.tokenizer.id(word) for word in words]].mean(0)
 
+    def to(self, device: object) -> object:
+        return self
+
     def encode(self, x: Tensor, matmul_dtype: object = None) -> object:
         raise NotImplementedError
 

@@ -51,7 +51,7 @@ def compare(
     from monosema.cli.meaning import show_comparison
     from monosema.runs.comparison import CompareConfig, read_baselines
     from monosema.runs.comparison import compare as compare_run
-    from monosema.runs.facts import comparison_path
+    from monosema.runs.report_data import comparison_path
 
     ctx = open_context(run, common)
     config = CompareConfig(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 from rich.console import Console
 
 from monosema.cli.common import DEFAULTS, Common, deliver
+
+if TYPE_CHECKING:
+    from monosema.dictionaries import Dictionary
 
 
 def convert(
@@ -76,7 +79,7 @@ def push(
     message
         Of the commit.
     """
-    from monosema.dictionaries.hub import push as send
+    from monosema.dictionaries import push as send
 
     return _deliver({"commit": send(path, repo, private=private, message=message), "repo": repo}, common)
 
@@ -105,16 +108,18 @@ def pull(
         The folder to copy it to; without it, it stays in the hub's cache, and its place there is printed.
     """
     from monosema.dictionaries import load_dictionary
-    from monosema.dictionaries.hub import pull as fetch
+    from monosema.dictionaries import pull as fetch
 
     folder = fetch(repo, revision, out)
     return _deliver({**_facts(load_dictionary(folder)), "path": str(folder)}, common)
 
 
-def _facts(dictionary: Any) -> dict[str, Any]:
+def _facts(dictionary: Dictionary) -> dict[str, Any]:
+    from monosema.dictionaries import title_of
+
     site = dictionary.metadata.site
     return {
-        "kind": type(dictionary).__name__,
+        "kind": title_of(dictionary),
         "d_in": dictionary.d_in,
         "d_out": dictionary.d_out,
         "n_latents": dictionary.n_latents,

@@ -102,7 +102,7 @@ def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
     opened = Run.open(folder)
     model = open_model(opened.recipe, common.device)
     dictionary: Any = opened.dictionary()
-    dictionary = dictionary.to(model.device) if hasattr(dictionary, "to") else dictionary
+    dictionary = dictionary.to(model.device)
     fired = fires_on(opened.atlas(), model, dictionary, text, limit)
     return deliver(
         {"by": "passage", "query": text, **plain(fired)}, common, lambda console: _show_fired(fired, console)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from typing import Protocol, runtime_checkable
 
 from monosema.core import FormatError, nearest
 from monosema.dictionaries.formats import (
@@ -23,15 +23,38 @@ from monosema.dictionaries.formats import (
     sparsify,
     state_dicts,
 )
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.hub import HubName, fetch
 from monosema.dictionaries.protocol import Dictionary
 
-__all__ = ["FORMATS", "load_dictionary", "save_dictionary"]
+__all__ = [
+    "FORMATS",
+    "Parts",
+    "dictionary_of",
+    "load_dictionary",
+    "parts_of",
+    "register_format",
+    "save_dictionary",
+]
 
-READERS: tuple[ModuleType, ...] = (
+
+@runtime_checkable
+class Reader(Protocol):
+    """Reads one format; a module or any object with these two functions."""
+
+    def recognises(self, path: Path) -> bool:
+        """True where the files at a path, a folder or one file, are of this format."""
+        ...
+
+    def read(self, path: Path) -> Dictionary:
+        """Read a dictionary. Raises FormatError or DamagedFileError."""
+        ...
+
+
+READERS: list[Reader] = [
     *(saelens, sparsify, dictionary_learning, openmoss, gemma_scope, circuit_tracer, act_size, openai),
     *(not_read, state_dicts),
-)
+]
 """Each reads what it recognises; the first that does is asked."""
 FORMATS: dict[str, Callable[[Dictionary, Path], Path]] = {
     "monosema": saelens.write,
@@ -43,6 +66,24 @@ FORMATS: dict[str, Callable[[Dictionary, Path], Path]] = {
     "openmoss": openmoss.write,
 }
 """How each format is written. monosema's own is SAELens' layout, which it extends where SAELens has no architecture."""
+
+
+def register_format(name: str, reader: Reader, write: Callable[[Dictionary, Path], Path] | None = None) -> None:
+    """Add a format, asked before those that are known; `Parts` makes a dictionary of named weights.
+
+    Args:
+        name: for `save_dictionary` and `monosema convert --to`.
+        write: writes a dictionary into a folder and returns the file that was written last; None where the format is
+            only read.
+
+    Raises:
+        FormatError: the name is taken.
+    """
+    if name in FORMATS:
+        raise FormatError(f"There is a format {name!r} already. Give yours another name.")
+    READERS.insert(0, reader)
+    if write is not None:
+        FORMATS[name] = write
 
 
 def load_dictionary(path: str | Path) -> Dictionary:
@@ -97,8 +138,9 @@ def _refuse_other_layout(folder: Path, own: str) -> None:
     if not folder.is_dir():
         return
     for reader in READERS:
-        if reader not in (not_read, state_dicts) and reader.__name__ != own and reader.recognises(folder):
-            layout = reader.__name__.rpartition(".")[2]
+        module = getattr(reader, "__name__", type(reader).__module__)
+        if reader not in (not_read, state_dicts) and module != own and reader.recognises(folder):
+            layout = module.rpartition(".")[2]
             raise FormatError(
                 f"{folder} holds a dictionary in the layout of {layout} already; nothing was written. Choose another "
                 "folder, or remove it."

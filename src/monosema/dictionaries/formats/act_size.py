@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.classes import dictionary_of
+from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import (
     checked,
     flag,
@@ -25,12 +25,12 @@ from monosema.dictionaries.formats.files import (
     site_of,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Activation, Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 SUFFIXES = (".pt", ".pth")
 CONFIG = "config.json"
-KINDS: dict[str, Activation] = {
+KINDS: dict[str, Kind] = {
     "vanilla": "relu",
     "topk": "topk",
     "batchtopk": "batch_topk",
@@ -75,7 +75,7 @@ def read(path: Path) -> Dictionary:
     )
 
 
-def _with_thresholds(state: dict[str, Any], activation: Activation, file: Path) -> tuple[dict[str, Any], Names]:
+def _with_thresholds(state: dict[str, Any], activation: Kind, file: Path) -> tuple[dict[str, Any], Names]:
     places = Names(encoder_columns=True)
     if activation not in ("jumprelu", "batch_topk"):
         return state, places

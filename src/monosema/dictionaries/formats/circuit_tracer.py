@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.classes import dictionary_of
+from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import checked, positive, read_safetensors, shortly, site_of
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Activation, Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 CONFIG = "config.yaml"
@@ -78,7 +78,7 @@ def _config(folder: Path) -> tuple[dict[str, Any], Path]:
     return {name: int(value) if value and value.isdecimal() else value for name, value in values.items()}, path
 
 
-def _activation(state: dict[str, Any], config: dict[str, Any], path: Path) -> tuple[Activation, Names]:
+def _activation(state: dict[str, Any], config: dict[str, Any], path: Path) -> tuple[Kind, Names]:
     if THRESHOLD in state:
         return "jumprelu", replace(Names(), more={"threshold": THRESHOLD})
     said = config.get("activation", "topk" if "k" in state else "relu")

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError, Site, SiteError, nearest, write_json
-from monosema.dictionaries.formats.classes import dictionary_of, parts_of
+from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -35,7 +35,7 @@ from monosema.dictionaries.formats.files import (
     write_pickle,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Activation, Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
@@ -58,7 +58,7 @@ CLASSES: dict[str, Names] = {
     "MatryoshkaBatchTopKSAE": _PLAIN,
 }
 """Where each class keeps each part."""
-ACTIVATIONS: dict[str, Activation] = {
+ACTIVATIONS: dict[str, Kind] = {
     "AutoEncoder": "relu",
     "AutoEncoderNew": "relu",
     "GatedAutoEncoder": "gated",
@@ -71,7 +71,6 @@ NOT_CENTRED = ("AutoEncoderNew", "JumpReluAutoEncoder")
 NOT_READ = {
     "IdentityDict": "it has no parts; the dictionary `neurons` is the same",
 }
-OWN = {"BatchTopKSAE": "BatchTopK", "MatryoshkaBatchTopKSAE": "MatryoshkaBatchTopK"}
 PREFIXES = "prefixes"
 """The field of a Matryoshka dictionary's configuration that says how its latents nest: shares that rise to 1."""
 UNSET = -1.0
@@ -104,7 +103,7 @@ def read(path: Path) -> Dictionary:
         threshold = checked(state, {"threshold": ()}, weights)["threshold"].clamp_min(0.0)
         parts = parts.replace(threshold=threshold.expand(m))
     own = config.get("monosema")
-    parts = parts.replace(own=own if isinstance(own, dict) else {"class": OWN[name]} if name in OWN else {})
+    parts = parts.replace(own=own if isinstance(own, dict) else {})
     if name == "MatryoshkaBatchTopKSAE":
         parts = parts.replace(own={**parts.own, PREFIXES: _prefixes(state, m, weights)})
     if name == "AutoEncoder" and not parts.has_unit_rows:
@@ -134,13 +133,13 @@ def crosscoder_parts(state: dict[str, Any], path: Path) -> Parts:
         W_dec=tensors["decoder.weight"].transpose(0, 1).reshape(m, sites * d),
         b_dec=tensors["decoder.bias"].reshape(-1),
         centred=False,
-        own={"class": "Crosscoder", "n_sites": sites, "width": d},
+        own={"n_sites": sites},
     )
 
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
     """Write a dictionary; raises FormatError, and writes nothing, for transcoders and normalised inputs."""
-    parts = parts_of(dictionary)
+    parts = parts_of(dictionary, "dictionary_learning")
     if parts.transcodes or parts.normalisation != "none":
         what = "transcoders" if parts.transcodes else "normalised inputs"
         raise FormatError(
@@ -202,8 +201,9 @@ def _class_for(parts: Parts) -> str:
     if parts.activation == "relu":
         return "AutoEncoder" if parts.has_unit_rows else "AutoEncoderNew"
     if parts.activation == "batch_topk":
-        return "MatryoshkaBatchTopKSAE" if parts.own.get("class") == OWN["MatryoshkaBatchTopKSAE"] else "BatchTopKSAE"
-    return {"topk": "AutoEncoderTopK", "jumprelu": "JumpReluAutoEncoder", "gated": "GatedAutoEncoder"}[parts.activation]
+        return "MatryoshkaBatchTopKSAE" if parts.own.get(PREFIXES) else "BatchTopKSAE"
+    others = {"topk": "AutoEncoderTopK", "jumprelu": "JumpReluAutoEncoder", "gated": "GatedAutoEncoder"}
+    return others[str(parts.activation)]
 
 
 def _scalar(state: dict[str, Any], name: str, path: Path) -> int:

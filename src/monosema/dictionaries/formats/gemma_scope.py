@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError, Site
-from monosema.dictionaries.formats.classes import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
     checked,
     read_arrays,
@@ -26,7 +25,7 @@ from monosema.dictionaries.formats.files import (
     write_arrays,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 NAME, SECOND = "params.npz", "params.safetensors"
@@ -96,7 +95,7 @@ def _site(place: Any) -> Site | None:
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
     """Write a dictionary; raises FormatError, and writes nothing, where it is no matter of thresholds."""
-    parts = parts_of(dictionary)
+    parts = parts_of(dictionary, "Gemma Scope's file")
     if parts.activation == "topk" or parts.normalisation != "none" or parts.skip is not None:
         what = "TopK" if parts.activation == "topk" else "a skip connection" if parts.skip is not None else None
         raise FormatError(

@@ -16,10 +16,9 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.classes import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import only_file, positive, read_pickle, shortly, write_pickle
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.protocol import Dictionary
 
 NAME = "autoencoder.pt"
@@ -59,7 +58,7 @@ def read(path: Path) -> Dictionary:
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
     """Write a dictionary; raises FormatError, and writes nothing, for one that the file would read otherwise."""
-    parts = parts_of(dictionary)
+    parts = parts_of(dictionary, "OpenAI's format")
     kind = (parts.activation, parts.normalisation)
     if kind not in (("topk", "layer_norm"), ("relu", "none")) or parts.transcodes:
         what = "transcoders" if parts.transcodes else f"{kind[0]} activation with normalisation {kind[1]!r}"

@@ -26,7 +26,8 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError, write_json
-from monosema.dictionaries.formats.classes import dictionary_of, parts_of
+from monosema.dictionaries.activation_functions.activation import Kind
+from monosema.dictionaries.coder import Normalisation
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -40,7 +41,7 @@ from monosema.dictionaries.formats.files import (
     write_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Activation, Normalisation, Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 CONFIG, WEIGHTS = "config.json", "sae_weights.safetensors"
@@ -52,7 +53,7 @@ ONE_THRESHOLD = "jump_relu_threshold"
 THRESHOLDS = ("activation_function.log_jumprelu_threshold", "log_jumprelu_threshold")
 SMALLEST_THRESHOLD = 1e-30
 """Stands for 0, of which there is no logarithm."""
-ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "jumprelu": "jumprelu", "topk": "topk"}
+ACTIVATIONS: dict[str, Kind] = {"relu": "relu", "jumprelu": "jumprelu", "topk": "topk"}
 NORMALISATIONS: dict[str, Normalisation] = {"dataset-wise": "none", "inference": "none", "token-wise": "rescale"}
 
 
@@ -100,7 +101,7 @@ def read(path: Path) -> Dictionary:
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
     """Write a dictionary in the present layout; raises FormatError, and writes nothing, where it can't be held."""
-    parts = parts_of(dictionary)
+    parts = parts_of(dictionary, "OpenMOSS' layout")
     if parts.normalisation == "layer_norm" or parts.skip is not None or parts.d_in != parts.d_out:
         what = "a skip connection" if parts.skip is not None else "a layer norm of the input"
         what = what if parts.d_in == parts.d_out else f"input and output of widths {parts.d_in} and {parts.d_out}"

@@ -1,12 +1,13 @@
 """SAELens' layout, which is monosema's own: ``cfg.json`` beside ``sae_weights.safetensors``.
 
 Tensors: W_enc [d_in, m], b_enc [m], W_dec [m, d_out], b_dec [d_out]. Gated: b_gate, b_mag, r_mag [m] in place of b_enc.
-JumpReLU: threshold [m]. With a skip connection: W_skip [d_out, d_in]. The rest stands in cfg.json; monosema's class and
-configuration under the key "monosema".
+JumpReLU: threshold [m]. With a skip connection: W_skip [d_out, d_in]. The rest stands in cfg.json; what monosema knows
+besides, its activation and configuration, under the key "monosema".
 
 BatchTopK and Matryoshka dictionaries, and all with that activation, are saved as jumprelu with one threshold for all
 latents, as SAELens does; the key "monosema" tells them apart. What SAELens has no architecture for (transcoders with
-TopK) is written under a name of monosema's, which SAELens refuses; asked for SAELens' format itself, it is not written.
+TopK; activations registered from outside, with their own tensors) is written under a name of monosema's, which SAELens
+refuses; asked for SAELens' format itself, it is not written.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from monosema.core import FormatError, nearest, write_json
-from monosema.dictionaries.formats.classes import dictionary_of, parts_of
+from monosema.core import ConfigError, FormatError, nearest, write_json
+from monosema.dictionaries.activation_functions import activation_named
+from monosema.dictionaries.activation_functions.activation import Kind
+from monosema.dictionaries.coder import Normalisation
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -32,7 +35,7 @@ from monosema.dictionaries.formats.files import (
     write_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Activation, Normalisation, Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.formats.saelens_versions import FOLDED_LATER, NOT_READ, folded, modern, with_learnt_factors
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
@@ -40,7 +43,7 @@ CONFIG = "cfg.json"
 WEIGHTS = "sae_weights.safetensors"
 WRITTEN_VERSION = "6.0.0"
 """The version of SAELens whose layout this is; it reads anything older than 6.0.0-rc.0 with its legacy reader."""
-ARCHITECTURES: dict[str, Activation] = {
+ARCHITECTURES: dict[str, Kind] = {
     "standard": "relu",
     "topk": "topk",
     "gated": "gated",
@@ -50,14 +53,18 @@ ARCHITECTURES: dict[str, Activation] = {
     "jumprelu_transcoder": "jumprelu",
     "jumprelu_skip_transcoder": "jumprelu",
 }
-TRAINING: dict[str, Activation] = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}
+TRAINING: dict[str, Kind] = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}
 """What has another name while it trains: SAELens saves it as jumprelu in the end, with one threshold for all."""
-OWN: dict[str, Activation] = {"topk_transcoder": "topk", "topk_skip_transcoder": "topk"}
+OWN: dict[str, Kind] = {f"{kind}_{skip}transcoder": kind for kind in ("topk", "gated") for skip in ("", "skip_")}
+"""monosema's names of what SAELens has no architecture for."""
+ANY = "monosema_"
+"""Prefix of monosema's names of architectures with an activation of no kind; its name follows."""
 NORMALISATIONS: dict[str, Normalisation] = {
     "none": "none",
     "layer_norm": "layer_norm",
     "constant_norm_rescale": "rescale",
 }
+WEIGHT_NAMES = ("W_enc", "b_enc", "W_dec", "b_dec", "W_skip")
 KNOWN_METADATA = ("model_name", "hook_name", "context_size", "prepend_bos", "dataset_path", "training_tokens")
 
 
@@ -80,7 +87,7 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
 
 def write_strictly(dictionary: Dictionary, folder: Path) -> Path:
     """Write what SAELens itself can read; raises FormatError, and writes nothing, where it could not."""
-    parts = parts_of(dictionary)
+    parts = parts_of(dictionary, "SAELens' layout")
     if (name := _architecture(parts)) not in ARCHITECTURES:
         raise FormatError(
             f"SAELens has no architecture {name}; nothing was written. monosema's own layout holds it, and sparsify "
@@ -91,6 +98,8 @@ def write_strictly(dictionary: Dictionary, folder: Path) -> Path:
 
 def _architecture(parts: Parts) -> str:
     activation = "jumprelu" if parts.activation == "batch_topk" else parts.activation
+    if activation is None:
+        return f"{ANY}{parts.own['activation']}"
     if not parts.transcodes:
         return "standard" if activation == "relu" else activation
     prefix = "" if activation == "relu" else f"{activation}_"
@@ -112,18 +121,20 @@ def parts_in(config: dict[str, Any], path: Path, weights: Path, stored: dict[str
     """
     config = modern(config, path)
     architecture = _architecture_said(config, path)
-    activation = {**ARCHITECTURES, **TRAINING, **OWN}[architecture]
+    activation = {**ARCHITECTURES, **TRAINING, **OWN}.get(architecture)
     stored = read_safetensors(weights) if stored is None else stored
     if activation == "jumprelu":
         stored = _with_thresholds(stored, positive(config, "d_sae", path), weights)
-    transcodes = architecture.endswith("transcoder")
+    own = config.get("monosema")
+    own = own if isinstance(own, dict) else {}
+    transcodes = architecture.endswith("transcoder") or (activation is None and own.get("transcodes") is True)
     said, normalisation = _normalisation(config, transcodes, path)
     parts = _stored_parts(stored, config, activation, transcodes, path, weights)
-    own = config.get("monosema")
+    skips = "skip" in architecture if activation is not None else "W_skip" in stored
     parts = parts.replace(
-        skip=_skip(stored, parts, weights) if "skip" in architecture else None,
+        skip=_skip(stored, parts, weights) if skips else None,
         normalisation=normalisation,
-        own=own if isinstance(own, dict) else {},
+        own=own,
         metadata=metadata_in(config.get("metadata")),
     )
     parts = with_learnt_factors(parts, stored, config, weights)
@@ -137,8 +148,7 @@ def parts_in(config: dict[str, Any], path: Path, weights: Path, stored: dict[str
         parts = parts.with_unit_rows()
     if said == "covariance_whitening":
         parts = folded(parts, said, path.parent, path)
-    batch_topk = parts.own.get("class") in ("BatchTopK", "MatryoshkaBatchTopK")
-    if activation == "jumprelu" and (batch_topk or parts.own.get("activation") == "batch_topk"):
+    if activation == "jumprelu" and parts.own_activation is not None and parts.own_activation.kind == "batch_topk":
         parts = _one_threshold(parts, weights)
     return parts
 
@@ -146,6 +156,12 @@ def parts_in(config: dict[str, Any], path: Path, weights: Path, stored: dict[str
 def _architecture_said(config: dict[str, Any], path: Path) -> str:
     architecture = config.get("architecture")
     known = {**ARCHITECTURES, **TRAINING, **OWN}
+    if isinstance(architecture, str) and architecture.startswith(ANY):
+        try:
+            activation_named(architecture.removeprefix(ANY))
+        except ConfigError as error:
+            raise FormatError(f"{path}: {error}") from None
+        return architecture
     if isinstance(architecture, str) and architecture in NOT_READ:
         raise FormatError(f"{path}: architecture {architecture!r} is not read: {NOT_READ[architecture]}.")
     if not isinstance(architecture, str) or architecture not in known:
@@ -169,7 +185,7 @@ def _with_thresholds(stored: dict[str, Tensor], m: int, weights: Path) -> dict[s
 def _stored_parts(
     stored: dict[str, Tensor],
     config: dict[str, Any],
-    activation: Activation,
+    activation: Kind | None,
     transcodes: bool,
     path: Path,
     weights: Path,
@@ -188,6 +204,7 @@ def _stored_parts(
         centred=not transcodes and flag(config, "apply_b_dec_to_input", True, path),
         k=positive(config, "k", path) if activation == "topk" else None,
         transcodes=transcodes,
+        tensors={} if activation is not None else {n: t for n, t in stored.items() if n not in WEIGHT_NAMES},
     )
 
 
@@ -213,7 +230,7 @@ def _normalisation(config: dict[str, Any], transcodes: bool, path: Path) -> tupl
 
 def _one_threshold(parts: Parts, path: Path) -> Parts:
     if parts.threshold is not None and bool((parts.threshold != parts.threshold[0]).any()):
-        raise FormatError(f"{path}: threshold must be one value for all latents of a {parts.own['class']} dictionary.")
+        raise FormatError(f"{path}: threshold must be one value for all latents of a BatchTopK dictionary.")
     return parts.replace(activation="batch_topk", k=parts.own.get("k"))
 
 
@@ -229,6 +246,7 @@ def _write(parts: Parts, folder: Path) -> Path:
         "b_dec": parts.b_dec,
         "threshold": parts.threshold,
         "W_skip": parts.skip,
+        **parts.tensors,
     }
     site = parts.metadata.site
     config: dict[str, Any] = {

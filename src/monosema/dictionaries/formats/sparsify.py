@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import FormatError, Site, write_json
-from monosema.dictionaries.formats.classes import dictionary_of, parts_of
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -25,7 +24,7 @@ from monosema.dictionaries.formats.files import (
     write_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.formats.saelens import metadata_in, metadata_out
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
@@ -76,7 +75,7 @@ def read(path: Path) -> Dictionary:
 
 def write(dictionary: Dictionary, folder: Path) -> Path:
     """Write a dictionary; raises FormatError, and writes nothing, for all but TopK."""
-    parts = parts_of(dictionary)
+    parts = parts_of(dictionary, "sparsify")
     if parts.activation != "topk" or parts.d_in != parts.d_out or parts.normalisation != "none":
         what = f"{parts.activation} activation" if parts.activation != "topk" else "a normalised input"
         what = what if parts.d_in == parts.d_out else f"input and output of widths {parts.d_in} and {parts.d_out}"

@@ -22,7 +22,6 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.classes import dictionary_of
 from monosema.dictionaries.formats.dictionary_learning import crosscoder_parts, is_crosscoder
 from monosema.dictionaries.formats.files import (
     checked,
@@ -34,7 +33,7 @@ from monosema.dictionaries.formats.files import (
     read_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
-from monosema.dictionaries.formats.parts import Parts
+from monosema.dictionaries.formats.parts import Parts, dictionary_of
 from monosema.dictionaries.formats.saelens import parts_in
 from monosema.dictionaries.protocol import Dictionary
 

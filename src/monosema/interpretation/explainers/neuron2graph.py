@@ -32,10 +32,11 @@ from pydantic import Field
 
 from monosema.atlas import Explanation
 from monosema.core import Config
+from monosema.core.groups import ranks
 from monosema.interpretation.probe import LatentProbe
 from monosema.interpretation.protocol import AUTHOR
 from monosema.interpretation.rules import Pattern, Patterns, matches, with_threshold
-from monosema.interpretation.samples import Samples, ranks
+from monosema.interpretation.samples import Samples
 from monosema.models import Tokenizer
 
 METHOD = "Neuron2Graph"

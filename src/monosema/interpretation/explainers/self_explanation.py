@@ -26,6 +26,7 @@ from pydantic import Field
 from torch import Tensor
 
 from monosema.atlas import Explanation
+from monosema.atlas.feature import Identity
 from monosema.core import Config, InputError, Progress, SilentProgress, Site
 from monosema.dictionaries import Dictionary
 from monosema.interpretation import prompts
@@ -78,10 +79,10 @@ class SelfExplainer:
             self._norms = [float(got[self.site][0, place].float().norm()) for place in self._places]
 
     @property
-    def identity(self) -> tuple[str, str, None, str]:
+    def identity(self) -> Identity:
         """Author, method, model and prompt version in the atlas; the method names the site, as the model says other
         things at another one."""
-        return self.model.name, f"self-explanation ({self.site.short})", None, prompts.VERSION
+        return self.model.name, f"self-explanation ({self.site.short})", self.model.name, prompts.VERSION
 
     def explain(self, samples: Samples) -> dict[int, Explanation]:
         """Ask the model about each latent. Of the samples, only the numbers of the latents are read."""

@@ -41,7 +41,8 @@ from monosema.atlas import Explanation
 from monosema.atlas.layout import mix
 from monosema.core import Config, Estimate, wilson_ends
 from monosema.core.estimate import Z
-from monosema.interpretation.samples import Samples, ranks
+from monosema.core.groups import ranks
+from monosema.interpretation.samples import Samples
 from monosema.interpretation.scores import ScoreTable
 from monosema.interpretation.scoring import ACTIVE_KINDS, ScorerInfo, ScoringSession, balanced_entries, pick
 

@@ -22,7 +22,8 @@ from pydantic import Field
 
 from monosema.atlas import Explanation
 from monosema.core import Config, Estimate, numpy_generator
-from monosema.interpretation.samples import KINDS, Samples, ranks
+from monosema.core.groups import ranks
+from monosema.interpretation.samples import KINDS, Samples
 from monosema.interpretation.sampling import too_few
 from monosema.interpretation.scores import ScoreTable
 from monosema.interpretation.scoring import ACTIVE_KINDS, ScorerInfo, ScoringSession, pick

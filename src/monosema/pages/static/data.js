@@ -13,6 +13,8 @@
     return bytes;
   }
 
+  // A block is u32 length of the head | head (JSON) | arrays; the head has [name, type, offset behind the head, count].
+  // Views are made onto the one buffer: offsets are multiples of 8, so no array is copied.
   async function unpack(text) {
     const packed = new Blob([bytesOf(text.trim())]).stream().pipeThrough(new DecompressionStream("deflate"));
     const buffer = await new Response(packed).arrayBuffer();
@@ -113,6 +115,8 @@
     return list;
   }
 
+  // Ragged columns: NAME_first has one entry more than rows, and row i is NAME[NAME_first[i]] to NAME[NAME_first[i + 1]].
+  // Of passages, `on_count` has one entry each, and `on_place` and `on_level` as many as there are activations above 0.
   // One feature with all that its page shows; the same object is what "JSON" exports.
   function feature(index, text, group, row, at) {
     const bins = index.bins;
@@ -147,7 +151,7 @@
     const [offset, length, maximum] = [group.offset[i], group.length[i], group.maximum[i]];
     const activations = new Array(length).fill(0);
     for (let j = on; j < on + group.on_count[i]; j++) activations[group.on_place[j]] = (group.on_level[j] / 255) * maximum;
-    const span = lastAtMost(text.span_first, offset);
+    const span = lastAtMost(text.span_first, offset); // the span that the passage was cut from knows document and position
     return {
       kind,
       rank,

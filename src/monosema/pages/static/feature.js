@@ -64,7 +64,7 @@
           feature.label_scorer ? feature.label_scorer + " " : "score ",
           el("b", {}, value.toFixed(2)),
           low !== null && high !== null ? el("span", { class: "soft" }, ` [${low.toFixed(2)}, ${high.toFixed(2)}]`) : null,
-          plots.strip(points, { domain: [Math.min(0, value, control ?? 0), 1] }),
+          plots.strip({ points, domain: [Math.min(0, value, control ?? 0), 1] }),
           control === null ? null : el("span", { class: "soft" }, `control ${control.toFixed(2)}`)
         )
       );
@@ -185,19 +185,16 @@
   function activationPlot(feature) {
     const { low, high, counts } = feature.histogram;
     if (!(high > low)) return null;
-    const host = el("div", { class: "plot" });
-    plots.histogram(host, {
-      counts,
-      low,
-      high,
-      heat: true,
-      height: 130,
+    const edge = (i) => number(low + ((high - low) * i) / counts.length);
+    const columns = plots.columns(counts, {
       name: `Histogram of ${number(feature.n_active)} activations, up to ${number(high)}`,
-      x: { label: null },
-      y: { log: true },
-      margin: { left: 34, top: 8, bottom: 22, right: 8 },
+      top: `${number(Math.max(...counts))} tokens, logarithmic`,
+      ticks: [edge(0), edge(counts.length / 2), edge(counts.length)],
+      title: (i) => `${edge(i)} to ${edge(i + 1)}: ${number(counts[i])} tokens`,
+      log: true,
+      heat: true,
     });
-    return box("Activations", "How many tokens (upright, logarithmic) have each strength of activation", host);
+    return box("Activations", "How many tokens (upright, logarithmic) have each strength of activation", columns);
   }
 
   function logits(feature) {
@@ -260,19 +257,15 @@
   function profile(feature, buckets) {
     const values = feature.position_profile;
     if (values.length < 2 || !values.some((value) => value > 0)) return null;
-    const host = el("div", { class: "plot" });
-    plots.histogram(host, {
-      counts: values,
-      low: 0,
-      high: values.length,
-      height: 108,
+    const name = (i) => (buckets[i] ? number(buckets[i][0]) : String(i));
+    const last = values.length - 1;
+    const columns = plots.columns(values, {
       name: "Density by position in the context",
-      titles: values.map((value, i) => (buckets[i] ? `positions ${buckets[i][0]} to ${buckets[i][1] - 1}: ` : "") + share(value)),
-      x: { ticks: values.map((_, i) => i).filter((i) => i % 2 === 0), format: (i) => (buckets[i] ? number(buckets[i][0]) : number(i)), label: "position" },
-      y: { domain: [0, Math.max(...values) * 1.05], ticks: [0, Math.max(...values)], format: share },
-      margin: { left: 46, top: 8, bottom: 32, right: 8 },
+      top: `${share(Math.max(...values))} of tokens`,
+      ticks: [`position ${name(0)}`, name(last >> 1), name(last)],
+      title: (i) => (buckets[i] ? `positions ${buckets[i][0]} to ${buckets[i][1] - 1}: ` : "") + share(values[i]),
     });
-    return box("By position", "Density of the feature from the beginning to the end of the context", host);
+    return box("By position", "Density of the feature from the beginning to the end of the context", columns);
   }
 
   // Every explanation with its scores and votes; the one that is the label first, then as the atlas has them.

@@ -19,7 +19,7 @@
     return element;
   }
 
-  // A token as a reader can see it; the twin of pages/heat.py's visible().
+  // A token as a reader can see it: line ends and tabs as glyphs, blanks as open boxes, what has no shape as its code point.
   function visible(token) {
     if (/^\s+$/u.test(token) && !/[\n\r\t]/.test(token)) return "␣".repeat(token.length);
     return token
@@ -73,12 +73,6 @@
     const percent = 100 * value;
     return (percent >= 10 ? percent.toFixed(1) : percent >= 1e-3 ? percent.toPrecision(2) : percent.toExponential(0)) + " %";
   }
-
-  const compact = (value) => {
-    for (const [size, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]])
-      if (Math.abs(value) >= size) return +(value / size).toPrecision(3) + letter;
-    return String(+value.toPrecision(3));
-  };
 
   const bare = (token) => visible(token.trim() === "" ? token : token.replace(/^ /, "").replace(/ $/, ""));
 
@@ -174,5 +168,5 @@
     tip.style.top = (above > 8 ? above : box.bottom + 6) + "px";
   }
 
-  Object.assign(monosema, { el, visible, readable, bare, labelled, number, measured, share, compact, chip, heatmap, tips, place });
+  Object.assign(monosema, { el, visible, readable, bare, labelled, number, measured, share, chip, heatmap, tips, place });
 })(typeof globalThis === "undefined" ? this : globalThis);

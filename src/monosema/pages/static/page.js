@@ -2,7 +2,7 @@
 (function (root) {
   "use strict";
   const monosema = root.monosema;
-  const { el, number, plots, FeatureList, SORTS, Embedded } = monosema;
+  const { el, plots, FeatureList, SORTS, Embedded } = monosema;
   const $ = (id) => document.getElementById(id);
   const facts = JSON.parse($("facts").textContent);
   const WIDE = root.matchMedia("(min-width: 900px)");
@@ -56,73 +56,8 @@
     apply();
   }
 
-  function runPlots() {
-    for (const cell of document.querySelectorAll("[data-points]")) {
-      const points = JSON.parse(cell.dataset.points);
-      const ends = points.filter(Boolean).flat();
-      if (!ends.length || points.every((point) => !point || point[0] === ends[0])) continue;
-      const [low, high] = [Math.min(0, ...ends), Math.max(...ends)];
-      cell.append(plots.strip(points, { domain: [low, cell.dataset.unit === "share" ? Math.max(1, high) : high || 1], width: 130 }));
-    }
-    for (const curve of facts.training) {
-      const host = el("div", { class: "plot" });
-      $("curves").append(el("figure", {}, el("figcaption", {}, curve.name), host));
-      plots.curve(host, curve);
-    }
-    if (facts.scores.length) plots.compared($("scores-by-method"), facts.scores);
-    if (facts.losses.length) plots.bars($("losses"), facts.losses, { format: (v) => v.toFixed(3), marked: ["ce_clean", "ce_spliced"], name: "Cross-entropy, nats per token" });
-  }
-
-  function featurePlots() {
-    const rows = Array.from(index.latent.keys()).filter((row) => index.alive[row] && index.density[row] > 0);
-    if (!rows.length) return void ($("feature-plots").hidden = true);
-    const logs = rows.map((row) => Math.log10(index.density[row]));
-    const [low, high] = [Math.floor(Math.min(...logs)), Math.ceil(Math.max(...logs)) || 0];
-    const bins = Math.max(8, Math.min(48, (high - low || 1) * 8));
-    const counts = new Array(bins).fill(0);
-    for (const value of logs) counts[Math.min(bins - 1, Math.floor(((value - low) / (high - low || 1)) * bins))]++;
-    plots.histogram($("densities"), {
-      counts,
-      low: 10 ** low,
-      high: 10 ** (high > low ? high : low + 1),
-      log: true,
-      height: 220,
-      name: `Density of ${rows.length} features`,
-      x: { format: plots.tickShare, label: "density (share of tokens)" },
-      y: { label: "features" },
-      margin: { top: 26 },
-    });
-    if (facts.sides) sidesPlot(rows);
-    const scored = rows.filter((row) => Number.isFinite(index.label_score[row]));
-    const byScore = scored.length > 1;
-    if (!byScore) $("map-title").textContent = "Strongest activation against density";
-    const maxima = rows.map((row) => index.max[row]).filter((value) => value > 0);
-    const most = byScore ? [Math.floor(10 * Math.min(0.9, ...scored.map((row) => index.label_score[row]))) / 10, 1] : [10 ** Math.floor(Math.log10(Math.min(...maxima))), 10 ** Math.ceil(Math.log10(Math.max(...maxima)))];
-    map = plots.scatter($("map"), index, {
-      rows: byScore ? scored : rows.filter((row) => index.max[row] > 0),
-      X: index.density,
-      Y: byScore ? index.label_score : index.max,
-      yLabel: byScore ? "label score" + (index.scorer ? ` (${index.scorer})` : "") : "strongest activation",
-      yDomain: most,
-      yLog: !byScore,
-      yFormat: (value) => (byScore ? (+value).toFixed(2) : number(value)),
-      open: (row) => open(row, { jump: true }),
-    });
-  }
-
-  function sidesPlot(rows) {
-    const counts = new Array(40).fill(0);
-    for (const row of rows) counts[Math.min(39, Math.floor(index.share[row] * 40))]++;
-    plots.histogram($("sides"), {
-      counts,
-      low: 0,
-      high: 1,
-      height: 200,
-      name: `Share of the decoder norm at ${facts.sides[1]}, of ${rows.length} features`,
-      x: { ticks: [0, 0.1, 0.25, 0.5, 0.75, 0.9, 1], format: (v) => String(+v.toFixed(3)), label: `share at ${facts.sides[1]}` },
-      y: { log: true, label: "features" },
-      margin: { top: 26, bottom: 46 },
-    });
+  function strips() {
+    for (const cell of document.querySelectorAll("[data-strip]")) cell.append(plots.strip(JSON.parse(cell.dataset.strip)));
   }
 
   let ticket = 0;
@@ -258,7 +193,7 @@
 
   async function start() {
     theme();
-    runPlots();
+    strips();
     source = new Embedded(document);
     index = await source.index();
     list = new FeatureList($("rows"), index, {
@@ -273,7 +208,7 @@
     const sort = controls();
     $("sort").value = sort;
     list.update({ sort });
-    featurePlots();
+    if (facts.map) map = plots.scatter($("map").querySelector("canvas"), index, facts.map, (row) => open(row, { jump: true }));
     list.update({});
     monosema.tips($("detail"));
     document.addEventListener("keydown", keys);

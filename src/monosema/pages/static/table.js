@@ -161,7 +161,7 @@
     // Tokens that say more than the label: what the feature promotes, where the label itself is the tokens it fires on.
     words(row) {
       const { index } = this;
-      const told = /^token.lookup$/.test(index.methods[index.method[row]]) && index.tokens("promoted", row).length;
+      const told = /^(token lookup|top tokens)$/.test(index.methods[index.method[row]]) && index.tokens("promoted", row).length;
       const [name, about] = told ? ["promoted", "promotes"] : ["top_tokens", "fires on"];
       return el("span", { class: "chips", title: about }, told ? "→ " : null, index.tokens(name, row).map(chip));
     }

@@ -1,0 +1,1 @@
+"""Generate the text that ships with the package as its built-in corpus."""

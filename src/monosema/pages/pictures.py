@@ -1,0 +1,132 @@
+"""The charts of a report, from a run's metrics and an atlas's columns."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from monosema.evaluation import EvaluationRow
+from monosema.pages.bundle import ReportBundle
+from monosema.pages.charts import MAP, MARGIN, SHARE, Axis, Series, axes, histogram, losses, xy
+from monosema.pages.glossary import WORDS, text_of
+from monosema.pages.svg import Spec
+
+_CURVES = (("fvu", "FVU", "~g"), ("l0", "L0", "~g"), ("dead", WORDS["dead"], "~p"))
+_MOST = 400
+"""Points of a training curve at most, about."""
+_DENSITY = Axis(WORDS["density"], logarithmic=True, format=SHARE)
+
+
+def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Spec]:
+    """Return curves of FVU, L0 and the share of dead latents over the lines of metrics.jsonl, thinned to every n-th."""
+    charts = []
+    for key, name, form in _CURVES:
+        points = [(line["tokens"], line[key]) for line in lines if math.isfinite(line.get(key, math.nan))]
+        if len(points) < 2:
+            continue
+        points = [*points[: -1 : math.ceil(len(points) / _MOST)], points[-1]]
+        values = [y for _, y in points]
+        steep = 0 < 8 * min(values) < max(values)
+        last = text_of(values[-1], "share" if key == "dead" else "")
+        x, y = Axis(WORDS["tokens"], format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
+        charts.append(xy(name, x, y, [Series("", points, dots=False)], (*points[-1], last), size=(300, 140)))
+    return charts
+
+
+def loss_bars(rows: Sequence[EvaluationRow]) -> Spec | None:
+    """Return the model's losses: untouched, on each row's reconstructions, with the activations erased.
+
+    Of two models that are compared each has its own loss when untouched; rows of the other model are left out.
+    """
+    own = next((row for row in rows if row.kind == "dictionary"), None)
+    if own is None:
+        return None
+    clean = own.figures.get("ce_clean")
+    found = [(WORDS["untouched"], clean, True), (own.name, own.figures.get("ce_spliced"), True)]
+    found += [(WORDS["mean"], own.figures.get("ce_mean"), False), (WORDS["erased"], own.figures.get("ce_zero"), False)]
+    for row in rows:
+        its = row.figures.get("ce_clean")
+        if row is not own and (clean is None or its is None or its.value == clean.value):
+            found.append((row.name, row.figures.get("ce_spliced"), False))
+    bars = [
+        {"name": name, "value": loss.value, "low": loss.low, "high": loss.high, "own": ours}
+        for name, loss, ours in found
+        if loss is not None
+    ]
+    return losses(WORDS["losses"], sorted(bars, key=lambda bar: bar["value"])) if bars else None
+
+
+@dataclass(frozen=True)
+class FeatureMap:
+    """The axes of the map of features, and how the page lays its canvas over them.
+
+    Attributes:
+        spec: the axes.
+        area: left, top, width and height of the plot area, in percent of the chart.
+        scored: whether height says the label's score; else the strongest activation.
+        label: name of the heights.
+        x, y: ends of the axes; the first is logarithmic, the second where nothing is scored.
+    """
+
+    spec: Spec
+    area: tuple[float, float, float, float]
+    scored: bool
+    label: str
+    x: tuple[float, float]
+    y: tuple[float, float]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the page's script."""
+        column = "label_score" if self.scored else "max"
+        return {"column": column, "log": not self.scored, "label": self.label, "x": self.x, "y": self.y}
+
+
+def feature_map(bundle: ReportBundle) -> FeatureMap | None:
+    """Return the map of features that fired: score against density, or strongest activation where nothing is scored."""
+    scored = bundle.known("label_score").size > 1
+    density, height = bundle.columns["density"], bundle.columns["label_score" if scored else "max"]
+    shown = (bundle.columns["alive"] > 0) & (density > 0) & (np.isfinite(height) if scored else height > 0)
+    if not shown.any():
+        return None
+    least = math.floor(10 * min(0.9, float(height[shown].min()))) / 10
+    x, y = _decades(density[shown]), (least, 1.0) if scored else _decades(height[shown])
+    label = f"{WORDS['score']} ({bundle.scorer})" if scored else WORDS["active"]
+    name = WORDS["map"].format(int(shown.sum()), label)
+    spec = axes(name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y))
+    across, down = MAP[0] + MARGIN["left"] + MARGIN["right"], MAP[1] + MARGIN["top"] + MARGIN["bottom"]
+    left, wide = 100 * MARGIN["left"] / across, 100 * MAP[0] / across
+    top, tall = 100 * MARGIN["top"] / down, 100 * MAP[1] / down
+    return FeatureMap(spec, (left, top, wide, tall), scored, label, x, y)
+
+
+def _decades(values: Float[np.ndarray, " n"]) -> tuple[float, float]:
+    """Return the powers of ten around these values."""
+    low, high = math.floor(np.log10(values.min())), math.ceil(np.log10(values.max()))
+    return 10.0**low, 10.0 ** max(high, low + 1)
+
+
+def density_histogram(bundle: ReportBundle) -> Spec | None:
+    """Return how often features fire: features by density. None where none fires."""
+    density = bundle.columns["density"][(bundle.columns["alive"] > 0) & (bundle.columns["density"] > 0)]
+    if not density.size:
+        return None
+    low, high = _decades(density)
+    edges = np.geomspace(low, high, max(8, min(48, 8 * round(math.log10(high / low)))) + 1)
+    counts, _ = np.histogram(density, edges)
+    y = Axis(WORDS["features"], format="~s")
+    return histogram(WORDS["densities"].format(density.size), counts, edges, _DENSITY, y)
+
+
+def share_histogram(bundle: ReportBundle) -> Spec | None:
+    """Return the share of each live feature's decoder norm at a crosscoder's second side. None without sides."""
+    if bundle.sides is None:
+        return None
+    shares = bundle.columns["share"][bundle.columns["alive"] > 0]
+    counts, edges = np.histogram(shares, 40, (0, 1))
+    x, y = Axis(WORDS["share"].format(bundle.sides[1])), Axis(WORDS["features"], logarithmic=True, format="~s")
+    return histogram(WORDS["shares"].format(bundle.sides[1], shares.size), counts, edges, x, y)

@@ -1,0 +1,98 @@
+"""docs/extending.md, executed as it stands: one file outside the package that the command line is told to import."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from monosema.dictionaries import load_dictionary
+
+PAGE = Path(__file__).parents[1] / "docs" / "extending.md"
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the page's code as one module, and what else its examples read."""
+    folder = tmp_path_factory.mktemp("outside")
+    blocks = re.findall(r"^```python\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (folder / "my_features.py").write_text("\n\n".join(blocks), encoding="utf-8")
+    return folder
+
+
+def monosema(folder: Path, *words: object) -> str:
+    """Run a command in the folder with the module imported; return its output."""
+    environment = {**os.environ, "MONOSEMA_EXTENSIONS": "my_features", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "monosema", *map(str, words)]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def run(extended: Path, small_keys: dict[str, str]) -> dict[str, Any]:
+    """A run with everything on the page that a recipe can name; what it prints."""
+    model = Path(shutil.copytree(small_keys["model"], extended / "model"))
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (model / "config.json").write_text(json.dumps({**config, "model_type": "my_llama"}), encoding="utf-8")
+    keys = {
+        **small_keys,
+        "model": "model",
+        "architecture": "sqrt",
+        "alpha": "0.05",
+        "explain.methods": '["token lookup", "strongest token"]',
+        "score.scorers": '["simulation", "mentions"]',
+    }
+    words = [word for key, value in keys.items() if key != "k" for word in (f"--{key}", value)]
+    return json.loads(monosema(extended, "run", "demo", "--out", "run", "--json", *words))
+
+
+def test_everything_on_the_page_takes_part_in_a_run(extended: Path, run: dict[str, Any]) -> None:
+    rows = {(row["method"], row["scorer"]): row for row in run["meaning"]["rows"]}
+    mentions = rows["strongest token", "mentions"]
+    assert mentions["mean"]["value"] > mentions["control"]["value"]
+    assert rows["strongest token", "simulation"]["mean"]["n"] > 10
+    assert len((extended / "run" / "longest.txt").read_text().splitlines()) == 10
+    assert len(monosema(extended, "longest", "run", "--limit", 2).splitlines()) == 2
+    assert "longest" in monosema(extended, "--help")
+    assert "Square root" in next((extended / "run" / "report").glob("*.html")).read_text(encoding="utf-8")
+
+
+def test_a_sweep_over_the_new_activation(extended: Path, run: dict[str, Any]) -> None:
+    printed = json.loads(monosema(extended, "train", "run", "--sweep", "alpha=0.01,0.5", "--json"))
+    gentle, strict = printed["members"]
+    assert gentle["l0"] > strict["l0"]
+
+
+def test_the_new_format_is_read(extended: Path) -> None:
+    folder, draw = extended / "theirs", np.random.default_rng(0)
+    folder.mkdir()
+    weights = {"W_enc": (12, 4), "b_enc": (12,), "W_dec": (12, 4), "b_dec": (4,)}
+    arrays = {name: draw.normal(size=shape).astype(np.float32) for name, shape in weights.items()}
+    np.savez(folder / "my_sae.npz", k=3, **arrays)
+    monosema(extended, "convert", folder, extended / "ours", "--to", "monosema")
+    converted = load_dictionary(extended / "ours")
+    x = torch.from_numpy(draw.normal(size=(5, 4)).astype(np.float32))
+    z = (x - torch.from_numpy(arrays["b_dec"])) @ torch.from_numpy(arrays["W_enc"]).T + torch.from_numpy(
+        arrays["b_enc"]
+    )
+    largest = z.topk(3, dim=1)
+    expected = torch.zeros_like(z).scatter(1, largest.indices, largest.values.relu())
+    torch.testing.assert_close(converted.encode(x).dense().detach(), expected)
+
+
+def test_an_extension_that_is_not_there_is_named(extended: Path) -> None:
+    environment = {**os.environ, "MONOSEMA_EXTENSIONS": "nowhere"}
+    command = [sys.executable, "-m", "monosema", "doctor", "--help"]
+    done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "nowhere" in done.stderr
