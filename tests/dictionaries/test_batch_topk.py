@@ -107,6 +107,7 @@ def test_early_latents_learn_to_reconstruct_alone() -> None:
             optimiser.zero_grad()
             dictionary.constrain()
             dictionary.observe(losses.codes, StepContext())
+        dictionary.requires_grad_(False)
         x = data(seed=1000)
         codes = dictionary.encode(x).dense()
         codes[:, 5:] = 0
