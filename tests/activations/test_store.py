@@ -50,7 +50,7 @@ def test_a_folder_that_is_no_store_says_so(tmp_path, store):
 def test_the_checksum_taken_while_writing_is_that_of_the_file(tmp_path):
     import safetensors.torch
 
-    from monosema.activations.shards import checksum_of
+    from monosema.activations.manifest import checksum_of
     from monosema.core import checksum_file
 
     tensors = {

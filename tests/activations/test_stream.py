@@ -1,4 +1,4 @@
-"""Streams from disk and from the model: every row, in an order that a resumed stream goes on with to the bit."""
+"""Streams from disk: every row, in an order that a resumed stream goes on with to the bit."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import random
 import pytest
 import torch
 
-from monosema.activations import ActivationStream, ModelStream, Preprocessing, StoreStream, fit_preprocessing
-from monosema.core import ConfigError, CorpusError, RunError, SiteError, VectorError
+from monosema.activations import ActivationStream, Preprocessing, StoreStream, fit_preprocessing
+from monosema.core import ConfigError, RunError, SiteError, VectorError
 
 SITE = "0.resid_post"
 
@@ -20,31 +20,19 @@ def small(store, **more):
     return StoreStream(store, SITE, **{"batch": 64, "memory_mb": 0.03, "chunk": 32, "passes": 2, "seed": 3} | more)
 
 
-@pytest.fixture
-def from_model(model, batches):
-    def make(**more):
-        return ModelStream(model, batches, SITE, **{"batch": 64, "memory_mb": 0.1, "passes": 2, "seed": 3} | more)
-
-    return make
-
-
-@pytest.fixture(params=["several blocks", "one block", "int8", "model", "model, one block"])
-def make_stream(request, capture, store, from_model, tmp_path):
+@pytest.fixture(params=["several blocks", "one block", "int8"])
+def make_stream(request, capture, store, tmp_path):
     """A function that makes the same stream each time."""
     match request.param:
         case "several blocks":
             return lambda: small(store)
         case "one block":
             return lambda: small(store, memory_mb=100)
-        case "int8":
+        case _:
             from monosema.activations import CaptureConfig
 
             coded = capture(config=CaptureConfig(codec="int8", shard_rows=700), path=tmp_path / "int8")
             return lambda: small(coded)
-        case "model":
-            return from_model
-        case _:
-            return lambda: from_model(memory_mb=100)
 
 
 def test_a_stream_goes_on_anywhere_to_the_bit(make_stream):
@@ -119,58 +107,32 @@ def test_heldout_rows_are_never_given(store):
     assert not trained & only_held
 
 
-def test_model_and_store_give_the_same_rows(capture, batches, from_model, tmp_path):
-    from monosema.activations import CaptureConfig
-
-    store = capture(config=CaptureConfig(codec="float32", shard_rows=700), path=tmp_path / "exact")
-    rows = torch.cat(list(from_model(passes=1)))
-    left = keys(store.read(SITE, 0, store.rows))
-    for row in keys(rows):
-        left.remove(row)
-    assert len(left) < 64
-
-
-def test_model_streams_mix_windows(from_model, batches, model):
-    rows = torch.cat(list(itertools.islice(from_model(memory_mb=100), 10)))
-    in_order = ModelStream(model, batches, SITE, batch=640, memory_mb=1e-9).next_batch()
-    assert len(set(keys(rows)) & set(keys(in_order))) < 300
-
-
-def test_preprocessing_is_applied(store, from_model):
+def test_preprocessing_is_applied(store):
     change = Preprocessing(torch.full((32,), 0.5), 3.0)
     assert torch.equal(change(small(store).next_batch()), small(store, preprocessing=change).next_batch())
-    assert torch.equal(change(from_model().next_batch()), from_model(preprocessing=change).next_batch())
 
 
-def test_a_state_of_another_recipe_is_refused(store, from_model):
+def test_a_state_of_another_recipe_is_refused(store):
     state = small(store).state_dict()
-    for other in (small(store, seed=4), small(store, batch=32), small(store, rows=slice(0, 999)), from_model()):
+    for other in (small(store, seed=4), small(store, batch=32), small(store, rows=slice(0, 999))):
         with pytest.raises(RunError, match="Resume with the recipe"):
             other.load_state_dict(state)
-    with pytest.raises(RunError, match="Resume with the recipe"):
-        from_model().load_state_dict(from_model(seed=4).state_dict())
 
 
-def test_too_few_rows_say_how_many(store, from_model):
+def test_too_few_rows_say_how_many(store):
     with pytest.raises(VectorError, match=r"has 10 rows to train on \(.* in all\), fewer than one batch of 64"):
         small(store, rows=slice(0, 10))
-    with pytest.raises(VectorError, match=r"fewer than one batch of 100,000"):
-        from_model(batch=100_000).next_batch()
 
 
-def test_bad_values_are_named(store, from_model, model):
+def test_bad_values_are_named(store):
     with pytest.raises(ConfigError, match=r"StoreStream\.batch = 0"):
         small(store, batch=0)
-    with pytest.raises(ConfigError, match=r"ModelStream\.passes = -1"):
-        from_model(passes=-1)
     with pytest.raises(ConfigError, match="several sites"):
         StoreStream(store)
     with pytest.raises(ConfigError, match="step 1"):
         small(store, rows=slice(0, 500, 2))
     with pytest.raises(SiteError, match="no site"):
         StoreStream(store, "5.resid_post")
-    with pytest.raises(CorpusError, match="no batch"):
-        ModelStream(model, lambda: iter(()), SITE)
 
 
 def test_memory_stays_at_two_blocks(store):

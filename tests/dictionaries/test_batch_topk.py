@@ -44,6 +44,7 @@ def test_the_threshold_gives_about_k_outside_training() -> None:
         optimiser.zero_grad()
         dictionary.constrain()
         dictionary.observe(losses.codes, StepContext())
+    dictionary.requires_grad_(False)
     held_out = data(seed=1000)
     assert abs(float(dictionary.encode(held_out).l0.mean()) - K) < 0.5
     fvu = (held_out - dictionary(held_out)).square().sum() / (held_out - held_out.mean(dim=0)).square().sum()

@@ -38,7 +38,7 @@ def word_tokenizer(words: Sequence[str] = WORDS) -> Tokenizer:
     raw.pre_tokenizer = pre_tokenizers.Sequence(
         [pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Punctuation(), pre_tokenizers.Metaspace()]
     )
-    raw.W_dec = decoders.Metaspace()
+    raw.decoder = decoders.Metaspace()
     return Tokenizer(raw)
 
 

@@ -4,14 +4,12 @@ from monosema.activations.capture import CaptureConfig, capture_to_store
 from monosema.activations.codec import CodecKind, Coded, coding_error, encode
 from monosema.activations.joined import JoinedPreprocessing, JoinedStream
 from monosema.activations.manifest import Manifest, ShardRecord
-from monosema.activations.model_stream import ModelStream
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
 from monosema.activations.rows import activations_at
-from monosema.activations.shuffle import Shuffle
 from monosema.activations.source import RowSource
 from monosema.activations.splicing import ModelPass, SplicedModel
 from monosema.activations.store import Store
-from monosema.activations.stream import ActivationStream, StoreStream
+from monosema.activations.stream import ActivationStream, Shuffle, StoreStream
 from monosema.activations.vectors import VectorStore, open_rows, open_vectors
 from monosema.activations.windows import Windows, read_windows, write_windows
 
@@ -24,7 +22,6 @@ __all__ = [
     "JoinedStream",
     "Manifest",
     "ModelPass",
-    "ModelStream",
     "Preprocessing",
     "RowSource",
     "ShardRecord",

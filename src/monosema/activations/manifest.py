@@ -1,11 +1,16 @@
-"""What a store says about itself: the recipe it was captured with, its shards, and what was left out."""
+"""The manifest of a store: the recipe it was captured with, its shards and their checksums, and what was left out."""
 
 from __future__ import annotations
 
 import dataclasses
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from monosema.core import DamagedFileError, RunError, checksum_file, read_json, write_json
 
@@ -42,7 +47,7 @@ class ShardRecord:
     checksum: str
 
     def intact(self, folder: Path, *, checksum: bool = True) -> bool:
-        """Whether the file is there as it was written; without `checksum` only its size is looked at."""
+        """Check that the file is there as it was written; without `checksum` only its size is compared."""
         path = folder / self.file
         if not path.is_file() or path.stat().st_size != self.bytes:
             return False
@@ -125,3 +130,21 @@ def differences(have: dict[str, Any], want: dict[str, Any], prefix: str = "") ->
         elif a != b:
             lines.append(f"{prefix}{key}: the store has {a!r}, asked for is {b!r}")
     return lines
+
+
+def checksum_of(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """Hexadecimal XXH3-128 of a safetensors file that holds these tensors, without reading them back.
+
+    The header is read from the file: its length in eight bytes, then JSON that says in which order the tensors follow.
+    A file that was not written as it should be has another checksum when it is read (`checksum_file`).
+    """
+    import xxhash
+
+    with open(path, "rb") as file:
+        length = file.read(8)
+        header = file.read(int.from_bytes(length, "little"))
+    state = xxhash.xxh3_128(length + header)
+    entries = {name: entry for name, entry in json.loads(header).items() if name in tensors}
+    for name in sorted(entries, key=lambda name: entries[name]["data_offsets"]):
+        state.update(tensors[name].contiguous().view(torch.uint8).numpy().data)
+    return str(state.hexdigest())

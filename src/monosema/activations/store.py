@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monosema.activations.codec import BYTES, CodecKind, Coded
 from monosema.activations.manifest import Manifest
-from monosema.activations.ranges import Range, copy_runs, runs_by_file
+from monosema.activations.source import Range, copy_runs, runs_by_file
 from monosema.core import DamagedFileError, RunError, Site, SiteError, digest
 
 
@@ -76,7 +76,7 @@ class Store:
 
     @property
     def codec(self) -> CodecKind:
-        """How the rows are stored: bfloat16, float32, float16 or int8."""
+        """Codec of the rows: bfloat16, float32, float16 or int8."""
         kind: CodecKind = self.manifest.recipe["codec"]
         return kind
 

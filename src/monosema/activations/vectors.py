@@ -13,7 +13,7 @@ from torch import Tensor
 
 from monosema.activations.codec import Coded
 from monosema.activations.matrices import Matrix, read_npy, read_parquet_matrix, read_safetensors_matrix
-from monosema.activations.ranges import Range, copy_runs, runs_by_file
+from monosema.activations.source import Range, copy_runs, runs_by_file
 from monosema.activations.store import Store
 from monosema.core import Site, SiteError, VectorError, digest
 from monosema.data import fingerprint

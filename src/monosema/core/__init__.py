@@ -28,7 +28,7 @@ from monosema.core.errors import (
 from monosema.core.estimate import Estimate, bootstrap_mean, bootstrap_ratio, wilson, wilson_ends
 from monosema.core.files import atomic_path, checksum_file, digest, read_json, sha256_file, write_json
 from monosema.core.progress import Log, Progress, SilentProgress, progress_bar
-from monosema.core.seeds import derive_seed, numpy_generator, seed_everything, torch_generator
+from monosema.core.seeds import derive_seed, numpy_generator, torch_generator
 from monosema.core.site import Site
 
 if TYPE_CHECKING:
@@ -84,7 +84,6 @@ __all__ = [
     "numpy_generator",
     "progress_bar",
     "read_json",
-    "seed_everything",
     "sha256_file",
     "torch_generator",
     "wilson",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import random
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,12 +27,3 @@ def torch_generator(seed: int, *names: object) -> torch.Generator:
     import torch
 
     return torch.Generator().manual_seed(derive_seed(seed, *names))
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators of Python, numpy and torch, for code that offers no other way."""
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
