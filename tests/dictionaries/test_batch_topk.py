@@ -44,6 +44,7 @@ def test_the_threshold_gives_about_k_outside_training() -> None:
         optimiser.zero_grad()
         dictionary.constrain()
         dictionary.observe(losses.codes, StepContext())
+    dictionary.requires_grad_(False)
     held_out = data(seed=1000)
     assert abs(float(dictionary.encode(held_out).l0.mean()) - K) < 0.5
     fvu = (held_out - dictionary(held_out)).square().sum() / (held_out - held_out.mean(dim=0)).square().sum()
@@ -106,6 +107,7 @@ def test_early_latents_learn_to_reconstruct_alone() -> None:
             optimiser.zero_grad()
             dictionary.constrain()
             dictionary.observe(losses.codes, StepContext())
+        dictionary.requires_grad_(False)
         x = data(seed=1000)
         codes = dictionary.encode(x).dense()
         codes[:, 5:] = 0

@@ -338,7 +338,7 @@ def test_a_transcoder_recovers_a_planted_map(activation: str) -> None:
 
     settings = {"k": 2} if activation == "topk" else {"l1_coefficient": 0.05, "start_l0": 3}
     d = make_coder("transcoder", d_in=20, d_out=12, n_latents=32, activation=activation, **settings)
-    trained(d, rows)
+    trained(d, rows, steps=300)
     d.requires_grad_(False)
     found = write @ torch.nn.functional.normalize(d.directions, dim=1).T
     best, latent = found.max(dim=1)

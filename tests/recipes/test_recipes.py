@@ -31,14 +31,13 @@ def test_the_demo_is_the_walk_of_the_plan() -> None:
     recipe = demo()
     assert (recipe.model.name, recipe.corpus.source, site_text(recipe.site)) == ("specimen", "builtin", "3.resid_post")
     assert recipe.text.tokens == 1_000_000
-    assert recipe.dictionary.n_latents == 16 * recipe.dictionary.d_in
+    assert recipe.dictionary.n_latents == 16 * model_facts("specimen").d_model
     assert recipe.dictionary.k == 32
 
 
 def test_the_recipe_of_smollm2_fits_its_model() -> None:
     recipe, facts = smollm2(), model_facts("smollm2")
-    assert recipe.dictionary.d_in == facts.d_model
-    assert recipe.dictionary.n_latents == 9216
+    assert recipe.dictionary.n_latents == 16 * facts.d_model == 9216
     assert site_text(recipe.site) == f"{facts.layers // 2}.resid_post"
     assert recipe.text.chat_share > 0
 

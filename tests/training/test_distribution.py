@@ -22,7 +22,7 @@ from monosema.training.sharded_dictionary import shard_of
 from monosema.training.sharded_step import require_divisible
 
 PROGRAM = Path(__file__).parents[1] / "helpers" / "distributed_runs.py"
-STEPS, BATCH = 40, 64
+STEPS, BATCH = 30, 64
 TOGETHER = [
     *((name, 2, 1) for name in ("topk resampled", "matryoshka", "l1", "tied", "p_anneal", "gated", "jumprelu")),
     ("topk", 4, 1),
@@ -33,7 +33,6 @@ TOGETHER = [
     ("multi_topk", 2, 2),
     ("batch_topk", 2, 1),
     ("batch_topk", 4, 2),
-    ("matryoshka", 2, 2),
     ("matryoshka", 4, 2),
     ("muon", 4, 2),
 ]

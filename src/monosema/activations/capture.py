@@ -40,10 +40,10 @@ MEASURED_ROWS = 1_024
 
 
 class CaptureConfig(Config):
-    """How activations are stored."""
+    """Configuration of a capture: storage of the rows, and rows left out."""
 
     codec: CodecKind = "bfloat16"
-    """How values are written; the manifest says what each kind costs in error."""
+    """Codec of the values; the manifest holds the error that each kind costs."""
     shard_rows: int = Field(16_384, ge=1)
     """Rows in a shard, to the end of the batch that reaches them. Two shards are in memory at a time."""
     extreme_norm: float | None = Field(10.0, gt=1.0)
@@ -164,7 +164,7 @@ class _Shard:
         self._room(key, len(part), part.shape[1:], part.dtype).copy_(part)
 
     def _room(self, key: str, rows: int, width: Sequence[int], dtype: torch.dtype) -> Tensor:
-        """Where the next rows of a column go."""
+        """Return the part of a column that the next rows are written to."""
         whole, end = self.columns.get(key), self.rows + rows
         if whole is None or len(whole) < end:
             larger = torch.empty((max(self.capacity, end), *width), dtype=dtype)
@@ -174,7 +174,7 @@ class _Shard:
         return whole[self.rows : end]
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the file holds."""
+        """Tensors of the file by name."""
         return {key: whole[: self.rows] for key, whole in self.columns.items()}
 
 

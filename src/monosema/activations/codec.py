@@ -1,4 +1,4 @@
-"""How rows of activations are written as bytes, and what each way costs in error.
+"""Codecs that write rows of activations as bytes, and the error that each costs.
 
 ===========  ==============  ==================================================================
 kind         bytes a value   largest error of a value x in a row whose largest value is a
@@ -67,12 +67,12 @@ def encode(rows: Float[Tensor, "n width"], kind: CodecKind) -> Coded:
 
 
 def is_plain(dtype: torch.dtype, kind: CodecKind) -> bool:
-    """Whether to write values of a type in a kind is to convert them, with nothing to look at."""
+    """True if coding values of this type is a plain conversion, without a check or a scale."""
     return kind != "int8" and (kind != "float16" or dtype == torch.float16)
 
 
 def coding_error(rows: Float[Tensor, "n width"], kind: CodecKind) -> dict[str, float | str]:
-    """What a kind would cost these rows.
+    """Measure the error that a kind would cost these rows.
 
     Returns ``relative``: ‖x − x̂‖ / ‖x‖ over all rows together, and ``worst_row``: the largest of the same for one row;
     or ``refused``: why the kind can't hold them.

@@ -103,7 +103,7 @@ class JoinedStream:
 
     @property
     def sites(self) -> tuple[Site, ...]:
-        """Where the parts of a row are from."""
+        """Sites of the parts of a row."""
         return tuple(stream.site for stream in self._streams)
 
     def __len__(self) -> int:

@@ -47,7 +47,7 @@ class ShardRecord:
     checksum: str
 
     def intact(self, folder: Path, *, checksum: bool = True) -> bool:
-        """Whether the file is there as it was written; without `checksum` only its size is looked at."""
+        """Check that the file is there as it was written; without `checksum` only its size is compared."""
         path = folder / self.file
         if not path.is_file() or path.stat().st_size != self.bytes:
             return False

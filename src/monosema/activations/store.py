@@ -76,7 +76,7 @@ class Store:
 
     @property
     def codec(self) -> CodecKind:
-        """How the rows are stored: bfloat16, float32, float16 or int8."""
+        """Codec of the rows: bfloat16, float32, float16 or int8."""
         kind: CodecKind = self.manifest.recipe["codec"]
         return kind
 

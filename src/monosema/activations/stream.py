@@ -59,7 +59,7 @@ class ActivationStream(Protocol):
         ...
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the stream is: small, and plain enough for JSON."""
+        """Return the stream's place: small, and plain enough for JSON."""
         ...
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -135,17 +135,17 @@ class StoreStream:
 
     @property
     def site(self) -> Site:
-        """Where the rows are from."""
+        """Site of the rows."""
         return self._site
 
     @property
     def source(self) -> RowSource:
-        """What the rows are read from."""
+        """Source of the rows."""
         return self._source
 
     @property
     def order(self) -> dict[str, Any]:
-        """All that decides which rows are given when: equal for two streams that give the same rows together."""
+        """Settings that decide the order of rows: equal for two streams that give the same rows together."""
         order = self._shuffle
         return {
             "rows in the store": self._source.rows,

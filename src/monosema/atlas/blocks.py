@@ -16,7 +16,7 @@ from monosema.atlas.layout import mix
 from monosema.atlas.statistics import passage_in_train
 
 BYTES_PER_ACTIVATION = 100
-"""What assembling takes at its peak, for each activation of a block; measured."""
+"""Peak memory of assembling a block, in bytes per activation; measured."""
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def build_atlas(
 
 
 def dictionary_digest(dictionary: Dictionary) -> str:
-    """What tells dictionaries apart: a hash of their directions and of their codes of fixed random rows."""
+    """Hash a dictionary by its directions and its codes of fixed random rows."""
     state = hashlib.sha256()
     directions = dictionary.directions.detach()
     rows = torch.randn(16, dictionary.d_in, generator=torch_generator(0, "digest")).to(directions.device)
@@ -146,7 +146,7 @@ def _require_width(model: LanguageModel, dictionary: Dictionary, site: Site) -> 
 
 
 def _key(model: LanguageModel, identity: str, site: Site, config: AtlasConfig) -> dict[str, Any]:
-    """All that the shards depends on, apart from the text."""
+    """Collect everything that the code shards depend on, apart from the text."""
     return {
         "format": FORMAT,
         "model": model.digest,
@@ -217,7 +217,7 @@ def _write_neighbours(
 
 
 def _write_sites(dictionary: Dictionary, site: Site, file: Path) -> None:
-    """Where latents of a crosscoder are; nothing for dictionaries that write one site."""
+    """Write how much of each latent of a crosscoder is at which site; no rows for dictionaries that write one site."""
     with write_table(file, "sites") as table:
         if isinstance(dictionary, SparseCoder) and dictionary.n_sites > 1:
             shares = dictionary.relative_norms().detach().cpu().numpy()

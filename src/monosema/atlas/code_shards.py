@@ -67,18 +67,18 @@ class Shard:
 
     @property
     def layout(self) -> Layout:
-        """Where its positions lie, with numbers of positions and passages counted from the shard's first."""
+        """Layout of the shard's positions; positions and passages are numbered from the shard's first."""
         with _open(self._path) as file:
             return Layout(**{name: file.get_tensor(name) for name in Layout.__dataclass_fields__})
 
     @property
     def first(self) -> NDArray[np.int64]:
-        """Where the activations of each latent begin, shape (n_latents + 1,)."""
+        """Index of the first activation of each latent, shape (n_latents + 1,)."""
         with _open(self._path) as file:
             return file.get_tensor("first")
 
     def read_first(self, low: int, high: int) -> NDArray[np.int64]:
-        """Where the activations of the latents from `low` to below `high` begin, and where the last of them ends."""
+        """Read `first` of the latents from `low` to below `high`, and the end of the last of them."""
         with _open(self._path) as file:
             return file.get_slice("first")[low : high + 1]
 

@@ -1,4 +1,4 @@
-"""What an atlas holds, and how much memory making it may take."""
+"""Configuration of an atlas: its contents, and the memory that making it may take."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from monosema.core import Config
 
 
 class AtlasConfig(Config):
-    """How many passages, tokens and neighbours are kept for each feature, and how much memory is used."""
+    """Number of passages, tokens and neighbours kept for each feature, and memory used."""
 
     passage: int = Field(128, ge=2)
     """Rows of text longer than this are cut into passages of so many tokens; a feature has one peak in a passage."""

@@ -65,5 +65,5 @@ def statements(query: str) -> list[Any]:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the first line of an error."""
     return str(error).strip().splitlines()[0]

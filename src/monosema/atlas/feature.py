@@ -88,7 +88,7 @@ PERSON = "person"
 
 @dataclass(frozen=True)
 class Explanation:
-    """What an author says that the feature means.
+    """Explanation of a feature by one author.
 
     Attributes:
         author: a person, a program, a language model.
@@ -107,13 +107,13 @@ class Explanation:
 
     @property
     def identity(self) -> Identity:
-        """What tells it apart from others of the same feature."""
+        """Key that tells explanations of one feature apart."""
         return self.author, self.method, self.model, self.prompt_version
 
 
 @dataclass(frozen=True)
 class Score:
-    """How well an explanation predicts the feature.
+    """Score of an explanation by one scorer.
 
     Attributes:
         author, method, model, prompt_version: of the explanation.
@@ -141,7 +141,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Vote:
-    """What a person thinks of an explanation.
+    """Person's vote on an explanation.
 
     Attributes:
         author, method, model, prompt_version: of the explanation.
@@ -166,7 +166,7 @@ class Vote:
 
 @dataclass(frozen=True)
 class Feature:
-    """All that an atlas knows of one latent.
+    """One latent with its rows of all tables.
 
     Attributes:
         latent: its number.

@@ -1,4 +1,4 @@
-"""Where each position of a span of text lies: in which passage, in which run of one document, with which hashes.
+"""Layout of a span of text: the passage, the run of one document and the hashes of each position.
 
 Positions are those of batches of tokens, laid out row after row, padding included. A *passage* is a row, or a piece of
 one that is longer than `passage` tokens. A *run* is a span of one passage that is of one document: the context of

@@ -64,12 +64,12 @@ class Atlas:
 
     @property
     def absent(self) -> dict[str, str]:
-        """What the atlas does not have, and why."""
+        """Contents that the atlas lacks, with the reason for each."""
         return dict(self.meta["absent"])
 
     @property
     def state(self) -> str:
-        """A short name for all that the tables hold; another as soon as anything is recorded."""
+        """Digest of all tables; it changes with every recording."""
         self._refresh()
         return state_of(self.meta)
 
@@ -79,7 +79,7 @@ class Atlas:
         return [(low, high) for low, high in self.meta["position_buckets"]]
 
     def feature(self, latent: int) -> Feature:
-        """All that is known of one latent.
+        """Return one latent with everything that the tables hold about it.
 
         Raises:
             InputError: there is no such latent.
@@ -256,7 +256,7 @@ def open_atlas(path: str | Path, name: str | None = None, *, checksums: bool = T
 
 
 def _stamp(folder: Path) -> tuple[int, int]:
-    """What changes when meta.json is replaced."""
+    """Return inode and time of meta.json, which change when it is replaced."""
     try:
         facts = (folder / "meta.json").stat()
     except FileNotFoundError:

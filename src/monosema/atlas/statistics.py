@@ -18,7 +18,7 @@ _BUCKETS = 33
 
 @dataclass(frozen=True)
 class Statistics:
-    """What all latents do.
+    """Counts, sums and maxima of all latents.
 
     Attributes:
         tokens: kept tokens.

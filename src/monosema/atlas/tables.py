@@ -92,12 +92,12 @@ def schema(name: str) -> Any:
 
 
 def table_path(folder: Path, meta: Mapping[str, Any], name: str) -> Path:
-    """Where a table is, as meta.json says."""
+    """Return the path of a table, as meta.json names it."""
     return folder / str(meta["tables"][name]["file"])
 
 
 def unused_path(folder: Path, name: str) -> Path:
-    """Where the next file of a table goes: ``NAME.parquet``, ``NAME-2.parquet``, …; never a file that is there."""
+    """Return the path for the next file of a table: ``NAME.parquet``, ``NAME-2.parquet``, …; never one that exists."""
     numbers = [int(found[1] or 1) for path in folder.glob(f"{name}*.parquet") if (found := _numbered(path, name))]
     number = max(numbers, default=0) + 1
     return folder / (f"{name}.parquet" if number == 1 else f"{name}-{number}.parquet")
@@ -160,7 +160,7 @@ def _as_column(values: Any, kind: Any) -> Any:
 
 
 def describe(path: Path) -> dict[str, Any]:
-    """What meta.json says of a table's file: name, rows, bytes and checksum."""
+    """Return the entry of a table's file in meta.json: name, rows, bytes and checksum."""
     import pyarrow.parquet as pq
 
     rows = pq.read_metadata(path).num_rows
@@ -168,7 +168,7 @@ def describe(path: Path) -> dict[str, Any]:
 
 
 def state_of(meta: Mapping[str, Any]) -> str:
-    """A short name for all that the tables hold; another as soon as anything in them changes."""
+    """Digest all tables by their checksums."""
     return digest([facts["sha256"] for facts in meta["tables"].values()])
 
 

@@ -27,7 +27,7 @@ SORTED_BATCHES = 64
 
 @dataclass
 class TokenCounts:
-    """What a stream of batches has given so far.
+    """Counts of what a stream of batches has given so far.
 
     Attributes:
         rows: windows or sentences.
@@ -89,7 +89,7 @@ class TokenBatches(Iterator[TokenBatch]):
 
     @property
     def recipe(self) -> dict[str, Any]:
-        """All that decides which tokens come, as plain values for manifests."""
+        """Settings that decide which tokens come, as plain values for manifests."""
         return {"corpus": self.corpus.name, "corpus_digest": self.corpus.digest, "text": self.config.to_dict()}
 
     def __next__(self) -> TokenBatch:

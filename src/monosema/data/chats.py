@@ -33,7 +33,7 @@ class ChatEncoder(TextEncoder, Protocol):
 
     @property
     def chat_template(self) -> ChatFormat | None:
-        """How messages are written as one text; None where the model is not made for it."""
+        """Template that writes messages as one text; None where the model has none."""
         ...
 
     @property
@@ -43,7 +43,7 @@ class ChatEncoder(TextEncoder, Protocol):
 
 
 def is_chat(text: str, share: float) -> bool:
-    """Whether a document belongs to the share that is written as chats: by a hash of its text alone, which says nothing
+    """Check if a document belongs to the share written as chats: by a hash of its text alone, which says nothing
     about the held-out split."""
     content = text.encode("utf-8", "surrogatepass")
     point = int.from_bytes(hashlib.blake2b(content, digest_size=8, person=b"chat").digest(), "little")

@@ -46,7 +46,7 @@ Split = Literal["train", "heldout", "all"]
 
 
 def is_heldout(text: str, share: float) -> bool:
-    """Whether a document belongs to the held-out split of about `share` of all documents.
+    """Check if a document belongs to the held-out split of about `share` of all documents.
 
     The hash is of the text, so the answer is the same in every corpus, order, seed and machine, a document that
     occurs twice is never on both sides, and a larger share holds out all that a smaller one does.
@@ -56,5 +56,5 @@ def is_heldout(text: str, share: float) -> bool:
 
 
 def in_split(text: str, split: Split, share: float) -> bool:
-    """Whether a document belongs to `split`."""
+    """Check if a document belongs to `split`."""
     return split == "all" or is_heldout(text, share) == (split == "heldout")

@@ -214,7 +214,7 @@ def read_text(path: Path) -> Iterator[str]:
 
 
 def _cut(text: str) -> int:
-    """Where to end a document: after the last paragraph, line or word of its second half."""
+    """Find the end of a document: after the last paragraph, line or word of its second half."""
     for mark in ("\n\n", "\n", " "):
         found = text.rfind(mark, LONGEST // 2, LONGEST)
         if found >= 0:

@@ -89,7 +89,7 @@ class TextEncoder(Protocol):
 
 
 class TextConfig(Config):
-    """How documents are cut, batched and split."""
+    """Configuration of the batches: cutting, splits and sinks."""
 
     mode: Literal["windows", "sentences"] = "windows"
     """Packed windows of equal length, or one sentence a row (as in the Llama-3.2 pipeline)."""

@@ -117,17 +117,15 @@ def read_passages(
     atlas: Atlas, latents: NDArray[np.int64], vocabulary: Vocabulary, top: int, quantile: int
 ) -> Passages:
     """Read the `top` strongest passages and `quantile` passages of each quantile, for each of `latents`."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     keep = ((pc.field("kind") == "top") & (pc.field("rank") < top)) | (
         (pc.field("kind") != "top") & (pc.field("rank") < quantile)
     )
     table = known_rows(read_table(atlas, "examples", keep), latents)
-    order_of = {kind: number for number, kind in enumerate(KINDS)}
-    encoded = table["kind"].combine_chunks().dictionary_encode()
-    encoded = encoded.combine_chunks() if hasattr(encoded, "combine_chunks") else encoded
-    numbers = np.array([order_of.get(kind, len(KINDS)) for kind in encoded.dictionary.to_pylist()], dtype=np.int64)
-    kind = numbers[encoded.indices.to_numpy()] if table.num_rows else np.zeros(0, dtype=np.int64)
+    known = pc.index_in(table["kind"], value_set=pa.array(KINDS))
+    kind = np.asarray(pc.fill_null(known, len(KINDS)).to_numpy(), dtype=np.int64)
     latent = column(table, "latent", np.int64)
     order = np.lexsort((column(table, "rank", np.int64), kind, latent))
     return Passages(

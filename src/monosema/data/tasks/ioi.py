@@ -136,7 +136,7 @@ def _stray(rng: random.Random, least: int, most: int) -> str:
 
 
 def _opening(rng: random.Random) -> str:
-    """How a sentence begins before the names: nothing, a phrase of the list, a time composed of two parts, or words."""
+    """Draw the beginning of a sentence before the names: nothing, a phrase of the list, a composed time, or words."""
     form = rng.random()
     if form < 0.3:
         return rng.choice(OPENINGS)
@@ -147,7 +147,7 @@ def _opening(rng: random.Random) -> str:
 
 
 def _link(rng: random.Random) -> str:
-    """What stands between the meeting and the second sight of the subject."""
+    """Draw the words between the meeting and the second mention of the subject."""
     form = rng.random()
     link = rng.choice(LINKS)
     if form < 0.3:

@@ -35,7 +35,7 @@ VERDICT = ". The review is"
 
 
 def _pools(template: str, good: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Where the first and the second word come from."""
+    """Sources of the first and the second word."""
     adjectives, verbs = (GOOD, LIKED) if good else (BAD, HATED)
     takes_verb = "We {WORD2}" in template or "know {WORD2}" in template or "I {WORD2}" in template
     return adjectives, verbs if takes_verb else adjectives

@@ -143,12 +143,12 @@ def words_of(text: str) -> tuple[str, ...]:
 
 
 def is_held_out(*parts: str) -> bool:
-    """Whether the item made of these words belongs to the test split (order matters; sort for unordered items)."""
+    """Check if the item made of these words belongs to the test split (order matters; sort for unordered items)."""
     return zlib.crc32("\x1f".join(parts).encode()) % HELD_OUT_ONE_IN == 0
 
 
 def in_split(split: Split, *parts: str) -> bool:
-    """Whether the item made of these words belongs to `split`."""
+    """Check if the item made of these words belongs to `split`."""
     if split not in ("train", "test"):
         raise InputError(f"split must be 'train' or 'test', got {split!r}.")
     return is_held_out(*parts) == (split == "test")
