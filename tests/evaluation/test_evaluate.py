@@ -89,7 +89,8 @@ def test_sharing_the_early_layers_changes_nothing(model, text, site, monkeypatch
     dictionary = Neurons(32, k=9)
     config = EvaluationConfig(memory_mb=16)
     shared = evaluate(model, dictionary, site, text(), config)
-    monkeypatch.setattr("monosema.evaluation.splice.can_fork", lambda model, site: False)
+    for module in ("models.forking", "evaluation.passes"):
+        monkeypatch.setattr(f"monosema.{module}.can_fork", lambda model, site: False)
     apart = evaluate(model, dictionary, site, text(), config)
     assert shared.dictionary.figures["kl"].value > 0
     for name, figure in shared.dictionary.figures.items():

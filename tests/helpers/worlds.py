@@ -195,14 +195,16 @@ class CopyModel:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, self.vocab = tokenizer, tokenizer.vocab_size
 
-    def __call__(self, tokens: Tensor, attention_mask: Tensor | None = None, cache: object = None) -> Tensor:
+    def __call__(
+        self, tokens: Tensor, attention_mask: Tensor | None = None, cache: object = None, roles: object = None
+    ) -> Tensor:
         seen = torch.nn.functional.one_hot(tokens, self.vocab).cumsum(1).clamp(max=1)
         return 5.0 * seen.float()
 
     def sites(self) -> list[object]:
         return []
 
-    site_width = capture = edit = activations = unembed = generate = sites
+    site_width = capture = edit = attach = activations = unembed = generate = stream = sites
 
 
 class OneHot(torch.nn.Module):

@@ -106,4 +106,4 @@ class Words:
 def test_it_says_what_its_own_directions_mean(model: Transformer) -> None:
     words = ["France", "beautiful"]
     explainer = SelfExplainer(model, Words(model, words), SITE, SelfExplainerConfig(scales=(0.5, 1.0)))
-    assert [one.text for one in explainer.explain_latents(range(len(words)))] == words
+    assert [one.text for one in explainer.explain_latents(range(len(words))).values()] == words
