@@ -20,6 +20,7 @@ PUBLIC = [
     "open_corpus",
     "run",
     "save_dictionary",
+    "splice",
 ]
 
 

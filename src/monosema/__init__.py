@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from monosema.core import MonosemaError, Site
     from monosema.data import open_corpus
     from monosema.dictionaries import load_dictionary, save_dictionary
+    from monosema.interventions import splice
     from monosema.models import load_model
     from monosema.runs import Recipe, Run, run
 
@@ -28,6 +29,7 @@ _STATIONS = {
     "open_corpus": "data",
     "run": "runs",
     "save_dictionary": "dictionaries",
+    "splice": "interventions",
 }
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "open_corpus",
     "run",
     "save_dictionary",
+    "splice",
 ]
 
 

@@ -7,7 +7,8 @@ import torch
 from foreign_models import foreign_model
 
 from monosema.core import Site
-from monosema.models import AdaptedModel, Fork, ModelPair, byte_tokenizer, can_fork, put_rows, random_model, unembed_of
+from monosema.interventions import put_rows
+from monosema.models import AdaptedModel, Fork, ModelPair, byte_tokenizer, can_fork, random_model, unembed_of
 
 TOKENS = torch.randint(0, 256, (3, 6), generator=torch.Generator().manual_seed(2))
 MASKS = {

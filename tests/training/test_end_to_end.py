@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from monosema.activations import (
     Preprocessing,
-    SplicedModel,
     StoreStream,
     open_vectors,
     read_windows,
@@ -23,6 +22,7 @@ from monosema.activations import (
 from monosema.core import ConfigError, CorpusError, SiteError
 from monosema.data import TokenBatch
 from monosema.dictionaries import SparseCoder, StepContext, load_dictionary, make_coder
+from monosema.interventions import SplicedModel
 from monosema.models import load_model, random_model
 from monosema.training import EndToEnd, TrainConfig, Trainer, TrainingRun, train
 

@@ -7,7 +7,6 @@ from monosema.activations.manifest import Manifest, ShardRecord
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
 from monosema.activations.rows import activations_at
 from monosema.activations.source import RowSource
-from monosema.activations.splicing import ModelPass, SplicedModel
 from monosema.activations.store import Store
 from monosema.activations.stream import ActivationStream, Shuffle, StoreStream
 from monosema.activations.vectors import VectorStore, open_rows, open_vectors
@@ -21,12 +20,10 @@ __all__ = [
     "JoinedPreprocessing",
     "JoinedStream",
     "Manifest",
-    "ModelPass",
     "Preprocessing",
     "RowSource",
     "ShardRecord",
     "Shuffle",
-    "SplicedModel",
     "Store",
     "StoreStream",
     "VectorStore",

@@ -14,7 +14,8 @@ from monosema.data import TokenBatch
 from monosema.evaluation.next_token import ABLATIONS, NextToken, scored_tokens
 from monosema.evaluation.reconstruction import Reconstruction, add_activations
 from monosema.evaluation.units import UnitSums
-from monosema.models import Fork, LanguageModel, can_fork, put_rows, resolve_site, unembed_of
+from monosema.interventions import put_rows
+from monosema.models import Fork, LanguageModel, can_fork, resolve_site, unembed_of
 
 INSIDE = 12
 """Values that a block holds for each position, as a multiple of the stream's width; measured."""

@@ -8,7 +8,7 @@ from monosema.models.config import AttentionConfig, RotaryConfig, TransformerCon
 from monosema.models.context import ForwardContext, KVCache, Role
 from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
-from monosema.models.forking import Fork, can_fork, put_rows, unembed_of
+from monosema.models.forking import Fork, can_fork, unembed_of
 from monosema.models.generation import Generation, GenerationConfig, Piece, TextGeneration
 from monosema.models.hooks import Action, BySite, Captured
 from monosema.models.loading import Family, load_model, model_folder, register_family
@@ -46,7 +46,6 @@ __all__ = [
     "load_model",
     "model_facts",
     "model_folder",
-    "put_rows",
     "random_model",
     "register_family",
     "require_logits",

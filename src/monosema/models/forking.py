@@ -33,13 +33,6 @@ def unembed_of(model: LanguageModel, site: Site | str) -> Callable[..., Tensor] 
     return model.logits if isinstance(model, Transformer) else None
 
 
-def put_rows(
-    x: Shaped[Tensor, "batch pos ..."], where: Bool[Tensor, "batch pos"], rows: Float[Tensor, "n d"]
-) -> Shaped[Tensor, "batch pos ..."]:
-    """Return the activations with rows in place at the positions `where`; gradients reach the rows."""
-    return x.flatten(2).index_put((where,), rows.to(x.dtype)).view(x.shape)
-
-
 class Fork:
     """A forward pass that was stopped at a site, and goes on from there as often as wanted.
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from monosema.activations import (
     Preprocessing,
-    SplicedModel,
     Store,
     StoreStream,
     fit_preprocessing,
@@ -15,6 +14,7 @@ from monosema.activations import (
 )
 from monosema.core import ConfigError, Site
 from monosema.dictionaries import Trainable
+from monosema.interventions import SplicedModel
 from monosema.runs.context import RunContext
 from monosema.training import EndToEnd, TrainConfig, TrainingRows
 

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from monosema.activations import ModelPass, Preprocessing, SplicedModel, Windows, read_windows
+from monosema.activations import Preprocessing, Windows, read_windows
 from monosema.core import ConfigError
 from monosema.dictionaries import (
     Codes,
@@ -39,6 +39,7 @@ from monosema.dictionaries import (
     batch_variance,
     title_of,
 )
+from monosema.interventions import ModelPass, SplicedModel
 
 FULL = 0.9
 """Share of a stretch of the run that counts as all of it: windows differ in how many tokens they keep."""

@@ -1,4 +1,4 @@
-"""A model with other activations put in place at one site: what it does then, and how that changes with them."""
+"""A model on windows of tokens with rows put in place at one site, as end-to-end training needs it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from monosema.activations.windows import Windows
+from monosema.activations import Windows
 from monosema.core import Site
+from monosema.interventions.splice import put_rows
 from monosema.models import LanguageModel, require_logits
 
 
@@ -66,7 +67,7 @@ class SplicedModel:
         def put(x: Shaped[Tensor, "batch pos ..."]) -> Shaped[Tensor, "batch pos ..."]:
             # What comes before the site has no part in the gradient: nothing is kept of it.
             torch.set_grad_enabled(True)
-            return x.flatten(2).index_put((where,), rows.to(x.dtype)).view(x.shape)
+            return put_rows(x, where, rows)
 
         with torch.no_grad(), self.model.edit(self.site, put), self.model.capture(self.site, *self.later) as got:
             logits = self._run(windows)

@@ -1,0 +1,8 @@
+"""Interventions: reconstructions in the place of activations, with gradients; nothing else puts one into a model."""
+
+from __future__ import annotations
+
+from monosema.interventions.splice import Spliced, put_rows, splice
+from monosema.interventions.windows import ModelPass, SplicedModel
+
+__all__ = ["ModelPass", "Spliced", "SplicedModel", "put_rows", "splice"]
