@@ -263,7 +263,7 @@ def test_settings_of_a_completion(more: tuple[str, ...], says: str, command: Com
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--architecture", "topp"), ("dictionary.architecture = 'topp'", "topk, batch_topk")),
+        (("--architecture", "topp"), ("dictionary.architecture = 'topp'", "batch_topk, gated")),
         (("--sweep", "batch=1,2"), ("--sweep can't vary batch",)),
         (("--sweep", "k"), ("--sweep k is not valid",)),
         (("--fit-scaling",), ("--sweep latents=",)),

@@ -29,9 +29,10 @@ class Says(TextGeneration):
     def __init__(self, text: str, start: int) -> None:
         self.ids, self.start = self.tokenizer.encode(text, bos=False), start
 
-    def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: object) -> Tensor:
+    def next_logits(self, tokens: Tensor, attention_mask: Tensor | None, cache: object, roles: object = None) -> Tensor:
         logits = torch.zeros(len(tokens), 259)
-        for row, read in enumerate(attention_mask.sum(1).tolist()):
+        mask = torch.ones_like(tokens) if attention_mask is None else attention_mask
+        for row, read in enumerate(mask.sum(1).tolist()):
             place = read - self.start
             logits[row, self.ids[place] if place < len(self.ids) else self.tokenizer.eos_id] = 9.0
         return logits

@@ -9,7 +9,7 @@ from monosema.recipes import read_recipe
 from monosema.runs.budget import LEAST, MOST, decided, evaluation_budget
 
 OPEN = read_recipe(None)[0].replace(evaluation_tokens=None, site="15.resid_post")
-OPEN = OPEN.replace(dictionary=OPEN.dictionary.replace(d_in=576, n_latents=9216))
+OPEN = OPEN.replace(dictionary=OPEN.dictionary.replace(n_latents=9216))
 
 
 def of(tokens: int | None, **changes) -> int:

@@ -160,4 +160,4 @@ def test_a_sweep_end_to_end_trains_members_as_alone(made: Path) -> None:
 def test_latents_of_end_to_end_training_stay_together(made: Path) -> None:
     for message in said(made / "sharded", 2):
         assert message is not None
-        assert "the latents of EndToEnd can't be divided" in message
+        assert "in end-to-end training processes share the batch alone" in message

@@ -149,10 +149,10 @@ def test_a_recipe_survives_toml(recipe: Recipe) -> None:
     ("text", "error", "says"),
     [
         ("name = ", FormatError, "is not valid TOML"),
-        ("nmae = 'x'\n[dictionary]\nd_in = 1\nn_latents = 1", ConfigError, "no field 'nmae'. Did you mean 'name'"),
+        ("nmae = 'x'\n[dictionary]\nd_in = 1\nn_latents = 64", ConfigError, "no field 'nmae'. Did you mean 'name'"),
         ("[dictionary]\nd_in = 1\nn_latents = 0", ConfigError, "n_latents = 0 is not valid"),
-        ("site = '3..q'\n[dictionary]\nd_in = 1\nn_latents = 1", SiteError, "is not a site"),
-        ("name = '../x'\n[dictionary]\nd_in = 1\nn_latents = 1", ConfigError, "name"),
+        ("site = '3..q'\n[dictionary]\nd_in = 1\nn_latents = 64", SiteError, "is not a site"),
+        ("name = '../x'\n[dictionary]\nd_in = 1\nn_latents = 64", ConfigError, "name"),
     ],
 )
 def test_a_wrong_recipe_is_explained(text: str, error: type[Exception], says: str) -> None:

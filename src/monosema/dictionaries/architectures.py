@@ -75,6 +75,10 @@ class DictionaryConfig(CoderConfig):
                 "latents."
             )
 
+    def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
+        """Pickle by name and values, for other processes: the class is made, not found in a module."""
+        return _read, (_write(self),)
+
     @property
     def title(self) -> str:
         """Name in reports."""

@@ -35,7 +35,7 @@ class Windows:
     def _none(self, *values, **settings):
         raise NotImplementedError
 
-    sites = site_width = capture = edit = unembed = generate = _none
+    sites = site_width = capture = edit = attach = unembed = generate = stream = _none
 
     def activations(self, tokens, sites, mask=None):
         one = torch.nn.functional.one_hot(tokens, VOCAB).float()

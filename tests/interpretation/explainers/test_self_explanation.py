@@ -35,7 +35,7 @@ class Talker(Transformer):
     def can_cache(self) -> bool:
         return False
 
-    def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: object) -> Tensor:
+    def next_logits(self, tokens: Tensor, attention_mask: Tensor, cache: object, roles: object = None) -> Tensor:
         return self(tokens)[:, -1]
 
     @contextlib.contextmanager
