@@ -24,12 +24,14 @@ def main() -> None:
     import duckdb
     import pyarrow.parquet  # noqa: F401
     import torch
+    import vl_convert
 
     from monosema.recipes import demo  # noqa: F401
     from monosema.runs.recipe import Recipe
     from monosema.runs.run import run
 
-    # Threads of libraries reserve address space when they first work.
+    # Threads of libraries, and V8, reserve address space when they first work.
+    vl_convert.vegalite_to_svg({"data": {"values": [{}]}, "mark": "point"})
     torch.mm(torch.ones(64, 64), torch.ones(64, 64))
     duckdb.sql("select count(*) from range(100000)").fetchall()
     limit = own_bytes() + int(more) * 10**6
