@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -382,3 +384,8 @@ def test_rotary_fields_that_contradict_each_other_are_refused(copied: Copied) ->
         (folder / "config.json").write_text(json.dumps(values | wrong))
         with pytest.raises(UnsupportedModelError, match="rope_parameters"):
             load_model(folder)
+
+
+def test_loading_imports_no_compiler() -> None:
+    script = "import sys, monosema; monosema.load_model('specimen'); print('torch._dynamo' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "False"

@@ -30,6 +30,11 @@ from monosema.models.tokenizer import Tokenizer
 from monosema.models.weights import bytes_digest, files_digest
 
 
+def _embedding(rows: int, width: int) -> nn.Embedding:
+    # Drawing first values without memory for them, which are never used, would import torch._dynamo: a second and more.
+    return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
+
+
 class Transformer(nn.Module, HookedModel, TextGeneration):
     """A decoder-only language model whose sites can be captured and edited; see the module's docstring.
 
@@ -53,8 +58,8 @@ class Transformer(nn.Module, HookedModel, TextGeneration):
         self.folder = folder
         self.hooks = Hooks()
         self._tokenizer = tokenizer
-        self.embed = nn.Embedding(config.vocab, config.d_model)
-        self.pos_embed = nn.Embedding(config.context, config.d_model) if config.learned_positions else None
+        self.embed = _embedding(config.vocab, config.d_model)
+        self.pos_embed = _embedding(config.context, config.d_model) if config.learned_positions else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.n_layers))
         self.ln_final = Norm(config.d_model, config.norm, config.norm_eps)
         self.unembedding = None if config.tied else nn.Linear(config.d_model, config.vocab, bias=False)
