@@ -198,3 +198,10 @@ def test_no_room_to_unpack_says_so(tmp_path, monkeypatch):
         open_vectors(tmp_path / "x.parquet")
     monkeypatch.setattr(tempfile, "TemporaryFile", real)
     assert open_vectors(tmp_path / "x.parquet").rows == 5000
+
+
+def test_text_that_is_named_npy_is_no_array(tmp_path):
+    path = tmp_path / "vectors.npy"
+    path.write_text("1.0 2.0\n3.0 4.0\n")
+    with pytest.raises(VectorError, match="no NumPy array"):
+        open_vectors(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -53,3 +55,9 @@ def test_facts_of_an_encoder() -> None:
     assert (facts.family, facts.layers, facts.d_model, facts.heads, facts.d_mlp) == ("bert", 6, 384, 12, 1536)
     assert facts.parameters["total"] == 22_713_216
     assert facts.flop_per_token is None
+
+
+def test_files_that_a_directory_lacks_are_named(tiny_directory: Path, tmp_path: Path) -> None:
+    assert model_facts(tiny_directory).missing is None
+    shutil.copy(tiny_directory / "config.json", tmp_path)
+    assert model_facts(tmp_path).missing == "weights (*.safetensors), tokenizer (tokenizer.json)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -389,3 +390,11 @@ def test_rotary_fields_that_contradict_each_other_are_refused(copied: Copied) ->
 def test_loading_imports_no_compiler() -> None:
     script = "import sys, monosema; monosema.load_model('specimen'); print('torch._dynamo' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", script], text=True).strip() == "False"
+
+
+def test_null_is_no_number(tiny_directory: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": None}))
+    with pytest.raises(UnsupportedModelError, match=r"rms_norm_eps = null.*needs a number"):
+        load_model(folder)

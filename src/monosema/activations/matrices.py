@@ -60,6 +60,12 @@ def read_npy(path: Path, column: str | None = None) -> Matrix:
     """The array of a .npy file. Raises VectorError."""
     if column is not None:
         raise VectorError(f"{path} is a .npy file: it has no columns, so column = {column!r} means nothing.")
+    with open(path, "rb") as file:
+        if not file.read(6).startswith(b"\x93NUMPY"[: path.stat().st_size]):
+            raise VectorError(
+                f"{path} is no NumPy array, whatever its name says: it doesn't begin as one. Text and tables become "
+                "one by numpy.save(path, numpy.loadtxt(file)), or are read as .parquet."
+            )
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:

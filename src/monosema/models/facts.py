@@ -39,6 +39,8 @@ class ModelFacts:
         attention_flop_per_token: of scores and weighted sums besides, at full context.
         cache_bytes_per_token: of keys and values, in the stored precision; in float32 where that is no precision to
             compute in.
+        missing: files that a directory lacks, without which the model can't be loaded; None where nothing is missing,
+            or the model is on the hub.
     """
 
     name: str
@@ -62,6 +64,7 @@ class ModelFacts:
     flop_per_token: int | None
     attention_flop_per_token: int | None
     cache_bytes_per_token: int | None
+    missing: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -83,7 +86,13 @@ def model_facts(name_or_path: str | Path) -> ModelFacts:
         facts = _foreign_facts(folder, values)
     else:
         facts = _own_facts(family_config(family, values, folder), precision)
-    return ModelFacts(name=str(name_or_path), path=str(folder.resolve()), precision=precision, **facts)
+    missing = _missing(folder) if Path(name_or_path).is_dir() else None
+    return ModelFacts(name=str(name_or_path), path=str(folder.resolve()), precision=precision, missing=missing, **facts)
+
+
+def _missing(folder: Path) -> str | None:
+    needed = {"weights (*.safetensors)": "*.safetensors", "tokenizer (tokenizer.json)": "tokenizer*"}
+    return ", ".join(name for name, pattern in needed.items() if not any(folder.glob(pattern))) or None
 
 
 def _own_facts(config: TransformerConfig, precision: str) -> dict[str, Any]:

@@ -64,7 +64,11 @@ class Fields:
         self._values = dict(values)
 
     def take(self, name: str, default: Any = ...) -> Any:
-        """The value of a field; the default where the field is absent or null."""
+        """Return the value of a field; the default where the field is absent, or null and no measure."""
+        if isinstance(default, float) and self._values.get(name, default) is None:
+            raise UnsupportedModelError(
+                f"config.json of this {self.family} model says {name} = null, and it needs a number, such as {default}."
+            )
         value = self._values.pop(name, None)
         if value is not None:
             return value
