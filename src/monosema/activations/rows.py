@@ -88,7 +88,7 @@ class RowTaker:
     def _ordinary(
         self, flat: dict[Site, Tensor], index: Int[Tensor, " n"]
     ) -> tuple[Bool[Tensor, " n"] | None, dict[Site, int]]:
-        """Which kept rows have no extreme norm (None: all), and how many have one at each site."""
+        """Mark the kept rows without an extreme norm (None: all), and count the others at each site."""
         extreme = dict.fromkeys(self._sites, 0)
         bad: Tensor | None = None
         for site, values in flat.items():

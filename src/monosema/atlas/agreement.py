@@ -1,4 +1,4 @@
-"""How far those who judge features agree: people with people, explainers with explainers.
+"""Agreement of those who judge features: of people with people, of explainers with explainers.
 
 Votes and yes-or-no predictions are compared by Krippendorff's α for nominal data (Krippendorff 2011, "Computing
 Krippendorff's alpha-reliability"): with n_uc the number of raters who gave the unit u the category c, m_u = Σ_c n_uc,
@@ -37,7 +37,7 @@ _TAIL = 0.025
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far two judges, or some, agree.
+    """Agreement of two judges, or of several.
 
     Attributes:
         between: who.
@@ -97,7 +97,7 @@ def _alpha(observed: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArra
 
 
 def agreement_of_people(atlas: Atlas) -> list[Agreement]:
-    """How far people agree in their votes, and in the words of their labels."""
+    """Compare people by their votes, and by the words of their labels."""
     votes = atlas.sql("select latent, author, method, model, prompt_version, text, voter, vote from votes")
     voters = sorted({row["voter"] for row in votes})
     units = sorted({(row["latent"], row["author"], row["method"], row["text"]) for row in votes}, key=str)
@@ -116,13 +116,13 @@ def agreement_of_people(atlas: Atlas) -> list[Agreement]:
 
 
 def word_agreement(atlas: Atlas) -> list[Agreement]:
-    """How far the texts of each two explainers share words, over the features that both explain."""
+    """Compare each two explainers by the words they share, over the features that both explain."""
     rows = atlas.sql("select latent, method, text from explanations where method <> ? order by author", [PERSON])
     return _pairs({(row["method"], row["latent"]): row["text"] for row in rows})
 
 
 def agreement_with_people(atlas: Atlas) -> list[Agreement]:
-    """How far each person and each method of explaining agree, in words and in scores."""
+    """Compare each person with each method of explaining, in words and in scores."""
     rows = atlas.sql("select latent, author, method, text from explanations order by author, method")
     texts: dict[tuple[bool, str], dict[int, str]] = {}
     for row in rows:
@@ -157,7 +157,7 @@ def _pairs(texts: Mapping[tuple[str, int], str]) -> list[Agreement]:
 
 
 def shared_words(first: tuple[str, Mapping[int, str]], second: tuple[str, Mapping[int, str]]) -> Agreement:
-    """How far two judges' texts for the same features share words.
+    """Compare two judges' texts for the same features by the words they share.
 
     Args:
         first, second: a name, and texts by feature; features that one of them has no words for are left out.

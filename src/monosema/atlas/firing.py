@@ -1,4 +1,4 @@
-"""Which features fire on a text that somebody gives, and where in it."""
+"""Features that fire on a given text, and their tokens in it."""
 
 from __future__ import annotations
 

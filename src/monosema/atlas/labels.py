@@ -1,4 +1,4 @@
-"""Which of a feature's explanations is its label: worked out from explanations, scores and votes, stored nowhere.
+"""The label among a feature's explanations: worked out from explanations, scores and votes, stored nowhere.
 
 A person's label comes first; of several, the one with the most votes for it less those against it, then the newest.
 Without one it is the explanation with the best score. Scores of different scorers are not on one scale, so all features
@@ -23,7 +23,7 @@ LABEL_COLUMNS = (
     "label_n",
     "label_interval",
 )
-"""What the view `features` adds to the table."""
+"""Columns that the view `features` adds to the table."""
 
 _SAME = " and ".join(f"one.{name} is not distinct from other.{name}" for name in ("author", "method", "model"))
 _SAME = f"one.latent = other.latent and {_SAME} and one.prompt_version is not distinct from other.prompt_version"

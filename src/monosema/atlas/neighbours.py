@@ -1,4 +1,4 @@
-"""Which features are near each other: by the cosine of their decoder directions, and by firing on the same tokens.
+"""Neighbours of features: by the cosine of their decoder directions, and by firing on the same tokens.
 
 Co-activation is Pearson's correlation of the two indicators "active on the token" (the φ coefficient),
 

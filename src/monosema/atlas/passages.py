@@ -1,4 +1,4 @@
-"""Which passages stand for a feature: the strongest, and a few drawn from each tenth of all that activate it.
+"""Passages of a feature: the strongest, and a few drawn from each tenth of all that activate it.
 
 A feature's strength in a passage is its largest activation there, at the *peak*. A passage of strength v belongs to
 quantile ⌊10 · #{passages of strength < v} / #{passages}⌋, so q9 are the strongest; passages of equal strength are in

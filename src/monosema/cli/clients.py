@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @Parameter(name="*", group="Which language model is asked")
 @dataclass(frozen=True)
 class ClientOptions:
-    """Which language model is asked, and what may be spent on it. Keys come from the environment only."""
+    """The language model that is asked, and the cap on its cost. Keys come from the environment only."""
 
     client: str | None = None
     """openai:MODEL, anthropic:MODEL, or local:PATH for a model that monosema itself runs."""
@@ -25,7 +25,7 @@ class ClientOptions:
     """Environment variable that holds the key; without it, OPENAI_API_KEY for OpenAI itself, ANTHROPIC_API_KEY for
     Anthropic's protocol, and no key for other servers."""
     effort: str | None = None
-    """How much the model reasons before it answers; without it, the server decides."""
+    """Effort of reasoning before an answer; without it, the server decides."""
     max_cost: float | None = None
     """US dollars that may be spent in the run altogether, earlier commands included."""
     prices: Path | None = None
@@ -35,14 +35,14 @@ class ClientOptions:
     retry_failed: bool = False
     """Ask and pay again for what failed."""
     attempts: int = 6
-    """How often a failing call is tried."""
+    """Attempts of a failing call."""
     timeout: float = 120.0
     """Seconds until a call counts as lost."""
     listing_delay: float = 15.0
     """Seconds after which a batch that has arrived must show in the provider's list."""
 
     def config(self) -> ClientConfig:
-        """The same as a configuration.
+        """Make the configuration.
 
         Raises:
             InputError: no client was named.

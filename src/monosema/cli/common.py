@@ -1,4 +1,4 @@
-"""What every verb takes, and how it hands over its result."""
+"""Flags of every verb, and the delivery of its result."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Common:
     seed: int | None = None
     """Seed of all random choices."""
     device: str | None = None
-    """Where to compute: cpu, cuda, cuda:1, mps. Without it: the best there is."""
+    """Device to compute on: cpu, cuda, cuda:1, mps. Without it: the best there is."""
     debug: Annotated[bool, Parameter(negative="", show_default=False)] = False
     """Show where in the code an error came from."""
 

@@ -176,7 +176,7 @@ _WIDE = 112
 
 
 def show_run(summary: Mapping[str, Any], console: Console) -> None:
-    """What a run is known to be by now: figures with intervals beside their controls, times, and where things are."""
+    """Print a run's results so far: metrics with intervals beside their controls, times, and paths."""
     rows = summary.get("evaluation") or []
     if rows:
         for _, of_site in itertools.groupby(rows, lambda row: row.get("site")):

@@ -1,4 +1,4 @@
-"""What the command line sets for its whole process, and a library must not: how threads wait, and how memory is kept.
+"""Settings of the command line's whole process that a library must not make: waiting of threads, keeping of memory.
 
 Threads. OpenMP's threads spin for milliseconds while they wait for each other, as if the machine were theirs alone. Two
 jobs on the same cores then keep each other from running: measured, each takes some ten times as long as with
@@ -18,7 +18,7 @@ from monosema.core import keep_large_blocks
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables by which GNU's and Intel's OpenMP say how long a thread spins."""
 QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Where Linux says how much processor time a container has: microseconds, of so many."""
+"""Linux's file for a container's processor time: microseconds, of so many."""
 
 
 def settle() -> None:

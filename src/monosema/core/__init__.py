@@ -1,4 +1,4 @@
-"""What every station uses: sites, errors, configurations, estimates, files, random state, devices, progress."""
+"""Core, for every package: sites, errors, configurations, estimates, files, random state, devices, progress."""
 
 from __future__ import annotations
 

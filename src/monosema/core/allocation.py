@@ -8,7 +8,7 @@ import sys
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 LARGE = 2**25
-"""As much as glibc's own threshold ever grows to."""
+"""Largest value that glibc's own threshold grows to."""
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Which device and which precision: measured, not guessed."""
+"""Choice of device and precision: measured, not guessed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from monosema.core.errors import ConfigError
 
 @dataclass(frozen=True)
 class MachineFacts:
-    """What was measured of this machine.
+    """Measurements of this machine.
 
     Attributes:
         device: name of the processor or GPU that would be used.
@@ -72,7 +72,7 @@ def choose_dtype(device: torch.device, name: str | None = None) -> torch.dtype:
 
 @functools.cache
 def bf16_is_fast(device: torch.device) -> bool:
-    """Whether bf16 matrix products run at least 1.5 times as fast as fp32 ones; measured once a process.
+    """Return True if bf16 matrix products run at least 1.5 times as fast as fp32 ones; measured once a process.
 
     The environment variable MONOSEMA_BF16 (``0`` or ``1``) overrides the measurement.
     """
@@ -85,7 +85,7 @@ def bf16_is_fast(device: torch.device) -> bool:
 
 @functools.cache
 def int8_is_fast(device: torch.device) -> bool:
-    """Whether a processor multiplies 8-bit integers at least twice as fast as fp32 numbers.
+    """Return True if a processor multiplies 8-bit integers at least twice as fast as fp32 numbers.
 
     Measured once a process. The environment variable MONOSEMA_INT8 (``0`` or ``1``) overrides the measurement.
     """

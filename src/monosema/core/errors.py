@@ -56,7 +56,7 @@ class ProviderError(MonosemaError):
 
 
 class InputError(MonosemaError):
-    """What was asked for can't be done as asked."""
+    """A request that can't be done as asked."""
 
     exit_code = 2
 

@@ -41,7 +41,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the error says that there is no room; safetensors wraps the system's error in a class of its own."""
+    """Return True if the error says that there is no room; safetensors wraps the system's in a class of its own."""
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return True
     text = str(error)

@@ -13,10 +13,10 @@ Log = Callable[[str], None]
 
 @runtime_checkable
 class Progress(Protocol):
-    """What long work tells about itself."""
+    """Progress of long work."""
 
     def advance(self, n: int) -> None:
-        """So many units more are done."""
+        """Count further units as done."""
         ...
 
     def note(self, **figures: float) -> None:

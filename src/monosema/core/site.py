@@ -73,7 +73,7 @@ class Site:
 
     @property
     def is_module(self) -> bool:
-        """Whether the site is named by the path of a module."""
+        """True if the site is named by the path of a module."""
         return self.layer is None and self.component not in _LAYERLESS
 
     @property

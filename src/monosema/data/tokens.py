@@ -102,7 +102,7 @@ class TextConfig(Config):
     tokens: int | None = Field(None, ge=1)
     """Stop at the end of the row in which this many tokens are kept; None reads the whole split."""
     split: Split = "train"
-    """Which documents: those for training, the held-out ones, or all."""
+    """Split of the documents: those for training, the held-out ones, or all."""
     heldout_share: float = Field(0.05, ge=0.0, le=1.0)
     """Share of documents, by hash of their text, that the training split never sees."""
     include_sinks: bool = False

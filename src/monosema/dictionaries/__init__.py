@@ -32,7 +32,8 @@ from monosema.dictionaries.architectures import (
     of_architecture,
 )
 from monosema.dictionaries.baselines import Ica, Neurons, Nmf, Pca, RandomDirections
-from monosema.dictionaries.coder import CoderConfig, SparseCoder
+from monosema.dictionaries.coder import SparseCoder
+from monosema.dictionaries.coder_config import CoderConfig
 from monosema.dictionaries.codes import Codes, RaggedCodes
 from monosema.dictionaries.formats import (
     FORMATS,

@@ -16,8 +16,8 @@ from pydantic import BeforeValidator, Field, PlainSerializer, create_model
 
 from monosema.core import ConfigError, nearest
 from monosema.dictionaries.activation_functions import ACTIVATIONS, Activation, AuxK, TopK, activation_named
-from monosema.dictionaries.coder import CoderConfig, SparseCoder
-from monosema.dictionaries.losses import prefix_sizes
+from monosema.dictionaries.coder import SparseCoder
+from monosema.dictionaries.coder_config import CoderConfig, require_prefixes
 from monosema.dictionaries.protocol import Metadata
 
 OLD_WIDTHS = ("d_in", "d_out", "width", "n_sites")
@@ -54,7 +54,7 @@ PRESETS = {
 
 
 class DictionaryConfig(CoderConfig):
-    """What a recipe says of a dictionary; each architecture has a subclass with its activation's fields."""
+    """Configuration of a dictionary in a recipe; each architecture has a subclass with its activation's fields."""
 
     architecture: ClassVar[str]
     preset: ClassVar[Preset]
@@ -68,12 +68,7 @@ class DictionaryConfig(CoderConfig):
         self.activation_function.check(self.n_latents)
         if self.skip and self.preset.sites != "read and written":
             raise ConfigError(f"skip is a transcoder's, not of {self.title}. Take --architecture transcoder.")
-        sizes = prefix_sizes(self.prefixes, self.n_latents)
-        if len(set(sizes)) < len(sizes):
-            raise ConfigError(
-                f"prefixes are {sizes} of {self.n_latents} latents; they must differ. Give fewer prefixes, or more "
-                "latents."
-            )
+        require_prefixes(self.prefixes, self.n_latents)
 
     def __reduce__(self) -> tuple[Any, tuple[dict[str, Any]]]:
         """Pickle by name and values, for other processes: the class is made, not found in a module."""

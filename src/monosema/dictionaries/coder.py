@@ -11,28 +11,28 @@ An autoencoder reads x and writes y = x. What else a coder is are facts of it, t
   for Cross-Layer Features and Model Diffing", Transformer Circuits). Rows hold all sites side by side; all of a
   latent's decoder rows together have norm 1, where the activation asks for unit norms;
 - nested prefixes (Matryoshka; `losses`);
-- normalisation N of each row, which foreign dictionaries come with:
-      layer_norm:  N(x) = (x − μ) / (σ + ε),   N⁻¹(ŷ) = σ ŷ + μ,    μ, σ mean and unbiased deviation of x's values
-      rescale:     N(x) = x √d / ‖x‖,          N⁻¹(ŷ) = ŷ ‖x‖ / √d
+- normalisation N of each row, which foreign dictionaries come with (`normalisation`).
 
 Departures. At the start decoder rows point towards data points, with some noise, and the encoder is their transpose
 times the factor that reconstructs a sample best. A transcoder's encoder row points towards x of a data point and its
 decoder row towards y of the same; its b_enc is −W_enc x̄, as though x was centred. W_skip starts at 0. A crosscoder's
 b_s is taken from the input, which changes what b_enc means and not what can be learned.
+
+The file is longer than others: a start and a folding must know every one of these facts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
-from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from monosema.core import Config, ConfigError, VectorError, torch_generator
+from monosema.core import ConfigError, VectorError, torch_generator
 from monosema.dictionaries.activation_functions.activation import ACTIVATIONS, Activation, Batch
+from monosema.dictionaries.coder_config import CoderConfig, Normalisation, require_fit
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.initialisation import (
     data_directions,
@@ -42,7 +42,8 @@ from monosema.dictionaries.initialisation import (
     random_directions,
     unit_rows_,
 )
-from monosema.dictionaries.losses import batch_variance, combine_losses, prefix_errors, prefix_sizes
+from monosema.dictionaries.losses import batch_variance, combine_losses, prefix_errors
+from monosema.dictionaries.normalisation import normalise
 from monosema.dictionaries.protocol import Losses, Metadata, StepContext
 from monosema.dictionaries.resampling import at_a_point
 from monosema.kernels import Grid, decode_active
@@ -51,38 +52,6 @@ GAIN_ROWS = 1024
 """Rows of the sample that the encoder's scale at the start is fitted to."""
 BLOCK = 2048
 """Rows of a matrix that are worked on at once where a whole copy would be made otherwise."""
-EPSILON = 1e-5
-"""ε of layer_norm, as in OpenAI's and SAELens' code."""
-Normalisation = Literal["none", "layer_norm", "rescale"]
-
-
-class CoderConfig(Config):
-    """Facts of a coder that any activation can have, and its start."""
-
-    dead_after: int = Field(10_000_000, gt=0)
-    """Vectors without activity after which a latent counts as dead (Gao et al. 2024, appendix A.2)."""
-    start: Literal["data", "random", "orthogonal", "weights"] = "data"
-    """Decoder rows at first: towards data points, random, random orthogonal in blocks of d_in, or along `given` ones,
-    such as a model's own weights. The encoder starts as their transpose in any case."""
-    centre: Literal["mean", "median"] = "mean"
-    """First value of b_dec: the mean of a sample, or its geometric median."""
-    centre_input: bool = True
-    """True takes b_dec from the input; transcoders never do."""
-    skip: bool = False
-    """True adds a linear map of x to the output; transcoders only."""
-    prefixes: tuple[float, ...] = ()
-    """Sizes of nested prefixes, as shares of all latents, each of which must reconstruct alone; the last is 1. Empty
-    asks the whole dictionary alone."""
-    scales: tuple[float, ...] = ()
-    """Factor of each site's activations in training, once that is folded in; empty is 1 for all."""
-
-    @field_validator("prefixes")
-    @classmethod
-    def _rising(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
-        rises = all(below < above for below, above in zip((0.0, *shares), shares, strict=False))
-        if shares and (shares[-1] != 1.0 or not rises):
-            raise ValueError("give shares above 0 that rise and end at 1")
-        return shares
 
 
 class SparseCoder(nn.Module):
@@ -139,7 +108,7 @@ class SparseCoder(nn.Module):
         self.d_out = d_in if d_out is None else d_out
         self.has_separate_target = d_out is not None
         self.normalisation, self.metadata, self.given = normalisation, metadata or Metadata(), None
-        self._require_fit(shards)
+        require_fit(self, shards)
         rows = random_directions(n_latents, d_in, torch_generator(seed, "dictionary"))
         written = rows
         if self.has_separate_target:
@@ -155,34 +124,6 @@ class SparseCoder(nn.Module):
         activation.add_tensors(self)
         tensors = (name for name, _ in (*self.named_parameters(), *self.named_buffers()))
         self.own_names = tuple(name for name in tensors if name not in weights)
-
-    def _require_fit(self, shards: int) -> None:
-        config, separate = self.config, self.has_separate_target
-        if min(self.d_in, self.d_out, self.n_latents, self.n_sites) < 1:
-            raise ConfigError(
-                f"A coder of {self.n_latents} latents, {self.d_in} values that are read, {self.d_out} that are written "
-                f"and {self.n_sites} sites is not possible: all must be at least 1."
-            )
-        self.activation.check(self.n_latents * shards)
-        sizes = prefix_sizes(config.prefixes, self.n_latents * shards)
-        if len(set(sizes)) < len(sizes):
-            raise ConfigError(
-                f"prefixes are {sizes} of {self.n_latents * shards} latents; they must differ. Give fewer prefixes, or "
-                "more latents."
-            )
-        if separate and (self.n_sites > 1 or self.activation.ties or not self.activation.learns_b_dec):
-            raise ConfigError(f"A transcoder has one site, and no {self.activation.title}: it reads and writes apart.")
-        if separate and config.start not in ("data", "random"):
-            raise ConfigError(f"start = {config.start!r} is not valid for a transcoder: choose data or random.")
-        if config.skip and not separate:
-            raise ConfigError("skip = True is a transcoder's: an autoencoder would copy its input.")
-        if separate and self.normalisation != "none":
-            raise ConfigError("A transcoder's input can't be normalised: its output is no row of the input's site.")
-        if self.d_in % self.n_sites or len(config.scales) not in (0, self.n_sites):
-            raise ConfigError(
-                f"A row of {self.d_in} values with {len(config.scales)} scales doesn't fit {self.n_sites} sites: "
-                "widths must be equal, and there is a scale for each site or none."
-            )
 
     # ------------------------------------------------------------------------------------------ facts, tensors, copies
 
@@ -305,7 +246,7 @@ class SparseCoder(nn.Module):
             VectorError: rows of another width.
         """
         x = self._checked(x)
-        rows, scale, shift = self._normalised(x)
+        rows, scale, shift = normalise(x, self.normalisation)
         codes = self.activation.encode(self, rows, matmul_dtype, grid)
         return codes.with_bypass(scale, shift if self.skip is None else x @ self.skip.T)
 
@@ -333,18 +274,6 @@ class SparseCoder(nn.Module):
     def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
         """Compute the reconstruction, with gradients."""
         return self.decode(self.encode(x))
-
-    def _normalised(self, x: Float[Tensor, "n d_in"]) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """N(x), and the scale and shift that undo it."""
-        if self.normalisation == "none":
-            return x, None, None
-        if self.normalisation == "rescale":
-            scale = torch.linalg.vector_norm(x, dim=1, keepdim=True) / self.d_in**0.5
-            return x / scale.clamp_min(torch.finfo(x.dtype).tiny), scale, None
-        shift = x.mean(dim=1, keepdim=True)
-        centred = x - shift
-        scale = (centred.square().sum(dim=1, keepdim=True) / max(1, self.d_in - 1)).sqrt()
-        return centred / (scale + EPSILON), scale, shift
 
     def _checked(self, x: Tensor) -> Tensor:
         if x.shape[-1] != self.d_in:

@@ -49,7 +49,7 @@ class Codes:
 
     @property
     def active(self) -> Selection | Ragged:
-        """Which latents the values belong to, as kernels take it."""
+        """Latents that the values belong to, in the kernels' form."""
         return Selection(self.indices, self.n_latents)
 
     def with_bypass(self, scale: Tensor | None, shift: Tensor | None) -> Codes:
@@ -94,7 +94,7 @@ class RaggedCodes(Codes):
 
     @property
     def active(self) -> Ragged:
-        """Which latents the values belong to, as kernels take it."""
+        """Latents that the values belong to, in the kernels' form."""
         return Ragged(self.indices, self.starts, self.n_latents)
 
     def padded(self) -> Codes:

@@ -32,7 +32,7 @@ FILES = (
     "checkpoints/final.safetensors",
     "README.md",
 )
-"""What a dictionary's folder can have in any format; nothing else travels."""
+"""Files of a dictionary's folder in any format; nothing else travels."""
 SINGLE = (".pt", ".pth", ".npz", ".safetensors")
 """Files that are a dictionary by themselves, where they are named; with a configuration of one of these names."""
 BESIDE = ("config.json", "cfg.json", "config.yaml")

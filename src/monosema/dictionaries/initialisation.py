@@ -1,4 +1,4 @@
-"""Where training starts from."""
+"""Directions that training starts from."""
 
 from __future__ import annotations
 

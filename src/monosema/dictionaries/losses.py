@@ -1,4 +1,4 @@
-"""What loss terms are made of, with every activation, and the error of nested prefixes.
+"""Loss terms of every activation, and the error of nested prefixes.
 
 Matryoshka SAEs (Bussmann et al. 2025, arXiv:2503.17547) learn from the error of nested prefixes of the latents,
 m_1 < … < m_G = m:
@@ -109,7 +109,7 @@ def prefix_errors(
 
 
 def _by_part(active: Ragged, bounds: Sequence[int]) -> Ragged:
-    """The same entries, with each part of a row as a row of its own: latents rise within rows, so none moves."""
+    """Make each part of a row a row of its own: latents rise within rows, so no entry moves."""
     edges, parts = torch.tensor(bounds, device=active.latents.device), len(bounds) + 1
     rows = active.rows * parts + torch.bucketize(active.latents, edges, right=True)
     counts = torch.bincount(rows, minlength=len(active) * parts)

@@ -19,7 +19,7 @@ _Own = TypeVar("_Own")
 
 @dataclass(frozen=True)
 class Metadata:
-    """Where a dictionary comes from and belongs to.
+    """Origin of a dictionary, and the site that it belongs to.
 
     Attributes:
         model: name or path of the model; None where the vectors are not a model's.

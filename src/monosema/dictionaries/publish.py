@@ -94,7 +94,7 @@ def _beside(file: Path) -> list[str]:
 
 
 def _refuse_others(out: Path, home: Path, files: list[str]) -> None:
-    """What is there already must be what is fetched, as after a kill. Raises InputError, and nothing is copied."""
+    """Raise InputError where a file is there already and is another than the fetched one; nothing is copied then."""
     there = [entry.relative_to(out).as_posix() for entry in out.rglob("*") if entry.is_file()] if out.is_dir() else []
     if out.is_file() or any(name not in files or not filecmp.cmp(out / name, home / name, False) for name in there):
         raise InputError(f"There is something else at {out} already. Choose another folder, or remove it.")

@@ -47,7 +47,7 @@ OFTEN = tuple(number / 20 for number in range(1, 18))
 RESIDUALS = 1024
 """Rows of a batch, at least, that new starts are chosen among."""
 ROWS_TO_CHOOSE = 4
-"""The same for each latent: reconstructing all of a large batch again would cost as much as a step."""
+"""Rows for each latent: reconstructing all of a large batch again would cost as much as a step."""
 WINNING_SHARE = 0.8
 """Norm of the same along what they look for, where the largest win: at norms like the living ones' FVU suffers."""
 RIDGE = 10.0

@@ -37,7 +37,7 @@ _OWN = "dictionary"
 
 
 class EvaluationConfig(Config):
-    """What is measured, and in how much memory."""
+    """Settings of an evaluation, and the memory it may take."""
 
     loss: bool = True
     """Also run the model on the reconstructions: cross-entropies, loss recovered, KL."""

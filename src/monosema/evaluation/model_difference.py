@@ -1,4 +1,4 @@
-"""Which latents of a crosscoder over two models are shared, and which belong to one of them.
+"""Latents of a crosscoder over two models: those that are shared, and those that belong to one model.
 
 By norms (Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing", Transformer Circuits):
 s_j = ‖d_j²‖ / (‖d_j¹‖ + ‖d_j²‖), where d_jᵐ is what latent j adds to model m in training units; over several sites
@@ -25,7 +25,7 @@ from monosema.dictionaries import SparseCoder, share_of_other
 from monosema.evaluation.latent_scaling import latent_scaling
 
 EXCLUSIVE, SHARED = 0.1, 0.1
-"""How far from 0 or 1 the share of an exclusive latent may be, and from ½ that of a shared one."""
+"""Largest distance of an exclusive latent's share from 0 or 1, and of a shared latent's from ½."""
 ERROR_RATIO, RECONSTRUCTION_RATIO = 0.2, 0.5
 """Both ratios of a confirmed latent are below these."""
 BINS = 40
@@ -52,7 +52,7 @@ class ModelLatent:
 
     @property
     def confirmed(self) -> bool:
-        """Whether latent scaling says so too."""
+        """True if latent scaling says so too."""
         return (
             self.error_ratio is not None
             and self.reconstruction_ratio is not None
@@ -63,7 +63,7 @@ class ModelLatent:
 
 @dataclass(frozen=True)
 class ModelDifference:
-    """How the latents of a crosscoder divide between two models; of those that are active on held-out rows.
+    """Division of a crosscoder's latents between two models; of those that are active on held-out rows.
 
     Attributes:
         models: names of both.
@@ -91,7 +91,7 @@ class ModelDifference:
 
     @property
     def sentence(self) -> str:
-        """What was found, for people."""
+        """The result in a sentence."""
         of = [f"{len(self.of(m)):,} to {name} alone ({len(self.of(m, confirmed=True)):,})" for m, name in self._named]
         return (
             f"Of {self.active:,} latents that are active on {self.rows:,} held-out rows, {self.shared:,} belong to "

@@ -1,4 +1,4 @@
-"""What a dictionary keeps of what the model knows: its loss when it runs on the reconstructions.
+"""Next-token loss and KL of the model when it runs on a dictionary's reconstructions.
 
     loss recovered = (CE_zero − CE_spliced) / (CE_zero − CE_clean)
 

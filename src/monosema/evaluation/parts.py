@@ -1,4 +1,4 @@
-"""What an evaluation has summed up so far, on disk: killed at any moment, it goes on after the last finished part.
+"""Sums of an unfinished evaluation on disk: killed at any moment, it goes on after the last finished part.
 
 A part holds the sums of consecutive batches. Its file is named by its number and the checksum of its content, so that a
 damaged one is known; it says which evaluation and which text it is of.

@@ -1,4 +1,4 @@
-"""What an evaluation does with each batch: pieces that fit in memory, each run through the model in all versions."""
+"""Passes of an evaluation over each batch: pieces that fit in memory, run through the model in all versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well a dictionary's reconstructions stand for the activations, and how many latents it takes.
+"""Reconstruction metrics: error, cosine, and the latents that are active.
 
     FVU = Σ ‖x − x̂‖² / Σ ‖x − μ‖²,   variance explained = 1 − FVU,   with μ the mean of the same held-out tokens
 
@@ -64,7 +64,7 @@ class Reconstruction:
         return figures, {}
 
     def density(self) -> DensityHistogram:
-        """How often its latents fire."""
+        """Histogram of the densities of the latents."""
         return density_histogram(self._fired, int(self._sums["tokens"].sum()))
 
     @property

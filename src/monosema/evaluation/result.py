@@ -1,4 +1,4 @@
-"""What evaluations of dictionaries find: figures with intervals, in rows beside their controls."""
+"""Results of evaluations: metrics with intervals, in rows beside their controls."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from monosema.evaluation.model_difference import ModelDifference
 
 @dataclass(frozen=True)
 class DensityHistogram:
-    """How often latents fire.
+    """Histogram of the latents' densities.
 
     Attributes:
         edges: of the bins, in log₁₀ of the share of tokens; one more than there are counts.

@@ -96,7 +96,7 @@ class UnitSums:
 
     @property
     def unit(self) -> str:
-        """What the units are, in the plural."""
+        """Name of the resampling units, in the plural."""
         if self._vectors:
             return "vectors"
         return "documents" if len(np.unique(self._numbers(_DOCUMENT))) >= MIN_DOCUMENTS else "windows"

@@ -48,7 +48,7 @@ _TOKENS_PER_LINE, _TOKENS_PER_ANSWER = 6, 4
 
 
 class SimulatorConfig(Config):
-    """How the model is asked."""
+    """Settings of the questions to the model."""
 
     passages: int = Field(5, gt=0)
     """Passages in one request of detection or fuzzing."""

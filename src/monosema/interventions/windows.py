@@ -17,7 +17,7 @@ from monosema.models import LanguageModel, require_logits
 
 @dataclass(frozen=True)
 class ModelPass:
-    """What one forward pass gave.
+    """Result of one forward pass.
 
     Attributes:
         x: activations at the site, a row a position.
@@ -49,7 +49,7 @@ class SplicedModel:
         return cls(model, site, [one for one in after if one.component == "resid_post"])
 
     def activations(self, windows: Windows) -> Float[Tensor, "batch pos d"]:
-        """What there is at the site, without gradient, from a pass that stops there."""
+        """Read the site's activations, without gradient, from a pass that stops there."""
         device = self.model.device
         with torch.no_grad():
             got = self.model.activations(windows.tokens.to(device), [self.site], self._mask(windows))

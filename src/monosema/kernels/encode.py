@@ -31,7 +31,7 @@ from monosema.kernels.selection import top_k, top_k_dense
 BLOCK_BYTES = 24 * 2**20
 """Size of the block of pre-activations that is worked on at once: measured best where it fits the last-level cache."""
 GPU_BLOCK_BYTES = 2**29
-"""The same on a GPU, where no fused kernel serves: bounds its memory."""
+"""Rows at once on a GPU, where no fused kernel serves: bounds its memory."""
 FUSED_K = 256
 """Largest k that the fused GPU kernel is used for."""
 

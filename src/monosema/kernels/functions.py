@@ -27,7 +27,7 @@ from monosema.kernels.sparse import row_sums, sparse_decode, value_products
 DENSE = 1 / 16
 """Share of active entries from which dense products are taken: sparse ones win well below it."""
 DENSE_BF16 = 1 / 32
-"""The same where products run in bf16, which makes dense ones faster and leaves sparse ones as they are."""
+"""Threshold where products run in bf16, which makes dense ones faster and leaves sparse ones as they are."""
 
 
 class Full:
@@ -56,7 +56,7 @@ class Full:
 
 
 Active = Selection | Ragged | Full
-"""Which latents the values of codes belong to."""
+"""Latents that the values of codes belong to."""
 
 
 class _EncodeTopK(torch.autograd.Function):
@@ -213,9 +213,7 @@ def encode_active(
     whole = precision(matmul_dtype, x)
     if density >= (DENSE if whole == x.dtype else DENSE_BF16):
         return _EncodeAll.apply(x, centre, encoder, bias, whole), Full(len(x), len(encoder), whole)
-    choose = partial(encode_above, floor=floor, matmul_dtype=matmul_dtype)
-    values, active = _Encode.apply(x, centre, encoder, bias, choose)
-    return values, active
+    return encode_entries(x, centre, encoder, bias, floor, matmul_dtype)
 
 
 def encode_entries(

@@ -1,4 +1,4 @@
-"""Which tensors the Triton kernels take: asked at each call, of the tensors themselves."""
+"""Choice of the Triton kernels: at each call, by the tensors themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PRECISIONS = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def on_gpu(*tensors: Tensor) -> bool:
-    """Whether all of these lie on a GPU in a precision that the kernels know, and Triton is installed.
+    """Return True if all of these lie on a GPU in a precision that the kernels know, and Triton is installed.
 
     Decided by where the tensors are when a function is called; what the machine has besides doesn't matter.
     """
@@ -21,5 +21,5 @@ def on_gpu(*tensors: Tensor) -> bool:
 
 @functools.cache
 def triton_is_installed() -> bool:
-    """Whether the kernels can be used at all."""
+    """Return True if the kernels can be used at all."""
     return importlib.util.find_spec("triton") is not None

@@ -18,7 +18,7 @@ GATHER_BYTES = 4 * 2**20
 
 
 class Ragged:
-    """Which latents are active on each row.
+    """Active latents of each row.
 
     Attributes:
         latents: the latent of each entry, row by row.

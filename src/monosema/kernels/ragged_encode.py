@@ -130,7 +130,7 @@ def _smallest_of_largest(values: Float[Tensor, " entries"], number: int) -> floa
 
 
 def _largest(values: Float[Tensor, " entries"], number: int) -> Tensor:
-    """Which are the `number` largest, as a boolean vector: of equal values the earlier ones."""
+    """Mark the `number` largest in a boolean vector: of equal values the earlier ones."""
     if number == 0:
         return torch.zeros_like(values, dtype=torch.bool)
     border = _smallest_of_largest(values, number)
@@ -189,7 +189,7 @@ def _products(rows: Tensor, weight: Tensor) -> Iterator[tuple[int, Tensor]]:
 
 
 def _places(pre: Float[Tensor, "n m"]) -> Tensor:
-    """Where a matrix is positive, as places in its flattened form."""
+    """Find the positive entries of a matrix, as indices into its flattened form."""
     if pre.device.type != "cpu" or pre.dtype not in BITS:
         return (pre.reshape(-1) > 0).nonzero().squeeze(1)
     # Integers of equal width have the sign of the numbers, and numpy compares them several times faster.

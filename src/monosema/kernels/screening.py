@@ -1,4 +1,4 @@
-"""Which pre-activations may matter, told by a product of 8-bit integers.
+"""Screening: a product of 8-bit integers names the pre-activations that may matter.
 
     x ≈ unit · X,   W ≈ scale · V   (X and V whole numbers up to 127, one unit for each row)
     pre / (unit · scale) ≈ X Vᵀ + bias / (unit · scale)
@@ -192,7 +192,7 @@ def precision(matmul_dtype: torch.dtype | None, x: Float[Tensor, "n d"]) -> torc
 
 
 def may_screen(x: Float[Tensor, "n d"]) -> bool:
-    """Whether these rows are enough, and of a kind, that can be screened."""
+    """Return True if these rows are enough, and of a kind, that can be screened."""
     return len(x) >= FEWEST_ROWS and x.device.type == "cpu" and x.dtype == torch.float32
 
 
@@ -213,7 +213,7 @@ def sampled_pre_activations(
 
 
 def is_no_help(wanted: Bool[Tensor, "n m"], candidates: Ragged) -> bool:
-    """Whether more of the entries that matter than is tolerated aren't candidates, or too many of all are."""
+    """Return True if more of the entries that matter than is tolerated aren't candidates, or too many of all are."""
     if len(candidates.latents) > CROWD * wanted.numel():
         return True
     missed = wanted.index_put((candidates.rows, candidates.latents), torch.tensor(False))

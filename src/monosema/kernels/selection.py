@@ -94,7 +94,7 @@ def pool(process: int) -> ThreadPoolExecutor:
 
 
 class Selection:
-    """Which latents each row keeps, readable by row and by latent.
+    """Latents that each row keeps, readable by row and by latent.
 
     Attributes:
         indices: latents of each row.

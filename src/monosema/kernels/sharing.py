@@ -1,4 +1,4 @@
-"""What a step must agree on with other processes, where several share a batch or the latents of one dictionary.
+"""Agreement of a step with other processes, where several share a batch or the latents of one dictionary.
 
 Processes form a grid: `groups` share the rows of a batch, `shards` share the latents. The differentiable kernels and
 the batch's statistics ask the grid that they are given for what no process knows alone: sums over rows, the largest
@@ -40,15 +40,15 @@ class Grid(Protocol):
         ...
 
     def part_of_gradient(self, centre: Float[Tensor, " d"]) -> Float[Tensor, " d"]:
-        """The same vector, whose gradient here is a part: put aside until all parts are summed."""
+        """Return the vector, its gradient here a part that is put aside until all parts are summed."""
         ...
 
     def largest_of_rows(self, values: Float[Tensor, "n k_of_shard"], k: int) -> Bool[Tensor, "n k_of_shard"]:
-        """Which of this shard's values are among the k largest positive ones of their row, over all shards."""
+        """Mark this shard's values that are among the k largest positive ones of their row, over all shards."""
         ...
 
     def largest_of_all(self, values: Float[Tensor, " entries"], number: int) -> Bool[Tensor, " entries"]:
-        """Which of this process's positive values are among the `number` largest of all processes."""
+        """Mark this process's positive values that are among the `number` largest of all processes."""
         ...
 
     def total(self, number: int) -> int:
@@ -60,7 +60,7 @@ class Grid(Protocol):
         ...
 
     def numbers_of_shards(self, number: int) -> tuple[int, ...]:
-        """What each shard says, in order."""
+        """Gather each shard's values, in order."""
         ...
 
 

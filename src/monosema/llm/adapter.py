@@ -18,7 +18,7 @@ from monosema.llm.protocol import Failure, Reply, Request
 
 
 class ClientConfig(Config):
-    """Which language model, how it is asked, and what may be spent on it."""
+    """A language model, its settings, and the cap on its cost."""
 
     client: str
     """openai:MODEL, anthropic:MODEL, or local:PATH for a model that monosema itself runs."""
@@ -27,7 +27,7 @@ class ClientConfig(Config):
     key_variable: str | None = None
     """Environment variable that holds the key; None: the vendor's own, and no key for other servers."""
     effort: str | None = None
-    """How much the model reasons before it answers; None leaves it to the server."""
+    """Effort of reasoning before an answer; None leaves it to the server."""
     max_cost: float | None = Field(None, ge=0)
     """US dollars that may be spent in the run altogether, earlier commands included; None without limit."""
     prices: Path | None = None

@@ -55,7 +55,7 @@ class Filled:
 
 @dataclass(frozen=True)
 class _Value:
-    """What stands in a slot.
+    """Content of a slot.
 
     Attributes:
         text: as JSON.
@@ -154,7 +154,7 @@ class _Pages:
 
 
 def _pick(temperature: float, seed: int) -> _Pick:
-    """Which of some logits is taken."""
+    """Choose one of some logits."""
     if not temperature:
         return lambda logits: int(logits.argmax())
     generator = torch_generator(seed, "fill")
@@ -185,7 +185,7 @@ def _stands(text: str) -> TokenLogProbability:
 def _value(
     slot: Slot, lead: str, after: str, unread: list[int], tokenizer: Tokenizer, pick: _Pick, most: int
 ) -> _Asking:
-    """What the model puts in a slot."""
+    """Let the model fill a slot."""
     # Where nothing follows, a line end tells 1 from 10.
     texts = {value: f"{lead}{value}{after or chr(10)}" for value in slot.values}
     if slot.words:
@@ -244,7 +244,7 @@ def _words(unread: list[int], after: str, tokenizer: Tokenizer, pick: _Pick, mos
 
 
 def _plain(raw: str) -> str:
-    """What a model wrote between quotes, with its escapes read where they are valid."""
+    """Return a model's text between quotes, with its escapes read where they are valid."""
     try:
         said = str(json.loads(f'"{raw}"', strict=False))
     except ValueError:

@@ -18,7 +18,7 @@ _MOST_NUMBERS = 100
 
 @dataclass(frozen=True)
 class Slot:
-    """Where one value stands.
+    """Place of one value.
 
     Attributes:
         values: texts of values that can stand there, as JSON.

@@ -183,7 +183,7 @@ class LocalClient:
         )
 
     def _form(self, request: Request) -> Form | None:
-        """What the model fills in; None where it answers in its own words."""
+        """Return the form that the model fills in; None where it answers in its own words."""
         if request.response_schema is None or not isinstance(self._model, TextGeneration):
             return None
         return form_of(request.response_schema)

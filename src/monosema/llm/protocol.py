@@ -25,7 +25,7 @@ class Message(Config):
     role: Literal["system", "user", "assistant"]
     """Who speaks."""
     content: str
-    """What is said."""
+    """The text."""
 
 
 class Request(Config):
@@ -111,11 +111,11 @@ class Failure(Config):
     """
 
     kind: FailureKind
-    """Which kind, see above."""
+    """Kind of the failure, see above."""
     detail: str
-    """What was wrong, in words for people."""
+    """Explanation for people."""
     text: str = ""
-    """What the model or the provider said, unchanged."""
+    """Words of the model or the provider, unchanged."""
 
     @property
     def paid(self) -> bool:
@@ -124,7 +124,7 @@ class Failure(Config):
 
 
 class Reply(Config):
-    """What came back for a request: an answer, or a failure."""
+    """Outcome of a request: an answer, or a failure."""
 
     text: str = ""
     """The model's text."""

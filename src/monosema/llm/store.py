@@ -1,4 +1,4 @@
-"""What was asked, answered and spent: one SQLite file, safe for threads, several processes, and a kill at any moment.
+"""Requests, replies and costs in one SQLite file, safe for threads, several processes, and a kill at any moment.
 
 Each step that matters is one transaction: an answer is there together with its cost, or neither is.
 """

@@ -56,7 +56,7 @@ def _shortened(message: str, most: int = 300) -> str:
 
 
 def is_strict(schema: Any) -> bool:
-    """Whether every object in the schema names all its fields as required and allows no others.
+    """Return True if every object in the schema names all its fields as required and allows no others.
 
     That is what OpenAI's strict mode, in which the model can't leave the schema, demands.
     """

@@ -94,7 +94,7 @@ class AdaptedModel(HookedModel, TextGeneration):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return next(self.module.parameters()).device
 
     @property
@@ -128,7 +128,7 @@ class AdaptedModel(HookedModel, TextGeneration):
         return self._fact("context")
 
     def fact(self, name: str) -> int | None:
-        """What the configuration says of "d_model", "n_layers", "n_heads", "vocab" or "context"; None if nothing.
+        """Return "d_model", "n_layers", "n_heads", "vocab" or "context" by the configuration; None if it says nothing.
 
         Of a model that reads more than text, what it says of the part that does. A vocabulary and a width that it does
         not say are those of its embedding; a vocabulary that even this does not say is the tokenizer's.
@@ -193,7 +193,7 @@ class AdaptedModel(HookedModel, TextGeneration):
 
     @property
     def gives_logits(self) -> bool:
-        """Whether it continues text; what it gives is logits then, and hidden states otherwise."""
+        """True if it continues text; what it gives is logits then, and hidden states otherwise."""
         return type(self.module).__name__.endswith(_WRITING)
 
     @functools.cached_property
@@ -216,7 +216,7 @@ class AdaptedModel(HookedModel, TextGeneration):
 
     @property
     def can_cache(self) -> bool:
-        """Whether generation may keep keys and values."""
+        """True if generation may keep keys and values."""
         return False
 
     def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
@@ -352,7 +352,7 @@ def load_adapted(
 
 
 def _wrapped(unexpected: Iterable[str]) -> str:
-    """What to do where training wrapped the model before it was saved, so that its tensors are called otherwise."""
+    """Return advice where training wrapped the model before it was saved, so that its tensors are called otherwise."""
     if not any(WRAPPER.search(name) for name in unexpected):
         return ""
     return ", or it was saved from within the wrapper of a training library: save the model inside it"

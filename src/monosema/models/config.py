@@ -1,4 +1,4 @@
-"""What a decoder computes, said once for all families."""
+"""Configuration of the decoder, one for all families."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class RotaryConfig(Config):
     base: float = Field(10_000.0, gt=0)
     """Base of the geometric series of wavelengths."""
     dims: int = Field(gt=0, multiple_of=2)
-    """How many of a head's dimensions turn; the rest carry no position."""
+    """Dimensions of a head that turn; the rest carry no position."""
     scaling: Literal["none", "linear", "dynamic", "llama3", "yarn", "longrope", "by_pair"] = "none"
-    """How frequencies are stretched for contexts longer than those trained on; dynamic and longrope change with the
+    """Stretching of frequencies for contexts longer than those trained on; dynamic and longrope change with the
     length of the text, and are computed within the trained context only."""
     factor: float = Field(1.0, gt=0)
     """By how much the (low) frequencies are divided."""
@@ -40,7 +40,7 @@ class RotaryConfig(Config):
 
 
 class AttentionConfig(Config):
-    """What differs between the attention layers of one model."""
+    """Facts that differ between the attention layers of one model."""
 
     scale: float = Field(gt=0)
     """Factor on the scores, usually 1/√d_head."""
@@ -74,25 +74,25 @@ class TransformerConfig(Config):
     attention: tuple[AttentionConfig, ...]
     """One for each layer."""
     learned_positions: bool = False
-    """Whether a learned vector for each position is added to the embedding."""
+    """True if a learned vector for each position is added to the embedding."""
     activation: Literal["gelu", "gelu_tanh", "relu", "silu"] = "gelu"
     """Nonlinearity of the MLP; gelu is the exact one, gelu_tanh its usual approximation."""
     gated: bool = False
-    """Whether neurons are act(gate · x) × (in · x), as in SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
+    """True if neurons are act(gate · x) × (in · x), as in SwiGLU (Shazeer 2020, arXiv 2002.05202)."""
     parallel: bool = False
-    """Whether attention and MLP both read the block's input, so that there is no residual between them."""
+    """True if attention and MLP both read the block's input, so that there is no residual between them."""
     norm: Literal["layer", "rms", "rms_offset"] = "layer"
     """LayerNorm; RMSNorm; or RMSNorm whose stored weight is its distance from 1 (Gemma)."""
     norm_eps: float = Field(1e-5, gt=0)
     """Added to the variance or mean square."""
     norm_inputs: bool = True
-    """Whether attention and MLP read the residual stream normalised (all but OLMo 2)."""
+    """True if attention and MLP read the residual stream normalised (all but OLMo 2)."""
     norm_outputs: bool = False
-    """Whether attention and MLP outputs are normalised before they are added (Gemma 2 and 3, OLMo 2)."""
+    """True if attention and MLP outputs are normalised before they are added (Gemma 2 and 3, OLMo 2)."""
     norm_queries_and_keys: bool = False
-    """Whether each query and key is normalised before it turns (Qwen 3, Gemma 3)."""
+    """True if each query and key is normalised before it turns (Qwen 3, Gemma 3)."""
     norm_across_heads: bool = False
-    """Whether queries, and keys, are normalised over all heads together before they turn (OLMo 2)."""
+    """True if queries, and keys, are normalised over all heads together before they turn (OLMo 2)."""
     qkv_bias: bool = False
     """Biases of queries, keys and values."""
     attention_out_bias: bool = False
@@ -100,7 +100,7 @@ class TransformerConfig(Config):
     mlp_bias: bool = False
     """Biases of the MLP."""
     tied: bool = False
-    """Whether the unembedding is the embedding's transpose."""
+    """True if the unembedding is the embedding's transpose."""
     embed_scale: float = Field(1.0, gt=0)
     """Factor on the embedding."""
     score_softcap: float | None = Field(None, gt=0)
@@ -121,6 +121,6 @@ class TransformerConfig(Config):
 
     @property
     def is_bounded(self) -> bool:
-        """Whether nothing is computed beyond the context."""
+        """True if nothing is computed beyond the context."""
         turns = [layer.rotary for layer in self.attention if layer.rotary is not None]
         return self.learned_positions or any(turn.scaling in ("dynamic", "longrope") for turn in turns)

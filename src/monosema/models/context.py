@@ -173,7 +173,7 @@ class DecoderContext(ForwardContext):
         self._rotations: dict[RotaryConfig, tuple[Tensor, Tensor]] = {}
 
     def is_plainly_causal(self, window: int | None) -> bool:
-        """Whether every token sees just itself and all before it, and all of them are new."""
+        """Return True if every token sees just itself and all before it, and all of them are new."""
         return self._mask is None and self.total == self.length and (window is None or window >= self.total)
 
     def mask(self, window: int | None) -> Bool[Tensor, "rows 1 pos total"] | None:

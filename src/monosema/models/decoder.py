@@ -39,7 +39,7 @@ class Norm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(width)) if kind == "layer" else None
 
     def gain(self) -> Float[Tensor, " width"]:
-        """What the quotient is multiplied with, in float32."""
+        """Factor of the quotient, in float32."""
         weight = self.weight.float()
         return 1 + weight if self.kind == "rms_offset" else weight
 

@@ -1,4 +1,4 @@
-"""What a model is made of, from its configuration alone: no weights are read.
+"""Facts of a model from its configuration alone: no weights are read.
 
 Of a model that runs by transformers' code only what every configuration says is known; the rest is None.
 """

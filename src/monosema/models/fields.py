@@ -202,5 +202,5 @@ def rotary_config(
 
 
 def same_attention(layers: int, **values: Any) -> tuple[AttentionConfig, ...]:
-    """The same attention in every layer."""
+    """Make one attention configuration for every layer."""
     return (AttentionConfig(**values),) * layers

@@ -22,7 +22,7 @@ _RESIDUAL = ("embed", "resid_pre", "resid_mid", "resid_post")
 
 
 def can_fork(model: LanguageModel, site: Site | str) -> bool:
-    """Whether the layers before the site can be shared by all versions."""
+    """Return True if the layers before the site can be shared by all versions."""
     model, site = resolve_site(model, site)
     return isinstance(model, Transformer) and site.component in _RESIDUAL
 

@@ -52,7 +52,7 @@ def config(values: dict[str, Any]) -> TransformerConfig:
 
 
 def layout(config: TransformerConfig) -> Layout:
-    """Where the weights are; of a multimodal model's file, only those of its text model are read."""
+    """Return the layout; of a multimodal model's file, only its text model is read."""
     return dataclasses.replace(
         llama.layout(config),
         instead=("", "language_model.model.", "model.language_model."),

@@ -39,9 +39,9 @@ class GenerationConfig(Config):
     stop: tuple[str, ...] = ()
     """Texts at which to stop; they are not part of the result."""
     stop_at_eos: bool = True
-    """Whether the token that ends a sequence ends the text."""
+    """True if the token that ends a sequence ends the text."""
     bos: bool = True
-    """Whether a text is given the special tokens that the model expects around it; a chat's template has its own."""
+    """True if a text is given the special tokens that the model expects around it; a chat's template has its own."""
     use_cache: bool = True
     """Keep keys and values; without, each step reads the whole text again (slow, the same result)."""
 
@@ -100,16 +100,16 @@ class TextGeneration(ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
 
     @property
     def can_cache(self) -> bool:
-        """Whether `next_logits` can go on from a cache."""
+        """True if `next_logits` can go on from a cache."""
         return True
 
     @property
     def gives_logits(self) -> bool:
-        """Whether the model gives the logits of next tokens at all."""
+        """True if the model gives the logits of next tokens at all."""
         return True
 
     @abstractmethod

@@ -24,7 +24,7 @@ _FREQUENCIES = "rope_freqs.weight"
 
 @dataclass(frozen=True)
 class Architecture:
-    """How files of one `general.architecture` are read.
+    """Reading of files of one `general.architecture`.
 
     Attributes:
         values: from the metadata to config.json's fields; model_type among them.
@@ -62,7 +62,7 @@ class Keys:
             raise self._unsupported(name, value, f"Supported: {supported!r}.")
 
     def has(self, tensor: str) -> bool:
-        """Whether the file holds a tensor."""
+        """Return True if the file holds a tensor."""
         return tensor in self.file.tensors
 
     @property
@@ -189,7 +189,7 @@ def _gpt_neox(keys: Keys) -> dict[str, Any]:
 
 
 def _common(keys: Keys) -> dict[str, Any]:
-    """What all architectures with Llama's names have in common."""
+    """Return the fields that all architectures with Llama's names have in common."""
     d_model, heads = keys.take("embedding_length"), keys.take("attention.head_count")
     d_head = keys.take("attention.key_length", d_model // heads)
     keys.require("attention.value_length", d_head)
@@ -261,7 +261,7 @@ ARCHITECTURES = {
 
 
 def config_values(path: Path) -> dict[str, Any]:
-    """What config.json would say of a GGUF file's model.
+    """Return the fields that config.json would have for a GGUF file's model.
 
     Raises:
         UnsupportedModelError: another architecture, or a key that would be computed wrongly.
@@ -294,7 +294,7 @@ def with_stored_frequencies(config: TransformerConfig, path: Path) -> Transforme
 
 
 def gguf_layout(layout: Layout, config: TransformerConfig, path: Path) -> Layout:
-    """Where a GGUF file has the weights that a family's layout asks for."""
+    """Return the layout of a GGUF file's weights, by that of the family."""
     import gguf
 
     architecture = open_gguf(path).architecture

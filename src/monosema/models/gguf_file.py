@@ -39,7 +39,7 @@ _VALUES_AT_ONCE = 2**20
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """Where a tensor is.
+    """Place of a tensor.
 
     Attributes:
         shape: its dimensions, rows first.
@@ -61,7 +61,7 @@ class StoredTensor:
 
 @dataclass(frozen=True)
 class GgufFile:
-    """What a GGUF file holds.
+    """Contents of a GGUF file.
 
     Attributes:
         path: the file.
@@ -80,7 +80,7 @@ class GgufFile:
 
     @property
     def precision(self) -> str:
-        """How most of its values are stored: F32, BF16, Q4_1, …"""
+        """Type of most of its values: F32, BF16, Q4_1, …"""
         sizes: Counter[str] = Counter()
         for tensor in self.tensors.values():
             sizes[tensor.kind.name] += math.prod(tensor.shape)

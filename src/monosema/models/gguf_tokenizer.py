@@ -26,7 +26,7 @@ _ORDERED_BY_ID = frozenset({"gemma", "gemma2", "gemma3"})
 
 
 def _words(digits: str) -> str:
-    """How Llama 3 and its followers cut a text; they differ in how many digits stay together."""
+    """Make the pattern by which Llama 3 and its followers cut a text; they differ in the digits that stay together."""
     return (
         r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|" + digits + r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
         r"|\s+(?!\S)|\s+"

@@ -41,7 +41,7 @@ def config(values: dict[str, Any]) -> TransformerConfig:
 
 
 def layout(config: TransformerConfig) -> Layout:
-    """Where the weights are: matrices are stored input × output, so they are transposed."""
+    """Return the layout: matrices are stored input × output, so they are transposed."""
     head = "transformer."
     sources = {"embed.weight": stored(f"{head}wte.weight"), "pos_embed.weight": stored(f"{head}wpe.weight")}
     if not config.tied:

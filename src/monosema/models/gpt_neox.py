@@ -49,7 +49,7 @@ def config(values: dict[str, Any]) -> TransformerConfig:
 
 
 def layout(config: TransformerConfig) -> Layout:
-    """Where the weights are: query, key and value of each head lie together."""
+    """Return the layout of the weights: query, key and value of each head lie together."""
 
     def by_kind(tensor: Tensor) -> Tensor:
         heads = tensor.unflatten(0, (config.n_heads, 3, config.d_head))

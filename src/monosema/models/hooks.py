@@ -33,7 +33,7 @@ class LayerHooks:
         self._actions, self._context = actions, context
 
     def wants(self, *components: str) -> bool:
-        """Whether something is attached to any of these."""
+        """Return True if something is attached to any of these."""
         return any(component in self._actions for component in components)
 
     def __call__(self, component: str, value: Tensor) -> Tensor:

@@ -33,7 +33,7 @@ def config(values: dict[str, Any]) -> TransformerConfig:
 def common_fields(
     fields: Fields, kv_heads: int | None = None, d_head: int | None = None, context: int = 2048
 ) -> dict[str, Any]:
-    """What all families with Llama's names have in common; given are a family's defaults for absent fields."""
+    """Read the fields that all families with Llama's names share; arguments are a family's defaults for absent ones."""
     d_model, n_heads = fields.take("hidden_size"), fields.take("num_attention_heads")
     return {
         "family": fields.family,
@@ -73,7 +73,7 @@ def rope_values(fields: Fields) -> dict[str, Any]:
 
 
 def layout(config: TransformerConfig) -> Layout:
-    """Where the weights are."""
+    """Return the layout of the weights."""
     sources = {"embed.weight": stored("model.embed_tokens.weight"), "ln_final.weight": stored("model.norm.weight")}
     if not config.tied:
         sources["unembedding.weight"] = stored("lm_head.weight")

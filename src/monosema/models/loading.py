@@ -29,7 +29,7 @@ from monosema.models.weights import Layout, WeightFiles
 
 @dataclass(frozen=True)
 class Family:
-    """How models of one `model_type` are read.
+    """Reading of models of one `model_type`.
 
     Attributes:
         config: from config.json to our configuration.
@@ -159,7 +159,7 @@ def model_values(path: Path) -> dict[str, Any]:
 
 
 def family_config(family: Family, values: dict[str, Any], path: Path) -> TransformerConfig:
-    """What a model of a family computes, by the fields of its config.json and, in a GGUF file, its stored factors."""
+    """Make a model's configuration from the fields of its config.json and, in a GGUF file, its stored factors."""
     config = family.config(values)
     return gguf.with_stored_frequencies(config, path) if path.is_file() else config
 

@@ -84,7 +84,7 @@ class ModelPair:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights of both are."""
+        """Device of both models' weights."""
         return self.second.device
 
     @property

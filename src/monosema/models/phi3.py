@@ -33,7 +33,7 @@ def config(values: dict[str, Any]) -> TransformerConfig:
 
 
 def layout(config: TransformerConfig) -> Layout:
-    """Where the weights are: queries, keys and values lie in one matrix, gate and input of the MLP in another."""
+    """Return the layout: queries, keys and values lie in one matrix, gate and input of the MLP in another."""
     usual = llama.layout(config)
     fused = {}
     for layer in range(config.n_layers):

@@ -83,7 +83,7 @@ class Tokenizer:
 
     @cached_property
     def special_pieces(self) -> tuple[str, ...]:
-        """What such tokens are written as, the longest first."""
+        """Texts of such tokens, the longest first."""
         pieces = (str(token.content) for token in self.raw.get_added_tokens_decoder().values() if token.special)
         return tuple(sorted(pieces, key=len, reverse=True))
 
@@ -146,7 +146,7 @@ class Tokenizer:
         return ids[0]
 
     def token(self, id: int) -> str:
-        """What a token stands for, to be shown: its text, with ``<0xE2>`` for bytes that are no whole character.
+        """Return a token's text, to be shown, with ``<0xE2>`` for bytes that are no whole character.
 
         Raises InputError when there is no such token.
         """
@@ -162,7 +162,7 @@ class Tokenizer:
         return piece.replace("▁", " ")
 
     def tokens(self, ids: Sequence[int]) -> list[str]:
-        """What each token stands for; ``<50277>`` for an id that only the model has (a padded vocabulary)."""
+        """Return each token's text; ``<50277>`` for an id that only the model has (a padded vocabulary)."""
         shown = self._shown
         return [shown[id] if id in shown else shown.setdefault(id, self._show(id)) for id in map(int, ids)]
 

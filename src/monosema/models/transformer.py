@@ -108,7 +108,7 @@ class Transformer(nn.Module, HookedModel, TextGeneration):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """Device of the weights."""
         return self.embed.weight.device
 
     @property

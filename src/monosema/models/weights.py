@@ -17,7 +17,7 @@ from monosema.core import DamagedFileError, FormatError, UnsupportedModelError, 
 
 @dataclass(frozen=True)
 class Source:
-    """How one of our parameters is made from stored tensors.
+    """Origin of one of our parameters in stored tensors.
 
     Attributes:
         names: the tensors that it is made of.
@@ -30,7 +30,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a family keeps its weights.
+    """Layout of a family's weights.
 
     Attributes:
         sources: for each of our parameters, how it is made.
@@ -65,7 +65,7 @@ def concatenated(*names: str) -> Source:
 
 
 WRAPPER = re.compile(r"^module\.|\b_orig_mod\.|\b_fsdp_wrapped_module\.|\b_checkpoint_wrapped_module\.")
-"""What torch.compile, data parallelism and checkpointing write into the names of the modules that they wrap."""
+"""Prefixes that torch.compile, data parallelism and checkpointing write into the names of modules."""
 
 
 class WeightFiles:
@@ -99,7 +99,7 @@ class WeightFiles:
         return list(self._files)
 
     def has_own_head(self, layout: Layout) -> bool:
-        """Whether the file has an unembedding, by a layout that asks for one, that is not its embedding."""
+        """Return True if the file has an unembedding, by a layout that asks for one, that is not its embedding."""
         head, embedding = (self._resolve(layout.sources[f"{name}.weight"].names[0], layout) for name in _ENDS)
         if head not in self._files or embedding not in self._files:
             return False

@@ -1,4 +1,4 @@
-"""Which recipe is meant: a built-in one, a file's, or a run folder's."""
+"""Opening of recipes: a built-in one, a file's, or a run folder's."""
 
 from __future__ import annotations
 

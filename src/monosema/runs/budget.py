@@ -1,4 +1,4 @@
-"""How many held-out tokens a dictionary is measured on, where the recipe leaves that open.
+"""Number of held-out tokens of an evaluation, where the recipe leaves that open.
 
 A token of an evaluation goes through the layers after the site, and the unembedding, once for each version that is
 compared; one of the training text stops at the site. So an evaluation takes as much text as costs no more than capture

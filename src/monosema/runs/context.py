@@ -1,4 +1,4 @@
-"""What the stages of a run share: the recipe, the folder, the model and the text, each opened when first needed."""
+"""Context of a run's stages: the recipe, the folder, the model and the text, each opened when first needed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class RunContext:
 
     @property
     def site(self) -> Site:
-        """Where the dictionary's activations are read; of a crosscoder, the last of its sites."""
+        """Site whose activations the dictionary reads; of a crosscoder, the last of its sites."""
         sites = self.recipe.sites
         return sites[0] if self.recipe.output_site else sites[-1]
 

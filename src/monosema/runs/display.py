@@ -1,4 +1,4 @@
-"""What a person sees while dictionaries are trained: a bar, and a table with a line for each of them."""
+"""Display of training: a bar, and a table with a line for each dictionary."""
 
 from __future__ import annotations
 

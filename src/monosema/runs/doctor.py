@@ -1,4 +1,4 @@
-"""What this machine can do, measured: what `monosema doctor` prints."""
+"""Abilities of this machine, measured, for `monosema doctor`."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ NEIGHBOURS = 16
 
 
 def windows_path(ctx: RunContext) -> Path:
-    """Where the text lies as windows of tokens while a dictionary learns from it; removed at the end."""
+    """Return the file of the text as windows of tokens, there while a dictionary learns from it."""
     return ctx.dictionary_dir / "windows.npy"
 
 

@@ -1,4 +1,4 @@
-"""What a run will take on this machine: arithmetic, time, memory and disk of its stages, before anything is done.
+"""Predictions of a run on this machine: arithmetic, time, memory and disk of its stages.
 
 Memory is the peak of one process that makes all stages, which holds the model throughout, and follows from sizes; time
 is the least that the arithmetic and the optimiser's traffic can take at rates measured here. The stages explain and
@@ -80,7 +80,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class StagePlan:
-    """What one stage takes.
+    """Predictions of one stage.
 
     Attributes:
         stage: its name.
@@ -99,7 +99,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run takes, by stage: capture, train, evaluate, atlas."""
+    """Predictions of a run, by stage: capture, train, evaluate, atlas."""
 
     machine: Machine
     stages: tuple[StagePlan, ...]

@@ -40,7 +40,7 @@ SHORT_KEYS = {
 
 
 class ModelChoice(Config):
-    """Which language model."""
+    """The language model."""
 
     name: str = "specimen"
     """``specimen`` (the embedded model), ``smollm2``, a Hugging Face directory, a GGUF file, or a name on the hub."""
@@ -49,14 +49,14 @@ class ModelChoice(Config):
 
 
 class CorpusChoice(Config):
-    """Which text."""
+    """The text."""
 
     source: str = "builtin"
     """``builtin``, a .parquet, .jsonl or text file, a folder of such files, or ``hf:NAME[:CONFIG]``."""
     column: str = "text"
-    """Which column of Parquet, JSON lines and datasets holds the text."""
+    """Column of Parquet, JSON lines and datasets that holds the text."""
     split: str = "train"
-    """Which split of a Hugging Face dataset."""
+    """Split of a Hugging Face dataset."""
     limit: int | None = Field(None, ge=1)
     """Documents to read at most; None reads all."""
 
@@ -72,18 +72,18 @@ class CorpusChoice(Config):
 
 
 class StreamChoice(Config):
-    """How rows of activations come to the trainer."""
+    """Stream of activations to the trainer."""
 
     batch: int = Field(4096, ge=1)
     """Rows in a batch."""
     passes: int = Field(1, ge=1)
-    """How often every row is given."""
+    """Times that every row is given."""
     memory_mb: float = Field(512.0, gt=0)
     """Megabytes that rows may take in memory; beyond that they are shuffled by parts."""
 
 
 class ReportChoice(Config):
-    """How the report looks."""
+    """The report."""
 
     title: str | None = None
     """Headline; None says the model and the site."""
@@ -97,9 +97,9 @@ class Recipe(Config):
     name: str = Field("demo", pattern=r"^[\w][\w.\-]*$")
     """Name of the run; its folder is runs/NAME where no other is given."""
     site: SiteList = (Site.parse("3.resid_post"),)
-    """Where in the model the dictionary's activations are read; of a crosscoder several sites, separated by commas."""
+    """Site whose activations the dictionary reads; of a crosscoder several, separated by commas."""
     output_site: OneSite | None = None
-    """Where a transcoder writes, such as 3.mlp_out for one that reads 3.mlp_in."""
+    """Site that a transcoder writes, such as 3.mlp_out for one that reads 3.mlp_in."""
     other_model: str | None = None
     """A second model, for a crosscoder over both; named as model.name, loaded in the same precision. `site` is read in
     each of them, or a site behind which @other stands in the second."""
@@ -111,17 +111,16 @@ class Recipe(Config):
     model: ModelChoice = ModelChoice()
     corpus: CorpusChoice = CorpusChoice()
     text: TextConfig = TextConfig(tokens=1_000_000)
-    """How text becomes the tokens that the dictionary is trained on."""
+    """Making of the tokens that the dictionary is trained on."""
     capture: CaptureConfig = CaptureConfig()
     dictionary: DictionaryChoice
-    """What the dictionary is, of the architecture that it names; d_in follows from the model and the site, and is set
-    when the run begins."""
+    """The dictionary, of the architecture that it names; widths follow from the model and the sites."""
     stream: StreamChoice = StreamChoice()
     training: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     atlas: AtlasConfig = AtlasConfig()
     samples: SampleConfig = SampleConfig()
-    """Which passages explainers and scorers are shown; random and inactive ones come from held-out text."""
+    """Passages for explainers and scorers; random and inactive ones come from held-out text."""
     explain: ExplainConfig = ExplainConfig()
     score: ScoringConfig = ScoringConfig()
     report: ReportChoice = ReportChoice()
@@ -164,7 +163,7 @@ class Recipe(Config):
 
     @property
     def row_names(self) -> dict[str, str]:
-        """What the dictionary and its controls are called, by kind."""
+        """Names of the dictionary and its controls, by kind."""
         title, k = self.dictionary.title, self.dictionary.active_latents
         if k is None:
             return {"dictionary": title, "random": "random directions"}

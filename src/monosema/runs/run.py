@@ -171,7 +171,7 @@ def run_together(
     update: bool = False,
     log: Log | None = None,
 ) -> Run:
-    """What `run` does, in processes that have joined already."""
+    """Do as `run` does, in processes that have joined already."""
     opened: list[RunContext] = []
     with ExitStack() as held:
 

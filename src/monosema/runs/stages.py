@@ -110,7 +110,7 @@ def untrained(
 
 
 def _metadata(ctx: RunContext, sites: Sequence[Site]) -> Metadata:
-    """Where a dictionary of these sites comes from."""
+    """Make the metadata of a dictionary of these sites."""
     objective, other = ctx.recipe.training.objective, ctx.recipe.other_model
     extra: dict[str, Any] = {} if objective == "reconstruction" else {"objective": objective}
     if other is not None:
@@ -148,7 +148,7 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
 
 
 def _evaluation_parts(ctx: RunContext) -> Path:
-    """Where an unfinished evaluation keeps its sums."""
+    """Return the folder of an unfinished evaluation's sums."""
     return ctx.evaluation_path.with_suffix(".parts")
 
 
@@ -164,8 +164,8 @@ def _compared(ctx: RunContext, crosscoder: SparseCoder, evaluation: Evaluation) 
 
 
 def _controls(ctx: RunContext) -> tuple[dict[str, Dictionary], Tensor]:
-    """What would expose a score that says nothing: PCA with as many components as latents are kept, and a dictionary
-    that was not trained, both fitted on rows that the dictionary was trained on; and the mean of these rows."""
+    """Return the controls of an evaluation, PCA with as many components as latents are kept and an untrained
+    dictionary, both fitted on rows that the dictionary was trained on; and the mean of these rows."""
     recipe = ctx.recipe
     store = Store.open(ctx.store_dir)
     k = active_per_row(ctx)

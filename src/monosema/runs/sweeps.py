@@ -177,7 +177,7 @@ def sweep_vectors(
 
 
 class _OfVectors:
-    """What a sweep over a matrix's rows learns from."""
+    """Rows of a matrix that a sweep learns from."""
 
     def __init__(self, path: Path, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
         self.rows, self._recipe, self._device = rows, recipe, device
@@ -198,7 +198,7 @@ class _OfVectors:
 
 
 class _OfRun:
-    """What a sweep of a run learns from: its activations, or its text where members learn end to end."""
+    """Source of a run's sweep: its activations, or its text where trials learn end to end."""
 
     def __init__(self, ctx: RunContext, store: Store, rows: TrainingRows, out: Path) -> None:
         self.rows, self._ctx = rows, ctx

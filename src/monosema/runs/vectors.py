@@ -25,15 +25,15 @@ class VectorRecipe(Config):
     """A dictionary of a matrix's rows."""
 
     site: SiteList | None = None
-    """Which site of a captured store; may be left out where there is one. Of a crosscoder several, with commas."""
+    """Site of a captured store; may be left out where there is one. Of a crosscoder several, with commas."""
     output_site: OneSite | None = None
-    """Where a transcoder writes."""
+    """Site that a transcoder writes."""
     dictionary: DictionaryChoice = dictionary_config("topk", n_latents=4096, k=32)
-    """What the dictionary is, of the architecture that it names."""
+    """The dictionary, of the architecture that it names."""
     batch: int = Field(4096, gt=0)
     """Rows in a batch."""
     passes: int = Field(1, gt=0)
-    """How often every row is seen."""
+    """Times that every row is seen."""
     heldout: int | None = Field(None, ge=0)
     """Rows at the end that are never trained on; None is 20,480, and at most a tenth."""
     training: TrainConfig = TrainConfig()

@@ -168,7 +168,7 @@ class EndToEnd:
     def inputs_and_targets(
         self, rows: Float[Tensor, "n row_width"]
     ) -> tuple[Float[Tensor, "m d_in"], Float[Tensor, "m d_in"]]:
-        """What is read of windows, and what is to be written: the activations at their kept tokens."""
+        """Return inputs and targets of windows: twice the activations at their kept tokens."""
         if self._latest is not None and self._latest[0] is rows:
             _, _, clean, where = self._latest
             x = self._rows(clean.x, where)
@@ -199,7 +199,7 @@ class EndToEnd:
         return self.dictionary.folded(own.mean.to(device), own.scale)
 
     def restarts_at(self, context: StepContext) -> bool:
-        """As the dictionary has it."""
+        """Ask the dictionary."""
         return self.dictionary.restarts_at(context)
 
     def description(self) -> dict[str, Any]:
@@ -207,7 +207,7 @@ class EndToEnd:
         return self.dictionary.description()
 
     def require_saveable(self) -> None:
-        """As the dictionary has it."""
+        """Ask the dictionary."""
         self.dictionary.require_saveable()
 
     def empty_copy(self) -> Trainable:
@@ -262,13 +262,13 @@ class EndToEnd:
         return self.dictionary.load_state_dict(state_dict)
 
     def project_gradients(self) -> None:
-        """As the architecture does it."""
+        """Let the dictionary do so."""
         self.dictionary.project_gradients()
 
     def constrain(self) -> None:
-        """As the architecture does it."""
+        """Let the dictionary do so."""
         self.dictionary.constrain()
 
     def observe(self, codes: Codes, context: StepContext) -> None:
-        """As the architecture does it."""
+        """Let the dictionary do so."""
         self.dictionary.observe(codes, context)

@@ -1,4 +1,4 @@
-"""What a sparse coder asks of its activation function, and the open list of them.
+"""Base class of activation functions, and the open list of them.
 
 An activation function is a frozen configuration with a few methods: which latents are active, with which loss terms it
 is trained, and what it keeps in the coder besides the weights. To add one, write a subclass with a `name`, a `title`
@@ -75,7 +75,7 @@ class Activation(Config, ABC):
     aliases: ClassVar[tuple[str, ...]] = ()
     """Other names that recipes and files may say."""
     kind: ClassVar[Kind | None] = None
-    """What foreign formats hold it as; None where monosema's own layout alone does."""
+    """Its kind in foreign formats; None where monosema's own layout alone can hold it."""
     coefficient: ClassVar[str | None] = None
     """The field with the weight of the sparsity penalty; None where `k` sets sparsity."""
     error_per: ClassVar[Literal["variance", "row", "value"]] = "variance"

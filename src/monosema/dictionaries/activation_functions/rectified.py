@@ -1,4 +1,4 @@
-"""What activations share whose number of active latents varies from row to row: ReLU, gated, JumpReLU.
+"""Base of activations whose number of active latents varies from row to row: ReLU, gated, JumpReLU.
 
 Their loss terms are written on the entries that can be active, wherever these are (`encode_active`), so that a step
 costs what its active latents cost.

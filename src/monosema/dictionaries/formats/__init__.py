@@ -65,7 +65,7 @@ FORMATS: dict[str, Callable[[Dictionary, Path], Path]] = {
     "gemma_scope": gemma_scope.write,
     "openmoss": openmoss.write,
 }
-"""How each format is written. monosema's own is SAELens' layout, which it extends where SAELens has no architecture."""
+"""Writers by format. monosema's own is SAELens' layout, extended where SAELens has no architecture."""
 
 
 def register_format(name: str, reader: Reader, write: Callable[[Dictionary, Path], Path] | None = None) -> None:

@@ -40,7 +40,7 @@ LOG_THRESHOLD = "jumprelu.log_threshold"
 
 
 def recognises(path: Path) -> bool:
-    """Whether there is one state dict, and beside it a configuration of this kind."""
+    """Return True if there is one state dict, and beside it a configuration of this kind."""
     return _files(path) is not None
 
 

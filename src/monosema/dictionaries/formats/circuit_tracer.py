@@ -26,7 +26,7 @@ _LINE = re.compile(r"(\w+):\s*(?:\"([^\"]*)\"|'([^']*)'|([^#\s][^#]*?))\s*(?:#.*
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is the file of a layer, or a folder of such."""
+    """Return True if it is the file of a layer, or a folder of such."""
     return bool(_layers(path))
 
 

@@ -57,7 +57,7 @@ CLASSES: dict[str, Names] = {
     "JumpReluAutoEncoder": replace(_PLAIN, more={"threshold": "threshold"}),
     "MatryoshkaBatchTopKSAE": _PLAIN,
 }
-"""Where each class keeps each part."""
+"""Names of the parts, by class."""
 ACTIVATIONS: dict[str, Kind] = {
     "AutoEncoder": "relu",
     "AutoEncoderNew": "relu",
@@ -78,7 +78,7 @@ UNSET = -1.0
 
 
 def recognises(path: Path) -> bool:
-    """Whether the state dict is there."""
+    """Return True if the state dict is there."""
     return file_in(path, WEIGHTS) is not None
 
 
@@ -113,7 +113,7 @@ def read(path: Path) -> Dictionary:
 
 
 def is_crosscoder(state: dict[str, Any]) -> bool:
-    """Whether there is a matrix for each of several sites."""
+    """Return True if there is a matrix for each of several sites."""
     W_enc = state.get("encoder.weight")
     return isinstance(W_enc, Tensor) and W_enc.dim() == 3
 
@@ -214,7 +214,7 @@ def _scalar(state: dict[str, Any], name: str, path: Path) -> int:
 
 
 def _prefixes(state: dict[str, Any], m: int, path: Path) -> list[float]:
-    """Where each group ends, as a share of all latents."""
+    """Return the end of each group, as a share of all latents."""
     sizes = checked(state, {"group_sizes": (None,)}, path)["group_sizes"].to(torch.float64)
     if bool((sizes < 1).any()) or float(sizes.sum()) != m:
         raise FormatError(f"{path}: group_sizes must be above 0 and sum to {m}, the number of latents.")

@@ -16,7 +16,7 @@ from monosema.core import DamagedFileError, FormatError, Site, SiteError, atomic
 MOST_TENSORS = 100
 """A dictionary has a dozen; a model's file is told by its number, before gigabytes are read."""
 Shape = tuple[int | None, ...]
-"""What is expected of a tensor; None stands for any length."""
+"""Expected shape of a tensor; None stands for any length."""
 
 
 def file_in(path: Path, *names: str) -> Path | None:

@@ -32,7 +32,7 @@ NAME, SECOND = "params.npz", "params.safetensors"
 CONFIG = "config.json"
 PLACES = Names(encoder_columns=True, more={"threshold": "threshold"})
 SMALL = {"w_enc": "W_enc", "w_dec": "W_dec"}
-"""What Gemma Scope 2 writes small."""
+"""Names that Gemma Scope 2 writes in small letters."""
 SKIP = "affine_skip_connection"
 COMPONENTS = {
     "output": "resid_post",
@@ -45,7 +45,7 @@ _PLACE = re.compile(r"model\.layers\.(\d+)\.(.+)")
 
 
 def recognises(path: Path) -> bool:
-    """Whether there is a file of arrays, or of Gemma Scope 2's tensors."""
+    """Return True if there is a file of arrays, or of Gemma Scope 2's tensors."""
     return _file(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where a format keeps each part of a dictionary, and which way round its matrices lie; for reading and for writing."""
+"""Names and orientation of a dictionary's parts in a format; for reading and for writing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Names:
     more: Mapping[str, str] = field(default_factory=dict)
 
     def fits(self, state: Mapping[str, Any]) -> bool:
-        """Whether all of the tensors are there."""
+        """Return True if all of the tensors are there."""
         return all(name in state for name in (*self._matrices.values(), *self._vectors.values(), self.b_dec))
 
     def parts(

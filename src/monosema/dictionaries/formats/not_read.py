@@ -1,4 +1,4 @@
-"""What is no dictionary that can be read, although its files are well known: said by name, with the reason."""
+"""Well-known files that are no dictionary: refused by name, with the reason."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from monosema.core import FormatError
 from monosema.dictionaries.protocol import Dictionary
 
 DEPTH = 2
-"""How far below a folder dictionaries are looked for."""
+"""Levels below a folder in which dictionaries are looked for."""
 NAMES = ("cfg.json", "ae.pt", "params.npz", "params.safetensors", "hyperparams.json", "sae_weights.safetensors")
 
 
 def recognises(path: Path) -> bool:
-    """Whether what is there is known not to be readable."""
+    """Return True if what is there is known not to be readable."""
     return _reason(path) is not None
 
 

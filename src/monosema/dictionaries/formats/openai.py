@@ -28,7 +28,7 @@ NAMES = (PLACES.b_dec, PLACES.b_enc, PLACES.W_enc)
 
 
 def recognises(path: Path) -> bool:
-    """Whether there is one state dict, with OpenAI's names in it."""
+    """Return True if there is one state dict, with OpenAI's names in it."""
     file = only_file(path, SUFFIXES)
     return file is not None and all(name in read_pickle(file) for name in NAMES)
 

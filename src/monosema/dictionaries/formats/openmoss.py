@@ -27,7 +27,7 @@ from torch import Tensor
 
 from monosema.core import FormatError, write_json
 from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.coder import Normalisation
+from monosema.dictionaries.coder_config import Normalisation
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -58,7 +58,7 @@ NORMALISATIONS: dict[str, Normalisation] = {"dataset-wise": "none", "inference":
 
 
 def recognises(path: Path) -> bool:
-    """Whether configuration and weights of either layout are there."""
+    """Return True if configuration and weights of either layout are there."""
     return _files(path) is not None
 
 

@@ -1,4 +1,4 @@
-"""What stands between the formats and the architectures: a dictionary as plain tensors and a few facts.
+"""Parts, between the formats and the coder: a dictionary as plain tensors and a few facts.
 
     z = W_enc (N(x) − b) + b_enc,   c = activation(z),   ŷ = N⁻¹(W_decᵀ c + b_dec) + W_skip x
 
@@ -19,7 +19,8 @@ from torch import Tensor
 from monosema.core import ConfigError, FormatError
 from monosema.dictionaries.activation_functions import ACTIVATIONS, Activation, activation_named
 from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.coder import CoderConfig, Normalisation, SparseCoder
+from monosema.dictionaries.coder import SparseCoder
+from monosema.dictionaries.coder_config import CoderConfig, Normalisation
 from monosema.dictionaries.protocol import Dictionary, Metadata
 
 OLD_CLASSES = {

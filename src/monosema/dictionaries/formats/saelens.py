@@ -22,7 +22,7 @@ from torch import Tensor
 from monosema.core import ConfigError, FormatError, nearest, write_json
 from monosema.dictionaries.activation_functions import activation_named
 from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.coder import Normalisation
+from monosema.dictionaries.coder_config import Normalisation
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
@@ -54,7 +54,7 @@ ARCHITECTURES: dict[str, Kind] = {
     "jumprelu_skip_transcoder": "jumprelu",
 }
 TRAINING: dict[str, Kind] = {"batchtopk": "jumprelu", "matryoshka_batchtopk": "jumprelu"}
-"""What has another name while it trains: SAELens saves it as jumprelu in the end, with one threshold for all."""
+"""Names of unfinished runs: SAELens saves them as jumprelu in the end, with one threshold for all."""
 OWN: dict[str, Kind] = {f"{kind}_{skip}transcoder": kind for kind in ("topk", "gated") for skip in ("", "skip_")}
 """monosema's names of what SAELens has no architecture for."""
 ANY = "monosema_"
@@ -69,7 +69,7 @@ KNOWN_METADATA = ("model_name", "hook_name", "context_size", "prepend_bos", "dat
 
 
 def recognises(path: Path) -> bool:
-    """Whether both files are there."""
+    """Return True if both files are there."""
     return file_in(path, CONFIG) is not None and file_in(path, WEIGHTS) is not None
 
 
@@ -213,7 +213,7 @@ def _skip(stored: dict[str, Tensor], parts: Parts, weights: Path) -> Tensor:
 
 
 def _normalisation(config: dict[str, Any], transcodes: bool, path: Path) -> tuple[str, Normalisation]:
-    """What the configuration says, and what is left of it once what can be folded is."""
+    """Return the parts by the configuration, and the fields that can't be folded in."""
     said = config.get("normalize_activations") or "none"
     if not isinstance(said, str) or said not in (*NORMALISATIONS, *FOLDED_LATER):
         raise FormatError(

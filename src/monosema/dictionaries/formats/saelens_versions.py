@@ -1,4 +1,4 @@
-"""What older versions and unfinished runs of SAELens wrote, as the present version would say it at the end of a run.
+"""Translation of configurations by older versions and unfinished runs of SAELens into those of a finished run today.
 
 Before version 6 a configuration had other names, and a dictionary could have a factor for each latent, learnt after
 training, that is between activations and decoder. A checkpoint in the middle of training is of activations that were

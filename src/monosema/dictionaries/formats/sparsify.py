@@ -37,7 +37,7 @@ _MODULE = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)(?:\.(\w+))?")
 
 
 def recognises(path: Path) -> bool:
-    """Whether both files are there."""
+    """Return True if both files are there."""
     return file_in(path, CONFIG) is not None and file_in(path, WEIGHTS) is not None
 
 

@@ -53,7 +53,7 @@ _K_IN_NAME = re.compile(r"-L0_(\d+)(?:$|[^\d])")
 
 
 class _File(NamedTuple):
-    """What is known of a dictionary in one file."""
+    """Facts about a dictionary in one file."""
 
     path: Path
     state: dict[str, Any]
@@ -62,7 +62,7 @@ class _File(NamedTuple):
 
 
 def recognises(path: Path) -> bool:
-    """Whether it is one file of tensors, or a folder with one."""
+    """Return True if it is one file of tensors, or a folder with one."""
     return only_file(path, SUFFIXES) is not None
 
 
@@ -183,4 +183,4 @@ _LAYOUTS: tuple[tuple[Callable[[_File], bool], Callable[[_File], Parts]], ...] =
     (_is_qwen, _qwen),
     (lambda file: PAIR.fits(file.state) and file.path.suffix in PICKLES, _linear(PAIR)),
 )
-"""Which names mean which layout; the first that fits is taken."""
+"""Layouts by the names of their tensors; the first that fits is taken."""

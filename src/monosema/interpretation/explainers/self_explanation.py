@@ -35,7 +35,7 @@ from monosema.models import LanguageModel
 
 
 class SelfExplainerConfig(Config):
-    """How the model is asked."""
+    """Settings of the questions to the model."""
 
     question: str | None = prompts.SELF_QUESTION
     """The question to a chat model; None for a model without a chat template, which continues plain text."""
