@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,13 +101,18 @@ def test_the_atlas_is_printed_for_people(finished: Run, command: Command) -> Non
         assert says in out
 
 
-def test_inspect(command: Command, tiny_directory: Path) -> None:
+def test_inspect(command: Command, tiny_directory: Path, tmp_path: Path) -> None:
     one = parsed(command("inspect", tiny_directory, "--json"))
     assert one["path"] == str(tiny_directory.resolve())
     assert one["layers"] == 2
     assert one["parameters"]["total"] == 26_880  # type: ignore[index]
     two = parsed(command("inspect", tiny_directory, tiny_directory, "--json"))
     assert [facts["vocab"] for facts in two["models"]] == [259, 259]  # type: ignore[index,attr-defined]
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    shutil.copy(tiny_directory / "config.json", bare)
+    code, out, err = command("inspect", bare)
+    assert (code, "32" in out, "There are no weights" in err) == (1, True, True)
     code, out, _ = command("inspect", tiny_directory, tiny_directory)
     assert code == 0
     assert "26,880" in out

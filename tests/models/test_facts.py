@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 from monosema.models import KVCache, load_model, model_facts
@@ -57,7 +58,24 @@ def test_facts_of_an_encoder() -> None:
     assert facts.flop_per_token is None
 
 
-def test_files_that_a_directory_lacks_are_named(tiny_directory: Path, tmp_path: Path) -> None:
-    assert model_facts(tiny_directory).missing is None
-    shutil.copy(tiny_directory / "config.json", tmp_path)
-    assert model_facts(tmp_path).missing == "weights (*.safetensors), tokenizer (tokenizer.json)"
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("model.safetensors", None, "no weights"),
+        ("model.safetensors", b"cut", "damaged or ends too early"),
+        ("tokenizer.json", None, "no tokenizer.json"),
+        ("tokenizer.json", b"{}", "not a tokenizer"),
+    ],
+)
+def test_files_that_cannot_be_loaded_are_named(
+    tiny_directory: Path, tmp_path: Path, file: str, content: bytes | None, says: str
+) -> None:
+    assert model_facts(tiny_directory).problem is None
+    folder = Path(shutil.copytree(tiny_directory, tmp_path / "model"))
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / file).unlink()
+    if content is not None:
+        (folder / file).write_bytes(content)
+    problem = model_facts(folder).problem
+    assert problem is not None
+    assert says in problem

@@ -12,10 +12,13 @@ from typing import Any
 
 import torch
 
+from monosema.core import MonosemaError
 from monosema.models.adapter import empty_foreign_model
 from monosema.models.config import TransformerConfig
 from monosema.models.loading import FAMILIES, family_config, model_folder, model_values
+from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
+from monosema.models.weights import Layout, WeightFiles
 
 _BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
@@ -39,8 +42,8 @@ class ModelFacts:
         attention_flop_per_token: of scores and weighted sums besides, at full context.
         cache_bytes_per_token: of keys and values, in the stored precision; in float32 where that is no precision to
             compute in.
-        missing: files that a directory lacks, without which the model can't be loaded; None where nothing is missing,
-            or the model is on the hub.
+        problem: the reason why a directory's files can't be loaded, as far as names, sizes and shapes tell; None where
+            they can, or the model is no directory.
     """
 
     name: str
@@ -64,7 +67,7 @@ class ModelFacts:
     flop_per_token: int | None
     attention_flop_per_token: int | None
     cache_bytes_per_token: int | None
-    missing: str | None = None
+    problem: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -83,16 +86,22 @@ def model_facts(name_or_path: str | Path) -> ModelFacts:
     precision = str(values.get("dtype") or values.get("torch_dtype") or "float32")
     family = FAMILIES.get(values.get("model_type", ""))
     if family is None:
-        facts = _foreign_facts(folder, values)
+        layout, facts = None, _foreign_facts(folder, values)
     else:
-        facts = _own_facts(family_config(family, values, folder), precision)
-    missing = _missing(folder) if Path(name_or_path).is_dir() else None
-    return ModelFacts(name=str(name_or_path), path=str(folder.resolve()), precision=precision, missing=missing, **facts)
+        config = family_config(family, values, folder)
+        layout, facts = family.layout(config), _own_facts(config, precision)
+    problem = _problem(folder, values, layout) if Path(name_or_path).is_dir() else None
+    return ModelFacts(name=str(name_or_path), path=str(folder.resolve()), precision=precision, problem=problem, **facts)
 
 
-def _missing(folder: Path) -> str | None:
-    needed = {"weights (*.safetensors)": "*.safetensors", "tokenizer (tokenizer.json)": "tokenizer*"}
-    return ", ".join(name for name, pattern in needed.items() if not any(folder.glob(pattern))) or None
+def _problem(folder: Path, values: Mapping[str, Any], layout: Layout | None) -> str | None:
+    try:
+        WeightFiles(folder).check(layout)
+        if layout is not None or (folder / "tokenizer.json").exists():
+            Tokenizer.from_folder(folder, values)
+    except MonosemaError as error:
+        return str(error)
+    return None
 
 
 def _own_facts(config: TransformerConfig, precision: str) -> dict[str, Any]:

@@ -98,6 +98,18 @@ class WeightFiles:
         """Names of all stored tensors."""
         return list(self._files)
 
+    def check(self, layout: Layout | None) -> None:
+        """Read the header of each file, and compare the names of tensors with those that a layout asks for.
+
+        Raises:
+            DamagedFileError: a file ends too early, or tensors are missing.
+            UnsupportedModelError: tensors that the model would ignore.
+        """
+        for file in self.paths():
+            self._names_in(file)
+        if layout is not None:
+            self._check_names({name: self._resolve(name, layout) for name in _all(layout.sources.values())}, layout)
+
     def has_own_head(self, layout: Layout) -> bool:
         """Return True if the file has an unembedding, by a layout that asks for one, that is not its embedding."""
         head, embedding = (self._resolve(layout.sources[f"{name}.weight"].names[0], layout) for name in _ENDS)

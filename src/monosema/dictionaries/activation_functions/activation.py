@@ -24,6 +24,7 @@ from torch import Tensor
 from monosema.core import Config, ConfigError, nearest
 from monosema.dictionaries.codes import Codes
 from monosema.dictionaries.protocol import Coder, StepContext
+from monosema.dictionaries.resampling import resample_towards_residuals
 from monosema.kernels import Active, Grid, encode_entries
 
 USUAL_L0 = 32.0
@@ -172,14 +173,15 @@ class Activation(Config, ABC):
         """Once per training batch: follow what the batch says, such as a threshold."""
 
     def restart_points(self) -> Sequence[float]:
-        """Shares of the run after which `restart` gives latents a new start."""
-        return ()
+        """Shares of the run after which `restart` gives latents a new start: the field `resample_at`, where it is."""
+        points: Sequence[float] = getattr(self, "resample_at", ())
+        return points
 
     def restart(
         self, coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext
     ) -> Int[Tensor, " latents"]:
-        """After `observe`: give silent latents a new start, and return which."""
-        return coder.silent_tokens.new_empty(0)
+        """After `observe`: give silent latents a new start, towards residuals, and return which."""
+        return resample_towards_residuals(coder, x, y, context, tuple(self.restart_points()), self.averaged)
 
 
 ACTIVATIONS: dict[str, type[Activation]] = {}

@@ -9,8 +9,6 @@ it looks at every eighth vector of a batch, and at an eighth of the latents at m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field
@@ -18,7 +16,7 @@ from torch import Tensor
 
 from monosema.dictionaries.activation_functions.activation import Activation, Batch
 from monosema.dictionaries.protocol import Coder, StepContext
-from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
+from monosema.dictionaries.resampling import OFTEN
 from monosema.kernels import decode_active, encode_codes
 
 FEW_DEAD = 64
@@ -45,16 +43,6 @@ class AuxK(Activation):
         """Compute the auxiliary loss, where a latent is dead."""
         error = self._auxiliary_error(coder, batch.x, residual, batch.context)
         return {} if error is None else {"aux": error * self.aux_coefficient / batch.variance}
-
-    def restart_points(self) -> Sequence[float]:
-        """The chosen points of the run."""
-        return self.resample_at
-
-    def restart(
-        self, coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext
-    ) -> Int[Tensor, " latents"]:
-        """Give silent latents a new start at the chosen points of the run."""
-        return resample_towards_residuals(coder, x, y, context, self.resample_at)
 
     def _auxiliary_error(
         self, coder: Coder, x: Float[Tensor, "n d_in"], residual: Float[Tensor, "n d_out"], context: StepContext

@@ -15,18 +15,15 @@ encoder as their transpose times the factor that reconstructs a sample best; `st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from monosema.dictionaries.activation_functions.activation import Activated, Batch, register_activation
 from monosema.dictionaries.activation_functions.rectified import Rectified
 from monosema.dictionaries.codes import Codes
-from monosema.dictionaries.protocol import Coder, StepContext
-from monosema.dictionaries.resampling import resample_towards_residuals
+from monosema.dictionaries.protocol import Coder
 from monosema.kernels import Full, Grid, Ragged, decode_active, encode_entries
 
 
@@ -99,13 +96,3 @@ class Gated(Rectified):
         super().fit(coder, x)
         coder.own("magnitude_bias").zero_()
         coder.own("magnitude_scale").zero_()
-
-    def restart_points(self) -> Sequence[float]:
-        """The chosen points of the run."""
-        return self.resample_at
-
-    def restart(
-        self, coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext
-    ) -> Int[Tensor, " latents"]:
-        """Give silent latents a new start at the chosen points of the run, at the living ones' mean biases."""
-        return resample_towards_residuals(coder, x, y, context, self.resample_at, self.averaged)

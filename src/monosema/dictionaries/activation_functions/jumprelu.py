@@ -23,19 +23,18 @@ fifth more of them live at the same FVU, but where more than a tenth of all are 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
 from monosema.dictionaries.activation_functions.activation import Activated, Batch, register_activation
 from monosema.dictionaries.activation_functions.rectified import Rectified
 from monosema.dictionaries.losses import batch_variance
-from monosema.dictionaries.protocol import Coder, StepContext
-from monosema.dictionaries.resampling import OFTEN, resample_towards_residuals
+from monosema.dictionaries.protocol import Coder
+from monosema.dictionaries.resampling import OFTEN
 
 BEFORE = "threshold_before"
 """Thresholds as they are before the optimiser's step; kept between two calls alone."""
@@ -107,16 +106,6 @@ class JumpReLU(Rectified):
         if before is not None:
             threshold.add_(threshold - before, alpha=coder.d_in**0.5 - 1)
         threshold.clamp_min_(0)
-
-    def restart_points(self) -> Sequence[float]:
-        """The chosen points of the run."""
-        return self.resample_at
-
-    def restart(
-        self, coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext
-    ) -> Int[Tensor, " latents"]:
-        """Give silent latents a new start at the chosen points of the run, at the living ones' mean threshold."""
-        return resample_towards_residuals(coder, x, y, context, self.resample_at, self.averaged)
 
 
 def jump(pre: Tensor, threshold: Tensor, width: float) -> Tensor:
