@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosema.atlas import Atlas, Score, open_atlas
+from monosema.atlas import Atlas, open_atlas
 from monosema.core import FormatError
 from monosema.pages.packing import SharedText, pack, share_text, smallest_uint
+from monosema.pages.scored import LABELS, Controls, Scored, scored
 from monosema.pages.tables import (
     KINDS,
     Passages,
@@ -31,7 +32,6 @@ from monosema.pages.tables import (
     ragged,
     read_passages,
     read_table,
-    scores_by_method,
 )
 
 GROUP = 64
@@ -49,15 +49,16 @@ class ReportBundle:
 
     Attributes:
         blocks: block text by name: index, text, features-0, features-1, …
-        columns: by name alive, density, max, label_score, label_control and, of a crosscoder, share of each latent; NaN
-            where there is none.
+        columns: by name alive, density, max, label_score, label_control, margin (how far a label stands above its
+            controls) and, of a crosscoder, share of each latent; NaN where there is none.
         n_passages, n_tokens: passages in the bundle, and tokens of text they share.
         passages_per_feature: (top passages, passages of each quantile) of each feature.
         complete: whether these are all that the atlas has.
         text_tokens: tokens of the text that the atlas was made on, where it says so.
         absent: parts the atlas does not have, and why.
         scorer: the scorer that labels are compared by.
-        by_method: mean scores of all explanations, by how they were found.
+        scored: how labels and all explanations do by each scorer, beside their controls; the labels' scorer first.
+        explained: number of explanations.
         sides: the two sites or models of a crosscoder, which its latents are divided between.
     """
 
@@ -70,7 +71,8 @@ class ReportBundle:
     text_tokens: int | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     scorer: str = ""
-    by_method: Sequence[Score] = ()
+    scored: Sequence[Scored] = ()
+    explained: int = 0
     sides: tuple[str, str] | None = None
 
     @property
@@ -88,17 +90,23 @@ class ReportBundle:
         """Number of latents that fired."""
         return int(self.columns["alive"].sum())
 
+    @property
+    def labels(self) -> list[Scored]:
+        """How the labels do by each scorer that is one of its own."""
+        return [one for one in self.scored if one.method == LABELS and not one.part]
+
     def known(self, name: str) -> NDArray[Any]:
         """Return a column without what is not known."""
         return self.columns[name][np.isfinite(self.columns[name])]
 
 
-def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> ReportBundle:
+def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0, controls: Controls | None = None) -> ReportBundle:
     """Bundle an atlas into blocks of about `limit_mb` MB at most, with fewer passages a feature where all don't fit.
 
     Args:
         atlas: an open atlas, or the path of its folder.
         limit_mb: aim for the size of all blocks; the smallest amount of passages is used whatever its size.
+        controls: of the scores.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     limit = limit_mb * 1e6
@@ -107,14 +115,14 @@ def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> ReportBun
     most = limit / _LEAST_BYTES / max(1, atlas.meta["tables"]["examples"]["rows"]) * amounts[0]
     rung = next((i for i, amount in enumerate(amounts) if amount <= most), last)
     while True:
-        found = _bundle(atlas, *_AMOUNTS[rung], complete=rung == 0)
+        found = _bundle(atlas, *_AMOUNTS[rung], complete=rung == 0, controls=controls or Controls())
         if found.size <= limit or rung == last:
             return found
         wanted = amounts[rung] * limit / found.size
         rung = next((i for i in range(rung + 1, last) if amounts[i] <= wanted), last)
 
 
-def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBundle:
+def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, controls: Controls) -> ReportBundle:
     features = read_table(atlas, "features")
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
@@ -133,6 +141,9 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBund
     sides, shares = crosscoder_sides(atlas)
     measured = ("density", "mean", "mean_active", "max", "label_score", "label_low", "label_high", "label_control")
     columns = {name: column(features, name, np.float32, np.nan) for name in measured}
+    scorer = _scorer(features)
+    margin = controls.margins(LABELS, scorer, columns["label_low"], columns["label_control"])
+    columns |= {"margin": np.where(np.isfinite(columns["label_score"]), margin, np.nan).astype(np.float32)}
     columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
     blocks = {
         "index": _index(features, lists, histograms, columns, vocabulary, atlas.meta["position_buckets"]),
@@ -154,8 +165,9 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBund
         complete=complete,
         text_tokens=atlas.tokens,
         absent=atlas.absent,
-        scorer=_scorer(features),
-        by_method=scores_by_method(atlas),
+        scorer=scorer,
+        scored=sorted(scored(atlas, controls), key=lambda one: one.scorer != scorer),
+        explained=atlas.meta["tables"]["explanations"]["rows"],
         sides=sides,
     )
 
@@ -185,6 +197,7 @@ def _index(
     }
     for name in ("top_tokens", "promoted"):
         arrays |= _ragged_arrays(name, lists[name])
+    arrays["top_shares"] = np.clip(np.round(_LEVELS * lists["top_token_shares"].values), 0, _LEVELS).astype(np.uint8)
     extra = {"labels": labels, "methods": names["method"], "authors": names["author"], "scorer": _scorer(features)}
     sizes = {"bins": counts.shape[1], "group": GROUP}
     return pack(arrays, extra | sizes | {"words": vocabulary.words, "buckets": buckets})

@@ -14,6 +14,7 @@ from monosema.evaluation import EvaluationRow
 from monosema.pages.bundle import ReportBundle
 from monosema.pages.charts import MAP, MARGIN, SHARE, Axis, Series, axes, histogram, losses, xy
 from monosema.pages.glossary import WORDS, text_of
+from monosema.pages.scored import LABELS, Controls
 from monosema.pages.svg import Spec
 
 _CURVES = (("fvu", "FVU", "~g"), ("l0", "L0", "~g"), ("dead", WORDS["dead"], "~p"))
@@ -86,8 +87,11 @@ class FeatureMap:
         return {"column": column, "log": not self.scored, "label": self.label, "x": self.x, "y": self.y}
 
 
-def feature_map(bundle: ReportBundle) -> FeatureMap | None:
-    """Return the map of features that fired: score against density, or strongest activation where nothing is scored."""
+def feature_map(bundle: ReportBundle, controls: Controls | None = None) -> FeatureMap | None:
+    """Return the map of features that fired: score against density, or strongest activation where nothing is scored.
+
+    Lines at the heights of random directions and of chance show what a score is worth.
+    """
     scored = bundle.known("label_score").size > 1
     density, height = bundle.columns["density"], bundle.columns["label_score" if scored else "max"]
     shown = (bundle.columns["alive"] > 0) & (density > 0) & (np.isfinite(height) if scored else height > 0)
@@ -97,11 +101,20 @@ def feature_map(bundle: ReportBundle) -> FeatureMap | None:
     x, y = _decades(density[shown]), (least, 1.0) if scored else _decades(height[shown])
     label = f"{WORDS['score']} ({bundle.scorer})" if scored else WORDS["active"]
     name = WORDS["map"].format(int(shown.sum()), label)
-    spec = axes(name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y))
+    lines = _control_lines(controls or Controls(), bundle.scorer) if scored else []
+    spec = axes(
+        name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y), [one for one in lines if one[0] > y[0]]
+    )
     across, down = MAP[0] + MARGIN["left"] + MARGIN["right"], MAP[1] + MARGIN["top"] + MARGIN["bottom"]
     left, wide = 100 * MARGIN["left"] / across, 100 * MAP[0] / across
     top, tall = 100 * MARGIN["top"] / down, 100 * MAP[1] / down
     return FeatureMap(spec, (left, top, wide, tall), scored, label, x, y)
+
+
+def _control_lines(controls: Controls, scorer: str) -> list[tuple[float, str]]:
+    chance, random = controls.chance(scorer), controls.random(LABELS, scorer)
+    lines = [] if chance is None else [(chance, WORDS["chance"])]
+    return lines if random is None else [*lines, (random.value, f"{WORDS['random']} {random.value:.2f}")]
 
 
 def _decades(values: Float[np.ndarray, " n"]) -> tuple[float, float]:

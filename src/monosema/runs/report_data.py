@@ -7,12 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monosema.atlas import Score
 from monosema.core import Estimate, MonosemaError, read_json
 from monosema.evaluation import Evaluation
-from monosema.interpretation import BASELINE, scores_path
+from monosema.interpretation import scores_path
 from monosema.models import model_facts
-from monosema.pages import ReportData, StageRow
+from monosema.pages import Control, ReportData, StageRow
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord
@@ -45,18 +44,24 @@ def report_data(ctx: RunContext) -> ReportData:
         model=_model(recipe.model.name),
         notes=evaluation.notes,
         controls=_controls(ctx),
+        run=str(ctx.folder),
         pictures=pictures(ctx),
     )
 
 
-def _controls(ctx: RunContext) -> list[Score]:
-    """Return the scores of random latents and of the empty answer, from the table of scores."""
+def _controls(ctx: RunContext) -> list[Control]:
+    """Return what scorers give by chance and to random directions, from the table of scores."""
     path = scores_path(home_of(ctx))
     rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
-    found = [(f"random latents, {row['method']}", row, "random") for row in rows]
-    found += [(BASELINE.method, row, "mean") for row in rows if row["method"] == BASELINE.method]
     return [
-        Score("", name, None, None, row["scorer"], Estimate(**row[key]), None) for name, row, key in found if key in row
+        Control(
+            method=row["method"],
+            scorer=row["scorer"],
+            chance=row.get("chance"),
+            random=Estimate(**row["random"]) if "random" in row else None,
+            part=row.get("part") == "subset",
+        )
+        for row in rows
     ]
 
 
