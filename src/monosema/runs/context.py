@@ -9,7 +9,7 @@ from typing import Any
 
 from monosema.core import ConfigError, Site
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
-from monosema.models import LanguageModel, ModelPair, load_model, require_logits, vector_width
+from monosema.models import LanguageModel, ModelPair, load_model, vector_width
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
@@ -48,22 +48,6 @@ class RunContext:
             said = ", ".join(f"{width} at {site.short}" for site, width in zip(self.recipe.sites, widths, strict=True))
             raise ConfigError(f"The sites of a crosscoder must have one width, but they have {said}.")
         return widths
-
-    def check_model(self, until: str | None) -> None:
-        """Find out before the first stage what a later one would ask of the model in vain.
-
-        Raises:
-            SiteError, ConfigError: sites that the model or the architecture doesn't have.
-            InputError: no tokenizer.
-            UnsupportedModelError: a vocabulary of unknown size, or no logits for an objective that needs them.
-        """
-        _ = self.widths
-        for each in (self.model.first, self.model.second) if isinstance(self.model, ModelPair) else (self.model,):
-            _ = each.tokenizer
-            if until != "capture" and self.recipe.training.objective == "end-to-end":
-                require_logits(each)
-            if until not in ("capture", "train"):
-                _ = each.vocab
 
     @functools.cached_property
     def corpus(self) -> Corpus:
