@@ -72,8 +72,8 @@ def _score(row: dict[str, Any]) -> Score:
     random = None
     if row["random"] is not None:
         random = Estimate(row["random"], row["random_low"], row["random_high"], row["random_n"], "percentiles")
-    figures = (_estimate(row, "value", ""), row["control"], row["rank"], row["chance"], random)
-    return Score(*identity, row["scorer"], *figures)
+    estimate = _estimate(row, "value", "")
+    return Score(*identity, row["scorer"], estimate, row["control"], row["rank"], row["chance"], random)
 
 
 def _estimate(row: dict[str, Any], value: str, prefix: str) -> Estimate:

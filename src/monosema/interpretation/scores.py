@@ -181,8 +181,9 @@ def atlas_scores(
     for table in tables:
         beside = spread((random or {}).get(table.scorer, ()))
         for latent, estimate in table.estimates.items() if details or table.part != "detail" else ():
-            facts = (table.scorer, estimate, table.controls.get(latent), table.rank, table.chance, beside)
-            rows.setdefault(latent, []).append(Score(*explanations[latent].identity, *facts))
+            identity, control = explanations[latent].identity, table.controls.get(latent)
+            score = Score(*identity, table.scorer, estimate, control, table.rank, table.chance, beside)
+            rows.setdefault(latent, []).append(score)
     return rows
 
 
