@@ -100,6 +100,16 @@ class DictionaryConfig(CoderConfig):
         start = getattr(self, "start_l0", self.activation_function.expected_l0)
         return self.active_latents or max(1, round(start or self.n_latents / 2))
 
+    def aimed_at(self, l0: float) -> DictionaryConfig:
+        """Return the configuration that is trained towards an L0: k, where that sets it; else one that starts there,
+        unless another start was chosen."""
+        if self.active_latents is not None:
+            aimed: DictionaryConfig = self.replace(k=round(l0))
+            return aimed
+        start = type(self).model_fields.get("start_l0")
+        chosen = start is None or getattr(self, "start_l0", None) != start.default
+        return self if chosen else self.replace(start_l0=l0)
+
     def make(self, widths: Sequence[int], metadata: Metadata | None = None, seed: int = 0) -> SparseCoder:
         """Make a dictionary for rows that hold sites of these widths side by side.
 
