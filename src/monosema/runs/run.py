@@ -18,7 +18,7 @@ from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord, run_lock
 from monosema.runs.overrides import flatten
-from monosema.runs.pipeline import STAGES, advance, needed, upgrade
+from monosema.runs.pipeline import advance, needed, stages_of, upgrade
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
@@ -60,8 +60,8 @@ class Run:
         return self._ctx.report_path if self._ctx.report_path.exists() else None
 
     def dictionary(self) -> Dictionary:
-        """The dictionary. Raises RunError where it isn't trained yet."""
-        self._require("train")
+        """The dictionary. Raises RunError where it isn't trained, or brought into the run, yet."""
+        self._require("open" if self.recipe.given else "train")
         return load_dictionary(self._ctx.dictionary_dir)
 
     def evaluation(self) -> Evaluation:
@@ -87,6 +87,7 @@ class Run:
             summary["tokens"] = done["capture"].counts["rows"]
         if "train" in done:
             summary["training"] = dict(done["train"].counts)
+        if "train" in done or "open" in done:
             summary["dictionary"] = str(ctx.dictionary_dir.resolve())
         if "score" in done:
             meaning = read_json(scores_path(home_of(ctx)))
@@ -138,7 +139,8 @@ def run(
     Args:
         recipe: what to make.
         out: the run folder; None for ``runs/NAME``.
-        until: the last stage to make: capture, train, evaluate, atlas, explain, score or report; None makes all.
+        until: the last stage to make: capture, train (of a given dictionary: open), evaluate, atlas, explain, score or
+            report; None makes all.
         device: where to compute; None for the best there is.
         update: let the recipe replace another one that the folder was made by; only stages that depend on the
             difference are made again.
@@ -172,7 +174,7 @@ def run_together(
 ) -> Run:
     """Do as `run` does, in processes that have joined already."""
     opened: list[RunContext] = []
-    stages = needed(STAGES, until)
+    stages = needed(stages_of(recipe), until)
     with ExitStack() as held:
 
         def begin() -> Recipe:
