@@ -172,6 +172,16 @@ class SparseCoder(nn.Module):
         """Decoder rows, without gradient."""
         return self.W_dec.detach()
 
+    @property
+    def coefficient(self) -> float | None:
+        """Weight of the sparsity penalty; None where k sets sparsity."""
+        name = self.activation.coefficient
+        return None if name is None else float(getattr(self.activation, name))
+
+    @coefficient.setter
+    def coefficient(self, value: float) -> None:
+        self.activation = self.activation.replace(**{str(self.activation.coefficient): value})
+
     def description(self) -> dict[str, Any]:
         """Plain values that say what the coder is."""
         facts: dict[str, Any] = {"activation": self.activation.name, **self.config.to_dict()}

@@ -233,6 +233,14 @@ class Trainable(Dictionary, Protocol):
         """Active latents a row, as far as the configuration says it."""
         ...
 
+    @property
+    def coefficient(self) -> float | None:
+        """Weight of the sparsity penalty, which training may set; None where k sets sparsity."""
+        ...
+
+    @coefficient.setter
+    def coefficient(self, value: float) -> None: ...
+
     def description(self) -> dict[str, Any]:
         """Plain values that say what the dictionary is: what a digest of the run's recipe is made of."""
         ...

@@ -229,6 +229,15 @@ class EndToEnd:
         return float(self.dictionary.expected_l0)
 
     @property
+    def coefficient(self) -> float | None:
+        """The dictionary's."""
+        return self.dictionary.coefficient
+
+    @coefficient.setter
+    def coefficient(self, value: float) -> None:
+        self.dictionary.coefficient = value
+
+    @property
     def directions(self) -> Float[Tensor, "n_latents d_out"]:
         """Decoder rows."""
         return self.dictionary.directions
