@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+os.environ["MONOSEMA_LANGUAGE"] = "en"
 os.environ.setdefault("MONOSEMA_QUIET", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_DATASETS_OFFLINE", "1")

@@ -16,7 +16,7 @@ from monosema.atlas.tables import FORMAT, NAMES, describe, schema
 from monosema.core import Estimate, write_json
 from monosema.evaluation import EvaluationRow
 from monosema.evaluation.result import DensityHistogram
-from monosema.pages import Control, ReportData, StageRow
+from monosema.pages import ReportData, StageRow
 
 NASTY = [
     "</script><img src=x onerror=alert(1)>",
@@ -129,6 +129,8 @@ def write_atlas(
             "n": 400,
             "interval": "bootstrap",
             "control": 0.04,
+            "chance": 0.0,
+            **{"random": 0.61, "random_low": 0.57, "random_high": 0.64, "random_n": 100},
         }
         for i in rows
     ]
@@ -279,11 +281,6 @@ def report_data(title: str = "specimen, layer 3: a TopK dictionary") -> ReportDa
             ),
         ],
         training=training,
-        controls=[
-            Control(method="token lookup", scorer="simulation", chance=0.0, random=Estimate(0.61, 0.57, 0.64, 100)),
-            Control(method="Neuron2Graph", scorer="simulation", chance=0.0, random=Estimate(0.52, 0.48, 0.56, 89)),
-            Control(method="token lookup", scorer="simulation (top)", chance=0.0, part=True),
-        ],
         stages=[
             StageRow(name="capture", seconds=38.2, note="1,000,000 tokens"),
             StageRow(name="train", seconds=71.4),

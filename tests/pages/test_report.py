@@ -206,7 +206,7 @@ def test_without_scores_or_random_directions_the_page_names_the_command(fake_atl
     bare = fake_atlas(tmp_path / "bare", n=10, scores=False)
     lookup = Explanation("monosema", "token lookup", None, None, "a", "{}")
     record(bare, {1: [lookup]})
-    data = replace(facts, run="runs/x", controls=())
+    data = replace(facts, run="runs/x")
     page = Page(write_report(data, bare, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "To score them: monosema score runs/x" in page.text
     record(bare, {}, {1: [Score(*lookup.identity, "simulation", Estimate(0.9, 0.8, 1.0, 9), 0.1)]})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import os
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from typing import Any
 
 from cyclopts import App, CycloptsError, Group
 
+from monosema.cli.help import TranslatedFormatter
 from monosema.cli.process import settle
 from monosema.cli.verbs import (
     atlas,
@@ -30,6 +32,7 @@ from monosema.cli.verbs import (
     train,
 )
 from monosema.core import ConfigError, MonosemaError
+from monosema.core.language import LANGUAGES, speaking, translate
 
 _HELP = """See inside a language model: text → tokens → activations → dictionary → features → meaning.
 
@@ -51,6 +54,7 @@ app = App(
     name="monosema",
     help=_HELP,
     help_format="markdown",
+    help_formatter=TranslatedFormatter(),
     version=lambda: f"monosema {version('monosema')}",
     exit_on_error=False,
     print_error=False,
@@ -96,6 +100,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if arguments is None:
         settle()
     words = list(sys.argv[1:] if arguments is None else arguments)
+    with speaking(_asked(words)):
+        return _run(words)
+
+
+def _asked(words: Sequence[str]) -> str | None:
+    """Return the language that the words ask for, before they are parsed: errors of parsing speak it too."""
+    said = [word.removeprefix("--language=") for word in words if word.startswith("--language=")]
+    said += [after for word, after in itertools.pairwise(words) if word == "--language"]
+    return next((code for code in said if code in LANGUAGES), None)
+
+
+def _run(words: list[str]) -> int:
     try:
         load_extensions()
         code = app(words)
@@ -124,8 +140,9 @@ def _say(message: str, code: int, error: BaseException | None = None, words: Seq
         traceback.print_exception(error)
     prefix = "" if code == _INTERRUPTED else "error: "
     width = min(100, os.get_terminal_size().columns) if sys.stderr.isatty() else 100
-    paragraph = " ".join(message.split())
-    print(textwrap.fill(prefix + paragraph, width, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+    paragraph = translate(" ".join(message.split()))
+    paragraph = translate(prefix) + paragraph
+    print(textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
     return code
 
 

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Protocol, runtime_checkable
 
+from monosema.core.language import translate
+
 Log = Callable[[str], None]
 """Receiver of lines for people about what long work does."""
 
@@ -62,12 +64,12 @@ def progress_bar(description: str, total: int | None, unit: str, done: int = 0) 
         TaskProgressColumn(table_column=fixed(4)),
         TextColumn("{task.fields[rate]}", table_column=fixed(15)),
         TimeElapsedColumn(table_column=fixed(7)),
-        TextColumn("left", table_column=fixed(4)),
+        TextColumn(translate("left"), table_column=fixed(4)),
         TimeRemainingColumn(table_column=fixed(7)),
         TextColumn("[dim]{task.fields[figures]}", table_column=Column(no_wrap=True)),
     )
     with RichProgress(*columns, console=Console(stderr=True), expand=True) as display:
-        task = display.add_task(description, total=total, completed=done, rate="", figures="")
+        task = display.add_task(translate(description), total=total, completed=done, rate="", figures="")
 
         class Bar:
             def advance(self, n: int) -> None:
@@ -75,7 +77,7 @@ def progress_bar(description: str, total: int | None, unit: str, done: int = 0) 
                 elapsed = display.tasks[0].elapsed or 0.0
                 if elapsed > 0:
                     rate = (display.tasks[0].completed - done) / elapsed
-                    display.update(task, rate=f"{rate:,.0f} {unit}/s")
+                    display.update(task, rate=f"{rate:,.0f} {translate(unit)}/s")
 
             def note(self, **figures: float) -> None:
                 display.update(task, figures=" ".join(f"{name} {value:.4g}" for name, value in figures.items()))

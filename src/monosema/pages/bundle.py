@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from monosema.atlas import Atlas, open_atlas
 from monosema.core import FormatError
 from monosema.pages.packing import SharedText, pack, share_text, smallest_uint
-from monosema.pages.scored import LABELS, Controls, Scored, scored
+from monosema.pages.scored import LABELS, Scored, scored
 from monosema.pages.tables import (
     KINDS,
     Passages,
@@ -37,6 +37,10 @@ from monosema.pages.tables import (
 GROUP = 64
 _LEVELS = 255
 _BINS = 32
+_MEASURED = (
+    *("density", "mean", "mean_active", "max"),
+    *(f"label_{name}" for name in ("score", "low", "high", "control", "random", "margin")),
+)
 _LEAST_BYTES = 12
 """A passage takes at least about so many bytes of a block, so more are never read than could fit."""
 _AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
@@ -49,7 +53,7 @@ class ReportBundle:
 
     Attributes:
         blocks: block text by name: index, text, features-0, features-1, …
-        columns: by name alive, density, max, label_score, label_control, margin (how far a label stands above its
+        columns: by name alive, density, max, label_score, label_control, label_margin (how far it stands above its
             controls) and, of a crosscoder, share of each latent; NaN where there is none.
         n_passages, n_tokens: passages in the bundle, and tokens of text they share.
         passages_per_feature: (top passages, passages of each quantile) of each feature.
@@ -93,20 +97,19 @@ class ReportBundle:
     @property
     def labels(self) -> list[Scored]:
         """How the labels do by each scorer that is one of its own."""
-        return [one for one in self.scored if one.method == LABELS and not one.part]
+        return [one for one in self.scored if one.method == LABELS and (one.own or one.scorer == self.scorer)]
 
     def known(self, name: str) -> NDArray[Any]:
         """Return a column without what is not known."""
         return self.columns[name][np.isfinite(self.columns[name])]
 
 
-def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0, controls: Controls | None = None) -> ReportBundle:
+def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> ReportBundle:
     """Bundle an atlas into blocks of about `limit_mb` MB at most, with fewer passages a feature where all don't fit.
 
     Args:
         atlas: an open atlas, or the path of its folder.
         limit_mb: aim for the size of all blocks; the smallest amount of passages is used whatever its size.
-        controls: of the scores.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     limit = limit_mb * 1e6
@@ -115,14 +118,14 @@ def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0, controls: Co
     most = limit / _LEAST_BYTES / max(1, atlas.meta["tables"]["examples"]["rows"]) * amounts[0]
     rung = next((i for i, amount in enumerate(amounts) if amount <= most), last)
     while True:
-        found = _bundle(atlas, *_AMOUNTS[rung], complete=rung == 0, controls=controls or Controls())
+        found = _bundle(atlas, *_AMOUNTS[rung], complete=rung == 0)
         if found.size <= limit or rung == last:
             return found
         wanted = amounts[rung] * limit / found.size
         rung = next((i for i in range(rung + 1, last) if amounts[i] <= wanted), last)
 
 
-def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, controls: Controls) -> ReportBundle:
+def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBundle:
     features = read_table(atlas, "features")
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
@@ -139,11 +142,7 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, controls: Con
     shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
     histograms = _by_latent(known_rows(read_table(atlas, "histograms"), latent), latent)
     sides, shares = crosscoder_sides(atlas)
-    measured = ("density", "mean", "mean_active", "max", "label_score", "label_low", "label_high", "label_control")
-    columns = {name: column(features, name, np.float32, np.nan) for name in measured}
-    scorer = _scorer(features)
-    margin = controls.margins(LABELS, scorer, columns["label_low"], columns["label_control"])
-    columns |= {"margin": np.where(np.isfinite(columns["label_score"]), margin, np.nan).astype(np.float32)}
+    columns = {name: column(features, name, np.float32, np.nan) for name in _MEASURED}
     columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
     blocks = {
         "index": _index(features, lists, histograms, columns, vocabulary, atlas.meta["position_buckets"]),
@@ -165,8 +164,8 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, controls: Con
         complete=complete,
         text_tokens=atlas.tokens,
         absent=atlas.absent,
-        scorer=scorer,
-        scored=sorted(scored(atlas, controls), key=lambda one: one.scorer != scorer),
+        scorer=_scorer(features),
+        scored=scored(atlas, _scorer(features)),
         explained=atlas.meta["tables"]["explanations"]["rows"],
         sides=sides,
     )

@@ -14,7 +14,6 @@ from monosema.evaluation import EvaluationRow
 from monosema.pages.bundle import ReportBundle
 from monosema.pages.charts import MAP, MARGIN, SHARE, Axis, Series, axes, histogram, losses, xy
 from monosema.pages.glossary import WORDS, text_of
-from monosema.pages.scored import LABELS, Controls
 from monosema.pages.svg import Spec
 
 _CURVES = (("fvu", "FVU", "~g"), ("l0", "L0", "~g"), ("dead", WORDS["dead"], "~p"))
@@ -87,7 +86,7 @@ class FeatureMap:
         return {"column": column, "log": not self.scored, "label": self.label, "x": self.x, "y": self.y}
 
 
-def feature_map(bundle: ReportBundle, controls: Controls | None = None) -> FeatureMap | None:
+def feature_map(bundle: ReportBundle) -> FeatureMap | None:
     """Return the map of features that fired: score against density, or strongest activation where nothing is scored.
 
     Lines at the heights of random directions and of chance show what a score is worth.
@@ -101,7 +100,7 @@ def feature_map(bundle: ReportBundle, controls: Controls | None = None) -> Featu
     x, y = _decades(density[shown]), (least, 1.0) if scored else _decades(height[shown])
     label = f"{WORDS['score']} ({bundle.scorer})" if scored else WORDS["active"]
     name = WORDS["map"].format(int(shown.sum()), label)
-    lines = _control_lines(controls or Controls(), bundle.scorer) if scored else []
+    lines = _control_lines(bundle) if scored else []
     spec = axes(
         name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y), [one for one in lines if one[0] > y[0]]
     )
@@ -111,10 +110,13 @@ def feature_map(bundle: ReportBundle, controls: Controls | None = None) -> Featu
     return FeatureMap(spec, (left, top, wide, tall), scored, label, x, y)
 
 
-def _control_lines(controls: Controls, scorer: str) -> list[tuple[float, str]]:
-    chance, random = controls.chance(scorer), controls.random(LABELS, scorer)
-    lines = [] if chance is None else [(chance, WORDS["chance"])]
-    return lines if random is None else [*lines, (random.value, f"{WORDS['random']} {random.value:.2f}")]
+def _control_lines(bundle: ReportBundle) -> list[tuple[float, str]]:
+    """Return the heights of chance and of random directions by the scorer of labels, and their names."""
+    own = next((one for one in bundle.labels if one.scorer == bundle.scorer), None)
+    if own is None:
+        return []
+    lines = [] if own.chance is None else [(own.chance, WORDS["chance"])]
+    return lines if own.random is None else [*lines, (own.random.value, f"{WORDS['random']} {own.random.value:.2f}")]
 
 
 def _decades(values: Float[np.ndarray, " n"]) -> tuple[float, float]:

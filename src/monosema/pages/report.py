@@ -19,7 +19,6 @@ from monosema.pages.bundle import ReportBundle, bundle
 from monosema.pages.glossary import METRICS, TERMS
 from monosema.pages.packing import script_json
 from monosema.pages.pictures import density_histogram, feature_map, loss_bars, share_histogram, training_curves
-from monosema.pages.scored import Control, Controls
 from monosema.pages.svg import svg, variables
 from monosema.pages.words import of_script, say
 
@@ -62,7 +61,6 @@ class ReportData:
         training: lines of metrics.jsonl.
         stages, recipe, model: tables; recipe and model may be nested.
         notes: further sentences that an honest reader should see.
-        controls: what the scorers give by chance and to random directions.
         run: path of the run, as commands that the page names take it.
         pictures: further charts as SVG.
         created: when the run was made, as shown.
@@ -82,7 +80,6 @@ class ReportData:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    controls: Sequence[Control] = ()
     run: str = "RUN"
     pictures: Sequence[str] = ()
     created: str = ""
@@ -104,7 +101,7 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
     Raises:
         FormatError: the folder holds no atlas, or one that contradicts itself.
     """
-    page = render(data, bundle(atlas, limit_mb, Controls(data.controls)))
+    page = render(data, bundle(atlas, limit_mb))
     path = Path(path)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -114,8 +111,7 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
 def render(data: ReportData, packed: ReportBundle) -> str:
     """Return the page as text."""
     script = "\n".join(_static(name) for name in SCRIPTS)
-    controls = Controls(data.controls)
-    drawn = feature_map(packed, controls)
+    drawn = feature_map(packed)
     charts = {
         "axes": drawn.spec if drawn else None,
         "losses": loss_bars(data.evaluation),
@@ -126,7 +122,6 @@ def render(data: ReportData, packed: ReportBundle) -> str:
         "title": data.title,
         "sides": packed.sides,
         "map": drawn.to_dict() if drawn else None,
-        "controls": [row.to_dict() for row in data.controls],
         "words": of_script(),
         "view": "passages",
     }
@@ -143,7 +138,7 @@ def render(data: ReportData, packed: ReportBundle) -> str:
             lede=sections.lede(data, packed),
             headline=sections.headline(data.evaluation, packed),
             table=sections.metrics(data.evaluation),
-            scores=sections.scores(packed.scored, controls),
+            scores=sections.scores(packed.scored),
             notes=sections.notes(data, packed),
             stages=sections.stages(data.stages),
             recipe=sections.flat(data.recipe),

@@ -10,7 +10,7 @@ from monosema.core import Estimate
 from monosema.evaluation import EvaluationRow
 from monosema.pages.bundle import ReportBundle
 from monosema.pages.glossary import METRICS, Metric, duration, interval_of, number, spoken, text_of
-from monosema.pages.scored import LABELS, Controls, Scored
+from monosema.pages.scored import LABELS, Scored
 from monosema.pages.words import say
 
 if TYPE_CHECKING:
@@ -107,13 +107,13 @@ def _strip(points: Sequence[list[float] | None], unit: str) -> dict[str, Any]:
     return {"points": list(points), "domain": [min(0.0, *ends), max(1.0 if unit == "share" else 0.0, *ends) or 1.0]}
 
 
-def scores(rows: Sequence[Scored], controls: Controls) -> list[dict[str, Any]]:
+def scores(rows: Sequence[Scored]) -> list[dict[str, Any]]:
     """Return for each scorer how the labels and the explanations of each method do, beside their controls."""
     groups: dict[str, list[Scored]] = {}
     for one in rows:
         groups.setdefault(one.scorer, []).append(one)
     return [
-        {"scorer": scorer, "chance": controls.chance(scorer), "lines": [_score_line(one) for one in group]}
+        {"scorer": scorer, "chance": group[0].chance, "lines": [_score_line(one) for one in group]}
         for scorer, group in groups.items()
     ]
 
@@ -124,7 +124,7 @@ def _score_line(one: Scored) -> dict[str, Any]:
         "labels": one.method == LABELS,
         "strip": _strip([_point(value) for value in (one.mean, one.shuffled, one.random)], "share"),
         "values": [value and _cell(value, "score") for value in (one.mean, one.shuffled, one.random)],
-        "shares": [value and _cell(value, "share") for value in (one.above, one.above_random)],
+        "shares": [value and _cell(value, "share") for value in (one.above_shuffled, one.above)],
     }
 
 

@@ -7,13 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monosema.core import Estimate, MonosemaError, read_json
+from monosema.core import MonosemaError, read_json
 from monosema.evaluation import Evaluation
-from monosema.interpretation import scores_path
 from monosema.models import model_facts
-from monosema.pages import Control, ReportData, StageRow
+from monosema.pages import ReportData, StageRow
 from monosema.runs.context import RunContext
-from monosema.runs.interpretation import home_of
+from monosema.runs.interpretation import home_of, opened_dictionary
 from monosema.runs.ledger import Ledger, StageRecord
 
 
@@ -23,6 +22,7 @@ def report_data(ctx: RunContext) -> ReportData:
     stages = Ledger(ctx.folder).records()
     evaluation = Evaluation.from_dict(read_json(ctx.evaluation_path))
     names = recipe.row_names
+    captured = stages["capture"].counts if recipe.given is None else {}
     models = " and ".join(recipe.model_names)
     title = f"What {models} compute{'' if recipe.other_model else 's'} at {recipe.place}"
     return ReportData(
@@ -31,38 +31,32 @@ def report_data(ctx: RunContext) -> ReportData:
         site=recipe.place,
         architecture=recipe.dictionary.title,
         corpus=ctx.corpus.name,
-        tokens=stages["capture"].counts["rows"],
+        tokens=captured.get("rows"),
         heldout_tokens=evaluation.tokens,
-        sinks_left_out=stages["capture"].counts["sinks"],
+        sinks_left_out=captured.get("sinks"),
         evaluation=[
             replace(row, name=f"{names.get(row.kind, row.name)}{f' at {row.site}' if row.site else ''}")
             for row in evaluation.rows
         ],
-        training=_metrics(ctx.dictionary_dir / "metrics.jsonl"),
+        training=_metrics(ctx.dictionary_dir / "metrics.jsonl") if recipe.given is None else (),
         stages=[_stage_row(name, record) for name, record in stages.items() if record.state == "done"],
         recipe=recipe.to_dict(),
         model=_model(recipe.model.name),
-        notes=evaluation.notes,
-        controls=_controls(ctx),
+        notes=(*_origin(ctx), *evaluation.notes),
         run=str(ctx.folder),
         pictures=pictures(ctx),
     )
 
 
-def _controls(ctx: RunContext) -> list[Control]:
-    """Return what scorers give by chance and to random directions, from the table of scores."""
-    path = scores_path(home_of(ctx))
-    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
-    return [
-        Control(
-            method=row["method"],
-            scorer=row["scorer"],
-            chance=row.get("chance"),
-            random=Estimate(**row["random"]) if "random" in row else None,
-            part=row.get("part") == "subset",
-        )
-        for row in rows
-    ]
+def _origin(ctx: RunContext) -> list[str]:
+    """Return a sentence about a given dictionary: where it comes from, and what its files say of its training."""
+    if ctx.recipe.given is None:
+        return []
+    about = opened_dictionary(ctx).metadata
+    said = [f"{about.tokens:,} tokens"] if about.tokens else []
+    said += [f"the text {about.dataset}"] if about.dataset else []
+    learnt = f" It learnt from {' of '.join(said)}, as its files say." if said else ""
+    return [f"The dictionary was not trained in this run: it is {ctx.recipe.given}.{learnt}"]
 
 
 def comparison_path(ctx: RunContext) -> Path:

@@ -67,7 +67,8 @@
         label_low: known(this.label_low[row]),
         label_high: known(this.label_high[row]),
         label_control: known(this.label_control[row]),
-        label_margin: known(this.margin[row]),
+        label_random: known(this.label_random[row]),
+        label_margin: known(this.label_margin[row]),
         ...(this.share ? { share: known(this.share[row]) } : {}),
       };
     }

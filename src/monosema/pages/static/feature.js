@@ -63,8 +63,9 @@
     if (feature.label_method) parts.push(el("span", {}, say("label by {}", feature.label_method === PERSON ? feature.label_author : feature.label_method)));
     if (feature.label_score !== null) {
       const label = feature.explanations.find((one) => isLabel(one, feature));
-      parts.push(monosema.scores.headline(feature));
-      if (label) parts.push(...monosema.scores.others(feature.scores.filter(ofExplanation(label)), label.method, feature.label_scorer));
+      const scores = label ? feature.scores.filter(ofExplanation(label)) : [];
+      parts.push(monosema.scores.headline(feature, scores.find(({ scorer }) => scorer === feature.label_scorer)));
+      parts.push(...monosema.scores.others(scores, feature.label_scorer));
     } else if (feature.alive) parts.push(el("span", { class: "soft" }, say("no score")));
     return el("p", { class: "byline" }, parts);
   }
@@ -310,7 +311,7 @@
       votes.length
         ? el("small", { class: "votes" }, el("span", { title: names(up) || say("nobody") }, say("{n} hold it for right", up.length)), ", ", el("span", { title: names(down) || say("nobody") }, say("{n} for wrong", down.length)))
         : null,
-      scores.length ? monosema.scores.table(scores, one.method) : null
+      scores.length ? monosema.scores.table(scores) : null
     );
   }
 

@@ -5,7 +5,7 @@
   const { say, el, plots, FeatureList, Search, SORTS, LABELS, Embedded } = monosema;
   const $ = (id) => document.getElementById(id);
   const facts = JSON.parse($("facts").textContent);
-  Object.assign(monosema, { words: facts.words, controls: facts.controls });
+  monosema.words = facts.words;
   const WIDE = root.matchMedia("(min-width: 900px)");
 
   // What a reader keeps: only in this browser, and only where it lets us (a file:// page may not).

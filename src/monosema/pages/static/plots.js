@@ -99,7 +99,7 @@
       for (const kept of [false, true])
         rows.forEach((row, i) => {
           if ((!state.kept || state.kept.has(row)) !== kept) return;
-          const proven = map.log || index.margin[row] > 0;
+          const proven = map.log || index.label_margin[row] > 0;
           pen.globalAlpha = kept ? (some ? 0.85 : 0.42) * (proven ? 1 : 0.5) : 0.1;
           pen.fillStyle = kept && some ? heat : ink;
           pen.beginPath();

@@ -7,7 +7,7 @@
 
   const SORTS = {
     fit: ["Fit to the search", "fit", -1],
-    margin: ["Above controls", "margin", -1],
+    margin: ["Above controls", "label_margin", -1],
     score: ["Score", "label_score", -1],
     density: ["Density, common first", "density", -1],
     rare: ["Density, rare first", "density", 1],
@@ -50,7 +50,7 @@
         if (query.state === "dead" && alive) continue;
         if (query.state === "starred" && !this.stars.has(index.latent[row])) continue;
         if (alive && (index.density[row] < query.low || index.density[row] > query.high)) continue;
-        if (!LABELS[query.label][1](index.margin[row])) continue;
+        if (!LABELS[query.label][1](index.label_margin[row])) continue;
         const found = matched && matched(row);
         if (matched && !found) continue;
         if (found) this.found.set(row, found);
