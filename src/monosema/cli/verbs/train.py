@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.keys import AS_RECIPE, Keys, Wanted
 from monosema.cli.verbs.run import LatentShards, Out, Update, read_request, run_until
 
 
 def train(
     *keys: Keys,
+    wanted: Wanted = AS_RECIPE,
     activations: Annotated[
         Path | None, Parameter(help="A .npy, .safetensors or .parquet matrix, or a captured store.")
     ] = None,
@@ -53,6 +55,7 @@ def train(
     from monosema.core import InputError
     from monosema.runs import parse_sweep
 
+    keys = (*keys, *wanted.words())
     if fit_scaling and not sweep:
         raise InputError("--fit-scaling needs several widths and k: --sweep latents=1024,2048,4096 --sweep k=16,32,64.")
     if sweep:
