@@ -28,6 +28,7 @@ from monosema.dictionaries.architectures import (
     DictionaryConfig,
     architectures,
     dictionary_config,
+    is_architecture,
     make_coder,
     of_architecture,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "dictionary_of",
     "directions_from",
     "geometric_median",
+    "is_architecture",
     "load_dictionary",
     "make_coder",
     "mean_losses",
