@@ -15,6 +15,7 @@ from monosema.interpretation.explainers.self_explanation import SelfExplainer
 from monosema.interpretation.explainers.token_lookup import TokenLookupConfig, TokenLookupExplainer
 from monosema.interpretation.protocol import Explainer, Subject
 from monosema.interpretation.samples import Samples
+from monosema.models import LanguageModel
 
 MakeExplainer = Callable[[Subject, "ExplainConfig"], Explainer]
 
@@ -62,9 +63,27 @@ EXPLAINERS: dict[str, MakeExplainer] = {
 """Makers of explainers by name."""
 
 
-def register_explainer(name: str, make: MakeExplainer) -> None:
-    """Add an explainer, for `explain.methods` of a recipe; one of the same name is replaced."""
+CHECKS: dict[str, Callable[[LanguageModel], None]] = {"self-explanation": SelfExplainer.check}
+"""Checks of explainers that not every model can serve, by name."""
+
+
+def register_explainer(name: str, make: MakeExplainer, check: Callable[[LanguageModel], None] | None = None) -> None:
+    """Add an explainer, for `explain.methods` of a recipe; one of the same name is replaced.
+
+    Args:
+        check: raises an InputError before a run's first stage where the explainer can't work with a model.
+    """
     EXPLAINERS[name] = make
+    CHECKS.pop(name, None)
+    if check is not None:
+        CHECKS[name] = check
+
+
+def check_explainers(config: ExplainConfig, model: LanguageModel) -> None:
+    """Raise an InputError where an explainer of the configuration can't work with the model."""
+    for name in config.methods:
+        if name in CHECKS:
+            CHECKS[name](model)
 
 
 def explain_latents(

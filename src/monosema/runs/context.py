@@ -10,7 +10,7 @@ from typing import Any
 from monosema.core import ConfigError, Site
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
 from monosema.dictionaries import SparseCoder
-from monosema.models import LanguageModel, ModelPair, load_model, require_logits, vector_width
+from monosema.models import LanguageModel, ModelPair, load_model, vector_width
 from monosema.runs.given import digest_of, read_given, require_widths
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
@@ -58,23 +58,6 @@ class RunContext:
         if self.given is not None:
             require_widths(self.given, self.recipe, widths)
         return widths
-
-    def check_model(self, until: str | None) -> None:
-        """Find out before the first stage what a later one would ask of the model in vain.
-
-        Raises:
-            SiteError, ConfigError: sites that the model or the architecture doesn't have.
-            InputError: no tokenizer.
-            UnsupportedModelError: a vocabulary of unknown size, or no logits for an objective that needs them.
-        """
-        _ = self.widths
-        for each in (self.model.first, self.model.second) if isinstance(self.model, ModelPair) else (self.model,):
-            _ = each.tokenizer
-            learns = until != "capture" and self.recipe.given is None
-            if learns and self.recipe.training.objective == "end-to-end":
-                require_logits(each)
-            if until not in ("capture", "train"):
-                _ = each.vocab
 
     @functools.cached_property
     def corpus(self) -> Corpus:

@@ -13,6 +13,7 @@ from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
 from monosema.interpretation import scores_path
 from monosema.runs.budget import decided
+from monosema.runs.checks import check
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord, run_lock
@@ -98,8 +99,7 @@ class Run:
         return summary
 
     def _require(self, stage: str) -> None:
-        record = self.stages.get(stage)
-        if record is None or record.state != "done":
+        if not _is_done(self.folder, stage):
             raise RunError(
                 f"The run {self.folder} has not finished the stage {stage!r}. Make it with: monosema run {self.folder}"
             )
@@ -155,7 +155,6 @@ def run(
         InputError: the model, site or text isn't there.
         MonosemaError: a stage failed; run again to go on from there.
     """
-    needed(stages_of(recipe), until)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     mesh = Mesh.join(latent_shards)
     done = run_together(mesh, recipe, folder, until=until, device=device, update=update, log=log)
@@ -175,6 +174,7 @@ def run_together(
 ) -> Run:
     """Do as `run` does, in processes that have joined already."""
     opened: list[RunContext] = []
+    stages = needed(stages_of(recipe), until)
     with ExitStack() as held:
 
         def begin() -> Recipe:
@@ -182,9 +182,10 @@ def run_together(
             previous = _previous(folder)
             ctx = RunContext(recipe.resolve(previous, device), folder, device, mesh)
             ctx.recipe = decided(ctx.recipe, ctx.model)
-            ctx.check_model(until)
-            if previous is not None and not update:
+            if previous is not None and not update and _has_work(ctx):
                 _require_same(previous, ctx.recipe, folder)
+            if previous != ctx.recipe or not all(_is_done(folder, stage.name) for stage in stages):
+                check(ctx, [stage.name for stage in stages])
             held.enter_context(run_lock(folder))
             for leftover in folder.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
@@ -210,6 +211,17 @@ def _previous(folder: Path) -> Recipe | None:
             f"{folder} is not a run folder: it holds other things, and no recipe.toml. Choose another with --out."
         )
     return None
+
+
+def _is_done(folder: Path, stage: str) -> bool:
+    record = Ledger(folder).records().get(stage)
+    return record is not None and record.state == "done"
+
+
+def _has_work(ctx: RunContext) -> bool:
+    """True where another recipe would lose something: a finished stage, or a shard of activations."""
+    done = any(record.state == "done" for record in Ledger(ctx.folder).records().values())
+    return done or any(ctx.store_dir.glob("*.safetensors"))
 
 
 def _require_same(previous: Recipe, recipe: Recipe, folder: Path) -> None:
