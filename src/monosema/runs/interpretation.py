@@ -12,7 +12,7 @@ from torch import Tensor
 
 from monosema.atlas import open_atlas
 from monosema.core import Site, digest, read_json
-from monosema.data import TokenBatch, TokenBatches
+from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary, Metadata, RandomDirections, load_dictionary
 from monosema.interpretation import (
     Blocks,
@@ -41,12 +41,13 @@ def opened_dictionary(ctx: RunContext) -> Dictionary:
     return load_dictionary(ctx.dictionary_dir).to(ctx.model.device)
 
 
-def text_of(ctx: RunContext, split: str, tokens: int) -> TokenBatches:
-    """Return so many tokens of a split of the run's text."""
+def text_of(ctx: RunContext, split: str, tokens: int) -> Iterable[TokenBatch]:
+    """Return so many tokens of a split of the run's text, or so many items: of all, since they are few."""
+    split = "all" if ctx.recipe.of_items else split
     return ctx.batches(ctx.recipe.text.replace(split=split, tokens=tokens))
 
 
-def heldout(ctx: RunContext) -> TokenBatches:
+def heldout(ctx: RunContext) -> Iterable[TokenBatch]:
     """Return the held-out text that passages come from."""
     return text_of(ctx, "heldout", ctx.recipe.samples.tokens)
 
