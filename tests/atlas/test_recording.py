@@ -47,6 +47,21 @@ def test_what_is_recorded_is_read_back(path, atlas) -> None:
     assert open_atlas(path).feature(4) == atlas.feature(4)
 
 
+def test_a_score_keeps_its_controls_and_stands_above_the_highest(path) -> None:
+    estimate, random = Estimate(0.8, 0.7, 0.9, 30, "bootstrap"), Estimate(0.6, 0.2, 0.75, 100, "percentiles")
+    high = Score(*PATTERN.identity, "simulation", estimate, 0.02, 10, 0.0, random)
+    low = replace(high, scorer="detection", random=replace(random, value=0.72))
+    alone = replace(high, scorer="intruder", control=None, random=None, chance=None)
+    record(path, {3: [PATTERN]}, {3: [high, low, alone]})
+    opened = open_atlas(path)
+    assert [score for score in opened.feature(3).scores if score.method == PATTERN.method] == [low, alone, high]
+    assert [low.margin, high.margin, alone.margin] == [pytest.approx(-0.02), pytest.approx(0.1), None]
+    query = "select margin, above_shuffled, above_random from scores where method = ? order by scorer"
+    rows = opened.sql(query, [PATTERN.method])
+    assert [row["margin"] for row in rows] == [low.margin, None, high.margin]
+    assert [(row["above_shuffled"], row["above_random"]) for row in rows] == [(True, False), (None, None), (True, True)]
+
+
 def test_the_same_key_is_replaced_and_its_old_scores_go(path) -> None:
     record(path, {3: [PATTERN], 5: [PATTERN]}, {3: [scored(PATTERN, 0.5)], 5: [scored(PATTERN, 0.5)]})
     record(path, {3: [PATTERN]}, {3: [scored(PATTERN, 0.6), scored(PATTERN, 0.7, "detection")]})

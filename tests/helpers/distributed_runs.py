@@ -50,6 +50,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "p_anneal": ("p_anneal", {}),
     "gated": ("gated", {}),
     "jumprelu": ("jumprelu", {}),
+    "l1 at 8": ("l1", {}),
 }
 
 
@@ -84,6 +85,7 @@ def one(case: dict[str, Any], rank: int) -> None:
     settings = TrainConfig(
         lr=case.get("lr", 3e-3),
         optimiser=case.get("optimiser", "adam"),
+        target_l0=case.get("target_l0"),
         log_every=5,
         start_rows=1024,
         checkpoint_steps=case.get("checkpoint_steps"),

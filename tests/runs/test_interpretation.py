@@ -96,6 +96,27 @@ def test_an_atlas_without_the_scores_gets_them_again(recipe: Recipe, copied: Pat
     assert told[-1].endswith("scores.json is missing")
 
 
+def test_every_recorded_score_stands_beside_its_controls(finished: Run) -> None:
+    rows = finished.atlas().sql("select distinct method, scorer, chance, random, random_low, random_high from scores")
+    table = read_json(scores_path(interpretation.home_of(RunContext(finished.recipe, finished.folder))))
+    spreads = {(row["method"], row["scorer"]): row.get("random_spread") for row in table["rows"]}
+    assert rows
+    for row in rows:
+        assert row["chance"] is not None
+        spread = spreads[row["method"], row["scorer"]]
+        ends = [row[name] for name in ("random", "random_low", "random_high")]
+        assert ends == ([None] * 3 if spread is None else [spread[name] for name in ("value", "low", "high")])
+    assert any(row["random"] is not None for row in rows)
+
+
+def test_scores_of_an_earlier_version_get_their_controls(recipe: Recipe, copied: Path) -> None:
+    table = scores_path(interpretation.home_of(RunContext(Run.open(copied).recipe, copied)))
+    table.write_text(table.read_text(encoding="utf-8").replace('"random_spread"', '"before"'), encoding="utf-8")
+    told: list[str] = []
+    run(recipe, copied, until="score", log=told.append)
+    assert "without the spread of random directions" in told[-1]
+
+
 def test_scores_of_others_stay(recipe: Recipe, copied: Path) -> None:
     opened = Run.open(copied)
     latent = opened.atlas().sql("select latent from explanations where method = 'Neuron2Graph' limit 1")[0]["latent"]

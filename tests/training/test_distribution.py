@@ -24,7 +24,10 @@ from monosema.training.sharded_step import require_divisible
 PROGRAM = Path(__file__).parents[1] / "helpers" / "distributed_runs.py"
 STEPS, BATCH = 30, 64
 TOGETHER = [
-    *((name, 2, 1) for name in ("topk resampled", "matryoshka", "l1", "tied", "p_anneal", "gated", "jumprelu")),
+    *(
+        (name, 2, 1)
+        for name in ("topk resampled", "matryoshka", "l1", "tied", "p_anneal", "gated", "jumprelu", "l1 at 8")
+    ),
     ("topk", 4, 1),
     ("topk", 2, 2),
     ("topk resampled", 2, 2),
@@ -104,6 +107,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
             "shards": shards,
             "lr": GENTLE.get(name, 3e-3),
             "optimiser": "muon" if name == "muon" else "adam",
+            "target_l0": 8.0 if name.endswith("at 8") else None,
         }
         for name, processes, shards in alone + TOGETHER
     }

@@ -69,7 +69,11 @@ def _example(row: dict[str, Any]) -> Example:
 
 def _score(row: dict[str, Any]) -> Score:
     identity = (row["author"], row["method"], row["model"], row["prompt_version"])
-    return Score(*identity, row["scorer"], _estimate(row, "value", ""), row["control"], row["rank"])
+    random = None
+    if row["random"] is not None:
+        random = Estimate(row["random"], row["random_low"], row["random_high"], row["random_n"], "percentiles")
+    estimate = _estimate(row, "value", "")
+    return Score(*identity, row["scorer"], estimate, row["control"], row["rank"], row["chance"], random)
 
 
 def _estimate(row: dict[str, Any], value: str, prefix: str) -> Estimate:

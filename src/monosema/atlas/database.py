@@ -7,10 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from monosema.atlas.labels import VIEWS
-from monosema.atlas.tables import NAMES, table_path
+from monosema.atlas.tables import NAMES, schema, table_path
 from monosema.core import DamagedFileError, InputError
 
-_STORED = {"features": "stored_features", "examples": "stored_examples", "explanations": "placed"}
+_STORED = {
+    "features": "stored_features",
+    "examples": "stored_examples",
+    "explanations": "placed",
+    "scores": "stored_scores",
+}
 _DECODED = {
     "figures": (
         "stored_features",
@@ -38,7 +43,9 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
             table = database.read_parquet(str(table_path(folder, meta, name)), file_row_number=name == "explanations")
             if name == "explanations":
                 table = table.project("* exclude (file_row_number), file_row_number as place")
-            table.create_view(_STORED.get(name, name))
+            # Tables of an earlier version may lack columns.
+            lacking = [f"null::double as {column}" for column in schema(name).names if column not in table.columns]
+            table.project(", ".join(["*", *lacking])).create_view(_STORED.get(name, name))
         database.execute("create table texts as select list(text order by token) as texts from vocabulary")
         for view, (table, columns) in _DECODED.items():
             # The one row of `texts` is captured by the list comprehension, not copied to each row of the table.

@@ -122,6 +122,9 @@ class Score:
         control: the same score for a shuffled explanation; None where there was no other.
         rank: preference of the scorer where labels of different features are compared by one scorer, the lowest
             first; None for the last.
+        chance: the score of an explanation without content; None where there is no such number.
+        random: the same score for latents of random directions, explained alike: the median, the 2.5th and the 97.5th
+            percentile; None where it is not known.
     """
 
     author: str
@@ -132,11 +135,21 @@ class Score:
     estimate: Estimate
     control: float | None
     rank: int | None = None
+    chance: float | None = None
+    random: Estimate | None = None
 
     @property
     def identity(self) -> Identity:
         """The explanation that was scored."""
         return self.author, self.method, self.model, self.prompt_version
+
+    @property
+    def margin(self) -> float | None:
+        """Height of the interval's low end above chance, the shuffled control, and the median of random directions:
+        above 0 the explanation stands above them all. None where none of them is known."""
+        random = None if self.random is None else self.random.value
+        floors = [floor for floor in (self.chance, self.control, random) if floor is not None]
+        return self.estimate.low - max(floors) if floors else None
 
 
 @dataclass(frozen=True)

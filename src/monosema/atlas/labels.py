@@ -20,6 +20,8 @@ LABEL_COLUMNS = (
     "label_low",
     "label_high",
     "label_control",
+    "label_random",
+    "label_margin",
     "label_n",
     "label_interval",
 )
@@ -41,7 +43,8 @@ LABELS = f"""
     ranked as (
         select one.latent, one.text as label, one.author as label_author, one.method as label_method,
             other.scorer as label_scorer, other.value as label_score, other.low as label_low,
-            other.high as label_high, other.control as label_control, other.n as label_n,
+            other.high as label_high, other.control as label_control, other.random as label_random,
+            other.margin as label_margin, other.n as label_n,
             other.interval as label_interval,
             row_number() over (
                 partition by one.latent
@@ -69,8 +72,18 @@ _COLUMNS = ", ".join(
     for name in LABEL_COLUMNS
 )
 
+SCORES = """
+    select *, low - greatest(chance, control, random) as margin,
+        if(control is null, null, low > greatest(chance, control)) as above_shuffled,
+        if(random is null, null, low > greatest(chance, random)) as above_random
+    from stored_scores
+"""
+"""Scores with what stands above their controls: the margin is the height of the interval's low end above the highest
+of them, and controls that are not known count for nothing."""
+
 VIEWS = (
     "create view explanations as select * exclude (place) from placed",
+    f"create view scores as {SCORES}",
     f"create table labels as {LABELS}",
     f"""
         create view features as

@@ -17,7 +17,7 @@ from monosema.atlas.searches import BY_EFFECT, BY_TOKEN, LISTED, by_text
 from monosema.atlas.tables import NAMES, check_tables, state_of, table_path
 from monosema.core import DamagedFileError, FormatError, InputError, Site, nearest
 
-_SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label")
+_SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label_margin", "label")
 
 
 class Atlas:
@@ -105,7 +105,8 @@ class Atlas:
         """Features as rows of their figures and labels.
 
         Args:
-            sort: latent, density, n_active, mean, mean_active, max, label_score or label.
+            sort: latent, density, n_active, mean, mean_active, max, label_score, label_margin (what of the score
+                stands above its controls) or label.
             descending: by default the greatest first, but latents and labels upwards. Rows without a value come last.
             search: only features that `search` would find.
             alive_only: leave out latents that were never active.

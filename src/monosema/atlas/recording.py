@@ -263,14 +263,19 @@ def _explanation_row(latent: int, explanation: Explanation) -> dict[str, Any]:
 
 def _score_row(latent: int, score: Score) -> dict[str, Any]:
     estimate = score.estimate
-    figures = [estimate.value, estimate.low, estimate.high, *([] if score.control is None else [score.control])]
+    controls = [score.control, score.chance]
+    if (random := score.random) is not None:
+        controls += [random.value, random.low, random.high]
+    figures = [estimate.value, estimate.low, estimate.high, *(one for one in controls if one is not None)]
     if not all(math.isfinite(figure) for figure in figures):
         raise InputError(
             f"The score {score.scorer!r} of feature {latent} by {_who(score.identity)} is not a finite number: "
-            f"{estimate}, control {score.control}. Leave out what could not be computed."
+            f"{estimate}, control {score.control}, chance {score.chance}, random {score.random}. Leave out what could "
+            "not be computed."
         )
     row = asdict(score)
     row.pop("estimate")
+    row.pop("random")
     return {
         **row,
         "value": float(estimate.value),
@@ -279,6 +284,8 @@ def _score_row(latent: int, score: Score) -> dict[str, Any]:
         "n": int(estimate.n),
         "interval": estimate.method,
         "control": None if score.control is None else float(score.control),
+        **({} if random is None else {"random": random.value, "random_low": random.low, "random_high": random.high}),
+        **({} if random is None else {"random_n": random.n}),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 LISTED = (
     "latent, alive, density, n_active, mean, mean_active, max, label, label_author, label_method, label_scorer, "
-    "label_score, label_low, label_high"
+    "label_score, label_low, label_high, label_control, label_random, label_margin"
 )
 """Columns of a list of features."""
 

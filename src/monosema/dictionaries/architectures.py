@@ -100,6 +100,16 @@ class DictionaryConfig(CoderConfig):
         start = getattr(self, "start_l0", self.activation_function.expected_l0)
         return self.active_latents or max(1, round(start or self.n_latents / 2))
 
+    def aimed_at(self, l0: float) -> DictionaryConfig:
+        """Return the configuration that is trained towards an L0: k, where that sets it; else one that starts there,
+        unless another start was chosen."""
+        if self.active_latents is not None:
+            aimed: DictionaryConfig = self.replace(k=round(l0))
+            return aimed
+        start = type(self).model_fields.get("start_l0")
+        chosen = start is None or getattr(self, "start_l0", None) != start.default
+        return self if chosen else self.replace(start_l0=l0)
+
     def make(self, widths: Sequence[int], metadata: Metadata | None = None, seed: int = 0) -> SparseCoder:
         """Make a dictionary for rows that hold sites of these widths side by side.
 
@@ -168,6 +178,16 @@ def make_coder(
     config = dictionary_config(architecture, activation, n_latents=n_latents, **fields)
     widths = [d_in // n_sites] * n_sites if d_out is None else [d_in, d_out]
     return config.make(widths, metadata, seed)
+
+
+def config_of(coder: SparseCoder) -> DictionaryConfig:
+    """Make the configuration, as recipes say it, of a coder that is there already."""
+    facts = {**coder.config.to_dict(), **coder.activation.to_dict(), "n_latents": coder.n_latents}
+    activation = coder.activation.name
+    if coder.has_separate_target or coder.n_sites > 1:
+        return dictionary_config("transcoder" if coder.has_separate_target else "crosscoder", activation, **facts)
+    nested = bool(coder.config.prefixes) and activation == PRESETS["matryoshka"].activation
+    return dictionary_config("matryoshka" if nested else activation, **facts)
 
 
 def of_architecture(config: DictionaryConfig, architecture: str, activation: str | None = None) -> DictionaryConfig:

@@ -65,15 +65,18 @@ class Dictionary(Protocol):
         """The vector that each latent adds to the output when its activation is 1."""
         ...
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Compute the codes of rows. `matmul_dtype` asks for another precision of the product, where it is faster."""
+    def encode(self, x: Float[Tensor, "*rows d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+        """Compute the codes of vectors of any leading shape, which they keep.
+
+        `matmul_dtype` asks for another precision of the product, where it is faster.
+        """
         ...
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Compute rows from codes."""
+    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
+        """Compute vectors from codes, sparse or dense."""
         ...
 
-    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+    def __call__(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         """Compute the reconstruction: ``decode(encode(x))``."""
         ...
 
@@ -229,6 +232,14 @@ class Trainable(Dictionary, Protocol):
     def expected_l0(self) -> float:
         """Active latents a row, as far as the configuration says it."""
         ...
+
+    @property
+    def coefficient(self) -> float | None:
+        """Weight of the sparsity penalty, which training may set; None where k sets sparsity."""
+        ...
+
+    @coefficient.setter
+    def coefficient(self, value: float) -> None: ...
 
     def description(self) -> dict[str, Any]:
         """Plain values that say what the dictionary is: what a digest of the run's recipe is made of."""

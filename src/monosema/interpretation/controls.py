@@ -5,7 +5,7 @@ same explainers, and the explanations are scored on the same held-out text by th
 dictionary, or the model, differs.
 
 Every run has one such control, *random latents*: random unit directions at the run's site, as many as the dictionary
-has latents and as many of them active on a token. Their mean scores stand beside those of the run's features. They tell
+has latents and as many of them active on a token. Their scores stand beside those of the run's features. They tell
 how much of a score is owed to the text and the scorer alone: tokens that look alike to the model excite a random
 direction alike. They are described on fewer tokens than the run's features (`score.random_tokens`), so their strongest
 passages are less strong; the comparison (`monosema compare RUN`) describes all on the same tokens.
@@ -24,14 +24,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.atlas import AtlasConfig, build_atlas
-from monosema.core import Estimate, Site, read_json, write_json
+from monosema.core import Site, read_json, write_json
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
 from monosema.interpretation.explaining import ExplainConfig, explain_latents, rule_predictor
 from monosema.interpretation.protocol import Subject
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of
 from monosema.interpretation.scorers import ScoringConfig
-from monosema.interpretation.scores import ScoreTable
+from monosema.interpretation.scores import RandomScores, ScoreTable
 from monosema.interpretation.scoring import ScoringSession
 from monosema.models import LanguageModel
 
@@ -117,8 +117,8 @@ def random_latents(
     home: Path,
     settings: InterpretSettings,
     key: str,
-) -> dict[str, dict[str, Estimate]]:
-    """Return the mean scores of random latents, by method and metric; empty where the settings ask for none.
+) -> RandomScores:
+    """Return the scores of random latents, by method and metric; empty where the settings ask for none.
 
     Args:
         make: makes the random directions at `site`.
@@ -130,18 +130,23 @@ def random_latents(
         return {}
     path, folder = home / "random-latents.json", home / "random-latents"
     stored: dict[str, Any] = read_json(path) if path.exists() else {}
-    if stored.get("key") != key:
+    if stored.get("key") != key or "scores" not in stored:
         tokens = config.random_tokens
         heldout = min(tokens, settings.samples.tokens)
         found = interpret(model, make(), site, folder, settings, tokens, config.random_latents, heldout)
-        means = {
-            method: {one.scorer: one.mean.to_dict() for one in tables if one.mean is not None and one.part != "detail"}
+        scores = {
+            method: {
+                one.scorer: [score.value for score in one.estimates.values()]
+                for one in tables
+                if one.estimates and one.part != "detail"
+            }
             for method, tables in found.tables.items()
         }
-        stored = {"key": key, "means": means}
+        stored = {"key": key, "scores": scores}
         write_json(path, stored)
     shutil.rmtree(folder, ignore_errors=True)
-    return {method: {name: Estimate(**one) for name, one in of.items()} for method, of in stored["means"].items()}
+    found_scores: RandomScores = stored["scores"]
+    return found_scores
 
 
 @torch.inference_mode()

@@ -17,7 +17,7 @@ from monosema.interpretation.explainers.token_lookup import TokenLookupConfig, T
 from monosema.interpretation.protocol import Explainer, Predictor, Subject
 from monosema.interpretation.rules import RulePredictor
 from monosema.interpretation.samples import Samples
-from monosema.items import ItemModel
+from monosema.items import ItemModel, Items
 from monosema.models import LanguageModel
 
 MakeExplainer = Callable[[Subject, "ExplainConfig"], Explainer]
@@ -56,12 +56,16 @@ def _token_lookup(subject: Subject, config: ExplainConfig) -> Explainer:
 
 
 def _columns(subject: Subject, config: ExplainConfig) -> Explainer:
-    if not isinstance(subject.model, ItemModel):
+    return ColumnExplainer(_items_of(subject.model), config.columns)
+
+
+def _items_of(model: LanguageModel) -> Items:
+    if not isinstance(model, ItemModel):
         raise InputError(
             "The explainer 'columns' is for items that have columns, and this is a language model. Take another in "
-            "explain.methods."
+            "--explain.methods."
         )
-    return ColumnExplainer(subject.model.items, config.columns)
+    return model.items
 
 
 EXPLAINERS: dict[str, MakeExplainer] = {
@@ -78,9 +82,27 @@ EXPLAINERS: dict[str, MakeExplainer] = {
 """Makers of explainers by name."""
 
 
-def register_explainer(name: str, make: MakeExplainer) -> None:
-    """Add an explainer, for `explain.methods` of a recipe; one of the same name is replaced."""
+CHECKS: dict[str, Callable[[LanguageModel], object]] = {"self-explanation": SelfExplainer.check, "columns": _items_of}
+"""Checks of explainers that not every model can serve, by name."""
+
+
+def register_explainer(name: str, make: MakeExplainer, check: Callable[[LanguageModel], object] | None = None) -> None:
+    """Add an explainer, for `explain.methods` of a recipe; one of the same name is replaced.
+
+    Args:
+        check: raises an InputError before a run's first stage where the explainer can't work with a model.
+    """
     EXPLAINERS[name] = make
+    CHECKS.pop(name, None)
+    if check is not None:
+        CHECKS[name] = check
+
+
+def check_explainers(config: ExplainConfig, model: LanguageModel) -> None:
+    """Raise an InputError where an explainer of the configuration can't work with the model."""
+    for name in config.methods:
+        if name in CHECKS:
+            CHECKS[name](model)
 
 
 def rule_predictor(model: LanguageModel) -> Predictor:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosema.atlas import Atlas, Explanation, open_atlas, record
-from monosema.core import Estimate, digest, progress_bar, read_json, write_json
+from monosema.core import digest, progress_bar, read_json, write_json
 from monosema.data import TokenBatch
 from monosema.interpretation.explaining import (
     ExplainConfig,
@@ -38,7 +38,15 @@ from monosema.interpretation.protocol import AUTHOR, BASELINE, Subject
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of, pool_of, too_few
 from monosema.interpretation.scorers import ScoringConfig
-from monosema.interpretation.scores import CONTROLS_RULE, RANDOM_RULE, ScoreTable, atlas_scores, joined, table_rows
+from monosema.interpretation.scores import (
+    CONTROLS_RULE,
+    RANDOM_RULE,
+    RandomScores,
+    ScoreTable,
+    atlas_scores,
+    joined,
+    table_rows,
+)
 from monosema.interpretation.scoring import ScoringSession
 
 
@@ -122,11 +130,11 @@ def explain_atlas(blocks: Blocks) -> dict[str, Any]:
     return {"features": len(blocks.latents), **named, "few_passages": few, "model_tokens": tokens}
 
 
-def score_atlas(blocks: Blocks, config: ScoringConfig, random: Mapping[str, Mapping[str, Estimate]]) -> dict[str, Any]:
+def score_atlas(blocks: Blocks, config: ScoringConfig, random: RandomScores) -> dict[str, Any]:
     """Score all explanations with rules, record the scores in the atlas, and write the table.
 
     Args:
-        random: mean scores of random latents, by method and metric.
+        random: scores of random latents.
     """
     subject, scorers = blocks.subject, config.make()
     atlas, tokenizer, rules = subject.atlas, subject.model.tokenizer, rule_predictor(subject.model)
@@ -144,7 +152,7 @@ def score_atlas(blocks: Blocks, config: ScoringConfig, random: Mapping[str, Mapp
             bar.advance(len(latents))
     tables = {method: joined(some) for method, some in parts.items()}
     for method in kept:
-        record(atlas.path, scores=atlas_scores(tables[method], methods[method], details=False))
+        record(atlas.path, scores=atlas_scores(tables[method], methods[method], False, random.get(method)))
     recorded = recorded_scores(open_atlas(atlas.path))
     count = len(blocks.latents)
     write_json(
@@ -186,8 +194,11 @@ def damage_of_explanations(atlas: Atlas, home: Path) -> list[str]:
 
 
 def damage_of_scores(atlas: Atlas, home: Path) -> list[str]:
-    """Say what is missing: the table, or scores that an atlas has lost."""
+    """Say what is missing: the table, scores that an atlas has lost, or the random directions beside them."""
     path = scores_path(home)
     if not path.exists():
         return [f"{path.name} is missing"]
-    return [] if read_json(path)["recorded"] == recorded_scores(atlas) else ["the atlas does not have the scores"]
+    table = read_json(path)
+    if any("random" in row and "random_spread" not in row for row in table["rows"]):
+        return ["the scores are of an earlier version, without the spread of random directions beside each"]
+    return [] if table["recorded"] == recorded_scores(atlas) else ["the atlas does not have the scores"]

@@ -19,10 +19,12 @@ CONTROLS_RULE = (
     "½ for a balanced accuracy) and above the score of another feature's explanation on the same feature."
 )
 RANDOM_RULE = (
-    "Above random means: above the controls, and above the mean of latents of random directions, explained and scored "
-    "alike."
+    "Above random means: above the controls, and above the median of latents of random directions, explained and "
+    "scored alike."
 )
 RESAMPLES = 1000
+RandomScores = Mapping[str, Mapping[str, Sequence[float]]]
+"""Scores of latents of random directions, by method and metric."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ class ScoreTable:
         ]
 
     def row(
-        self, method: str, latents: int, details: Sequence[ScoreTable] = (), random: Estimate | None = None
+        self, method: str, latents: int, details: Sequence[ScoreTable] = (), random: Sequence[float] = ()
     ) -> dict[str, Any]:
         """Summarise the table as plain values for JSON; values that can't be computed are left out.
 
@@ -95,7 +97,7 @@ class ScoreTable:
             method: of the explanations.
             latents: number of latents that were to be explained; shares are of all of them.
             details: tables of other metrics of the same answers.
-            random: mean score of latents of random directions.
+            random: scores of latents of random directions.
         """
         absent = Counter(self.absent.values())
         if (silent := latents - len(self.estimates) - len(self.absent)) > 0:
@@ -104,8 +106,9 @@ class ScoreTable:
             "mean": self.mean,
             "control": self.control,
             "above": wilson(len(self.above()), latents) if latents else None,
-            "random": random,
-            "above_random": wilson(len(self.above(random.value)), latents) if latents and random else None,
+            "random": _mean(random),
+            "random_spread": spread(random),
+            "above_random": wilson(len(self.above(float(np.median(random)))), latents) if latents and random else None,
         }
         prefix = f"{self.scorer} "
         means = {one.scorer.removeprefix(prefix): one.mean for one in details if one.scorer.startswith(prefix)}
@@ -126,17 +129,25 @@ def _mean(values: Iterable[float]) -> Estimate | None:
     return bootstrap_mean(listed) if listed else None
 
 
+def spread(values: Sequence[float]) -> Estimate | None:
+    """Return the median, the 2.5th and the 97.5th percentile of scores; None without any."""
+    if not values:
+        return None
+    low, median, high = np.quantile(values, [0.025, 0.5, 0.975]).tolist()
+    return Estimate(median, low, high, len(values), "percentiles")
+
+
 def table_rows(
-    method: str, tables: Sequence[ScoreTable], latents: int, random: Mapping[str, Estimate] | None = None
+    method: str, tables: Sequence[ScoreTable], latents: int, random: Mapping[str, Sequence[float]] | None = None
 ) -> list[dict[str, Any]]:
     """Summarise the tables of one method; details stand in the row of the metric that they are details of.
 
     Args:
-        random: mean scores of latents of random directions, by metric.
+        random: scores of latents of random directions, by metric.
     """
     details = [table for table in tables if table.part == "detail"]
     return [
-        table.row(method, latents, details, (random or {}).get(table.scorer))
+        table.row(method, latents, details, (random or {}).get(table.scorer, ()))
         for table in tables
         if table.part != "detail"
     ]
@@ -155,15 +166,23 @@ def joined(parts: Sequence[Sequence[ScoreTable]]) -> list[ScoreTable]:
 
 
 def atlas_scores(
-    tables: Sequence[ScoreTable], explanations: Mapping[int, Explanation], details: bool = True
+    tables: Sequence[ScoreTable],
+    explanations: Mapping[int, Explanation],
+    details: bool = True,
+    random: Mapping[str, Sequence[float]] | None = None,
 ) -> dict[int, list[Score]]:
-    """Return scores as an atlas records them, by latent; without `details`, only scorers' own metrics."""
+    """Return scores as an atlas records them, by latent.
+
+    Args:
+        details: with metrics beside scorers' own.
+        random: scores of latents of random directions, by metric.
+    """
     rows: dict[int, list[Score]] = {}
     for table in tables:
+        beside = spread((random or {}).get(table.scorer, ()))
         for latent, estimate in table.estimates.items() if details or table.part != "detail" else ():
-            score = Score(
-                *explanations[latent].identity, table.scorer, estimate, table.controls.get(latent), table.rank
-            )
+            identity, control = explanations[latent].identity, table.controls.get(latent)
+            score = Score(*identity, table.scorer, estimate, control, table.rank, table.chance, beside)
             rows.setdefault(latent, []).append(score)
     return rows
 

@@ -9,8 +9,10 @@ from typing import Any
 
 from monosema.core import ConfigError, Site, choose_device
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
+from monosema.dictionaries import SparseCoder
 from monosema.items import ItemBatches, ItemModel
-from monosema.models import LanguageModel, ModelPair, load_model, require_logits, vector_width
+from monosema.models import LanguageModel, ModelPair, load_model, vector_width
+from monosema.runs.given import digest_of, read_given, require_widths
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
@@ -37,34 +39,26 @@ class RunContext:
         return open_model(self.recipe, self.device)
 
     @functools.cached_property
+    def given(self) -> SparseCoder | None:
+        """The dictionary that the recipe gives; None where the run trains its own."""
+        return None if self.recipe.given is None else read_given(self.recipe, self.dictionary_dir)
+
+    @functools.cached_property
     def widths(self) -> tuple[int, ...]:
         """Values of a row of activations at each site; of a site with heads, those of all heads together.
 
         Raises:
             SiteError: the model has no such site, or one without a fixed width.
-            ConfigError: another number of sites than the architecture takes, or a crosscoder's sites differ in width.
+            ConfigError: another number of sites than the architecture takes, a crosscoder's sites differ in width, or a
+                given dictionary is of other widths.
         """
         widths = tuple(vector_width(self.model, site) for site in self.recipe.sites)
         if self.recipe.dictionary.architecture == "crosscoder" and len(set(widths)) > 1:
             said = ", ".join(f"{width} at {site.short}" for site, width in zip(self.recipe.sites, widths, strict=True))
             raise ConfigError(f"The sites of a crosscoder must have one width, but they have {said}.")
+        if self.given is not None:
+            require_widths(self.given, self.recipe, widths)
         return widths
-
-    def check_model(self, until: str | None) -> None:
-        """Find out before the first stage what a later one would ask of the model in vain.
-
-        Raises:
-            SiteError, ConfigError: sites that the model or the architecture doesn't have.
-            InputError: no tokenizer.
-            UnsupportedModelError: a vocabulary of unknown size, or no logits for an objective that needs them.
-        """
-        _ = self.widths
-        for each in (self.model.first, self.model.second) if isinstance(self.model, ModelPair) else (self.model,):
-            _ = each.tokenizer
-            if until != "capture" and self.recipe.training.objective == "end-to-end":
-                require_logits(each)
-            if until not in ("capture", "train"):
-                _ = each.vocab
 
     @functools.cached_property
     def corpus(self) -> Corpus:
@@ -76,8 +70,9 @@ class RunContext:
 
     @functools.cached_property
     def sources(self) -> Mapping[str, str]:
-        """Digests of the model and the text, by what people call them."""
-        return {"the model": self.model.digest, "the text": self.corpus.digest}
+        """Digests of the model, the text, and a given dictionary, by what people call them."""
+        given = {} if self.given is None else {"the given dictionary": digest_of(self.given)}
+        return {"the model": self.model.digest, "the text": self.corpus.digest, **given}
 
     @property
     def site(self) -> Site:

@@ -155,7 +155,7 @@ def override(config: Any, overrides: Mapping[str, str], short: Mapping[str, str]
     which keys there are. ``alpha`` is short for the weight of its sparsity penalty.
 
     Args:
-        config: a recipe with a field ``dictionary``.
+        config: a recipe with the fields ``dictionary`` and ``training``.
 
     Raises:
         ConfigError: an unknown or ambiguous key, or a value out of range.
@@ -176,4 +176,18 @@ def override(config: Any, overrides: Mapping[str, str], short: Mapping[str, str]
     if field is not None and "k" in rest:
         raise ConfigError(f"There is no key --k for {name}: its sparsity is set by --alpha (dictionary.{field}).")
     alpha = {} if field is None else {"alpha": f"dictionary.{field}"}
-    return apply_overrides(config, rest, {**short, **alpha})
+    return _aimed(apply_overrides(config, rest, {**short, **alpha}), rest)
+
+
+def _aimed(config: Any, chosen: Iterable[str]) -> Any:
+    """Return the recipe with its dictionary aimed at the target of training, where there is one."""
+    target, dictionary = config.training.target_l0, config.dictionary
+    if target is None:
+        return config
+    aimed = dictionary.aimed_at(target)
+    if dictionary.active_latents != aimed.active_latents and {"k", "dictionary.k"} & set(chosen):
+        raise ConfigError(
+            f"--k {dictionary.active_latents} and --target-l0 {target:g} say two things: k is the L0 of "
+            f"{dictionary.title}. Give one of them."
+        )
+    return config.replace(dictionary=aimed)

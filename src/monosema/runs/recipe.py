@@ -97,6 +97,9 @@ class Recipe(Config):
 
     name: str = Field("demo", pattern=r"^[\w][\w.\-]*$")
     """Name of the run; its folder is runs/NAME where no other is given."""
+    given: str | None = None
+    """A dictionary that is there already, in any format that is read: its folder, a file in it, or its name on the hub.
+    Nothing is captured or trained then, and `dictionary` says what it is. On the command line: --dictionary."""
     site: SiteList = (Site.parse("3.resid_post"),)
     """Site whose activations the dictionary reads; of a crosscoder several, separated by commas."""
     output_site: OneSite | None = None
@@ -203,6 +206,7 @@ class Recipe(Config):
         product = next((kind for kind in (self.training.product, before.training.product) if kind != "auto"), fastest)
         return self.replace(
             model=self.model.replace(name=_absolute(self.model.name), dtype=dtype),
+            given=None if self.given is None else _absolute(self.given),
             other_model=None if self.other_model is None else _absolute(self.other_model),
             corpus=self.corpus.replace(source=_absolute(self.corpus.source)),
             training=self.training.replace(product=product),

@@ -118,6 +118,7 @@ def sweep_run(
         RunError: the run, or the sweep's folder, is of another recipe; or another process was lost.
         AnomalyError: every member was stopped.
     """
+    choices(recipe, sweep, SHORT_KEYS)
     folder, mesh = Path(folder), Mesh.join(latent_shards)
     done = run_together(mesh, recipe, folder, until="capture", device=device, log=log)
     ctx = RunContext(done.recipe, folder, device, mesh)

@@ -28,11 +28,13 @@ class RunState:
         metrics_bytes: length of its metrics.jsonl.
         fvu: running mean of its training FVU; None before the first record.
         stopped: the reason for which it was stopped; None while it goes on.
+        target: state of the coefficient that follows a target (`TargetL0`); None where it is constant.
     """
 
     metrics_bytes: int = 0
     fvu: float | None = None
     stopped: str | None = None
+    target: tuple[float, float | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ class TrainConfig(Config):
     (`end_to_end`); the latter needs a run, which has the model and the text."""
     downstream: float = Field(0.0, ge=0)
     """Weight of later layers' errors in end-to-end training; 0 is the plain form."""
+    target_l0: float | None = Field(None, gt=0)
+    """Active latents a row that the weight of the sparsity penalty is adapted to while training, from its value at the
+    start; None leaves it."""
     lr: float | None = Field(None, gt=0)
     """Peak learning rate; None takes `learning_rate`'s rule of steps and latents."""
     warmup: int | None = Field(None, ge=0)
@@ -61,6 +64,8 @@ class TrainConfig(Config):
     def recipe(self) -> dict[str, Any]:
         """Return the fields that change the result."""
         unimportant = {"log_every", "track", "checkpoint_seconds", "checkpoint_steps", "keep"}
+        if self.target_l0 is None:  # Recipes of earlier versions, which lack it, keep their digest.
+            unimportant.add("target_l0")
         return self.model_dump(mode="json", exclude=unimportant)
 
 
@@ -80,6 +85,7 @@ class TrainResult:
         training_fvu: running mean over the last recorded batches of the share of variance left unexplained.
         terms: parts of the loss, as recorded last.
         dictionary: folder of the saved dictionary.
+        coefficient: weight of the sparsity penalty at the end; None where k sets sparsity.
     """
 
     steps: int
@@ -93,6 +99,7 @@ class TrainResult:
     training_fvu: float | None
     terms: dict[str, float]
     dictionary: Path
+    coefficient: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

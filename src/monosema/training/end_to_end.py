@@ -229,6 +229,15 @@ class EndToEnd:
         return float(self.dictionary.expected_l0)
 
     @property
+    def coefficient(self) -> float | None:
+        """The dictionary's."""
+        return self.dictionary.coefficient
+
+    @coefficient.setter
+    def coefficient(self, value: float) -> None:
+        self.dictionary.coefficient = value
+
+    @property
     def directions(self) -> Float[Tensor, "n_latents d_out"]:
         """Decoder rows."""
         return self.dictionary.directions
@@ -237,7 +246,7 @@ class EndToEnd:
         """Codes of activations."""
         return self.dictionary.encode(x, matmul_dtype)
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
+    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
         """Activations from codes."""
         return self.dictionary.decode(codes)
 

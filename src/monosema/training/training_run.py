@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, choose_product, digest, sha256_file, write_json
-from monosema.dictionaries import Losses, StepContext, Trainable, batch_variance, mean_losses, save_dictionary
+from monosema.dictionaries import Codes, Losses, StepContext, Trainable, batch_variance, mean_losses, save_dictionary
 from monosema.training.anomalies import Anomaly, anomaly
 from monosema.training.checkpoint import RunState
 from monosema.training.config import TrainConfig, TrainResult
@@ -28,6 +28,7 @@ from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 from monosema.training.sharded_dictionary import cut, load_part, shard_of, whole_tensors
 from monosema.training.sharded_step import clip, codes_of_batch, require_divisible, rows_of_group, sum_gradients
+from monosema.training.target_l0 import TargetL0, target_of
 
 UNTIMED = 3
 """Steps at the start of a process that are left out of the median: caches and allocators warm up."""
@@ -71,6 +72,7 @@ class TrainingRun:
         self.stopped: str | None = None
         self.running_fvu: float | None = None
         self.terms: dict[str, float] = {}
+        self.target: TargetL0 | None = None
         self._metrics: MetricsFile | None = None
 
     def prepare(self, steps: int, batch: int, mesh: Mesh | None = None) -> None:
@@ -99,17 +101,14 @@ class TrainingRun:
             self.product = next(faster, torch.float32)
         self.steps, self.batch = steps, batch * self.whole.row_vectors
         self.whole.require_saveable()
+        self.recipe = digest([self.whole.description(), self.config.recipe(), self.steps, self.batch])
+        self.target = target_of(self.whole, self.config.target_l0, steps)
         self.peak_lr = self.config.lr or learning_rate(
             self.whole.n_latents, steps, self.config.optimiser, width=self.whole.d_in, active=self.whole.expected_l0
         )
         self.dictionary = shard_of(self.mesh, self.whole)
         self.warmup = warm_up_steps(steps) if self.config.warmup is None else self.config.warmup
         self.optimisers = Optimisers(self.dictionary.parameters(), self.config, self.peak_lr, self.mesh)
-
-    @property
-    def recipe(self) -> str:
-        """Digest of all that decides the result."""
-        return digest([self.whole.description(), self.config.recipe(), self.steps, self.batch])
 
     @property
     def context(self) -> StepContext:
@@ -133,6 +132,9 @@ class TrainingRun:
         losses = replace(losses, codes=codes_of_batch(self.mesh, losses.codes), error=None, residual=None)
         self._update()
         self._after(batch, losses)
+        if self.target is not None:
+            self.target.follow(self.step_number, self._l0(losses.codes))
+            self._set_coefficient(self.target.coefficient)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         self.durations.append(time.perf_counter() - began)
@@ -170,11 +172,24 @@ class TrainingRun:
             restarted = self.dictionary.resample(batch, self.context)
         self.optimisers.forget(restarted, self.dictionary.n_latents)
 
+    def _l0(self, codes: Codes) -> float:
+        """Return active latents a row, of the whole batch and all latents."""
+        active = (codes.values != 0).sum() / max(1, len(codes))
+        with self.mesh.watching():
+            return float(self.mesh.sum_over_latents(active))
+
+    def _set_coefficient(self, value: float) -> None:
+        """Set the coefficient of the part that is trained here, and of the whole that is saved."""
+        self.dictionary.coefficient = self.whole.coefficient = value
+
     # ------------------------------------------------------------------------------------------------- its record
 
     def open(self, facts: RunState) -> None:
         """Open metrics.jsonl, cut back to the checkpoint."""
         self.running_fvu, self.stopped = facts.fvu, facts.stopped
+        if self.target is not None and facts.target is not None:
+            self.target.level, self.target.error = facts.target
+            self._set_coefficient(self.target.coefficient)
         if self.mesh.first:
             self._metrics = MetricsFile(self.out / "metrics.jsonl", facts.metrics_bytes)
 
@@ -203,6 +218,8 @@ class TrainingRun:
             "step_ms": 1e3 * statistics.median(self.durations[-self.config.log_every :]),
             **{f"loss_{name}": term for name, term in self.terms.items()},
         }
+        if self.target is not None:
+            metrics["coefficient"] = self.target.coefficient
         if self._metrics is not None:
             self._metrics.write(**metrics)
         return metrics
@@ -211,7 +228,9 @@ class TrainingRun:
 
     def facts(self) -> RunState:
         """Return the state of the run, but for tensors."""
-        return RunState(0 if self._metrics is None else self._metrics.bytes, self.running_fvu, self.stopped)
+        written = 0 if self._metrics is None else self._metrics.bytes
+        target = None if self.target is None else (self.target.level, self.target.error)
+        return RunState(written, self.running_fvu, self.stopped, target)
 
     def tensors(self) -> dict[str, Tensor]:
         """Return parameters and counters as ``dictionary.*``, optimiser state as ``optimiser.*``."""
@@ -278,6 +297,7 @@ class TrainingRun:
             training_fvu=self.running_fvu,
             terms=self.terms,
             dictionary=self.out,
+            coefficient=self.dictionary.coefficient,
         )
         if self.mesh.first:
             facts = {"recipe": self.recipe, "vectors": vectors, "sha256": sha256_file(self.out / WEIGHTS)}
