@@ -185,6 +185,16 @@ def make_coder(
     return config.make(widths, metadata, seed)
 
 
+def config_of(coder: SparseCoder) -> DictionaryConfig:
+    """Make the configuration, as recipes say it, of a coder that is there already."""
+    facts = {**coder.config.to_dict(), **coder.activation.to_dict(), "n_latents": coder.n_latents}
+    activation = coder.activation.name
+    if coder.has_separate_target or coder.n_sites > 1:
+        return dictionary_config("transcoder" if coder.has_separate_target else "crosscoder", activation, **facts)
+    nested = bool(coder.config.prefixes) and activation == PRESETS["matryoshka"].activation
+    return dictionary_config("matryoshka" if nested else activation, **facts)
+
+
 def of_architecture(config: DictionaryConfig, architecture: str, activation: str | None = None) -> DictionaryConfig:
     """Make the configuration for another architecture: what was chosen and both know stays, the rest is the other's
     default.

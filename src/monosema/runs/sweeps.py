@@ -18,7 +18,7 @@ from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
 from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
-from monosema.dictionaries import DictionaryConfig, Metadata, Trainable, at_sites, is_architecture
+from monosema.dictionaries import DictionaryConfig, Trainable, at_sites, is_architecture
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
@@ -29,7 +29,7 @@ from monosema.runs.overrides import flatten, override
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
 from monosema.runs.stages import untrained
-from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
+from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, metadata_of, sites_there
 from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, Trial, held_out_rows, train_sweep
 from monosema.training.distribution import Mesh
 
@@ -140,6 +140,7 @@ def sweep_run(
         RunError: the run, or the sweep's folder, is of another recipe; or another process was lost.
         AnomalyError: every member was stopped.
     """
+    choices(recipe, sweep, SHORT_KEYS)
     folder, mesh = Path(folder), Mesh.join(latent_shards)
     done = run_together(mesh, recipe, folder, until="capture", device=device, log=log)
     ctx = RunContext(done.recipe, folder, device, mesh)
@@ -198,7 +199,7 @@ def sweep_vectors(
             shutil.rmtree(out, ignore_errors=True)
 
     mesh.by_first(begin)
-    found = _train(members, sites, _OfVectors(path, rows, recipe, device), recipe.training, out, mesh)
+    found = _train(members, sites, _OfVectors(rows, recipe, device), recipe.training, out, mesh)
     mesh.leave()
     return found
 
@@ -206,9 +207,9 @@ def sweep_vectors(
 class _OfVectors:
     """Rows of a matrix that a sweep learns from."""
 
-    def __init__(self, path: Path, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
+    def __init__(self, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
         self.rows, self._recipe, self._device = rows, recipe, device
-        self._about = Metadata(dataset=Path(path).name)
+        self._about = metadata_of(rows.source)
 
     def streams(self, sites: Sequence[tuple[Site, ...]]) -> list[ActivationStream]:
         """The stream of each member, of those sites; those of equal sites are one."""
