@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import set_cell_size
 from rich.console import Console, Group
 from rich.padding import Padding
 from rich.table import Table
@@ -14,6 +15,7 @@ from rich.text import Text
 
 from monosema.cli.meaning import show_meaning
 from monosema.core import Config
+from monosema.core.language import translate
 
 _HEAT = (255, 140, 0)
 _LEVELS = 8
@@ -101,7 +103,8 @@ def feature_values(feature: Any, limit: int) -> dict[str, Any]:
 def show_feature(feature: Any, limit: int, console: Console) -> None:
     """A feature as a page: figures, tokens it promotes, passages with heat."""
     values = feature_values(feature, limit)
-    head = Text.assemble((f"feature {values['latent']}", "bold"), "  ", visible(str(values.get("label") or "no label")))
+    label = str(values.get("label") or translate("no label"))
+    head = Text.assemble((translate(f"feature {values['latent']}"), "bold"), "  ", visible(label))
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     facts.add_row(
         "fires on",
@@ -115,18 +118,23 @@ def show_feature(feature: Any, limit: int, console: Console) -> None:
         tokens = values.get(name) or []
         if tokens:
             console.print(
-                Text.assemble((f"{name:<11}", "dim"), "  ".join(visible(_word(token)) for token in tokens[:10]))
+                Text.assemble((_lead(name), "dim"), "  ".join(visible(_word(token)) for token in tokens[:10]))
             )
     neighbours = values.get("neighbours") or []
     if neighbours:
         near = "  ".join(f"{other['other']} ({other['value']:.2f}, {other['kind']})" for other in neighbours[:6])
-        console.print(Text.assemble(("near       ", "dim"), near))
+        console.print(Text.assemble((_lead("near"), "dim"), near))
     passages = [heat_text(example["tokens"], example["activations"], values["max"]) for example in values["examples"]]
     kinds = [Text(f"{example['kind']:>4} {example['maximum']:6.2f} ", style="dim") for example in values["examples"]]
     rows = Table(box=None, show_header=False, padding=(0, 1, 1, 0))
     for kind, passage in zip(kinds, passages, strict=True):
         rows.add_row(kind, passage)
     console.print(Padding(Group(rows), (1, 0, 0, 0)))
+
+
+def _lead(name: str, width: int = 13) -> str:
+    """Return a line's first word in the user's language, as wide as its column."""
+    return set_cell_size(translate(name), width)
 
 
 def _word(token: Any) -> str:
@@ -187,20 +195,20 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         console.print()
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     training = summary.get("training") or {}
-    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
+    seconds = "  ".join(f"{translate(stage)} {value:.1f}" for stage, value in summary["seconds"].items())
     for name, value in (
         ("tokens", _count(summary.get("tokens"))),
         ("features", _count(summary.get("features"))),
         ("held-out rows' FVU", _number(training.get("held_out_fvu")) if training else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
-        ("seconds", f"{seconds}  together {sum(summary['seconds'].values()):.1f}"),
+        ("seconds", f"{seconds}  {translate('together')} {sum(summary['seconds'].values()):.1f}"),
     ):
         if value:
             facts.add_row(f"[bold]{name}", Text(str(value), overflow="fold"))
     console.print(facts)
     for name in ("run", "report"):
         if name in summary:
-            console.print(Text.assemble((f"{name:<20}", "bold"), summary[name]), soft_wrap=True)
+            console.print(Text.assemble((_lead(name, 20), "bold"), summary[name]), soft_wrap=True)
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], wide: bool) -> Table:
