@@ -72,9 +72,11 @@ def test_a_wrong_list_is_refused(atlas, asked, message) -> None:
 
 def test_search_finds_labels_and_tokens(atlas) -> None:
     rows = atlas.features(limit=None)
-    latent, token = next((row["latent"], row["label"][1]) for row in rows if row["label"][1].isalpha())
+    labels = [(row["latent"], row["label"].strip("“-")[0]) for row in rows if row["label"].startswith("“")]
+    latent, token = next((latent, token) for latent, token in labels if token.isalpha())
     found = atlas.search(token, limit=None)
-    assert latent in [row["latent"] for row in found]
+    assert "in its label" in next(row["why"] for row in found if row["latent"] == latent)
+    assert found[0]["why"].startswith("top token (")
     assert [row["relevance"] for row in found] == sorted((row["relevance"] for row in found), reverse=True)
     assert {row["latent"] for row in atlas.features(search=token, limit=None)} == {row["latent"] for row in found}
     assert atlas.search("nothinglikethis") == []
