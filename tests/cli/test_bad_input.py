@@ -49,7 +49,7 @@ def refused(result: tuple[int, str, str], *says: str, code: int = 2) -> None:
         ({"corpus": "no/such/text.jsonl"}, ("no/such/text.jsonl",)),
         ({"corpus": "builtni"}, ("builtni",)),
         ({"column": "body"}, ("body", "text")),
-        ({"batch": "50000"}, ("fewer than one batch of 50,000",)),
+        ({"batch": "50000"}, ("Training needs 50,000 tokens for a batch",)),
         ({"text.batch": "5000"}, ("smaller than a batch",)),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",

@@ -183,6 +183,31 @@ def test_shapes_for_any_number_of_rows(make: Callable[[], Dictionary], n: int) -
 
 
 @dictionaries
+def test_vectors_of_any_leading_shape_of_torch_or_numpy_keep_it(make: Callable[[], Dictionary]) -> None:
+    dictionary, x = make(), data(6)
+    rows, made = dictionary.encode(x).dense(), dictionary(x)
+    for given, shape in ((x[0], ()), (x.view(2, 3, D), (2, 3)), (x.double().numpy(), (6,)), (x.numpy()[0], ())):
+        codes, n = dictionary.encode(given), max(1, torch.Size(shape).numel())
+        assert codes.dense().shape == (*shape, dictionary.n_latents)
+        torch.testing.assert_close(codes.dense().view(n, -1), rows[:n])
+        for form in (codes, codes.dense()):
+            assert dictionary.decode(form).shape == given.shape
+            torch.testing.assert_close(dictionary.decode(form).view(n, -1), made[:n], rtol=1e-4, atol=1e-4)
+    assert dictionary(x.view(2, 3, D)).shape == (2, 3, D)
+    with pytest.raises(VectorError, match="latents"):
+        dictionary.decode(torch.zeros(2, dictionary.n_latents + 1))
+
+
+@dictionaries
+def test_gradients_of_dense_codes_reach_latents_that_are_0(make: Callable[[], Dictionary]) -> None:
+    dictionary = make()
+    dense = torch.zeros(2, dictionary.n_latents).requires_grad_()
+    dictionary.decode(dense).sum().backward()
+    expected = dictionary.directions.sum(dim=1).expand(2, -1)
+    torch.testing.assert_close(dense.grad, expected, rtol=1e-4, atol=1e-5)
+
+
+@dictionaries
 def test_dense_and_sparse_codes_decode_alike(make: Callable[[], Dictionary]) -> None:
     dictionary = make()
     codes = dictionary.encode(data(50))

@@ -39,7 +39,8 @@ def sources() -> str:
     """All that the sources say, one text a line."""
     texts = [text for path in SOURCE.rglob("*.py") for text in strings(path)]
     pages = [path for kind in ("*.j2", "*.js") for path in SOURCE.rglob(kind)]
-    return "\n".join([*texts, *(plain(path.read_text(encoding="utf-8")) for path in pages)])
+    found = "\n".join([*texts, *(plain(path.read_text(encoding="utf-8")) for path in pages)])
+    return found + found.replace("_", " ")  # names of values are shown with blanks
 
 
 def test_every_text_of_the_catalogue_is_in_the_sources() -> None:
@@ -50,10 +51,11 @@ def test_every_text_of_the_catalogue_is_in_the_sources() -> None:
 
 def test_every_translation_takes_up_each_place_of_its_text() -> None:
     for english in TEXTS:
-        places = re.findall(r"\{n?\}", english)
-        said = translate(english.replace("{n}", "{}").format(*(f"«{i}»" for i in range(len(places)))), "ko")
-        if "{n}" not in english:
-            assert all(f"«{i}»" in said for i in range(len(places))), english
+        marks = [
+            f"«{i}»" if place != "{n}" else str(70 + i) for i, place in enumerate(re.findall(r"\{[nv]?\}", english))
+        ]
+        said = translate(re.sub(r"\{[nv]\}", "{}", english).format(*marks), "ko")
+        assert all(mark in said for mark in marks), english
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,26 @@ import monosema as ms
 from monosema.core import ConfigError, Site, SiteError, VectorError
 from monosema.dictionaries import Codes, SparseCoder, at_sites, dictionary_config, make_coder
 from monosema.interventions import put_rows, splice
-from monosema.models import Role, Transformer, random_model
+from monosema.models import AttentionConfig, Role, Transformer, TransformerConfig, random_model
 
 SITES = ("0.resid_post", "1.resid_post")
+
+
+GPT2 = TransformerConfig(
+    family="gpt2",
+    d_model=32,
+    n_layers=2,
+    n_heads=4,
+    n_kv_heads=4,
+    d_head=8,
+    d_mlp=64,
+    vocab=259,
+    context=128,
+    attention=(AttentionConfig(scale=8**-0.5),) * 2,
+    activation="gelu",
+    mlp_bias=True,
+    learned_positions=True,
+)
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +101,48 @@ def test_gradients_flow_through_the_codes_of_one_site_into_those_before(model: T
         later = parts[SITES[1]].codes.values.sum()
         (gradient,) = torch.autograd.grad(later, parts[SITES[0]].codes.values)
     assert float(gradient.abs().max()) > 0
+
+
+@pytest.mark.parametrize("config", [None, GPT2], ids=["llama", "gpt2"])
+@pytest.mark.parametrize("kind", ["autoencoder", "transcoder", "jumprelu"])
+def test_the_error_kept_logits_and_gradients_upstream_are_those_of_the_clean_model(
+    config: TransformerConfig | None, kind: str, tokens: Tensor
+) -> None:
+    model = random_model(config)
+    if kind == "transcoder":
+        spliced = {"0.resid_mid": transcoder(model, "0.resid_mid", "0.mlp_out"), SITES[1]: coder(model)}
+    elif kind == "jumprelu":
+        spliced = {SITES[0]: make_coder("jumprelu", model.d_model, 64)}
+    else:
+        spliced = {site: coder(model) for site in SITES}
+
+    def upstream() -> tuple[Tensor, Tensor]:
+        leaf: list[Tensor] = []
+
+        def begin(x: Tensor) -> Tensor:
+            leaf.append(x.detach().requires_grad_())
+            return leaf[0]
+
+        with model.edit("embed", begin):
+            logits = model(tokens)
+        (gradient,) = torch.autograd.grad(logits.log_softmax(-1)[:, -1, 7].sum(), leaf)
+        return logits, gradient
+
+    clean, expected = upstream()
+    with splice(model, spliced, error="keep"):
+        logits, gradient = upstream()
+    torch.testing.assert_close(logits, clean, atol=1e-6, rtol=1e-6)
+    assert float((gradient - expected).norm() / expected.norm()) < 1e-4
+
+
+def test_gradients_are_kept_where_nothing_before_the_site_has_any(model: Transformer, tokens: Tensor) -> None:
+    one = coder(model).requires_grad_(False)
+    with splice(model, {SITES[0]: one}, error="keep") as parts:
+        model(tokens)[..., 7].sum().backward()
+        part = parts[SITES[0]]
+    assert part.codes.values.grad is not None
+    assert part.error.grad is not None
+    torch.testing.assert_close(part.codes.values.grad[0], one.directions[part.codes.indices[0]] @ part.error.grad[0])
 
 
 def test_a_transcoder_reads_one_site_and_writes_another(model: Transformer, tokens: Tensor) -> None:

@@ -5,7 +5,7 @@ from monosema.activations.codec import CodecKind, Coded, coding_error, encode
 from monosema.activations.joined import JoinedPreprocessing, JoinedStream
 from monosema.activations.manifest import Manifest, ShardRecord
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
-from monosema.activations.rows import activations_at
+from monosema.activations.rows import RowTaker, activations_at
 from monosema.activations.source import RowSource
 from monosema.activations.store import Store
 from monosema.activations.stream import ActivationStream, Shuffle, StoreStream
@@ -22,6 +22,7 @@ __all__ = [
     "Manifest",
     "Preprocessing",
     "RowSource",
+    "RowTaker",
     "ShardRecord",
     "Shuffle",
     "Store",

@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from monosema.cli.printing import number, plain
+from monosema.cli.printing import lead, number, plain
+from monosema.core.language import translate
 
 _HEAT = (255, 140, 0)
 _LEVELS = 8
@@ -91,6 +92,7 @@ ABOVE = (
     "random directions. above: height of the score's 95 % interval over the highest of these and chance; below 0 it "
     "does not stand above them."
 )
+BRACKETS = "[brackets]: tokens above half of the feature's strongest activation here"
 
 
 def show_standing(atlas: Any, console: Console) -> None:
@@ -106,7 +108,7 @@ def show_standing(atlas: Any, console: Console) -> None:
             shares = ("–" if row[name] is None else f"{row[name]:.0%}" for name in ("above_shuffled", "above_random"))
             table.add_row(Text(row["scorer"]), Text(row["method"]), f"{row['n']:,}", f"{row['median']:.2f}", *shares)
         console.print(table)
-        console.print(Text(ABOVE, style="dim"))
+        console.print(Text(translate(ABOVE), style="dim"))
 
 
 def feature_values(feature: Any, limit: int) -> dict[str, Any]:
@@ -123,16 +125,17 @@ def show_feature(feature: Any, limit: int, console: Console) -> None:
     from monosema.models import quoted, visible
 
     values = feature_values(feature, limit)
-    console.print(Text.assemble((f"feature {values['latent']}", "bold"), "  ", visible(values["label"] or "no label")))
-    rate = f"{values['density']:.3%} of tokens, max {number(values['max'])}, mean {number(values['mean'])}"
-    console.print(Text.assemble(("fires on   ", "dim"), rate))
+    label = values["label"] or translate("no label")
+    console.print(Text.assemble((translate(f"feature {values['latent']}"), "bold"), "  ", visible(label)))
+    rate = translate(f"{values['density']:.3%} of tokens, max {number(values['max'])}, mean {number(values['mean'])}")
+    console.print(Text.assemble((lead("fires on"), "dim"), rate))
     for name in ("promoted", "suppressed"):
         if tokens := values[name]:
             words = "  ".join(quoted(token["token"]) for token in tokens[:10])
-            console.print(Text.assemble((f"{name:<11}", "dim"), words))
+            console.print(Text.assemble((lead(name), "dim"), words))
     if neighbours := values["neighbours"]:
         near = "  ".join(f"{other['other']} ({other['value']:.2f}, {other['kind']})" for other in neighbours[:6])
-        console.print(Text.assemble(("near       ", "dim"), near))
+        console.print(Text.assemble((lead("near"), "dim"), near))
     console.print()
     show_explanations(feature, console)
     rows = Table(box=None, show_header=False, padding=(0, 1, 1, 0))

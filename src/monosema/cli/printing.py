@@ -7,12 +7,14 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.meaning import show_meaning
 from monosema.core import Config
+from monosema.core.language import translate
 
 
 def plain(value: Any) -> Any:
@@ -46,6 +48,11 @@ def _fields(config: Config, prefix: str) -> list[tuple[str, Any, str]]:
         else:
             rows.append((prefix + name, value, " ".join((field.description or "").split())))
     return rows
+
+
+def lead(name: str, width: int = 13) -> str:
+    """Return a line's first word in the user's language, as wide as its column."""
+    return set_cell_size(translate(name), width)
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -105,20 +112,20 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         console.print()
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     training = summary.get("training") or {}
-    seconds = "  ".join(f"{stage} {value:.1f}" for stage, value in summary["seconds"].items())
+    seconds = "  ".join(f"{translate(stage)} {value:.1f}" for stage, value in summary["seconds"].items())
     for name, value in (
         ("tokens", _count(summary.get("tokens"))),
         ("features", _count(summary.get("features"))),
         ("held-out rows' FVU", number(training.get("held_out_fvu")) if training else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
-        ("seconds", f"{seconds}  together {sum(summary['seconds'].values()):.1f}"),
+        ("seconds", f"{seconds}  {translate('together')} {sum(summary['seconds'].values()):.1f}"),
     ):
         if value:
             facts.add_row(f"[bold]{name}", Text(str(value), overflow="fold"))
     console.print(facts)
     for name in ("run", "report"):
         if name in summary:
-            console.print(Text.assemble((f"{name:<20}", "bold"), summary[name]), soft_wrap=True)
+            console.print(Text.assemble((lead(name, 20), "bold"), summary[name]), soft_wrap=True)
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], wide: bool) -> Table:

@@ -2,13 +2,14 @@
 
 Texts are written in English where they are made, and translated where they are shown: on the terminal and on pages. A
 catalogue maps English to the other language. In its keys ``{}`` stands for any text, itself translated where it is
-known, and ``{n}`` for a number; the translation takes them up as ``{0}``, ``{1}`` or, in the same order, ``{}``. What a
-catalogue doesn't have stays English.
+known, ``{v}`` for a name that stays as it is, and ``{n}`` for a number; the translation takes them up as ``{0}``,
+``{1}`` or, in the same order, ``{}``. What a catalogue doesn't have stays English.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import tomllib
@@ -22,10 +23,10 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "ko": "한국어"}
 ENGLISH = "en"
 VARIABLES = ("MONOSEMA_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 """Environment variables that say the language; the first that is set counts."""
-_PLACES = {"{}": "(.*?)", "{n}": r"([-−+]?[\d.,:]+(?: ?%)?)"}
-_PLACE = re.compile(r"(\{n?\})")
-_LISTED = re.compile(r"( \(|\)|, |; )")
-_SENTENCES = re.compile(r"(?<=[.!?…]) (?=[A-Z–-])")
+_PLACES = {"{}": "(.*?)", "{v}": r"(?P<v{n}>(?:(?!\. ).)*?)", "{n}": r"([-−+]?[\d.,:]+(?: ?%)?)"}
+_PLACE = re.compile(r"(\{[nv]?\})")
+_SENTENCES = re.compile(r"(?<=[.!?…])( )(?=[A-Z–-])")
+_LISTED = re.compile(r"(\(|\)|, |; | or | and )")
 
 
 def language() -> str:
@@ -60,13 +61,7 @@ def catalogue(code: str) -> Mapping[str, Mapping[str, str]]:
 def translate(text: str, code: str | None = None) -> str:
     """Say a text in a language, the user's by default: the whole, else sentence by sentence, else as it is."""
     known = _known(code or language())
-    if known is None or not text.strip():
-        return text
-    said = known.say(" ".join(text.split()))
-    if said is None:
-        said = " ".join(known.say(sentence) or sentence for sentence in _SENTENCES.split(text.strip()))
-    start = text[: len(text) - len(text.lstrip())]
-    return start + said + text[len(text.rstrip()) :]
+    return text if known is None else known.translate(text)
 
 
 @dataclass(frozen=True)
@@ -76,18 +71,27 @@ class _Known:
     whole: Mapping[str, str]
     patterns: tuple[tuple[re.Pattern[str], str], ...]
 
+    def translate(self, text: str) -> str:
+        """Say a text as a whole, else its sentences, else the things that it lists; what is not known stays."""
+        said = self.say(text)
+        for separator in (_SENTENCES, _LISTED):
+            if said is None and len(parts := separator.split(text)) > 1:
+                between = [self.say(part) or part for part in parts[1::2]]
+                said = "".join(itertools.chain(*zip(map(self.translate, parts[::2]), [*between, ""], strict=True)))
+        return text if said is None else said
+
     def say(self, text: str) -> str | None:
-        """Return the translation of a text; None where it is not known."""
-        if text in self.whole:
-            return self.whole[text]
+        """Return the translation of a whole text, with the blanks around it; None where it is not known."""
+        words = " ".join(text.split())
+        said = self.whole.get(words) or next(self._fitting(words), None)
+        return None if said is None else text[: len(text) - len(text.lstrip())] + said + text[len(text.rstrip()) :]
+
+    def _fitting(self, text: str) -> Iterator[str]:
         for pattern, said in self.patterns:
             if found := pattern.fullmatch(text):
-                return said.format(*map(self._within, found.groups()))
-        return None
-
-    def _within(self, part: str) -> str:
-        """Say what stands in a place of a pattern: as a whole, else each of the things that it lists."""
-        return self.say(part) or "".join(self.say(one) or one for one in _LISTED.split(part))
+                names = pattern.groupindex.values()
+                parts = enumerate(found.groups(), 1)
+                yield said.format(*(part if place in names else self.translate(part) for place, part in parts))
 
 
 @cache
@@ -100,4 +104,6 @@ def _known(code: str) -> _Known | None:
 
 
 def _pattern(key: str) -> str:
-    return "".join(_PLACES.get(part) or re.escape(part) for part in _PLACE.split(key))
+    """Return the regular expression of a key; names have groups with names, so that they stay as they are."""
+    parts = enumerate(_PLACE.split(key))
+    return "".join(_PLACES[part].format(n=n) if part in _PLACES else re.escape(part) for n, part in parts)

@@ -189,7 +189,8 @@ class TokenBatches(Iterator[TokenBatch]):
         tokens = sum(row.shape[1] for row in rows)
         return CorpusError(
             f"The corpus {self.corpus.name} is smaller than a batch: it gives {len(rows)} {kind} ({tokens} tokens), "
-            f"and a batch has {self.config.batch}. Lower batch{' or window' if kind == 'windows' else ''}, or add text."
+            f"and a batch has {self.config.batch}. Lower --text.batch{' or --window' if kind == 'windows' else ''}, or "
+            "add text."
         )
 
 

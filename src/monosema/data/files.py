@@ -129,7 +129,7 @@ def read_parquet(path: Path, column: str) -> Iterator[str]:
             if column not in names:
                 raise CorpusError(
                     f"{path} has no column {column!r}.{nearest(column, names)} It has: {', '.join(names)}. "
-                    "Say which holds the text with column = …"
+                    "Say which holds the text with --column."
                 )
             kind = file.schema_arrow.field(column).type
             kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -174,7 +174,7 @@ def _text(path: Path, number: int, line: bytes, column: str) -> str | None:
     if column not in row:
         raise CorpusError(
             f"Line {number} of {path} has no column {column!r}.{nearest(column, row)} It has: {', '.join(row)}. "
-            "Say which holds the text with column = …"
+            "Say which holds the text with --column."
         )
     text = row[column]
     if text is not None and not isinstance(text, str):
@@ -205,7 +205,8 @@ def read_text(path: Path) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise CorpusError(
             f"{path} is not text in UTF-8 (near byte {read + error.start:,}: {error.reason}). "
-            "Convert it, or leave it out."
+            f"Convert it: iconv -f LATIN1 -t UTF-8 {path.name} > new.txt, with the encoding that it has, such as "
+            "UTF-16 or EUC-KR; or leave it out."
         ) from None
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read beyond byte {read:,} ({error}). Fetch it again.") from error

@@ -53,7 +53,7 @@ class HubCorpus:
         if self._column not in columns:
             raise CorpusError(
                 f"The dataset hf:{self.name} has no column {self._column!r}.{nearest(self._column, columns)} "
-                f"It has: {', '.join(columns)}. Say which holds the text with column = …"
+                f"It has: {', '.join(columns)}. Say which holds the text with --column."
             )
         return dataset.select_columns([self._column])
 

@@ -140,6 +140,11 @@ def architectures() -> tuple[str, ...]:
     return (*ACTIVATIONS, *PRESETS)
 
 
+def is_architecture(name: str) -> bool:
+    """Return True for the name of an architecture, or another name of one."""
+    return name in PRESETS or any(name in (one.name, *one.aliases) for one in ACTIVATIONS.values())
+
+
 def dictionary_config(architecture: str = "topk", activation: str | None = None, **fields: Any) -> DictionaryConfig:
     """Make the configuration of an architecture, such as ``dictionary_config("topk", n_latents=4096, k=32)``.
 
@@ -178,6 +183,16 @@ def make_coder(
     config = dictionary_config(architecture, activation, n_latents=n_latents, **fields)
     widths = [d_in // n_sites] * n_sites if d_out is None else [d_in, d_out]
     return config.make(widths, metadata, seed)
+
+
+def config_of(coder: SparseCoder) -> DictionaryConfig:
+    """Make the configuration, as recipes say it, of a coder that is there already."""
+    facts = {**coder.config.to_dict(), **coder.activation.to_dict(), "n_latents": coder.n_latents}
+    activation = coder.activation.name
+    if coder.has_separate_target or coder.n_sites > 1:
+        return dictionary_config("transcoder" if coder.has_separate_target else "crosscoder", activation, **facts)
+    nested = bool(coder.config.prefixes) and activation == PRESETS["matryoshka"].activation
+    return dictionary_config("matryoshka" if nested else activation, **facts)
 
 
 def of_architecture(config: DictionaryConfig, architecture: str, activation: str | None = None) -> DictionaryConfig:

@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, VectorError, torch_generator
-from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.codes import Codes, Vectors, rows_of
 from monosema.dictionaries.initialisation import random_directions
 from monosema.dictionaries.protocol import Metadata
 from monosema.kernels import decode_active, encode_codes
@@ -68,15 +68,23 @@ class _Baseline:
                 setattr(moved, name, value.to(device))
         return moved
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Compute the codes of rows."""
+    def encode(self, x: Vectors, matmul_dtype: torch.dtype | None = None) -> Codes:
+        """Compute the codes of vectors of any leading shape, of torch or numpy; their shape is kept in the codes."""
+        rows, shape = rows_of(x, self.directions)
+        return self._encode(rows, matmul_dtype).in_shape(shape)
+
+    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
+        """Compute vectors from codes, sparse or dense, in the leading shape of what was encoded."""
+        codes = Codes.of(codes, self.n_latents)
+        return codes.arranged(self._decode(codes.in_shape(None)))
+
+    def _encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
         raise NotImplementedError
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Compute rows from codes."""
+    def _decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         return decode_active(codes.values, codes.active, self.directions)
 
-    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+    def __call__(self, x: Vectors) -> Float[Tensor, "*rows d_out"]:
         """Compute the reconstruction."""
         return self.decode(self.encode(x))
 
@@ -102,14 +110,12 @@ class _Components(_Baseline):
         super().__init__(directions, metadata)
         self.mean, self.reading = mean, reading
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Compute coordinates along all components."""
+    def _encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
         values = (x - self.mean) @ self.reading.T
         indices = torch.arange(self.n_latents, device=x.device).expand(len(x), -1)
         return Codes(values, indices, self.n_latents)
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Compute rows from coordinates."""
+    def _decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         return codes.dense() @ self.directions + self.mean
 
 
@@ -297,7 +303,7 @@ class Nmf(_Baseline):
             nmf.fit(data.cpu().double().numpy())
         return cls(nmf, sample.shape[1], signed, metadata)
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+    def _encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
         """Compute non-negative codes of rows, by least squares with the parts held."""
         if len(x) == 0:
             return Codes.from_dense(x.new_zeros(0, self.n_latents))
@@ -332,16 +338,14 @@ class Neurons(_Baseline):
         super().__init__(torch.cat([eye, -eye]) if signed else eye, metadata)
         self.signed, self.k = signed, k
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Compute rectified coordinates."""
+    def _encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
         dense = _rectified(x, self.signed)
         if self.k is None:
             return Codes.from_dense(dense)
         indices = dense.detach().topk(self.k, dim=1, sorted=False).indices
         return Codes(dense.gather(1, indices), indices, self.n_latents)
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Compute rows from codes."""
+    def _decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
         return decode_active(codes.values, codes.active, self.directions.to(codes.values.device))
 
 
@@ -397,11 +401,10 @@ class RandomDirections(_Baseline):
         gain = shared / power if power > 0 else 1.0
         return cls(mean, rows, gain, k, metadata)
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+    def _encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:
         """Compute the k largest products with the directions."""
         bias = self.rows.new_zeros(self.n_latents)
         return Codes.from_entries(*encode_codes(x - self.mean, None, self.rows, bias, self.k, matmul_dtype))
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Compute rows from codes."""
-        return super().decode(codes) + self.mean
+    def _decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
+        return super()._decode(codes) + self.mean

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from monosema.core import ConfigError, VectorError, torch_generator
 from monosema.dictionaries.activation_functions.activation import ACTIVATIONS, Activation, Batch
 from monosema.dictionaries.coder_config import CoderConfig, Normalisation, require_fit
-from monosema.dictionaries.codes import Codes
+from monosema.dictionaries.codes import Codes, Vectors, rows_of
 from monosema.dictionaries.initialisation import (
     data_directions,
     directions_from,
@@ -243,29 +243,32 @@ class SparseCoder(nn.Module):
 
     # ------------------------------------------------------------------------------------------------ encode, decode
 
-    def encode(
-        self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None, grid: Grid | None = None
-    ) -> Codes:
-        """Compute the codes of rows, with gradients through their values.
+    def encode(self, x: Vectors, matmul_dtype: torch.dtype | None = None, grid: Grid | None = None) -> Codes:
+        """Compute the codes of vectors of any leading shape, with gradients through their values.
 
         Args:
+            x: of torch or numpy, [d_in], [n, d_in], [batch, pos, d_in], …; their shape is kept in the codes.
             matmul_dtype: precision of the encoder's product; None keeps that of `x`.
             grid: processes that share the latents; the codes are those of this one's that stay beside the others'.
 
         Raises:
             VectorError: rows of another width.
         """
-        x = self._checked(x)
-        rows, scale, shift = normalise(x, self.normalisation)
+        given, shape = rows_of(x, self.W_dec)
+        given = self._checked(given)
+        rows, scale, shift = normalise(given, self.normalisation)
         codes = self.activation.encode(self, rows, matmul_dtype, grid)
-        return codes.with_bypass(scale, shift if self.skip is None else x @ self.skip.T)
+        return codes.with_bypass(scale, shift if self.skip is None else given @ self.skip.T).in_shape(shape)
 
-    def decode(self, codes: Codes, grid: Grid | None = None) -> Float[Tensor, "n d_out"]:
-        """Compute rows from codes, with gradients.
+    def decode(
+        self, codes: Codes | Float[Tensor, "*rows n_latents"], grid: Grid | None = None
+    ) -> Float[Tensor, "*rows d_out"]:
+        """Compute vectors from codes, sparse or dense, in the leading shape of what was encoded; with gradients.
 
         Raises:
             VectorError: codes that lack what brings back a normalised row, or the output of the skip connection.
         """
+        codes = Codes.of(codes, self.n_latents)
         y = decode_active(codes.values, codes.active, self.W_dec, grid) + self.b_dec
         if (self.skip is not None or self.normalisation == "layer_norm") and codes.shift is None:
             what = "has a skip connection" if self.skip is not None else "normalises each row"
@@ -279,9 +282,9 @@ class SparseCoder(nn.Module):
                 "gave, or give the codes its scale and shift (`Codes.with_bypass`)."
             )
         y = y if codes.scale is None else y * codes.scale
-        return y if codes.shift is None else y + codes.shift
+        return codes.arranged(y if codes.shift is None else y + codes.shift)
 
-    def forward(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+    def forward(self, x: Vectors) -> Float[Tensor, "*rows d_out"]:
         """Compute the reconstruction, with gradients."""
         return self.decode(self.encode(x))
 

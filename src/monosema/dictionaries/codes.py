@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.kernels import Active, Ragged, Selection, to_dense
+from monosema.core import VectorError
+from monosema.kernels import Active, Full, Ragged, Selection, to_dense
+
+Vectors = Float[Tensor, "*rows _"] | Float[np.ndarray, "*rows _"]
+"""Vectors of any leading shape: one, rows, or those of a batch's positions."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Codes:
     """The active latents of n rows.
 
@@ -22,6 +27,8 @@ class Codes:
         n_latents: number of latents there are.
         scale, shift: what the dictionary's decoder gives is multiplied with for each row, and added to it: undoes the
             normalisation of input rows; the output of a skip connection. None where the dictionary has neither.
+        shape: leading shape of the vectors that the rows stand for, in which dense codes and reconstructions come;
+            None where they are rows.
     """
 
     values: Float[Tensor, "n k"]
@@ -29,6 +36,21 @@ class Codes:
     n_latents: int
     scale: Float[Tensor, "n 1"] | None = None
     shift: Float[Tensor, "n _"] | None = None
+    shape: tuple[int, ...] | None = None
+
+    @classmethod
+    def of(cls, codes: Codes | Float[Tensor, "*rows n_latents"], n_latents: int) -> Codes:
+        """Take codes as they are, and all of a dense tensor's entries, so that gradients reach those of 0 too.
+
+        Raises VectorError for another number of latents.
+        """
+        given = codes.n_latents if isinstance(codes, Codes) else codes.shape[-1]
+        if given != n_latents:
+            raise VectorError(f"These codes have {given:,} latents, and the dictionary has {n_latents:,}.")
+        if isinstance(codes, Codes):
+            return codes
+        rows, shape = rows_of(codes, codes)
+        return cls.from_entries(rows, Full(len(rows), n_latents)).in_shape(shape)
 
     @classmethod
     def from_dense(cls, dense: Float[Tensor, "n n_latents"]) -> Codes:
@@ -56,13 +78,26 @@ class Codes:
         """Return the codes with what reaches the output past the latents."""
         return self if scale is None and shift is None else replace(self, scale=scale, shift=shift)
 
+    def in_shape(self, shape: tuple[int, ...] | None) -> Codes:
+        """Return the codes as those of vectors of a leading shape; None: as rows."""
+        return self if shape == self.shape else replace(self, shape=shape)
+
+    def arranged(self, rows: Float[Tensor, "n d"]) -> Float[Tensor, "*rows d"]:
+        """Return what belongs to the codes' rows in the leading shape of the vectors that they stand for."""
+        return rows if self.shape is None else rows.view(*self.shape, rows.shape[1])
+
     def padded(self) -> Codes:
         """Return the same codes with as many columns in each row."""
         return self
 
-    def dense(self) -> Float[Tensor, "n n_latents"]:
-        """Return all activations as a matrix; memory n × n_latents."""
-        return to_dense(self.values, self.indices, self.n_latents)
+    def dense(self) -> Float[Tensor, "*rows n_latents"]:
+        """Return all activations, of the vectors' leading shape; memory n × n_latents."""
+        return self.arranged(to_dense(self.values, self.indices, self.n_latents))
+
+    def __repr__(self) -> str:
+        rows = len(self) if self.shape is None else list(self.shape)
+        l0 = f"{float(self.l0.mean()):.1f}" if len(self) else "–"
+        return f"{type(self).__name__}({rows} vectors, {self.n_latents:,} latents, L0 {l0})"
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -78,7 +113,7 @@ class Codes:
         return torch.bincount(self.indices[self.values != 0], minlength=self.n_latents)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RaggedCodes(Codes):
     """The active latents of n rows, of any number on each, one row after the other; what training steps give.
 
@@ -105,11 +140,12 @@ class RaggedCodes(Codes):
         places -= self.starts[:-1].index_select(0, active.rows)
         values, indices = (flat.new_zeros(len(self) * width) for flat in (self.values, self.indices))
         values[places], indices[places] = self.values, self.indices
-        return Codes(values.view(-1, width), indices.view(-1, width), self.n_latents, self.scale, self.shift)
+        padded = Codes(values.view(-1, width), indices.view(-1, width), self.n_latents, self.scale, self.shift)
+        return padded.in_shape(self.shape)
 
-    def dense(self) -> Float[Tensor, "n n_latents"]:
-        """Return all activations as a matrix; memory n × n_latents."""
-        return self.active.dense(self.values)
+    def dense(self) -> Float[Tensor, "*rows n_latents"]:
+        """Return all activations, of the vectors' leading shape; memory n × n_latents."""
+        return self.arranged(self.active.dense(self.values))
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -120,3 +156,14 @@ class RaggedCodes(Codes):
         """Active latents of each row."""
         active = (self.values != 0).to(torch.float32)
         return active.new_zeros(len(self)).index_add_(0, self.active.rows, active)
+
+
+def rows_of(x: Vectors, like: Tensor) -> tuple[Float[Tensor, "n d"], tuple[int, ...] | None]:
+    """Return vectors as rows, on the device and of the type of a dictionary's tensor, and their leading shape.
+
+    The shape is None where they are rows already.
+    """
+    if isinstance(x, np.ndarray):
+        x = torch.from_numpy(x).to(like.device)
+    x = x.to(like.dtype)
+    return (x, None) if x.ndim == 2 else (x.reshape(-1, x.shape[-1]), tuple(x.shape[:-1]))

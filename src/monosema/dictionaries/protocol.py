@@ -65,15 +65,18 @@ class Dictionary(Protocol):
         """The vector that each latent adds to the output when its activation is 1."""
         ...
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Compute the codes of rows. `matmul_dtype` asks for another precision of the product, where it is faster."""
+    def encode(self, x: Float[Tensor, "*rows d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+        """Compute the codes of vectors of any leading shape, which they keep.
+
+        `matmul_dtype` asks for another precision of the product, where it is faster.
+        """
         ...
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Compute rows from codes."""
+    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
+        """Compute vectors from codes, sparse or dense."""
         ...
 
-    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+    def __call__(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         """Compute the reconstruction: ``decode(encode(x))``."""
         ...
 

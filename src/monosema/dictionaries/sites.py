@@ -33,15 +33,15 @@ class AtSite:
         """The vector that each latent adds at the site when its activation is 1."""
         return self.dictionary.directions[:, self.part]
 
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Compute the codes of rows of all sites."""
+    def encode(self, x: Float[Tensor, "*rows d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
+        """Compute the codes of vectors of all sites."""
         return self.dictionary.encode(x, matmul_dtype)
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
-        """Compute rows of the site."""
-        return self.dictionary.decode(codes)[:, self.part]
+    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
+        """Compute vectors of the site."""
+        return self.dictionary.decode(codes)[..., self.part]
 
-    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
+    def __call__(self, x: Float[Tensor, "*rows d_in"]) -> Float[Tensor, "*rows d_out"]:
         """Compute the reconstruction of the site from all sites."""
         return self.decode(self.encode(x))
 

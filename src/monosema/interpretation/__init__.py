@@ -11,6 +11,7 @@ from monosema.interpretation.explaining import (
     EXPLAINERS,
     ExplainConfig,
     by_latent,
+    check_explainers,
     explain_latents,
     register_explainer,
 )
@@ -68,6 +69,7 @@ __all__ = [
     "Subject",
     "atlas_scores",
     "by_latent",
+    "check_explainers",
     "choose_latents",
     "compare_dictionaries",
     "damage_of_explanations",

@@ -1,18 +1,21 @@
 """Splice: dictionaries in the place of the activations that they reconstruct, at any set of sites.
 
-    drop   x ← x̂ = decode(encode(x))
-    keep   x ← x̂ + ε,   ε = x − x̂ without gradient
+    drop   x ← x̂(c),                    c = encode(x),   x̂ = decode
+    keep   x ← x̂(c′) + ε,   ε = x − x̂(c),   c′ = c as a node of its own
 
-With the error kept the model computes what it did before, and gradients reach the codes and ε: every latent, and what
-the dictionary does not explain, is a node (Marks et al. 2024, arXiv:2403.19647). Positions that are padding or special
-tokens stay as they are, since dictionaries are not trained on them.
+With the error kept the model computes what it did before: values are those of the clean model, and so are gradients
+upstream of the site, since what flows back through c′ and through −x̂(c) cancels. Gradients reach c′ and ε on the way:
+every latent, and what the dictionary does not explain, is a node (Marks et al. 2024, arXiv:2403.19647). For the same
+reason the dictionary's own weights have no gradient then. With the error dropped, gradients go back through decoder,
+codes and encoder, and nowhere past them. Positions that are padding or special tokens stay as they are, since
+dictionaries are not trained on them.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Bool, Float, Shaped
@@ -32,9 +35,9 @@ class Spliced:
 
     Attributes:
         where: positions that it stood in for.
-        codes: one row for each of them.
+        codes: one row for each of them; where gradients are on, a node of the graph, whose `values.grad` is kept.
         reconstruction: x̂, likewise.
-        error: ε; a leaf of the graph, whether it was kept or dropped.
+        error: ε, a node likewise where it was kept; without gradient where it was dropped.
     """
 
     where: Bool[Tensor, "batch pos"]
@@ -124,12 +127,24 @@ def _put(
             return x
         # n × d_in: the sites side by side, in the order in which the dictionary reads them.
         rows = torch.cat([seen.get(site, x).flatten(2)[where] for site in read], dim=1).float()
-        codes = writer.encode(rows)
+        target, codes = x.flatten(2)[where].float(), writer.encode(rows)
+        plain = writer.decode(codes)
+        if not torch.is_grad_enabled():
+            parts.put(place, Spliced(where, codes, plain, target - plain))
+            return x if keeps else put_rows(x, where, plain)
+        codes = replace(codes, values=_node(codes.values))
         made = writer.decode(codes)
-        rest = (x.flatten(2)[where].float() - made).detach()
-        if torch.is_grad_enabled():
-            rest.requires_grad_()
+        rest = _node(target - plain) if keeps else (target - plain).detach()
         parts.put(place, Spliced(where, codes, made, rest))
         return put_rows(x, where, made + rest if keeps else made)
 
     return action
+
+
+def _node(values: Tensor) -> Tensor:
+    """Return the values as a node of its own, whose gradient is kept; a leaf where nothing before it has gradients."""
+    if not values.requires_grad:
+        return values.detach().requires_grad_()
+    node = values.view_as(values)
+    node.retain_grad()
+    return node

@@ -114,7 +114,7 @@ def load_model(
     shapes = {name: parameter.shape for name, parameter in model.state_dict().items()}
     weights = files.read(layout, shapes, precision)
     model.load_state_dict(weights, assign=True)
-    return model.to(chosen).eval()
+    return model.to(chosen).eval().requires_grad_(False)
 
 
 def model_folder(name_or_path: str | Path, *, weights: bool = True, code: bool = False) -> Path:

@@ -38,7 +38,7 @@ def random_model(config: TransformerConfig | None = None, seed: int = 0) -> Tran
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * parameter.shape[1] ** -0.5)
             elif name.endswith("bias"):
                 parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.02)
-    return model.eval()
+    return model.eval().requires_grad_(False)
 
 
 def _small() -> TransformerConfig:

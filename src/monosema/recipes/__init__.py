@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from monosema.recipes.demo import demo
+from monosema.recipes.opened import opened
 from monosema.recipes.opening import read_recipe
 from monosema.recipes.quickstart import quickstart
 from monosema.recipes.smollm2 import smollm2
 
-__all__ = ["demo", "quickstart", "read_recipe", "smollm2"]
+__all__ = ["demo", "opened", "quickstart", "read_recipe", "smollm2"]

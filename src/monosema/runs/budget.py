@@ -23,7 +23,8 @@ long as that product, of 2 operations a weight."""
 
 
 def evaluation_budget(recipe: Recipe, layers: int, width: int, vocab: int) -> int:
-    """Tokens to evaluate on: what the recipe says, or as many as take no longer than capture and training.
+    """Tokens to evaluate on: what the recipe says, or as many as take no longer than capture and training; of a given
+    dictionary, than its atlas.
 
     Args:
         layers, width, vocab: of the model.
@@ -35,9 +36,12 @@ def evaluation_budget(recipe: Recipe, layers: int, width: int, vocab: int) -> in
     block = 24 * width**2
     before = min(layers, 1 + max(layers if site.layer is None else site.layer for site in recipe.sites))
     rest = (layers - before) * block + 2 * width * vocab
-    learning = before * block + _TRAINING * recipe.stream.passes * recipe.dictionary.n_latents * width
+    tokens, steps = recipe.text.tokens, _TRAINING * recipe.stream.passes
+    if recipe.given is not None:
+        tokens, steps = min(tokens, recipe.atlas_tokens or tokens), 2
+    learning = before * block + steps * recipe.dictionary.n_latents * width
     measuring = before * block + VERSIONS * rest
-    return min(MOST, max(LEAST, int(recipe.text.tokens * learning / measuring)))
+    return min(MOST, max(LEAST, int(tokens * learning / measuring)))
 
 
 def decided(recipe: Recipe, model: LanguageModel) -> Recipe:

@@ -32,6 +32,7 @@ from monosema.models import LanguageModel
 from monosema.models.randomised import randomised
 from monosema.pages import charts
 from monosema.pages.svg import write_svg
+from monosema.runs.budget import MOST
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import opened_dictionary, random_directions, settings_of, text_of
 from monosema.runs.ledger import Ledger
@@ -117,7 +118,8 @@ class _Comparison:
     @functools.cached_property
     def run_tokens(self) -> int:
         """Tokens that the run's dictionary was trained on."""
-        return self.ctx.recipe.text.tokens or int(Ledger(self.ctx.folder).records()["capture"].counts["rows"])
+        captured = Ledger(self.ctx.folder).records().get("capture")
+        return self.ctx.recipe.text.tokens or (int(captured.counts["rows"]) if captured else MOST)
 
     @property
     def budget(self) -> int:
@@ -154,7 +156,7 @@ class _Comparison:
 
     def _is_own(self, site: Site) -> bool:
         """Return True where retraining would give the run's own dictionary again."""
-        return site == self.ctx.site and self.budget == self.run_tokens
+        return self.ctx.recipe.given is None and site == self.ctx.site and self.budget == self.run_tokens
 
     def _contender(
         self, name: str, title: str, site: Site, make: Callable[[], tuple[LanguageModel, Dictionary]], **more: Any
@@ -163,7 +165,7 @@ class _Comparison:
         budget = self.config.training_tokens if name in (RETRAINED, RANDOMISED) else 0
         own = self.config.replace(baselines=(RANDOM,), sites=(), training_tokens=budget).to_dict()
         trained = self.ctx.dictionary_dir / "training.json"
-        facts = [own, self.ctx.model.digest, self.ctx.corpus.digest, read_json(trained) if trained.exists() else {}]
+        facts = [own, *self.ctx.sources.values(), read_json(trained) if trained.exists() else {}]
         depends_on = [*facts, recipe.text.to_dict(), *settings_of(self.ctx).to_list()]
         return Contender(name, title, site, depends_on, make, **more)
 
@@ -193,6 +195,7 @@ class _Comparison:
             recipe = self.ctx.recipe
             passes = max(1, round(recipe.stream.passes * self.run_tokens / self.budget))
             own = recipe.replace(
+                given=None,
                 site=recipe.site if site == self.ctx.site else site.short,
                 text=recipe.text.replace(tokens=self.budget),
                 stream=recipe.stream.replace(passes=passes),

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monosema.core import ConfigError, Site
+from monosema.core import ConfigError, Site, choose_device
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
-from monosema.models import LanguageModel, ModelPair, load_model, require_logits, vector_width
+from monosema.dictionaries import SparseCoder
+from monosema.items import ItemBatches, ItemModel
+from monosema.models import LanguageModel, ModelPair, load_model, vector_width
+from monosema.runs.given import digest_of, read_given, require_widths
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
@@ -32,8 +35,13 @@ class RunContext:
 
     @functools.cached_property
     def model(self) -> LanguageModel:
-        """The language model, or two side by side, on the device."""
+        """The language model, or two side by side, or vectors of items in its place, on the device."""
         return open_model(self.recipe, self.device)
+
+    @functools.cached_property
+    def given(self) -> SparseCoder | None:
+        """The dictionary that the recipe gives; None where the run trains its own."""
+        return None if self.recipe.given is None else read_given(self.recipe, self.dictionary_dir)
 
     @functools.cached_property
     def widths(self) -> tuple[int, ...]:
@@ -41,40 +49,30 @@ class RunContext:
 
         Raises:
             SiteError: the model has no such site, or one without a fixed width.
-            ConfigError: another number of sites than the architecture takes, or a crosscoder's sites differ in width.
+            ConfigError: another number of sites than the architecture takes, a crosscoder's sites differ in width, or a
+                given dictionary is of other widths.
         """
         widths = tuple(vector_width(self.model, site) for site in self.recipe.sites)
         if self.recipe.dictionary.architecture == "crosscoder" and len(set(widths)) > 1:
             said = ", ".join(f"{width} at {site.short}" for site, width in zip(self.recipe.sites, widths, strict=True))
             raise ConfigError(f"The sites of a crosscoder must have one width, but they have {said}.")
+        if self.given is not None:
+            require_widths(self.given, self.recipe, widths)
         return widths
-
-    def check_model(self, until: str | None) -> None:
-        """Find out before the first stage what a later one would ask of the model in vain.
-
-        Raises:
-            SiteError, ConfigError: sites that the model or the architecture doesn't have.
-            InputError: no tokenizer.
-            UnsupportedModelError: a vocabulary of unknown size, or no logits for an objective that needs them.
-        """
-        _ = self.widths
-        for each in (self.model.first, self.model.second) if isinstance(self.model, ModelPair) else (self.model,):
-            _ = each.tokenizer
-            if until != "capture" and self.recipe.training.objective == "end-to-end":
-                require_logits(each)
-            if until not in ("capture", "train"):
-                _ = each.vocab
 
     @functools.cached_property
     def corpus(self) -> Corpus:
-        """The text."""
+        """The text, or the names of the items."""
+        if isinstance(self.model, ItemModel):
+            return self.model.items
         text = self.recipe.corpus
         return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit)
 
     @functools.cached_property
     def sources(self) -> Mapping[str, str]:
-        """Digests of the model and the text, by what people call them."""
-        return {"the model": self.model.digest, "the text": self.corpus.digest}
+        """Digests of the model, the text, and a given dictionary, by what people call them."""
+        given = {} if self.given is None else {"the given dictionary": digest_of(self.given)}
+        return {"the model": self.model.digest, "the text": self.corpus.digest, **given}
 
     @property
     def site(self) -> Site:
@@ -82,8 +80,10 @@ class RunContext:
         sites = self.recipe.sites
         return sites[0] if self.recipe.output_site else sites[-1]
 
-    def batches(self, config: TextConfig) -> TokenBatches:
-        """Batches of the text from its first document on."""
+    def batches(self, config: TextConfig) -> TokenBatches | ItemBatches:
+        """Batches of the text from its first document on, or of the items."""
+        if isinstance(self.model, ItemModel):
+            return ItemBatches(self.model.items, config)
         return token_batches(self.corpus, self.model.tokenizer, config)
 
     @property
@@ -113,7 +113,11 @@ class RunContext:
 
 
 def open_model(recipe: Recipe, device: str | None = None) -> LanguageModel:
-    """The recipe's language model, or its two side by side; `device` None is the best there is."""
+    """The recipe's language model, or its two side by side, or its vectors of items; `device` None is the best there
+    is."""
+    if recipe.of_items:
+        names = recipe.corpus
+        return ItemModel.open(recipe.model.name, names.source, names.column, choose_device(device))
     model: Any = load_model(recipe.model.name, device=device, dtype=recipe.model.dtype)
     if recipe.other_model is None:
         return model

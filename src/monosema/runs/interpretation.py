@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monosema.activations import RowTaker
 from monosema.atlas import open_atlas
-from monosema.core import Site, digest, read_json
-from monosema.data import TokenBatch, TokenBatches
+from monosema.core import CorpusError, Site, digest, read_json
+from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary, Metadata, RandomDirections, load_dictionary
 from monosema.interpretation import (
     Blocks,
@@ -25,10 +27,13 @@ from monosema.interpretation import (
     rows_at,
     score_atlas,
 )
+from monosema.models import vector_width
 from monosema.runs.context import RunContext
 
 FITTED_ROWS = 16_384
 """Rows of activations that the mean and the gain of random directions are fitted on."""
+ORIGIN = "origin.json"
+"""File beside a dictionary that was given: where it comes from, and how many latents are active per row."""
 
 
 def subject_of(ctx: RunContext) -> Subject:
@@ -41,12 +46,29 @@ def opened_dictionary(ctx: RunContext) -> Dictionary:
     return load_dictionary(ctx.dictionary_dir).to(ctx.model.device)
 
 
-def text_of(ctx: RunContext, split: str, tokens: int) -> TokenBatches:
-    """Return so many tokens of a split of the run's text."""
+def text_of(ctx: RunContext, split: str, tokens: int) -> Iterable[TokenBatch]:
+    """Return so many tokens of a split of the run's text, or so many items: of all, since they are few."""
+    split = "all" if ctx.recipe.of_items else split
     return ctx.batches(ctx.recipe.text.replace(split=split, tokens=tokens))
 
 
-def heldout(ctx: RunContext) -> TokenBatches:
+def rows_of_text(
+    ctx: RunContext, sites: Sequence[Site], wanted: int, split: str = "train"
+) -> Float[Tensor, "rows width"]:
+    """Run the model for at most so many rows of activations, of several sites side by side, as a capture takes them."""
+    take = RowTaker(ctx.model, list(sites), ctx.recipe.capture.extreme_norm)
+    rows, at = torch.empty(wanted, sum(vector_width(ctx.model, site) for site in sites)), 0
+    for batch in text_of(ctx, split, wanted):
+        taken = take(batch)
+        part = torch.cat([taken.at(site) for site in sites], dim=1)[: wanted - at]
+        rows[at : at + len(part)] = part
+        at += len(part)
+    if not at:
+        raise CorpusError(f"The text has no {split} tokens to take activations of. Give a longer one: --corpus.")
+    return rows[:at].to(ctx.model.device)
+
+
+def heldout(ctx: RunContext) -> Iterable[TokenBatch]:
     """Return the held-out text that passages come from."""
     return text_of(ctx, "heldout", ctx.recipe.samples.tokens)
 
@@ -105,9 +127,10 @@ def random_directions(ctx: RunContext, site: Site, rows: Float[Tensor, "rows d"]
 
 
 def active_per_row(ctx: RunContext) -> int:
-    """Return the number of latents that are active per row: as many as the dictionary keeps, or as training ended."""
+    """Return the number of latents that are active per row: as many as the dictionary keeps, or as were measured at the
+    end of training, or when a given one was opened."""
     k = ctx.recipe.dictionary.active_latents
     if k is not None:
         return k
-    measured = read_json(ctx.dictionary_dir / "training.json").get("l0")
+    measured = read_json(ctx.dictionary_dir / (ORIGIN if ctx.recipe.given else "training.json")).get("l0")
     return max(1, round(float(measured or ctx.recipe.dictionary.expected_active)))

@@ -39,6 +39,7 @@ class Stage:
             removed first.
         shared: all processes of a run make it together; else the first makes it, and the others wait.
         facts: digests, by name, of what it reads besides, as it is now, such as labels that people added.
+        given: True for stages of runs whose dictionary is given, False of those that train theirs, None of both.
         damage: names what is wrong with finished outputs that may change afterwards and keep their own checksums; None
             for outputs that must stay as they were made.
     """
@@ -53,6 +54,7 @@ class Stage:
     replaces: bool = False
     shared: bool = False
     facts: Callable[[RunContext], Mapping[str, str]] | None = None
+    given: bool | None = None
     damage: Callable[[RunContext], list[str]] | None = None
 
 
@@ -79,6 +81,11 @@ def register_stage(stage: Stage) -> None:
     STAGES.append(stage)
 
 
+def stages_of(recipe: Recipe, stages: Sequence[Stage] = STAGES) -> list[Stage]:
+    """Return the stages that a recipe has: without those that make a dictionary, where it gives one."""
+    return [stage for stage in stages if stage.given is None or stage.given == (recipe.given is not None)]
+
+
 def needed(stages: Sequence[Stage], until: str | None) -> list[Stage]:
     """Return the stage `until` and all that it needs, in order; all stages where it is None.
 
@@ -89,7 +96,10 @@ def needed(stages: Sequence[Stage], until: str | None) -> list[Stage]:
     if until is None:
         return list(stages)
     if until not in names:
-        raise ConfigError(f"There is no stage {until!r}.{nearest(until, names)} The stages are: {', '.join(names)}.")
+        known = until in [stage.name for stage in STAGES]
+        why = " in a run whose dictionary is given: it has nothing to learn" if known else ""
+        hint = "" if known else nearest(until, names)
+        raise ConfigError(f"There is no stage {until!r}{why}.{hint} The stages are: {', '.join(names)}.")
     wanted = {until}
     for stage in reversed(stages):
         if stage.name in wanted:
@@ -102,13 +112,13 @@ def inputs_of(stage: Stage, recipe: Recipe, sources: Mapping[str, str], before: 
 
     Args:
         sources: digests of the model and the text, by name.
-        before: digest of the inputs of each stage that it needs.
+        before: digest of the inputs of each stage that it needs, as far as the run has it.
     """
     values = recipe.to_dict()
     own = {"the code of the stage": f"version {stage.version}"}
     return {
         "recipe": flatten({key: values[key] for key in stage.reads if key in values}),
-        "digests": {**sources, **own, **{name: before[name] for name in stage.needs}},
+        "digests": {**sources, **own, **{name: before[name] for name in stage.needs if name in before}},
     }
 
 
@@ -165,7 +175,7 @@ def advance(
         MonosemaError: whatever a stage refuses.
     """
     digests: dict[str, str] = {}
-    for stage in needed(stages, until):
+    for stage in needed(stages_of(ctx.recipe, stages), until):
         inputs = ctx.mesh.by_first(partial(_begin, stage, ctx, digests, log))
         if inputs is None:
             continue
@@ -228,12 +238,12 @@ def upgrade(folder: Path, recipe: Recipe, written: Mapping[str, Any], sources: M
     records = ledger.records()
     if not any(isinstance(record.inputs, str) for record in records.values()):
         return
-    for stage in STAGES:
+    for stage in stages_of(recipe, STAGES):
         old[stage.name] = digest(
             {
                 "stage": [stage.name, stage.version],
                 "recipe": {key: written[key] for key in stage.reads if key in written},
-                "needs": [old[name] for name in stage.needs],
+                "needs": [old[name] for name in stage.needs if name in old],
                 "sources": dict(zip(("model", "corpus"), sources.values(), strict=True)),
             }
         )

@@ -20,10 +20,11 @@ from monosema.core import (
     choose_dtype,
     choose_product,
 )
-from monosema.data import TextConfig
+from monosema.data import Split, TextConfig
 from monosema.dictionaries import DictionaryChoice
 from monosema.evaluation import EvaluationConfig
 from monosema.interpretation import ExplainConfig, SampleConfig, ScoringConfig
+from monosema.items import is_vectors
 from monosema.runs.sites import OneSite, SiteList, in_both_models, site_text, sites_of
 from monosema.training import TrainConfig
 
@@ -96,6 +97,9 @@ class Recipe(Config):
 
     name: str = Field("demo", pattern=r"^[\w][\w.\-]*$")
     """Name of the run; its folder is runs/NAME where no other is given."""
+    given: str | None = None
+    """A dictionary that is there already, in any format that is read: its folder, a file in it, or its name on the hub.
+    Nothing is captured or trained then, and `dictionary` says what it is. On the command line: --dictionary."""
     site: SiteList = (Site.parse("3.resid_post"),)
     """Site whose activations the dictionary reads; of a crosscoder several, separated by commas."""
     output_site: OneSite | None = None
@@ -145,6 +149,21 @@ class Recipe(Config):
         return sites_of(in_both_models(self.site), self.output_site, self.dictionary)
 
     @property
+    def of_items(self) -> bool:
+        """True where the model is a file of vectors, and the corpus the names of its rows."""
+        return is_vectors(self.model.name)
+
+    @property
+    def unit(self) -> str:
+        """Name of what is counted, in the plural."""
+        return "items" if self.of_items else "tokens"
+
+    @property
+    def described(self) -> Split:
+        """Split that features are described on: the training text, or all items."""
+        return "all" if self.of_items else "train"
+
+    @property
     def model_names(self) -> tuple[str, ...]:
         """The model, or both models, as a report says it: last parts of paths, where these tell them apart."""
         names = [name for name in (self.model.name, self.other_model) if name is not None]
@@ -187,6 +206,7 @@ class Recipe(Config):
         product = next((kind for kind in (self.training.product, before.training.product) if kind != "auto"), fastest)
         return self.replace(
             model=self.model.replace(name=_absolute(self.model.name), dtype=dtype),
+            given=None if self.given is None else _absolute(self.given),
             other_model=None if self.other_model is None else _absolute(self.other_model),
             corpus=self.corpus.replace(source=_absolute(self.corpus.source)),
             training=self.training.replace(product=product),

@@ -14,7 +14,7 @@ from monosema.interpretation import BASELINE, scores_path
 from monosema.models import model_facts
 from monosema.pages import ReportData, StageRow
 from monosema.runs.context import RunContext
-from monosema.runs.interpretation import home_of
+from monosema.runs.interpretation import home_of, opened_dictionary
 from monosema.runs.ledger import Ledger, StageRecord
 
 
@@ -24,6 +24,7 @@ def report_data(ctx: RunContext) -> ReportData:
     stages = Ledger(ctx.folder).records()
     evaluation = Evaluation.from_dict(read_json(ctx.evaluation_path))
     names = recipe.row_names
+    captured = stages["capture"].counts if recipe.given is None else {}
     models = " and ".join(recipe.model_names)
     title = f"What {models} compute{'' if recipe.other_model else 's'} at {recipe.place}"
     return ReportData(
@@ -32,21 +33,32 @@ def report_data(ctx: RunContext) -> ReportData:
         site=recipe.place,
         architecture=recipe.dictionary.title,
         corpus=ctx.corpus.name,
-        tokens=stages["capture"].counts["rows"],
+        tokens=captured.get("rows"),
         heldout_tokens=evaluation.tokens,
-        sinks_left_out=stages["capture"].counts["sinks"],
+        sinks_left_out=captured.get("sinks"),
         evaluation=[
             replace(row, name=f"{names.get(row.kind, row.name)}{f' at {row.site}' if row.site else ''}")
             for row in evaluation.rows
         ],
-        training=_metrics(ctx.dictionary_dir / "metrics.jsonl"),
+        training=_metrics(ctx.dictionary_dir / "metrics.jsonl") if recipe.given is None else (),
         stages=[_stage_row(name, record) for name, record in stages.items() if record.state == "done"],
         recipe=recipe.to_dict(),
         model=_model(recipe.model.name),
-        notes=evaluation.notes,
+        notes=(*_origin(ctx), *evaluation.notes),
         controls=_controls(ctx),
         pictures=pictures(ctx),
     )
+
+
+def _origin(ctx: RunContext) -> list[str]:
+    """Return a sentence about a given dictionary: where it comes from, and what its files say of its training."""
+    if ctx.recipe.given is None:
+        return []
+    about = opened_dictionary(ctx).metadata
+    said = [f"{about.tokens:,} tokens"] if about.tokens else []
+    said += [f"the text {about.dataset}"] if about.dataset else []
+    learnt = f" It learnt from {' of '.join(said)}, as its files say." if said else ""
+    return [f"The dictionary was not trained in this run: it is {ctx.recipe.given}.{learnt}"]
 
 
 def _controls(ctx: RunContext) -> list[Score]:

@@ -13,11 +13,12 @@ from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
 from monosema.interpretation import scores_path
 from monosema.runs.budget import decided
+from monosema.runs.checks import check
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord, run_lock
 from monosema.runs.overrides import flatten
-from monosema.runs.pipeline import STAGES, advance, needed, upgrade
+from monosema.runs.pipeline import advance, needed, stages_of, upgrade
 from monosema.runs.recipe import Recipe
 from monosema.training.distribution import Mesh
 
@@ -59,8 +60,8 @@ class Run:
         return self._ctx.report_path if self._ctx.report_path.exists() else None
 
     def dictionary(self) -> Dictionary:
-        """The dictionary. Raises RunError where it isn't trained yet."""
-        self._require("train")
+        """The dictionary. Raises RunError where it isn't trained, or brought into the run, yet."""
+        self._require("open" if self.recipe.given else "train")
         return load_dictionary(self._ctx.dictionary_dir)
 
     def evaluation(self) -> Evaluation:
@@ -86,6 +87,7 @@ class Run:
             summary["tokens"] = done["capture"].counts["rows"]
         if "train" in done:
             summary["training"] = dict(done["train"].counts)
+        if "train" in done or "open" in done:
             summary["dictionary"] = str(ctx.dictionary_dir.resolve())
         if "score" in done:
             meaning = read_json(scores_path(home_of(ctx)))
@@ -97,8 +99,7 @@ class Run:
         return summary
 
     def _require(self, stage: str) -> None:
-        record = self.stages.get(stage)
-        if record is None or record.state != "done":
+        if not _is_done(self.folder, stage):
             raise RunError(
                 f"The run {self.folder} has not finished the stage {stage!r}. Make it with: monosema run {self.folder}"
             )
@@ -138,7 +139,8 @@ def run(
     Args:
         recipe: what to make.
         out: the run folder; None for ``runs/NAME``.
-        until: the last stage to make: capture, train, evaluate, atlas, explain, score or report; None makes all.
+        until: the last stage to make: capture, train (of a given dictionary: open), evaluate, atlas, explain, score or
+            report; None makes all.
         device: where to compute; None for the best there is.
         update: let the recipe replace another one that the folder was made by; only stages that depend on the
             difference are made again.
@@ -153,7 +155,6 @@ def run(
         InputError: the model, site or text isn't there.
         MonosemaError: a stage failed; run again to go on from there.
     """
-    needed(STAGES, until)
     folder = Path(out) if out is not None else Path("runs") / recipe.name
     mesh = Mesh.join(latent_shards)
     done = run_together(mesh, recipe, folder, until=until, device=device, update=update, log=log)
@@ -173,6 +174,7 @@ def run_together(
 ) -> Run:
     """Do as `run` does, in processes that have joined already."""
     opened: list[RunContext] = []
+    stages = needed(stages_of(recipe), until)
     with ExitStack() as held:
 
         def begin() -> Recipe:
@@ -180,9 +182,10 @@ def run_together(
             previous = _previous(folder)
             ctx = RunContext(recipe.resolve(previous, device), folder, device, mesh)
             ctx.recipe = decided(ctx.recipe, ctx.model)
-            ctx.check_model(until)
-            if previous is not None and not update:
+            if previous is not None and not update and _has_work(ctx):
                 _require_same(previous, ctx.recipe, folder)
+            if previous != ctx.recipe or not all(_is_done(folder, stage.name) for stage in stages):
+                check(ctx, [stage.name for stage in stages])
             held.enter_context(run_lock(folder))
             for leftover in folder.rglob(".*.tmp"):
                 leftover.unlink(missing_ok=True)
@@ -208,6 +211,17 @@ def _previous(folder: Path) -> Recipe | None:
             f"{folder} is not a run folder: it holds other things, and no recipe.toml. Choose another with --out."
         )
     return None
+
+
+def _is_done(folder: Path, stage: str) -> bool:
+    record = Ledger(folder).records().get(stage)
+    return record is not None and record.state == "done"
+
+
+def _has_work(ctx: RunContext) -> bool:
+    """True where another recipe would lose something: a finished stage, or a shard of activations."""
+    done = any(record.state == "done" for record in Ledger(ctx.folder).records().values())
+    return done or any(ctx.store_dir.glob("*.safetensors"))
 
 
 def _require_same(previous: Recipe, recipe: Recipe, folder: Path) -> None:

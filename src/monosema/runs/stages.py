@@ -1,4 +1,5 @@
-"""The stages: capture → train → evaluate → atlas → explain → score → report.
+"""The stages: capture → train → evaluate → atlas → explain → score → report; open in place of the first two, where the
+recipe gives a dictionary.
 
 Each calls its station and counts what it did.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
@@ -27,6 +29,7 @@ from monosema.dictionaries import (
     Trainable,
     at_sites,
     number_of_sites,
+    save_dictionary,
 )
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
 from monosema.models import vector_width, weight_directions
@@ -36,11 +39,14 @@ from monosema.runs.context import RunContext
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
 from monosema.runs.interpretation import (
+    FITTED_ROWS,
+    ORIGIN,
     active_per_row,
     damage_of_explain,
     damage_of_score,
     explain,
     opened_dictionary,
+    rows_of_text,
     score,
 )
 from monosema.runs.pipeline import Stage, register_stage
@@ -51,8 +57,17 @@ from monosema.training import TrainingRows, held_out_rows, train
 def _capture(ctx: RunContext) -> Mapping[str, Any]:
     recipe = ctx.recipe
     batches = ctx.batches(recipe.text)
-    with progress_bar("capture", recipe.text.tokens, "tokens") as bar:
-        store = capture_to_store(ctx.model, batches, list(recipe.sites), ctx.store_dir, recipe.capture, progress=bar)
+    with progress_bar("capture", recipe.text.tokens, recipe.unit) as bar:
+        store = capture_to_store(
+            ctx.model,
+            batches,
+            list(recipe.sites),
+            ctx.store_dir,
+            recipe.capture,
+            corpus_digest=ctx.corpus.digest,
+            text=recipe.text,
+            progress=bar,
+        )
     counts = store.manifest.counts
     return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
 
@@ -77,7 +92,7 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
             memory_mb=recipe.stream.memory_mb,
         )
     step = stream.batch * trained.row_vectors
-    with training_display((stream.batches or 0) * step, "tokens", step, mesh.first) as display:
+    with training_display((stream.batches or 0) * step, recipe.unit, step, mesh.first) as display:
         result = train(
             trained,
             stream,
@@ -92,6 +107,26 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
         windows_path(ctx).unlink(missing_ok=True)
     figures = result.to_dict()
     return {name: value for name, value in figures.items() if name != "dictionary"}
+
+
+def _open(ctx: RunContext) -> Mapping[str, Any]:
+    """Bring the given dictionary into the run, in monosema's own layout, with where it comes from beside it."""
+    given = ctx.given
+    assert given is not None
+    folder, digest = save_dictionary(given, ctx.dictionary_dir), ctx.sources["the given dictionary"]
+    l0 = given.activation.kept or _l0_of(ctx, given)
+    write_json(folder / ORIGIN, {"given": ctx.recipe.given, "digest": digest, "l0": l0})
+    return {"latents": given.n_latents, "l0": l0}
+
+
+def _l0_of(ctx: RunContext, dictionary: SparseCoder) -> float:
+    """Measure the number of latents that are active per row, on training text."""
+    sites = ctx.recipe.sites[:1] if ctx.recipe.output_site else ctx.recipe.sites
+    rows = rows_of_text(ctx, sites, FITTED_ROWS)
+    with torch.inference_mode():
+        coder = dictionary.to(rows.device)
+        counts = [(coder.encode(part).values > 0).sum() for part in rows.split(ctx.recipe.stream.batch)]
+    return float(torch.stack(counts).sum()) / len(rows)
 
 
 def untrained(
@@ -132,7 +167,7 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
     text = recipe.text.replace(split="heldout", tokens=tokens)
     passes = number_of_sites(dictionary)
     controls, mean = _controls(ctx)
-    with progress_bar("evaluate", passes * tokens, "tokens") as bar:
+    with progress_bar("evaluate", passes * tokens, recipe.unit) as bar:
         rest = (ctx.batches(text), recipe.evaluation, controls, bar)
         kept: dict[str, Any] = {"mean": mean, "parts": _evaluation_parts(ctx)}
         if isinstance(dictionary, SparseCoder) and dictionary.n_sites > 1:
@@ -144,7 +179,7 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
             evaluation = evaluate(ctx.model, dictionary, recipe.sites[-1], *rest, read=read, **kept)
     write_json(ctx.evaluation_path, evaluation.to_dict())
     shutil.rmtree(_evaluation_parts(ctx), ignore_errors=True)
-    return {"tokens": evaluation.tokens}
+    return {recipe.unit: evaluation.tokens}
 
 
 def _evaluation_parts(ctx: RunContext) -> Path:
@@ -155,8 +190,11 @@ def _evaluation_parts(ctx: RunContext) -> Path:
 def _compared(ctx: RunContext, crosscoder: SparseCoder, evaluation: Evaluation) -> Evaluation:
     """The evaluation with what tells the two models apart, on the rows that training held out."""
     first, second = ctx.recipe.model_names
-    store = Store.open(ctx.store_dir)
-    rows = TrainingRows(store, held_out_rows(store.rows)).held_out(ctx.recipe.sites)
+    if ctx.recipe.given is None:
+        store = Store.open(ctx.store_dir)
+        rows = TrainingRows(store, held_out_rows(store.rows)).held_out(ctx.recipe.sites)
+    else:
+        rows = rows_of_text(ctx, ctx.recipe.sites, FITTED_ROWS, "heldout")
     if rows is None:
         return evaluation
     found = model_difference(crosscoder, rows.to(ctx.model.device), (first, second))
@@ -166,21 +204,11 @@ def _compared(ctx: RunContext, crosscoder: SparseCoder, evaluation: Evaluation) 
 def _controls(ctx: RunContext) -> tuple[dict[str, Dictionary], Tensor]:
     """Return the controls of an evaluation, PCA with as many components as latents are kept and an untrained
     dictionary, both fitted on rows that the dictionary was trained on; and the mean of these rows."""
-    recipe = ctx.recipe
-    store = Store.open(ctx.store_dir)
-    k = active_per_row(ctx)
-    rows = slice(0, store.rows - held_out_rows(store.rows))
-    batch = min(recipe.stream.batch, rows.stop)
+    recipe, k = ctx.recipe, active_per_row(ctx)
     # A crosscoder's controls see all its sites side by side; others see the site that is written.
     sites = recipe.sites if recipe.dictionary.architecture == "crosscoder" else recipe.sites[-1:]
-    places = [(store, site) for site in sites]
-    stream = JoinedStream.over(places, batch=batch, seed=recipe.training.seed, rows=rows)
-    wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
-    # Room for all first: parts beside their whole would take twice the memory.
-    sample = torch.empty(wanted * batch, sum(store.width(site) for site in sites))
-    for room, part in zip(sample.split(batch), stream, strict=False):
-        room.copy_(part)
-    sample = sample.to(ctx.model.device)
+    sample = _training_sample(ctx, sites) if recipe.given is None else rows_of_text(ctx, sites, CONTROL_ROWS)
+    batch = recipe.stream.batch
     components = min(k, sample.shape[1])
     controls: dict[str, Dictionary] = {
         "pca": Pca.fit(sample.split(batch), components),
@@ -189,16 +217,30 @@ def _controls(ctx: RunContext) -> tuple[dict[str, Dictionary], Tensor]:
     return controls, sample.mean(dim=0, dtype=torch.float64)
 
 
+def _training_sample(ctx: RunContext, sites: Sequence[Site]) -> Float[Tensor, "rows width"]:
+    """Return rows that the dictionary was trained on, of several sites side by side, drawn from the store."""
+    recipe, store = ctx.recipe, Store.open(ctx.store_dir)
+    rows = slice(0, store.rows - held_out_rows(store.rows))
+    batch = min(recipe.stream.batch, rows.stop)
+    stream = JoinedStream.over([(store, site) for site in sites], batch=batch, seed=recipe.training.seed, rows=rows)
+    wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
+    # Room for all first: parts beside their whole would take twice the memory.
+    sample = torch.empty(wanted * batch, sum(store.width(site) for site in sites))
+    for room, part in zip(sample.split(batch), stream, strict=False):
+        room.copy_(part)
+    return sample.to(ctx.model.device)
+
+
 def _atlas(ctx: RunContext) -> Mapping[str, Any]:
     recipe = ctx.recipe
     tokens = recipe.atlas_tokens or recipe.text.tokens
-    batches = ctx.batches(recipe.text.replace(tokens=tokens))
-    with progress_bar("atlas", tokens, "tokens") as bar:
+    batches = ctx.batches(recipe.text.replace(tokens=tokens, split=ctx.recipe.described))
+    with progress_bar("atlas", tokens, recipe.unit) as bar:
         atlas = build_atlas(
             ctx.model, opened_dictionary(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar
         )
     alive = atlas.sql("select count(*) as n from features where alive")[0]["n"]
-    return {"tokens": batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
+    return {recipe.unit: batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
 
 
 def _damage_of_atlas(ctx: RunContext) -> list[str]:
@@ -228,6 +270,7 @@ for _stage in (
         writes=lambda ctx: [ctx.store_dir],
         reads=("site", "output_site", "model", "corpus", "text", "capture"),
         resumes=True,
+        given=False,
     ),
     Stage(
         name="train",
@@ -237,12 +280,20 @@ for _stage in (
         reads=("dictionary", "stream", "training"),
         resumes=True,
         shared=True,
+        given=False,
+    ),
+    Stage(
+        name="open",
+        make=_open,
+        writes=lambda ctx: [ctx.dictionary_dir],
+        reads=("given", "site", "output_site", "other_model", "model", "corpus", "text", "capture", "dictionary"),
+        given=True,
     ),
     Stage(
         name="evaluate",
         make=_evaluate,
         writes=lambda ctx: [ctx.evaluation_path, _evaluation_parts(ctx)],
-        needs=("train",),
+        needs=("train", "open"),
         reads=("evaluation", "evaluation_tokens"),
         version=2,
         resumes=True,
@@ -251,7 +302,7 @@ for _stage in (
         name="atlas",
         make=_atlas,
         writes=lambda ctx: [ctx.atlas_dir],
-        needs=("train",),
+        needs=("train", "open"),
         reads=("atlas", "atlas_tokens"),
         version=2,
         resumes=True,

@@ -246,7 +246,7 @@ class EndToEnd:
         """Codes of activations."""
         return self.dictionary.encode(x, matmul_dtype)
 
-    def decode(self, codes: Codes) -> Float[Tensor, "n d_out"]:
+    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
         """Activations from codes."""
         return self.dictionary.decode(codes)
 

@@ -46,7 +46,12 @@ def run(
     monosema run smollm2
     monosema run --k 64 --tokens 200000 --out runs/small
     monosema run runs/small/recipe.toml --out runs/again
+    monosema run --dictionary runs/demo/dictionaries/3.resid_post-topk --out runs/opened
     ```
+
+    With `--dictionary`, a folder, file or name on the hub in any format that `convert` reads, nothing is captured or
+    trained: the dictionary is evaluated, described and explained. Its files say the model and the site; where they
+    don't, `--model` and `--site` do.
 
     Parameters
     ----------
@@ -108,12 +113,17 @@ def report(*keys: Keys, out: Out = None, update: Update = False, common: Common 
 def run_until(
     until: str | None, keys: tuple[str, ...], out: Path | None, update: bool, common: Common, latent_shards: int = 1
 ) -> int:
+    """Bring the run that the words ask for to where a stage, or all, is done, and print what is known by then."""
+    recipe, folder = read_request(keys, out, common)
+    return make_run(recipe, folder, until, update, common, latent_shards)
+
+
+def make_run(recipe: Any, folder: Path, until: str | None, update: bool, common: Common, latent_shards: int = 1) -> int:
     """Bring a run to where a stage, or all, is done, and print what is known by then."""
     from monosema.cli.printing import show_run
     from monosema.runs import run as run_recipe
     from monosema.training.distribution import first_process
 
-    recipe, folder = read_request(keys, out, common)
     console = errors_console()
     done = run_recipe(
         recipe,
@@ -137,7 +147,7 @@ def read_request(keys: tuple[str, ...], out: Path | None, common: Common) -> tup
         InputError: no such recipe, an unknown key, or a value out of range.
     """
     from monosema.core import InputError
-    from monosema.recipes import read_recipe
+    from monosema.recipes import opened, read_recipe
     from monosema.runs import SHORT_KEYS, override, parse_keys
 
     plain, overrides = parse_keys(keys)
@@ -146,9 +156,14 @@ def read_request(keys: tuple[str, ...], out: Path | None, common: Common) -> tup
             f"Expected one recipe or run folder, got {len(plain)}: {', '.join(plain)}. Keys begin with --."
         )
     recipe, home = read_recipe(plain[0] if plain else None)
+    if given := overrides.pop("dictionary", overrides.pop("given", None)):
+        overrides = {key.replace("-", "_").replace("model.name", "model"): text for key, text in overrides.items()}
+        named = {key: overrides.pop(key) for key in ("model", "site", "output_site", "other_model") if key in overrides}
+        home = home if recipe.given == str(Path(given).resolve()) else None
+        recipe = opened(given, recipe if plain else None, **named)
+    recipe = override(recipe, overrides, SHORT_KEYS)
     if common.seed is not None:
         recipe = recipe.seeded(common.seed)
-    recipe = override(recipe, overrides, SHORT_KEYS)
     return recipe, out or home or Path("runs") / recipe.name
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver
+from monosema.core.language import translate
 
 
 def search(
@@ -46,7 +47,7 @@ def search(
     token
         A token's text, with or without the space before it.
     passage
-        A text to run the model on.
+        A text to run the model on; in a run of items, the name of one.
     effect
         A token's text, with or without the space before it.
     """
@@ -83,7 +84,7 @@ def _show(rows: Sequence[Mapping[str, Any]], metric: str, console: Console) -> N
 
     show_features(rows, console, metric)
     if rows:
-        console.print(Text(f"{_MEANS[metric]}. {ABOVE}", style="dim"))
+        console.print(Text(f"{translate(_MEANS[metric])}. {translate(ABOVE)}", style="dim"))
 
 
 def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
@@ -102,7 +103,7 @@ def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
 
 
 def _show_fired(fired: Any, console: Console) -> None:
-    from monosema.cli.features import heat_text
+    from monosema.cli.features import BRACKETS, heat_text
     from monosema.cli.printing import number
     from monosema.models import shown_tokens, visible
 
@@ -125,4 +126,4 @@ def _show_fired(fired: Any, console: Console) -> None:
         why = f"\n{number(one.maximum)} on “{visible(word)}”; label: {visible(one.label or 'none')}"
         table.add_row(str(one.latent), share, where.append(why, style="dim"))
     console.print(table)
-    console.print(Text("[brackets]: tokens above half of the feature's strongest activation here", style="dim"))
+    console.print(Text(translate(BRACKETS), style="dim"))

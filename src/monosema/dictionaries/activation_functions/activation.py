@@ -96,7 +96,7 @@ class Activation(Config, ABC):
         """Raise ConfigError for fields that a coder with so many latents can't have."""
         if self.kept > n_latents:
             raise ConfigError(
-                f"{type(self).__name__}.k = {self.kept} is not valid: there are only {n_latents} latents."
+                f"k = {self.kept} is not valid: there are only {n_latents:,} latents. Lower --k or raise --latents."
             )
 
     @property

@@ -64,6 +64,11 @@ class SelfExplainer:
         InputError: the placeholder is not in the prompt, or there is a question and the model has no chat template.
     """
 
+    @staticmethod
+    def check(model: LanguageModel) -> None:
+        """Raise an InputError where the model can't be asked."""
+        _asked(model, SelfExplainerConfig())
+
     def __init__(
         self,
         model: LanguageModel,
