@@ -59,9 +59,9 @@ def test_what_is_wrong_is_said(finished: Run, command: Command, words: tuple[str
 
 def test_tokens_of_bytes_are_shown_as_characters_and_marked_without_colour() -> None:
     tokens = ["I", " <0xEB>", "<0xAC>", "<0xB8>", ".", " end"]
-    assert heat_text(tokens, [0, 0.1, 3, 0, 2, 0], 3).plain == "I [문.] end"
-    assert heat_text(tokens, [0, 0, 0, 0, 0, 1], 3, 1).plain == "…. [end]"
-    assert heat_text(tokens, [0.0] * 6, 0).plain == "I 문. end"
+    assert heat_text(tokens, [0.0, 0.1, 3.0, 0.0, 2.0, 0.0], 3.0).plain == "I [문.] end"
+    assert heat_text(tokens, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 3.0, 1).plain == "…. [end]"
+    assert heat_text(tokens, [0.0] * 6, 0.0).plain == "I 문. end"
 
 
 def test_a_list_shows_scores_beside_their_controls(finished: Run, command: Command) -> None:
