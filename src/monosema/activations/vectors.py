@@ -135,5 +135,8 @@ def open_vectors(path: str | Path, column: str | None = None, *, check: bool = T
 
 
 def open_rows(path: str | Path, column: str | None = None) -> Store | VectorStore:
-    """Open whatever rows are there: a captured store (a folder with a manifest.json), or vectors."""
-    return Store.open(path) if (Path(path) / "manifest.json").exists() else open_vectors(path, column)
+    """Open whatever rows are there: a captured store (a folder with a manifest.json, or a run with one), or vectors."""
+    for folder in (Path(path), Path(path) / "activations"):
+        if (folder / "manifest.json").exists():
+            return Store.open(folder)
+    return open_vectors(path, column)

@@ -18,7 +18,7 @@ from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
 from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
-from monosema.dictionaries import DictionaryConfig, Metadata, Trainable, at_sites
+from monosema.dictionaries import DictionaryConfig, Trainable, at_sites
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
@@ -29,7 +29,7 @@ from monosema.runs.overrides import flatten, override
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
 from monosema.runs.stages import untrained
-from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
+from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, metadata_of, sites_there
 from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, held_out_rows, train_sweep
 from monosema.training.distribution import Mesh
 
@@ -172,7 +172,7 @@ def sweep_vectors(
             shutil.rmtree(out, ignore_errors=True)
 
     mesh.by_first(begin)
-    found = _train(members, sites, _OfVectors(path, rows, recipe, device), recipe.training, out, mesh)
+    found = _train(members, sites, _OfVectors(rows, recipe, device), recipe.training, out, mesh)
     mesh.leave()
     return found
 
@@ -180,9 +180,9 @@ def sweep_vectors(
 class _OfVectors:
     """Rows of a matrix that a sweep learns from."""
 
-    def __init__(self, path: Path, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
+    def __init__(self, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
         self.rows, self._recipe, self._device = rows, recipe, device
-        self._about = Metadata(dataset=Path(path).name)
+        self._about = metadata_of(rows.source)
 
     def streams(self, sites: Sequence[tuple[Site, ...]]) -> list[ActivationStream]:
         """The stream of each member, of those sites; those of equal sites are one."""

@@ -113,12 +113,17 @@ def report(*keys: Keys, out: Out = None, update: Update = False, common: Common 
 def run_until(
     until: str | None, keys: tuple[str, ...], out: Path | None, update: bool, common: Common, latent_shards: int = 1
 ) -> int:
+    """Bring the run that the words ask for to where a stage, or all, is done, and print what is known by then."""
+    recipe, folder = read_request(keys, out, common)
+    return make_run(recipe, folder, until, update, common, latent_shards)
+
+
+def make_run(recipe: Any, folder: Path, until: str | None, update: bool, common: Common, latent_shards: int = 1) -> int:
     """Bring a run to where a stage, or all, is done, and print what is known by then."""
     from monosema.cli.printing import show_run
     from monosema.runs import run as run_recipe
     from monosema.training.distribution import first_process
 
-    recipe, folder = read_request(keys, out, common)
     console = errors_console()
     done = run_recipe(
         recipe,

@@ -46,7 +46,7 @@ def search(
     token
         A token's text, with or without the space before it.
     passage
-        A text to run the model on.
+        A text to run the model on; in a run of items, the name of one.
     effect
         A token's text, with or without the space before it.
     """

@@ -10,13 +10,19 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
-from monosema.cli.verbs.run import LatentShards, Out, Update, read_request, run_until
+from monosema.cli.verbs.run import LatentShards, Out, Update, make_run, read_request, run_until
 
 
 def train(
     *keys: Keys,
     activations: Annotated[
         Path | None, Parameter(help="A .npy, .safetensors or .parquet matrix, or a captured store.")
+    ] = None,
+    names: Annotated[
+        Path | None,
+        Parameter(
+            help="Names of the rows of --activations: a .parquet, .csv or .txt file. Makes a whole run of items."
+        ),
     ] = None,
     sweep: Annotated[
         list[str] | None, Parameter(help="A key and its values, k=16,32,64; may be repeated for all combinations.")
@@ -53,6 +59,8 @@ def train(
     from monosema.core import InputError
     from monosema.runs import parse_sweep
 
+    if names is not None:
+        return _items(activations, names, keys, out, update, common, latent_shards, bool(sweep))
     if fit_scaling and not sweep:
         raise InputError("--fit-scaling needs several widths and k: --sweep latents=1024,2048,4096 --sweep k=16,32,64.")
     if sweep:
@@ -69,6 +77,26 @@ def train(
     if not first_process():
         return 0
     return deliver(values, common, lambda console: _show(values, console))
+
+
+def _items(
+    activations: Path | None,
+    names: Path,
+    keys: tuple[str, ...],
+    out: Path | None,
+    update: bool,
+    common: Common,
+    latent_shards: int,
+    sweep: bool,
+) -> int:
+    """Make a whole run over items that have names."""
+    from monosema.core import InputError
+    from monosema.runs import item_recipe
+
+    if activations is None or sweep:
+        raise InputError("--names gives names to the rows of --activations, in one run: leave out --sweep.")
+    recipe = item_recipe(activations, names, keys, common.seed)
+    return make_run(recipe, out or Path("runs") / recipe.name, None, update, common, latent_shards)
 
 
 def _sweep(
