@@ -16,7 +16,7 @@ from monosema.cli.verbs.run import LatentShards, Out, Update, make_run, read_req
 def train(
     *keys: Keys,
     activations: Annotated[
-        Path | None, Parameter(help="A .npy, .safetensors or .parquet matrix, or a captured store.")
+        Path | None, Parameter(help="A .npy, .npz, .safetensors or .parquet matrix, or a captured store.")
     ] = None,
     names: Annotated[
         Path | None,
@@ -39,12 +39,15 @@ def train(
     """Train a dictionary: on a run's activations, or on any matrix of vectors. With --sweep many, in one pass.
 
     Of a matrix, the last 20,480 rows (at most a tenth) are held out; the dictionary is saved in --out, over another
-    one only with --update. A sweep draws FVU against L0 and marks the best, at the knee of that curve.
+    one only with --update. With --names the rows are items, and --out becomes a whole run: held-out metrics of a tenth
+    of the items, an atlas, labels from the columns of the names, their scores, and a report. A sweep draws FVU against
+    L0 and marks the best, at the knee of that curve.
 
     ```
     monosema train runs/small
     monosema train runs/small --architecture l1 --sweep alpha=1,3,10
     monosema train --activations vectors.npy --latents 12288 --k 32 --batch 4096 --out dictionaries/mine
+    monosema train --activations films.npy --names films.parquet --out runs/films
     monosema train --activations vectors.npy --sweep latents=1024,2048,4096 --sweep k=16,32,64 --fit-scaling \\
       --out dictionaries/scaling
     ```
