@@ -39,8 +39,9 @@ def test_before_anything_is_known() -> None:
 
 @pytest.mark.parametrize(("rows", "warned"), [(20_000, False), (200, True)])
 def test_the_number_of_steps_is_said_and_too_few_are_warned_of(
-    capsys: pytest.CaptureFixture[str], rows: int, warned: bool
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, rows: int, warned: bool
 ) -> None:
+    monkeypatch.delenv("MONOSEMA_QUIET", raising=False)
     with training_display(rows, "items", 100):
         pass
     said = " ".join(capsys.readouterr().err.split())

@@ -140,6 +140,11 @@ def architectures() -> tuple[str, ...]:
     return (*ACTIVATIONS, *PRESETS)
 
 
+def is_architecture(name: str) -> bool:
+    """Return True for the name of an architecture, or another name of one."""
+    return name in PRESETS or any(name in (one.name, *one.aliases) for one in ACTIVATIONS.values())
+
+
 def dictionary_config(architecture: str = "topk", activation: str | None = None, **fields: Any) -> DictionaryConfig:
     """Make the configuration of an architecture, such as ``dictionary_config("topk", n_latents=4096, k=32)``.
 
