@@ -9,12 +9,14 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.keys import AS_RECIPE, Keys, Wanted
 from monosema.cli.verbs.run import LatentShards, Out, Update, make_run, read_request, run_until
 
 
 def train(
     *keys: Keys,
+    wanted: Wanted = AS_RECIPE,
     activations: Annotated[
         Path | None, Parameter(help="A .npy, .npz, .safetensors or .parquet matrix, or a captured store.")
     ] = None,
@@ -67,6 +69,7 @@ def train(
     from monosema.core import InputError
     from monosema.runs import parse_sweep
 
+    keys = (*keys, *wanted.words())
     if names is not None:
         return _items(activations, names, keys, out, update, common, latent_shards, bool(sweep))
     if fit_scaling and not sweep:
