@@ -168,7 +168,7 @@ def test_a_table_that_breaks_while_open_is_named(copy) -> None:
 
 @pytest.mark.parametrize("site", ["0.mlp.post", "0.z"])
 def test_what_can_not_be_computed_is_absent_with_the_reason(model, text, config, tmp_path, site) -> None:
-    rows = [model.activations(batch.tokens, [site]).popitem()[1][batch.keep].flatten(1) for batch in text()]
+    rows = [model.activations(batch.tokens, [site])[site][batch.keep].flatten(1) for batch in text()]
     atlas = build_atlas(model, Pca.fit(rows, 6), site, text(), tmp_path, config)
     assert "residual stream" in atlas.absent["promoted"]
     assert atlas.feature(0).promoted == ()

@@ -29,25 +29,21 @@ def plain(value: Any) -> Any:
 
 
 def show_keys(recipe: Config, console: Console) -> None:
-    """All keys of a recipe: name, value, meaning."""
+    """Print all keys of a recipe: shortest flag, value, meaning."""
+    from monosema.runs import SHORT_KEYS, flatten
+    from monosema.runs.overrides import fields_of, flags_of
+
     table = Table(box=None, padding=(0, 2, 0, 0))
-    table.add_column("key")
+    table.add_column("key", overflow="fold")
     table.add_column("value", overflow="fold")
-    table.add_column("what it is", style="dim")
-    for name, value, meaning in _fields(recipe, ""):
-        table.add_row(f"--{name}", "none" if value is None else str(value), meaning)
+    table.add_column("meaning", style="dim")
+    values, flags = flatten(recipe.to_dict()), flags_of(recipe, SHORT_KEYS)
+    for name, (owner, leaf) in fields_of(recipe).items():
+        value = values.get(name, "none")
+        said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        meaning = (owner.model_fields[leaf].description or "").replace("``", "")
+        table.add_row(Text(flags[name]), Text(said or "none"), " ".join(meaning.split()))
     console.print(table)
-
-
-def _fields(config: Config, prefix: str) -> list[tuple[str, Any, str]]:
-    rows = []
-    for name, field in type(config).model_fields.items():
-        value = getattr(config, name)
-        if isinstance(value, Config):
-            rows += _fields(value, f"{prefix}{name}.")
-        else:
-            rows.append((prefix + name, value, " ".join((field.description or "").split())))
-    return rows
 
 
 def lead(name: str, width: int = 13) -> str:

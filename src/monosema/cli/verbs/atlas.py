@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from monosema.cli.common import DEFAULTS, Common, Keys, deliver
+from monosema.cli.common import DEFAULTS, Common, deliver
+from monosema.cli.keys import Keys
 from monosema.cli.verbs.run import Out, Update, run_until
 
 _ACTIONS = ("list", "search", "show", "sql")
