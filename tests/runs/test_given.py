@@ -11,9 +11,26 @@ import pytest
 import torch
 
 from monosema.core import ConfigError, Site, read_json, write_json
-from monosema.dictionaries import Metadata, SparseCoder, config_of, load_dictionary, make_coder, save_dictionary
+from monosema.dictionaries import (
+    Metadata,
+    SparseCoder,
+    config_of,
+    dictionary_config,
+    load_dictionary,
+    make_coder,
+    save_dictionary,
+)
 from monosema.recipes import opened
-from monosema.runs import SHORT_KEYS, Recipe, Run, apply_overrides, run
+from monosema.runs import (
+    SHORT_KEYS,
+    Recipe,
+    Run,
+    VectorRecipe,
+    apply_overrides,
+    run,
+    sweep_vectors,
+    train_vectors,
+)
 from monosema.runs.given import digest_of
 
 OWN = ("site", "model", "latents", "k", "batch")
@@ -158,6 +175,16 @@ def test_dictionaries_of_several_sites_are_opened(
     done = run(recipe, tmp_path / "run", until="atlas")
     assert len(done.atlas()) == 48
     assert done.dictionary().metadata.extra == extra
+
+
+def test_what_learns_from_a_store_knows_its_model_and_text(finished: Run, tmp_path: Path) -> None:
+    recipe = VectorRecipe(dictionary=dictionary_config("topk", n_latents=48, k=4), batch=512)
+    train_vectors(finished.folder, tmp_path / "one", recipe)
+    swept = sweep_vectors(finished.folder / "activations", tmp_path / "many", recipe, {"k": ["2", "4"]})
+    own = finished.dictionary().metadata
+    for place in (tmp_path / "one", tmp_path / "many" / swept.trials[0].name):
+        assert load_dictionary(place).metadata.replace(tokens=own.tokens) == own
+    assert opened(tmp_path / "one").model.name == finished.recipe.model.name
 
 
 @pytest.mark.parametrize("architecture", ["topk", "batch_topk", "matryoshka", "jumprelu", "gated", "l1", "p_anneal"])

@@ -92,6 +92,33 @@ def test_all_combinations_are_made() -> None:
     assert made[4].recipe.text == demo().text
 
 
+def test_architectures_have_values_of_their_own() -> None:
+    sweep = parse_sweep(["topk.k=2,4", "batch-topk.k=8", "gated.alpha=1,3", "latents=64,128"])
+    made = choices(demo(), sweep, SHORT_KEYS)
+    assert [choice.name for choice in made] == [
+        f"latents={latents},architecture={name},{value}"
+        for name, values in (("topk", ("k=2", "k=4")), ("batch_topk", ("k=8",)), ("gated", ("alpha=1", "alpha=3")))
+        for latents in (64, 128)
+        for value in values
+    ]
+    last = made[-1].recipe.dictionary
+    assert (last.architecture, last.n_latents, last.l1_coefficient) == ("gated", 128, 3.0)
+    some = choices(demo(), parse_sweep(["architecture=topk,l1", "l1.alpha=1,2"]), SHORT_KEYS)
+    assert [choice.name for choice in some] == ["architecture=topk", *(f"architecture=l1,alpha={a}" for a in (1, 2))]
+    with pytest.raises(ConfigError, match=r"values for gated, which is not among its architectures: topk"):
+        choices(demo(), parse_sweep(["architecture=topk", "gated.alpha=1"]), SHORT_KEYS)
+
+
+def test_targets_are_a_sweep_of_any_architecture() -> None:
+    made = choices(demo(), parse_sweep(["architecture=topk,jumprelu", "target-l0=8,16"]), SHORT_KEYS)
+    assert [choice.name for choice in made][1] == "architecture=topk,target-l0=16"
+    assert [getattr(choice.recipe.dictionary, "k", None) for choice in made] == [8, 16, None, None]
+    assert [choice.recipe.dictionary.expected_active for choice in made] == [8, 16, 8, 16]
+    assert {choice.recipe.training.target_l0 for choice in made} == {8.0, 16.0}
+    with pytest.raises(ConfigError, match=r"--k 5 and --target-l0 8 say two things"):
+        override(demo(), {"k": "5", "target-l0": "8"}, SHORT_KEYS)
+
+
 @pytest.mark.parametrize("key", ["batch=64,128", "tokens=1000,2000", "training.log_every=1,2", "model=a,b"])
 def test_what_one_pass_can_not_vary_is_refused(key: str) -> None:
     with pytest.raises(ConfigError, match="--sweep can't vary"):
@@ -113,7 +140,9 @@ def test_a_sweep_of_a_run(small_keys: dict[str, str], tmp_path: Path) -> None:
         f"site={site},architecture={name}" for site in sweep["site"] for name in sweep["architecture"]
     ]
     assert result.stopped == []
-    assert read_json(folder / "sweep.json")["best"] == result.best
+    assert read_json(folder / "sweep.json")["front"] == result.front
+    sites_of_front = {name.partition(",")[0] for name in result.front}
+    assert len(sites_of_front) == 2, "each site has a front of its own"
     for member in result.trials:
         dictionary = load_dictionary(folder / member.name)
         assert dictionary.metadata.site is not None
@@ -123,8 +152,16 @@ def test_a_sweep_of_a_run(small_keys: dict[str, str], tmp_path: Path) -> None:
     drawing = ET.fromstring((folder / "trade-off.svg").read_text())
     said = [title.text or "" for title in drawing.iter(f"{SVG}title")]
     assert sum(", L0 " in text for text in said) == 4, "a point for each"
-    assert result.best in [text.text for text in drawing.iter(f"{SVG}text")]
     assert sweep_run(recipe, tmp_path / "run", sweep)[0] == result
+
+
+def test_the_picture_has_a_line_an_architecture(vectors: Path, tmp_path: Path) -> None:
+    recipe = override(VectorRecipe(batch=100), {"latents": "40"}, VECTOR_KEYS)
+    result = sweep_vectors(vectors, tmp_path / "s", recipe, parse_sweep(["topk.k=2,4", "l1.alpha=1,4"]))
+    words = [text.text for text in ET.fromstring((tmp_path / "s" / "trade-off.svg").read_text()).iter(f"{SVG}text")]
+    assert {"topk", "l1"} <= set(words)
+    assert not {name for name in words if name and "alpha" in name}
+    assert [trial.coefficient for trial in result.trials] == [None, None, 1.0, 4.0]
 
 
 @pytest.fixture

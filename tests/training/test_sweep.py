@@ -15,9 +15,8 @@ import torch
 from monosema.activations import Preprocessing, StoreStream, open_rows
 from monosema.core import AnomalyError, ConfigError, RunError, SiteError, VectorError, read_json
 from monosema.dictionaries import SparseCoder, TopK, make_coder
-from monosema.training import SweepResult, TrainConfig, TrainingRun, Trial, front, train, train_sweep
+from monosema.training import SweepResult, TrainConfig, TrainingRun, Trial, train, train_sweep
 from monosema.training.checkpoint import Checkpoints
-from monosema.training.sweep import knee
 from monosema.training.trainer import Trainer
 
 D, M = 8, 32
@@ -138,7 +137,7 @@ def test_an_anomaly_stops_its_member_only(vectors: Path, tmp_path: Path) -> None
     assert "not a number" in bad.stopped
     assert str(tmp_path / "bad" / "checkpoint" / "step-00000012") in bad.stopped
     assert bad.fvu is None
-    assert result.best == fine.name == "topk-2"
+    assert result.front == [fine.name] == ["topk-2"]
     kept = Checkpoints(tmp_path / "bad" / "checkpoint", 1).newest()
     assert kept is not None
     assert kept.tensors_of(0)["dictionary.W_dec"].isfinite().all()
@@ -194,15 +193,20 @@ def test_streams_of_other_lengths_are_refused(vectors: Path, tmp_path: Path) -> 
         train_sweep([make("l1", CONFIG, tmp_path)], [{}], [stream(vectors), other], CONFIG, tmp_path)
 
 
-def point(name: str, l0: float | None, fvu: float | None) -> Trial:
-    return Trial(name, {}, fvu, l0, None, {}, None)
+def test_the_front_is_of_one_site_and_ranks_nothing_across_l0() -> None:
+    def point(name: str, l0: float | None, fvu: float | None, site: str = "a") -> Trial:
+        return Trial(name, {"site": site}, fvu, l0, None, {}, None)
 
-
-def test_the_knee_is_where_the_curve_bends() -> None:
-    bent = [point("a", 1.0, 1.0), point("b", 10.0, 0.05), point("c", 100.0, 0.04), point("worse", 20.0, 0.9)]
-    assert [trial.name for trial in front(bent)] == ["a", "b", "c"]
-    assert knee(bent) == "b"
-    assert knee(bent[:2]) == "b", "two points have no knee: the lowest FVU"
-    straight = [point("a", 1.0, 1.0), point("b", 10.0, 0.9), point("c", 100.0, 0.04)]
-    assert knee(straight) == "c", "a curve that bends the other way has no knee"
-    assert knee([point("x", None, None)]) is None
+    trials = (
+        point("sparse", 1.0, 1.0),
+        point("middle", 10.0, 0.05),
+        point("dense", 100.0, 0.04),
+        point("worse", 20.0, 0.9),
+        point("elsewhere", 20.0, 0.9, site="b"),
+        point("stopped", None, None),
+    )
+    result = SweepResult(trials, 0, 1, None, "")
+    assert result.front == ["sparse", "middle", "dense", "elsewhere"]
+    older = result.to_dict() | {"best": "middle"}
+    del older["front"]
+    assert SweepResult.from_dict(older) == result, "results of earlier versions are read"

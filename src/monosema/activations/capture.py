@@ -33,7 +33,7 @@ from monosema.core import (
     atomic_path,
 )
 from monosema.data import TextConfig, TokenBatch, TokenBatches
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, ModelPair
 
 MEASURED_ROWS = 1_024
 """Rows on which the error of every codec is measured."""
@@ -98,9 +98,19 @@ def capture_to_store(
         "extreme_norm": config.extreme_norm,
     }
     manifest = _begin(folder, recipe)
+    manifest.about = _about(model, batches)
     capture = _Capture(model, wanted, folder, config, manifest, progress or SilentProgress())
     capture.run(iter(batches))
     return Store.open(folder)
+
+
+def _about(model: LanguageModel, batches: Iterable[TokenBatch]) -> dict[str, Any]:
+    """Return what dictionaries should say of the origin of these activations."""
+    models = (model.first, model.second) if isinstance(model, ModelPair) else (model,)
+    about: dict[str, Any] = dict(zip(("model", "other_model"), (one.name for one in models), strict=False))
+    if isinstance(batches, TokenBatches):
+        about |= {"dataset": batches.corpus.name, "prepend_bos": model.tokenizer.bos_id is not None}
+    return about
 
 
 def _begin(folder: Path, recipe: dict[str, Any]) -> Manifest:

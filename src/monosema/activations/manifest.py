@@ -65,6 +65,8 @@ class Manifest:
         errors: what each kind of codec costs, measured on rows of the first batch, by site and kind.
         shards: finished files in order; while a capture runs or a damaged one is made again, some may be missing.
         complete: whether the text was read to its end.
+        about: names of the model (`model`, and `other_model` of two) and of the text (`dataset`), and whether a window
+            begins with a token of its own (`prepend_bos`), for the metadata of dictionaries; empty in older stores.
     """
 
     recipe: dict[str, Any]
@@ -73,6 +75,7 @@ class Manifest:
     errors: dict[str, dict[str, dict[str, float | str]]] = field(default_factory=dict)
     shards: list[ShardRecord] = field(default_factory=list)
     complete: bool = False
+    about: dict[str, Any] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -117,7 +120,7 @@ class Manifest:
             own = {name: values[name] for name in ("recipe", "widths", "typical_norms", "errors", "complete")}
         except (KeyError, TypeError) as error:
             raise DamagedFileError(f"{path} lacks an entry ({error}). Remove the folder and capture again.") from None
-        return cls(shards=shards, **own)
+        return cls(shards=shards, about=values.get("about", {}), **own)
 
 
 def differences(have: dict[str, Any], want: dict[str, Any], prefix: str = "") -> list[str]:

@@ -19,7 +19,7 @@ from monosema.atlas.feature import (
 from monosema.core import Estimate
 
 RELATED = {
-    "examples": "if(kind = 'top', 10, cast(substr(kind, 2) as integer)) desc, rank",
+    "examples": "if(kind = 'top', 10, coalesce(try_cast(substr(kind, 2) as integer), -1)) desc, rank",
     "histograms": "low",
     "neighbours": "kind desc, rank",
     "explanations": "author, method, model, prompt_version",

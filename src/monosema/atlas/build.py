@@ -31,6 +31,7 @@ from monosema.atlas.columns import (
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.effects import Effects, direct_effects, why_no_effects
 from monosema.atlas.encode import encode_text
+from monosema.atlas.inactive import Sample, inactive_columns
 from monosema.atlas.judging import carried_over
 from monosema.atlas.neighbours import Coactivation, coactivation_neighbours, decoder_neighbours
 from monosema.atlas.passages import segments, select_examples
@@ -168,25 +169,27 @@ def _write_latents(
 ) -> None:
     """Write the tables that go latent by latent."""
     memory_mb = config.memory_mb // _WORKERS
+    sample = Sample.draw(shards, config) if config.inactive else None
 
-    def columns(span: tuple[int, int]) -> dict[str, dict[str, Any]]:
+    def columns(span: tuple[int, int]) -> list[tuple[str, dict[str, Any]]]:
         low, high = span
         block = load_block(shards, low, high, memory_mb)
         parts = segments(block)
         top, share = top_tokens(block, vocab, config.top_tokens)
         examples = select_examples(block, parts, shards, config)
-        return {
-            "features": feature_columns(low, high, statistics, top, share, effects),
-            "examples": example_columns(block, examples, shards, config),
-            "histograms": histogram_columns(low, high, statistics),
-        }
+        return [
+            ("features", feature_columns(low, high, statistics, top, share, effects)),
+            ("examples", example_columns(block, examples, shards, config)),
+            *([] if sample is None else [("examples", inactive_columns(block, sample, config))]),
+            ("histograms", histogram_columns(low, high, statistics)),
+        ]
 
     with contextlib.ExitStack() as stack:
         names = ("features", "examples", "histograms")
         tables = {name: stack.enter_context(write_table(files[name], name)) for name in names}
         for parts in _in_order(columns, blocks(statistics.n_active, memory_mb, _MOST_LATENTS)):
-            for name, table in tables.items():
-                table.write(parts[name])
+            for name, rows in parts:
+                tables[name].write(rows)
 
 
 def _in_order(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:

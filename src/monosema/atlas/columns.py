@@ -42,8 +42,8 @@ def feature_columns(
         "mean_active": _nullable(np.divide(total, n_active, out=np.zeros(high - low), where=alive), alive),
         "max": statistics.maximum[part],
         "position_profile": _profiles(statistics, part),
-        "top_token_ids": _lists(top[present].astype(np.int32), present.sum(axis=1)),
-        "top_token_shares": _lists(share[present], present.sum(axis=1)),
+        "top_token_ids": lists(top[present].astype(np.int32), present.sum(axis=1)),
+        "top_token_shares": lists(share[present], present.sum(axis=1)),
     }
     for name in ("promoted", "suppressed"):
         tokens = np.zeros((high - low, 0), np.int64) if effects is None else getattr(effects, name)[part]
@@ -93,10 +93,10 @@ def example_columns(block: Block, examples: Examples, shards: CodeShards, config
         "document": document,
         "position": place,
         "peak": (examples.peak - examples.start).astype(np.int16),
-        "token_ids": _lists(token, length),
-        "activations": _lists(activations, length),
+        "token_ids": lists(token, length),
+        "activations": lists(activations, length),
         "maximum": examples.strength,
-        "passage_hash": _hexadecimal(examples.hash),
+        "passage_hash": hexadecimal(examples.hash),
         "test": ~block.train[examples.entry],
     }
 
@@ -145,10 +145,11 @@ def site_columns(shares: NDArray[np.floating], sites: Sequence[str]) -> dict[str
 
 def fixed_lists(rows: NDArray[Any]) -> Any:
     """Arrow lists of equal length from a matrix."""
-    return _lists(np.ascontiguousarray(rows).reshape(-1), np.full(len(rows), rows.shape[1]))
+    return lists(np.ascontiguousarray(rows).reshape(-1), np.full(len(rows), rows.shape[1]))
 
 
-def _lists(values: NDArray[Any], lengths: NDArray[np.integer]) -> Any:
+def lists(values: NDArray[Any], lengths: NDArray[np.integer]) -> Any:
+    """Make Arrow lists of these lengths from all their values in a row."""
     import pyarrow as pa
 
     return pa.ListArray.from_arrays(_offsets(lengths), pa.array(values))
@@ -177,5 +178,6 @@ def _profiles(statistics: Statistics, part: slice) -> Any:
     return pa.ListArray.from_arrays(_offsets(np.full(len(density), len(tokens))), values)
 
 
-def _hexadecimal(hashes: NDArray[np.uint64]) -> list[str]:
+def hexadecimal(hashes: NDArray[np.uint64]) -> list[str]:
+    """Write hashes as text."""
     return [f"{value:016x}" for value in hashes.tolist()]

@@ -20,6 +20,8 @@ class AtlasConfig(Config):
     """Strongest passages kept."""
     per_quantile: int = Field(5, ge=0)
     """Passages drawn at random from each tenth of the activating passages, by their maximum."""
+    inactive: int | None = Field(None, ge=1)
+    """Passages kept that do not activate a feature, drawn at random; None keeps none."""
     effects: int = Field(10, ge=0)
     """Promoted, and suppressed, tokens kept."""
     neighbours: int = Field(10, ge=0)

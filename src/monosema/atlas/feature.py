@@ -21,7 +21,7 @@ class Example:
     """A passage in which the feature is active, cut around its peak.
 
     Attributes:
-        kind: "top", or the quantile "q0" … "q9" of the passage's maximum among all activating passages.
+        kind: "top", or the quantile "q0" … "q9" of the passage's maximum among all activating passages, or "inactive".
         rank: from 0 within the kind, strongest first.
         document, position: where the peak is in the text.
         peak: index of the peak in `tokens`.

@@ -92,7 +92,8 @@ def fires_on(
     length = len(model.tokenizer.encode(text, bos=False))
     if not length or (limit is not None and limit < 0):
         raise InputError("Give a text of at least one token, and a limit of 0 or more.")
-    config = TextConfig(window=max(2, min(length + 2, model.context)), batch=1, split="all")
+    alone = model.context == 1  # an item, whose one token is no sink
+    config = TextConfig(window=max(2, min(length + 2, model.context)), batch=1, split="all", include_sinks=alone)
     tokens: list[str] = []
     looked_at: list[bool] = []
     found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []

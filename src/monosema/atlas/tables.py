@@ -1,7 +1,7 @@
 """The tables of an atlas on disk: their columns, and writing them so that nothing is lost and damage is found.
 
     features      one row per latent: statistics, promoted and suppressed tokens, top tokens
-    examples      passages of each latent: the strongest ("top"), and some of each quantile ("q0" … "q9")
+    examples      passages of each latent: the strongest ("top"), and some of each quantile ("q0" … "q9"), or "inactive"
     vocabulary    the text of each token id; the other tables hold ids
     histograms    tokens by activation, 32 bins over (0, maximum], of each latent that is ever active
     neighbours    nearest latents by decoder cosine and by co-activation

@@ -2,7 +2,7 @@
 
 from monosema.data.batches import TokenBatches, TokenCounts, token_batches
 from monosema.data.builtin import BuiltinCorpus
-from monosema.data.corpus import Corpus, Document, in_split, is_heldout
+from monosema.data.corpus import Corpus, Document, Split, in_split, is_heldout
 from monosema.data.files import FileCorpus, fingerprint
 from monosema.data.hub import HubCorpus
 from monosema.data.opening import open_corpus
@@ -17,6 +17,7 @@ __all__ = [
     "FileCorpus",
     "HubCorpus",
     "SentenceSplitter",
+    "Split",
     "TextConfig",
     "TextEncoder",
     "TokenBatch",

@@ -1,7 +1,7 @@
 """The corpus that needs no file of its own: documentation of Python, generated stories and skill sentences.
 
-The text ships with the package; `experiments/builtin_text` made it from Python 3.11's standard library (Python Software
-Foundation License) and from generators, and makes it again with one command.
+The text ships with the package; `experiments/builtin_text` made it from Python 3.11's standard library (its terms and
+the summary of changes: LICENSE.python) and from generators, and makes it again with one command.
 """
 
 from __future__ import annotations

@@ -29,6 +29,7 @@ from monosema.dictionaries.architectures import (
     architectures,
     config_of,
     dictionary_config,
+    is_architecture,
     make_coder,
     of_architecture,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "dictionary_of",
     "directions_from",
     "geometric_median",
+    "is_architecture",
     "load_dictionary",
     "make_coder",
     "mean_losses",

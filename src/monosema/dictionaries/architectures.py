@@ -140,6 +140,11 @@ def architectures() -> tuple[str, ...]:
     return (*ACTIVATIONS, *PRESETS)
 
 
+def is_architecture(name: str) -> bool:
+    """Return True for the name of an architecture, or another name of one."""
+    return name in PRESETS or any(name in (one.name, *one.aliases) for one in ACTIVATIONS.values())
+
+
 def dictionary_config(architecture: str = "topk", activation: str | None = None, **fields: Any) -> DictionaryConfig:
     """Make the configuration of an architecture, such as ``dictionary_config("topk", n_latents=4096, k=32)``.
 
@@ -211,8 +216,8 @@ def _class_of(architecture: str, activation: str | None) -> type[DictionaryConfi
             kind = activation_named(architecture)
         except ConfigError:
             raise ConfigError(
-                f"dictionary.architecture = {architecture!r} is not valid.{nearest(architecture, architectures())} The "
-                f"architectures are: {', '.join(architectures())}."
+                f"There is no architecture {architecture!r}.{nearest(architecture, architectures())} The architectures "
+                f"are: {', '.join(architectures())}."
             ) from None
         if activation is not None and activation_named(activation) is not kind:
             raise ConfigError(

@@ -30,12 +30,13 @@ FILES = (
     "weights.pt",
     "hyperparams.json",
     "checkpoints/final.safetensors",
+    "monosema.json",
     "README.md",
 )
 """Files of a dictionary's folder in any format; nothing else travels."""
 SINGLE = (".pt", ".pth", ".npz", ".safetensors")
 """Files that are a dictionary by themselves, where they are named; with a configuration of one of these names."""
-BESIDE = ("config.json", "cfg.json", "config.yaml")
+BESIDE = ("config.json", "cfg.json", "config.yaml", "monosema.json")
 _NAME = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w.-]+))?(?:/(?P<folder>[\w./@=-]+?))?/?")
 
 

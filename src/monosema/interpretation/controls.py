@@ -27,7 +27,7 @@ from monosema.atlas import AtlasConfig, build_atlas
 from monosema.core import Site, read_json, write_json
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
-from monosema.interpretation.explaining import ExplainConfig, explain_latents
+from monosema.interpretation.explaining import ExplainConfig, explain_latents, rule_predictor
 from monosema.interpretation.protocol import Subject
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of
 from monosema.interpretation.scorers import ScoringConfig
@@ -101,7 +101,7 @@ def interpret(
     unseen = settings.text("heldout", heldout or settings.samples.tokens)
     samples = draw_samples(subject, unseen, settings.samples, latents)
     scorers = settings.score.make()
-    session = ScoringSession(samples, model.tokenizer, subject=subject, seed=settings.score.seed)
+    session = ScoringSession(samples, model.tokenizer, rule_predictor(model), subject=subject, seed=settings.score.seed)
     tables = {
         method: session.scores(explanations, scorers)
         for method, explanations in explain_latents(subject, samples, settings.explain).items()

@@ -8,13 +8,16 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from monosema.atlas import Atlas, Explanation
-from monosema.core import Config, nearest
+from monosema.core import Config, InputError, nearest
+from monosema.interpretation.explainers.columns import ColumnExplainer, ColumnPredictor, ColumnsConfig
 from monosema.interpretation.explainers.logit_effect import LogitEffectExplainer
 from monosema.interpretation.explainers.neuron2graph import Neuron2GraphConfig, Neuron2GraphExplainer
 from monosema.interpretation.explainers.self_explanation import SelfExplainer
 from monosema.interpretation.explainers.token_lookup import TokenLookupConfig, TokenLookupExplainer
-from monosema.interpretation.protocol import Explainer, Subject
+from monosema.interpretation.protocol import Explainer, Predictor, Subject
+from monosema.interpretation.rules import RulePredictor
 from monosema.interpretation.samples import Samples
+from monosema.items import ItemModel, Items
 from monosema.models import LanguageModel
 
 MakeExplainer = Callable[[Subject, "ExplainConfig"], Explainer]
@@ -31,6 +34,8 @@ class ExplainConfig(Config):
     """Latents that are worked on at once; what is finished of them survives a kill."""
     token_lookup: TokenLookupConfig = TokenLookupConfig()
     neuron2graph: Neuron2GraphConfig = Neuron2GraphConfig()
+    columns: ColumnsConfig | None = None
+    """Of the explainer of items; None is its defaults."""
 
     @field_validator("methods")
     @classmethod
@@ -50,11 +55,25 @@ def _token_lookup(subject: Subject, config: ExplainConfig) -> Explainer:
     return TokenLookupExplainer(subject.model.tokenizer, config.token_lookup, shares)
 
 
+def _columns(subject: Subject, config: ExplainConfig) -> Explainer:
+    return ColumnExplainer(_items_of(subject.model), config.columns)
+
+
+def _items_of(model: LanguageModel) -> Items:
+    if not isinstance(model, ItemModel):
+        raise InputError(
+            "The explainer 'columns' is for items that have columns, and this is a language model. Take another in "
+            "--explain.methods."
+        )
+    return model.items
+
+
 EXPLAINERS: dict[str, MakeExplainer] = {
     "token lookup": _token_lookup,
     "Neuron2Graph": lambda subject, config: Neuron2GraphExplainer(
         subject.probe, subject.model.tokenizer, config.neuron2graph
     ),
+    "columns": _columns,
     "logit effect": lambda subject, config: LogitEffectExplainer(subject.atlas),
     "self-explanation": lambda subject, config: SelfExplainer(
         subject.model, subject.dictionary, subject.direction_site
@@ -63,11 +82,11 @@ EXPLAINERS: dict[str, MakeExplainer] = {
 """Makers of explainers by name."""
 
 
-CHECKS: dict[str, Callable[[LanguageModel], None]] = {"self-explanation": SelfExplainer.check}
+CHECKS: dict[str, Callable[[LanguageModel], object]] = {"self-explanation": SelfExplainer.check, "columns": _items_of}
 """Checks of explainers that not every model can serve, by name."""
 
 
-def register_explainer(name: str, make: MakeExplainer, check: Callable[[LanguageModel], None] | None = None) -> None:
+def register_explainer(name: str, make: MakeExplainer, check: Callable[[LanguageModel], object] | None = None) -> None:
     """Add an explainer, for `explain.methods` of a recipe; one of the same name is replaced.
 
     Args:
@@ -84,6 +103,11 @@ def check_explainers(config: ExplainConfig, model: LanguageModel) -> None:
     for name in config.methods:
         if name in CHECKS:
             CHECKS[name](model)
+
+
+def rule_predictor(model: LanguageModel) -> Predictor:
+    """Return what runs rules about a model's latents."""
+    return ColumnPredictor(model.items) if isinstance(model, ItemModel) else RulePredictor()
 
 
 def explain_latents(

@@ -26,7 +26,13 @@ from numpy.typing import NDArray
 from monosema.atlas import Atlas, Explanation, open_atlas, record
 from monosema.core import digest, progress_bar, read_json, write_json
 from monosema.data import TokenBatch
-from monosema.interpretation.explaining import ExplainConfig, by_latent, explain_latents, rules_in
+from monosema.interpretation.explaining import (
+    ExplainConfig,
+    by_latent,
+    explain_latents,
+    rule_predictor,
+    rules_in,
+)
 from monosema.interpretation.pool import Pool
 from monosema.interpretation.protocol import AUTHOR, BASELINE, Subject
 from monosema.interpretation.samples import Samples
@@ -131,14 +137,14 @@ def score_atlas(blocks: Blocks, config: ScoringConfig, random: RandomScores) -> 
         random: scores of random latents.
     """
     subject, scorers = blocks.subject, config.make()
-    atlas, tokenizer = subject.atlas, subject.model.tokenizer
+    atlas, tokenizer, rules = subject.atlas, subject.model.tokenizer, rule_predictor(subject.model)
     methods = rules_in(atlas, AUTHOR)
     kept = [method for method in blocks.explain_config.methods if method in methods]
     parts: dict[str, list[list[ScoreTable]]] = {method: [] for method in (*kept, BASELINE.method)}
     with progress_bar("score", len(blocks.latents), "features") as bar:
         for index, latents in blocks:
             samples = blocks.samples(index, latents)
-            session = ScoringSession(samples, tokenizer, subject=subject, seed=config.seed)
+            session = ScoringSession(samples, tokenizer, rules, subject=subject, seed=config.seed)
             numbers = latents.tolist()
             here = {method: {n: methods[method][n] for n in numbers if n in methods[method]} for method in kept}
             for method, explanations in {**here, BASELINE.method: dict.fromkeys(numbers, BASELINE)}.items():

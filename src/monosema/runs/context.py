@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monosema.core import ConfigError, Site
+from monosema.core import ConfigError, Site, choose_device
 from monosema.data import Corpus, TextConfig, TokenBatches, open_corpus, token_batches
 from monosema.dictionaries import SparseCoder
+from monosema.items import ItemBatches, ItemModel
 from monosema.models import LanguageModel, ModelPair, load_model, vector_width
 from monosema.runs.given import digest_of, read_given, require_widths
 from monosema.runs.recipe import Recipe
@@ -34,7 +35,7 @@ class RunContext:
 
     @functools.cached_property
     def model(self) -> LanguageModel:
-        """The language model, or two side by side, on the device."""
+        """The language model, or two side by side, or vectors of items in its place, on the device."""
         return open_model(self.recipe, self.device)
 
     @functools.cached_property
@@ -61,7 +62,9 @@ class RunContext:
 
     @functools.cached_property
     def corpus(self) -> Corpus:
-        """The text."""
+        """The text, or the names of the items."""
+        if isinstance(self.model, ItemModel):
+            return self.model.items
         text = self.recipe.corpus
         return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit)
 
@@ -77,8 +80,10 @@ class RunContext:
         sites = self.recipe.sites
         return sites[0] if self.recipe.output_site else sites[-1]
 
-    def batches(self, config: TextConfig) -> TokenBatches:
-        """Batches of the text from its first document on."""
+    def batches(self, config: TextConfig) -> TokenBatches | ItemBatches:
+        """Batches of the text from its first document on, or of the items."""
+        if isinstance(self.model, ItemModel):
+            return ItemBatches(self.model.items, config)
         return token_batches(self.corpus, self.model.tokenizer, config)
 
     @property
@@ -108,7 +113,11 @@ class RunContext:
 
 
 def open_model(recipe: Recipe, device: str | None = None) -> LanguageModel:
-    """The recipe's language model, or its two side by side; `device` None is the best there is."""
+    """The recipe's language model, or its two side by side, or its vectors of items; `device` None is the best there
+    is."""
+    if recipe.of_items:
+        names = recipe.corpus
+        return ItemModel.open(recipe.model.name, names.source, names.column, choose_device(device))
     model: Any = load_model(recipe.model.name, device=device, dtype=recipe.model.dtype)
     if recipe.other_model is None:
         return model

@@ -14,7 +14,7 @@ from torch import Tensor
 from monosema.activations import RowTaker
 from monosema.atlas import open_atlas
 from monosema.core import CorpusError, Site, digest, read_json
-from monosema.data import TokenBatch, TokenBatches
+from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary, Metadata, RandomDirections, load_dictionary
 from monosema.interpretation import (
     Blocks,
@@ -46,8 +46,9 @@ def opened_dictionary(ctx: RunContext) -> Dictionary:
     return load_dictionary(ctx.dictionary_dir).to(ctx.model.device)
 
 
-def text_of(ctx: RunContext, split: str, tokens: int) -> TokenBatches:
-    """Return so many tokens of a split of the run's text."""
+def text_of(ctx: RunContext, split: str, tokens: int) -> Iterable[TokenBatch]:
+    """Return so many tokens of a split of the run's text, or so many items: of all, since they are few."""
+    split = "all" if ctx.recipe.of_items else split
     return ctx.batches(ctx.recipe.text.replace(split=split, tokens=tokens))
 
 
@@ -67,7 +68,7 @@ def rows_of_text(
     return rows[:at].to(ctx.model.device)
 
 
-def heldout(ctx: RunContext) -> TokenBatches:
+def heldout(ctx: RunContext) -> Iterable[TokenBatch]:
     """Return the held-out text that passages come from."""
     return text_of(ctx, "heldout", ctx.recipe.samples.tokens)
 

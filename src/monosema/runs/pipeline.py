@@ -238,7 +238,7 @@ def upgrade(folder: Path, recipe: Recipe, written: Mapping[str, Any], sources: M
     records = ledger.records()
     if not any(isinstance(record.inputs, str) for record in records.values()):
         return
-    for stage in stages_of(recipe):
+    for stage in stages_of(recipe, STAGES):
         old[stage.name] = digest(
             {
                 "stage": [stage.name, stage.version],

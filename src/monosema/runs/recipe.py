@@ -20,10 +20,11 @@ from monosema.core import (
     choose_dtype,
     choose_product,
 )
-from monosema.data import TextConfig
+from monosema.data import Split, TextConfig
 from monosema.dictionaries import DictionaryChoice
 from monosema.evaluation import EvaluationConfig
 from monosema.interpretation import ExplainConfig, SampleConfig, ScoringConfig
+from monosema.items import is_vectors
 from monosema.runs.sites import OneSite, SiteList, in_both_models, site_text, sites_of
 from monosema.training import TrainConfig
 
@@ -146,6 +147,21 @@ class Recipe(Config):
                 "crosscoder, or leave out --other-model."
             )
         return sites_of(in_both_models(self.site), self.output_site, self.dictionary)
+
+    @property
+    def of_items(self) -> bool:
+        """True where the model is a file of vectors, and the corpus the names of its rows."""
+        return is_vectors(self.model.name)
+
+    @property
+    def unit(self) -> str:
+        """Name of what is counted, in the plural."""
+        return "items" if self.of_items else "tokens"
+
+    @property
+    def described(self) -> Split:
+        """Split that features are described on: the training text, or all items."""
+        return "all" if self.of_items else "train"
 
     @property
     def model_names(self) -> tuple[str, ...]:

@@ -57,8 +57,17 @@ from monosema.training import TrainingRows, held_out_rows, train
 def _capture(ctx: RunContext) -> Mapping[str, Any]:
     recipe = ctx.recipe
     batches = ctx.batches(recipe.text)
-    with progress_bar("capture", recipe.text.tokens, "tokens") as bar:
-        store = capture_to_store(ctx.model, batches, list(recipe.sites), ctx.store_dir, recipe.capture, progress=bar)
+    with progress_bar("capture", recipe.text.tokens, recipe.unit) as bar:
+        store = capture_to_store(
+            ctx.model,
+            batches,
+            list(recipe.sites),
+            ctx.store_dir,
+            recipe.capture,
+            corpus_digest=ctx.corpus.digest,
+            text=recipe.text,
+            progress=bar,
+        )
     counts = store.manifest.counts
     return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
 
@@ -83,7 +92,7 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
             memory_mb=recipe.stream.memory_mb,
         )
     step = stream.batch * trained.row_vectors
-    with training_display((stream.batches or 0) * step, "tokens", step, mesh.first) as display:
+    with training_display((stream.batches or 0) * step, recipe.unit, step, mesh.first) as display:
         result = train(
             trained,
             stream,
@@ -158,7 +167,7 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
     text = recipe.text.replace(split="heldout", tokens=tokens)
     passes = number_of_sites(dictionary)
     controls, mean = _controls(ctx)
-    with progress_bar("evaluate", passes * tokens, "tokens") as bar:
+    with progress_bar("evaluate", passes * tokens, recipe.unit) as bar:
         rest = (ctx.batches(text), recipe.evaluation, controls, bar)
         kept: dict[str, Any] = {"mean": mean, "parts": _evaluation_parts(ctx)}
         if isinstance(dictionary, SparseCoder) and dictionary.n_sites > 1:
@@ -170,7 +179,7 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
             evaluation = evaluate(ctx.model, dictionary, recipe.sites[-1], *rest, read=read, **kept)
     write_json(ctx.evaluation_path, evaluation.to_dict())
     shutil.rmtree(_evaluation_parts(ctx), ignore_errors=True)
-    return {"tokens": evaluation.tokens}
+    return {recipe.unit: evaluation.tokens}
 
 
 def _evaluation_parts(ctx: RunContext) -> Path:
@@ -225,13 +234,13 @@ def _training_sample(ctx: RunContext, sites: Sequence[Site]) -> Float[Tensor, "r
 def _atlas(ctx: RunContext) -> Mapping[str, Any]:
     recipe = ctx.recipe
     tokens = recipe.atlas_tokens or recipe.text.tokens
-    batches = ctx.batches(recipe.text.replace(tokens=tokens))
-    with progress_bar("atlas", tokens, "tokens") as bar:
+    batches = ctx.batches(recipe.text.replace(tokens=tokens, split=ctx.recipe.described))
+    with progress_bar("atlas", tokens, recipe.unit) as bar:
         atlas = build_atlas(
             ctx.model, opened_dictionary(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar
         )
     alive = atlas.sql("select count(*) as n from features where alive")[0]["n"]
-    return {"tokens": batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
+    return {recipe.unit: batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
 
 
 def _damage_of_atlas(ctx: RunContext) -> list[str]:

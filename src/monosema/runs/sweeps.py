@@ -1,7 +1,7 @@
 """Sweeps over keys of a recipe: one pass over the data, a dictionary for each combination of values.
 
 RUN/sweeps/NAME/sweep.json        the typed result
-RUN/sweeps/NAME/trade-off.svg     FVU against L0, the best marked
+RUN/sweeps/NAME/trade-off.svg     FVU against L0, a line an architecture
 RUN/sweeps/NAME/MEMBER/           each dictionary, as train leaves it
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 from monosema.activations import ActivationStream, Store, capture_to_store
 from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
-from monosema.dictionaries import DictionaryConfig, Metadata, Trainable, at_sites
+from monosema.dictionaries import DictionaryConfig, Trainable, at_sites, is_architecture
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.svg import write_svg
 from monosema.runs.context import RunContext
@@ -29,15 +29,16 @@ from monosema.runs.overrides import flatten, override
 from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
 from monosema.runs.stages import untrained
-from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, sites_there
-from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, held_out_rows, train_sweep
+from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, metadata_of, sites_there
+from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, Trial, held_out_rows, train_sweep
 from monosema.training.distribution import Mesh
 
+ARCHITECTURE = "architecture"
 SEED = {"seed": "training.seed"}
 """In a sweep, the seed is that of the dictionary's start; all members see the same batches."""
 COMMON = ("objective", "log_every", "track", "checkpoint_seconds", "checkpoint_steps", "keep", "start_rows")
 """Keys of training that are the run's, not a member's."""
-SPARSITY = ("k", "alpha", "seed", "l1_coefficient", "l0_coefficient")
+SPARSITY = ("k", "alpha", "target_l0", "seed", "l1_coefficient", "l0_coefficient")
 """Keys along which a curve runs."""
 
 
@@ -65,19 +66,40 @@ def parse_sweep(words: Sequence[str]) -> dict[str, list[str]]:
 
 
 def choices(recipe: Any, sweep: Mapping[str, Sequence[str]], short: Mapping[str, str]) -> list[Choice]:
-    """All combinations of the values, in order.
+    """All combinations of the values, in order; ``topk.k`` is a key of one architecture, which the sweep then has.
 
     Raises:
         ConfigError: an unknown key, a value out of range, or a key that members of one pass can't differ in.
     """
     made = []
-    for values in itertools.product(*sweep.values()):
-        settings = dict(zip(sweep, values, strict=True))
+    for settings in _combinations(sweep):
         chosen = override(recipe, settings, {**short, **SEED})
         _require_one_pass(recipe, chosen)
         name = ",".join(f"{key.rpartition('.')[2]}={value}" for key, value in settings.items())
         made.append(Choice(name.replace("/", "-"), settings, chosen))
     return made
+
+
+def _combinations(sweep: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+    of_all: dict[str, Sequence[str]] = {}
+    of_one: dict[str, dict[str, Sequence[str]]] = defaultdict(dict)
+    for key, values in sweep.items():
+        first, dot, rest = key.partition(".")
+        name = first.replace("-", "_")
+        if dot and is_architecture(name):
+            of_one[name][rest] = values
+        else:
+            of_all[key.replace("dictionary.architecture", ARCHITECTURE)] = values
+    names = [name.replace("-", "_") for name in of_all.get(ARCHITECTURE, [*of_one])]
+    for name in set(of_one) - set(names):
+        raise ConfigError(
+            f"--sweep gives values for {name}, which is not among its architectures: {', '.join(names)}. Leave out "
+            f"architecture=…, or add {name}."
+        )
+    grids = [of_all] if not of_one else [{**of_all, ARCHITECTURE: [name], **of_one[name]} for name in names]
+    for grid in grids:
+        for values in itertools.product(*grid.values()):
+            yield dict(zip(grid, values, strict=True))
 
 
 def _require_one_pass(base: Any, chosen: Any) -> None:
@@ -120,10 +142,11 @@ def sweep_run(
     """
     choices(recipe, sweep, SHORT_KEYS)
     folder, mesh = Path(folder), Mesh.join(latent_shards)
-    done = run_together(mesh, recipe, folder, until="capture", device=device, log=log)
-    ctx = RunContext(done.recipe, folder, device, mesh)
+    captured_by = _captured_by(recipe.resolve(None, device), folder)
+    done = run_together(mesh, captured_by or recipe, folder, until="capture", device=device, log=log)
+    ctx = RunContext(recipe.resolve(done.recipe, device) if captured_by else done.recipe, folder, device, mesh)
     members = choices(ctx.recipe, sweep, SHORT_KEYS)
-    out = folder / "sweeps" / "-".join([ctx.recipe.dictionary_name, *(key.rpartition(".")[2] for key in sweep)])
+    out = folder / "sweeps" / "-".join([ctx.recipe.dictionary_name, *(_of_folder(key) for key in sweep)])
     sites = list(dict.fromkeys(site for choice in members for site in choice.recipe.sites))
     captured = ctx.store_dir if set(sites) <= set(ctx.recipe.sites) else out / "activations"
     with ExitStack() as held:
@@ -142,6 +165,23 @@ def sweep_run(
         found = _train(members, [choice.recipe.sites for choice in members], ground, ctx.recipe.training, out, mesh)
     mesh.leave()
     return found, out
+
+
+def _captured_by(recipe: Recipe, folder: Path) -> Recipe | None:
+    """Return a run's own recipe where it captures what this one learns from; None where there is no such run."""
+    if not (folder / "recipe.toml").exists():
+        return None
+    own = Recipe.read(folder / "recipe.toml")
+    recipe = recipe.replace(model=recipe.model.replace(dtype=own.model.dtype))
+    same = all(
+        getattr(own, key) == getattr(recipe, key) for key in ("model", "other_model", "corpus", "text", "capture")
+    )
+    return own if same else None
+
+
+def _of_folder(key: str) -> str:
+    """Return a key's part of a folder's name: its last part, or all of one architecture's."""
+    return key if is_architecture(key.partition(".")[0].replace("-", "_")) else key.rpartition(".")[2]
 
 
 def _several_sites(ctx: RunContext, sites: Sequence[Site], folder: Path) -> None:
@@ -172,7 +212,7 @@ def sweep_vectors(
             shutil.rmtree(out, ignore_errors=True)
 
     mesh.by_first(begin)
-    found = _train(members, sites, _OfVectors(path, rows, recipe, device), recipe.training, out, mesh)
+    found = _train(members, sites, _OfVectors(rows, recipe, device), recipe.training, out, mesh)
     mesh.leave()
     return found
 
@@ -180,9 +220,9 @@ def sweep_vectors(
 class _OfVectors:
     """Rows of a matrix that a sweep learns from."""
 
-    def __init__(self, path: Path, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
+    def __init__(self, rows: TrainingRows, recipe: VectorRecipe, device: str | None) -> None:
         self.rows, self._recipe, self._device = rows, recipe, device
-        self._about = Metadata(dataset=Path(path).name)
+        self._about = metadata_of(rows.source)
 
     def streams(self, sites: Sequence[tuple[Site, ...]]) -> list[ActivationStream]:
         """The stream of each member, of those sites; those of equal sites are one."""
@@ -254,19 +294,24 @@ def _train(
 
 
 def draw_trade_off(result: SweepResult, path: Path) -> None:
-    """Draw FVU against L0, a curve for each kind of dictionary, the best marked; nothing where L0 was not measured."""
+    """Draw FVU against L0, a curve for each kind of dictionary; nothing where L0 was not measured."""
+    front = result.front
     groups: dict[str, list[tuple[float, float, str]]] = defaultdict(list)
     for trial in result.trials:
         if trial.fvu is not None and trial.l0 is not None and trial.l0 > 0:
-            kind = ", ".join(f"{key} = {value}" for key, value in trial.settings.items() if key not in SPARSITY)
-            groups[kind].append((trial.l0, trial.fvu, f"{trial.name}: FVU {trial.fvu:.4f}, L0 {trial.l0:.1f}"))
+            said = f"{trial.name}: FVU {trial.fvu:.4f}, L0 {trial.l0:.1f}"
+            groups[_kind(trial)].append((trial.l0, trial.fvu, said + ", on the front" * (trial.name in front)))
     if not groups:
         return
     series = []
     for kind, points in groups.items():
         points.sort()
         series.append(Series(kind, [(x, y) for x, y, _ in points], [label for _, _, label in points]))
-    best = next(trial for trial in result.trials if trial.name == result.best)
-    marked = (best.l0, best.fvu, best.name) if best.l0 and best.fvu is not None else None
     x, y = Axis("L0: active latents per row", logarithmic=True), Axis("FVU")
-    write_svg(xy("What sparsity costs: FVU against L0", x, y, series, marked), path)
+    write_svg(xy("What sparsity costs: FVU against L0", x, y, series), path)
+
+
+def _kind(trial: Trial) -> str:
+    """Name the curve that a trial is on: its settings, but for those along which a curve runs."""
+    kept = {key: value for key, value in trial.settings.items() if key.split(".")[-1].replace("-", "_") not in SPARSITY}
+    return ", ".join(value if key == ARCHITECTURE else f"{key} = {value}" for key, value in kept.items())

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from monosema.activations import RowSource, Store
 from monosema.core import Config, ConfigError, InputError, Site, choose_device
 from monosema.dictionaries import DictionaryChoice, Metadata, at_sites, dictionary_config
 from monosema.runs.display import training_display
@@ -73,7 +74,7 @@ def train_vectors(
     sites = sites_there(rows, recipe)
     seed = recipe.training.seed
     stream = rows.stream(sites, batch=recipe.batch, seed=seed, passes=recipe.passes)
-    about = at_sites(Metadata(dataset=Path(path).name), sites, recipe.output_site is not None)
+    about = at_sites(metadata_of(rows.source), sites, recipe.output_site is not None)
     widths = [rows.source.width(site) for site in sites]
     dictionary = recipe.dictionary.make(widths, about, seed).to(choose_device(device))
     held, total = rows.held_out(sites) if mesh.first else None, stream.batches * stream.batch
@@ -93,6 +94,21 @@ def train_vectors(
         )
     mesh.leave()
     return result
+
+
+def metadata_of(source: RowSource) -> Metadata:
+    """Make the metadata of a dictionary that learns from these rows: what a store says of its model and text, or the
+    name of the vectors."""
+    if not isinstance(source, Store):
+        return Metadata(dataset=Path(source.name).name)
+    recipe, about = source.manifest.recipe, source.manifest.about
+    return Metadata(
+        model=about.get("model", recipe["model"]),
+        context=(recipe["text"] or {}).get("window"),
+        prepend_bos=about.get("prepend_bos", True),
+        dataset=about.get("dataset"),
+        extra={"other_model": about["other_model"]} if "other_model" in about else {},
+    )
 
 
 def sites_there(rows: TrainingRows, recipe: VectorRecipe) -> tuple[Site, ...]:

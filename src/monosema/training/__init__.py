@@ -8,7 +8,7 @@ from monosema.training.metrics import HeldOut, held_out_metrics
 from monosema.training.rows import TrainingRows, held_out_rows, train_on_rows
 from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
-from monosema.training.sweep import SweepResult, Trial, front, train_sweep
+from monosema.training.sweep import SweepResult, Trial, train_sweep
 from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer, train
 from monosema.training.training_run import TrainingRun
@@ -27,7 +27,6 @@ __all__ = [
     "TrainingRun",
     "Trial",
     "fit_scaling",
-    "front",
     "held_out_metrics",
     "held_out_rows",
     "learning_rate",

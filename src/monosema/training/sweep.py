@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ class Trial:
         alive: share of latents active on at least one held-out row; None likewise.
         terms: parts of the loss, as recorded last.
         stopped: the reason for which it was stopped, without metrics; None where it was trained to the end.
+        coefficient: weight of the sparsity penalty at the end; None where k sets sparsity.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Trial:
     alive: float | None
     terms: dict[str, float]
     stopped: str | None
+    coefficient: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,6 @@ class SweepResult:
 
     Attributes:
         trials: its dictionaries, in the order they were asked for.
-        best: name of the one at the knee of the trade-off (see `knee`); None where none was trained to the end.
         held_out: rows that metrics were measured on; 0 where these are from training.
         steps: steps of each trial.
         step_ms: mean milliseconds of a step of all trials together; None if none was made in this process.
@@ -54,7 +55,6 @@ class SweepResult:
     """
 
     trials: tuple[Trial, ...]
-    best: str | None
     held_out: int
     steps: int
     step_ms: float | None
@@ -65,16 +65,26 @@ class SweepResult:
         """Reasons of the trials that were stopped."""
         return [trial.stopped for trial in self.trials if trial.stopped is not None]
 
+    @property
+    def front(self) -> list[str]:
+        """Names of the trials that no other of the same site betters in both FVU and L0: at another L0, or at another
+        site, FVU says nothing of which is better."""
+        of_site: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
+        for trial in self.trials:
+            of_site[tuple(trial.settings.get(key) for key in ("site", "output_site"))].append(trial)
+        return [trial.name for there in of_site.values() for trial in _front(there)]
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON; trials stand under "members"."""
         values = asdict(self)
-        return {"members": values.pop("trials"), **values}
+        return {"members": values.pop("trials"), "front": self.front, **values}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SweepResult:
         """Read what `to_dict` gave."""
         trials = tuple(Trial(**trial) for trial in values["members"])
-        return cls(trials, **{name: value for name, value in values.items() if name != "members"})
+        rest = [one.name for one in fields(cls) if one.name != "trials"]
+        return cls(trials, **{name: values[name] for name in rest})
 
 
 def train_sweep(
@@ -138,7 +148,6 @@ def _result(
     timed = max(len(trial.durations) for trial in trials)
     return SweepResult(
         trials=found,
-        best=knee(found),
         held_out=min(0 if trial.heldout is None else len(trial.heldout) for trial in trials),
         steps=steps,
         step_ms=1e3 * seconds / timed if timed else None,
@@ -163,10 +172,10 @@ def _outcome(trial: TrainingRun, settings: dict[str, Any], result: TrainResult |
     if result is None:
         return Trial(trial.name, settings, None, None, None, {}, trial.stopped)
     fvu = result.held_out_fvu if result.held_out_fvu is not None else result.training_fvu
-    return Trial(trial.name, settings, fvu, result.l0, result.alive, result.terms, None)
+    return Trial(trial.name, settings, fvu, result.l0, result.alive, result.terms, None, result.coefficient)
 
 
-def front(trials: Sequence[Trial]) -> list[Trial]:
+def _front(trials: Sequence[Trial]) -> list[Trial]:
     """Return the trials that no other betters in both FVU and L0, by rising L0."""
     known = [m for m in trials if m.fvu is not None and m.l0 is not None]
     known.sort(key=lambda m: (m.l0 or 0.0, m.fvu or 0.0))
@@ -175,21 +184,3 @@ def front(trials: Sequence[Trial]) -> list[Trial]:
         if not kept or (trial.fvu or 0.0) < (kept[-1].fvu or 0.0):
             kept.append(trial)
     return kept
-
-
-def knee(trials: Sequence[Trial]) -> str | None:
-    """Return the name of the trial at the knee of the trade-off between FVU and L0.
-
-    With both on logarithmic scales brought to 0…1 between the ends of the front, the knee is the point farthest below
-    the line between the ends (Satopää et al. 2011, "Kneedle"). A front of fewer than three points, or with none below
-    that line, has no knee: there it is the lowest FVU. None where no trial has an FVU.
-    """
-    best = front(trials)
-    known = [m for m in trials if m.fvu is not None]
-    lowest = min(known, key=lambda m: m.fvu or 0.0).name if known else None
-    if len(best) < 3 or not all(m.fvu and m.l0 for m in best):
-        return lowest
-    places = [(math.log(m.l0 or 1.0), math.log(m.fvu or 1.0)) for m in best]
-    (x0, y0), (x1, y1) = places[0], places[-1]
-    below = [(1 - (x - x0) / (x1 - x0)) - (y - y1) / (y0 - y1) for x, y in places]
-    return best[below.index(max(below))].name if max(below[1:-1]) > 0 else lowest

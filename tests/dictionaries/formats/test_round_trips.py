@@ -139,9 +139,11 @@ def test_our_own_layout_loses_nothing(name: str, tmp_path: Path) -> None:
         assert loaded.config == dictionary.config  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("format", ["sparsify", "dictionary_learning"])
-def test_metadata_goes_where_there_is_room(format: str, tmp_path: Path) -> None:
-    save_dictionary(topk(), tmp_path, format)
+@pytest.mark.parametrize("format", FORMATS)
+def test_metadata_survives_every_format(format: str, tmp_path: Path) -> None:
+    dictionary = ALL[sorted(HOLDS[format])[0]]()
+    dictionary.metadata = METADATA
+    save_dictionary(dictionary, tmp_path, format)
     assert load_dictionary(tmp_path).metadata == METADATA
 
 

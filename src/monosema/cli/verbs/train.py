@@ -9,17 +9,26 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 from rich.console import Console
 
-from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
-from monosema.cli.verbs.run import LatentShards, Out, Update, read_request, run_until
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.keys import AS_RECIPE, Keys, Wanted
+from monosema.cli.verbs.run import LatentShards, Out, Update, make_run, read_request, run_until
 
 
 def train(
     *keys: Keys,
+    wanted: Wanted = AS_RECIPE,
     activations: Annotated[
-        Path | None, Parameter(help="A .npy, .safetensors or .parquet matrix, or a captured store.")
+        Path | None, Parameter(help="A .npy, .npz, .safetensors or .parquet matrix, or a captured store.")
+    ] = None,
+    names: Annotated[
+        Path | None,
+        Parameter(
+            help="Names of the rows of --activations: a .parquet, .csv or .txt file. Makes a whole run of items."
+        ),
     ] = None,
     sweep: Annotated[
-        list[str] | None, Parameter(help="A key and its values, k=16,32,64; may be repeated for all combinations.")
+        list[str] | None,
+        Parameter(help="A key and its values, k=16,32 or topk.k=16,32; may be repeated for all combinations."),
     ] = None,
     fit_scaling: Annotated[
         bool,
@@ -33,12 +42,19 @@ def train(
     """Train a dictionary: on a run's activations, or on any matrix of vectors. With --sweep many, in one pass.
 
     Of a matrix, the last 20,480 rows (at most a tenth) are held out; the dictionary is saved in --out, over another
-    one only with --update. A sweep draws FVU against L0 and marks the best, at the knee of that curve.
+    one only with --update. A sweep draws FVU against L0, a line an architecture, and marks the front: what no
+    other betters in both. To compare at equal sparsity give --target-l0, which finds the penalty's weight (or is k).
+
+    With --names the rows are items, and --out becomes a whole run: held-out metrics of a tenth of the items, an atlas,
+    labels from the columns of the names, their scores, and a report.
 
     ```
     monosema train runs/small
     monosema train runs/small --architecture l1 --sweep alpha=1,3,10
+    monosema train runs/small --sweep topk.k=16,32,64 --sweep gated.alpha=2,5,12
+    monosema train runs/small --sweep architecture=topk,jumprelu --sweep target-l0=16,32
     monosema train --activations vectors.npy --latents 12288 --k 32 --batch 4096 --out dictionaries/mine
+    monosema train --activations films.npy --names films.parquet --out runs/films
     monosema train --activations vectors.npy --sweep latents=1024,2048,4096 --sweep k=16,32,64 --fit-scaling \\
       --out dictionaries/scaling
     ```
@@ -53,6 +69,9 @@ def train(
     from monosema.core import InputError
     from monosema.runs import parse_sweep
 
+    keys = (*keys, *wanted.words())
+    if names is not None:
+        return _items(activations, names, keys, out, update, common, latent_shards, bool(sweep))
     if fit_scaling and not sweep:
         raise InputError("--fit-scaling needs several widths and k: --sweep latents=1024,2048,4096 --sweep k=16,32,64.")
     if sweep:
@@ -69,6 +88,26 @@ def train(
     if not first_process():
         return 0
     return deliver(values, common, lambda console: _show(values, console))
+
+
+def _items(
+    activations: Path | None,
+    names: Path,
+    keys: tuple[str, ...],
+    out: Path | None,
+    update: bool,
+    common: Common,
+    latent_shards: int,
+    sweep: bool,
+) -> int:
+    """Make a whole run over items that have names."""
+    from monosema.core import InputError
+    from monosema.runs import item_recipe
+
+    if activations is None or sweep:
+        raise InputError("--names gives names to the rows of --activations, in one run: leave out --sweep.")
+    recipe = item_recipe(activations, names, keys, common.seed)
+    return make_run(recipe, out or Path("runs") / recipe.name, None, update, common, latent_shards)
 
 
 def _sweep(
@@ -137,18 +176,16 @@ def _show_sweep(values: dict[str, Any], console: Console) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("dictionary", "FVU", "L0", "alive", ""):
+    shown = {"fvu": "FVU", "l0": "L0", "alive": "alive", "coefficient": "coefficient"}
+    if all(member["coefficient"] is None for member in values["members"]):
+        del shown["coefficient"]
+    for name in ("dictionary", *shown.values(), ""):
         table.add_column(name, justify="left" if name in ("dictionary", "") else "right")
     for member in values["members"]:
-        note = (
-            "stopped"
-            if member["stopped"]
-            else "best: the knee of FVU against L0, or its lowest"
-            if member["name"] == values["best"]
-            else ""
-        )
-        table.add_row(member["name"], *(_text(member[name]) for name in ("fvu", "l0", "alive")), note)
+        note = "stopped" if member["stopped"] else "front" if member["name"] in values["front"] else ""
+        table.add_row(member["name"], *(_text(member[name]) for name in shown), note)
     console.print(table)
+    console.print("[dim]front: no other of the same site has a lower FVU at an L0 that is not higher.")
     for name, figure in values.get("scaling", {}).get("parameters", {}).items():
         console.print(f"{name} {figure['value']:.4g} ({figure['low']:.4g} … {figure['high']:.4g})")
     console.print(f"[dim]{values['folder']}")

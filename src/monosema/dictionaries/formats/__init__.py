@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from monosema.core import FormatError, nearest
+from monosema.core import FormatError, nearest, write_json
 from monosema.dictionaries.formats import (
     act_size,
     circuit_tracer,
@@ -23,6 +23,7 @@ from monosema.dictionaries.formats import (
     sparsify,
     state_dicts,
 )
+from monosema.dictionaries.formats.files import read_config
 from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.hub import HubName, fetch
 from monosema.dictionaries.protocol import Dictionary
@@ -68,6 +69,12 @@ FORMATS: dict[str, Callable[[Dictionary, Path], Path]] = {
 """Writers by format. monosema's own is SAELens' layout, extended where SAELens has no architecture."""
 
 
+WITH_METADATA = ("monosema", "saelens", "sparsify", "dictionary_learning")
+"""Formats with room for all metadata in their own files."""
+ABOUT = "monosema.json"
+"""File beside those of other formats, which their libraries pass over: the metadata, as SAELens names it."""
+
+
 def register_format(name: str, reader: Reader, write: Callable[[Dictionary, Path], Path] | None = None) -> None:
     """Add a format, asked before those that are known; `Parts` makes a dictionary of named weights.
 
@@ -102,10 +109,13 @@ def load_dictionary(path: str | Path) -> Dictionary:
         if name is None:
             raise FormatError(f"There is no dictionary at {path}: no such folder.")
         place = fetch(name)
+    folder = place if place.is_dir() else place.parent
     for reader in READERS:
         if reader.recognises(place):
-            return reader.read(place)
-    folder = place if place.is_dir() else place.parent
+            dictionary = reader.read(place)
+            if (folder / ABOUT).is_file():
+                dictionary.metadata = saelens.metadata_in(read_config(folder / ABOUT))
+            return dictionary
     inside = ", ".join(sorted(entry.name for entry in folder.iterdir())[:8]) or "nothing"
     raise FormatError(
         f"{folder} holds no dictionary that monosema can read; it holds {inside}. "
@@ -130,7 +140,10 @@ def save_dictionary(dictionary: Dictionary, path: str | Path, format: str = "mon
         raise FormatError(f"There is no format {format!r}.{nearest(format, FORMATS)} There are: {', '.join(FORMATS)}.")
     write = FORMATS[format]
     _refuse_other_layout(Path(path), write.__module__)
-    return write(dictionary, Path(path))
+    place = write(dictionary, Path(path))
+    if format not in WITH_METADATA:
+        write_json(Path(path) / ABOUT, saelens.metadata_out(dictionary.metadata))
+    return place
 
 
 def _refuse_other_layout(folder: Path, own: str) -> None:

@@ -6,7 +6,7 @@ w_enc and w_dec, and has affine_skip_connection [d_in, d_out] in some transcoder
 like its autoencoders: where input and output have one width, the file doesn't say whether they are one site.
 
 Holds whatever is a threshold: JumpReLU, BatchTopK and Matryoshka, L1 (threshold 0), Gated (a gate is a threshold of
-its magnitude). They come back as JumpReLU, with equal activations; metadata is lost.
+its magnitude). They come back as JumpReLU, with equal activations.
 """
 
 from __future__ import annotations

@@ -108,4 +108,6 @@ def _metadata(name: str, transcodes: bool) -> Metadata:
     component = {None: "resid_post", "mlp": "mlp_in" if transcodes else "mlp_out"}.get(part)
     if part in ("attn", "attention", "self_attn"):
         component = "attn_out"
-    return Metadata(site=Site(int(match[1]), component) if component else None, extra={"hookpoint": name})
+    layer = int(match[1])
+    written = {"hook_name_out": str(Site(layer, "mlp_out"))} if component == "mlp_in" else {}
+    return Metadata(site=Site(layer, component) if component else None, extra={"hookpoint": name, **written})

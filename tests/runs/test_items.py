@@ -1,0 +1,80 @@
+"""A run over items that have names: planted features come out, named by the columns that planted them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from monosema.atlas import fires_on
+from monosema.core import InputError, VectorError
+from monosema.runs import Run, item_recipe, open_model, run
+
+KINDS = ("bird", "fish", "stone", "tree")
+KEYS = "--latents 16 --k 2 --batch 64 --passes 60 --warmup 20 --random-latents 8 --random-tokens 400"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("items")
+    draw = np.random.default_rng(0)
+    kind = draw.integers(0, 4, 600)
+    directions = np.linalg.qr(draw.normal(size=(8, 8)))[0][:4]
+    vectors = directions[kind] * draw.uniform(2, 4, (600, 1)) + 0.05 * draw.normal(size=(600, 8))
+    np.save(folder / "v.npy", vectors.astype(np.float32))
+    columns = {"name": [f"thing {row}" for row in range(600)], "kind": [KINDS[one] for one in kind]}
+    pq.write_table(pa.table(columns | {"weight": draw.uniform(size=600)}), folder / "n.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(files: Path) -> Run:
+    return run(item_recipe(files / "v.npy", files / "n.parquet", KEYS.split()), files / "run")
+
+
+def test_it_ends_where_a_text_run_ends(done: Run) -> None:
+    summary = done.summary()
+    assert {row["kind"] for row in summary["evaluation"]} == {"dictionary", "pca", "random"}
+    assert summary["fvu"] < 0.1
+    assert done.report is not None
+
+
+def test_features_are_named_by_the_column_that_planted_them(done: Run) -> None:
+    rows = done.atlas().sql("select label, max(label_score) as best from features where n_active > 50 group by label")
+    best = {row["label"]: row["best"] for row in rows}
+    assert {f"kind is {kind}" for kind in KINDS} <= set(best)
+    assert min(best[f"kind is {kind}"] for kind in KINDS) > 0.9
+
+
+def test_examples_are_items_and_some_do_not_activate(done: Run) -> None:
+    atlas = done.atlas()
+    feature = atlas.feature(atlas.features(limit=1)[0]["latent"])
+    assert all(len(one.tokens) == 1 and one.tokens[0].startswith("thing ") for one in feature.examples)
+    quiet = [one for one in feature.examples if one.kind == "inactive"]
+    assert len(quiet) == 10
+    assert all(one.activations == (0.0,) for one in quiet)
+    active = {one.document for one in feature.examples if one.kind != "inactive"}
+    assert not active & {one.document for one in quiet}
+
+
+def test_the_features_of_an_item_are_found_by_its_name(done: Run) -> None:
+    fired = fires_on(done.atlas(), open_model(done.recipe), done.dictionary(), "thing 17")
+    assert fired.tokens == ("thing 17",)
+    assert 1 <= fired.active <= 2
+
+
+def test_too_few_vectors_or_other_names_are_refused_before_anything_is_made(files: Path) -> None:
+    with pytest.raises(VectorError, match=r"600 rows: with .* held out"):
+        item_recipe(files / "v.npy", files / "n.parquet", ["--batch", "590"])
+    (files / "short.txt").write_text("one\ntwo\n")
+    with pytest.raises(InputError, match=r"names 2 items, and v\.npy has 600 rows"):
+        item_recipe(files / "v.npy", files / "short.txt")
+
+
+def test_few_items_are_seen_often_unless_passes_are_given(files: Path) -> None:
+    stream = item_recipe(files / "v.npy", files / "n.parquet").stream
+    assert stream.passes * (540 // stream.batch) >= 2_500
+    assert item_recipe(files / "v.npy", files / "n.parquet", ["--passes", "3"]).stream.passes == 3
