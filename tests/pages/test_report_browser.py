@@ -309,7 +309,7 @@ def test_keyboard_walks_the_list(report):
 
 
 def test_map_opens_the_feature_under_the_pointer(report):
-    canvas = find(report, "#map canvas")[0]
+    canvas = find(report, ".map.wide canvas")[0]
     report.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     before = report.execute_script("return document.getElementById('detail').dataset.latent")
     for x in range(60, 600, 6):
@@ -451,6 +451,7 @@ def test_tokens_are_shown_so_that_they_can_be_read(report, tokens, shown):
         ("""' will' (33 %), '\\n\\u2028', "it's\"""", "will 33 % ↵⟨U+2028⟩ it's", 3),
         ("the writer's and the reader's guesses", "the writer's and the reader's guesses", 0),
         ("words such as 'not' or 'never'", "words such as not or never", 2),
+        ("“the” (6 %), “-ing”; “York” after “New”", "the 6 % -ing; York after New", 4),
         ("", "", 0),
     ],
 )

@@ -72,37 +72,39 @@
   }
 
   const bare = (token) => visible(token.trim() === "" ? token : token.replace(/^ /, "").replace(/ $/, ""));
-  const loneBytes = (text) => /⟨[0-9A-F]{2}( [0-9A-F]{2})*⟩/.test(text);
 
   function chip(token) {
     const text = bare(token);
-    return el("span", { class: "chip", title: loneBytes(text) ? say("Bytes of a character, in hexadecimal: this token is a part of one") : null }, text);
+    const lone = /⟨[0-9A-F]{2}( [0-9A-F]{2})*⟩/.test(text);
+    return el("span", { class: "chip", title: lone ? say("A part of a character: its bytes, in hexadecimal") : null }, text);
   }
 
-  const QUOTED = /(^|[\s(,])(['"])((?:\\.|(?!\2)[^\\]){1,40}?)\2(?=$|[\s,;.:)(])/gu;
+  // “the”, or in older labels '\n' and ' the'.
+  const QUOTED = /“([^”]{1,60})”|(^|[\s(,])(['"])((?:\\.|(?!\3)[^\\]){1,40}?)\3(?=$|[\s,;.:)(])/gu;
   const ESCAPES = { n: "\n", t: "\t", r: "\r" };
   const unescaped = (text) =>
     text.replace(/\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))/gsu, (_, x, u, long, other) =>
       other === undefined ? String.fromCodePoint(parseInt(x ?? u ?? long, 16)) : (ESCAPES[other] ?? other)
     );
 
-  // A label's text, with tokens that stand in quotes ('\n', ' the') set as tokens.
+  // A label's text, with tokens that stand in quotes set as tokens.
   function labelled(text) {
     const parts = [];
     let at = 0;
+    const between = (written) => {
+      const part = at > 0 && /^ \((\d+ %)\)/.exec(written);
+      if (part) parts.push(" ", el("span", { class: "part" }, part[1]));
+      const rest = part ? written.slice(part[0].length) : written;
+      if (rest) parts.push(/^, ?$/.test(rest) ? " " : plain(rest));
+    };
     for (const match of text.matchAll(QUOTED)) {
-      const begin = match.index + match[1].length;
-      const between = text.slice(at, begin);
-      const part = /^ \((\d+ %)\),? ?$/.exec(between);
-      if (part) parts.push(" ", el("span", { class: "part" }, part[1]), " ");
-      else if (between) parts.push(between === ", " ? " " : plain(between));
-      parts.push(el("span", { class: "quoted" }, visible(unescaped(match[3]).replace(/^ (?=\S)/, ""))));
-      at = match.index + match[0].length;
+      const [whole, curly, before, , straight] = match;
+      const begin = match.index + (before ?? "").length;
+      between(text.slice(at, begin));
+      parts.push(el("span", { class: "quoted" }, visible(curly ?? unescaped(straight).replace(/^ (?=\S)/, ""))));
+      at = match.index + whole.length;
     }
-    const rest = text.slice(at);
-    const part = at > 0 && /^ \((\d+ %)\)$/.exec(rest);
-    if (part) parts.push(" ", el("span", { class: "part" }, part[1]));
-    else if (rest) parts.push(plain(rest));
+    between(text.slice(at));
     return parts;
   }
 
@@ -115,7 +117,7 @@
     if (/\[[^\]]*\|/.test(text)) signs.push(say("[a|b]: a or b"));
     if (/…/.test(text) && signs.length) signs.push(say("…: any token"));
     if (signs.length && /;/.test(text)) signs.push(say("“;”: or"));
-    if (/'[^']*' \(\d+ %\)/.test(text)) signs.push(say("'x' (n %): n % of its activation is on x"));
+    if (/['”] \(\d+ %\)/.test(text)) signs.push(say("n %: share of its activation that is on this token"));
     return signs.length ? signs.join(" · ") : null;
   }
 
