@@ -6,6 +6,7 @@
   const GLYPHS = { "\n": "↵", "\r": "␍", "\t": "⇥" };
   const SHAPELESS = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\u2028\u2029]/gu;
   const BYTES = /(?:<0x[89A-F][0-9A-F]>)+/g; // of characters that are no ASCII
+  const LONE = /^(?:<0x[89A-F][0-9A-F]>)+$/;
   const AROUND = [14, 8];
 
   const sizeOf = (byte) => (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc2 ? 2 : 0);
@@ -65,7 +66,11 @@
     for (let from = 0; from < tokens.length; ) {
       let to = end[from];
       for (let i = from; i < to; i++) to = Math.max(to, end[i]);
-      pieces.push({ from, to, text: tokens.slice(from, to).join("") });
+      const text = tokens.slice(from, to).join("");
+      const last = pieces.at(-1);
+      // Bytes of a character that is cut are one piece, too.
+      if (last && LONE.test(text) && LONE.test(last.text) && /^⟨[^⟩]*⟩$/.test(fromBytes(last.text + text))) Object.assign(last, { to, text: last.text + text });
+      else pieces.push({ from, to, text });
       from = to;
     }
     return pieces;
@@ -127,7 +132,7 @@
     const value = ({ from, to }) => Math.max(...passage.activations.slice(from, to));
     const peak = pieces.findIndex(({ from, to }) => from <= passage.peak && passage.peak < to);
     // Where the passage cuts a character, its bytes are no more than an ellipsis.
-    const cutOff = (piece) => piece && /^(<0x[89A-F].>)+$/.test(piece.text) && !(value(piece) > 0);
+    const cutOff = (piece) => piece && LONE.test(piece.text) && !(value(piece) > 0) && /^⟨/.test(fromBytes(piece.text));
     let [first, last] = [0, pieces.length];
     while (first < peak && cutOff(pieces[first])) first++;
     while (last > peak + 1 && cutOff(pieces[last - 1])) last--;
@@ -168,7 +173,7 @@
       el("b", {}, JSON.stringify(text.replace(BYTES, fromBytes))),
       el("span", {}, measured(value)),
       el("span", { class: "soft" }, value > 0 ? say("{n} % of this passage’s peak", Math.round((100 * value) / maximum)) : say("not active")),
-      parts.length > 1 ? el("span", { class: "wide soft" }, say("{n} tokens that make whole characters only together; the highest of their activations is shown: {}", parts.length, parts.join(", "))) : "",
+      parts.length > 1 ? el("span", { class: "wide soft" }, say("{n} tokens that are read together; the highest of their activations is shown: {}", parts.length, parts.join(", "))) : "",
     ];
   }
 
