@@ -145,7 +145,8 @@ TERMS = (
         "a random dictionary has the same shape and no training.",
     ),
 )
-
+TERMS_OF_TEXT = ("Loss", "Signs in labels", "Promoted, suppressed")
+"""Terms that mean nothing where there is no language model."""
 
 WORDS: Mapping[str, str] = {
     "active": "strongest activation",

@@ -15,11 +15,11 @@ from monosema.pages.bundle import ReportBundle
 from monosema.pages.charts import MAP, MARGIN, SHARE, Axis, Series, axes, histogram, losses, xy
 from monosema.pages.glossary import WORDS, text_of
 from monosema.pages.svg import Spec
+from monosema.pages.words import say
 
 _CURVES = (("fvu", "FVU", "~g"), ("l0", "L0", "~g"), ("dead", WORDS["dead"], "~p"))
 _MOST = 400
 """Points of a training curve at most, about."""
-_DENSITY = Axis(WORDS["density"], logarithmic=True, format=SHARE)
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Spec]:
@@ -33,7 +33,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Spec]:
         values = [y for _, y in points]
         steep = 0 < 8 * min(values) < max(values)
         last = text_of(values[-1], "share" if key == "dead" else "")
-        x, y = Axis(WORDS["tokens"], format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
+        x, y = Axis(say(WORDS["tokens"]), format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
         charts.append(xy(name, x, y, [Series("", points, dots=False)], (*points[-1], last), size=(300, 140)))
     return charts
 
@@ -59,6 +59,10 @@ def loss_bars(rows: Sequence[EvaluationRow]) -> Spec | None:
         if loss is not None
     ]
     return losses(WORDS["losses"], sorted(bars, key=lambda bar: bar["value"])) if bars else None
+
+
+def _density() -> Axis:
+    return Axis(say(WORDS["density"]), logarithmic=True, format=SHARE)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,7 @@ def feature_map(bundle: ReportBundle) -> FeatureMap | None:
     name = WORDS["map"].format(int(shown.sum()), label)
     lines = _control_lines(bundle) if scored else []
     spec = axes(
-        name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y), [one for one in lines if one[0] > y[0]]
+        name, (_density(), *x), (Axis(label, logarithmic=not scored), *y), [one for one in lines if one[0] > y[0]]
     )
     across, down = MAP[0] + MARGIN["left"] + MARGIN["right"], MAP[1] + MARGIN["top"] + MARGIN["bottom"]
     left, wide = 100 * MARGIN["left"] / across, 100 * MAP[0] / across
@@ -134,7 +138,7 @@ def density_histogram(bundle: ReportBundle) -> Spec | None:
     edges = np.geomspace(low, high, max(8, min(48, 8 * round(math.log10(high / low)))) + 1)
     counts, _ = np.histogram(density, edges)
     y = Axis(WORDS["features"], format="~s")
-    return histogram(WORDS["densities"].format(density.size), counts, edges, _DENSITY, y)
+    return histogram(WORDS["densities"].format(density.size), counts, edges, _density(), y)
 
 
 def share_histogram(bundle: ReportBundle) -> Spec | None:

@@ -72,12 +72,14 @@
       document.body.classList.add("reading");
     }
     const feature = await source.feature(row).catch(fail);
+    const items = facts.view === "items" ? (await source.block("items")).extra : null;
     if (!feature || mine !== ticket) return;
     const context = {
       index,
       settings,
       sides: facts.sides,
       view: facts.view,
+      items,
       save,
       open: (other) => open(other, { focus: true }),
       step,
