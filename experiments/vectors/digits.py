@@ -21,7 +21,7 @@ def items() -> tuple[np.ndarray, dict[str, list[object]]]:
 
     data = load_digits()
     pixels = data.data / 16
-    net = MLPClassifier((UNITS,), max_iter=300, random_state=0).fit(pixels, data.target)
+    net = MLPClassifier((UNITS,), max_iter=1000, random_state=0).fit(pixels, data.target)
     hidden = np.maximum(pixels @ net.coefs_[0] + net.intercepts_[0], 0)
     return hidden, {
         "name": [f"scan {row}" for row in range(len(pixels))],
