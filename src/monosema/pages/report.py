@@ -122,7 +122,6 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
     script = "\n".join(_static(name) for name in SCRIPTS)
     drawn = feature_map(packed)
     charts = {
-        "axes": drawn.spec if drawn else None,
         "losses": loss_bars(data.evaluation),
         "densities": density_histogram(packed),
         "shares": share_histogram(packed),
@@ -154,6 +153,7 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
             model=sections.flat(data.model),
             terms=_terms(data),
             map=drawn,
+            maps=[(svg(spec), area) for spec, area in drawn.views] if drawn else [],
             curves=[svg(spec) for spec in training_curves(data.training)],
             charts={name: svg(spec) if spec else "" for name, spec in charts.items()},
             facts=script_json(facts),
