@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.interventions.splice import Spliced, put_rows, splice
+from monosema.interventions.strength import strength_at
 from monosema.interventions.windows import ModelPass, SplicedModel
 
-__all__ = ["ModelPass", "Spliced", "SplicedModel", "put_rows", "splice"]
+__all__ = ["ModelPass", "Spliced", "SplicedModel", "put_rows", "splice", "strength_at"]
