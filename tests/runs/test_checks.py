@@ -73,5 +73,5 @@ def test_a_folder_without_finished_work_takes_another_recipe(
         with pytest.raises(InputError, match="no"):
             run(small, tmp_path / "run", until="capture")
     run(changed(small, tokens="2000"), tmp_path / "run", until="capture")
-    with pytest.raises(RunError, match=r"made by another recipe: text\.tokens is 2000 there and 3000 here"):
+    with pytest.raises(RunError, match=r"made by another recipe: --tokens is 2000 there and 3000 here"):
         run(changed(small, tokens="3000"), tmp_path / "run", until="capture")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from monosema.core import Config, ConfigError
-from monosema.runs.overrides import apply_overrides, flatten, known_keys, parse_keys, resolve_key
+from monosema.runs.overrides import apply_overrides, fields_of, flags_of, flatten, parse_keys, resolve_key
 
 
 class Inner(Config):
@@ -33,6 +34,10 @@ class Outer(Config):
     other: Other = Other()
 
 
+class Several(Config):
+    kinds: tuple[Literal["a", "b"], ...] = ()
+
+
 SHORT = {"batch": "other.batch"}
 
 
@@ -41,6 +46,15 @@ def test_words_are_split_into_plain_ones_and_keys() -> None:
     plain, keys = parse_keys(words)
     assert plain == ["recipe.toml"]
     assert keys == {"k": "64", "inner.rate": "1e-3", "quick": "true", "limit": "-1"}
+
+
+def test_hyphens_and_underscores_are_one_spelling() -> None:
+    assert parse_keys(["--a-b.c-d", "1", "--a_b.c_d", "1"])[1] == {"a_b.c_d": "1"}
+
+
+def test_flags_are_as_short_as_they_can_be() -> None:
+    flags = flags_of(Outer(), SHORT)
+    assert [flags[name] for name in ("inner.k", "inner.batch", "other.batch")] == ["--k", "--inner.batch", "--batch"]
 
 
 def test_a_key_given_twice_is_refused() -> None:
@@ -53,17 +67,17 @@ def test_a_key_given_twice_is_refused() -> None:
     [("inner.k", "inner.k"), ("k", "inner.k"), ("batch", "other.batch"), ("inner.batch", "inner.batch")],
 )
 def test_a_key_stands_for_one_field(key: str, name: str) -> None:
-    assert resolve_key(key, known_keys(Outer()), SHORT) == name
+    assert resolve_key(key, fields_of(Outer()), SHORT) == name
 
 
 def test_an_ambiguous_key_lists_what_it_could_be() -> None:
     with pytest.raises(ConfigError, match=r"--inner\.batch or --other\.batch"):
-        resolve_key("batch", known_keys(Outer()), {})
+        resolve_key("batch", fields_of(Outer()), {})
 
 
 def test_an_unknown_key_names_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"no key --rat\b.*'rate'"):
-        resolve_key("rat", known_keys(Outer()), {})
+        resolve_key("rat", fields_of(Outer()), {})
 
 
 @pytest.mark.parametrize(
@@ -90,13 +104,18 @@ def test_texts_become_what_the_field_holds(text: str, name: str, value: object) 
 
 @pytest.mark.parametrize("text", ["0", "-3", "many", "1.5", "none"])
 def test_a_value_out_of_range_says_what_is_valid(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"Inner\.k = .* is not valid"):
+    with pytest.raises(ConfigError, match=r"^--k = .* is not valid"):
         apply_overrides(Outer(), {"k": text})
 
 
 def test_none_is_refused_where_toml_could_not_say_it() -> None:
     with pytest.raises(ConfigError, match="can't be none"):
         apply_overrides(Outer(), {"most": "none"})
+
+
+def test_what_one_of_several_values_lacks_is_said_of_the_flag() -> None:
+    with pytest.raises(ConfigError, match=r"^--kinds = 'c' is not valid: input should be 'a' or 'b'"):
+        apply_overrides(Several(), {"kinds": "a,c"})
 
 
 @given(st.text(alphabet="abc.-_=x1 ", max_size=12), st.text(max_size=8))

@@ -106,7 +106,7 @@ def test_what_the_first_process_refuses_ends_all_with_its_reason(made: Path) -> 
     first, second = said(made / "two-again", 2)
     assert first is not None
     assert second is not None
-    assert "made by another recipe: dictionary.k is 4 there and 5 here" in first
+    assert "made by another recipe: --k is 4 there and 5 here" in first
     assert second.startswith("RunError: The first process stopped, and with it all others: The run folder")
 
 

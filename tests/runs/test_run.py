@@ -99,7 +99,7 @@ def test_the_written_recipe_repeats_the_run(finished: Run, tmp_path: Path) -> No
 
 def test_another_recipe_is_refused_with_the_keys_that_differ(finished: Run, recipe: Recipe) -> None:
     other = apply_overrides(recipe, {"k": "3", "atlas.top": "5"})
-    with pytest.raises(RunError, match=r"dictionary\.k is 4 there and 3 here; atlas\.top is 20 there and 5 here"):
+    with pytest.raises(RunError, match=r"--k is 4 there and 3 here; --atlas\.top is 20 there and 5 here"):
         run(other, finished.folder)
 
 

@@ -9,17 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 from rich.console import Console
 from rich.text import Text
 
 from monosema.core.language import translate
 
-Keys = Annotated[str, Parameter(allow_leading_hyphen=True)]
-"""Words that a verb reads itself: plain arguments and ``--key value``."""
 
-
-@Parameter(name="*", group="Every command takes")
+@Parameter(name="*", group=Group("Every command takes", sort_key=2))
 @dataclass(frozen=True)
 class Common:
     """Options of every verb."""

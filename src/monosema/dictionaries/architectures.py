@@ -216,8 +216,8 @@ def _class_of(architecture: str, activation: str | None) -> type[DictionaryConfi
             kind = activation_named(architecture)
         except ConfigError:
             raise ConfigError(
-                f"dictionary.architecture = {architecture!r} is not valid.{nearest(architecture, architectures())} The "
-                f"architectures are: {', '.join(architectures())}."
+                f"There is no architecture {architecture!r}.{nearest(architecture, architectures())} The architectures "
+                f"are: {', '.join(architectures())}."
             ) from None
         if activation is not None and activation_named(activation) is not kind:
             raise ConfigError(

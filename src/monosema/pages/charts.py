@@ -209,18 +209,38 @@ def losses(name: str, rows: Sequence[Mapping[str, Any]]) -> Spec:
 
 
 MARGIN = {"left": 46, "top": 28, "right": 14, "bottom": 42}
-MAP = (580, 300)
-"""Size of the map's plot area, and the margins around it: the page lays a canvas over the area, so both are fixed."""
+MAP, NARROW_MAP = (580, 300), (264, 260)
+"""Sizes of the map's plot area on a wide page and on a phone. The page lays a canvas over the area, so these and the
+margins around it are fixed."""
 
 
-def axes(name: str, x: tuple[Axis, Real, Real], y: tuple[Axis, Real, Real]) -> Spec:
-    """Return two axes, each with its ends, around an empty plot area of fixed place and size."""
+def axes(
+    name: str,
+    x: tuple[Axis, Real, Real],
+    y: tuple[Axis, Real, Real],
+    rules: Sequence[tuple[Real, str]] = (),
+    size: tuple[int, int] = MAP,
+) -> Spec:
+    """Return two axes, each with its ends, around a plot area of fixed place and size.
+
+    Args:
+        rules: heights to draw a dashed line at, and their names.
+        size: width and height of the plot area in pixels.
+    """
     import altair as alt
 
     blank = _chart([{}]).mark_point(opacity=0)
-    chart = blank.encode(x[0].of(alt.X, "x", *x[1:]), y[0].of(alt.Y, "y", *y[1:]))
+    up = y[0].of(alt.Y, "y", *y[1:])
+    layers = [blank.encode(x[0].of(alt.X, "x", *x[1:]), up)]
+    if rules:
+        lines = _chart([{"y": height, "name": text} for height, text in rules]).encode(y=up)
+        layers += [
+            lines.mark_rule(strokeDash=[4, 3], color=SOFT),
+            lines.mark_text(align="left", dx=4, dy=-7, color=SOFT).encode(x=alt.value(0), text="name:N"),
+        ]
+    chart = alt.layer(*layers)
     fixed = {"autosize": alt.AutoSizeParams(type="none"), "padding": MARGIN}
-    return _spec(chart, name, width=MAP[0], height=MAP[1], **fixed)
+    return _spec(chart, name, width=size[0], height=size[1], **fixed)
 
 
 def comparison(result: Mapping[str, Any], scorers: Mapping[str, tuple[float, str]]) -> Spec:

@@ -17,9 +17,9 @@ from monosema.runs.checks import check
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of
 from monosema.runs.ledger import Ledger, StageRecord, run_lock
-from monosema.runs.overrides import flatten
+from monosema.runs.overrides import flags_of, flatten
 from monosema.runs.pipeline import advance, needed, stages_of, upgrade
-from monosema.runs.recipe import Recipe
+from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.training.distribution import Mesh
 
 METRICS = ("fvu", "variance_explained", "l0", "alive", "ce_clean", "ce_spliced", "ce_zero", "loss_recovered")
@@ -84,7 +84,7 @@ class Run:
         if "atlas" in done:
             summary["features"] = done["atlas"].counts["features"]
         if "capture" in done:
-            summary["tokens"] = done["capture"].counts["rows"]
+            summary[self.recipe.unit] = done["capture"].counts["rows"]
         if "train" in done:
             summary["training"] = dict(done["train"].counts)
         if "train" in done or "open" in done:
@@ -228,7 +228,10 @@ def _require_same(previous: Recipe, recipe: Recipe, folder: Path) -> None:
     old, new = flatten(previous.to_dict()), flatten(recipe.to_dict())
     keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
     if keys:
-        lines = [f"{key} is {old.get(key, 'none')} there and {new.get(key, 'none')} here" for key in keys]
+        flags = flags_of(previous, SHORT_KEYS) | flags_of(recipe, SHORT_KEYS)
+        lines = [
+            f"{flags.get(key, key)} is {old.get(key, 'none')} there and {new.get(key, 'none')} here" for key in keys
+        ]
         raise RunError(
             f"The run folder {folder} was made by another recipe: {'; '.join(lines)}. Choose another with --out, "
             f"go on with that recipe by `monosema run {folder}`, or change this run with --update."

@@ -68,6 +68,8 @@ def _capture(ctx: RunContext) -> Mapping[str, Any]:
             progress=bar,
         )
     counts = store.manifest.counts
+    if recipe.of_items:
+        return {"rows": counts["rows"]}
     return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
 
 
@@ -178,6 +180,8 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
         else:
             read = ctx.site if recipe.output_site else None
             evaluation = evaluate(ctx.model, dictionary, recipe.sites[-1], *rest, read=read, **kept)
+    if recipe.of_items:
+        evaluation = replace(evaluation, unit="items")
     write_json(ctx.evaluation_path, evaluation.to_dict())
     shutil.rmtree(_evaluation_parts(ctx), ignore_errors=True)
     return {recipe.unit: evaluation.tokens}

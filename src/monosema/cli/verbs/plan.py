@@ -7,11 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from monosema.cli.common import DEFAULTS, Common, Keys, deliver
+from monosema.cli.common import DEFAULTS, Common, deliver
+from monosema.cli.keys import AS_RECIPE, Keys, Wanted
 from monosema.cli.verbs.run import read_request
 
 
-def plan(*keys: Keys, common: Common = DEFAULTS) -> int:
+def plan(*keys: Keys, wanted: Wanted = AS_RECIPE, common: Common = DEFAULTS) -> int:
     """Predict time, memory and disk of a run's stages on this machine. No weights are read and nothing is trained.
 
     Time is the least that the arithmetic takes at the rates measured here; memory is the peak of the process.
@@ -30,7 +31,7 @@ def plan(*keys: Keys, common: Common = DEFAULTS) -> int:
     from monosema.runs.plan import Machine
     from monosema.runs.plan import plan as predict
 
-    recipe, _ = read_request(keys, None, common)
+    recipe, _ = read_request((*keys, *wanted.words()), None, common)
     found = predict(recipe, Machine.measured(common.device)).to_dict()
     return deliver(found, common, lambda console: _show(found, console))
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from monosema.cli.common import DEFAULTS, Common, Keys, deliver, errors_console
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.keys import AS_RECIPE, Keys, Wanted
 
 Out = Annotated[
     Path | None, Parameter(help="The run folder. Without it: runs/NAME, or the folder of the recipe given.")
@@ -28,6 +29,7 @@ LatentShards = Annotated[
 
 def run(
     *keys: Keys,
+    wanted: Wanted = AS_RECIPE,
     out: Out = None,
     update: Update = False,
     list_keys: Annotated[bool, Parameter(name="--keys", negative="", show_default=False)] = False,
@@ -56,16 +58,18 @@ def run(
     Parameters
     ----------
     keys
-        A recipe (`smollm2`, a .toml file or a run folder) and any number of `--key value`; see `--keys`.
+        A recipe (`demo`, `smollm2`, a .toml file or a run folder) and any number of `--key value`; see `--keys`.
     list_keys
         List all keys of the recipe with their values, and stop.
     """
     if list_keys:
-        return _show_keys(keys, out, common)
-    return run_until(None, keys, out, update, common, latent_shards)
+        return _show_keys((*keys, *wanted.words()), out, common)
+    return run_until(None, (*keys, *wanted.words()), out, update, common, latent_shards)
 
 
-def capture(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
+def capture(
+    *keys: Keys, wanted: Wanted = AS_RECIPE, out: Out = None, update: Update = False, common: Common = DEFAULTS
+) -> int:
     """Read activations of a model on text into the run folder.
 
     ```
@@ -77,10 +81,12 @@ def capture(*keys: Keys, out: Out = None, update: Update = False, common: Common
     keys
         A recipe or run folder and any number of `--key value`, as for `run`.
     """
-    return run_until("capture", keys, out, update, common)
+    return run_until("capture", (*keys, *wanted.words()), out, update, common)
 
 
-def evaluate(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
+def evaluate(
+    *keys: Keys, wanted: Wanted = AS_RECIPE, out: Out = None, update: Update = False, common: Common = DEFAULTS
+) -> int:
     """Measure a run's dictionary on held-out text, beside PCA and a random dictionary.
 
     ```
@@ -92,10 +98,12 @@ def evaluate(*keys: Keys, out: Out = None, update: Update = False, common: Commo
     keys
         A recipe or run folder and any number of `--key value`, as for `run`.
     """
-    return run_until("evaluate", keys, out, update, common)
+    return run_until("evaluate", (*keys, *wanted.words()), out, update, common)
 
 
-def report(*keys: Keys, out: Out = None, update: Update = False, common: Common = DEFAULTS) -> int:
+def report(
+    *keys: Keys, wanted: Wanted = AS_RECIPE, out: Out = None, update: Update = False, common: Common = DEFAULTS
+) -> int:
     """Write a run's report: one HTML file that opens without a server.
 
     ```
@@ -107,7 +115,7 @@ def report(*keys: Keys, out: Out = None, update: Update = False, common: Common 
     keys
         A recipe or run folder and any number of `--key value`, as for `run`.
     """
-    return run_until("report", keys, out, update, common)
+    return run_until("report", (*keys, *wanted.words()), out, update, common)
 
 
 def run_until(
@@ -157,7 +165,7 @@ def read_request(keys: tuple[str, ...], out: Path | None, common: Common) -> tup
         )
     recipe, home = read_recipe(plain[0] if plain else None)
     if given := overrides.pop("dictionary", overrides.pop("given", None)):
-        overrides = {key.replace("-", "_").replace("model.name", "model"): text for key, text in overrides.items()}
+        overrides = {key.replace("model.name", "model"): text for key, text in overrides.items()}
         named = {key: overrides.pop(key) for key in ("model", "site", "output_site", "other_model") if key in overrides}
         home = home if recipe.given == str(Path(given).resolve()) else None
         recipe = opened(given, recipe if plain else None, **named)
