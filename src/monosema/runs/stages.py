@@ -227,7 +227,13 @@ def _training_sample(ctx: RunContext, sites: Sequence[Site]) -> Float[Tensor, "r
     recipe, store = ctx.recipe, Store.open(ctx.store_dir)
     rows = slice(0, store.rows - held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
-    stream = JoinedStream.over([(store, site) for site in sites], batch=batch, seed=recipe.training.seed, rows=rows)
+    stream = JoinedStream.over(
+        [(store, site) for site in sites],
+        batch=batch,
+        seed=recipe.training.seed,
+        memory_mb=recipe.evaluation.memory_mb,
+        rows=rows,
+    )
     wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
     # Room for all first: parts beside their whole would take twice the memory.
     sample = torch.empty(wanted * batch, sum(store.width(site) for site in sites))
