@@ -119,7 +119,7 @@ TERMS = (
     (
         "Above controls",
         "A high score alone proves little: text that looks alike excites anything alike. The controls are chance, the "
-        "score of another feature’s explanation on the same feature (shuffled), and the mean score of random "
+        "score of another feature’s explanation on the same feature (shuffled), and the median score of random "
         "directions that were explained and scored in the same way. A label stands above them where the low end of "
         "its interval is above all three; the number with a sign is how far.",
     ),

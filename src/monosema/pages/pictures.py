@@ -12,7 +12,7 @@ from jaxtyping import Float
 
 from monosema.evaluation import EvaluationRow
 from monosema.pages.bundle import ReportBundle
-from monosema.pages.charts import MAP, MARGIN, SHARE, Axis, Series, axes, histogram, losses, xy
+from monosema.pages.charts import MAP, MARGIN, NARROW_MAP, SHARE, Axis, Series, axes, histogram, losses, xy
 from monosema.pages.glossary import WORDS, text_of
 from monosema.pages.svg import Spec
 from monosema.pages.words import say
@@ -46,13 +46,13 @@ def loss_bars(rows: Sequence[EvaluationRow]) -> Spec | None:
     own = next((row for row in rows if row.kind == "dictionary"), None)
     if own is None:
         return None
-    clean = own.figures.get("ce_clean")
-    found = [(WORDS["untouched"], clean, True), (own.name, own.figures.get("ce_spliced"), True)]
-    found += [(WORDS["mean"], own.figures.get("ce_mean"), False), (WORDS["erased"], own.figures.get("ce_zero"), False)]
+    clean = own.metrics.get("ce_clean")
+    found = [(WORDS["untouched"], clean, True), (own.name, own.metrics.get("ce_spliced"), True)]
+    found += [(WORDS["mean"], own.metrics.get("ce_mean"), False), (WORDS["erased"], own.metrics.get("ce_zero"), False)]
     for row in rows:
-        its = row.figures.get("ce_clean")
+        its = row.metrics.get("ce_clean")
         if row is not own and (clean is None or its is None or its.value == clean.value):
-            found.append((row.name, row.figures.get("ce_spliced"), False))
+            found.append((row.name, row.metrics.get("ce_spliced"), False))
     bars = [
         {"name": name, "value": loss.value, "low": loss.low, "high": loss.high, "own": ours}
         for name, loss, ours in found
@@ -70,15 +70,14 @@ class FeatureMap:
     """The axes of the map of features, and how the page lays its canvas over them.
 
     Attributes:
-        spec: the axes.
-        area: left, top, width and height of the plot area, in percent of the chart.
+        views: for a wide page and for a phone, the axes, and left, top, width and height of the plot area in percent of
+            the chart.
         scored: whether height says the label's score; else the strongest activation.
         label: name of the heights.
         x, y: ends of the axes; the first is logarithmic, the second where nothing is scored.
     """
 
-    spec: Spec
-    area: tuple[float, float, float, float]
+    views: tuple[tuple[Spec, tuple[float, float, float, float]], ...]
     scored: bool
     label: str
     x: tuple[float, float]
@@ -105,13 +104,16 @@ def feature_map(bundle: ReportBundle) -> FeatureMap | None:
     label = f"{WORDS['score']} ({bundle.scorer})" if scored else WORDS["active"]
     name = WORDS["map"].format(int(shown.sum()), label)
     lines = _control_lines(bundle) if scored else []
-    spec = axes(
-        name, (_density(), *x), (Axis(label, logarithmic=not scored), *y), [one for one in lines if one[0] > y[0]]
-    )
-    across, down = MAP[0] + MARGIN["left"] + MARGIN["right"], MAP[1] + MARGIN["top"] + MARGIN["bottom"]
-    left, wide = 100 * MARGIN["left"] / across, 100 * MAP[0] / across
-    top, tall = 100 * MARGIN["top"] / down, 100 * MAP[1] / down
-    return FeatureMap(spec, (left, top, wide, tall), scored, label, x, y)
+    lines = [one for one in lines if one[0] > y[0]]
+    heights = Axis(label, logarithmic=not scored)
+    views = [(axes(name, (_density(), *x), (heights, *y), lines, size), _area(*size)) for size in (MAP, NARROW_MAP)]
+    return FeatureMap(tuple(views), scored, label, x, y)
+
+
+def _area(width: int, height: int) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of a plot area of this size in percent of the chart."""
+    across, down = width + MARGIN["left"] + MARGIN["right"], height + MARGIN["top"] + MARGIN["bottom"]
+    return 100 * MARGIN["left"] / across, 100 * MARGIN["top"] / down, 100 * width / across, 100 * height / down
 
 
 def _control_lines(bundle: ReportBundle) -> list[tuple[float, str]]:

@@ -122,7 +122,6 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
     script = "\n".join(_static(name) for name in SCRIPTS)
     drawn = feature_map(packed)
     charts = {
-        "axes": drawn.spec if drawn else None,
         "losses": loss_bars(data.evaluation),
         "densities": density_histogram(packed),
         "shares": share_histogram(packed),
@@ -154,6 +153,7 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
             model=sections.flat(data.model),
             terms=_terms(data),
             map=drawn,
+            maps=[(svg(spec), area) for spec, area in drawn.views] if drawn else [],
             curves=[svg(spec) for spec in training_curves(data.training)],
             charts={name: svg(spec) if spec else "" for name, spec in charts.items()},
             facts=script_json(facts),
@@ -163,7 +163,7 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
 
 def _terms(data: ReportData) -> list[tuple[str, str]]:
     """Return what is explained: of a run over items nothing that is about a text or a model's output."""
-    keys = {key for row in data.evaluation for key in row.figures}
+    keys = {key for row in data.evaluation for key in row.metrics}
     metrics = [one for one in METRICS if not one.key.startswith("ce_") and (data.items is None or one.key in keys)]
     terms = [term for term in TERMS if data.items is None or term[0] not in TERMS_OF_TEXT]
     return [*((metric.name, metric.means) for metric in metrics), *terms]

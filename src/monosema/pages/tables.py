@@ -18,10 +18,10 @@ KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)), "inactive")
 
 
 def read_table(atlas: Atlas, name: str, filters: Any = None) -> Any:
-    """Read one table as Arrow: features with their labels, or any other as it is stored."""
+    """Read one table as Arrow: features with their labels, scores with their margins, or any other as it is stored."""
     import pyarrow.parquet as pq
 
-    return atlas.table(name) if name == "features" else pq.read_table(atlas.file(name), filters=filters)
+    return atlas.table(name) if name in ("features", "scores") else pq.read_table(atlas.file(name), filters=filters)
 
 
 def known_rows(table: Any, latents: NDArray[np.int64]) -> Any:

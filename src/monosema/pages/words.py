@@ -27,6 +27,7 @@ ITEMS = (
     (r"the model’s activations", "the vectors"),
     (r"(of the|rebuilds|rebuilt) activations", r"\1 vectors"),
     (r"Of each activation and", "Of each vector and"),
+    (r"\b([Aa]) (token|passage)\b", r"\1n item"),
     (r"\bPassages?\b", "Items"),
     (r"\bpassages\b", "items"),
     (r"\bpassage\b", "item"),

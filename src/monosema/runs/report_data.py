@@ -44,6 +44,7 @@ def _of_items(data: ReportData, ctx: RunContext, items: Items) -> ReportData:
         corpus="",
         heldout_tokens=None,
         sinks_left_out=None,
+        stages=[replace(stage, note=stage.note.removesuffix(", 0 model tokens")) for stage in data.stages],
         evaluation=[replace(row, absent={}) for row in data.evaluation],
         recipe={**files, "held-out share": share, **{name: values[name] for name in parts if name in values}},
         notes=(f"{held}: about {share:.0%} of all, chosen by a hash of the row’s number.", *data.notes, _LABELS),

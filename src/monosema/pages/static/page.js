@@ -235,7 +235,7 @@
     const sort = controls();
     $("sort").value = sort;
     list.update({ sort });
-    if (facts.map) map = plots.scatter($("map").querySelector("canvas"), index, facts.map, (row) => open(row, { jump: true }));
+    if (facts.map) map = plots.maps(document.querySelectorAll(".map canvas"), index, facts.map, (row) => open(row, { jump: true }));
     list.update({});
     monosema.tips($("detail"), ".t", monosema.tokenTip);
     document.addEventListener("keydown", keys);
