@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from monosema.interventions.splice import Spliced, put_rows, splice
 from monosema.interventions.strength import strength_at
-from monosema.interventions.windows import ModelPass, SplicedModel
 
-__all__ = ["ModelPass", "Spliced", "SplicedModel", "put_rows", "splice", "strength_at"]
+__all__ = ["Spliced", "put_rows", "splice", "strength_at"]
