@@ -1,9 +1,9 @@
 """The language that people are spoken to in: English in the sources, others from a catalogue in ``languages/``.
 
 Texts are written in English where they are made, and translated where they are shown: on the terminal and on pages. A
-catalogue maps English to the other language. In its keys ``{}`` stands for any text, itself translated where it is
-known, ``{v}`` for a name that stays as it is, and ``{n}`` for a number; the translation takes them up as ``{0}``,
-``{1}`` or, in the same order, ``{}``. What a catalogue doesn't have stays English.
+catalogue maps English to the other language. In its keys ``{}`` stands for any text within a sentence, itself translated
+where it is known, ``{s}`` for several sentences, ``{v}`` for a name that stays as it is, and ``{n}`` for a number; the
+translation takes them up as ``{0}``, ``{1}`` or, in the same order, ``{}``. What a catalogue doesn't have stays English.
 """
 
 from __future__ import annotations
@@ -23,10 +23,15 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "ko": "한국어"}
 ENGLISH = "en"
 VARIABLES = ("MONOSEMA_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 """Environment variables that say the language; the first that is set counts."""
-_PLACES = {"{}": "(.*?)", "{v}": r"(?P<v{n}>(?:(?!\. ).)*?)", "{n}": r"([-−+]?[\d.,:]+(?: ?%)?)"}
-_PLACE = re.compile(r"(\{[nv]?\})")
+_PLACES = {
+    "{}": r"((?:(?!\. ).)*?)",
+    "{v}": r"(?P<v{n}>(?:(?!\. ).)*?)",
+    "{s}": "(.*?)",
+    "{n}": r"([-−+]?[\d.,:]+(?: ?%)?)",
+}
+_PLACE = re.compile(r"(\{[nvs]?\})")
 _SENTENCES = re.compile(r"(?<=[.!?…])( )(?=[A-Z–-])")
-_LISTED = re.compile(r"(\(|\)|, |; | or | and )")
+_LISTED = re.compile(r"(\(|\)|, |; | · | or | and )")
 
 
 def language() -> str:

@@ -6,10 +6,10 @@
   const monosema = (root.monosema = root.monosema || {});
   const READ = ["title", "aria-label", "placeholder"];
   const DATA = "[translate=no], script, style, .heat, .chip, .quoted";
-  const PLACES = { "{}": "(.*?)", "{v}": "((?:(?!\\. ).)*?)", "{n}": "([-−+]?[\\d.,:]+(?: ?%)?)" };
-  const PLACE = /(\{[nv]?\})/;
+  const PLACES = { "{}": "((?:(?!\\. ).)*?)", "{v}": "((?:(?!\\. ).)*?)", "{s}": "(.*?)", "{n}": "([-−+]?[\\d.,:]+(?: ?%)?)" };
+  const PLACE = /(\{[nvs]?\})/;
   const SENTENCES = /(?<=[.!?…])( )(?=[A-Z–-])/;
-  const LISTED = /(\(|\)|, |; | or | and )/;
+  const LISTED = /(\(|\)|, |; | · | or | and )/;
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
   // Texts of a language: whole ones, and patterns of those with places, the longest first.
