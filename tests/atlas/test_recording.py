@@ -20,6 +20,7 @@ import pytest
 from monosema.atlas import PERSON, Explanation, Score, Vote, build_atlas, open_atlas, record, recording, remove
 from monosema.atlas.tables import NAMES
 from monosema.core import DamagedFileError, DiskFullError, Estimate, FormatError, InputError, RunError
+from monosema.models import quoted
 
 PATTERN = Explanation("monosema", "Neuron2Graph", None, None, "New →[York|Jersey]", '{"trie": []}')
 MODEL = Explanation("some-model", "top examples", "some-model", "1", "names of cities")
@@ -312,4 +313,4 @@ def test_a_feature_without_an_explanation_is_called_by_its_top_tokens(path) -> N
     remove(path, {3: [one.identity for one in feature.explanations]})
     bare = open_atlas(path).feature(3)
     assert (bare.label_method, bare.label_scorer, bare.explanations) == ("top tokens", None, ())
-    assert bare.label.startswith(f"'{bare.top_tokens[0].token}' ({100 * bare.top_tokens[0].weight:.0f} %)")
+    assert bare.label.startswith(f"{quoted(bare.top_tokens[0].token)} ({100 * bare.top_tokens[0].weight:.0f} %)")

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from monosema.atlas import build_atlas
+from monosema.models import quoted
 
 
 def test_shares_are_those_of_the_activation_mass(atlas, codes, model, config) -> None:
@@ -23,7 +24,7 @@ def test_a_feature_without_explanation_is_called_by_its_tokens(model, planted, t
     atlas = build_atlas(model, planted, "embed", text(), tmp_path / "planted", config)
     for latent, piece in enumerate(("e", "t", "g", " ")):
         feature = atlas.feature(latent)
-        assert (feature.label, feature.label_method) == (f"'{piece}' (100 %)", "top tokens")
+        assert (feature.label, feature.label_method) == (f"{quoted(piece)} (100 %)", "top tokens")
         assert [(one.token, one.weight) for one in feature.top_tokens] == [(piece, pytest.approx(1))]
         assert feature.promoted[0].token == piece
         assert (feature.explanations, feature.scores, feature.label_score) == ((), (), None)

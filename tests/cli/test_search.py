@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from monosema.cli.features import heat_text
 from monosema.runs import Run
 
 Command = Callable[..., tuple[int, str, str]]
@@ -53,3 +55,33 @@ def test_by_passage(finished: Run, command: Command) -> None:
 def test_what_is_wrong_is_said(finished: Run, command: Command, words: tuple[str, ...]) -> None:
     code, out, err = command("search", finished.folder, *words)
     assert (code, out) == (2, ""), err
+
+
+def test_tokens_of_bytes_are_shown_as_characters_and_marked_without_colour() -> None:
+    tokens = ["I", " <0xEB>", "<0xAC>", "<0xB8>", ".", " end"]
+    assert heat_text(tokens, [0.0, 0.1, 3.0, 0.0, 2.0, 0.0], 3.0).plain == "I [문.] end"
+    assert heat_text(tokens, [0.0, 0.0, 0.0, 0.0, 0.0, 1.0], 3.0, 1).plain == "…. [end]"
+    assert heat_text(tokens, [0.0] * 6, 0.0).plain == "I 문. end"
+
+
+def test_a_list_shows_scores_beside_their_controls(finished: Run, command: Command) -> None:
+    code, out, _ = command("atlas", finished.folder, "list", "--limit", "3")
+    assert code == 0
+    assert {"shuffled", "random", "above"} <= set(out.split("\n")[0].split())
+    assert "above shuffled" in out
+    rows = found(command("atlas", finished.folder, "list", "--json"))
+    margins = [row["label_margin"] for row in rows["features"] if row["label_margin"] is not None]
+    assert margins == sorted(margins, reverse=True)
+    assert {row["scorer"] for row in rows["standing"]} >= {"simulation", "detection", "fuzzing"}
+
+
+def test_a_feature_shows_every_explanation_with_its_scores_and_votes(copied: Path, command: Command) -> None:
+    latent = (
+        Run.open(copied).atlas().sql("select latent from scores where method = 'Neuron2Graph' limit 1")[0]["latent"]
+    )
+    assert command("label", copied, latent, "a word of mine", "--author", "Ada")[0] == 0
+    assert command("label", copied, latent, "--vote", "down", "--of", "Neuron2Graph", "--author", "Bob")[0] == 0
+    code, out, _ = command("atlas", copied, "show", latent)
+    assert code == 0
+    for said in ("person, Ada: a word of mine", "Neuron2Graph; Bob: wrong", "token lookup", "simulation"):
+        assert said in " ".join(out.split())

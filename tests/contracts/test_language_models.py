@@ -133,7 +133,7 @@ def test_captures_edits_and_activations_agree(model: LanguageModel) -> None:
 
 def test_gradients_reach_captured_activations(model: LanguageModel) -> None:
     first, second = some_sites(model)
-    with model.capture(first, second) as got:
+    with model.capture(first, second, gradients=True) as got:
         loss = model(TOKENS)[:, -1, 3].sum()
     for gradient in torch.autograd.grad(loss, [got[first], got[second]]):
         assert gradient.isfinite().all()

@@ -54,7 +54,7 @@ class Zero:
 @pytest.fixture(scope="session")
 def model():
     """A random model that was made to predict its text a little: erasing a site must cost it something."""
-    model = random_model(seed=1)
+    model = random_model(seed=1).requires_grad_(True)
     batches = list(token_batches(Words(), model.tokenizer, TextConfig(window=32, batch=8, split="all")))
     optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
     model.train()

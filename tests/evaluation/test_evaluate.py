@@ -167,7 +167,7 @@ def test_vectors_need_no_model(rows, controls) -> None:
 
 
 def test_the_heads_of_a_site_are_one_vector(model, text) -> None:
-    rows = torch.cat([model.activations(b.tokens, ["0.z"]).popitem()[1][b.keep].flatten(1) for b in text()]).float()
+    rows = torch.cat([model.activations(b.tokens, ["0.z"])["0.z"][b.keep].flatten(1) for b in text()]).float()
     whole = evaluate(model, Pca.fit([rows], rows.shape[1]), "0.z", text()).dictionary.figures
     part = evaluate(model, Pca.fit([rows], 4), "0.z", text()).dictionary.figures
     assert whole["fvu"].value < 1e-6

@@ -33,7 +33,7 @@ def model():
 @pytest.fixture(scope="module")
 def atlas(model, tmp_path_factory):
     batches = list(token_batches(Words(), model.tokenizer, TextConfig(window=32, batch=4, split="all")))
-    rows = model.activations(batches[0].tokens, ["0.resid_post"]).popitem()[1].flatten(0, 1).detach()
+    rows = model.activations(batches[0].tokens, ["0.resid_post"])["0.resid_post"].flatten(0, 1).detach()
     dictionary = RandomDirections.fit(rows, 32, 4)
     config = AtlasConfig(passage=32, before=9, after=4, top=6, per_quantile=2)
     return build_atlas(model, dictionary, "0.resid_post", batches, tmp_path_factory.mktemp("atlas"), config)

@@ -152,7 +152,7 @@ def test_every_edit_is_felt_and_gradients_flow_through_it(model: Transformer) ->
 
 
 def test_gradients_of_captured_activations(model: Transformer) -> None:
-    with model.capture("1.resid_pre", "1.pattern", "1.z") as got:
+    with model.capture("1.resid_pre", "1.pattern", "1.z", gradients=True) as got:
         logits = model(TOKENS)
     gradients = torch.autograd.grad(logits[:, -1, 5].sum(), [got["1.resid_pre"], got["1.pattern"], got["1.z"]])
     step = 1e-3

@@ -89,7 +89,7 @@ class Words:
 
     def __init__(self, model: Transformer, words: list[str]) -> None:
         texts = [model.tokenizer.encode(f"I said the word {word}", bos=False) for word in words]
-        rows = [model.activations(torch.tensor([ids]), [SITE]).popitem()[1][0, -1] for ids in texts]
+        rows = [model.activations(torch.tensor([ids]), [SITE])[SITE][0, -1] for ids in texts]
         self.directions = torch.stack(rows).detach().float()
         self.d_in = self.d_out = model.d_model
         self.n_latents, self.metadata = len(words), Metadata()

@@ -129,6 +129,8 @@ def write_atlas(
             "n": 400,
             "interval": "bootstrap",
             "control": 0.04,
+            "chance": 0.0,
+            **{"random": 0.61, "random_low": 0.57, "random_high": 0.64, "random_n": 100},
         }
         for i in rows
     ]

@@ -126,12 +126,12 @@ def test_all_explanations_come_with_their_scores_and_votes(fake_atlas, tmp_path)
     assert sorted(one["scorer"] for one in words["scores"][3]) == ["fuzzing", "simulation", "simulation"]
     assert [(one["text"], one["voter"], one["vote"]) for one in words["votes"][3]] == [("cities", "Grace", -1)]
     assert "program" not in words["explanations"][3][1]
-    means = {(one.scorer, one.method): one for one in packed.by_method}
+    means = {(one.scorer, one.method): one for one in packed.scored}
     found = [row["value"] for row in open_atlas(atlas).sql("select value from scores where method = 'token lookup'")]
-    assert means["simulation", "token lookup"].estimate.value == pytest.approx(np.mean(found))
-    assert means["simulation", "token lookup"].control == pytest.approx(0.04)
-    assert means["fuzzing", "Neuron2Graph"].control is None
-    assert means["simulation", "Neuron2Graph"].estimate.n == 1
+    assert means["simulation", "token lookup"].mean.value == pytest.approx(np.mean(found))
+    assert means["simulation", "token lookup"].shuffled.value == pytest.approx(0.04)
+    assert means["fuzzing", "Neuron2Graph"].shuffled is None
+    assert means["simulation", "Neuron2Graph"].mean.n == 1
 
 
 def test_one_file_that_asks_for_nothing_from_outside(page):
@@ -189,6 +189,30 @@ def test_a_report_needs_only_a_title(fake_atlas, tmp_path):
     page = Page(write_report(ReportData(title="bare"), atlas, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "10 features of a language model" in page.text
     assert "nan" not in page.text.lower().split()
+    assert "To explain features: monosema explain RUN" in page.text
+
+
+def test_the_page_says_what_share_of_labels_stands_above_the_controls(atlas, facts, page):
+    low = np.array([low for low in open_atlas(atlas).table("features")["label_low"].to_pylist() if low is not None])
+    share = 100 * float(np.mean(low > 0.61))
+    assert f"By simulation {share:.0f} % of the labels stand above their controls" in page.text
+    assert "Labels above controls, simulation" in page.text
+    assert f"{share:.1f} %" in page.text
+    assert "0.61" in page.text
+    assert "[0.57, 0.64]" in page.text
+
+
+def test_without_scores_or_random_directions_the_page_names_the_command(fake_atlas, facts, tmp_path):
+    bare = fake_atlas(tmp_path / "bare", n=10, scores=False)
+    lookup = Explanation("monosema", "token lookup", None, None, "a", "{}")
+    record(bare, {1: [lookup]})
+    data = replace(facts, run="runs/x")
+    page = Page(write_report(data, bare, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "To score them: monosema score runs/x" in page.text
+    record(bare, {}, {1: [Score(*lookup.identity, "simulation", Estimate(0.9, 0.8, 1.0, 9), 0.1)]})
+    page = Page(write_report(data, bare, tmp_path / "r.html").read_text(encoding="utf-8"))
+    assert "this run has no random directions" in page.text
+    assert "monosema run runs/x --update --score.random_latents 100" in page.text
 
 
 def test_passages_are_left_out_where_the_file_would_be_too_large_and_the_page_says_so(fake_atlas, facts, tmp_path):

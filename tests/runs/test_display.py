@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from monosema.runs.display import TrainingDisplay
+from monosema.runs.display import TrainingDisplay, training_display
 
 
 def shown(display: TrainingDisplay) -> str:
@@ -35,3 +35,15 @@ def test_a_line_for_each_dictionary(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_before_anything_is_known() -> None:
     assert "–" in shown(TrainingDisplay(1000, "rows", 100))
+
+
+@pytest.mark.parametrize(("rows", "warned"), [(20_000, False), (200, True)])
+def test_the_number_of_steps_is_said_and_too_few_are_warned_of(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, rows: int, warned: bool
+) -> None:
+    monkeypatch.delenv("MONOSEMA_QUIET", raising=False)
+    with training_display(rows, "items", 100):
+        pass
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"Training makes {rows // 100} steps of 100 items." in said
+    assert ("too short to mean anything" in said) is warned

@@ -49,7 +49,7 @@ def some_windows(n: int = 6, seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def model():
-    return random_model(seed=3)
+    return random_model(seed=3).requires_grad_(True)
 
 
 def end_to_end(model, kind="topk", config=None, downstream: float = 0.0, **options: object) -> EndToEnd:

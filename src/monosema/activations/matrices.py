@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import tempfile
 import weakref
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,20 @@ def _checked(path: Path, what: str, shape: tuple[int, ...], kind: str, *, floati
         )
 
 
+def _floating(kind: np.dtype[Any]) -> bool:
+    return kind.kind == "f" and kind.itemsize <= 8 and kind.isnative
+
+
+def _one_of(path: Path, what: str, names: list[str], key: str | None) -> str:
+    """Return the name that is meant, of the arrays of a file."""
+    if key is None and len(names) != 1:
+        raise VectorError(f"{path} holds {len(names)} {what} ({', '.join(names)}): say which with column = …")
+    name = names[0] if key is None else key
+    if name not in names:
+        raise VectorError(f"{path} has no {what[:-1]} {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+    return name
+
+
 def read_npy(path: Path, column: str | None = None) -> Matrix:
     """The array of a .npy file. Raises VectorError."""
     if column is not None:
@@ -72,9 +87,23 @@ def read_npy(path: Path, column: str | None = None) -> Matrix:
         raise VectorError(
             f"{path} can't be read as .npy ({error}). It may be truncated, or hold Python objects."
         ) from error
-    floating = array.dtype.kind == "f" and array.dtype.itemsize <= 8 and array.dtype.isnative
-    _checked(path, "", array.shape, str(array.dtype), floating=floating)
+    _checked(path, "", array.shape, str(array.dtype), floating=_floating(array.dtype))
     return _matrix(lambda: torch.from_numpy(np.load(path, mmap_mode="c")))
+
+
+def read_npz(path: Path, key: str | None = None) -> Matrix:
+    """One array of a .npz file: the one called `key`, or the only one; unpacked into a temporary file. Raises
+    VectorError, and DiskFullError where it finds no room."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            name = _one_of(path, "arrays", arrays.files, key)
+            array = arrays[name]
+    except (ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise VectorError(
+            f"{path} can't be read as .npz ({error}). It may be truncated, or hold Python objects."
+        ) from error
+    _checked(path, f", array {name!r},", array.shape, str(array.dtype), floating=_floating(array.dtype))
+    return _unpacked(path, iter([array]))
 
 
 def read_safetensors_matrix(path: Path, key: str | None = None) -> Matrix:
@@ -89,11 +118,7 @@ def read_safetensors_matrix(path: Path, key: str | None = None) -> Matrix:
     try:
         with safe_open(path, framework="pt") as file:
             names = list(file.keys())
-        if key is None and len(names) != 1:
-            raise VectorError(f"{path} holds {len(names)} tensors ({', '.join(names)}): say which with column = …")
-        name = names[0] if key is None else key
-        if name not in names:
-            raise VectorError(f"{path} has no tensor {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
+        name = _one_of(path, "tensors", names, key)
         tensor = open_it()
     except (SafetensorError, OSError) as error:
         raise VectorError(
@@ -109,7 +134,11 @@ def read_parquet_matrix(path: Path, column: str | None = None) -> Matrix:
 
     The temporary file vanishes with the matrix. Raises VectorError, and DiskFullError where it finds no room.
     """
-    pieces = _pieces(path, column)
+    return _unpacked(path, _pieces(path, column))
+
+
+def _unpacked(path: Path, pieces: Iterator[np.ndarray]) -> Matrix:
+    """Write pieces of rows to a temporary file, which vanishes with the matrix."""
     first = next(pieces, None)
     if first is None:
         raise VectorError(f"{path} is empty: it has no rows.")

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations.codec import Coded
-from monosema.activations.matrices import Matrix, read_npy, read_parquet_matrix, read_safetensors_matrix
+from monosema.activations.matrices import Matrix, read_npy, read_npz, read_parquet_matrix, read_safetensors_matrix
 from monosema.activations.source import Range, copy_runs, runs_by_file
 from monosema.activations.store import Store
 from monosema.core import Site, SiteError, VectorError, digest
@@ -20,6 +20,7 @@ from monosema.data import fingerprint
 
 READERS: dict[str, Callable[[Path, str | None], Matrix]] = {
     ".npy": read_npy,
+    ".npz": read_npz,
     ".safetensors": read_safetensors_matrix,
     ".parquet": read_parquet_matrix,
 }
@@ -109,9 +110,9 @@ def open_vectors(path: str | Path, column: str | None = None, *, check: bool = T
     """Open a matrix of vectors, one a row, as a store.
 
     Args:
-        path: a .npy, .safetensors or .parquet file, or a folder of such files of one width.
+        path: a .npy, .npz, .safetensors or .parquet file, or a folder of such files of one width.
         column: for Parquet, the column of lists that holds the vectors (all numeric columns, if left out and there is
-            no list); for safetensors, the tensor's key (if left out, there must be one only).
+            no list); for .npz and safetensors, the array's key (if left out, there must be one only).
         check: look for NaN and infinity now.
 
     Raises VectorError where the file isn't a matrix of floating numbers with a row at least, is truncated, lacks the

@@ -9,6 +9,7 @@ from typing import Any
 from monosema.atlas.labels import VIEWS
 from monosema.atlas.tables import NAMES, schema, table_path
 from monosema.core import DamagedFileError, InputError
+from monosema.models import quoted, shown_text
 
 _STORED = {
     "features": "stored_features",
@@ -38,6 +39,8 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
         ":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )
     database.execute("set enable_progress_bar = false")
+    database.create_function("quoted", quoted, ["varchar"], "varchar")
+    database.create_function("shown_text", shown_text, ["varchar[]"], "varchar")
     try:
         for name in NAMES:
             table = database.read_parquet(str(table_path(folder, meta, name)), file_row_number=name == "explanations")

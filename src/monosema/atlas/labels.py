@@ -59,13 +59,13 @@ LABELS = f"""
 """
 """One row for each latent that has an explanation. `placed` is the table of explanations with its rows numbered."""
 
-_FIRST, _OTHERS = "format('''{}'' ({:.0f} %)', token, 100 * top_token_shares[i])", "'''' || token || ''''"
+_FIRST, _OTHERS = "format('{} ({:.0f} %)', quoted(token), 100 * top_token_shares[i])", "quoted(token)"
 TOP_TOKENS = f"""
     list_aggregate([
         if(i = 1, {_FIRST}, {_OTHERS}) for token, i in top_tokens[1:5] if i = 1 or top_token_shares[i] >= 0.05
     ], 'string_agg', ', ')
 """
-"""Label of a feature without an explanation: ``' cat' (61 %), ' dog'``, as token lookup writes it."""
+"""Label of a feature without an explanation: ``“cat” (61 %), “dog”``, as token lookup writes it."""
 _FALLBACKS = {"label": TOP_TOKENS, "label_author": "'monosema'", "label_method": "'top tokens'"}
 _COLUMNS = ", ".join(
     f"if(labels.label is null and len(top_tokens) > 0, {_FALLBACKS.get(name, 'null')}, labels.{name}) as {name}"

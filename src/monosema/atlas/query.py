@@ -13,7 +13,7 @@ from typing import Any
 from monosema.atlas.assemble import RELATED, feature_of
 from monosema.atlas.database import connect, first_line, statements
 from monosema.atlas.feature import Feature
-from monosema.atlas.searches import BY_EFFECT, BY_TOKEN, LISTED, by_text
+from monosema.atlas.searches import BY_EFFECT, BY_TOKEN, LISTED, STANDING, by_text, reason
 from monosema.atlas.tables import NAMES, check_tables, state_of, table_path
 from monosema.core import DamagedFileError, FormatError, InputError, Site, nearest
 
@@ -134,13 +134,20 @@ class Atlas:
         )
         return self._rows(query, [*values, limit, offset])
 
+    def standing(self) -> list[dict[str, Any]]:
+        """Say what share of scored explanations stands above their controls, for each scorer and method: rows of
+        scorer, method, n, median, above_shuffled and above_random (None where that control is not known)."""
+        return self._rows(STANDING, [])
+
     def search(
         self, text: str, limit: int | None = 20, offset: int = 0, alive_only: bool = True
     ) -> list[dict[str, Any]]:
-        """Features whose labels, explanations, top tokens or promoted tokens have all words of a text; best first.
+        """Features that all words of a text fit, best first: by top tokens, labels, explanations, promoted tokens and
+        strongest passages.
 
-        A word counts most where it is a top token (by its share), then in a label or an explanation, then as a promoted
-        token. Case does not matter. Rows are those of `features`, with `relevance`.
+        A word counts most where it is a top token, then where the label has it, then on active tokens of strong
+        passages (see `searches.by_text`). Case does not matter. Rows are those of `features`, with `relevance` and
+        `why`, which names what fits.
 
         Raises:
             InputError: the text has no word.
@@ -149,7 +156,8 @@ class Atlas:
         if not words:
             raise InputError("Say what to search for: a word of a label, or a token.")
         _check_page(limit, offset)
-        return self._rows(by_text(alive_only), [words, len(words), limit, offset])
+        rows = self._rows(by_text(alive_only), [words, len(words), limit, offset])
+        return [{**row, "why": reason(row.pop("fits"))} for row in rows]
 
     def search_token(self, token: str, limit: int | None = 20, offset: int = 0) -> list[dict[str, Any]]:
         """Features that fire on a token, the most devoted to it first: rows of `features`, with its share of their

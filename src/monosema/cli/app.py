@@ -22,6 +22,7 @@ from monosema.cli.verbs import (
     complete,
     convert,
     doctor,
+    encode,
     explain,
     inspect,
     label,
@@ -40,7 +41,7 @@ _HELP = """See inside a language model: text → tokens → activations → dict
 `monosema VERB --help` explains a verb, with an example.
 """
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
-    "The walk": (run.run, run.capture, train.train, run.evaluate, atlas.atlas, run.report),
+    "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
     "Look around": (inspect.inspect, complete.complete, plan.plan, doctor.doctor),
     "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),

@@ -8,37 +8,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.cells import set_cell_size
-from rich.console import Console, Group
-from rich.padding import Padding
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.meaning import show_meaning
 from monosema.core import Config
 from monosema.core.language import translate
-
-_HEAT = (255, 140, 0)
-_LEVELS = 8
-
-
-def heat_text(tokens: Sequence[str], activations: Sequence[float], maximum: float) -> Text:
-    """Tokens on one line, each with a background as strong as its activation; control characters made visible."""
-    text = Text(overflow="fold")
-    for token, activation in zip(tokens, activations, strict=True):
-        share = min(max(activation / maximum, 0.0), 1.0) if maximum > 0 else 0.0
-        level = round(share * _LEVELS) / _LEVELS
-        shown = visible(token)
-        if level == 0:
-            text.append(shown)
-        else:
-            red, green, blue = (round(24 + (channel - 24) * level) for channel in _HEAT)
-            text.append(shown, style=f"{'black' if level > 0.5 else 'white'} on rgb({red},{green},{blue})")
-    return text
-
-
-def visible(token: str) -> str:
-    """The token with line breaks and tabs as signs."""
-    return token.replace("\n", "↵").replace("\r", "␍").replace("\t", "⇥")
 
 
 def plain(value: Any) -> Any:
@@ -70,77 +46,9 @@ def show_keys(recipe: Config, console: Console) -> None:
     console.print(table)
 
 
-def show_features(features: Sequence[Any], console: Console) -> None:
-    """Features as a list: number, density, maximum, label."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (
-        ("feature", "right"),
-        ("density", "right"),
-        ("max", "right"),
-        ("score", "right"),
-        ("label", "left"),
-    ):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for feature in features:
-        values = plain(feature)
-        table.add_row(
-            str(values["latent"]),
-            f"{values['density']:.3%}",
-            _number(values.get("max")),
-            _number(values.get("label_score")),
-            Text(visible(str(values.get("label") or "–"))),
-        )
-    console.print(table if features else "No feature found.")
-
-
-def feature_values(feature: Any, limit: int) -> dict[str, Any]:
-    """A feature as plain values, with at most so many passages."""
-    values: dict[str, Any] = plain(feature)
-    values["examples"] = values["examples"][:limit]
-    return values
-
-
-def show_feature(feature: Any, limit: int, console: Console) -> None:
-    """A feature as a page: figures, tokens it promotes, passages with heat."""
-    values = feature_values(feature, limit)
-    label = str(values.get("label") or translate("no label"))
-    head = Text.assemble((translate(f"feature {values['latent']}"), "bold"), "  ", visible(label))
-    facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    facts.add_row(
-        "fires on",
-        f"{values['density']:.3%} of tokens",
-        f"max {_number(values['max'])}",
-        f"mean {_number(values['mean'])}",
-    )
-    console.print(head)
-    console.print(facts)
-    for name in ("promoted", "suppressed"):
-        tokens = values.get(name) or []
-        if tokens:
-            console.print(
-                Text.assemble((_lead(name), "dim"), "  ".join(visible(_word(token)) for token in tokens[:10]))
-            )
-    neighbours = values.get("neighbours") or []
-    if neighbours:
-        near = "  ".join(f"{other['other']} ({other['value']:.2f}, {other['kind']})" for other in neighbours[:6])
-        console.print(Text.assemble((_lead("near"), "dim"), near))
-    passages = [heat_text(example["tokens"], example["activations"], values["max"]) for example in values["examples"]]
-    kinds = [Text(f"{example['kind']:>4} {example['maximum']:6.2f} ", style="dim") for example in values["examples"]]
-    rows = Table(box=None, show_header=False, padding=(0, 1, 1, 0))
-    for kind, passage in zip(kinds, passages, strict=True):
-        rows.add_row(kind, passage)
-    console.print(Padding(Group(rows), (1, 0, 0, 0)))
-
-
-def _lead(name: str, width: int = 13) -> str:
+def lead(name: str, width: int = 13) -> str:
     """Return a line's first word in the user's language, as wide as its column."""
     return set_cell_size(translate(name), width)
-
-
-def _word(token: Any) -> str:
-    return str(
-        token["token"] if isinstance(token, Mapping) else token[0] if isinstance(token, (list, tuple)) else token
-    )
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
@@ -148,6 +56,8 @@ def show_rows(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
     if not rows:
         console.print("No rows.")
         return
+    from monosema.models import visible
+
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in rows[0]:
         table.add_column(str(name), overflow="fold")
@@ -160,7 +70,8 @@ def _cell(value: Any) -> str:
     return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _number(value: float | None) -> str:
+def number(value: float | None) -> str:
+    """Write a number in three digits; a dash where there is none."""
     return "–" if value is None else f"{value:.3g}"
 
 
@@ -188,6 +99,8 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         console.print(Text("[95 % confidence interval over held-out documents]", style="dim"))
         console.print()
     if "difference" in summary:
+        from monosema.models import visible
+
         console.print(Text(visible(summary["difference"]["sentence"])))
         console.print()
     if "meaning" in summary:
@@ -199,7 +112,7 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
     for name, value in (
         ("tokens", _count(summary.get("tokens"))),
         ("features", _count(summary.get("features"))),
-        ("held-out rows' FVU", _number(training.get("held_out_fvu")) if training else None),
+        ("held-out rows' FVU", number(training.get("held_out_fvu")) if training else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
         ("seconds", f"{seconds}  {translate('together')} {sum(summary['seconds'].values()):.1f}"),
     ):
@@ -208,7 +121,7 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
     console.print(facts)
     for name in ("run", "report"):
         if name in summary:
-            console.print(Text.assemble((_lead(name, 20), "bold"), summary[name]), soft_wrap=True)
+            console.print(Text.assemble((lead(name, 20), "bold"), summary[name]), soft_wrap=True)
 
 
 def _figures(rows: Sequence[Mapping[str, Any]], wide: bool) -> Table:

@@ -17,7 +17,7 @@ from monosema.activations.vectors import READERS
 from monosema.core import InputError, Site, SiteError, UnsupportedModelError, digest
 from monosema.items.table import Items, read_items
 from monosema.models import Tokenizer
-from monosema.models.hooks import Action
+from monosema.models.hooks import Action, Captured
 
 WHY = "these are vectors of items: there is no language model behind them"
 
@@ -110,13 +110,19 @@ class ItemModel:
         return self.d_model
 
     def activations(
-        self, tokens: Tensor, sites: Sequence[Site | str], attention_mask: Tensor | None = None
-    ) -> dict[Site, Tensor]:
-        """Return the vectors of items, in float32."""
-        for site in sites:
+        self, inputs: Any, sites: Sequence[Site | str] | None = None, attention_mask: Tensor | None = None
+    ) -> Captured:
+        """Return the vectors of items, in float32: of their rows, of a name, or of several names."""
+        wanted = self.sites() if sites is None else [Site.parse(site) for site in sites]
+        for site in wanted:
             self.site_width(site)
-        rows = self._rows(tokens.flatten().cpu()).view(*tokens.shape, self.d_model).to(self.device)
-        return {Site.parse(site): rows for site in sites}
+        if not isinstance(inputs, Tensor):
+            inputs = torch.tensor(self.tokenizer.encode_batch([inputs] if isinstance(inputs, str) else inputs))
+        rows = self._rows(inputs.flatten().cpu()).view(*inputs.shape, self.d_model).to(self.device)
+        return Captured(dict.fromkeys(wanted, rows))
+
+    def __repr__(self) -> str:
+        return f"ItemModel({self.name!r}: {self.vocab:,} items, width {self.d_model:,})"
 
     def _rows(self, wanted: Tensor) -> Float[Tensor, "n width"]:
         """Read rows, neighbours together."""
@@ -133,7 +139,7 @@ class ItemModel:
         """See `__call__`."""
         self(torch.empty(0))
 
-    def capture(self, *sites: Site | str) -> NoReturn:
+    def capture(self, *sites: Site | str, gradients: bool = False) -> NoReturn:
         """See `__call__`."""
         self(torch.empty(0))
 

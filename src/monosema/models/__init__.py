@@ -15,6 +15,7 @@ from monosema.models.loading import Family, load_model, model_folder, register_f
 from monosema.models.pair import ModelPair, resolve_site
 from monosema.models.protocol import LanguageModel, require_logits, vector_width
 from monosema.models.random_model import byte_tokenizer, random_model
+from monosema.models.shown_tokens import ShownToken, quoted, shown_text, shown_tokens, visible
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
 
@@ -37,6 +38,7 @@ __all__ = [
     "Piece",
     "Role",
     "RotaryConfig",
+    "ShownToken",
     "TextGeneration",
     "Tokenizer",
     "Transformer",
@@ -46,11 +48,15 @@ __all__ = [
     "load_model",
     "model_facts",
     "model_folder",
+    "quoted",
     "random_model",
     "register_family",
     "require_logits",
     "resolve_site",
+    "shown_text",
+    "shown_tokens",
     "unembed_of",
     "vector_width",
+    "visible",
     "weight_directions",
 ]

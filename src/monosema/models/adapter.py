@@ -28,8 +28,8 @@ from monosema.core import (
     read_json,
 )
 from monosema.models.context import ForwardContext, KVCache
-from monosema.models.generation import TextGeneration
-from monosema.models.hooks import Action, HookedModel
+from monosema.models.hooks import Action
+from monosema.models.texts import TextModel
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.weights import WRAPPER, bytes_digest, files_digest
 
@@ -45,7 +45,7 @@ _FACTS = {
 }
 
 
-class AdaptedModel(HookedModel, TextGeneration):
+class AdaptedModel(TextModel):
     """Any torch module, with sites by module path.
 
     Args:
@@ -251,6 +251,14 @@ class AdaptedModel(HookedModel, TextGeneration):
             raise SiteError(f"{found} has no width: the module does not run, or gives no tensor.")
         return self._widths[found.component]
 
+    def _ordinary_sites(self) -> list[Site]:
+        return [site for site in self.sites() if site.component in self._widths]
+
+    def __repr__(self) -> str:
+        known = {fact.replace("_", " "): self.fact(fact) for fact in ("n_layers", "d_model", "vocab", "context")}
+        said = [f"{type(self.module).__name__}", *(f"{name} {value:,}" for name, value in known.items() if value)]
+        return f"AdaptedModel({self.name!r}: {', '.join(said)}, {len(self._parts)} sites)"
+
     @functools.cached_property
     def _widths(self) -> dict[str, int]:
         example = self.example
@@ -344,7 +352,7 @@ def load_adapted(
     if len(missing) < len(report["missing_keys"]):
         module.pooler = None  # it was never trained
     tokenizer = Tokenizer.from_folder(folder, values) if (folder / "tokenizer.json").exists() else None
-    model = AdaptedModel(module.to(device), name, tokenizer, folder)
+    model = AdaptedModel(module.to(device).requires_grad_(False), name, tokenizer, folder)
     vocab = model.fact("vocab")
     if tokenizer is not None and vocab is not None:
         tokenizer.limit(vocab)

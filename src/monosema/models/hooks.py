@@ -12,8 +12,10 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from monosema.core import Site, SiteError, nearest
@@ -77,8 +79,8 @@ class Hooks:
 class BySite(Mapping[Site, V]):
     """Values by site, of the latest forward pass; a key may be given in any text form."""
 
-    def __init__(self) -> None:
-        self._values: dict[Site, V] = {}
+    def __init__(self, values: Mapping[Site, V] | None = None) -> None:
+        self._values: dict[Site, V] = {**(values or {})}
 
     def put(self, site: Site, value: V) -> None:
         """Keep the value of a site."""
@@ -87,8 +89,8 @@ class BySite(Mapping[Site, V]):
     def __getitem__(self, site: Site | str) -> V:
         site = Site.parse(site)
         if site not in self._values:
-            have = ", ".join(key.short for key in self._values) or "nothing: run the model within the block"
-            raise SiteError(f"{site} was not captured. There is {have}.")
+            have = ", ".join(self._summary()) or "nothing: run the model within the block"
+            raise SiteError(f"{site.short} was not captured. There is {have}.")
         return self._values[site]
 
     def __iter__(self) -> Iterator[Site]:
@@ -99,6 +101,28 @@ class BySite(Mapping[Site, V]):
 
     def __contains__(self, site: object) -> bool:
         return isinstance(site, (str, Site)) and Site.parse(site) in self._values
+
+    def __repr__(self) -> str:
+        return f"{{{', '.join(f'{names}: {what}' for names, what in self._summary().items())}}}"
+
+    def _summary(self) -> dict[str, str]:
+        """What there is: shapes of tensors by site, equal ones of several layers together."""
+        alike: dict[tuple[str, str], list[Site]] = {}
+        for site, value in self._values.items():
+            what = str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
+            component = site if site.layer is None else replace(site, layer=0)
+            alike.setdefault((component.short, what), []).append(site)
+        return {_names(sites): what for (_, what), sites in alike.items()}
+
+
+def _names(sites: Sequence[Site]) -> str:
+    """Sites of one component, as "3.resid_post" or "0…7.resid_post"."""
+    if len(sites) == 1:
+        return sites[0].short
+    numbers = sorted(site.layer or 0 for site in sites)
+    together = numbers[-1] - numbers[0] + 1 == len(numbers)
+    said = f"{numbers[0]}…{numbers[-1]}" if together else ",".join(map(str, numbers))
+    return f"{said}.{sites[0].short.partition('.')[2]}"
 
 
 Captured = BySite[Tensor]
@@ -167,12 +191,16 @@ class HookedModel(ABC):
             )
 
     @contextlib.contextmanager
-    def capture(self, *sites: Site | str) -> Iterator[Captured]:
-        """Keep the activations at these sites of every forward pass in the block; gradients flow through them."""
+    def capture(self, *sites: Site | str, gradients: bool = False) -> Iterator[Captured]:
+        """Keep the activations at these sites of every forward pass in the block.
+
+        `gradients` makes each a node of the graph, also where no weight asks for gradients: what comes after it can be
+        differentiated by it.
+        """
         captured = Captured()
         with contextlib.ExitStack() as stack:
             for site in map(self.find, sites):
-                stack.enter_context(self.attach(site, _keep(captured, site)))
+                stack.enter_context(self.attach(site, keep(captured, site, gradients)))
             yield captured
 
     @contextlib.contextmanager
@@ -193,9 +221,18 @@ class HookedModel(ABC):
         with self.attach(found, action):
             yield
 
-    def activations(self, tokens: Any, sites: Sequence[Site | str], attention_mask: Any = None) -> dict[Site, Tensor]:
-        """Return the activations at the sites, from a forward pass that stops after the last of them."""
-        found = [self.find(site) for site in sites]
+    @torch.no_grad()
+    def activations(
+        self, inputs: Any, sites: Sequence[Site | str] | None = None, attention_mask: Any = None
+    ) -> Captured:
+        """Return the activations at the sites, without gradient, from a forward pass that stops after the last of them.
+
+        Args:
+            inputs: token ids, or whatever the model's input is; a model of text takes a text or several too.
+            sites: None reads all but those that hold the stream once for every head.
+        """
+        tokens, mask = self._inputs(inputs, attention_mask)
+        found = [self.find(site) for site in (self._ordinary_sites() if sites is None else sites)]
         captured = Captured()
 
         def stop(value: Tensor, _: ForwardContext) -> Tensor:
@@ -205,14 +242,29 @@ class HookedModel(ABC):
 
         with contextlib.suppress(_AllReachedError), contextlib.ExitStack() as stack:
             for site in dict.fromkeys(found):
-                stack.enter_context(self.attach(site, _keep(captured, site)))
+                stack.enter_context(self.attach(site, keep(captured, site)))
                 stack.enter_context(self._attach(site, stop))
-            self.run(tokens, attention_mask)
-        return {site: captured[site] for site in found}
+            self.run(tokens, mask)
+        return Captured({site: captured[site] for site in found})
+
+    def _ordinary_sites(self) -> list[Site]:
+        """Sites that are read where none are named."""
+        return [site for site in self.sites() if site.component not in _OF_EVERY_HEAD]
+
+    def _inputs(self, given: Any, attention_mask: Any) -> tuple[Any, Any]:
+        """What the model runs on, by what it was given."""
+        return given, attention_mask
 
 
-def _keep(captured: Captured, site: Site) -> Action:
+_OF_EVERY_HEAD = ("attn_in", "q_input", "k_input", "v_input", "result")
+
+
+def keep(captured: Captured, site: Site, gradients: bool = False) -> Action:
+    """Return the action that keeps the value of a site; with `gradients`, as a node of the graph."""
+
     def action(value: Tensor, _: ForwardContext) -> Tensor:
+        if gradients and not value.requires_grad and torch.is_grad_enabled():
+            value = value.detach().requires_grad_()
         captured.put(site, value)
         return value
 

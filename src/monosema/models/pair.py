@@ -18,9 +18,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monosema.core import ConfigError, FormatError, Site, SiteError, digest
-from monosema.models.context import ForwardContext, KVCache
+from monosema.models.context import KVCache
 from monosema.models.generation import Piece
-from monosema.models.hooks import Action, Captured
+from monosema.models.hooks import Action, Captured, keep
 from monosema.models.protocol import LanguageModel
 from monosema.models.tokenizer import Tokenizer
 
@@ -127,17 +127,12 @@ class ModelPair:
             yield
 
     @contextlib.contextmanager
-    def capture(self, *sites: Site | str) -> Iterator[Captured]:
+    def capture(self, *sites: Site | str, gradients: bool = False) -> Iterator[Captured]:
         """Keep the activations at sites of the second model; raises SiteError as `attach`."""
         captured = Captured()
-
-        def keep(value: Tensor, _: ForwardContext, site: Site) -> Tensor:
-            captured.put(site, value)
-            return value
-
         with contextlib.ExitStack() as stack:
             for site in map(Site.parse, sites):
-                stack.enter_context(self.attach(site, functools.partial(keep, site=site)))
+                stack.enter_context(self.attach(site, keep(captured, site, gradients)))
             yield captured
 
     @contextlib.contextmanager
@@ -159,17 +154,20 @@ class ModelPair:
         yield own
 
     def activations(
-        self, tokens: Tensor, sites: Sequence[Site | str], attention_mask: Tensor | None = None
-    ) -> dict[Site, Tensor]:
-        """Activations at the sites, from a forward pass of each model that has any of them."""
-        wanted = [Site.parse(site) for site in sites]
+        self, inputs: Any, sites: Sequence[Site | str] | None = None, attention_mask: Tensor | None = None
+    ) -> Captured:
+        """Activations at the sites, from a forward pass of each model that has any of them; None reads both models'."""
+        wanted = None if sites is None else [Site.parse(site) for site in sites]
         found: dict[Site, Tensor] = {}
         for model, other in ((self.first, False), (self.second, True)):
-            own = [replace(site, other=False) for site in wanted if site.other is other]
-            if own:
-                got = model.activations(tokens, own, attention_mask)
+            own = [replace(site, other=False) for site in wanted or () if site.other is other]
+            if own or wanted is None:
+                got = model.activations(inputs, own or None, attention_mask)
                 found |= {replace(site, other=other): values for site, values in got.items()}
-        return {site: found[site] for site in wanted}
+        return Captured(found if wanted is None else {site: found[site] for site in wanted})
+
+    def __repr__(self) -> str:
+        return f"ModelPair({self.first!r}, {self.second!r})"
 
     def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:
         """Change of the second model's logits along directions."""

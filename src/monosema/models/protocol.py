@@ -90,8 +90,8 @@ class LanguageModel(Protocol):
         """Run ``action(activation, forward_context)`` at a site in every forward pass in the block."""
         ...
 
-    def capture(self, *sites: Site | str) -> contextlib.AbstractContextManager[Captured]:
-        """Keep the activations at these sites of every forward pass in the block."""
+    def capture(self, *sites: Site | str, gradients: bool = False) -> contextlib.AbstractContextManager[Captured]:
+        """Keep the activations at these sites of every pass in the block; `gradients`: as nodes of the graph."""
         ...
 
     def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor]) -> contextlib.AbstractContextManager[None]:
@@ -99,9 +99,12 @@ class LanguageModel(Protocol):
         ...
 
     def activations(
-        self, tokens: Tensor, sites: Sequence[Site | str], attention_mask: Tensor | None = None
-    ) -> dict[Site, Tensor]:
-        """Return the activations at the sites, from a forward pass that stops after the last of them."""
+        self, inputs: Any, sites: Sequence[Site | str] | None = None, attention_mask: Tensor | None = None
+    ) -> Captured:
+        """Return the activations at the sites, without gradient, from a forward pass that stops after the last of them.
+
+        The inputs are token ids, a text or several; None reads all but those that hold the stream once for every head.
+        """
         ...
 
     def unembed(self, directions: Float[Tensor, "n d_model"]) -> Float[Tensor, "n vocab"]:

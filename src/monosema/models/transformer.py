@@ -24,8 +24,8 @@ from monosema.core import InputError, Site, SiteError, digest
 from monosema.models.config import TransformerConfig
 from monosema.models.context import DecoderContext, KVCache
 from monosema.models.decoder import Block, Norm
-from monosema.models.generation import TextGeneration
-from monosema.models.hooks import Action, HookedModel, Hooks
+from monosema.models.hooks import Action, Hooks
+from monosema.models.texts import TextModel
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.weights import bytes_digest, files_digest
 
@@ -35,7 +35,7 @@ def _embedding(rows: int, width: int) -> nn.Embedding:
     return nn.Embedding(rows, width, _weight=torch.empty(rows, width))
 
 
-class Transformer(nn.Module, HookedModel, TextGeneration):
+class Transformer(nn.Module, TextModel):
     """A decoder-only language model whose sites can be captured and edited; see the module's docstring.
 
     Attributes:
@@ -254,6 +254,13 @@ class Transformer(nn.Module, HookedModel, TextGeneration):
         if component.endswith(".scale"):
             return 1
         return self.config.d_mlp if component.startswith("mlp.") else self.config.d_model
+
+    def __repr__(self) -> str:
+        config = self.config
+        return (
+            f"Transformer({self.name!r}: {config.family}, {config.n_layers} layers, d_model {config.d_model}, "
+            f"{config.n_heads} heads, vocab {config.vocab:,}, context {config.context:,}, {str(self.dtype)[6:]})"
+        )
 
     def _attach(self, site: Site, action: Action) -> contextlib.AbstractContextManager[None]:
         return self.hooks.attach(site, action)

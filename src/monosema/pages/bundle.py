@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from monosema.atlas import Atlas, Score, open_atlas
+from monosema.atlas import Atlas, open_atlas
 from monosema.core import FormatError
 from monosema.pages.packing import SharedText, pack, share_text, smallest_uint
+from monosema.pages.scored import LABELS, Scored, scored
 from monosema.pages.tables import (
     KINDS,
     Passages,
@@ -31,12 +32,15 @@ from monosema.pages.tables import (
     ragged,
     read_passages,
     read_table,
-    scores_by_method,
 )
 
 GROUP = 64
 _LEVELS = 255
 _BINS = 32
+_MEASURED = (
+    *("density", "mean", "mean_active", "max"),
+    *(f"label_{name}" for name in ("score", "low", "high", "control", "random", "margin")),
+)
 _LEAST_BYTES = 12
 """A passage takes at least about so many bytes of a block, so more are never read than could fit."""
 _AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
@@ -49,15 +53,16 @@ class ReportBundle:
 
     Attributes:
         blocks: block text by name: index, text, features-0, features-1, …
-        columns: by name alive, density, max, label_score, label_control and, of a crosscoder, share of each latent; NaN
-            where there is none.
+        columns: by name alive, density, max, label_score, label_control, label_margin (how far it stands above its
+            controls) and, of a crosscoder, share of each latent; NaN where there is none.
         n_passages, n_tokens: passages in the bundle, and tokens of text they share.
         passages_per_feature: (top passages, passages of each quantile) of each feature.
         complete: whether these are all that the atlas has.
         text_tokens: tokens of the text that the atlas was made on, where it says so.
         absent: parts the atlas does not have, and why.
         scorer: the scorer that labels are compared by.
-        by_method: mean scores of all explanations, by how they were found.
+        scored: how labels and all explanations do by each scorer, beside their controls; the labels' scorer first.
+        explained: number of explanations.
         sides: the two sites or models of a crosscoder, which its latents are divided between.
     """
 
@@ -70,7 +75,8 @@ class ReportBundle:
     text_tokens: int | None = None
     absent: Mapping[str, str] = field(default_factory=dict)
     scorer: str = ""
-    by_method: Sequence[Score] = ()
+    scored: Sequence[Scored] = ()
+    explained: int = 0
     sides: tuple[str, str] | None = None
 
     @property
@@ -87,6 +93,11 @@ class ReportBundle:
     def n_alive(self) -> int:
         """Number of latents that fired."""
         return int(self.columns["alive"].sum())
+
+    @property
+    def labels(self) -> list[Scored]:
+        """How the labels do by each scorer that is one of its own."""
+        return [one for one in self.scored if one.method == LABELS and (one.own or one.scorer == self.scorer)]
 
     def known(self, name: str) -> NDArray[Any]:
         """Return a column without what is not known."""
@@ -131,8 +142,7 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBund
     shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
     histograms = _by_latent(known_rows(read_table(atlas, "histograms"), latent), latent)
     sides, shares = crosscoder_sides(atlas)
-    measured = ("density", "mean", "mean_active", "max", "label_score", "label_low", "label_high", "label_control")
-    columns = {name: column(features, name, np.float32, np.nan) for name in measured}
+    columns = {name: column(features, name, np.float32, np.nan) for name in _MEASURED}
     columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
     blocks = {
         "index": _index(features, lists, histograms, columns, vocabulary, atlas.meta["position_buckets"]),
@@ -155,7 +165,8 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBund
         text_tokens=atlas.tokens,
         absent=atlas.absent,
         scorer=_scorer(features),
-        by_method=scores_by_method(atlas),
+        scored=scored(atlas, _scorer(features)),
+        explained=atlas.meta["tables"]["explanations"]["rows"],
         sides=sides,
     )
 
@@ -185,6 +196,7 @@ def _index(
     }
     for name in ("top_tokens", "promoted"):
         arrays |= _ragged_arrays(name, lists[name])
+    arrays["top_shares"] = np.clip(np.round(_LEVELS * lists["top_token_shares"].values), 0, _LEVELS).astype(np.uint8)
     extra = {"labels": labels, "methods": names["method"], "authors": names["author"], "scorer": _scorer(features)}
     sizes = {"bins": counts.shape[1], "group": GROUP}
     return pack(arrays, extra | sizes | {"words": vocabulary.words, "buckets": buckets})

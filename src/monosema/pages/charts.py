@@ -213,12 +213,29 @@ MAP = (580, 300)
 """Size of the map's plot area, and the margins around it: the page lays a canvas over the area, so both are fixed."""
 
 
-def axes(name: str, x: tuple[Axis, Real, Real], y: tuple[Axis, Real, Real]) -> Spec:
-    """Return two axes, each with its ends, around an empty plot area of fixed place and size."""
+def axes(
+    name: str,
+    x: tuple[Axis, Real, Real],
+    y: tuple[Axis, Real, Real],
+    rules: Sequence[tuple[Real, str]] = (),
+) -> Spec:
+    """Return two axes, each with its ends, around a plot area of fixed place and size.
+
+    Args:
+        rules: heights to draw a dashed line at, and their names.
+    """
     import altair as alt
 
     blank = _chart([{}]).mark_point(opacity=0)
-    chart = blank.encode(x[0].of(alt.X, "x", *x[1:]), y[0].of(alt.Y, "y", *y[1:]))
+    up = y[0].of(alt.Y, "y", *y[1:])
+    layers = [blank.encode(x[0].of(alt.X, "x", *x[1:]), up)]
+    if rules:
+        lines = _chart([{"y": height, "name": text} for height, text in rules]).encode(y=up)
+        layers += [
+            lines.mark_rule(strokeDash=[4, 3], color=SOFT),
+            lines.mark_text(align="left", dx=4, dy=-7, color=SOFT).encode(x=alt.value(0), text="name:N"),
+        ]
+    chart = alt.layer(*layers)
     fixed = {"autosize": alt.AutoSizeParams(type="none"), "padding": MARGIN}
     return _spec(chart, name, width=MAP[0], height=MAP[1], **fixed)
 

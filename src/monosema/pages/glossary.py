@@ -16,7 +16,7 @@ class Metric:
     Attributes:
         key: its name in an evaluation row.
         name: its name on the page.
-        unit: "share" (written as a percentage), "nats", or "" for a plain number.
+        unit: "share" (written as a percentage), "nats", "score" (two digits), or "" for a plain number.
         better: "lower", "higher", or "" where neither is better.
         means: one sentence for a reader who has never met the metric.
         headline: whether it stands in large print at the top.
@@ -114,7 +114,20 @@ TERMS = (
         "A guess at what makes the feature fire, and how well that guess predicts the feature on passages it was not "
         "made from. Of several explanations a person’s is the label, else the one with the best score; all labels of a "
         "page are compared by one scorer. By balanced accuracy and detection 0.5 is chance and 1 is perfect; "
-        "simulation is a correlation, 0 by chance. The control is what the explanation of another feature gets.",
+        "simulation is a correlation, 0 by chance.",
+    ),
+    (
+        "Above controls",
+        "A high score alone proves little: text that looks alike excites anything alike. The controls are chance, the "
+        "score of another feature’s explanation on the same feature (shuffled), and the mean score of random "
+        "directions that were explained and scored in the same way. A label stands above them where the low end of "
+        "its interval is above all three; the number with a sign is how far.",
+    ),
+    (
+        "Signs in labels",
+        "Labels that are patterns: x →y fires on the token y after x; [a|b] is a or b; … is any token; “;” separates "
+        "alternatives. Labels that are tokens: a percentage is that token’s share of the feature’s activation. "
+        "⟨EC 95⟩ are bytes of a character that the tokenizer cuts into several tokens.",
     ),
     (
         "Promoted, suppressed",
@@ -136,6 +149,7 @@ TERMS = (
 
 WORDS: Mapping[str, str] = {
     "active": "strongest activation",
+    "chance": "chance",
     "comparison": "How well latents are explained, on passages not seen before",
     "comparison legend": "bar: 95 % interval; small and hollow: shuffled explanations; dashed: chance; "
     "faint: fewer than a tenth scored",
@@ -149,6 +163,7 @@ WORDS: Mapping[str, str] = {
     "losses": "Cross-entropy, nats per token",
     "map": "Map of {:,} features: {} against density",
     "mean": "mean",
+    "random": "random directions",
     "score": "label score",
     "share": "share at {}",
     "shares": "Share of the decoder norm at {}, of {:,} features",
@@ -175,6 +190,8 @@ def text_of(value: float | int, unit: str) -> str:
     """Write a number with its unit: "93.1 %", "0.165", "3.21 nats"."""
     if unit == "share":
         return f"{100 * value:.1f} %" if value != 1 else "100 %"
+    if unit == "score":
+        return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")
     if unit == "nats":
         return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
     return f"{value:.1f}" if 10 <= abs(value) < 1000 else number(value)

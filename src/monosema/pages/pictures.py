@@ -87,7 +87,10 @@ class FeatureMap:
 
 
 def feature_map(bundle: ReportBundle) -> FeatureMap | None:
-    """Return the map of features that fired: score against density, or strongest activation where nothing is scored."""
+    """Return the map of features that fired: score against density, or strongest activation where nothing is scored.
+
+    Lines at the heights of random directions and of chance show what a score is worth.
+    """
     scored = bundle.known("label_score").size > 1
     density, height = bundle.columns["density"], bundle.columns["label_score" if scored else "max"]
     shown = (bundle.columns["alive"] > 0) & (density > 0) & (np.isfinite(height) if scored else height > 0)
@@ -97,11 +100,23 @@ def feature_map(bundle: ReportBundle) -> FeatureMap | None:
     x, y = _decades(density[shown]), (least, 1.0) if scored else _decades(height[shown])
     label = f"{WORDS['score']} ({bundle.scorer})" if scored else WORDS["active"]
     name = WORDS["map"].format(int(shown.sum()), label)
-    spec = axes(name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y))
+    lines = _control_lines(bundle) if scored else []
+    spec = axes(
+        name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y), [one for one in lines if one[0] > y[0]]
+    )
     across, down = MAP[0] + MARGIN["left"] + MARGIN["right"], MAP[1] + MARGIN["top"] + MARGIN["bottom"]
     left, wide = 100 * MARGIN["left"] / across, 100 * MAP[0] / across
     top, tall = 100 * MARGIN["top"] / down, 100 * MAP[1] / down
     return FeatureMap(spec, (left, top, wide, tall), scored, label, x, y)
+
+
+def _control_lines(bundle: ReportBundle) -> list[tuple[float, str]]:
+    """Return the heights of chance and of random directions by the scorer of labels, and their names."""
+    own = next((one for one in bundle.labels if one.scorer == bundle.scorer), None)
+    if own is None:
+        return []
+    lines = [] if own.chance is None else [(own.chance, WORDS["chance"])]
+    return lines if own.random is None else [*lines, (own.random.value, f"{WORDS['random']} {own.random.value:.2f}")]
 
 
 def _decades(values: Float[np.ndarray, " n"]) -> tuple[float, float]:

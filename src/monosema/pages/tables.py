@@ -1,4 +1,4 @@
-"""An atlas's tables as the report needs them: columns in memory, passages as flat vectors, means of scores."""
+"""An atlas's tables as the report needs them: columns in memory, and passages as flat vectors."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from monosema.atlas import Atlas, Score
-from monosema.core import Site, bootstrap_mean
+from monosema.atlas import Atlas
+from monosema.core import Site
 
 KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)))
 """Kinds of passages, in the order a page shows them: the strongest, then quantiles from strong to weak."""
@@ -138,28 +138,6 @@ def read_passages(
         tokens=ragged(table, "token_ids", vocabulary).take(order),
         activations=ragged(table, "activations").take(order),
     )
-
-
-def scores_by_method(atlas: Atlas) -> list[Score]:
-    """Return the mean score of the explanations found by each method, beside the mean of its controls.
-
-    The scorer with most scores comes first, and of each the best method first. A method that used a language model is
-    named with it.
-    """
-    rows = atlas.sql("""
-        select scorer, if(model is null, method, method || ', ' || model) as name, list(value order by latent) as found,
-            list(control order by latent) filter (control is not null) as controls
-        from scores group by scorer, name
-        order by sum(count(*)) over (partition by scorer) desc, scorer, avg(value) desc, name
-    """)
-    return [
-        Score(
-            *("", row["name"], None, None, row["scorer"]),
-            estimate=bootstrap_mean(np.array(row["found"])),
-            control=float(np.mean(row["controls"])) if row["controls"] else None,
-        )
-        for row in rows
-    ]
 
 
 def crosscoder_sides(atlas: Atlas) -> tuple[tuple[str, str] | None, Float[np.ndarray, " n_latents"] | None]:

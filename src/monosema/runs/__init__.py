@@ -5,6 +5,7 @@ from __future__ import annotations
 from monosema.runs.context import open_model
 from monosema.runs.display import training_display
 from monosema.runs.doctor import examine
+from monosema.runs.encode import encode_vectors, open_dictionary
 from monosema.runs.items import item_recipe
 from monosema.runs.ledger import StageRecord
 from monosema.runs.overrides import apply_overrides, flatten, override, parse_keys
@@ -30,10 +31,12 @@ __all__ = [
     "StreamChoice",
     "VectorRecipe",
     "apply_overrides",
+    "encode_vectors",
     "examine",
     "fit_sweep",
     "flatten",
     "item_recipe",
+    "open_dictionary",
     "open_model",
     "override",
     "parse_keys",

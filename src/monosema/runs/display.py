@@ -11,6 +11,10 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from monosema.core.language import translate
+
+FEW_STEPS = 100
+"""Steps below which a warning is printed."""
 COLUMNS = ("step", "rate", "FVU", "L0", "dead", "left")
 
 
@@ -67,16 +71,26 @@ class TrainingDisplay:
 
 @contextlib.contextmanager
 def training_display(total: int, unit: str, batch: int, shown: bool = True) -> Iterator[TrainingDisplay]:
-    """Show a training run's table on stderr while the block runs; MONOSEMA_QUIET=1 silences it.
+    """Say how many steps there will be, and show a training run's table on stderr while the block runs.
+
+    MONOSEMA_QUIET=1 silences both, but not the warning of too few steps.
 
     Args:
         shown: False in all but the first of several processes.
     """
     display = TrainingDisplay(total, unit, batch)
-    if not shown or os.environ.get("MONOSEMA_QUIET") == "1":
+    console, quiet = Console(stderr=True), os.environ.get("MONOSEMA_QUIET") == "1"
+    if shown and not quiet:
+        console.print(translate(f"Training makes {total // batch:,} steps of {batch:,} {unit}."), style="dim")
+    if shown and total // batch < FEW_STEPS:
+        said = (
+            f"Fewer than {FEW_STEPS} steps are too short to mean anything: the latents hardly leave where they began."
+        )
+        console.print(translate(f"{said} Give more {unit}, more --passes, or a smaller --batch."), style="yellow")
+    if not shown or quiet:
         yield display
         return
-    with Live(display, console=Console(stderr=True), refresh_per_second=4, transient=False):
+    with Live(display, console=console, refresh_per_second=4, transient=False):
         yield display
 
 

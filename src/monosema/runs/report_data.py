@@ -7,10 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from monosema.atlas import Score
-from monosema.core import Estimate, MonosemaError, read_json
+from monosema.core import MonosemaError, read_json
 from monosema.evaluation import Evaluation
-from monosema.interpretation import BASELINE, scores_path
 from monosema.models import model_facts
 from monosema.pages import ReportData, StageRow
 from monosema.runs.context import RunContext
@@ -45,7 +43,7 @@ def report_data(ctx: RunContext) -> ReportData:
         recipe=recipe.to_dict(),
         model=_model(recipe.model.name),
         notes=(*_origin(ctx), *evaluation.notes),
-        controls=_controls(ctx),
+        run=str(ctx.folder),
         pictures=pictures(ctx),
     )
 
@@ -59,17 +57,6 @@ def _origin(ctx: RunContext) -> list[str]:
     said += [f"the text {about.dataset}"] if about.dataset else []
     learnt = f" It learnt from {' of '.join(said)}, as its files say." if said else ""
     return [f"The dictionary was not trained in this run: it is {ctx.recipe.given}.{learnt}"]
-
-
-def _controls(ctx: RunContext) -> list[Score]:
-    """Return the scores of random latents and of the empty answer, from the table of scores."""
-    path = scores_path(home_of(ctx))
-    rows: list[dict[str, Any]] = read_json(path)["rows"] if path.exists() else []
-    found = [(f"random latents, {row['method']}", row, "random") for row in rows]
-    found += [(BASELINE.method, row, "mean") for row in rows if row["method"] == BASELINE.method]
-    return [
-        Score("", name, None, None, row["scorer"], Estimate(**row[key]), None) for name, row, key in found if key in row
-    ]
 
 
 def comparison_path(ctx: RunContext) -> Path:

@@ -142,8 +142,9 @@ def sweep_run(
     """
     choices(recipe, sweep, SHORT_KEYS)
     folder, mesh = Path(folder), Mesh.join(latent_shards)
-    done = run_together(mesh, recipe, folder, until="capture", device=device, log=log)
-    ctx = RunContext(done.recipe, folder, device, mesh)
+    captured_by = _captured_by(recipe.resolve(None, device), folder)
+    done = run_together(mesh, captured_by or recipe, folder, until="capture", device=device, log=log)
+    ctx = RunContext(recipe.resolve(done.recipe, device) if captured_by else done.recipe, folder, device, mesh)
     members = choices(ctx.recipe, sweep, SHORT_KEYS)
     out = folder / "sweeps" / "-".join([ctx.recipe.dictionary_name, *(_of_folder(key) for key in sweep)])
     sites = list(dict.fromkeys(site for choice in members for site in choice.recipe.sites))
@@ -164,6 +165,18 @@ def sweep_run(
         found = _train(members, [choice.recipe.sites for choice in members], ground, ctx.recipe.training, out, mesh)
     mesh.leave()
     return found, out
+
+
+def _captured_by(recipe: Recipe, folder: Path) -> Recipe | None:
+    """Return a run's own recipe where it captures what this one learns from; None where there is no such run."""
+    if not (folder / "recipe.toml").exists():
+        return None
+    own = Recipe.read(folder / "recipe.toml")
+    recipe = recipe.replace(model=recipe.model.replace(dtype=own.model.dtype))
+    same = all(
+        getattr(own, key) == getattr(recipe, key) for key in ("model", "other_model", "corpus", "text", "capture")
+    )
+    return own if same else None
 
 
 def _of_folder(key: str) -> str:

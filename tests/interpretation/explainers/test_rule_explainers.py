@@ -132,9 +132,9 @@ def test_neuron2graph_finds_the_rules(graphs):
 
 
 def test_neuron2graph_reads_as_a_pattern(graphs):
-    assert graphs[1].text == f" {WORDS[D - 1]} → {WORDS[C - 1]}"
-    assert graphs[2].text == f" {WORDS[F - 1]}… → {WORDS[E - 1]}"
-    assert graphs[0].text == f"[ {WORDS[A - 1]}| {WORDS[B - 1]}]"
+    assert graphs[1].text == f"“{WORDS[C - 1]}” after “{WORDS[D - 1]}”"
+    assert graphs[2].text == f"“{WORDS[E - 1]}” after “{WORDS[F - 1]}” …"
+    assert graphs[0].text == f"“{WORDS[A - 1]}”, “{WORDS[B - 1]}”"
 
 
 def test_context_is_worth_something(graphs, samples):
@@ -165,13 +165,13 @@ def test_lookup_says_what_carries_the_mass(samples):
     assert rule_of(made[0]).weights == {A: 2.0, B: 2.0}
     assert set(made[0].text) >= set(WORDS[A - 1])
     assert "%" in made[0].text
-    assert made[1].text == "' by' (60 %), ' hand'"
+    assert made[1].text == "“by” (60 %), “hand”"
 
 
 def test_patterns_with_one_context_are_shown_together():
     paths = [((C,), (D,)), ((E,), (D,)), ((A,),), ((B,), None, (F,))]
-    text = pattern_text([Pattern(path, 1.0) for path in paths], Windows.tokenizer, 2)
-    assert text == f" {WORDS[D - 1]} →[ {WORDS[C - 1]}| {WORDS[E - 1]}];  {WORDS[A - 1]}; and 1 more"
+    text = pattern_text([Pattern(path, 1.0) for path in paths], Windows.tokenizer.tokens, 2)
+    assert text == f"“{WORDS[C - 1]}”, “{WORDS[E - 1]}” after “{WORDS[D - 1]}”; “{WORDS[A - 1]}”; and 1 more"
     assert isinstance(Patterns(()).to_json(), str)
 
 
@@ -179,7 +179,23 @@ def test_a_blank_token_is_shown_as_a_sign():
     from monosema.models import random_model
 
     tokenizer = random_model().tokenizer
-    assert pattern_text([Pattern(((tokenizer.id(" "),),), 1.0)], tokenizer, 2) == "␣"
+    assert pattern_text([Pattern(((tokenizer.id(" "),),), 1.0)], tokenizer.tokens, 2) == "“␣”"
+
+
+def test_a_context_is_read_as_people_read_it():
+    names = ["<0xED>", "<0x95>", "<0x9C>", " New", " Los", " York", "k"]
+
+    def tokens(ids):
+        return [names[one] for one in ids]
+
+    def text(*path):
+        return pattern_text([Pattern(path, 1.0)], tokens)
+
+    assert text((2,), (1,), (0,)) == "“한”"
+    assert text((2,), (1,), (0,), (3,)) == "“한” after “New”"
+    assert text((2,), (4,)) == "byte 9C after “Los”"
+    assert text((5,), (3, 4)) == "“York” after “New” or “Los”"
+    assert text((5,), None, (3,), (6,)) == "“York” after “-k New” …"
 
 
 def test_a_model_without_logits_proposes_nothing():

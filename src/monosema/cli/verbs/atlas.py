@@ -20,7 +20,7 @@ def atlas(
     *words: Keys,
     out: Out = None,
     update: Update = False,
-    sort: str = "density",
+    sort: str = "label_margin",
     limit: Annotated[int, Parameter(help="Features listed, or passages shown, at most.")] = 20,
     common: Common = DEFAULTS,
 ) -> int:
@@ -40,7 +40,8 @@ def atlas(
         A run folder, then `list`, `search TEXT`, `show FEATURE` or `sql QUERY`; without one of these the atlas is
         built, and words and `--key value` are as for `run`.
     sort
-        Order of a list: density, max, mean_active, label_score or latent; the greatest first, latent upwards.
+        Order of a list: label_margin (how far the label's score stands above its controls), label_score, density, max,
+        mean_active or latent; the greatest first, latent upwards.
     """
     from monosema.core import InputError, nearest
 
@@ -74,21 +75,27 @@ def _argument(action: str, rest: list[str]) -> str:
 
 
 def _list(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
-    from monosema.cli.printing import show_features
+    from monosema.cli.features import show_features, show_standing
 
     features = opened.features(sort=sort, limit=limit)
-    return {"features": features}, lambda console: show_features(features, console)
+    metric = sort if sort in ("max", "mean", "mean_active", "n_active") else "density"
+
+    def show(console: Console) -> None:
+        show_features(features, console, metric)
+        show_standing(opened, console)
+
+    return {"features": features, "standing": opened.standing()}, show
 
 
 def _search(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
-    from monosema.cli.printing import show_features
+    from monosema.cli.features import show_features
 
     features = opened.search(argument, limit=limit)
     return {"query": argument, "features": features}, lambda console: show_features(features, console)
 
 
 def _show(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
-    from monosema.cli.printing import feature_values, show_feature
+    from monosema.cli.features import feature_values, show_feature
     from monosema.core import InputError
 
     if not argument.isdecimal():

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver
+from monosema.core.language import translate
 
 
 def search(
@@ -63,13 +64,13 @@ def search(
     atlas = open_atlas(run)
     searches: dict[str, Any] = {"text": atlas.search, "token": atlas.search_token, "effect": atlas.search_effect}
     found = searches[given[0]](asked[given[0]] or "", limit=limit)
-    figure = {"text": "relevance", "token": "share", "effect": "effect"}[given[0]]
+    metric = {"text": "relevance", "token": "share", "effect": "effect"}[given[0]]
     result = {"by": given[0], "query": asked[given[0]], "features": found}
-    return deliver(result, common, lambda console: _show(found, figure, console))
+    return deliver(result, common, lambda console: _show(found, metric, console))
 
 
 _MEANS = {
-    "relevance": "relevance: how much of its activation is on the words, and whether its label has them",
+    "relevance": "relevance: how well the words fit: top tokens, the label, passages",
     "share": "share: part of the feature's activation that is on the token",
     "effect": (
         "effect: the token's logit along the feature's direction times its largest activation, up to the final norm's "
@@ -78,20 +79,12 @@ _MEANS = {
 }
 
 
-def _show(rows: Sequence[Mapping[str, Any]], figure: str, console: Console) -> None:
-    from monosema.cli.printing import visible
+def _show(rows: Sequence[Mapping[str, Any]], metric: str, console: Console) -> None:
+    from monosema.cli.features import ABOVE, show_features
 
-    if not rows:
-        console.print("No feature found.")
-        return
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (("feature", "right"), (figure, "right"), ("density", "right"), ("label", "left")):
-        table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    for row in rows:
-        label = Text(visible(str(row["label"] or "–")))
-        table.add_row(str(row["latent"]), f"{row[figure]:.3g}", f"{row['density']:.3%}", label)
-    console.print(table)
-    console.print(Text(_MEANS[figure], style="dim"))
+    show_features(rows, console, metric)
+    if rows:
+        console.print(Text(f"{translate(_MEANS[metric])}. {translate(ABOVE)}", style="dim"))
 
 
 def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
@@ -110,20 +103,27 @@ def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
 
 
 def _show_fired(fired: Any, console: Console) -> None:
-    from monosema.cli.printing import heat_text, visible
+    from monosema.cli.features import BRACKETS, heat_text
+    from monosema.cli.printing import number
+    from monosema.models import shown_tokens, visible
 
     if not fired.firings:
         console.print("No feature fires on this passage.")
         return
     console.print(f"{fired.active} features fire on {sum(fired.looked_at)} tokens.")
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, justify in (("feature", "right"), ("of its max", "right"), ("where", "left"), ("label", "left")):
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    for name, justify in (("feature", "right"), ("of its max", "right"), ("where / why it is here", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    shown = shown_tokens(fired.tokens)
     for one in fired.firings:
-        share = "never seen" if one.share is None else f"{one.share:.0%}"
         values = [0.0] * len(fired.tokens)
         for position, value in zip(one.positions, one.activations, strict=True):
             values[position] = value
-        where = heat_text(fired.tokens, values, one.maximum)
-        table.add_row(str(one.latent), share, where, Text(visible(one.label or "–")))
+        peak = values.index(one.maximum)
+        word = next(piece.text.strip() for piece in shown if piece.start <= peak < piece.stop)
+        share = "never seen" if one.share is None else f"{one.share:.0%}" if one.share < 10 else f"{one.share:.0f} ×"
+        where = heat_text(fired.tokens, values, one.maximum, 8)
+        why = f"\n{number(one.maximum)} on “{visible(word)}”; label: {visible(one.label or 'none')}"
+        table.add_row(str(one.latent), share, where.append(why, style="dim"))
     console.print(table)
+    console.print(Text(translate(BRACKETS), style="dim"))

@@ -18,7 +18,7 @@ def train(
     *keys: Keys,
     wanted: Wanted = AS_RECIPE,
     activations: Annotated[
-        Path | None, Parameter(help="A .npy, .safetensors or .parquet matrix, or a captured store.")
+        Path | None, Parameter(help="A .npy, .npz, .safetensors or .parquet matrix, or a captured store.")
     ] = None,
     names: Annotated[
         Path | None,
@@ -45,12 +45,16 @@ def train(
     one only with --update. A sweep draws FVU against L0, a line an architecture, and marks the front: what no
     other betters in both. To compare at equal sparsity give --target-l0, which finds the penalty's weight (or is k).
 
+    With --names the rows are items, and --out becomes a whole run: held-out metrics of a tenth of the items, an atlas,
+    labels from the columns of the names, their scores, and a report.
+
     ```
     monosema train runs/small
     monosema train runs/small --architecture l1 --sweep alpha=1,3,10
     monosema train runs/small --sweep topk.k=16,32,64 --sweep gated.alpha=2,5,12
     monosema train runs/small --sweep architecture=topk,jumprelu --sweep target-l0=16,32
     monosema train --activations vectors.npy --latents 12288 --k 32 --batch 4096 --out dictionaries/mine
+    monosema train --activations films.npy --names films.parquet --out runs/films
     monosema train --activations vectors.npy --sweep latents=1024,2048,4096 --sweep k=16,32,64 --fit-scaling \\
       --out dictionaries/scaling
     ```

@@ -9,6 +9,7 @@ from __future__ import annotations
 from monosema.atlas import Atlas, Explanation
 from monosema.interpretation.protocol import AUTHOR
 from monosema.interpretation.samples import Samples
+from monosema.models import quoted
 
 
 class LogitEffectExplainer:
@@ -24,7 +25,7 @@ class LogitEffectExplainer:
             "select latent, promoted from features where list_contains(?, latent) order by latent",
             [samples.latents.tolist()],
         )
-        texts = {row["latent"]: ", ".join(map(repr, row["promoted"][: self._named])) for row in rows}
+        texts = {row["latent"]: ", ".join(map(quoted, row["promoted"][: self._named])) for row in rows}
         return {
             latent: Explanation(AUTHOR, "logit effect", None, None, f"promotes {text}")
             for latent, text in texts.items()

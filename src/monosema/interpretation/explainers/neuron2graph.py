@@ -1,5 +1,5 @@
 """Neuron2Graph (arXiv 2304.12918, 2305.19911): which context before a token makes a latent active there, as a pattern
-that can be run and read, such as `` New →[ York| Jersey]``.
+that can be run, and read: “York”, “Jersey” after “New”.
 
 For some activating passages of the train split:
 
@@ -23,8 +23,9 @@ Everything is done for all latents at once, in forward passes of many short text
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import groupby, takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,9 +38,11 @@ from monosema.interpretation.probe import LatentProbe
 from monosema.interpretation.protocol import AUTHOR
 from monosema.interpretation.rules import Pattern, Patterns, matches, with_threshold
 from monosema.interpretation.samples import Samples
-from monosema.models import Tokenizer
+from monosema.models import Tokenizer, quoted, shown_text, shown_tokens
 
 METHOD = "Neuron2Graph"
+_ALTERNATIVES = 6
+"""Most tokens that are named for one place."""
 Path = tuple[tuple[int, ...] | None, ...]
 """Tokens that may stand at each position, read backwards from the activating one; None is any token."""
 
@@ -106,7 +109,8 @@ class Neuron2GraphExplainer:
         latents = samples.latents.tolist()
         rules = {latents[row]: Patterns(tuple(some)) for row, some in weighted.items()}
         fitted = with_threshold(rules, samples)
-        texts = {latent: pattern_text(one.patterns, self.tokenizer, self.config.shown) for latent, one in rules.items()}
+        text = self.tokenizer.tokens
+        texts = {latent: pattern_text(one.patterns, text, self.config.shown) for latent, one in rules.items()}
         return {
             latent: Explanation(AUTHOR, METHOD, None, None, texts[latent], rule.to_json())
             for latent, rule in fitted.items()
@@ -215,24 +219,36 @@ def _weighted(paths: dict[int, list[Path]], samples: Samples) -> dict[int, list[
     return {row: sorted(some, key=lambda one: -one.weight) for row, some in made.items()}
 
 
-def pattern_text(patterns: Sequence[Pattern], tokenizer: Tokenizer, shown: int) -> str:
-    """Write patterns for people: context, arrow, activating tokens; `…` is any token. Patterns with one context are
-    shown together."""
+def pattern_text(patterns: Sequence[Pattern], tokens: Callable[[Sequence[int]], list[str]], shown: int = 4) -> str:
+    """Write patterns for people: ``“York”, “Jersey” after “New”``; `…` is any token. Patterns with one context are
+    shown together, and bytes that make a character with their context as that character.
+
+    Args:
+        tokens: returns the text of each token id.
+        shown: most contexts that are written.
+    """
     groups: dict[Path, list[int]] = {}
     for one in patterns:
         last = groups.setdefault(one.tokens[1:], [])
         last += [token for token in one.tokens[0] or () if token not in last]
-    texts = []
-    for context, last in list(groups.items())[:shown]:
-        before = "".join("…" if at is None else _either(at, tokenizer) for at in reversed(context))
-        texts.append(f"{before} →{_either(last, tokenizer)}" if before else _either(last, tokenizer))
+    texts = [_group_text(context, last, tokens) for context, last in list(groups.items())[:shown]]
     rest = len(groups) - shown
     return "; ".join(texts) + (f"; and {rest} more" if rest > 0 else "")
 
 
-def _either(tokens: Sequence[int], tokenizer: Tokenizer, most: int = 6) -> str:
-    pieces = [piece.replace("\n", "↵").replace("\t", "⇥") for piece in tokenizer.tokens(tokens[:most])]
-    pieces = [piece if piece.strip() else "␣" * max(1, len(piece)) for piece in pieces]
-    if len(tokens) == 1:
-        return pieces[0]
-    return f"[{'|'.join(pieces)}{'|…' if len(tokens) > most else ''}]"
+def _group_text(context: Path, last: Sequence[int], tokens: Callable[[Sequence[int]], list[str]]) -> str:
+    near = [at[0] for at in takewhile(lambda at: at is not None and len(at) == 1, context) if at]
+    words, used = [], 0
+    for token in last[:_ALTERNATIVES]:
+        whole = shown_tokens(tokens([*near[::-1], token]))[-1]
+        readable = "\ufffd" not in whole.text
+        used = max(used, len(near) - whole.start) if readable else used
+        words.append(quoted(whole.text if readable and whole.start < len(near) else tokens([token])[0]))
+    text = ", ".join(words) + (" …" if len(last) > _ALTERNATIVES else "")
+    before: list[str] = []
+    for single, group in groupby(reversed(context[used:]), lambda at: at is not None and len(at) == 1):
+        if single:
+            before.append(quoted(shown_text(tokens([at[0] for at in group if at]))))
+        else:
+            before += ["…" if at is None else " or ".join(map(quoted, tokens(at[:_ALTERNATIVES]))) for at in group]
+    return f"{text} after {' '.join(before)}" if before else text

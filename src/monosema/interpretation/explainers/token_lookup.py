@@ -20,7 +20,7 @@ from monosema.core import Config
 from monosema.interpretation.protocol import AUTHOR
 from monosema.interpretation.rules import Rule, TokenLookup, with_threshold
 from monosema.interpretation.samples import Samples
-from monosema.models import Tokenizer
+from monosema.models import Tokenizer, quoted
 
 METHOD = "token lookup"
 
@@ -90,6 +90,6 @@ class TokenLookupExplainer:
 
 
 def lookup_text(shares: Sequence[tuple[str, float]], least: float) -> str:
-    """Write tokens and their shares for people: ``' cat' (61 %), ' dog'``; further tokens have at least `least`."""
-    words = [repr(piece) for index, (piece, share) in enumerate(shares) if index == 0 or share >= least]
+    """Write tokens and their shares for people: ``“cat” (61 %), “dog”``; further tokens have at least `least`."""
+    words = [quoted(piece) for index, (piece, share) in enumerate(shares) if index == 0 or share >= least]
     return ", ".join([f"{words[0]} ({100 * shares[0][1]:.0f} %)", *words[1:]])

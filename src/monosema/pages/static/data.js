@@ -27,7 +27,7 @@
 
   const known = (value) => (Number.isFinite(value) ? value : null);
 
-  // All features at a glance: columns by row, words, and one lower-case text a row to search in.
+  // All features at a glance: columns by row, and words.
   class Index {
     constructor(block) {
       Object.assign(this, block);
@@ -35,8 +35,6 @@
       this.n = this.latent.length;
       this.rows = new Map();
       this.latent.forEach((latent, row) => this.rows.set(latent, row));
-      this.lowerWords = this.words.map((word) => word.toLowerCase());
-      this.lowerLabels = this.labels.map((label) => label.toLowerCase());
     }
     ids(name, row) {
       const first = this[name + "_first"];
@@ -46,7 +44,7 @@
       return Array.from(this.ids(name, row).subarray(0, most), (id) => this.words[id]);
     }
     label(row) {
-      return this.labels[row] || "no label";
+      return this.labels[row] || monosema.say("no label");
     }
     sparkline(row) {
       return this.spark.subarray(row * this.bins, (row + 1) * this.bins);
@@ -69,6 +67,8 @@
         label_low: known(this.label_low[row]),
         label_high: known(this.label_high[row]),
         label_control: known(this.label_control[row]),
+        label_random: known(this.label_random[row]),
+        label_margin: known(this.label_margin[row]),
         ...(this.share ? { share: known(this.share[row]) } : {}),
       };
     }
@@ -90,6 +90,13 @@
     async index() {
       if (!this.ready) this.ready = new Index(await this.block("index"));
       return this.ready;
+    }
+    // The text and all groups of features, for a search in all passages; the browser may paint between two groups.
+    async passages() {
+      const index = await this.index();
+      const groups = [];
+      for (let number = 0; number * index.group < index.n; number++) groups.push(await this.block("features-" + number));
+      return { text: await this.block("text"), groups };
     }
     async feature(row) {
       const index = await this.index();

@@ -2,11 +2,14 @@
 (function (root) {
   "use strict";
   const monosema = (root.monosema = root.monosema || {});
-  const { el, number, measured, share, bare, chip, labelled, heatmap, plots } = monosema;
+  const { say, el, number, measured, share, bare, chip, labelled, legend, heatmap, plots } = monosema;
   const TENTHS = 10;
   const PERSON = "person";
 
-  // Builds the page of one feature. context: {index, open(row), step(by), starred, onStar, settings, save()}.
+  // Views of what a feature is active on, by name: (feature, context) => element. Pages of items register their own.
+  monosema.examples = { passages };
+
+  // Builds the page of one feature. context: {index, view, open(row), step(by), starred, onStar, settings, save()}.
   function page(feature, context) {
     return el(
       "article",
@@ -16,7 +19,7 @@
       el(
         "div",
         { class: "feature-body" },
-        el("div", { class: "feature-main" }, passages(feature, context)),
+        el("div", { class: "feature-main" }, monosema.examples[context.view](feature, context)),
         el(
           "div",
           { class: "feature-side" },
@@ -38,51 +41,46 @@
       el(
         "div",
         { class: "feature-bar" },
-        button("‹ List", "Back to the list", context.close, { class: "back" }),
-        el("span", { class: "eyebrow" }, "Feature ", el("b", {}, String(feature.latent))),
+        button(say("‹ List"), say("Back to the list"), context.close, { class: "back" }),
+        el("span", { class: "eyebrow" }, say("Feature"), " ", el("b", {}, String(feature.latent))),
         el("span", { class: "gap" }),
-        button("‹", "Previous feature (k)", () => context.step(-1)),
-        button("›", "Next feature (j)", () => context.step(1)),
-        button(context.starred ? "★" : "☆", "Keep in my list (s)", context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
-        button("JSON", "Save this feature as JSON", () => monosema.save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
+        button("‹", say("Previous feature (k)"), () => context.step(-1)),
+        button("›", say("Next feature (j)"), () => context.step(1)),
+        button(context.starred ? "★" : "☆", say("Keep in my list (s)"), context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
+        button("JSON", say("Save this feature as JSON"), () => monosema.save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
       ),
-      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto" }, feature.label ? labelled(feature.label) : feature.alive ? "No label yet" : "Dead: it never fired on this text"),
+      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto" }, feature.label ? labelled(feature.label) : feature.alive ? say("No label yet") : say("Dead: it never fired on this text")),
+      feature.label && legend(feature.label) ? el("p", { class: "legend" }, legend(feature.label)) : null,
       byline(feature)
     );
   }
 
+  const isLabel = (one, feature) => one.text === feature.label && one.method === feature.label_method && one.author === feature.label_author;
+  const ofExplanation = (one) => (other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
+
   function byline(feature) {
     const parts = [];
-    if (feature.label_method) parts.push(el("span", {}, "label by " + (feature.label_method === PERSON ? feature.label_author : feature.label_method)));
+    if (feature.label_method) parts.push(el("span", {}, say("label by {}", feature.label_method === PERSON ? feature.label_author : feature.label_method)));
     if (feature.label_score !== null) {
-      const { label_score: value, label_low: low, label_high: high, label_control: control } = feature;
-      const points = [[value, low ?? value, high ?? value], control === null ? null : [control, control, control]];
-      parts.push(
-        el(
-          "span",
-          { class: "scored", title: "How well the label predicts the feature; the hollow dot is the control" },
-          feature.label_scorer ? feature.label_scorer + " " : "score ",
-          el("b", {}, value.toFixed(2)),
-          low !== null && high !== null ? el("span", { class: "soft" }, ` [${low.toFixed(2)}, ${high.toFixed(2)}]`) : null,
-          plots.strip({ points, domain: [Math.min(0, value, control ?? 0), 1] }),
-          control === null ? null : el("span", { class: "soft" }, `control ${control.toFixed(2)}`)
-        )
-      );
-    } else if (feature.alive) parts.push(el("span", { class: "soft" }, "no score"));
+      const label = feature.explanations.find((one) => isLabel(one, feature));
+      const scores = label ? feature.scores.filter(ofExplanation(label)) : [];
+      parts.push(monosema.scores.headline(feature, scores.find(({ scorer }) => scorer === feature.label_scorer)));
+      parts.push(...monosema.scores.others(scores, feature.label_scorer));
+    } else if (feature.alive) parts.push(el("span", { class: "soft" }, say("no score")));
     return el("p", { class: "byline" }, parts);
   }
 
   function figures(feature, sides) {
     const item = (name, value, detail) => el("div", {}, el("dt", {}, name), el("dd", {}, value, detail ? el("small", {}, detail) : null));
-    const often = feature.density > 0 ? "1 in " + number(Math.max(1, Math.round(1 / feature.density))) + " tokens" : null;
+    const often = feature.density > 0 ? say("1 in {n} tokens", number(Math.max(1, Math.round(1 / feature.density)))) : null;
     return el(
       "dl",
       { class: "figures" },
-      item("Density", share(feature.density), often),
-      item("Active on", number(feature.n_active), "tokens"),
-      item("Mean when active", measured(feature.mean_active)),
-      item("Strongest", measured(feature.max)),
-      sides ? item("Decoder norm", share(feature.share), `at ${sides[1]}`) : null
+      item(say("Density"), share(feature.density), often),
+      item(say("Active on"), number(feature.n_active), say("tokens")),
+      item(say("Mean when active"), measured(feature.mean_active)),
+      item(say("Strongest"), measured(feature.max)),
+      sides ? item(say("Decoder norm"), share(feature.share), say("at {}", sides[1])) : null
     );
   }
 
@@ -96,13 +94,13 @@
     const { settings } = context;
     const quantiles = Array.from({ length: TENTHS }, (_, i) => "q" + (TENTHS - 1 - i)).filter((kind) => groups.has(kind));
     const tabs = [];
-    if (groups.has("top")) tabs.push({ id: "top", text: "Strongest", list: groups.get("top"), about: `The ${groups.get("top").length} passages with the strongest activation.` });
+    if (groups.has("top")) tabs.push({ id: "top", text: say("Strongest"), list: groups.get("top"), about: say("The {n} passages with the strongest activation.", groups.get("top").length) });
     if (quantiles.length > 1)
       tabs.push({
         id: "walk",
-        text: "Strong to weak",
+        text: say("Strong to weak"),
         list: quantiles.flatMap((kind) => groups.get(kind).slice(0, 2)),
-        about: "Passages of every strength: a feature is what all of these share, not only the strongest.",
+        about: say("Passages of every strength: a feature is what all of these share, not only the strongest."),
       });
     for (const kind of quantiles) {
       const place = +kind.slice(1) + 1;
@@ -114,33 +112,45 @@
         small: true,
         list,
         strength: place / TENTHS,
-        about: `${place === TENTHS ? "The strongest tenth" : place === 1 ? "The weakest tenth" : `Tenth ${place} of ${TENTHS}, 10 the strongest`}: peaks here run from ${measured(Math.min(...maxima))} to ${measured(Math.max(...maxima))}.`,
+        about: say("{}: peaks here run from {n} to {n}.", tenth(place), measured(Math.min(...maxima)), measured(Math.max(...maxima))),
       });
     }
-    const section = el("section", { class: "passages", "aria-label": "Passages" });
+    const section = el("section", { class: "passages", "aria-label": say("Passages") });
     if (!tabs.length) {
-      section.append(el("p", { class: "none" }, feature.alive ? "The atlas has no passages of this feature." : "A dead feature has no passages."));
+      section.append(el("p", { class: "none" }, feature.alive ? say("The atlas has no passages of this feature.") : say("A dead feature has no passages.")));
       return section;
     }
-    const show = (id) => {
+    const show = (id, focus = false) => {
       settings.tab = id;
       context.save();
       const tab = tabs.find((one) => one.id === id) || tabs[0];
       const scale = settings.scale === "passage" ? null : feature.max;
       section.replaceChildren(
-        el("div", { class: "tabs", role: "tablist", "aria-label": "Which passages" }, tabs.map((one) => tabButton(one, one === tab, show))),
+        el("div", { class: "tabs", role: "tablist", "aria-label": say("Which passages"), on: { keydown: (event) => walk(event, tabs, tab, show) } }, tabs.map((one) => tabButton(one, one === tab, show))),
         el(
           "div",
           { class: "passage-tools" },
           el("p", { class: "soft" }, tab.about),
-          toggle("Full context", settings.full, (on) => ((settings.full = on), show(tab.id))),
-          toggle("Shade by passage", settings.scale === "passage", (on) => ((settings.scale = on ? "passage" : "feature"), show(tab.id)))
+          toggle(say("Full context"), settings.full, (on) => ((settings.full = on), show(tab.id))),
+          toggle(say("Shade by passage"), settings.scale === "passage", (on) => ((settings.scale = on ? "passage" : "feature"), show(tab.id)))
         ),
         el("div", { class: "passage-list", role: "tabpanel", id: "passage-panel", "aria-label": tab.text }, tab.list.map((passage) => line(passage, scale, settings.full)))
       );
+      if (focus) section.querySelector("[role=tab][aria-selected=true]").focus();
     };
     show(settings.tab);
     return section;
+  }
+
+  const tenth = (place) => (place === TENTHS ? say("The strongest tenth") : place === 1 ? say("The weakest tenth") : say("Tenth {n} of 10, 10 the strongest", place));
+
+  // Arrow keys, Home and End choose a tab; only the chosen one is a stop of the Tab key.
+  function walk(event, tabs, tab, show) {
+    const at = tabs.indexOf(tab);
+    const to = { ArrowRight: (at + 1) % tabs.length, ArrowLeft: (at + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    show(tabs[to].id, true);
   }
 
   function tabButton(tab, selected, show) {
@@ -155,7 +165,8 @@
         "aria-controls": "passage-panel",
         "aria-label": tab.small ? tab.about : null,
         title: tab.about,
-        on: { click: () => show(tab.id) },
+        tabindex: selected ? null : "-1",
+        on: { click: () => show(tab.id, true) },
       },
       tab.text
     );
@@ -168,13 +179,14 @@
   }
 
   function line(passage, scale, full) {
-    const peak = bare(passage.tokens[passage.peak] ?? "");
+    const where = say("document {n}, token {n}", passage.document, passage.position);
+    const piece = monosema.joined(passage.tokens).find(({ to }) => passage.peak < to);
     return el(
       "div",
-      { class: "passage", role: "group", "aria-label": `peak ${measured(passage.maximum)} on ${peak}` },
-      el("span", { class: "peak-value", title: `document ${passage.document}, token ${passage.position}` }, measured(passage.maximum)),
+      { class: "passage", role: "group", "aria-label": say("peak {n} on {}", measured(passage.maximum), piece ? bare(piece.text) : "") },
+      el("span", { class: "peak-value", title: where }, measured(passage.maximum)),
       heatmap(passage, { scale: scale ?? passage.maximum, full }),
-      full ? el("span", { class: "where" }, `document ${passage.document}, token ${passage.position}`) : null
+      full ? el("span", { class: "where" }, where) : null
     );
   }
 
@@ -187,14 +199,14 @@
     if (!(high > low)) return null;
     const edge = (i) => number(low + ((high - low) * i) / counts.length);
     const columns = plots.columns(counts, {
-      name: `Histogram of ${number(feature.n_active)} activations, up to ${number(high)}`,
-      top: `${number(Math.max(...counts))} tokens, logarithmic`,
+      name: say("Histogram of {n} activations, up to {n}", number(feature.n_active), number(high)),
+      top: say("{n} tokens, logarithmic", number(Math.max(...counts))),
       ticks: [edge(0), edge(counts.length / 2), edge(counts.length)],
-      title: (i) => `${edge(i)} to ${edge(i + 1)}: ${number(counts[i])} tokens`,
+      title: (i) => say("{n} to {n}: {n} tokens", edge(i), edge(i + 1), number(counts[i])),
       log: true,
       heat: true,
     });
-    return box("Activations", "How many tokens (upright, logarithmic) have each strength of activation", columns);
+    return box(say("Activations"), say("How many tokens (upright, logarithmic) have each strength of activation"), columns);
   }
 
   function logits(feature) {
@@ -216,11 +228,11 @@
         )
       );
     return box(
-      "Next tokens",
-      "Tokens that the feature's direction makes more or less likely (change of the logit for a unit of activation)",
-      el("h4", {}, "promoted"),
+      say("Next tokens"),
+      say("Tokens that the feature’s direction makes more or less likely (change of the logit for a unit of activation)"),
+      el("h4", {}, say("promoted")),
       list(promoted, "up"),
-      el("h4", {}, "suppressed"),
+      el("h4", {}, say("suppressed")),
       list(suppressed, "down")
     );
   }
@@ -248,8 +260,8 @@
       );
     const { decoder, coactivation } = feature.neighbours;
     return [
-      decoder.length ? box("Near in direction", "Features whose decoder directions have the highest cosine with this one", list(decoder, "cosine of decoder directions")) : null,
-      coactivation.length ? box("Fire together", "Features that are active on the same tokens", list(coactivation, "co-activation")) : null,
+      decoder.length ? box(say("Near in direction"), say("Features whose decoder directions have the highest cosine with this one"), list(decoder, say("cosine of decoder directions"))) : null,
+      coactivation.length ? box(say("Fire together"), say("Features that are active on the same tokens"), list(coactivation, say("co-activation"))) : null,
     ];
   }
 
@@ -260,69 +272,46 @@
     const name = (i) => (buckets[i] ? number(buckets[i][0]) : String(i));
     const last = values.length - 1;
     const columns = plots.columns(values, {
-      name: "Density by position in the context",
-      top: `${share(Math.max(...values))} of tokens`,
-      ticks: [`position ${name(0)}`, name(last >> 1), name(last)],
-      title: (i) => (buckets[i] ? `positions ${buckets[i][0]} to ${buckets[i][1] - 1}: ` : "") + share(values[i]),
+      name: say("Density by position in the context"),
+      top: say("{n} of tokens", share(Math.max(...values))),
+      ticks: [say("position {n}", name(0)), name(last >> 1), name(last)],
+      title: (i) => (buckets[i] ? say("positions {n} to {n}: ", buckets[i][0], buckets[i][1] - 1) : "") + share(values[i]),
     });
-    return box("By position", "Density of the feature from the beginning to the end of the context", columns);
+    return box(say("By position"), say("Density of the feature from the beginning to the end of the context"), columns);
   }
 
   // Every explanation with its scores and votes; the one that is the label first, then as the atlas has them.
   function evidence(feature) {
     const { explanations, scores, votes } = feature;
     if (!explanations.length) return null;
-    const same = (one, other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
-    const isLabel = (one) => one.text === feature.label && one.method === feature.label_method && one.author === feature.label_author;
-    const sorted = [...explanations.filter(isLabel), ...explanations.filter((one) => !isLabel(one))];
-    const about = "All explanations, who made them, how well they predict the feature beside their control, and what people think of them";
+    const sorted = [...explanations.filter((one) => isLabel(one, feature)), ...explanations.filter((one) => !isLabel(one, feature))];
+    const about = say("All explanations, who made them, how well they predict the feature beside their controls, and what people think of them");
     return box(
-      explanations.length > 1 ? `${explanations.length} explanations` : "Explanation",
+      explanations.length > 1 ? say("{n} explanations", explanations.length) : say("Explanation"),
       about,
       ...sorted.map((one) =>
         explanation(
           one,
-          scores.filter((score) => same(score, one)),
-          votes.filter((vote) => same(vote, one) && vote.text === one.text)
+          scores.filter(ofExplanation(one)),
+          votes.filter((vote) => ofExplanation(one)(vote) && vote.text === one.text)
         )
       )
     );
   }
 
   function explanation(one, scores, votes) {
-    const who = one.method === PERSON ? [one.author, "a person"] : [one.method, one.author, one.model === one.author ? null : one.model, one.prompt_version ? "prompt " + one.prompt_version : null];
+    const who = one.method === PERSON ? [one.author, say("a person")] : [one.method, one.author, one.model === one.author ? null : one.model, one.prompt_version ? say("prompt {}", one.prompt_version) : null];
     const [up, down] = [1, -1].map((vote) => votes.filter((one) => one.vote === vote));
     const names = (list) => list.map((vote) => vote.voter).join(", ");
     return el(
       "div",
       { class: "explanation" },
-      el("p", { dir: "auto" }, labelled(one.text)),
+      el("p", { dir: "auto", title: legend(one.text) }, labelled(one.text)),
       el("small", {}, who.filter(Boolean).join(" · ")),
       votes.length
-        ? el("small", { class: "votes" }, el("span", { title: names(up) || "nobody" }, `${up.length} hold it for right`), ", ", el("span", { title: names(down) || "nobody" }, `${down.length} for wrong`))
+        ? el("small", { class: "votes" }, el("span", { title: names(up) || say("nobody") }, say("{n} hold it for right", up.length)), ", ", el("span", { title: names(down) || say("nobody") }, say("{n} for wrong", down.length)))
         : null,
-      scores.length ? scoreTable(scores) : null
-    );
-  }
-
-  function scoreTable(scores) {
-    const two = (value) => value.toFixed(2).replace("-", "−");
-    const row = (score) => {
-      const control = score.control ?? null;
-      const interval = score.low === undefined ? "" : ` [${two(score.low)}, ${two(score.high)}]`;
-      return el(
-        "tr",
-        { title: score.n === undefined ? null : `n = ${number(score.n)}${score.interval ? ", " + score.interval : ""}` },
-        el("td", {}, score.scorer),
-        el("td", {}, el("b", {}, two(score.value)), el("span", { class: "soft" }, interval)),
-        el("td", {}, control === null ? "" : two(control))
-      );
-    };
-    return el(
-      "table",
-      { class: "scores" },
-      el("thead", {}, el("tr", {}, ["score", "value", "control"].map((text) => el("th", { scope: "col" }, text)))),
-      el("tbody", {}, scores.map(row))
+      scores.length ? monosema.scores.table(scores) : null
     );
   }
 

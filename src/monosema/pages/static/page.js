@@ -2,9 +2,10 @@
 (function (root) {
   "use strict";
   const monosema = root.monosema;
-  const { el, plots, FeatureList, SORTS, Embedded } = monosema;
+  const { say, el, plots, FeatureList, Search, SORTS, LABELS, Embedded } = monosema;
   const $ = (id) => document.getElementById(id);
   const facts = JSON.parse($("facts").textContent);
+  monosema.words = facts.words;
   const WIDE = root.matchMedia("(min-width: 900px)");
 
   // What a reader keeps: only in this browser, and only where it lets us (a file:// page may not).
@@ -38,7 +39,7 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   };
 
-  let [list, map, source, index] = [null, null, null, null];
+  let [list, map, source, index, search] = [null, null, null, null, null];
 
   function theme() {
     const dark = () => (kept.theme ? kept.theme === "dark" : root.matchMedia("(prefers-color-scheme: dark)").matches);
@@ -76,6 +77,7 @@
       index,
       settings,
       sides: facts.sides,
+      view: facts.view,
       save,
       open: (other) => open(other, { focus: true }),
       step,
@@ -118,34 +120,43 @@
 
   function starred() {
     const option = $("state").querySelector("[value=starred]");
-    option.textContent = `my list (${stars.size})`;
+    option.textContent = say("my list ({n})", stars.size);
   }
 
   function controls() {
-    for (const [value, [text]] of Object.entries(SORTS)) $("sort").append(el("option", { value }, text));
-    if (!facts.sides) for (const value of ["share", "lack"]) $("sort").querySelector(`[value=${value}]`).remove();
-    else $("sort").querySelector("[value=share]").textContent = `Share at ${facts.sides[1]}`;
-    if (facts.sides) $("sort").querySelector("[value=lack]").textContent = `Share at ${facts.sides[0]}`;
     const scored = Array.from(index.label_score).some(Number.isFinite);
-    if (!scored) {
-      $("sort").querySelector("[value=score]").remove();
-      $("score").parentElement.hidden = true;
-    }
+    const sides = { share: facts.sides?.[1], lack: facts.sides?.[0] };
+    for (const [value, [text]] of Object.entries(SORTS))
+      if (!(value in sides && !facts.sides) && !(["margin", "score"].includes(value) && !scored)) $("sort").append(el("option", { value, hidden: value === "fit" }, say(text, sides[value])));
+    for (const [value, [text]] of Object.entries(LABELS)) $("labels").append(el("option", { value }, say(text)));
+    $("labels").parentElement.hidden = !scored;
     let timer = null;
     $("search").addEventListener("input", () => {
       clearTimeout(timer);
-      timer = setTimeout(() => list.update({ text: $("search").value }), index.n > 20000 ? 120 : 0);
+      timer = setTimeout(look, index.n > 20000 ? 120 : 0);
     });
     $("sort").addEventListener("change", () => list.update({ sort: $("sort").value }));
     $("state").addEventListener("change", () => list.update({ state: $("state").value }));
-    $("score").addEventListener("change", () => list.update({ score: $("score").value === "" ? null : +$("score").value }));
+    $("labels").addEventListener("change", () => list.update({ label: $("labels").value }));
     $("density").addEventListener("change", () => {
       const [low, high] = $("density").value.split(" ").map(Number);
       list.update({ low, high });
     });
     $("tsv").addEventListener("click", () => monosema.save("features.tsv", list.tsv(), "text/tab-separated-values"));
     starred();
-    return scored ? "score" : "density";
+    return scored ? "margin" : "density";
+  }
+
+  // Sorts by fit while something is searched for, unless the reader chooses otherwise; passages are opened by the first search.
+  let before = null;
+  async function look() {
+    const text = $("search").value;
+    const searching = text.trim() !== "";
+    if (searching && before === null) [before, $("sort").value] = [$("sort").value, "fit"];
+    else if (!searching && before !== null) [$("sort").value, before] = [$("sort").value === "fit" ? before : $("sort").value, null];
+    $("sort").querySelector("[value=fit]").hidden = !searching;
+    list.update({ text, sort: $("sort").value });
+    if (searching && (await search.deepen().catch(fail))) list.update({});
   }
 
   function keys(event) {
@@ -175,14 +186,27 @@
   }
 
   function fromAddress({ jump }) {
-    const match = /^#feature-(\d+)$/.exec(location.hash);
-    const row = match ? index.rows.get(+match[1]) : undefined;
+    const match = /^#feature-(.*)$/.exec(location.hash);
+    const row = match ? index.rows.get(Number(match[1] || NaN)) : undefined;
     if (row === undefined) {
-      document.body.classList.remove("reading");
-      return false;
+      document.body.classList.toggle("reading", Boolean(match));
+      if (match) missing(match[1], jump);
+      return Boolean(match);
     }
     open(row, { focus: true }).then(() => jump && $("features").scrollIntoView({ block: "start" }));
     return true;
+  }
+
+  // An address of a feature that is not on this page.
+  function missing(name, jump) {
+    ticket++;
+    const [first, last] = [index.latent[0], index.latent[index.n - 1]];
+    const about = say("There is no feature {} on this page: it has {n}, from {n} to {n}.", name, index.n.toLocaleString("en-US"), first, last);
+    const back = el("button", { type: "button", on: { click: close } }, say("‹ List"));
+    $("detail").replaceChildren(el("div", { class: "feature" }, el("p", { class: "trouble", role: "alert" }, about), el("p", { class: "back" }, back)));
+    delete $("detail").dataset.latent;
+    list.choose(null);
+    if (jump) $("features").scrollIntoView({ block: "start" });
   }
 
   // Where to begin: the first in the list that fires on words, and not on every page.
@@ -196,12 +220,13 @@
     strips();
     source = new Embedded(document);
     index = await source.index();
-    list = new FeatureList($("rows"), index, {
+    search = new Search(index, source);
+    list = new FeatureList($("rows"), index, search, {
       stars,
       onStar: star,
       onOpen: (row) => open(row, { focus: true }),
       onChange: (rows) => {
-        $("count").textContent = `${rows.length.toLocaleString("en-US")} of ${index.n.toLocaleString("en-US")}`;
+        $("count").textContent = say("{n} of {n}", rows.length.toLocaleString("en-US"), index.n.toLocaleString("en-US"));
         if (map) map.keep(rows.length === index.n ? null : new Set(rows));
       },
     });
@@ -210,7 +235,7 @@
     list.update({ sort });
     if (facts.map) map = plots.scatter($("map").querySelector("canvas"), index, facts.map, (row) => open(row, { jump: true }));
     list.update({});
-    monosema.tips($("detail"));
+    monosema.tips($("detail"), ".t", monosema.tokenTip);
     document.addEventListener("keydown", keys);
     root.addEventListener("hashchange", () => fromAddress({ jump: true }));
     if (!fromAddress({ jump: true }) && list.rows.length) await open(inviting(), { quiet: true });
@@ -221,8 +246,8 @@
     const old = typeof DecompressionStream === "undefined";
     $("trouble").hidden = false;
     $("trouble").textContent = old
-      ? "This browser is too old to open the features (it has no DecompressionStream). Chromium 111, Firefox 120, Safari 17.5 or later can."
-      : "The features could not be opened: " + error.message;
+      ? say("This browser is too old to open the features (it has no DecompressionStream). Chromium 111, Firefox 120, Safari 17.5 or later can.")
+      : say("The features could not be opened: {}", error.message);
     console.error(error);
   }
 

@@ -3,7 +3,7 @@
 (function (root) {
   "use strict";
   const monosema = (root.monosema = root.monosema || {});
-  const { el, number, share, place, bare } = monosema;
+  const { say, el, number, two, signed, share, place, bare } = monosema;
   const EDGE = 8; // pixels of canvas around the plot area, so that dots on an axis are whole
 
   function svg(tag, attributes, ...children) {
@@ -51,13 +51,21 @@
     const X = (value) => 5 + ((Math.min(domain[1], Math.max(domain[0], value)) - domain[0]) / (domain[1] - domain[0])) * (width - 10);
     const picture = svg("svg", { class: "strip", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     picture.append(svg("line", { class: "base", x1: 2, x2: width - 2, y1: 9, y2: 9 }));
-    points.forEach((point, i) => {
-      if (!point) return;
+    for (const [i, point] of Array.from(points.entries()).reverse()) {
+      if (!point) continue;
       const [value, low, high] = point.map(X);
       const kind = i ? "other" : "ours";
       picture.append(svg("line", { class: kind, x1: low, x2: high, y1: 9, y2: 9 }), svg("circle", { class: kind, cx: value, cy: 9, r: i ? 3 : 4 }));
-    });
+    }
     return picture;
+  }
+
+  // A label's interval on the line from 0 to 1, beside the highest of its controls.
+  function range({ label_low: low, label_high: high, label_margin: margin }) {
+    const at = (value) => 100 * Math.min(1, Math.max(0, value)) + "%";
+    if (low === null || high === null) return null;
+    const bar = el("span", { class: "bar", style: { left: at(low), width: `max(3px, ${100 * (Math.min(1, high) - Math.max(0, low))}%)` } });
+    return el("span", { class: "range" }, bar, margin === null ? null : el("span", { class: "floor", style: { left: at(low - margin) } }));
   }
 
   // Each feature a dot on the canvas that lies over the map's axes; the nearest to the pointer is named, and a click
@@ -91,7 +99,8 @@
       for (const kept of [false, true])
         rows.forEach((row, i) => {
           if ((!state.kept || state.kept.has(row)) !== kept) return;
-          pen.globalAlpha = kept ? (some ? 0.85 : 0.42) : 0.1;
+          const proven = map.log || index.label_margin[row] > 0;
+          pen.globalAlpha = kept ? (some ? 0.85 : 0.42) * (proven ? 1 : 0.5) : 0.1;
           pen.fillStyle = kept && some ? heat : ink;
           pen.beginPath();
           pen.arc(...state.at[i], radius, 0, 7);
@@ -143,7 +152,7 @@
       tip.replaceChildren(
         el("b", {}, "#" + index.latent[row] + " "),
         el("span", {}, monosema.labelled(index.label(row))),
-        el("span", { class: "soft" }, `${map.label} ${map.log ? number(heights[row]) : heights[row].toFixed(2)} · density ${share(density[row])}`),
+        el("span", { class: "soft" }, `${map.label} ${map.log ? number(heights[row]) : two(heights[row])} · ${say("density")} ${share(density[row])}`),
         el("span", { class: "mono" }, index.tokens("top_tokens", row, 4).map(bare).join("  "))
       );
       const box = canvas.getBoundingClientRect();
@@ -175,5 +184,5 @@
     };
   }
 
-  Object.assign(monosema, { plots: { columns, spark, strip, scatter } });
+  Object.assign(monosema, { plots: { columns, spark, strip, range, scatter } });
 })(typeof globalThis === "undefined" ? this : globalThis);
