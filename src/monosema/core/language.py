@@ -9,7 +9,6 @@ translation takes them up as ``{0}``, ``{1}`` or, in the same order, ``{}``. Wha
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import tomllib
@@ -24,13 +23,13 @@ ENGLISH = "en"
 VARIABLES = ("MONOSEMA_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 """Environment variables that say the language; the first that is set counts."""
 _PLACES = {
-    "{}": r"((?:(?!\. ).)*?)",
-    "{v}": r"(?P<v{n}>(?:(?!\. ).)*?)",
+    "{}": r"((?:(?!\. | · ).)*?)",
+    "{v}": r"(?P<v{n}>(?:(?!\. | · ).)*?)",
     "{s}": "(.*?)",
     "{n}": r"([-−+]?[\d.,:]+(?: ?%)?)",
 }
 _PLACE = re.compile(r"(\{[nvs]?\})")
-_SENTENCES = re.compile(r"(?<=[.!?…])( )(?=[A-Z–-])")
+_SENTENCES = re.compile(r"(?<=[.!?…]) (?=[A-Z–-])")
 _LISTED = re.compile(r"(\(|\)|, |; | · | or | and )")
 
 
@@ -79,11 +78,18 @@ class _Known:
     def translate(self, text: str) -> str:
         """Say a text as a whole, else its sentences, else the things that it lists; what is not known stays."""
         said = self.say(text)
-        for separator in (_SENTENCES, _LISTED):
-            if said is None and len(parts := separator.split(text)) > 1:
-                between = [self.say(part) or part for part in parts[1::2]]
-                said = "".join(itertools.chain(*zip(map(self.translate, parts[::2]), [*between, ""], strict=True)))
-        return text if said is None else said
+        if said is not None:
+            return said
+        sentences = _SENTENCES.split(text)
+        for n in range(len(sentences) - 1, 0, -1):  # as many of the first ones as are known together
+            if (said := self.say(" ".join(sentences[:n]))) is not None or n == 1:
+                first = self._listed(sentences[0]) if said is None else said
+                return f"{first} {self.translate(' '.join(sentences[n:]))}"
+        return self._listed(text)
+
+    def _listed(self, text: str) -> str:
+        parts = _LISTED.split(text)
+        return "".join(self.say(part) or part for part in parts) if len(parts) > 1 else text
 
     def say(self, text: str) -> str | None:
         """Return the translation of a whole text, with the blanks around it; None where it is not known."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from monosema.atlas import Atlas
 from monosema.core import atomic_path
+from monosema.core.language import LANGUAGES, catalogue, language
 from monosema.evaluation import EvaluationRow
 from monosema.pages import sections
 from monosema.pages.bundle import ReportBundle, bundle
@@ -34,6 +35,7 @@ SCRIPTS = (
     "scores.js",
     "table.js",
     "feature.js",
+    "language.js",
     "page.js",
 )
 """Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
@@ -120,6 +122,7 @@ def render(data: ReportData, packed: ReportBundle) -> str:
     }
     facts = {
         "title": data.title,
+        **_languages(),
         "sides": packed.sides,
         "map": drawn.to_dict() if drawn else None,
         "words": of_script(),
@@ -150,6 +153,12 @@ def render(data: ReportData, packed: ReportBundle) -> str:
             facts=script_json(facts),
         )
     )
+
+
+def _languages() -> dict[str, Any]:
+    """Return the texts of the languages that the page can be read in, and the one that it starts in: the user's."""
+    texts = {code: {**catalogue(code)["terminal"], **catalogue(code)["page"]} for code in LANGUAGES if catalogue(code)}
+    return {"languages": texts, "language": language(), "names": LANGUAGES}
 
 
 @cache
