@@ -54,7 +54,10 @@ def test_the_map_shows_scores_where_there_are_some_else_activations():
     }
     bare = feature_map(columns([np.nan] * 4))
     assert (bare.to_dict()["column"], bare.x, bare.y) == ("max", (0.001, 1.0), (1.0, 100.0))
-    assert sum(bare.area[::2]) == pytest.approx(100 * 626 / 640)
+    assert [sum(area[::2]) for _, area in bare.views] == [
+        pytest.approx(100 * 626 / 640),
+        pytest.approx(100 * 310 / 324),
+    ]
 
 
 def test_histograms_count_every_live_feature_once():

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from monosema.core.allocation import give_back_free_memory, keep_large_blocks
 from monosema.core.config import Config
+from monosema.core.counting import counted
 from monosema.core.errors import (
     AnomalyError,
     ConfigError,
@@ -32,15 +33,16 @@ from monosema.core.seeds import derive_seed, numpy_generator, torch_generator
 from monosema.core.site import Site
 
 if TYPE_CHECKING:
-    from monosema.core.device import (
-        MachineFacts,
-        bf16_is_fast,
-        choose_device,
-        choose_dtype,
-        choose_product,
-        int8_is_fast,
-        measure_machine,
-    )
+    from monosema.core.counting import counted
+from monosema.core.device import (
+    MachineFacts,
+    bf16_is_fast,
+    choose_device,
+    choose_dtype,
+    choose_product,
+    int8_is_fast,
+    measure_machine,
+)
 
 __all__ = [
     "AnomalyError",
@@ -74,6 +76,7 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "choose_product",
+    "counted",
     "derive_seed",
     "digest",
     "give_back_free_memory",
@@ -97,6 +100,7 @@ _FROM_DEVICE = {
     "choose_device",
     "choose_dtype",
     "choose_product",
+    "counted",
     "int8_is_fast",
     "measure_machine",
 }

@@ -1,9 +1,10 @@
 """The language that people are spoken to in: English in the sources, others from a catalogue in ``languages/``.
 
 Texts are written in English where they are made, and translated where they are shown: on the terminal and on pages. A
-catalogue maps English to the other language. In its keys ``{}`` stands for any text within a sentence, itself translated
-where it is known, ``{s}`` for several sentences, ``{v}`` for a name that stays as it is, and ``{n}`` for a number; the
-translation takes them up as ``{0}``, ``{1}`` or, in the same order, ``{}``. What a catalogue doesn't have stays English.
+catalogue maps English to the other language. In its keys ``{}`` stands for any text within a sentence, itself
+translated where it is known, ``{s}`` for several sentences, ``{v}`` for a name that stays as it is, and ``{n}`` for a
+number; the translation takes them up as ``{0}``, ``{1}`` or, in the same order, ``{}``. What a catalogue doesn't have
+stays English.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class _Known:
         return self._listed(text)
 
     def _listed(self, text: str) -> str:
-        parts = _LISTED.split(text)
+        parts = [text] if text.rstrip().endswith(".") else _LISTED.split(text)  # of a sentence not known, nothing
         return "".join(self.say(part) or part for part in parts) if len(parts) > 1 else text
 
     def say(self, text: str) -> str | None:

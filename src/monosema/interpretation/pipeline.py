@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosema.atlas import Atlas, Explanation, open_atlas, record
-from monosema.core import digest, progress_bar, read_json, write_json
+from monosema.core import Progress, digest, progress_bar, read_json, write_json
 from monosema.data import TokenBatch
 from monosema.interpretation.explaining import (
     ExplainConfig,
@@ -96,16 +96,30 @@ class Blocks:
             draw_samples(self.subject, self.pool, self.sample_config, latents).save(path)
         return Samples.load(path)
 
-    def explained(self, index: int, latents: NDArray[np.int64]) -> dict[str, Any]:
+    def explained(self, index: int, latents: NDArray[np.int64], reached: Callable[[float], None]) -> dict[str, Any]:
         """Return the explanations of a block as plain values; make them where they are not on disk yet."""
         path = self.folder / f"explanations-{index:05d}.json"
         if not path.exists():
             samples, before = self.samples(index, latents), self.subject.probe.tokens
+            self.subject.probe.reached = reached
             explained = explain_latents(self.subject, samples, self.explain_config)
             rows = {method: {str(n): asdict(one) for n, one in some.items()} for method, some in explained.items()}
             tokens = self.subject.probe.tokens - before
             write_json(path, {"explanations": rows, "few": len(too_few(samples)), "tokens": tokens})
+        reached(1.0)
         return dict(read_json(path))
+
+
+class _Whole:
+    """Tells progress, in whole latents of a block, of the share that is done."""
+
+    def __init__(self, bar: Progress, latents: int) -> None:
+        self._bar, self._latents, self._told = bar, latents, 0
+
+    def __call__(self, share: float) -> None:
+        now = max(self._told, int(share * self._latents))
+        self._bar.advance(now - self._told)
+        self._told = now
 
 
 def explain_atlas(blocks: Blocks) -> dict[str, Any]:
@@ -118,11 +132,10 @@ def explain_atlas(blocks: Blocks) -> dict[str, Any]:
     few = tokens = 0
     with progress_bar("explain", len(blocks.latents), "features") as bar:
         for index, latents in blocks:
-            part = blocks.explained(index, latents)
+            part = blocks.explained(index, latents, _Whole(bar, len(latents)))
             for method, rows in part["explanations"].items():
                 explained[method] |= {int(latent): Explanation(**row) for latent, row in rows.items()}
             few, tokens = few + part["few"], tokens + part["tokens"]
-            bar.advance(len(latents))
     record(blocks.subject.atlas.path, by_latent(*explained.values()))
     counts = dict(Counter(one.method for some in explained.values() for one in some.values()))
     write_json(blocks.home / "explained.json", counts)

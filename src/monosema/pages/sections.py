@@ -154,7 +154,8 @@ def notes(data: ReportData, packed: ReportBundle) -> list[str]:
             "the atlas has more."
         )
     found += [f"Not made: {part}, because {reason}" for part, reason in packed.absent.items()]
-    found.append("Activations of single tokens are rounded to 1/255 of the strongest in their passage.")
+    if data.items is None:
+        found.append("Activations of single tokens are rounded to 1/255 of the strongest in their passage.")
     return [say(note) for note in found]
 
 

@@ -84,7 +84,7 @@ class Run:
         if "atlas" in done:
             summary["features"] = done["atlas"].counts["features"]
         if "capture" in done:
-            summary["tokens"] = done["capture"].counts["rows"]
+            summary[self.recipe.unit] = done["capture"].counts["rows"]
         if "train" in done:
             summary["training"] = dict(done["train"].counts)
         if "train" in done or "open" in done:

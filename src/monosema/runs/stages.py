@@ -69,6 +69,8 @@ def _capture(ctx: RunContext) -> Mapping[str, Any]:
             progress=bar,
         )
     counts = store.manifest.counts
+    if recipe.of_items:
+        return {"rows": counts["rows"]}
     return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
 
 
@@ -177,6 +179,8 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
         else:
             read = ctx.site if recipe.output_site else None
             evaluation = evaluate(ctx.model, dictionary, recipe.sites[-1], *rest, read=read, **kept)
+    if recipe.of_items:
+        evaluation = replace(evaluation, unit="items")
     write_json(ctx.evaluation_path, evaluation.to_dict())
     shutil.rmtree(_evaluation_parts(ctx), ignore_errors=True)
     return {recipe.unit: evaluation.tokens}
@@ -222,7 +226,13 @@ def _training_sample(ctx: RunContext, sites: Sequence[Site]) -> Float[Tensor, "r
     recipe, store = ctx.recipe, Store.open(ctx.store_dir)
     rows = slice(0, store.rows - held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
-    stream = JoinedStream.over([(store, site) for site in sites], batch=batch, seed=recipe.training.seed, rows=rows)
+    stream = JoinedStream.over(
+        [(store, site) for site in sites],
+        batch=batch,
+        seed=recipe.training.seed,
+        memory_mb=recipe.evaluation.memory_mb,
+        rows=rows,
+    )
     wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
     # Room for all first: parts beside their whole would take twice the memory.
     sample = torch.empty(wanted * batch, sum(store.width(site) for site in sites))

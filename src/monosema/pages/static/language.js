@@ -39,6 +39,7 @@
     }
 
     listed(text) {
+      if (/\.\s*$/.test(text)) return text; // of a sentence that is not known, nothing
       return text.split(LISTED).map((part) => this.say(part) ?? part).join("");
     }
 
