@@ -162,12 +162,13 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
     from monosema.evaluation.losses import Losses
     from monosema.evaluation.passes import pieces
     from monosema.models import Fork
-    from monosema.runs.stages import _controls, _open
+    from monosema.runs.interpretation import opened_dictionary
+    from monosema.runs.stages import _controls
 
     ctx = bench_of(recipe, folder)
     text = ctx.recipe.text.replace(split="heldout", tokens=ctx.recipe.evaluation_tokens)
     batches = list(ctx.batches(text))
-    (controls, mean), dictionary = _controls(ctx), _open(ctx)
+    (controls, mean), dictionary = _controls(ctx), opened_dictionary(ctx)
     losses = Losses(ctx.model.vocab, ctx.model.logits)
 
     def needed() -> None:
@@ -188,10 +189,10 @@ def evaluate(recipe: Any, folder: Path) -> Tasks:
 
 def atlas(recipe: Any, folder: Path) -> Tasks:
     from monosema.atlas import build_atlas
-    from monosema.runs.stages import _open
+    from monosema.runs.interpretation import opened_dictionary
 
     ctx = bench_of(recipe, folder)
-    batches, dictionary = list(ctx.batches(ctx.recipe.text)), _open(ctx)
+    batches, dictionary = list(ctx.batches(ctx.recipe.text)), opened_dictionary(ctx)
 
     def own() -> None:
         shutil.rmtree(folder / "again", ignore_errors=True)

@@ -309,7 +309,7 @@ def test_keyboard_walks_the_list(report):
 
 
 def test_map_opens_the_feature_under_the_pointer(report):
-    canvas = find(report, "#map canvas")[0]
+    canvas = find(report, ".map.wide canvas")[0]
     report.execute_script("arguments[0].scrollIntoView({block: 'center'})", canvas)
     before = report.execute_script("return document.getElementById('detail').dataset.latent")
     for x in range(60, 600, 6):
@@ -431,7 +431,7 @@ def test_a_phone_shows_the_list_and_then_the_feature(report):
     [
         (["<0xEC>", "<0x95>", "<0x88>", "!"], ["안", "!"]),
         ([" a<0xEC><0x95>", "<0x88>b"], [" a안b"]),
-        (["<0x95>", "<0xEC>", "x", ""], ["⟨95⟩", "⟨EC⟩", "x", ""]),
+        (["<0x95>", "<0xEC>", "x", ""], ["⟨95 EC⟩", "x", ""]),
         (["<0x88><0xEC><0x95>"], ["⟨88 EC 95⟩"]),
         (["<0xF0>", "<0x9F>", "<0x98><0x80><0xC3>", "<0xA9>", "."], ["😀é", "."]),
         (["<0x0A>", "\n\n", "\t", "  ", " a"], ["<0x0A>", "↵↵", "⇥", "␣␣", " a"]),
@@ -451,6 +451,7 @@ def test_tokens_are_shown_so_that_they_can_be_read(report, tokens, shown):
         ("""' will' (33 %), '\\n\\u2028', "it's\"""", "will 33 % ↵⟨U+2028⟩ it's", 3),
         ("the writer's and the reader's guesses", "the writer's and the reader's guesses", 0),
         ("words such as 'not' or 'never'", "words such as not or never", 2),
+        ("“the” (6 %), “-ing”; “York” after “New”", "the 6 % -ing; York after New", 4),
         ("", "", 0),
     ],
 )

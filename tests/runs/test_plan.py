@@ -76,6 +76,14 @@ def test_end_to_end_training_holds_the_logits() -> None:
     assert stages(demo(), {"objective": "end-to-end", "downstream": "1"})["train"].memory_gb > model.memory_gb
 
 
+def test_a_given_dictionary_is_neither_captured_for_nor_trained() -> None:
+    ours, given = stages(demo()), stages(demo().replace(given="somewhere"))
+    assert list(given) == ["open", "evaluate", "atlas"]
+    assert given["atlas"] == ours["atlas"]
+    assert given["open"].seconds < ours["train"].seconds
+    assert given["evaluate"].tflop > ours["evaluate"].tflop, "controls are fitted on rows that the model gives anew"
+
+
 def test_text_without_a_number_of_tokens_can_not_be_planned() -> None:
     with pytest.raises(ConfigError, match="--tokens"):
         plan(demo().replace(text=demo().text.replace(tokens=None)), MACHINE)

@@ -96,7 +96,12 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
     if rows:
         for _, of_site in itertools.groupby(rows, lambda row: row.get("site")):
             console.print(_figures(list(of_site), console.width >= _WIDE))
-        console.print(Text("[95 % confidence interval over held-out documents]", style="dim"))
+        console.print(
+            Text(
+                f"[95 % confidence interval over held-out {'items' if 'items' in summary else 'documents'}]",
+                style="dim",
+            )
+        )
         console.print()
     if "difference" in summary:
         from monosema.models import visible
@@ -111,6 +116,7 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
     seconds = "  ".join(f"{translate(stage)} {value:.1f}" for stage, value in summary["seconds"].items())
     for name, value in (
         ("tokens", _count(summary.get("tokens"))),
+        ("items", _count(summary.get("items"))),
         ("features", _count(summary.get("features"))),
         ("held-out rows' FVU", number(training.get("held_out_fvu")) if training else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
@@ -132,8 +138,8 @@ def _figures(rows: Sequence[Mapping[str, Any]], wide: bool) -> Table:
         name = row["name"] if wide or row is rows[0] else row["kind"]
         table.add_column(Text(str(name)), justify="right", no_wrap=True)
     for key, words, form in _FIGURES:
-        if any(key in row["figures"] for row in rows):
-            cells = [_estimate(row["figures"].get(key), form, wide or row is rows[0]) for row in rows]
+        if any(key in row["metrics"] for row in rows):
+            cells = [_estimate(row["metrics"].get(key), form, wide or row is rows[0]) for row in rows]
             table.add_row(f"[bold]{words}", *cells)
     return table
 

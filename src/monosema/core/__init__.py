@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from monosema.core.allocation import give_back_free_memory, keep_large_blocks
 from monosema.core.config import Config
+from monosema.core.counting import counted
 from monosema.core.errors import (
     AnomalyError,
     ConfigError,
@@ -74,6 +75,7 @@ __all__ = [
     "choose_device",
     "choose_dtype",
     "choose_product",
+    "counted",
     "derive_seed",
     "digest",
     "give_back_free_memory",
@@ -97,6 +99,7 @@ _FROM_DEVICE = {
     "choose_device",
     "choose_dtype",
     "choose_product",
+    "counted",
     "int8_is_fast",
     "measure_machine",
 }

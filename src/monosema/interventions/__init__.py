@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from monosema.interventions.splice import Spliced, put_rows, splice
-from monosema.interventions.windows import ModelPass, SplicedModel
 
-__all__ = ["ModelPass", "Spliced", "SplicedModel", "put_rows", "splice"]
+__all__ = ["Spliced", "put_rows", "splice"]

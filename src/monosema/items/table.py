@@ -81,13 +81,15 @@ class Items:
         taken = self._table.select(list(self.columns)).take(list(rows)).to_pylist()
         return [{name: value for name, value in row.items() if value is not None} for row in taken]
 
-    def pictures(self, rows: Iterable[int]) -> dict[int, str]:
-        """Return pictures of items as data URIs; those that can't be had, or are too large, are left out."""
+    def pictures(self, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
+        """Yield pictures of items as data URIs; those that can't be had, or are too large, are left out."""
         if self.picture_column is None:
-            return {}
+            return
         column = self._table[self.picture_column]
-        found = ((row, _data_uri(_bytes_of(column[row].as_py(), self.path.parent))) for row in rows)
-        return {row: uri for row, uri in found if uri is not None}
+        for row in rows:
+            uri = _data_uri(_bytes_of(column[row].as_py(), self.path.parent))
+            if uri is not None:
+                yield row, uri
 
 
 def read_items(path: str | Path, rows: int, vectors: str = "the vectors", column: str | None = None) -> Items:

@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 
 from monosema.atlas import Atlas, open_atlas
 from monosema.core import FormatError
+from monosema.items import Items
+from monosema.pages.items import items_block
 from monosema.pages.packing import SharedText, pack, share_text, smallest_uint
 from monosema.pages.scored import LABELS, Scored, scored
 from monosema.pages.tables import (
@@ -104,12 +106,13 @@ class ReportBundle:
         return self.columns[name][np.isfinite(self.columns[name])]
 
 
-def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> ReportBundle:
+def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0, items: Items | None = None) -> ReportBundle:
     """Bundle an atlas into blocks of about `limit_mb` MB at most, with fewer passages a feature where all don't fit.
 
     Args:
         atlas: an open atlas, or the path of its folder.
         limit_mb: aim for the size of all blocks; the smallest amount of passages is used whatever its size.
+        items: what the tokens of the atlas are, where they are items.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     limit = limit_mb * 1e6
@@ -118,14 +121,14 @@ def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0) -> ReportBun
     most = limit / _LEAST_BYTES / max(1, atlas.meta["tables"]["examples"]["rows"]) * amounts[0]
     rung = next((i for i, amount in enumerate(amounts) if amount <= most), last)
     while True:
-        found = _bundle(atlas, *_AMOUNTS[rung], complete=rung == 0)
+        found = _bundle(atlas, *_AMOUNTS[rung], rung == 0, items)
         if found.size <= limit or rung == last:
             return found
         wanted = amounts[rung] * limit / found.size
         rung = next((i for i in range(rung + 1, last) if amounts[i] <= wanted), last)
 
 
-def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBundle:
+def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items | None) -> ReportBundle:
     features = read_table(atlas, "features")
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
@@ -147,6 +150,7 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBund
     blocks = {
         "index": _index(features, lists, histograms, columns, vocabulary, atlas.meta["position_buckets"]),
         "text": _text(shared),
+        **({} if items is None else {"items": items_block(items, passages)}),
     }
     groups = np.split(np.arange(latent.size), range(GROUP, latent.size, GROUP))
     tables: dict[str, Any] = {"lists": lists, "histograms": histograms, "passages": passages, "offsets": shared.offsets}
@@ -163,7 +167,7 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool) -> ReportBund
         passages_per_feature=(top, quantile),
         complete=complete,
         text_tokens=atlas.tokens,
-        absent=atlas.absent,
+        absent=atlas.absent if items is None else {},
         scorer=_scorer(features),
         scored=scored(atlas, _scorer(features)),
         explained=atlas.meta["tables"]["explanations"]["rows"],

@@ -209,8 +209,9 @@ def losses(name: str, rows: Sequence[Mapping[str, Any]]) -> Spec:
 
 
 MARGIN = {"left": 46, "top": 28, "right": 14, "bottom": 42}
-MAP = (580, 300)
-"""Size of the map's plot area, and the margins around it: the page lays a canvas over the area, so both are fixed."""
+MAP, NARROW_MAP = (580, 300), (264, 260)
+"""Sizes of the map's plot area on a wide page and on a phone. The page lays a canvas over the area, so these and the
+margins around it are fixed."""
 
 
 def axes(
@@ -218,11 +219,13 @@ def axes(
     x: tuple[Axis, Real, Real],
     y: tuple[Axis, Real, Real],
     rules: Sequence[tuple[Real, str]] = (),
+    size: tuple[int, int] = MAP,
 ) -> Spec:
     """Return two axes, each with its ends, around a plot area of fixed place and size.
 
     Args:
         rules: heights to draw a dashed line at, and their names.
+        size: width and height of the plot area in pixels.
     """
     import altair as alt
 
@@ -237,7 +240,7 @@ def axes(
         ]
     chart = alt.layer(*layers)
     fixed = {"autosize": alt.AutoSizeParams(type="none"), "padding": MARGIN}
-    return _spec(chart, name, width=MAP[0], height=MAP[1], **fixed)
+    return _spec(chart, name, width=size[0], height=size[1], **fixed)
 
 
 def comparison(result: Mapping[str, Any], scorers: Mapping[str, tuple[float, str]]) -> Spec:

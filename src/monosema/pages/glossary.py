@@ -119,7 +119,7 @@ TERMS = (
     (
         "Above controls",
         "A high score alone proves little: text that looks alike excites anything alike. The controls are chance, the "
-        "score of another feature’s explanation on the same feature (shuffled), and the mean score of random "
+        "score of another feature’s explanation on the same feature (shuffled), and the median score of random "
         "directions that were explained and scored in the same way. A label stands above them where the low end of "
         "its interval is above all three; the number with a sign is how far.",
     ),
@@ -145,7 +145,8 @@ TERMS = (
         "a random dictionary has the same shape and no training.",
     ),
 )
-
+TERMS_OF_TEXT = ("Loss", "Signs in labels", "Promoted, suppressed")
+"""Terms that mean nothing where there is no language model."""
 
 WORDS: Mapping[str, str] = {
     "active": "strongest activation",

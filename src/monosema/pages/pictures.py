@@ -12,14 +12,14 @@ from jaxtyping import Float
 
 from monosema.evaluation import EvaluationRow
 from monosema.pages.bundle import ReportBundle
-from monosema.pages.charts import MAP, MARGIN, SHARE, Axis, Series, axes, histogram, losses, xy
+from monosema.pages.charts import MAP, MARGIN, NARROW_MAP, SHARE, Axis, Series, axes, histogram, losses, xy
 from monosema.pages.glossary import WORDS, text_of
 from monosema.pages.svg import Spec
+from monosema.pages.words import say
 
 _CURVES = (("fvu", "FVU", "~g"), ("l0", "L0", "~g"), ("dead", WORDS["dead"], "~p"))
 _MOST = 400
 """Points of a training curve at most, about."""
-_DENSITY = Axis(WORDS["density"], logarithmic=True, format=SHARE)
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Spec]:
@@ -33,7 +33,7 @@ def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Spec]:
         values = [y for _, y in points]
         steep = 0 < 8 * min(values) < max(values)
         last = text_of(values[-1], "share" if key == "dead" else "")
-        x, y = Axis(WORDS["tokens"], format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
+        x, y = Axis(say(WORDS["tokens"]), format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
         charts.append(xy(name, x, y, [Series("", points, dots=False)], (*points[-1], last), size=(300, 140)))
     return charts
 
@@ -46,13 +46,13 @@ def loss_bars(rows: Sequence[EvaluationRow]) -> Spec | None:
     own = next((row for row in rows if row.kind == "dictionary"), None)
     if own is None:
         return None
-    clean = own.figures.get("ce_clean")
-    found = [(WORDS["untouched"], clean, True), (own.name, own.figures.get("ce_spliced"), True)]
-    found += [(WORDS["mean"], own.figures.get("ce_mean"), False), (WORDS["erased"], own.figures.get("ce_zero"), False)]
+    clean = own.metrics.get("ce_clean")
+    found = [(WORDS["untouched"], clean, True), (own.name, own.metrics.get("ce_spliced"), True)]
+    found += [(WORDS["mean"], own.metrics.get("ce_mean"), False), (WORDS["erased"], own.metrics.get("ce_zero"), False)]
     for row in rows:
-        its = row.figures.get("ce_clean")
+        its = row.metrics.get("ce_clean")
         if row is not own and (clean is None or its is None or its.value == clean.value):
-            found.append((row.name, row.figures.get("ce_spliced"), False))
+            found.append((row.name, row.metrics.get("ce_spliced"), False))
     bars = [
         {"name": name, "value": loss.value, "low": loss.low, "high": loss.high, "own": ours}
         for name, loss, ours in found
@@ -61,20 +61,23 @@ def loss_bars(rows: Sequence[EvaluationRow]) -> Spec | None:
     return losses(WORDS["losses"], sorted(bars, key=lambda bar: bar["value"])) if bars else None
 
 
+def _density() -> Axis:
+    return Axis(say(WORDS["density"]), logarithmic=True, format=SHARE)
+
+
 @dataclass(frozen=True)
 class FeatureMap:
     """The axes of the map of features, and how the page lays its canvas over them.
 
     Attributes:
-        spec: the axes.
-        area: left, top, width and height of the plot area, in percent of the chart.
+        views: for a wide page and for a phone, the axes, and left, top, width and height of the plot area in percent of
+            the chart.
         scored: whether height says the label's score; else the strongest activation.
         label: name of the heights.
         x, y: ends of the axes; the first is logarithmic, the second where nothing is scored.
     """
 
-    spec: Spec
-    area: tuple[float, float, float, float]
+    views: tuple[tuple[Spec, tuple[float, float, float, float]], ...]
     scored: bool
     label: str
     x: tuple[float, float]
@@ -101,13 +104,16 @@ def feature_map(bundle: ReportBundle) -> FeatureMap | None:
     label = f"{WORDS['score']} ({bundle.scorer})" if scored else WORDS["active"]
     name = WORDS["map"].format(int(shown.sum()), label)
     lines = _control_lines(bundle) if scored else []
-    spec = axes(
-        name, (_DENSITY, *x), (Axis(label, logarithmic=not scored), *y), [one for one in lines if one[0] > y[0]]
-    )
-    across, down = MAP[0] + MARGIN["left"] + MARGIN["right"], MAP[1] + MARGIN["top"] + MARGIN["bottom"]
-    left, wide = 100 * MARGIN["left"] / across, 100 * MAP[0] / across
-    top, tall = 100 * MARGIN["top"] / down, 100 * MAP[1] / down
-    return FeatureMap(spec, (left, top, wide, tall), scored, label, x, y)
+    lines = [one for one in lines if one[0] > y[0]]
+    heights = Axis(label, logarithmic=not scored)
+    views = [(axes(name, (_density(), *x), (heights, *y), lines, size), _area(*size)) for size in (MAP, NARROW_MAP)]
+    return FeatureMap(tuple(views), scored, label, x, y)
+
+
+def _area(width: int, height: int) -> tuple[float, float, float, float]:
+    """Return left, top, width and height of a plot area of this size in percent of the chart."""
+    across, down = width + MARGIN["left"] + MARGIN["right"], height + MARGIN["top"] + MARGIN["bottom"]
+    return 100 * MARGIN["left"] / across, 100 * MARGIN["top"] / down, 100 * width / across, 100 * height / down
 
 
 def _control_lines(bundle: ReportBundle) -> list[tuple[float, str]]:
@@ -134,7 +140,7 @@ def density_histogram(bundle: ReportBundle) -> Spec | None:
     edges = np.geomspace(low, high, max(8, min(48, 8 * round(math.log10(high / low)))) + 1)
     counts, _ = np.histogram(density, edges)
     y = Axis(WORDS["features"], format="~s")
-    return histogram(WORDS["densities"].format(density.size), counts, edges, _DENSITY, y)
+    return histogram(WORDS["densities"].format(density.size), counts, edges, _density(), y)
 
 
 def share_histogram(bundle: ReportBundle) -> Spec | None:

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 from monosema.atlas import Atlas
 from monosema.core import atomic_path
 from monosema.evaluation import EvaluationRow
+from monosema.items import Items
 from monosema.pages import sections
 from monosema.pages.bundle import ReportBundle, bundle
-from monosema.pages.glossary import METRICS, TERMS
+from monosema.pages.glossary import METRICS, TERMS, TERMS_OF_TEXT
 from monosema.pages.packing import script_json
 from monosema.pages.pictures import density_histogram, feature_map, loss_bars, share_histogram, training_curves
 from monosema.pages.svg import svg, variables
-from monosema.pages.words import of_script, say
+from monosema.pages.words import ITEMS, of_script, rewording, say
 
 if TYPE_CHECKING:
     import jinja2
@@ -34,6 +35,7 @@ SCRIPTS = (
     "scores.js",
     "table.js",
     "feature.js",
+    "items.js",
     "page.js",
 )
 """Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
@@ -64,6 +66,7 @@ class ReportData:
         run: path of the run, as commands that the page names take it.
         pictures: further charts as SVG.
         created: when the run was made, as shown.
+        items: what the tokens are, of a run over items; None where they are tokens.
     """
 
     title: str
@@ -83,6 +86,7 @@ class ReportData:
     run: str = "RUN"
     pictures: Sequence[str] = ()
     created: str = ""
+    items: Items | None = None
 
 
 def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, limit_mb: float | int = 14.0) -> Path:
@@ -101,7 +105,7 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
     Raises:
         FormatError: the folder holds no atlas, or one that contradicts itself.
     """
-    page = render(data, bundle(atlas, limit_mb))
+    page = render(data, bundle(atlas, limit_mb, data.items))
     path = Path(path)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
@@ -110,10 +114,14 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
 
 def render(data: ReportData, packed: ReportBundle) -> str:
     """Return the page as text."""
+    with rewording(() if data.items is None else ITEMS):
+        return _render(data, packed)
+
+
+def _render(data: ReportData, packed: ReportBundle) -> str:
     script = "\n".join(_static(name) for name in SCRIPTS)
     drawn = feature_map(packed)
     charts = {
-        "axes": drawn.spec if drawn else None,
         "losses": loss_bars(data.evaluation),
         "densities": density_histogram(packed),
         "shares": share_histogram(packed),
@@ -123,7 +131,7 @@ def render(data: ReportData, packed: ReportBundle) -> str:
         "sides": packed.sides,
         "map": drawn.to_dict() if drawn else None,
         "words": of_script(),
-        "view": "passages",
+        "view": "passages" if data.items is None else "items",
     }
     return (
         environment()
@@ -143,13 +151,22 @@ def render(data: ReportData, packed: ReportBundle) -> str:
             stages=sections.stages(data.stages),
             recipe=sections.flat(data.recipe),
             model=sections.flat(data.model),
-            terms=[(metric.name, metric.means) for metric in METRICS if not metric.key.startswith("ce_")] + list(TERMS),
+            terms=_terms(data),
             map=drawn,
+            maps=[(svg(spec), area) for spec, area in drawn.views] if drawn else [],
             curves=[svg(spec) for spec in training_curves(data.training)],
             charts={name: svg(spec) if spec else "" for name, spec in charts.items()},
             facts=script_json(facts),
         )
     )
+
+
+def _terms(data: ReportData) -> list[tuple[str, str]]:
+    """Return what is explained: of a run over items nothing that is about a text or a model's output."""
+    keys = {key for row in data.evaluation for key in row.metrics}
+    metrics = [one for one in METRICS if not one.key.startswith("ce_") and (data.items is None or one.key in keys)]
+    terms = [term for term in TERMS if data.items is None or term[0] not in TERMS_OF_TEXT]
+    return [*((metric.name, metric.means) for metric in metrics), *terms]
 
 
 @cache

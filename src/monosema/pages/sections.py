@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _figures(rows: Sequence[EvaluationRow], kind: str) -> Mapping[str, Estimate]:
     """Return the metrics of the first row of this kind; none where there is no such row."""
-    return next((row.figures for row in rows if row.kind == kind), {})
+    return next((row.metrics for row in rows if row.kind == kind), {})
 
 
 def lede(data: ReportData, packed: ReportBundle) -> str:
@@ -72,12 +72,12 @@ def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[s
 
 def metrics(rows: Sequence[EvaluationRow]) -> dict[str, Any]:
     """Return metrics downwards, dictionary and controls across; metrics that no row has are left out."""
-    keys = {key for row in rows for key in (*row.figures, *row.absent)}
+    keys = {key for row in rows for key in (*row.metrics, *row.absent)}
     known = [metric for metric in METRICS if metric.key in keys]
     other = [Metric(key, key, "", "", "") for key in sorted(keys - {metric.key for metric in METRICS})]
     lines = []
     for metric in [*known, *other]:
-        found = [row.figures.get(metric.key) for row in rows]
+        found = [row.metrics.get(metric.key) for row in rows]
         cells = [
             {"absent": row.absent.get(metric.key, "not measured")} if value is None else _cell(value, metric.unit)
             for row, value in zip(rows, found, strict=True)
@@ -158,7 +158,8 @@ def notes(data: ReportData, packed: ReportBundle) -> list[str]:
             "the atlas has more."
         )
     found += [f"Not made: {part}, because {reason}" for part, reason in packed.absent.items()]
-    found.append("Activations of single tokens are rounded to 1/255 of the strongest in their passage.")
+    if data.items is None:
+        found.append("Activations of single tokens are rounded to 1/255 of the strongest in their passage.")
     return [say(note) for note in found]
 
 

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from monosema.atlas import Atlas
 from monosema.core import Site
 
-KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)))
-"""Kinds of passages, in the order a page shows them: the strongest, then quantiles from strong to weak."""
+KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)), "inactive")
+"""Kinds of passages in the order of a page: the strongest, quantiles from strong to weak, and inactive ones."""
 
 
 def read_table(atlas: Atlas, name: str, filters: Any = None) -> Any:
-    """Read one table as Arrow: features with their labels, or any other as it is stored."""
+    """Read one table as Arrow: features with their labels, scores with their margins, or any other as it is stored."""
     import pyarrow.parquet as pq
 
-    return atlas.table(name) if name == "features" else pq.read_table(atlas.file(name), filters=filters)
+    return atlas.table(name) if name in ("features", "scores") else pq.read_table(atlas.file(name), filters=filters)
 
 
 def known_rows(table: Any, latents: NDArray[np.int64]) -> Any:
@@ -105,6 +105,7 @@ class Passages:
 
     latent: NDArray[np.int64]
     kind: NDArray[np.int64]
+    rank: NDArray[np.int64]
     document: NDArray[np.int64]
     position: NDArray[np.int64]
     peak: NDArray[np.int64]
@@ -131,6 +132,7 @@ def read_passages(
     return Passages(
         latent=latent[order],
         kind=kind[order],
+        rank=column(table, "rank", np.int64)[order],
         document=column(table, "document", np.int64)[order],
         position=column(table, "position", np.int64)[order],
         peak=column(table, "peak", np.int64)[order],

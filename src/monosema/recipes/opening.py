@@ -29,7 +29,10 @@ def read_recipe(spec: str | Path | None) -> tuple[Recipe, Path | None]:
         return BUILT_IN[name](), None
     if path.is_dir():
         if not (path / "recipe.toml").exists():
-            raise RunError(f"The folder {path} holds no run (no recipe.toml). Make one with: monosema run --out {path}")
+            raise RunError(
+                f"The folder {path} holds no run (no recipe.toml). Make one with: monosema run --out {path}. Where it "
+                f"is a dictionary, open it with: monosema run --dictionary {path}"
+            )
         return Recipe.read(path / "recipe.toml"), path
     if not path.exists() and not path.suffix:
         raise FormatError(f"There is no recipe {name!r}, and no such file or folder.{nearest(name, BUILT_IN)}")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Iterator, Mapping
 
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.table import Table
 
+from monosema.core import Log
 from monosema.core.language import translate
+from monosema.core.progress import Pace, duration
 
 FEW_STEPS = 100
 """Steps below which a warning is printed."""
@@ -22,20 +23,27 @@ class TrainingDisplay:
     """Progress of a training run and the newest figures of each of its dictionaries.
 
     It serves as the trainer's progress and as one of its trackers.
+
+    Args:
+        pace: counts rows.
+        batch: rows in a step.
+        log: receives a line every now and then, where there is no terminal.
     """
 
-    def __init__(self, total: int, unit: str, batch: int) -> None:
-        """`total` rows in all, `batch` of them in a step, called `unit`."""
-        self.total, self.unit, self.batch = total, unit, batch
-        self.done = self._before = 0
-        self._began: float | None = None
+    def __init__(self, pace: Pace, batch: int, log: Log | None = None) -> None:
+        self.pace, self.batch, self.log = pace, batch, log
+        self.begun = False
         self._rows: dict[str, Mapping[str, float | int]] = {}
 
     def advance(self, n: int) -> None:
-        """So many rows more are done; the first call of a run that goes on tells what was done before."""
-        if self._began is None:
-            self._began, self._before = time.monotonic(), n
-        self.done += n
+        """Count rows that are done; the first call of a run that goes on tells what was done before."""
+        if not self.begun:
+            self.begun = True
+            self.pace.restart(n)
+            return
+        self.pace.done += n
+        if self.log is not None and self.pace.due():
+            self.log(self.pace.line("train", "; ".join(_line(*row) for row in self._rows.items())))
 
     def note(self, **figures: float) -> None:
         """Nothing: the table has the figures of all members."""
@@ -47,26 +55,22 @@ class TrainingDisplay:
     def close(self) -> None:
         """Nothing is open."""
 
-    @property
-    def rate(self) -> float | None:
-        """Rows a second in this process; None before there are any."""
-        seconds = 0.0 if self._began is None else time.monotonic() - self._began
-        return (self.done - self._before) / seconds if seconds > 0 and self.done > self._before else None
-
     def __rich__(self) -> RenderableType:
-        """The table as it is now."""
-        rate = self.rate
-        left = None if rate is None else (self.total - self.done) / rate
+        """The table as it is now; nothing before the first step."""
+        if not self.begun:
+            return ""
+        rate, left, unit = self.pace.rate, self.pace.left, self.pace.unit
         names = any(self._rows)
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in (("dictionary",) if names else ()) + COLUMNS:
-            table.add_column(column, justify="left" if column == "dictionary" else "right", no_wrap=True)
-        common = "–" if rate is None else f"{rate:,.0f} {self.unit}/s", "–" if left is None else _duration(left)
+            first = column == "dictionary"
+            table.add_column(column, justify="left" if first else "right", no_wrap=not first, overflow="fold")
+        common = "–" if rate is None else f"{rate:,.0f} {unit}/s", "–" if left is None else duration(left)
         for name, figures in (self._rows or {"": {}}).items():
-            cells = [f"{self.done // self.batch:,}/{self.total // self.batch:,}", common[0]]
+            cells = [f"{self.pace.done // self.batch:,}/{(self.pace.total or 0) // self.batch:,}", common[0]]
             cells += [_number(figures.get("fvu")), _number(figures.get("l0")), _share(figures.get("dead")), common[1]]
             table.add_row(*([name] if names else []), *cells)
-        return Group(table)
+        return table
 
 
 @contextlib.contextmanager
@@ -78,8 +82,13 @@ def training_display(total: int, unit: str, batch: int, shown: bool = True) -> I
     Args:
         shown: False in all but the first of several processes.
     """
-    display = TrainingDisplay(total, unit, batch)
-    console, quiet = Console(stderr=True), os.environ.get("MONOSEMA_QUIET") == "1"
+    console, quiet = Console(stderr=True, highlight=False), os.environ.get("MONOSEMA_QUIET") == "1"
+    lines = shown and not quiet and not console.is_terminal
+
+    def log(line: str) -> None:
+        console.print(translate(line), style="dim", soft_wrap=True)
+
+    display = TrainingDisplay(Pace(total, unit), batch, log if lines else None)
     if shown and not quiet:
         console.print(translate(f"Training makes {total // batch:,} steps of {batch:,} {unit}."), style="dim")
     if shown and total // batch < FEW_STEPS:
@@ -89,9 +98,17 @@ def training_display(total: int, unit: str, batch: int, shown: bool = True) -> I
         console.print(translate(f"{said} Give more {unit}, more --passes, or a smaller --batch."), style="yellow")
     if not shown or quiet:
         yield display
-        return
-    with Live(display, console=console, refresh_per_second=4, transient=False):
+    elif lines:
         yield display
+        console.print(display)
+    else:
+        with Live(display, console=console, refresh_per_second=4, transient=False):
+            yield display
+
+
+def _line(name: str, figures: Mapping[str, float | int]) -> str:
+    said = f"FVU {_number(figures.get('fvu'))}, L0 {_number(figures.get('l0'))}, dead {_share(figures.get('dead'))}"
+    return f"{name}: {said}" if name else said
 
 
 def _number(value: float | None) -> str:
@@ -100,9 +117,3 @@ def _number(value: float | None) -> str:
 
 def _share(value: float | None) -> str:
     return "–" if value is None else f"{value:.1%}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}"

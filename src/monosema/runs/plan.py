@@ -22,10 +22,11 @@ from monosema.evaluation.passes import INSIDE
 from monosema.kernels.encode import BLOCK_BYTES
 from monosema.models import ModelFacts, model_facts
 from monosema.runs.budget import CONTROL_ROWS, VERSIONS, evaluation_budget
+from monosema.runs.interpretation import FITTED_ROWS
 from monosema.runs.recipe import Recipe
 from monosema.training import held_out_rows
 
-PROCESS = 520e6
+PROCESS = 560e6
 """Bytes of a process that has imported everything, read text and run a model, beside the model's weights; measured."""
 ADAM_BYTES = 66
 """Bytes that a step moves for a parameter: Adam reads value, gradient and two moments and writes three (28); the
@@ -99,7 +100,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """Predictions of a run, by stage: capture, train, evaluate, atlas."""
+    """Predictions of a run, by stage: capture and train, or open where a dictionary is given; evaluate, atlas."""
 
     machine: Machine
     stages: tuple[StagePlan, ...]
@@ -196,12 +197,13 @@ def plan(recipe: Recipe, machine: Machine, facts: ModelFacts | None = None) -> P
     half = recipe.evaluation.memory_mb * 1e6 / 2
     forked = min(half, VERSIONS * positions * INSIDE * d_model * number)
     logits = min(half, ROOMS * max(CHUNK_BYTES, CHUNK_ROWS * 4 * vocab))
-    # Rows that controls are fitted on, and as many again while they are reconstructed; the dictionary and a random one.
-    sample = 8.0 * d * min(CONTROL_ROWS, tokens)
+    # Rows that controls are fitted on: drawn from as many that wait, reconstructed, kept while the model runs.
+    given, fitted = recipe.given is not None, min(CONTROL_ROWS, tokens)
+    sample, waits = 4.0 * d * fitted, 0.0 if given else min(2 * half, tokens * row_bytes)
     evaluate = stage(
         "evaluate",
-        measured * (reading + VERSIONS * rest + 4 * d * m),
-        passing + 8 * parameters + max(sample, sample / 2 + forked + logits),
+        measured * (reading + VERSIONS * rest + 4 * d * m) + (fitted * reading if given else 0),
+        8 * parameters + sample + max(waits, sample, passing + forked + logits),
         0.0,
     )
 
@@ -209,10 +211,12 @@ def plan(recipe: Recipe, machine: Machine, facts: ModelFacts | None = None) -> P
     spilled = min(shown.memory_mb * 1e6, described * k * SPILLED)
     effects = 8 * min(EFFECT_CELLS, m * vocab) + 4 * vocab * d_model
     passages = 8.0 * m * (shown.top + 10 * shown.per_quantile) * (shown.before + shown.after + 1)
+    # What each step frees is kept for the next by the allocator, but in blocks of other sizes.
     atlas = stage(
-        "atlas", described * (reading + 2 * d * m), passing + 4 * parameters + max(spilled, effects), passages
+        "atlas", described * (reading + 2 * d * m), passing + 4 * parameters + spilled + effects + passages, passages
     )
-    return Plan(machine, (capture, train, evaluate, atlas))
+    opened = stage("open", FITTED_ROWS * (reading + 2 * d * m), passing + 12 * parameters, 4 * parameters)
+    return Plan(machine, (*((opened,) if given else (capture, train)), evaluate, atlas))
 
 
 def _width(facts: ModelFacts, site: Site) -> int:

@@ -9,15 +9,50 @@ from typing import Any
 
 from monosema.core import MonosemaError, read_json
 from monosema.evaluation import Evaluation
+from monosema.items import ItemModel, Items
 from monosema.models import model_facts
 from monosema.pages import ReportData, StageRow
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of, opened_dictionary
 from monosema.runs.ledger import Ledger, StageRecord
 
+_LABELS = (
+    "Labels name the fact in the columns of the items that best tells where a feature is active. They are found on one "
+    "half of the items, by hash, and scored on the other."
+)
+
 
 def report_data(ctx: RunContext) -> ReportData:
     """Gather a run's facts for its report; the stages before the report must be done."""
+    if isinstance(ctx.model, ItemModel):
+        return _of_items(_report_data(ctx), ctx, ctx.model.items)
+    return _report_data(ctx)
+
+
+def _of_items(data: ReportData, ctx: RunContext, items: Items) -> ReportData:
+    """Return the data of a run over items, without what is about a text or a language model."""
+    recipe = ctx.recipe
+    values, share = recipe.to_dict(), recipe.text.heldout_share
+    files = {"vectors": recipe.model.name, "names": recipe.corpus.source, "name column": recipe.corpus.column}
+    parts = ("dictionary", "stream", "training", "atlas", "samples", "score")
+    held = f"All metrics are measured on {data.heldout_tokens:,} items that training never saw"
+    return replace(
+        data,
+        title=recipe.report.title or f"Features of {Path(recipe.model.name).name}",
+        model_name=f"{len(items):,} items with vectors of {ctx.model.d_model} values ({Path(recipe.model.name).name})",
+        site="",
+        corpus="",
+        heldout_tokens=None,
+        sinks_left_out=None,
+        stages=[replace(stage, note=stage.note.removesuffix(", 0 model tokens")) for stage in data.stages],
+        evaluation=[replace(row, absent={}) for row in data.evaluation],
+        recipe={**files, "held-out share": share, **{name: values[name] for name in parts if name in values}},
+        notes=(f"{held}: about {share:.0%} of all, chosen by a hash of the row’s number.", *data.notes, _LABELS),
+        items=items,
+    )
+
+
+def _report_data(ctx: RunContext) -> ReportData:
     recipe = ctx.recipe
     stages = Ledger(ctx.folder).records()
     evaluation = Evaluation.from_dict(read_json(ctx.evaluation_path))
@@ -76,7 +111,8 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
 
 def _stage_row(name: str, record: StageRecord) -> StageRow:
     counts = {key: value for key, value in record.counts.items() if isinstance(value, int)}
-    return StageRow(name=name, seconds=record.seconds, note=", ".join(f"{n:,} {key}" for key, n in counts.items()))
+    note = ", ".join(f"{n:,} {key.replace('_', ' ')}" for key, n in counts.items())
+    return StageRow(name=name, seconds=record.seconds, note=note)
 
 
 def _model(name: str) -> dict[str, Any]:

@@ -86,11 +86,11 @@ class Run:
         ctx, done = self._ctx, {name: record for name, record in self.stages.items() if record.state == "done"}
         summary: dict[str, Any] = {}
         if "evaluate" in done:
-            summary |= _evaluated(read_json(ctx.evaluation_path), self.recipe.row_names)
+            summary |= _evaluated(self.evaluation().to_dict(), self.recipe.row_names)
         if "atlas" in done:
             summary["features"] = done["atlas"].counts["features"]
         if "capture" in done:
-            summary["tokens"] = done["capture"].counts["rows"]
+            summary[self.recipe.unit] = done["capture"].counts["rows"]
         if "train" in done:
             summary["training"] = dict(done["train"].counts)
         if "train" in done or "open" in done:
@@ -114,7 +114,7 @@ class Run:
 def _evaluated(measured: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Return the dictionary's metrics, and the rows of an evaluation, named by kind as `names` says."""
     first = measured["rows"][0]
-    metrics = first["figures"]
+    metrics = first["metrics"]
     rows = [
         {**row, "name": names.get(row["kind"], row["name"]) + (f" at {row['site']}" if row.get("site") else "")}
         for row in measured["rows"]

@@ -26,7 +26,6 @@ from monosema.dictionaries import (
     Pca,
     RandomDirections,
     SparseCoder,
-    Trainable,
     at_sites,
     number_of_sites,
     save_dictionary,
@@ -51,7 +50,7 @@ from monosema.runs.interpretation import (
 )
 from monosema.runs.pipeline import Stage, register_stage
 from monosema.runs.report_data import pictures, report_data
-from monosema.training import TrainingRows, held_out_rows, train
+from monosema.training import Objective, Reconstruction, TrainingRows, held_out_rows, train
 
 
 def _capture(ctx: RunContext) -> Mapping[str, Any]:
@@ -69,6 +68,8 @@ def _capture(ctx: RunContext) -> Mapping[str, Any]:
             progress=bar,
         )
     counts = store.manifest.counts
+    if recipe.of_items:
+        return {"rows": counts["rows"]}
     return {name: counts[name] for name in ("tokens", "rows", "sinks")} | {"extreme": counts["extreme_tokens"]}
 
 
@@ -76,13 +77,14 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
     recipe, mesh = ctx.recipe, ctx.mesh
     store = Store.open(ctx.store_dir)
     rows = TrainingRows(store, held_out_rows(store.rows))
-    trained: Trainable = untrained(
+    trained = untrained(
         ctx, recipe.dictionary, recipe.sites, [store.width(site) for site in recipe.sites], recipe.training.seed
     )
     stream: ActivationStream
+    objective: Objective = Reconstruction()
     if recipe.training.objective == "end-to-end":
         windows = WindowsOfRun(ctx, store, rows, windows_path(ctx))
-        trained, stream = windows.learner(trained, ctx.site, recipe.training), windows.stream
+        objective, stream = windows.objective(ctx.site, recipe.training), windows.stream
     else:
         stream = rows.stream(
             recipe.sites,
@@ -91,7 +93,7 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
             passes=recipe.stream.passes,
             memory_mb=recipe.stream.memory_mb,
         )
-    step = stream.batch * trained.row_vectors
+    step = stream.batch * objective.row_vectors
     with training_display((stream.batches or 0) * step, recipe.unit, step, mesh.first) as display:
         result = train(
             trained,
@@ -102,6 +104,7 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
             progress=display,
             trackers=[display],
             mesh=mesh,
+            objective=objective,
         )
     if mesh.first:
         windows_path(ctx).unlink(missing_ok=True)
@@ -177,6 +180,8 @@ def _evaluate(ctx: RunContext) -> Mapping[str, Any]:
         else:
             read = ctx.site if recipe.output_site else None
             evaluation = evaluate(ctx.model, dictionary, recipe.sites[-1], *rest, read=read, **kept)
+    if recipe.of_items:
+        evaluation = replace(evaluation, unit="items")
     write_json(ctx.evaluation_path, evaluation.to_dict())
     shutil.rmtree(_evaluation_parts(ctx), ignore_errors=True)
     return {recipe.unit: evaluation.tokens}
@@ -222,7 +227,13 @@ def _training_sample(ctx: RunContext, sites: Sequence[Site]) -> Float[Tensor, "r
     recipe, store = ctx.recipe, Store.open(ctx.store_dir)
     rows = slice(0, store.rows - held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
-    stream = JoinedStream.over([(store, site) for site in sites], batch=batch, seed=recipe.training.seed, rows=rows)
+    stream = JoinedStream.over(
+        [(store, site) for site in sites],
+        batch=batch,
+        seed=recipe.training.seed,
+        memory_mb=recipe.evaluation.memory_mb,
+        rows=rows,
+    )
     wanted = min(max(1, CONTROL_ROWS // batch), stream.batches or 1)
     # Room for all first: parts beside their whole would take twice the memory.
     sample = torch.empty(wanted * batch, sum(store.width(site) for site in sites))

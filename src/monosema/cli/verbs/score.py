@@ -13,7 +13,15 @@ from rich.text import Text
 
 from monosema.cli.clients import NOBODY, ClientOptions
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.cli.verbs.explain import Latents, Step, open_context, read_latents, show_values
+from monosema.cli.verbs.explain import (
+    Latents,
+    ShowReplies,
+    Step,
+    open_context,
+    read_latents,
+    show_all_replies,
+    show_values,
+)
 from monosema.cli.verbs.run import run_until
 
 
@@ -54,6 +62,7 @@ def score(
     encoder: str | None = None,
     spare_tokens: int = 32,
     log_probabilities: bool = True,
+    show_replies: ShowReplies = False,
     options: ClientOptions = NOBODY,
     moved: Moved = NOTHING,
     common: Common = DEFAULTS,
@@ -109,7 +118,7 @@ def score(
         return run_until("score", (str(run),), None, False, common)
     from monosema.interpretation import ScoreOptions, score_with, send_scores
     from monosema.llm import llm_dir
-    from monosema.runs.interpretation import heldout, subject_of
+    from monosema.runs.interpretation import heldout, home_of, subject_of
 
     asked = ScoreOptions(
         scorers=[name.strip() for name in (scorers or "detection,fuzzing").split(",") if name.strip()],
@@ -134,8 +143,15 @@ def score(
         text, name = heldout(ctx), recipe.dictionary_name
         result = send_scores(subject_of(ctx), text, recipe.samples, client, asked, folder, name, log)
         return deliver(result, common, lambda console: show_values(result, console))
-    result = score_with(subject_of(ctx), heldout(ctx), recipe.samples, client, asked, folder, log, common.device)
-    deliver(result, common, lambda console: _show(result, console))
+    subject, text, home = subject_of(ctx), heldout(ctx), home_of(ctx)
+    result = score_with(subject, text, recipe.samples, client, asked, folder, log, common.device, home)
+
+    def show(console: Console) -> None:
+        _show(result, console)
+        if show_replies:
+            show_all_replies(result, console)
+
+    deliver(result, common, show)
     # A command that gave no explanation any score has failed.
     return int(all(line["mean"] is None for line in result["scores"]))
 
@@ -177,16 +193,22 @@ def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> 
 
 
 def _show(result: dict[str, Any], console: Console) -> None:
-    """Print means as a table, then counts of requests."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("author", "method", "scorer", "features", "mean", "control", "no score"):
-        table.add_column(name, justify="left" if name in ("author", "method", "scorer", "no score") else "right")
+    """Print means beside their controls as a table, then counts of requests."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("explanations", overflow="fold")
+    table.add_column("scorer", overflow="fold")
+    for name in ("scored", "mean", "shuffled", "random", "above\nshuffled", "above\nrandom"):
+        table.add_column(name, justify="right", no_wrap=True)
+    notes: dict[str, None] = {}
     for line in result["scores"]:
-        absent = "; ".join(f"{count}: {reason}" for reason, count in line["absent"].items())
-        cells = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control")]
-        if line["interval"] is not None:
-            cells[0] += " [{:.3f}, {:.3f}]".format(*line["interval"])
-        words = [Text(str(line[name])) for name in ("author", "method", "scorer", "features")]
-        table.add_row(*words, *cells, absent)
+        cells = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control", "random")]
+        cells += ["–" if line[name] is None else f"{line[name]:.0%}" for name in ("above", "above_random")]
+        who = line["method"] if line["author"] == "monosema" else f"{line['method']}, {line['author']}"
+        table.add_row(Text(who), Text(line["scorer"]), str(line["features"]), *cells)
+        notes |= {f"{line['scorer']}: {count} × {reason}": None for reason, count in line["absent"].items()}
     console.print(table)
+    if any(line["random"] is None for line in result["scores"]):
+        notes["random: – where no random directions were explained by the same method and scored alike"] = None
+    for note in notes:
+        console.print(Text(note, style="dim"))
     show_values({name: value for name, value in result.items() if name != "scores"}, console)

@@ -2,13 +2,14 @@
 (function (root) {
   "use strict";
   const monosema = (root.monosema = root.monosema || {});
-  monosema.words = {};
+  monosema.words = [];
 
-  // A text as the reader is told it, with values in the place of its {}; `words` has what is said otherwise than in the
-  // sources. {} is any value and {n} a number; a translation may call them {0}, {1} in an order of its own.
+  // A text as the reader is told it, with values in the place of its {}; `words` has the rules, [pattern, other], by which texts
+  // are said otherwise than in the sources. {} is any value and {n} a number; a translation may call them {0}, {1} in an order of its own.
   function say(text, ...values) {
     let at = 0;
-    return (monosema.words[text] ?? text).replace(/\{(n|\d*)\}/g, (_, which) => values[/\d/.test(which) ? +which : at++]);
+    const said = monosema.words.reduce((said, [pattern, other]) => said.replace(new RegExp(pattern, "g"), other), text);
+    return said.replace(/\{(n|\d*)\}/g, (_, which) => values[/\d/.test(which) ? +which : at++]);
   }
 
   // An element with attributes and children; text goes in as text, so nothing from the data is ever read as HTML.

@@ -72,12 +72,14 @@
       document.body.classList.add("reading");
     }
     const feature = await source.feature(row).catch(fail);
+    const items = facts.view === "items" ? (await source.block("items")).extra : null;
     if (!feature || mine !== ticket) return;
     const context = {
       index,
       settings,
       sides: facts.sides,
       view: facts.view,
+      items,
       save,
       open: (other) => open(other, { focus: true }),
       step,
@@ -233,7 +235,7 @@
     const sort = controls();
     $("sort").value = sort;
     list.update({ sort });
-    if (facts.map) map = plots.scatter($("map").querySelector("canvas"), index, facts.map, (row) => open(row, { jump: true }));
+    if (facts.map) map = plots.maps(document.querySelectorAll(".map canvas"), index, facts.map, (row) => open(row, { jump: true }));
     list.update({});
     monosema.tips($("detail"), ".t", monosema.tokenTip);
     document.addEventListener("keydown", keys);

@@ -87,6 +87,7 @@
     }
 
     function paint() {
+      if (!canvas.clientWidth) return;
       const ratio = root.devicePixelRatio || 1;
       canvas.width = canvas.clientWidth * ratio;
       canvas.height = canvas.clientHeight * ratio;
@@ -184,5 +185,12 @@
     };
   }
 
-  Object.assign(monosema, { plots: { columns, spark, strip, range, scatter } });
+  // The same map in several sizes, of which one is seen.
+  function maps(canvases, ...of) {
+    const all = Array.from(canvases, (canvas) => scatter(canvas, ...of));
+    const each = (name) => (value) => all.forEach((one) => one[name](value));
+    return { paint: each("paint"), choose: each("choose"), keep: each("keep") };
+  }
+
+  Object.assign(monosema, { plots: { columns, spark, strip, range, maps } });
 })(typeof globalThis === "undefined" ? this : globalThis);

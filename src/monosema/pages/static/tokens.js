@@ -6,6 +6,7 @@
   const GLYPHS = { "\n": "↵", "\r": "␍", "\t": "⇥" };
   const SHAPELESS = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\u2028\u2029]/gu;
   const BYTES = /(?:<0x[89A-F][0-9A-F]>)+/g; // of characters that are no ASCII
+  const LONE = /^(?:<0x[89A-F][0-9A-F]>)+$/;
   const AROUND = [14, 8];
 
   const sizeOf = (byte) => (byte >= 0xf0 ? 4 : byte >= 0xe0 ? 3 : byte >= 0xc2 ? 2 : 0);
@@ -65,44 +66,50 @@
     for (let from = 0; from < tokens.length; ) {
       let to = end[from];
       for (let i = from; i < to; i++) to = Math.max(to, end[i]);
-      pieces.push({ from, to, text: tokens.slice(from, to).join("") });
+      const text = tokens.slice(from, to).join("");
+      const last = pieces.at(-1);
+      // Bytes of a character that is cut are one piece, too.
+      if (last && LONE.test(text) && LONE.test(last.text) && /^⟨[^⟩]*⟩$/.test(fromBytes(last.text + text))) Object.assign(last, { to, text: last.text + text });
+      else pieces.push({ from, to, text });
       from = to;
     }
     return pieces;
   }
 
   const bare = (token) => visible(token.trim() === "" ? token : token.replace(/^ /, "").replace(/ $/, ""));
-  const loneBytes = (text) => /⟨[0-9A-F]{2}( [0-9A-F]{2})*⟩/.test(text);
 
   function chip(token) {
     const text = bare(token);
-    return el("span", { class: "chip", title: loneBytes(text) ? say("Bytes of a character, in hexadecimal: this token is a part of one") : null }, text);
+    const lone = /⟨[0-9A-F]{2}( [0-9A-F]{2})*⟩/.test(text);
+    return el("span", { class: "chip", title: lone ? say("A part of a character: its bytes, in hexadecimal") : null }, text);
   }
 
-  const QUOTED = /(^|[\s(,])(['"])((?:\\.|(?!\2)[^\\]){1,40}?)\2(?=$|[\s,;.:)(])/gu;
+  // “the”, or in older labels '\n' and ' the'.
+  const QUOTED = /“([^”]{1,60})”|(^|[\s(,])(['"])((?:\\.|(?!\3)[^\\]){1,40}?)\3(?=$|[\s,;.:)(])/gu;
   const ESCAPES = { n: "\n", t: "\t", r: "\r" };
   const unescaped = (text) =>
     text.replace(/\\(?:x([0-9a-f]{2})|u([0-9a-f]{4})|U([0-9a-f]{8})|(.))/gsu, (_, x, u, long, other) =>
       other === undefined ? String.fromCodePoint(parseInt(x ?? u ?? long, 16)) : (ESCAPES[other] ?? other)
     );
 
-  // A label's text, with tokens that stand in quotes ('\n', ' the') set as tokens.
+  // A label's text, with tokens that stand in quotes set as tokens.
   function labelled(text) {
     const parts = [];
     let at = 0;
+    const between = (written) => {
+      const part = at > 0 && /^ \((\d+ %)\)/.exec(written);
+      if (part) parts.push(" ", el("span", { class: "part" }, part[1]));
+      const rest = part ? written.slice(part[0].length) : written;
+      if (rest) parts.push(/^, ?$/.test(rest) ? " " : plain(rest));
+    };
     for (const match of text.matchAll(QUOTED)) {
-      const begin = match.index + match[1].length;
-      const between = text.slice(at, begin);
-      const part = /^ \((\d+ %)\),? ?$/.exec(between);
-      if (part) parts.push(" ", el("span", { class: "part" }, part[1]), " ");
-      else if (between) parts.push(between === ", " ? " " : plain(between));
-      parts.push(el("span", { class: "quoted" }, visible(unescaped(match[3]).replace(/^ (?=\S)/, ""))));
-      at = match.index + match[0].length;
+      const [whole, curly, before, , straight] = match;
+      const begin = match.index + (before ?? "").length;
+      between(text.slice(at, begin));
+      parts.push(el("span", { class: "quoted" }, visible(curly ?? unescaped(straight).replace(/^ (?=\S)/, ""))));
+      at = match.index + whole.length;
     }
-    const rest = text.slice(at);
-    const part = at > 0 && /^ \((\d+ %)\)$/.exec(rest);
-    if (part) parts.push(" ", el("span", { class: "part" }, part[1]));
-    else if (rest) parts.push(plain(rest));
+    between(text.slice(at));
     return parts;
   }
 
@@ -115,7 +122,7 @@
     if (/\[[^\]]*\|/.test(text)) signs.push(say("[a|b]: a or b"));
     if (/…/.test(text) && signs.length) signs.push(say("…: any token"));
     if (signs.length && /;/.test(text)) signs.push(say("“;”: or"));
-    if (/'[^']*' \(\d+ %\)/.test(text)) signs.push(say("'x' (n %): n % of its activation is on x"));
+    if (/['”] \(\d+ %\)/.test(text)) signs.push(say("n %: share of its activation that is on this token"));
     return signs.length ? signs.join(" · ") : null;
   }
 
@@ -125,7 +132,7 @@
     const value = ({ from, to }) => Math.max(...passage.activations.slice(from, to));
     const peak = pieces.findIndex(({ from, to }) => from <= passage.peak && passage.peak < to);
     // Where the passage cuts a character, its bytes are no more than an ellipsis.
-    const cutOff = (piece) => piece && /^(<0x[89A-F].>)+$/.test(piece.text) && !(value(piece) > 0);
+    const cutOff = (piece) => piece && LONE.test(piece.text) && !(value(piece) > 0) && /^⟨/.test(fromBytes(piece.text));
     let [first, last] = [0, pieces.length];
     while (first < peak && cutOff(pieces[first])) first++;
     while (last > peak + 1 && cutOff(pieces[last - 1])) last--;
@@ -166,7 +173,7 @@
       el("b", {}, JSON.stringify(text.replace(BYTES, fromBytes))),
       el("span", {}, measured(value)),
       el("span", { class: "soft" }, value > 0 ? say("{n} % of this passage’s peak", Math.round((100 * value) / maximum)) : say("not active")),
-      parts.length > 1 ? el("span", { class: "wide soft" }, say("{n} tokens that make whole characters only together; the highest of their activations is shown: {}", parts.length, parts.join(", "))) : "",
+      parts.length > 1 ? el("span", { class: "wide soft" }, say("{n} tokens that are read together; the highest of their activations is shown: {}", parts.length, parts.join(", "))) : "",
     ];
   }
 
