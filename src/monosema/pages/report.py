@@ -172,7 +172,7 @@ def _languages() -> dict[str, Any]:
 
 def _terms(data: ReportData) -> list[tuple[str, str]]:
     """Return what is explained: of a run over items nothing that is about a text or a model's output."""
-    keys = {key for row in data.evaluation for key in row.figures}
+    keys = {key for row in data.evaluation for key in row.metrics}
     metrics = [one for one in METRICS if not one.key.startswith("ce_") and (data.items is None or one.key in keys)]
     terms = [term for term in TERMS if data.items is None or term[0] not in TERMS_OF_TEXT]
     return [*((metric.name, metric.means) for metric in metrics), *terms]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _figures(rows: Sequence[EvaluationRow], kind: str) -> Mapping[str, Estimate]:
     """Return the metrics of the first row of this kind; none where there is no such row."""
-    return next((row.figures for row in rows if row.kind == kind), {})
+    return next((row.metrics for row in rows if row.kind == kind), {})
 
 
 def lede(data: ReportData, packed: ReportBundle) -> str:
@@ -68,12 +68,12 @@ def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[s
 
 def metrics(rows: Sequence[EvaluationRow]) -> dict[str, Any]:
     """Return metrics downwards, dictionary and controls across; metrics that no row has are left out."""
-    keys = {key for row in rows for key in (*row.figures, *row.absent)}
+    keys = {key for row in rows for key in (*row.metrics, *row.absent)}
     known = [metric for metric in METRICS if metric.key in keys]
     other = [Metric(key, key, "", "", "") for key in sorted(keys - {metric.key for metric in METRICS})]
     lines = []
     for metric in [*known, *other]:
-        found = [row.figures.get(metric.key) for row in rows]
+        found = [row.metrics.get(metric.key) for row in rows]
         cells = [
             {"absent": row.absent.get(metric.key, "not measured")} if value is None else _cell(value, metric.unit)
             for row, value in zip(rows, found, strict=True)
