@@ -148,7 +148,7 @@ def test_one_file_that_asks_for_nothing_from_outside(page):
 def test_nothing_hostile_becomes_markup(fake_atlas, facts, tmp_path):
     atlas = fake_atlas(tmp_path / "atlas", n=40, nasty=True)
     known = facts.evaluation[0]
-    hostile = {"figures": {HOSTILE: known.figures["fvu"]}, "absent": {"fvu": HOSTILE}}
+    hostile = {"metrics": {HOSTILE: known.metrics["fvu"]}, "absent": {"fvu": HOSTILE}}
     row = replace(known, name=HOSTILE, **hostile)
     data = replace(
         facts,
