@@ -63,6 +63,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
+app.register_install_completion_command(help="Install completion by the TAB key, for bash, zsh or fish, and stop.")
 
 
 def register_verb(function: Callable[..., Any], group: str) -> None:
