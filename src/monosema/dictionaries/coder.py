@@ -44,7 +44,7 @@ from monosema.dictionaries.initialisation import (
 )
 from monosema.dictionaries.losses import batch_variance, combine_losses, prefix_errors
 from monosema.dictionaries.normalisation import normalise
-from monosema.dictionaries.protocol import Losses, Metadata, StepContext
+from monosema.dictionaries.protocol import Losses, Metadata, StepContext, in_a_line
 from monosema.dictionaries.resampling import at_a_point
 from monosema.kernels import Grid, decode_active
 
@@ -176,6 +176,9 @@ class SparseCoder(nn.Module):
     @coefficient.setter
     def coefficient(self, value: float) -> None:
         self.activation = self.activation.replace(**{str(self.activation.coefficient): value})
+
+    def __repr__(self) -> str:
+        return in_a_line(self.title, self)
 
     def description(self) -> dict[str, Any]:
         """Plain values that say what the coder is."""

@@ -85,6 +85,15 @@ class Dictionary(Protocol):
         ...
 
 
+def in_a_line(kind: str, dictionary: Dictionary) -> str:
+    """Say what a dictionary is, how wide, and where it reads."""
+    about = dictionary.metadata
+    widths = [f"{dictionary.d_in:,}", f"{dictionary.n_latents:,} latents"]
+    written = [] if dictionary.d_out == dictionary.d_in else [f"{dictionary.d_out:,}"]
+    place = "" if about.site is None else f", {about.site.short}" + (f" of {about.model}" if about.model else "")
+    return f"{kind}({' → '.join([*widths, *written])}{place})"
+
+
 @dataclass(frozen=True)
 class StepContext:
     """The training step that a loss belongs to, and what several processes or parts of a batch must agree on.

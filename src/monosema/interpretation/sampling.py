@@ -265,8 +265,8 @@ def _together(parts: Sequence[_Entries], width: int) -> _Entries:
 
 
 def _joined(entries: _Entries, latents: NDArray[np.int64], maximum: NDArray[np.float32]) -> Samples:
-    """Sort entries by latent; of entries of a latent with the same tokens the first stays."""
-    order = np.lexsort((np.arange(len(entries.row)), entries.hash, entries.row))
+    """Sort entries by latent; of entries of a latent with the same tokens a random one stays, or else the first."""
+    order = np.lexsort((np.arange(len(entries.row)), entries.kind != _RANDOM, entries.hash, entries.row))
     same = (entries.row[order][1:] == entries.row[order][:-1]) & (entries.hash[order][1:] == entries.hash[order][:-1])
     kept = np.sort(order[np.append(True, ~same)[: len(order)]])
     kept = kept[np.argsort(entries.row[kept], kind="stable")]

@@ -21,7 +21,7 @@ from monosema.pages.glossary import METRICS, TERMS, TERMS_OF_TEXT
 from monosema.pages.packing import script_json
 from monosema.pages.pictures import density_histogram, feature_map, loss_bars, share_histogram, training_curves
 from monosema.pages.svg import svg, variables
-from monosema.pages.words import ITEMS, of_script, rewording, say
+from monosema.pages.words import ITEMS, languages, of_script, rewording, say
 
 if TYPE_CHECKING:
     import jinja2
@@ -36,6 +36,7 @@ SCRIPTS = (
     "table.js",
     "feature.js",
     "items.js",
+    "language.js",
     "page.js",
 )
 """Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
@@ -128,6 +129,7 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
     }
     facts = {
         "title": data.title,
+        **languages(),
         "sides": packed.sides,
         "map": drawn.to_dict() if drawn else None,
         "words": of_script(),

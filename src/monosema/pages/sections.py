@@ -26,27 +26,23 @@ def lede(data: ReportData, packed: ReportBundle) -> str:
     """Return the opening sentences: what was looked at, how well it is rebuilt, and what its labels are worth."""
     kind = f"{data.architecture} dictionary" if data.architecture else "dictionary"
     article = "an" if kind[0].lower() in "aeiou" else "a"
-    sentence = f"{packed.n_features:,} features of {data.model_name or 'a language model'}"
-    if data.site:
-        sentence += f", read at {data.site}"
-    sentence += f" by {article} {kind}"
-    if data.tokens:
-        sentence += f" trained on {data.tokens:,} tokens"
-        if data.corpus:
-            sentence += " of the built-in corpus" if data.corpus == "builtin" else f" of {data.corpus}"
+    place = f", read at {data.site}" if data.site else ""
+    found = f"{packed.n_features:,} features of {data.model_name or 'a language model'}{place} by {article} {kind}."
+    text = "the built-in corpus" if data.corpus == "builtin" else data.corpus
+    learnt = f"It was trained on {data.tokens:,} tokens{f' of {text}' if text else ''}." if data.tokens else ""
     rebuilt = spoken(_figures(data.evaluation, "dictionary"), _figures(data.evaluation, "pca"))
-    return " ".join(say(part) for part in (f"{sentence}.", rebuilt, _spoken_labels(packed)) if part)
+    return " ".join(say(part) for part in (found, learnt, rebuilt, _spoken_labels(packed)) if part)
 
 
 def _spoken_labels(packed: ReportBundle) -> str:
-    """Return one sentence about what share of the labels stands above the controls. Empty without scores."""
+    """Return what share of the labels stands above the controls, by each scorer. Empty without scores."""
     shares = [(one.scorer, share.value) for one in packed.labels if (share := one.above_controls)]
     if not shares:
         return ""
     (scorer, first), *others = shares
     random = " and random directions" if any(one.random for one in packed.labels) else ""
-    rest = "".join(f", by {name} {100 * share:.0f} %" for name, share in others)
-    return f"By {scorer} {100 * first:.0f} % of the labels stand above their controls, shuffled labels{random}{rest}."
+    rest = "".join(f" By {name} {100 * share:.0f} %." for name, share in others)
+    return f"By {scorer} {100 * first:.0f} % of the labels stand above their controls, shuffled labels{random}.{rest}"
 
 
 def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[str, str]]:
@@ -175,7 +171,7 @@ def _unscored(data: ReportData, packed: ReportBundle) -> list[str]:
     if not any(one.random for one in packed.scored):
         return [
             "Labels are compared with shuffled ones only: this run has no random directions that were explained and "
-            f"scored alike. To have them: monosema run {data.run} --update --score.random_latents 100"
+            f"scored alike. To have them: monosema run {data.run} --update --score.random-latents 100"
         ]
     return []
 

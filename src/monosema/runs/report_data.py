@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def _of_items(data: ReportData, ctx: RunContext, items: Items) -> ReportData:
     recipe = ctx.recipe
     values, share = recipe.to_dict(), recipe.text.heldout_share
     files = {"vectors": recipe.model.name, "names": recipe.corpus.source, "name column": recipe.corpus.column}
-    parts = ("dictionary", "stream", "training", "atlas", "samples", "score")
+    parts = ("dictionary", "stream", "training")
     held = f"All metrics are measured on {data.heldout_tokens:,} items that training never saw"
     return replace(
         data,
@@ -44,7 +45,10 @@ def _of_items(data: ReportData, ctx: RunContext, items: Items) -> ReportData:
         corpus="",
         heldout_tokens=None,
         sinks_left_out=None,
-        stages=[replace(stage, note=stage.note.removesuffix(", 0 model tokens")) for stage in data.stages],
+        stages=[
+            replace(stage, note=re.sub(r", [\d,]+ (few passages|model tokens)", "", stage.note))
+            for stage in data.stages
+        ],
         evaluation=[replace(row, absent={}) for row in data.evaluation],
         recipe={**files, "held-out share": share, **{name: values[name] for name in parts if name in values}},
         notes=(f"{held}: about {share:.0%} of all, chosen by a hash of the row’s number.", *data.notes, _LABELS),
@@ -59,7 +63,11 @@ def _report_data(ctx: RunContext) -> ReportData:
     names = recipe.row_names
     captured = stages["capture"].counts if recipe.given is None else {}
     models = " and ".join(recipe.model_names)
-    title = f"What {models} compute{'' if recipe.other_model else 's'} at {recipe.place}"
+    title = (
+        f"What {models} compute at {recipe.place}"
+        if recipe.other_model
+        else f"What {models} computes at {recipe.place}"
+    )
     return ReportData(
         title=recipe.report.title or title,
         model_name=models,

@@ -49,6 +49,12 @@ class Run:
             raise RunError(f"The folder {folder} {there}. Make a run with: monosema run --out {folder}")
         return cls(folder, Recipe.read(path))
 
+    def __repr__(self) -> str:
+        recipe, done = self.recipe, [name for name, record in self.stages.items() if record.state == "done"]
+        where = f"{', '.join(site.short for site in recipe.sites)} of {recipe.model.name}"
+        what = f"{recipe.dictionary.title} of {recipe.dictionary.n_latents:,} latents"
+        return f"Run({self.folder}: {what}, {where}, done: {', '.join(done) or 'nothing'})"
+
     @property
     def stages(self) -> Mapping[str, StageRecord]:
         """The stages that were begun, by name."""

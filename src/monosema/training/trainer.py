@@ -204,7 +204,9 @@ class Trainer:
     def step(self, *batches: Float[Tensor, "n row_width"]) -> list[Losses | None]:
         """Make a step of every run that goes on, on the batch of its stream; None for the others."""
         moved = [batch.to(self.runs[0].device) for batch in batches]
-        losses = [run.step(moved[run.stream]) if run.stopped is None else None for run in self.runs]
+        losses: list[Losses | None] = []
+        for run in self.runs:
+            losses.append(run.step(moved[run.stream]) if run.stopped is None else None)
         self.step_number += 1
         return losses
 

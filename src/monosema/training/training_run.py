@@ -134,7 +134,12 @@ class TrainingRun:
         """Make one step on one batch."""
         began = time.perf_counter()
         with self.mesh.watching():
-            losses = self._gradients(rows_of_group(self.mesh, batch))
+            rows = rows_of_group(self.mesh, batch)
+            if self.config.accumulate > 1:
+                losses = self._in_parts(rows)
+            else:
+                losses = self.objective.losses(self.dictionary, rows, self.context)
+                losses.total.backward()
         sum_gradients(self.mesh, self.optimisers.parameters)
         # What carries the graph is let go of: it would hold a matrix of the batch's size through the update.
         losses = replace(losses, codes=codes_of_batch(self.mesh, losses.codes), error=None, residual=None)
@@ -149,13 +154,9 @@ class TrainingRun:
         self.step_number += 1
         return losses
 
-    def _gradients(self, batch: Float[Tensor, "n row_width"]) -> Losses:
-        """Return losses of the batch, with their gradients in the parameters."""
+    def _in_parts(self, batch: Float[Tensor, "n row_width"]) -> Losses:
+        """Return losses of a batch that is worked on part by part, with their gradients in the parameters."""
         number = self.config.accumulate
-        if number == 1:
-            losses = self.objective.losses(self.dictionary, batch, self.context)
-            losses.total.backward()
-            return losses
         targets = self.dictionary.inputs_and_targets(self.objective.vectors(batch))[1]
         variance = batch_variance(targets, self.context) / number
         context, of_parts = replace(self.context, variance=variance), []

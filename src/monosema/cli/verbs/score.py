@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,30 +25,6 @@ from monosema.cli.verbs.explain import (
 from monosema.cli.verbs.run import run_until
 
 
-@Parameter(name="*", show=False)
-@dataclass(frozen=True)
-class Moved:
-    """Options that became those of `monosema compare`."""
-
-    compare: str | None = None
-    sites: str | None = None
-    tokens: int | None = None
-    training_tokens: int | None = None
-
-    def refuse(self) -> None:
-        """Raise InputError, which says what to type, where one of them was given."""
-        from monosema.core import InputError
-
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        names = {"compare": "baselines"}
-        words = " ".join(f"--{names.get(name, name).replace('_', '-')} {value}" for name, value in given.items())
-        if given:
-            raise InputError(f"The comparison is a verb of its own. Type: monosema compare RUN {words}")
-
-
-NOTHING = Moved()
-
-
 def score(
     run: Path,
     step: Step = "now",
@@ -64,7 +40,6 @@ def score(
     log_probabilities: bool = True,
     show_replies: ShowReplies = False,
     options: ClientOptions = NOBODY,
-    moved: Moved = NOTHING,
     common: Common = DEFAULTS,
 ) -> int:
     """Score the explanations of a run's features, and record the scores in the atlas.
@@ -109,7 +84,6 @@ def score(
     log_probabilities
         Weigh answers by their log-probabilities where the provider gives them. Batches to models that refuse them fail.
     """
-    moved.refuse()
     if scorers == "list":
         return _list(common)
     if step in ("status", "retrieve", "parse"):
