@@ -188,9 +188,9 @@ class TokenBatches(Iterator[TokenBatch]):
         kind = "window" if self.config.mode == "windows" else "sentence"
         tokens = sum(row.shape[1] for row in rows)
         return CorpusError(
-            f"The corpus {self.corpus.name} is smaller than a batch: it gives {counted(len(rows), kind)} ({counted(tokens, 'token')}), "
-            f"and a batch has {self.config.batch}. Lower --text.batch{' or --window' if kind == 'window' else ''}, or "
-            "add text."
+            f"The corpus {self.corpus.name} is smaller than a batch: it gives {counted(len(rows), kind)} "
+            f"({counted(tokens, 'token')}), and a batch has {self.config.batch}. Lower --text.batch"
+            f"{' or --window' if kind == 'window' else ''}, or add text."
         )
 
 

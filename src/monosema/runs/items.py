@@ -72,8 +72,8 @@ def item_recipe(
     held = int(is_heldout(np.arange(rows), recipe.text.heldout_share).sum())
     if not held or rows - held < recipe.stream.batch:
         raise VectorError(
-            f"{activations} has {counted(rows, 'row')}: with {held:,} held out, {rows - held:,} are left to train on, and a "
-            f"batch takes {recipe.stream.batch:,}. Give more rows, a smaller --batch, or another --heldout-share."
+            f"{activations} has {counted(rows, 'row')}: with {held:,} held out, {rows - held:,} are left to train on, "
+            f"and a batch takes {recipe.stream.batch:,}. Give more rows, a smaller --batch, or another --heldout-share."
         )
     stream = recipe.stream
     if not {"passes", "stream.passes"} & set(overrides):
