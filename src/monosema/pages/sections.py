@@ -171,7 +171,7 @@ def _unscored(data: ReportData, packed: ReportBundle) -> list[str]:
     if not any(one.random for one in packed.scored):
         return [
             "Labels are compared with shuffled ones only: this run has no random directions that were explained and "
-            f"scored alike. To have them: monosema run {data.run} --update --score.random_latents 100"
+            f"scored alike. To have them: monosema run {data.run} --update --score.random-latents 100"
         ]
     return []
 
