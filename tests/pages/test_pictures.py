@@ -21,7 +21,6 @@ def columns(score, **more):
         {},
         base | high | more,
         n_passages=0,
-        n_tokens=0,
         passages_per_feature=(1, 0),
         complete=True,
         scorer="simulation",

@@ -44,9 +44,12 @@ def _spoken_labels(packed: ReportBundle) -> str:
     if not shares:
         return ""
     (scorer, first), *others = shares
-    random = " and random directions" if any(one.random for one in packed.labels) else ""
     rest = "".join(f", by {name} {100 * share:.0f} %" for name, share in others)
-    return f"By {scorer} {100 * first:.0f} % of the labels stand above their controls, shuffled labels{random}{rest}."
+    if any(one.random for one in packed.labels):
+        controls = "their controls, shuffled labels and random directions"
+        return f"By {scorer} {100 * first:.0f} % of the labels stand above {controls}{rest}."
+    said = f"By {scorer} {100 * first:.0f} % of the labels stand above shuffled ones{rest}"
+    return f"{said}; with random directions they were not compared."
 
 
 def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[str, str]]:
@@ -64,7 +67,8 @@ def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[s
     shares = [(one.scorer, share) for one in packed.labels if (share := one.above_controls)]
     if shares:
         (scorer, first), *others = shares
-        name = f"{say('Labels above controls')}, {scorer}"
+        compared = "Labels above controls" if any(one.random for one in packed.labels) else "Labels above shuffled ones"
+        name = f"{say(compared)}, {scorer}"
         rest = ", ".join(f"{other} {text_of(share.value, 'share')}" for other, share in others)
         cards.append({"name": name, "value": text_of(first.value, "share"), "interval": rest})
     return cards
@@ -175,7 +179,7 @@ def _unscored(data: ReportData, packed: ReportBundle) -> list[str]:
     if not any(one.random for one in packed.scored):
         return [
             "Labels are compared with shuffled ones only: this run has no random directions that were explained and "
-            f"scored alike. To have them: monosema run {data.run} --update --score.random_latents 100"
+            f"scored alike. To have them: monosema run {data.run} --update --score.random-latents 100"
         ]
     return []
 
