@@ -14,6 +14,8 @@ TORCH  := torch==2.13.0
 
 demo: $(VENV)/.installed  ## the main job, text -> dictionary -> evaluation -> atlas -> report; MODEL=smollm2, CORPUS=path
 	$(BIN)/monosema run $(MODEL) --out $(RUN)$(if $(filter command line environment,$(origin CORPUS)), --corpus $(CORPUS))
+	@echo
+	@echo 'The page: $(RUN)/report, or make serve. To call monosema by its name: export PATH="$(abspath $(BIN)):$$PATH"'
 
 test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not interop and not browser"
@@ -38,6 +40,7 @@ bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the pe
 
 serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
 	@test -d $(RUN)/report || { echo "There is no report in $(RUN) yet: make demo"; exit 1; }
+	@for page in $(RUN)/report/*.html; do echo "http://localhost:8000/$$(basename $$page)"; done
 	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory $(RUN)/report
 
 specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped

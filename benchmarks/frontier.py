@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from frontier_tables import ARCHITECTURES, LIBRARIES, Point, curve, draw, summary, table
+
 from vectors import run_rows
 
 HELD_OUT = 16_384
@@ -180,7 +181,7 @@ def loss_recovered(dictionary: Any, scale: float, run: Path) -> float:
 
     model, site, text = held_out_text(run)
     folded = dictionary.folded(torch.zeros(dictionary.d_in), scale)
-    return round(evaluate(model, folded, site, text).rows[0].figures["loss_recovered"].value, 5)
+    return round(evaluate(model, folded, site, text).rows[0].metrics["loss_recovered"].value, 5)
 
 
 @functools.cache

@@ -14,6 +14,8 @@ PUBLIC = [
     "Run",
     "Site",
     "__version__",
+    "encode",
+    "evaluate",
     "load_dictionary",
     "load_model",
     "open_atlas",
@@ -21,6 +23,7 @@ PUBLIC = [
     "run",
     "save_dictionary",
     "splice",
+    "train",
 ]
 
 

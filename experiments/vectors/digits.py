@@ -25,8 +25,8 @@ def items() -> tuple[np.ndarray, dict[str, list[object]]]:
     hidden = np.maximum(pixels @ net.coefs_[0] + net.intercepts_[0], 0)
     return hidden, {
         "name": [f"scan {row}" for row in range(len(pixels))],
-        "digit": [f"a {digit}" for digit in data.target],
-        "guess": [f"a {digit}" for digit in net.predict(pixels)],
+        "digit": [str(digit) for digit in data.target],
+        "guess": [str(digit) for digit in net.predict(pixels)],
         "ink": pixels.sum(axis=1).round(1).tolist(),
         "picture": [png(255 - np.round(255 * scan.reshape(8, 8)).astype(np.uint8)) for scan in pixels],
     }

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from monosema.interventions import splice
     from monosema.models import load_model
     from monosema.runs import Recipe, Run, run
+    from monosema.runs.direct import encode, evaluate, train
 
 _STATIONS = {
     "MonosemaError": "core",
     "Recipe": "runs",
     "Run": "runs",
     "Site": "core",
+    "encode": "runs.direct",
+    "evaluate": "runs.direct",
     "load_dictionary": "dictionaries",
     "load_model": "models",
     "open_atlas": "atlas",
@@ -30,6 +33,7 @@ _STATIONS = {
     "run": "runs",
     "save_dictionary": "dictionaries",
     "splice": "interventions",
+    "train": "runs.direct",
 }
 
 __all__ = [
@@ -38,6 +42,8 @@ __all__ = [
     "Run",
     "Site",
     "__version__",
+    "encode",
+    "evaluate",
     "load_dictionary",
     "load_model",
     "open_atlas",
@@ -45,6 +51,7 @@ __all__ = [
     "run",
     "save_dictionary",
     "splice",
+    "train",
 ]
 
 

@@ -36,4 +36,4 @@ def test_an_encoders_features_have_no_promoted_tokens(tmp_path) -> None:
     assert any(row["label"] for row in atlas.features(limit=None))
     row = evaluate(model, dictionary, SITE, text).dictionary
     assert "does not continue text" in row.absent["loss_recovered"]
-    assert 0 < row.figures["fvu"].value < 1
+    assert 0 < row.metrics["fvu"].value < 1

@@ -52,12 +52,6 @@ def test_an_unknown_baseline_is_refused(finished: Run, command: Command) -> None
     assert "neurons" in err
 
 
-def test_the_old_spelling_is_refused_with_the_new_one(finished: Run, command: Command) -> None:
-    code, _, err = command("score", finished.folder, "--compare", "pca", "--training-tokens", "0")
-    assert code == 2
-    assert "monosema compare RUN --baselines pca --training-tokens 0" in err
-
-
 def test_sites_are_told_apart(finished: Run) -> None:
     from rich.console import Console
 

@@ -14,6 +14,7 @@ VERBS = (
     "run",
     "capture",
     "train",
+    "encode",
     "evaluate",
     "atlas",
     "report",
@@ -68,6 +69,7 @@ def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["doctor", "--seed", "many"], "--seed"),
         (["run", "--out"], "--out"),
         (["complete"], "PROMPT"),
+        (["convert", "a"], "For instance: monosema convert runs/demo/"),
     ],
 )
 def test_words_that_cannot_be_parsed_exit_with_2(
@@ -86,6 +88,8 @@ def test_words_that_cannot_be_parsed_exit_with_2(
         (SiteError("There is no site x."), 2, "error: There is no site x."),
         (DiskFullError("No room left."), 1, "error: No room left."),
         (ZeroDivisionError("by zero"), 1, "did not foresee: ZeroDivisionError: by zero. Add --debug"),
+        (NotADirectoryError(20, "Not a directory", "a/b"), 2, "error: a/b can't be made or opened (not a directory)"),
+        (PermissionError(13, "Permission denied", "a/.x.tmp"), 2, "error: a can't be made or opened (permission"),
         (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here"),
         (BrokenPipeError(), 0, ""),
     ],

@@ -112,7 +112,11 @@ class TestAtOnce:
         assert {row["method"] for row in rows} == {"language model (brief)"}
         assert result["explanations"] == {str(row["latent"]): row["text"] for row in rows}
         shown = command(*words)[1]
-        assert all(f"\n{row['latent']} " in shown for row in rows)
+        assert all(f"feature {row['latent']}" in shown for row in rows)
+        assert all(row["text"].split()[0] in shown for row in rows)
+        kept = [json.loads(line) for line in Path(result["replies"]).read_text(encoding="utf-8").splitlines()]
+        assert {reply["latent"] for reply in kept} == {row["latent"] for row in rows}
+        assert all(reply["text"] in command(*words, "--show-replies")[1] for reply in kept[:1])
 
     def test_nothing_explained_is_a_failure(self, copied: Path, tiny_directory: Path, command: Command) -> None:
         words = ("--client", f"local:{tiny_directory}", "--limit", "2", "--json")
@@ -121,6 +125,7 @@ class TestAtOnce:
         result = json.loads(out)
         assert (result["explained"], result["failures"]) == (0, {"rejected": 2})
         assert "context of 128" in result["reasons"]["rejected"]
+        assert "Nothing was explained" in command("explain", copied, *words[:-1])[1]
 
     @pytest.mark.parametrize(
         ("words", "message"),

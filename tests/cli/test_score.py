@@ -116,6 +116,13 @@ def test_scorers_that_ask_nobody_need_no_client(asks: Asks, explained: Path, com
     code, _, err = command("score", explained, "--scorers", "surprisal", "--json")
     assert code == 0, err
     assert set(scores(explained)) == {"surprisal"}
+    words = ("--scorers", "surprisal", "--method", "token lookup", "--limit", "3")
+    code, out, err = command("score", explained, *words, "--json")
+    assert code == 0, err
+    (line,) = [line for line in json.loads(out)["scores"] if line["method"] == "token lookup"]
+    assert line["random"] is not None
+    rows = Run.open(explained).atlas().sql("select random from scores where scorer = 'surprisal' and method <> 'words'")
+    assert {row["random"] for row in rows} == {line["random"]}
 
 
 def test_people_are_scored_like_models_and_beside_the_empty_answer(

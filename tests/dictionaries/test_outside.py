@@ -137,7 +137,7 @@ def test_a_run_evaluates_describes_and_reports_it(small_keys: dict[str, str], tm
     keys = {name: value for name, value in small_keys.items() if name != "k"}
     made = run(override(demo(), {**keys, "architecture": "softplus"}, SHORT_KEYS), tmp_path)
     assert made.dictionary().title == "Softplus"
-    assert made.evaluation().rows[0].figures
+    assert made.evaluation().rows[0].metrics
     assert made.atlas().feature(0) is not None
     assert "Softplus" in next(tmp_path.glob("report/*.html")).read_text(encoding="utf-8")
 

@@ -179,7 +179,7 @@ def test_p_falls_in_steps_and_the_penalty_keeps_its_strength() -> None:
     for step in range(100):
         context = StepContext(step, 100, 200)
         losses = dictionary.losses(x, context)
-        dictionary.observe(losses.codes, StepContext())
+        dictionary.observe(losses.codes, context)
         dictionary.resample(x, context)
         seen.append((dictionary.activation.exponent(int(dictionary.stage)), float(losses.terms["lp"])))
     exponents = [p for p, _ in seen]

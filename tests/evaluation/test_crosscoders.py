@@ -41,7 +41,7 @@ def test_each_site_is_measured_by_itself(model, text) -> None:
         crosscoder.W_dec[:, model.d_model :] = 0
     found = evaluate_crosscoder(model, crosscoder, text())
     assert [(row.site, row.kind) for row in found.rows] == [("0.mlp_out", "dictionary"), ("0.resid_post", "dictionary")]
-    spoilt, whole = (row.figures for row in found.rows)
+    spoilt, whole = (row.metrics for row in found.rows)
     assert whole["fvu"].value == pytest.approx(0, abs=1e-6)
     assert whole["loss_recovered"].value == pytest.approx(1, abs=1e-3)
     assert whole["kl"].value == pytest.approx(0, abs=1e-4)
@@ -63,7 +63,7 @@ def test_controls_are_of_all_sites_and_measured_at_each(model, text) -> None:
     controls: dict[str, Dictionary] = {"pca": Pca.fit([rows], 2 * model.d_model)}
     found = evaluate_crosscoder(model, exact(model.d_model), text(), controls=controls)
     assert [row.kind for row in found.rows] == ["dictionary", "pca"] * 2
-    assert all(row.figures["fvu"].value < 1e-3 for row in found.rows)
+    assert all(row.metrics["fvu"].value < 1e-3 for row in found.rows)
     with pytest.raises(ConfigError, match=r"pca writes 32 values"):
         evaluate_crosscoder(model, exact(model.d_model), text(), controls={"pca": Pca.fit([rows[:, :32]], 4)})
 

@@ -21,7 +21,7 @@ def perfect(model, text, site, controls, zero):
 
 
 def test_a_perfect_dictionary_loses_nothing(perfect) -> None:
-    figures = perfect.dictionary.figures
+    figures = perfect.dictionary.metrics
     assert figures["fvu"].value == pytest.approx(0, abs=1e-12)
     assert figures["variance_explained"].value == pytest.approx(1)
     assert figures["cosine"].value == pytest.approx(1)
@@ -33,15 +33,15 @@ def test_a_perfect_dictionary_loses_nothing(perfect) -> None:
 
 def test_giving_nothing_back_recovers_nothing(perfect) -> None:
     row = perfect.row("zero")
-    assert row.figures["loss_recovered"].value == pytest.approx(0, abs=1e-6)
-    assert row.figures["ce_spliced"].value == pytest.approx(row.figures["ce_zero"].value)
-    assert row.figures["fvu"].value >= 1
-    assert row.figures["l0"].value == 0
-    assert (row.figures["alive"].value, row.density.never, sum(row.density.counts)) == (0, 4, 0)
+    assert row.metrics["loss_recovered"].value == pytest.approx(0, abs=1e-6)
+    assert row.metrics["ce_spliced"].value == pytest.approx(row.metrics["ce_zero"].value)
+    assert row.metrics["fvu"].value >= 1
+    assert row.metrics["l0"].value == 0
+    assert (row.metrics["alive"].value, row.density.never, sum(row.density.counts)) == (0, 4, 0)
 
 
 def test_pca_beats_random_directions(perfect) -> None:
-    pca, random = perfect.row("pca").figures, perfect.row("random").figures
+    pca, random = perfect.row("pca").metrics, perfect.row("random").metrics
     assert pca["l0"].value == 8
     assert pca["fvu"].high < random["fvu"].low
     assert pca["ce_zero"] == random["ce_zero"]
@@ -51,7 +51,7 @@ def test_pca_beats_random_directions(perfect) -> None:
 def test_variance_is_about_the_mean_of_the_same_text(perfect, controls, rows) -> None:
     rebuilt = controls["pca"](rows)
     expected = (rows - rebuilt).square().sum() / (rows - rows.mean(dim=0)).square().sum()
-    assert perfect.row("pca").figures["fvu"].value == pytest.approx(expected.item(), rel=1e-4)
+    assert perfect.row("pca").metrics["fvu"].value == pytest.approx(expected.item(), rel=1e-4)
 
 
 def test_losses_equal_those_of_edited_forward_passes(perfect, model, text, site, controls, rows) -> None:
@@ -76,7 +76,7 @@ def test_losses_equal_those_of_edited_forward_passes(perfect, model, text, site,
             totals[name] -= logs[name].gather(1, targets[:, None]).sum().item()
         divergence += (logs["ce_clean"].exp() * (logs["ce_clean"] - logs["ce_spliced"])).sum().item()
         n += len(targets)
-    figures = perfect.row("random").figures
+    figures = perfect.row("random").metrics
     for name, total in totals.items():
         assert figures[name].value == pytest.approx(total / n, rel=1e-4), name
     assert figures["kl"].value == pytest.approx(divergence / n, rel=1e-3)
@@ -92,9 +92,9 @@ def test_sharing_the_early_layers_changes_nothing(model, text, site, monkeypatch
     for module in ("models.forking", "evaluation.passes"):
         monkeypatch.setattr(f"monosema.{module}.can_fork", lambda model, site: False)
     apart = evaluate(model, dictionary, site, text(), config)
-    assert shared.dictionary.figures["kl"].value > 0
-    for name, figure in shared.dictionary.figures.items():
-        other = apart.dictionary.figures[name]
+    assert shared.dictionary.metrics["kl"].value > 0
+    for name, figure in shared.dictionary.metrics.items():
+        other = apart.dictionary.metrics[name]
         assert (figure.value, figure.low, figure.high) == pytest.approx(
             (other.value, other.low, other.high), rel=1e-4
         ), name
@@ -122,15 +122,15 @@ def test_intervals_draw_documents_where_there_are_enough(model, text, site, zero
     few = evaluate(model, zero, site, text(20))
     assert (many.unit, many.units) == ("documents", 50)
     assert few.unit == "windows"
-    assert many.dictionary.figures["ce_clean"].n == 50
-    assert many.dictionary.figures["ce_clean"].method == "bootstrap over documents"
-    for figure in many.dictionary.figures.values():
+    assert many.dictionary.metrics["ce_clean"].n == 50
+    assert many.dictionary.metrics["ce_clean"].method == "bootstrap over documents"
+    for figure in many.dictionary.metrics.values():
         assert figure.low <= figure.value <= figure.high
 
 
 def test_intervals_cover_the_figure_of_a_longer_text(model, text, site, controls) -> None:
-    truth = evaluate(model, controls["pca"], site, text(600)).dictionary.figures
-    figures = evaluate(model, controls["pca"], site, text(60)).dictionary.figures
+    truth = evaluate(model, controls["pca"], site, text(600)).dictionary.metrics
+    figures = evaluate(model, controls["pca"], site, text(60)).dictionary.metrics
     inside = [
         figures[name].low <= truth[name].value <= figures[name].high for name in ("fvu", "ce_spliced", "kl", "cosine")
     ]
@@ -141,8 +141,8 @@ def test_what_can_not_be_computed_is_absent_with_the_reason(model, text, site, c
     quiet = evaluate(model, Neurons(32), site, text(), EvaluationConfig(loss=False), controls)
     for row in quiet.rows:
         assert set(row.absent) == set(LOSSES)
-        assert not set(row.figures) & set(row.absent)
-        assert "fvu" in row.figures
+        assert not set(row.metrics) & set(row.absent)
+        assert "fvu" in row.metrics
     alone = [batch.head(1) for batch in text()][:1]
     for batch in alone:
         batch.keep[:] = False
@@ -160,7 +160,7 @@ def test_vectors_need_no_model(rows, controls) -> None:
     evaluation = evaluate_vectors(Neurons(32), rows, controls)
     assert evaluation.unit == "vectors"
     assert evaluation.units == len(rows)
-    assert evaluation.row("pca").figures["fvu"].value == pytest.approx(
+    assert evaluation.row("pca").metrics["fvu"].value == pytest.approx(
         ((rows - controls["pca"](rows)).square().sum() / (rows - rows.mean(0)).square().sum()).item(), rel=1e-4
     )
     assert evaluation.dictionary.absent == dict.fromkeys(LOSSES, "there is no model")
@@ -168,8 +168,8 @@ def test_vectors_need_no_model(rows, controls) -> None:
 
 def test_the_heads_of_a_site_are_one_vector(model, text) -> None:
     rows = torch.cat([model.activations(b.tokens, ["0.z"])["0.z"][b.keep].flatten(1) for b in text()]).float()
-    whole = evaluate(model, Pca.fit([rows], rows.shape[1]), "0.z", text()).dictionary.figures
-    part = evaluate(model, Pca.fit([rows], 4), "0.z", text()).dictionary.figures
+    whole = evaluate(model, Pca.fit([rows], rows.shape[1]), "0.z", text()).dictionary.metrics
+    part = evaluate(model, Pca.fit([rows], 4), "0.z", text()).dictionary.metrics
     assert whole["fvu"].value < 1e-6
     assert whole["kl"].value < 1e-6
     assert part["fvu"].value > 0.1

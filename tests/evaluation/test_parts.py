@@ -85,8 +85,8 @@ def test_parts_that_are_damaged_or_of_something_else_are_made_anew(model, text, 
 
 
 def test_a_mean_of_other_rows_changes_mean_ablation_alone(model, text, site, controls, rows) -> None:
-    own = evaluate(model, controls["pca"], site, text()).dictionary.figures
-    about = evaluate(model, controls["pca"], site, text(), mean=rows.mean(dim=0) + 1).dictionary.figures
+    own = evaluate(model, controls["pca"], site, text()).dictionary.metrics
+    about = evaluate(model, controls["pca"], site, text(), mean=rows.mean(dim=0) + 1).dictionary.metrics
     assert about["ce_mean"].value != pytest.approx(own["ce_mean"].value, rel=1e-3)
     for name in own.keys() - {"ce_mean"}:
         ends = [(one.value, one.low, one.high) for one in (about[name], own[name])]
@@ -104,5 +104,5 @@ def test_a_model_that_gives_only_logits_has_the_same_figures(model, text, contro
     site = Site.parse("0.resid_post")
     config = EvaluationConfig(memory_mb=16)
     own, other = (evaluate(one, controls["pca"], site, text(), config) for one in (model, Foreign()))
-    for name, figure in own.dictionary.figures.items():
-        assert other.dictionary.figures[name].value == pytest.approx(figure.value, rel=1e-4, abs=1e-6), name
+    for name, figure in own.dictionary.metrics.items():
+        assert other.dictionary.metrics[name].value == pytest.approx(figure.value, rel=1e-4, abs=1e-6), name

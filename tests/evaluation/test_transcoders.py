@@ -34,19 +34,19 @@ def site_rows(model, batch):
 
 def test_one_that_computes_what_the_model_does_loses_nothing(model, text, site, exact, controls) -> None:
     found = evaluate(model, exact, site, text(), controls=controls, read=READ)
-    figures = found.dictionary.figures
+    figures = found.dictionary.metrics
     assert figures["fvu"].value == pytest.approx(0, abs=1e-6)
     assert figures["loss_recovered"].value == pytest.approx(1, abs=1e-3)
     assert figures["l0"].value == 0
     alone = evaluate(model, controls["pca"], site, text())
-    assert found.row("pca").figures["fvu"].value == pytest.approx(alone.dictionary.figures["fvu"].value, rel=1e-6)
+    assert found.row("pca").metrics["fvu"].value == pytest.approx(alone.dictionary.metrics["fvu"].value, rel=1e-6)
 
 
 def test_one_that_computes_something_else_does_not(model, text, site, exact) -> None:
     wrong = exact.folded(torch.zeros(exact.row_width), 1.0)
     with torch.no_grad():
         wrong.skip.neg_()
-    figures = evaluate(model, wrong, site, text(), read=READ).dictionary.figures
+    figures = evaluate(model, wrong, site, text(), read=READ).dictionary.metrics
     assert figures["fvu"].value > 1
     assert figures["loss_recovered"].value < 0.9
 

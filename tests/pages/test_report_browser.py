@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 import time
 
@@ -463,3 +464,38 @@ def test_tokens_in_labels_are_set_as_tokens(report, label, shown, tokens):
     parts = report.execute_script(script, label)
     assert "".join(text for text, _ in parts) == shown
     assert sum(name == "quoted" for _, name in parts) == tokens
+
+
+SAID = """
+const said = [];
+const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
+for (let node = walker.currentNode; node; node = walker.nextNode()) {
+  const element = node.nodeType === Node.TEXT_NODE ? node.parentElement : node;
+  if (element.closest(monosema.DATA)) continue;
+  const read = ["title", "aria-label", "placeholder"];
+  said.push(...(node === element ? read.map((name) => node.getAttribute(name) || "") : [node.data]));
+}
+return said.map((text) => text.trim()).filter(Boolean);
+"""
+
+
+def test_a_click_says_every_word_of_the_page_in_korean_and_another_in_english_again(report, facts):
+    english = texts(report, "#run *")
+    find(report, "#language")[0].click()
+    korean = report.execute_script(SAID)
+    for latent in range(0, 300, 60):
+        report.execute_script("location.hash = arguments[0]", f"#feature-{latent}")
+        chosen(report, latent)
+        korean += report.execute_script(SAID)
+    type_in(report, "zzz no such thing")
+    wait(report, "return document.querySelector('#rows .none') !== null")
+    korean += report.execute_script(SAID)
+    ours = {facts.title, *facts.notes, *(row.name for row in facts.evaluation)}
+    ours |= {text for row in facts.evaluation for text in row.absent.values()}
+    left = {
+        text for text in korean if re.search("[a-z]{3,} [a-z]{2,}", re.sub("token lookup|[a-z]+:.*", "", text))
+    } - ours
+    assert not left, "add these to core/languages/ko.toml: " + " ¦ ".join(sorted(left))
+    assert report.execute_script("return document.documentElement.lang") == "ko"
+    find(report, "#language")[0].click()
+    assert texts(report, "#run *") == english

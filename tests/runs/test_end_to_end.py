@@ -41,7 +41,7 @@ def test_a_run_goes_on_after_a_stop_and_says_what_it_learnt_from(
     assert not list(done.folder.rglob("windows.npy"))
     assert done.dictionary().metadata.extra["objective"] == "end-to-end"
     assert set(done.summary()["training"]["terms"]) >= {"kl", "downstream"}
-    assert done.evaluation().dictionary.figures["kl"].value > 0
+    assert done.evaluation().dictionary.metrics["kl"].value > 0
     assert load_dictionary(done.folder / folder).n_latents == 64
 
 

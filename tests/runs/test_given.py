@@ -67,7 +67,7 @@ def test_a_given_dictionary_ends_in_a_report_like_one_that_was_trained(
     done = run(recipe, tmp_path / "run")
     assert list(done.stages) == ["open", "evaluate", "atlas", "explain", "score", "report"]
     assert not (done.folder / "activations").exists()
-    ours, theirs = done.evaluation().dictionary.figures, finished.evaluation().dictionary.figures
+    ours, theirs = done.evaluation().dictionary.metrics, finished.evaluation().dictionary.metrics
     assert ours["fvu"].value == pytest.approx(theirs["fvu"].value)
     assert ours["l0"] == theirs["l0"]
     query = "select latent, density, label from features order by latent"
@@ -89,8 +89,8 @@ def test_model_site_and_context_come_from_the_files_of_other_layouts(
     assert (recipe.model.name, recipe.site) == (finished.recipe.model.name, finished.recipe.site)
     assert (recipe.text.window, recipe.name) == (64, layout)
     done = run(apply_overrides(recipe, keys, SHORT_KEYS), tmp_path / "run", until="evaluate")
-    theirs = finished.evaluation().dictionary.figures["fvu"].value
-    assert done.evaluation().dictionary.figures["fvu"].value == pytest.approx(theirs, rel=1e-4)
+    theirs = finished.evaluation().dictionary.metrics["fvu"].value
+    assert done.evaluation().dictionary.metrics["fvu"].value == pytest.approx(theirs, rel=1e-4)
 
 
 def test_what_the_files_do_not_say_is_asked_for_before_anything_is_computed(
@@ -147,7 +147,7 @@ def test_active_latents_are_counted_where_no_k_says_them(keys: dict[str, str], f
     assert recipe.dictionary.title == "JumpReLU"
     counted = done.stages["open"].counts["l0"]
     assert 0 < counted < 48
-    assert done.evaluation().dictionary.figures["l0"].value == pytest.approx(counted, rel=0.2)
+    assert done.evaluation().dictionary.metrics["l0"].value == pytest.approx(counted, rel=0.2)
     assert [row.kind for row in done.evaluation().rows] == ["dictionary", "pca", "random"]
 
 

@@ -96,7 +96,7 @@ def test_a_run_by_two_processes_is_that_of_one(made: Path) -> None:
     assert list(two.stages) == list(one.stages) == ["capture", "train", "evaluate"]
     assert {record.state for record in two.stages.values()} == {"done"}
     assert two.recipe == one.recipe
-    figures = [run.evaluation().dictionary.figures["fvu"].value for run in (one, two)]
+    figures = [run.evaluation().dictionary.metrics["fvu"].value for run in (one, two)]
     assert figures[0] == pytest.approx(figures[1], abs=1e-3)
     assert two.dictionary().metadata == one.dictionary().metadata
     assert not (made / "two" / ".lock-owner").exists()

@@ -65,7 +65,7 @@ def test_the_summary_has_every_figure(finished: Run) -> None:
 
 def test_the_results_are_at_hand(finished: Run) -> None:
     assert finished.dictionary().n_latents == 64
-    assert finished.evaluation().dictionary.figures["l0"].value <= 4
+    assert finished.evaluation().dictionary.metrics["l0"].value <= 4
     assert len(finished.atlas()) == 64
     assert finished.report is not None
 

@@ -42,7 +42,7 @@ def test_a_transcoder_walks_to_its_report(transcoder: Run) -> None:
     )
     evaluation = transcoder.evaluation()
     assert evaluation.site == "blocks.1.hook_mlp_out"
-    figures = evaluation.dictionary.figures
+    figures = evaluation.dictionary.metrics
     assert figures["fvu"].value < 0.9
     assert figures["ce_spliced"].value != figures["ce_clean"].value
     assert [row.kind for row in evaluation.rows] == ["dictionary", "pca", "random"]
@@ -64,8 +64,8 @@ def test_a_crosscoder_walks_to_its_report(crosscoder: Run) -> None:
         (kind, site) for site in ("1.resid_post", "0.resid_post") for kind in ("dictionary", "pca", "random")
     ]
     for row in evaluation.rows[::3]:
-        assert row.figures["fvu"].value < 0.9
-        assert "loss_recovered" in row.figures or "loss_recovered" in row.absent
+        assert row.metrics["fvu"].value < 0.9
+        assert "loss_recovered" in row.metrics or "loss_recovered" in row.absent
     names = [row["name"] for row in crosscoder.summary()["evaluation"]]
     assert len(set(names)) == 6
     assert names[0].endswith("at 1.resid_post")

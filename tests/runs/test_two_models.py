@@ -52,10 +52,10 @@ def test_it_walks_to_its_report(compared: Run) -> None:
     evaluation = compared.evaluation()
     own = [row for row in evaluation.rows if row.kind == "dictionary"]
     assert [row.site for row in own] == ["1.resid_post@other", "1.resid_post"]
-    assert all(row.figures["fvu"].value < 0.9 for row in own)
-    clean = [row.figures["ce_clean"].value for row in own]
+    assert all(row.metrics["fvu"].value < 0.9 for row in own)
+    clean = [row.metrics["ce_clean"].value for row in own]
     assert clean[0] != clean[1], "each model reads its own text"
-    assert all(row.figures["ce_spliced"].value != loss for row, loss in zip(own, clean, strict=True))
+    assert all(row.metrics["ce_spliced"].value != loss for row, loss in zip(own, clean, strict=True))
     assert evaluation.difference is not None
     assert evaluation.difference.models == ("tiny", "changed")
     assert evaluation.difference.sentence in evaluation.notes

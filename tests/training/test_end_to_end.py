@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from pydoc_data.topics import topics
 
@@ -19,10 +20,11 @@ from monosema.activations import (
     read_windows,
     write_windows,
 )
-from monosema.core import ConfigError, CorpusError, SiteError
+from monosema.activations.windows import KEPT, READ
+from monosema.core import ConfigError, CorpusError, Site, SiteError
 from monosema.data import TokenBatch
-from monosema.dictionaries import SparseCoder, StepContext, load_dictionary, make_coder
-from monosema.interventions import SplicedModel
+from monosema.dictionaries import Losses, SparseCoder, StepContext, Trainable, load_dictionary, make_coder
+from monosema.interventions import put_rows
 from monosema.models import load_model, random_model
 from monosema.training import EndToEnd, TrainConfig, Trainer, TrainingRun, train
 
@@ -43,22 +45,24 @@ def batch_of(tokens: list[list[int]], keep_from: int = 1, padding: int = 0) -> T
 def some_windows(n: int = 6, seed: int = 0) -> torch.Tensor:
     """Windows of bytes as rows; the first token of each is not kept."""
     tokens = torch.randint(0, 250, (n, WINDOW), generator=torch.Generator().manual_seed(seed)).float()
-    tokens[:, 0] = -1 - tokens[:, 0]
-    return tokens
+    marks = torch.full_like(tokens, KEPT)
+    marks[:, 0] = READ
+    return torch.cat([tokens, marks], dim=1)
 
 
 @pytest.fixture(scope="module")
 def model():
+    """A model whose parameters would take gradients."""
     return random_model(seed=3).requires_grad_(True)
 
 
-def end_to_end(model, kind="topk", config=None, downstream: float = 0.0, **options: object) -> EndToEnd:
-    coder = make_coder(kind, model.d_model, **(config or {"n_latents": 48, "k": 4}))
-    splice = SplicedModel.with_later_residuals(model, SITE) if downstream else SplicedModel(model, SITE)
-    preprocessing = Preprocessing(torch.linspace(-0.2, 0.3, model.d_model), 1.7)
-    made = EndToEnd(coder, splice, preprocessing, window=WINDOW, kept=WINDOW - 1.0, downstream=downstream, **options)
-    made.start(some_windows(20, seed=9), 0)
-    return made
+def end_to_end(model, kind="topk", config=None, site=SITE, **options: object) -> tuple[SparseCoder, EndToEnd]:
+    """A coder that was started, and the loss."""
+    coder = make_coder(kind, model.site_width(site), **(config or {"n_latents": 48, "k": 4}))
+    preprocessing = Preprocessing(torch.linspace(-0.2, 0.3, coder.d_in), 1.7)
+    loss = EndToEnd(model, site, preprocessing, window=WINDOW, kept=WINDOW - 1.0, **options)
+    coder.start(loss.vectors(some_windows(20, seed=9)), 0)
+    return coder, loss
 
 
 # ------------------------------------------------------------------------------------------------- windows as rows
@@ -86,38 +90,24 @@ def test_windows_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-# ------------------------------------------------------------------------------------------------------- the splice
-
-
-def test_what_the_model_had_in_place_changes_nothing_and_the_rest_stays(model) -> None:
-    windows = read_windows(some_windows())
-    spliced = SplicedModel.with_later_residuals(model, SITE)
-    clean = spliced.clean(windows)
-    same = spliced.spliced(windows, windows.keep, clean.x[windows.keep])
-    torch.testing.assert_close(same.logits, clean.logits)
-    other = spliced.spliced(windows, windows.keep, torch.zeros_like(clean.x[windows.keep]))
-    assert torch.equal(other.x[~windows.keep], clean.x[~windows.keep])
-    assert not torch.allclose(other.logits, clean.logits, atol=1e-2)
-    assert len(clean.later) == 1
-    assert len(model.hooks) == 0
-
-
 def test_an_unknown_site_is_refused(model) -> None:
     with pytest.raises(SiteError):
-        SplicedModel(model, "9.resid_post")
+        EndToEnd(model, "9.resid_post", Preprocessing.identity(32), window=4, kept=3.0)
 
 
 # --------------------------------------------------------------------------------------------------------- the loss
 
 
-def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Tensor:
+def slow_loss(d: SparseCoder, loss: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Tensor:
     """By the formula, on the whole batch with autograd through everything."""
-    d, model = made.dictionary, made.model.model
+    model, site = loss.model, loss.site
     windows = read_windows(rows)
-    mean, scale = made.preprocessing.mean, made.preprocessing.scale
-    with torch.no_grad(), model.capture(SITE, "1.resid_post") as got:
+    assert loss.preprocessing is not None
+    mean, scale = loss.preprocessing.mean, loss.preprocessing.scale
+    after = ["1.resid_post"] if site.component == "resid_post" else ["0.resid_post", "1.resid_post"]
+    with torch.no_grad(), model.capture(site, *after) as got:
         clean = model(windows.tokens)
-    x = (got[SITE][windows.keep] - mean) * scale
+    x = (got[site][windows.keep] - mean) * scale
     pre = (x - d.centre) @ d.W_enc.T + d.b_enc
     if d.activation.name == "topk":
         largest = pre.topk(d.activation.k, dim=1)
@@ -134,36 +124,38 @@ def slow_loss(made: EndToEnd, rows: torch.Tensor, downstream: float) -> torch.Te
         changed[windows.keep] = written
         return changed
 
-    wanted, later = clean[windows.keep].softmax(dim=1), got["1.resid_post"][windows.keep].clone()
-    with model.edit(SITE, put), model.capture("1.resid_post") as got:
+    wanted, later = clean[windows.keep].softmax(dim=1), [got[one][windows.keep].clone() for one in after]
+    with model.edit(site, put), model.capture(*after) as got:
         found = model(windows.tokens)[windows.keep]
-    loss = (wanted * (wanted.log() - found.log_softmax(dim=1))).sum(dim=1).mean()
+    total = (wanted * (wanted.log() - found.log_softmax(dim=1))).sum(dim=1).mean()
     if d.activation.name == "l1":
-        loss = loss + d.activation.l1_coefficient * (codes * d.W_dec.norm(dim=1)).sum() / len(x)
-    off = (later - got["1.resid_post"][windows.keep]).square().sum() / (later - later.mean(dim=0)).square().sum()
-    return loss + downstream * off
+        total = total + d.activation.l1_coefficient * (codes * d.W_dec.norm(dim=1)).sum() / len(x)
+    pairs = [(was, got[one][windows.keep]) for was, one in zip(later, after, strict=True)]
+    off = [(was - now).square().sum() / (was - was.mean(dim=0)).square().sum() for was, now in pairs]
+    return total + downstream * torch.stack(off).mean()
 
 
 @pytest.mark.parametrize("downstream", [0.0, 0.5])
 @pytest.mark.parametrize(
-    ("kind", "config"),
+    ("kind", "config", "site"),
     [
-        ("topk", {"n_latents": 48, "k": 4}),
-        ("batch_topk", {"n_latents": 48, "k": 4}),
-        ("l1", {"n_latents": 48, "l1_coefficient": 0.1, "start_l0": 6}),
+        ("topk", {"n_latents": 48, "k": 4}, SITE),
+        ("topk", {"n_latents": 48, "k": 4}, "0.mlp_out"),
+        ("batch_topk", {"n_latents": 48, "k": 4}, SITE),
+        ("l1", {"n_latents": 48, "l1_coefficient": 0.1, "start_l0": 6}, SITE),
     ],
 )
-def test_loss_and_gradients_are_those_of_the_formula(model, kind, config, downstream: float) -> None:
-    made, slow = (end_to_end(model, kind, config, downstream) for _ in range(2))
+def test_loss_and_gradients_are_those_of_the_formula(model, kind, config, site: str, downstream: float) -> None:
+    (coder, loss), (slow, _) = (end_to_end(model, kind, config, site, downstream=downstream) for _ in range(2))
     rows = some_windows()
-    losses = made.losses(rows, HALF)
+    losses = loss.losses(coder, rows, HALF)
     losses.total.backward()
-    expected = slow_loss(slow, rows, downstream)
+    expected = slow_loss(slow, loss, rows, downstream)
     model.zero_grad()
     expected.backward()
     assert any(parameter.grad is not None for parameter in model.parameters()), "the slow way reaches the model too"
     torch.testing.assert_close(losses.total, expected, rtol=1e-4, atol=1e-5)
-    for mine, theirs in zip(made.parameters(), slow.parameters(), strict=True):
+    for mine, theirs in zip(coder.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-3, atol=1e-5)
     assert ("downstream" in losses.terms) == (downstream > 0)
 
@@ -171,35 +163,49 @@ def test_loss_and_gradients_are_those_of_the_formula(model, kind, config, downst
 def test_gradients_reach_only_the_dictionary(model) -> None:
     model.zero_grad()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    made = end_to_end(model)
-    made.losses(some_windows(), HALF).total.backward()
+    coder, loss = end_to_end(model)
+    loss.losses(coder, some_windows(), HALF).total.backward()
     assert all(parameter.requires_grad and parameter.grad is None for parameter in model.parameters())
-    assert all(bool(parameter.grad.abs().sum() > 0) for parameter in made.parameters())
+    assert all(bool(parameter.grad.abs().sum() > 0) for parameter in coder.parameters())
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert len(model.hooks) == 0
+
+
+def test_the_layers_before_the_site_run_once_a_step(model) -> None:
+    coder, loss = end_to_end(model)
+    ran: list[str] = []
+
+    def seen(name: str) -> Callable[[torch.Tensor], torch.Tensor]:
+        return lambda x: ran.append(name) or x
+
+    with model.edit("0.mlp_in", seen("before")), model.edit("1.mlp_in", seen("after")):
+        loss.losses(coder, some_windows(), HALF)
+    assert sorted(ran) == ["after", "after", "before"]
 
 
 def test_tokens_of_extreme_norm_are_left_as_they_are(model) -> None:
     rows = some_windows()
     windows = read_windows(rows)
-    norms = SplicedModel(model, SITE).activations(windows)[windows.keep].norm(dim=1)
+    with model.capture(SITE) as got:
+        model(windows.tokens)
+    norms = got[SITE].detach()[windows.keep].norm(dim=1)
     largest = float(norms.median())
-    read, _ = end_to_end(model, largest=largest).inputs_and_targets(rows)
+    read = end_to_end(model, largest=largest)[1].vectors(rows)
     assert len(read) == int((norms <= largest).sum()) < len(norms)
 
 
-def test_a_silent_latent_starts_anew_though_windows_keep_fewer_tokens_than_they_have(model) -> None:
-    made = end_to_end(model)
+def test_a_silent_latent_starts_anew_though_windows_keep_fewer_tokens_than_they_have(model, tmp_path: Path) -> None:
+    coder, loss = end_to_end(model)
     rows = some_windows()
-    batch = len(rows) * made.row_vectors
+    run = TrainingRun(coder, TrainConfig(product="float32"), tmp_path, objective=loss)
+    run.prepare(100, len(rows))
+    run.batch += 1
     with torch.no_grad():
-        made.dictionary.W_enc[7] = 0
-        made.dictionary.b_enc[7] = -100
-    for step in range(5):
-        context = StepContext(step, 100, batch)
-        made.observe(made.losses(rows, context).codes, StepContext())
-        restarted = made.resample(rows, context)
-    assert 7 in restarted.tolist()
-    assert float(made.dictionary.W_enc[7].detach().norm()) > 0
+        coder.W_enc[7] = 0
+        coder.b_enc[7] = -100
+    for _ in range(5):
+        run.step(rows)
+    assert float(coder.W_enc[7].detach().norm()) > 0.1
 
 
 @pytest.mark.parametrize(
@@ -210,16 +216,15 @@ def test_a_silent_latent_starts_anew_though_windows_keep_fewer_tokens_than_they_
         ("topk", {"n_latents": 64, "k": 4, "multi_coefficient": 0.1}),
     ],
 )
-def test_architectures_that_reconstruct_more_than_once_are_refused(model, kind, config) -> None:
+def test_architectures_that_reconstruct_more_than_once_are_refused(model, kind, config, tmp_path: Path) -> None:
+    run = TrainingRun(make_coder(kind, 32, **config), TrainConfig(), tmp_path, objective=end_to_end(model)[1])
     with pytest.raises(ConfigError, match="puts one reconstruction in place"):
-        end_to_end(model, kind, config)
+        run.prepare(10, 4)
 
 
 def test_downstream_needs_a_later_block(model) -> None:
-    splice = SplicedModel.with_later_residuals(model, "1.resid_post")
-    identity = Preprocessing.identity(32)
     with pytest.raises(ConfigError, match=r"none after 1\.resid_post"):
-        EndToEnd(make_coder("topk", d_in=32, n_latents=8, k=2), splice, identity, window=4, kept=3.0, downstream=1.0)
+        EndToEnd(model, "1.resid_post", Preprocessing.identity(32), window=4, kept=3.0, downstream=1.0)
 
 
 # ---------------------------------------------------------------------------------------------------- on the specimen
@@ -236,44 +241,39 @@ class Specimen:
         tokens = [[0, *ids[start : start + 31]] for start in range(0, 31 * 80, 31)]
         self.path, self.out = folder / "w.npy", folder
         self.kept = write_windows(self.path, [batch_of(tokens)], 32) / open_vectors(self.path).rows
-        self.splice = SplicedModel(self.model, self.site)
         windows = read_windows(open_vectors(self.path).read(None, 0, 64))
-        rows = self.splice.activations(windows)[windows.keep]
+        with torch.no_grad():
+            rows = self.model.activations(windows.tokens, [Site.parse(self.site)])[Site.parse(self.site)][windows.keep]
         typical = (rows - rows.mean(dim=0)).norm(dim=1).mean()
         self.preprocessing = Preprocessing(rows.mean(dim=0), float(rows.shape[1] ** 0.5 / typical))
 
     def stream(self) -> StoreStream:
         source = open_vectors(self.path)
-        identity = Preprocessing.identity(32)
+        identity = Preprocessing.identity(64)
         return StoreStream(source, batch=8, rows=slice(0, source.rows - 16), passes=2, preprocessing=identity)
 
     def dictionary(self) -> SparseCoder:
         return make_coder("topk", d_in=256, n_latents=256, k=8)
 
-    def wrapped(self) -> EndToEnd:
-        return EndToEnd(self.dictionary(), self.splice, self.preprocessing, window=32, kept=self.kept)
+    def loss(self, kind: type[EndToEnd] = EndToEnd) -> EndToEnd:
+        return kind(self.model, self.site, self.preprocessing, window=32, kept=self.kept)
 
     def divergence(self, folder: Path) -> float:
         """KL with a saved dictionary in place, in nats a token, on windows that were not trained on."""
         source, saved = open_vectors(self.path), load_dictionary(folder)
         windows = read_windows(source.read(None, source.rows - 16, source.rows))
-        clean = self.splice.clean(windows)
-        spliced = self.splice.spliced(windows, windows.keep, saved(clean.x[windows.keep]))
-        wanted, found = (one.logits[windows.keep].log_softmax(dim=1) for one in (clean, spliced))
-        return float((wanted.exp().detach() * (wanted - found.detach())).sum(dim=1).mean())
+        with torch.no_grad():
+            clean = self.model(windows.tokens)[windows.keep].log_softmax(dim=1)
+            with self.model.edit(self.site, lambda x: put_rows(x, windows.keep, saved(x[windows.keep]))):
+                found = self.model(windows.tokens)[windows.keep].log_softmax(dim=1)
+        return float((clean.exp() * (clean - found)).sum(dim=1).mean())
 
 
-class Local:
+class Local(EndToEnd):
     """The same stream and steps, with the error at the site as the loss: what end-to-end is compared with."""
 
-    def __init__(self, wrapped: EndToEnd) -> None:
-        self._wrapped = wrapped
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._wrapped, name)
-
-    def losses(self, x: torch.Tensor, context: StepContext) -> object:
-        return self._wrapped.dictionary.losses(self._wrapped.inputs_and_targets(x)[0], context)
+    def losses(self, dictionary: Trainable, rows: torch.Tensor, context: StepContext) -> Losses:
+        return dictionary.losses(self.vectors(rows), context)
 
 
 @pytest.fixture(scope="module")
@@ -283,14 +283,15 @@ def specimen(tmp_path_factory: pytest.TempPathFactory) -> Specimen:
 
 def test_the_models_loss_falls_and_beats_reconstruction_of_as_many_steps(specimen: Specimen) -> None:
     config = TrainConfig(product="float32", log_every=1, start_rows=512, lr=3e-3)
-    result = train(specimen.wrapped(), specimen.stream(), config, specimen.out / "e2e")
-    train(Local(specimen.wrapped()), specimen.stream(), config, specimen.out / "local")
+    loss, local = specimen.loss(), specimen.loss(Local)
+    result = train(specimen.dictionary(), specimen.stream(), config, specimen.out / "e2e", objective=loss)
+    train(specimen.dictionary(), specimen.stream(), config, specimen.out / "local", objective=local)
     lines = [json.loads(line) for line in (specimen.out / "e2e" / "metrics.jsonl").read_text().splitlines()]
     first, last = (sum(line["loss_kl"] for line in part) for part in (lines[:3], lines[-3:]))
     assert last < 0.9 * first
-    end, local = specimen.divergence(specimen.out / "e2e"), specimen.divergence(specimen.out / "local")
-    print(f"KL in nats a token after {result.steps} steps: end-to-end {end:.3f}, reconstruction {local:.3f}")
-    assert end < local
+    end, other = specimen.divergence(specimen.out / "e2e"), specimen.divergence(specimen.out / "local")
+    print(f"KL in nats a token after {result.steps} steps: end-to-end {end:.3f}, reconstruction {other:.3f}")
+    assert end < other
     assert lines[0]["tokens"] == 8 * int(specimen.kept)
 
 
@@ -300,10 +301,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
     config = TrainConfig(product="float32", checkpoint_steps=4, start_rows=512)
     model = random_model(seed=4)
 
-    def fresh() -> tuple[EndToEnd, StoreStream]:
+    def finish(out: Path) -> None:
         np.save(tmp_path / "w.npy", some_windows(80, seed=5).numpy())
-        identity = Preprocessing.identity(WINDOW)
-        return end_to_end(model), StoreStream(open_vectors(tmp_path / "w.npy"), batch=8, preprocessing=identity)
+        identity, (coder, loss) = Preprocessing.identity(2 * WINDOW), end_to_end(model)
+        stream = StoreStream(open_vectors(tmp_path / "w.npy"), batch=8, preprocessing=identity)
+        train(coder, stream, config, out, objective=loss)
 
     step = Trainer.step
 
@@ -314,9 +316,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Trainer, "step", stop)
-        train(*fresh(), config, tmp_path / "stopped")
-    train(*fresh(), config, tmp_path / "stopped")
-    train(*fresh(), config, tmp_path / "whole")
+        finish(tmp_path / "stopped")
+    finish(tmp_path / "stopped")
+    finish(tmp_path / "whole")
     weights = "sae_weights.safetensors"
     assert (tmp_path / "stopped" / weights).read_bytes() == (tmp_path / "whole" / weights).read_bytes()
 
@@ -324,9 +326,9 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(
 def test_a_batch_in_parts_makes_nearly_the_same_step(model, tmp_path: Path) -> None:
     found = []
     for parts in (1, 2):
-        made = end_to_end(model)
+        made, loss = end_to_end(model)
         rows = some_windows(8)
-        member = TrainingRun(made, TrainConfig(accumulate=parts, product="float32"), tmp_path)
+        member = TrainingRun(made, TrainConfig(accumulate=parts, product="float32"), tmp_path, objective=loss)
         member.prepare(10, 8)
         losses = member.step(rows)
         found.append([losses.total.detach(), *(parameter.detach().clone() for parameter in made.parameters())])

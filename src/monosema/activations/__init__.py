@@ -9,8 +9,8 @@ from monosema.activations.rows import RowTaker, activations_at
 from monosema.activations.source import RowSource
 from monosema.activations.store import Store
 from monosema.activations.stream import ActivationStream, Shuffle, StoreStream
-from monosema.activations.vectors import VectorStore, open_rows, open_vectors
-from monosema.activations.windows import Windows, read_windows, write_windows
+from monosema.activations.vectors import Rows, VectorStore, open_rows, open_vectors
+from monosema.activations.windows import Windows, read_windows, windows_width, write_windows
 
 __all__ = [
     "ActivationStream",
@@ -23,6 +23,7 @@ __all__ = [
     "Preprocessing",
     "RowSource",
     "RowTaker",
+    "Rows",
     "ShardRecord",
     "Shuffle",
     "Store",
@@ -38,5 +39,6 @@ __all__ = [
     "open_rows",
     "open_vectors",
     "read_windows",
+    "windows_width",
     "write_windows",
 ]

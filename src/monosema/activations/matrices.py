@@ -44,7 +44,7 @@ def _matrix(open_it: Callable[[], Tensor]) -> Matrix:
     return Matrix(tensor.shape[0], tensor.shape[1], tensor.dtype, open_it)
 
 
-def _checked(path: Path, what: str, shape: tuple[int, ...], kind: str, *, floating: bool) -> None:
+def _checked(path: Path | str, what: str, shape: tuple[int, ...], kind: str, *, floating: bool) -> None:
     if len(shape) != 2:
         raise VectorError(
             f"{path}{what} has shape {list(shape)}; vectors must be a matrix, one vector a row. Reshape it."
@@ -69,6 +69,14 @@ def _one_of(path: Path, what: str, names: list[str], key: str | None) -> str:
     if name not in names:
         raise VectorError(f"{path} has no {what[:-1]} {name!r}.{nearest(name, names)} It has: {', '.join(names)}.")
     return name
+
+
+def in_memory(vectors: Tensor | np.ndarray) -> Matrix:
+    """Return a tensor or an array as a matrix. Raises VectorError for what is none of floating numbers."""
+    tensor = torch.as_tensor(vectors).detach().cpu()
+    kind = str(tensor.dtype).removeprefix("torch.")
+    _checked("The given", " matrix", tuple(tensor.shape), kind, floating=tensor.dtype in FLOATING)
+    return _matrix(lambda: tensor)
 
 
 def read_npy(path: Path, column: str | None = None) -> Matrix:

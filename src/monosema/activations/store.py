@@ -54,6 +54,10 @@ class Store:
             )
         return cls(folder, manifest)
 
+    def __repr__(self) -> str:
+        sites = ", ".join(f"{site.short} [{self.width(site)}]" for site in self.sites)
+        return f"Store({self.path}: {self.rows:,} rows of {sites} of {self.manifest.recipe['model']}, {self.codec})"
+
     @property
     def name(self) -> str:
         """Path, for messages."""

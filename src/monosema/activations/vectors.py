@@ -1,19 +1,28 @@
-"""Bring your own: any matrix of vectors in .npy, safetensors or Parquet files is a store of one site."""
+"""Bring your own: any matrix of vectors, in memory or in .npy, safetensors or Parquet files, is a store of one site."""
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations.codec import Coded
-from monosema.activations.matrices import Matrix, read_npy, read_npz, read_parquet_matrix, read_safetensors_matrix
-from monosema.activations.source import Range, copy_runs, runs_by_file
+from monosema.activations.matrices import (
+    Matrix,
+    in_memory,
+    read_npy,
+    read_npz,
+    read_parquet_matrix,
+    read_safetensors_matrix,
+)
+from monosema.activations.source import Range, RowSource, copy_runs, runs_by_file
 from monosema.activations.store import Store
 from monosema.core import Site, SiteError, VectorError, digest
 from monosema.data import fingerprint
@@ -34,8 +43,9 @@ class VectorStore:
     Files stay on the disk; Parquet is unpacked into a temporary file first.
     """
 
-    def __init__(self, path: Path, shards: list[tuple[Path, Matrix]]) -> None:
+    def __init__(self, path: Path, shards: list[tuple[Path, Matrix]], *, in_memory: bool = False) -> None:
         self.path = path
+        self._in_memory = in_memory
         self._shards = [matrix for _, matrix in shards]
         self._files = [file for file, _ in shards]
         self._starts = [0, *itertools.accumulate(matrix.rows for matrix in self._shards)]
@@ -46,9 +56,17 @@ class VectorStore:
         """Path, for messages."""
         return str(self.path)
 
+    def __repr__(self) -> str:
+        return (
+            f"VectorStore({self.path}: {self.rows:,} vectors of width {self.width()}, {str(self._shards[0].dtype)[6:]})"
+        )
+
     @cached_property
     def digest(self) -> str:
-        """Hash of the files' content."""
+        """Hash of the content of the files, or of the matrix in memory."""
+        if self._in_memory:
+            values = self._shards[0].open().contiguous().view(torch.uint8)
+            return digest(hashlib.sha256(values.numpy().tobytes()).hexdigest())
         return digest([[file.name, fingerprint(file)] for file in self._files])
 
     @property
@@ -135,9 +153,21 @@ def open_vectors(path: str | Path, column: str | None = None, *, check: bool = T
     return store
 
 
-def open_rows(path: str | Path, column: str | None = None) -> Store | VectorStore:
-    """Open whatever rows are there: a captured store (a folder with a manifest.json, or a run with one), or vectors."""
-    for folder in (Path(path), Path(path) / "activations"):
+Rows = str | Path | RowSource | Tensor | np.ndarray
+"""Rows in any form: a file, a folder, a store, a matrix in memory."""
+
+
+def open_rows(rows: Rows, column: str | None = None, *, check: bool = True) -> RowSource:
+    """Open whatever rows are there: a captured store (a folder with a manifest.json, or a run with one), or vectors in
+    files or in memory. Raises as `open_vectors`."""
+    if isinstance(rows, (Tensor, np.ndarray)):
+        store = VectorStore(Path("vectors"), [(Path("vectors"), in_memory(rows))], in_memory=True)
+        if check:
+            store.refuse_unusable()
+        return store
+    if isinstance(rows, RowSource):
+        return rows
+    for folder in (Path(rows), Path(rows) / "activations"):
         if (folder / "manifest.json").exists():
             return Store.open(folder)
-    return open_vectors(path, column)
+    return open_vectors(rows, column, check=check)

@@ -1,7 +1,6 @@
 """Windows of tokens as rows of a matrix, so that what streams vectors streams text too: shuffled, and resumed exactly.
 
-A row is a window; a value is the id of a token that is kept, −1 − id of one that is read but not kept (BOS and other
-attention sinks), and −2²⁵ where there is none. Ids below 2²⁴ are whole numbers in float32.
+A row is a window: ids of its tokens, then a mark for each. Ids below 2²⁴ are whole numbers in float32.
 """
 
 from __future__ import annotations
@@ -18,8 +17,8 @@ from torch import Tensor
 from monosema.core import CorpusError, atomic_path
 from monosema.data import TokenBatch
 
-NONE = -float(2**25)
-"""Stands where a window has no token."""
+NONE, READ, KEPT = 0, 1, 2
+"""Marks: no token; one that is read but not kept, such as BOS and other attention sinks; one that is kept."""
 MOST_IDS = 2**24
 """Whole numbers up to here are exact in float32."""
 
@@ -64,11 +63,15 @@ def write_windows(path: Path, batches: Iterable[TokenBatch], width: int) -> int:
     return kept
 
 
-def read_windows(rows: Float[Tensor, "batch pos"]) -> Windows:
-    """The windows that rows stand for."""
-    present, keep = rows > NONE, rows >= 0
-    tokens = torch.where(keep, rows, -1 - rows) * present
-    return Windows(tokens.to(torch.int64), present, keep)
+def windows_width(window: int) -> int:
+    """Return the values in a row of windows of so many tokens."""
+    return 2 * window
+
+
+def read_windows(rows: Float[Tensor, "batch width"]) -> Windows:
+    """Read the windows that rows stand for."""
+    tokens, marks = rows.chunk(2, dim=1)
+    return Windows(tokens.to(torch.int64), marks != NONE, marks == KEPT)
 
 
 def _values(batch: TokenBatch, width: int) -> np.ndarray:
@@ -78,13 +81,13 @@ def _values(batch: TokenBatch, width: int) -> np.ndarray:
             f"The text gives windows of {tokens.shape[1]} tokens with ids up to {int(tokens.max())}; expected at most "
             f"{width} tokens, and ids below 2²⁴. Cut the text by the window that the run was made for."
         )
-    values = torch.full((len(tokens), width), NONE)
-    shown = torch.where(batch.keep, tokens, -1 - tokens).to(torch.float32)
-    values[:, : tokens.shape[1]] = torch.where(batch.attention_mask, shown, NONE)
-    return values.numpy()
+    marks = torch.where(batch.attention_mask, torch.where(batch.keep, KEPT, READ), NONE)
+    room = (0, width - tokens.shape[1])
+    parts = [torch.nn.functional.pad(part, room).to(torch.float32) for part in (tokens * batch.attention_mask, marks)]
+    return torch.cat(parts, dim=1).numpy()
 
 
 def _write_header(file: object, rows: int, width: int) -> None:
     """NumPy leaves room for the first dimension to grow, so that a header can be written again."""
-    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, width)}
+    header = {"descr": "<f4", "fortran_order": False, "shape": (rows, windows_width(width))}
     np.lib.format.write_array_header_1_0(file, header)  # type: ignore[arg-type]

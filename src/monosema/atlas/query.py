@@ -59,6 +59,10 @@ class Atlas:
     def __len__(self) -> int:
         return self.n_latents
 
+    def __repr__(self) -> str:
+        where = f"{self.site.short} of {self.model_name}"
+        return f"Atlas({self.path}: {self.n_latents:,} latents, {where}, {self.tokens:,} tokens)"
+
     def __iter__(self) -> Iterator[Feature]:
         return (self.feature(latent) for latent in range(self.n_latents))
 

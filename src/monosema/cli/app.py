@@ -10,6 +10,7 @@ import textwrap
 import traceback
 from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
+from pathlib import Path
 from typing import Any
 
 from cyclopts import App, CycloptsError, Group
@@ -62,6 +63,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     result_action="return_value",
 )
+app.register_install_completion_command(help="Install completion by the TAB key, for bash, zsh or fish, and stop.")
 
 
 def register_verb(function: Callable[..., Any], group: str) -> None:
@@ -122,9 +124,14 @@ def _run(words: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except CycloptsError as error:
-        return _say(f"{error} See `monosema {_verb(words)}--help`.", _BAD_INPUT, error, words)
+        return _say(f"{error} See `monosema {_verb(words)}--help`.{_example(words)}", _BAD_INPUT, error, words)
     except MonosemaError as error:
         return _say(str(error), error.exit_code, error, words)
+    except (NotADirectoryError, IsADirectoryError, FileExistsError, PermissionError) as error:
+        path = Path(str(error.filename or error))
+        named = path.parent if path.name.startswith(".") else path
+        why = (error.strerror or "no permission").lower()
+        return _say(f"{named} can't be made or opened ({why}). Choose another path.", _BAD_INPUT, error, words)
     except Exception as error:
         what = f"{type(error).__name__}: {error}"
         return _say(
@@ -145,6 +152,14 @@ def _say(message: str, code: int, error: BaseException | None = None, words: Seq
     paragraph = translate(prefix) + paragraph
     print(textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
     return code
+
+
+def _example(words: Sequence[str]) -> str:
+    """Return the first command of a verb's help; nothing for another word."""
+    if not _verb(words):
+        return ""
+    lines = (app[words[0]].help or "").splitlines()
+    return next((f" For instance: {line.strip()}" for line in lines if line.strip().startswith("monosema ")), "")
 
 
 def _verb(words: Sequence[str]) -> str:

@@ -138,8 +138,8 @@ def _figures(rows: Sequence[Mapping[str, Any]], wide: bool) -> Table:
         name = row["name"] if wide or row is rows[0] else row["kind"]
         table.add_column(Text(str(name)), justify="right", no_wrap=True)
     for key, words, form in _FIGURES:
-        if any(key in row["figures"] for row in rows):
-            cells = [_estimate(row["figures"].get(key), form, wide or row is rows[0]) for row in rows]
+        if any(key in row["metrics"] for row in rows):
+            cells = [_estimate(row["metrics"].get(key), form, wide or row is rows[0]) for row in rows]
             table.add_row(f"[bold]{words}", *cells)
     return table
 

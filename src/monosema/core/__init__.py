@@ -33,16 +33,15 @@ from monosema.core.seeds import derive_seed, numpy_generator, torch_generator
 from monosema.core.site import Site
 
 if TYPE_CHECKING:
-    from monosema.core.counting import counted
-from monosema.core.device import (
-    MachineFacts,
-    bf16_is_fast,
-    choose_device,
-    choose_dtype,
-    choose_product,
-    int8_is_fast,
-    measure_machine,
-)
+    from monosema.core.device import (
+        MachineFacts,
+        bf16_is_fast,
+        choose_device,
+        choose_dtype,
+        choose_product,
+        int8_is_fast,
+        measure_machine,
+    )
 
 __all__ = [
     "AnomalyError",

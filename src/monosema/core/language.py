@@ -1,15 +1,15 @@
 """The language that people are spoken to in: English in the sources, others from a catalogue in ``languages/``.
 
 Texts are written in English where they are made, and translated where they are shown: on the terminal and on pages. A
-catalogue maps English to the other language. In its keys ``{}`` stands for any text, itself translated where it is
-known, ``{v}`` for a name that stays as it is, and ``{n}`` for a number; the translation takes them up as ``{0}``,
-``{1}`` or, in the same order, ``{}``. What a catalogue doesn't have stays English.
+catalogue maps English to the other language. In its keys ``{}`` stands for any text within a sentence, itself
+translated where it is known, ``{s}`` for several sentences, ``{v}`` for a name that stays as it is, and ``{n}`` for a
+number; the translation takes them up as ``{0}``, ``{1}`` or, in the same order, ``{}``. What a catalogue doesn't have
+stays English.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import re
 import tomllib
@@ -23,10 +23,15 @@ LANGUAGES: Mapping[str, str] = {"en": "English", "ko": "한국어"}
 ENGLISH = "en"
 VARIABLES = ("MONOSEMA_LANGUAGE", "LC_ALL", "LC_MESSAGES", "LANG")
 """Environment variables that say the language; the first that is set counts."""
-_PLACES = {"{}": "(.*?)", "{v}": r"(?P<v{n}>(?:(?!\. ).)*?)", "{n}": r"([-−+]?[\d.,:]+(?: ?%)?)"}
-_PLACE = re.compile(r"(\{[nv]?\})")
-_SENTENCES = re.compile(r"(?<=[.!?…])( )(?=[A-Z–-])")
-_LISTED = re.compile(r"(\(|\)|, |; | or | and )")
+_PLACES = {
+    "{}": r"((?:(?!\. | · ).)*?)",
+    "{v}": r"(?P<v{n}>(?:(?!\. | · ).)*?)",
+    "{s}": "(.*?)",
+    "{n}": r"([-−+]?[\d.,:]+(?: ?%)?)",
+}
+_PLACE = re.compile(r"(\{[nvs]?\})")
+_SENTENCES = re.compile(r"(?<=[.!?…]) (?=[A-Z–-])")
+_LISTED = re.compile(r"(\(|\)|, |; | · | or | and )")
 
 
 def language() -> str:
@@ -74,11 +79,18 @@ class _Known:
     def translate(self, text: str) -> str:
         """Say a text as a whole, else its sentences, else the things that it lists; what is not known stays."""
         said = self.say(text)
-        for separator in (_SENTENCES, _LISTED):
-            if said is None and len(parts := separator.split(text)) > 1:
-                between = [self.say(part) or part for part in parts[1::2]]
-                said = "".join(itertools.chain(*zip(map(self.translate, parts[::2]), [*between, ""], strict=True)))
-        return text if said is None else said
+        if said is not None:
+            return said
+        sentences = _SENTENCES.split(text)
+        for n in range(len(sentences) - 1, 0, -1):  # as many of the first ones as are known together
+            if (said := self.say(" ".join(sentences[:n]))) is not None or n == 1:
+                first = self._listed(sentences[0]) if said is None else said
+                return f"{first} {self.translate(' '.join(sentences[n:]))}"
+        return self._listed(text)
+
+    def _listed(self, text: str) -> str:
+        parts = [text] if text.rstrip().endswith(".") else _LISTED.split(text)  # of a sentence not known, nothing
+        return "".join(self.say(part) or part for part in parts) if len(parts) > 1 else text
 
     def say(self, text: str) -> str | None:
         """Return the translation of a whole text, with the blanks around it; None where it is not known."""

@@ -2,7 +2,7 @@
 
 from monosema.data.batches import TokenBatches, TokenCounts, token_batches
 from monosema.data.builtin import BuiltinCorpus
-from monosema.data.corpus import Corpus, Document, Split, in_split, is_heldout
+from monosema.data.corpus import Corpus, Document, ListCorpus, Split, in_split, is_heldout
 from monosema.data.files import FileCorpus, fingerprint
 from monosema.data.hub import HubCorpus
 from monosema.data.opening import open_corpus
@@ -16,6 +16,7 @@ __all__ = [
     "Document",
     "FileCorpus",
     "HubCorpus",
+    "ListCorpus",
     "SentenceSplitter",
     "Split",
     "TextConfig",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
+
+from monosema.core import CorpusError, digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,26 @@ class Corpus(Protocol):
     def documents(self) -> Iterator[Document]:
         """All documents from the first on. Raises CorpusError when there is none, or where one can't be read."""
         ...
+
+
+class ListCorpus:
+    """Texts in memory."""
+
+    name = "texts"
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.texts = [text for text in texts if text.strip()]
+
+    @property
+    def digest(self) -> str:
+        """Hash of the texts."""
+        return digest(self.texts)
+
+    def documents(self) -> Iterator[Document]:
+        """Yield the texts. Raises CorpusError when there is none."""
+        if not self.texts:
+            raise CorpusError("There is no text: all that was given is empty.")
+        yield from (Document(id, text, self.name) for id, text in enumerate(self.texts))
 
 
 Split = Literal["train", "heldout", "all"]

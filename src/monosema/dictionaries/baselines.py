@@ -18,7 +18,7 @@ from torch import Tensor
 from monosema.core import ConfigError, VectorError, torch_generator
 from monosema.dictionaries.codes import Codes, Vectors, rows_of
 from monosema.dictionaries.initialisation import random_directions
-from monosema.dictionaries.protocol import Metadata
+from monosema.dictionaries.protocol import Metadata, in_a_line
 from monosema.kernels import decode_active, encode_codes
 
 RESTARTS = 3
@@ -67,6 +67,9 @@ class _Baseline:
             if isinstance(value, Tensor):
                 setattr(moved, name, value.to(device))
         return moved
+
+    def __repr__(self) -> str:
+        return in_a_line(type(self).__name__, self)
 
     def encode(self, x: Vectors, matmul_dtype: torch.dtype | None = None) -> Codes:
         """Compute the codes of vectors of any leading shape, of torch or numpy; their shape is kept in the codes."""

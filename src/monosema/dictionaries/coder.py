@@ -44,7 +44,7 @@ from monosema.dictionaries.initialisation import (
 )
 from monosema.dictionaries.losses import batch_variance, combine_losses, prefix_errors
 from monosema.dictionaries.normalisation import normalise
-from monosema.dictionaries.protocol import Losses, Metadata, StepContext
+from monosema.dictionaries.protocol import Losses, Metadata, StepContext, in_a_line
 from monosema.dictionaries.resampling import at_a_point
 from monosema.kernels import Grid, decode_active
 
@@ -142,11 +142,6 @@ class SparseCoder(nn.Module):
         return self.d_in + self.d_out if self.has_separate_target else self.d_in
 
     @property
-    def row_vectors(self) -> int:
-        """Vectors that a row of the training stream holds."""
-        return 1
-
-    @property
     def site_width(self) -> int:
         """Width of each site in a row."""
         return self.d_in // self.n_sites
@@ -181,6 +176,9 @@ class SparseCoder(nn.Module):
     @coefficient.setter
     def coefficient(self, value: float) -> None:
         self.activation = self.activation.replace(**{str(self.activation.coefficient): value})
+
+    def __repr__(self) -> str:
+        return in_a_line(self.title, self)
 
     def description(self) -> dict[str, Any]:
         """Plain values that say what the coder is."""
@@ -381,7 +379,7 @@ class SparseCoder(nn.Module):
 
     @torch.no_grad()
     def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
-        """After a step: give latents a new start where the activation does that, and return which, so that the trainer
+        """After a step where `restarts_at` says so: give latents a new start, and return which, so that the trainer
         clears what the optimiser remembers of them."""
         return self.activation.restart(self, *self.inputs_and_targets(x), context)
 

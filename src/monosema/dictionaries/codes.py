@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from monosema.core import VectorError
 from monosema.kernels import Active, Full, Ragged, Selection, to_dense
@@ -58,6 +59,20 @@ class Codes:
         k = max(1, int((dense != 0).sum(dim=1).max())) if dense.numel() else 1
         indices = dense.abs().topk(min(k, dense.shape[1]), dim=1).indices
         return cls(dense.gather(1, indices), indices, dense.shape[1])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Codes]) -> Codes:
+        """Put the codes of several sets of rows one below the other, padded to the most columns of any."""
+        rows = [part.padded() for part in parts]
+        width = max((part.values.shape[1] for part in rows), default=1)
+
+        def whole(name: str) -> Tensor:
+            wide = (getattr(part, name) for part in rows)
+            return torch.cat([nn.functional.pad(one, (0, width - one.shape[1])) for one in wide])
+
+        past = ([one for part in rows if (one := getattr(part, name)) is not None] for name in ("scale", "shift"))
+        scale, shift = (torch.cat(found) if found else None for found in past)
+        return cls(whole("values"), whole("indices"), rows[0].n_latents, scale, shift)
 
     @classmethod
     def from_entries(cls, values: Tensor, active: Active) -> Codes:

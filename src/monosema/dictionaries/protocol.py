@@ -85,6 +85,15 @@ class Dictionary(Protocol):
         ...
 
 
+def in_a_line(kind: str, dictionary: Dictionary) -> str:
+    """Say what a dictionary is, how wide, and where it reads."""
+    about = dictionary.metadata
+    widths = [f"{dictionary.d_in:,}", f"{dictionary.n_latents:,} latents"]
+    written = [] if dictionary.d_out == dictionary.d_in else [f"{dictionary.d_out:,}"]
+    place = "" if about.site is None else f", {about.site.short}" + (f" of {about.model}" if about.model else "")
+    return f"{kind}({' → '.join([*widths, *written])}{place})"
+
+
 @dataclass(frozen=True)
 class StepContext:
     """The training step that a loss belongs to, and what several processes or parts of a batch must agree on.
@@ -145,7 +154,7 @@ class Losses:
         fvu: share of the batch's variance that is left unexplained, without gradient.
         error: the part of the total that asks for reconstruction, with its gradient.
         residual: the target less the reconstruction, with its gradient: where an objective that is not the error at
-            this site enters (`training.end_to_end`). Both are None where they make no sense: of a batch's sums.
+            this site enters (`training.objective`). Both are None where they make no sense: of a batch's sums.
     """
 
     total: Float[Tensor, ""]
@@ -221,11 +230,6 @@ class Trainable(Dictionary, Protocol):
     @property
     def row_width(self) -> int:
         """Values in a row of the training stream: d_in, or more where a row holds several sites side by side."""
-        ...
-
-    @property
-    def row_vectors(self) -> int:
-        """Vectors that a row of the training stream holds: 1, but where a row is a window of tokens."""
         ...
 
     @property
@@ -305,8 +309,8 @@ class Trainable(Dictionary, Protocol):
         ...
 
     def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
-        """After `observe`: give latents a new start, and return which; the trainer clears the optimiser's state of
-        their rows, in every parameter whose first dimension is n_latents."""
+        """After `observe`, where `restarts_at` says so: give latents a new start, and return which; the trainer clears
+        the optimiser's state of their rows, in every parameter whose first dimension is n_latents."""
         ...
 
     def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Dictionary:

@@ -45,6 +45,9 @@ class AtSite:
         """Compute the reconstruction of the site from all sites."""
         return self.decode(self.encode(x))
 
+    def __repr__(self) -> str:
+        return f"AtSite({self.dictionary!r}, {self.part.start} to {self.part.stop})"
+
     def to(self, device: torch.device | str) -> AtSite:
         """Move to a device."""
         return AtSite(self.dictionary.to(device), self.part)

@@ -1,4 +1,4 @@
-"""Evaluations: what a dictionary is worth, in figures with intervals beside their controls."""
+"""Evaluations: what a dictionary is worth, in metrics with intervals beside their controls."""
 
 from __future__ import annotations
 

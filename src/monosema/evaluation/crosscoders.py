@@ -28,7 +28,7 @@ def evaluate_crosscoder(
     mean: Float[Tensor, " d"] | None = None,
     parts: Path | None = None,
 ) -> Evaluation:
-    """All figures of a crosscoder at each of its sites, on a text that it was not trained on.
+    """All metrics of a crosscoder at each of its sites, on a text that it was not trained on.
 
     L0 and the share of live latents are the same at all sites, as the code is one; FVU, cross-entropies and loss
     recovered are each site's own. Costs as much as evaluating a dictionary at each site.

@@ -1,4 +1,4 @@
-"""Evaluate a dictionary on held-out text, beside controls that would expose a figure that says nothing."""
+"""Evaluate a dictionary on held-out text, beside controls that would expose a metric that says nothing."""
 
 from __future__ import annotations
 
@@ -61,9 +61,9 @@ def evaluate(
     mean: Float[Tensor, " d"] | None = None,
     parts: Path | None = None,
 ) -> Evaluation:
-    """All figures of a dictionary on a text that it was not trained on.
+    """All metrics of a dictionary on a text that it was not trained on.
 
-    What a transcoder writes is put in the place of the site it writes; its figures are about that site, as are those of
+    What a transcoder writes is put in the place of the site it writes; its metrics are about that site, as are those of
     controls, which read the site itself. Of a crosscoder see `evaluate_crosscoder`.
 
     Args:
@@ -71,13 +71,13 @@ def evaluate(
         dictionary: what is evaluated.
         site: where the dictionary reads and writes; of a transcoder, where it writes.
         batches: held-out text, read as it is needed; without a mean its tokens are kept in memory.
-        controls: dictionaries that get the same figures, by name: "pca" with as many components as L0, "random".
+        controls: dictionaries that get the same metrics, by name: "pca" with as many components as L0, "random".
         progress: advanced by kept tokens.
         read: where a transcoder reads, or the sites that stand side by side in what an `AtSite` reads. Costs one more
             pass, as far as the last of them.
         mean: what mean ablation puts in the place of each activation, such as the mean of training rows; None for the
             mean of the text itself, which costs one more pass, as far as the site.
-        parts: folder for what is summed up so far, so that the same call goes on after a kill, to the same figures.
+        parts: folder for what is summed up so far, so that the same call goes on after a kill, to the same metrics.
             Remove it once the result is safe.
 
     Returns:
@@ -139,14 +139,14 @@ def _key(
 
 
 def _row(row: Reconstruction, losses: NextToken | None, why: str | None) -> EvaluationRow:
-    figures, absent = row.figures()
+    metrics, absent = row.metrics()
     if losses is None:
         names = ("ce_clean", "ce_spliced", "ce_zero", "ce_mean", "kl", "loss_recovered")
         absent = {**absent, **dict.fromkeys(names, str(why))}
     else:
-        more, missing = losses.figures(row.name)
-        figures, absent = {**figures, **more}, {**absent, **missing}
-    return EvaluationRow(row.name, row.name, row.dictionary.n_latents, figures, absent, row.density())
+        more, missing = losses.metrics(row.name)
+        metrics, absent = {**metrics, **more}, {**absent, **missing}
+    return EvaluationRow(row.name, row.name, row.dictionary.n_latents, metrics, absent, row.density())
 
 
 def _mean(model: LanguageModel, site: Site, text: Sequence[TokenBatch]) -> Float[Tensor, " d"]:
@@ -196,7 +196,7 @@ def evaluate_vectors(
     seed: int = 0,
     batch: int = 4096,
 ) -> Evaluation:
-    """The figures that need no model, on a matrix of held-out vectors; each vector is a unit of its own.
+    """The metrics that need no model, on a matrix of held-out vectors; each vector is a unit of its own.
 
     Raises:
         ConfigError: a dictionary does not fit the vectors.

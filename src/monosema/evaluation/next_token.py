@@ -69,15 +69,15 @@ class NextToken:
         spread[scored] = values
         self._sums.add(name, spread[batch.keep])
 
-    def figures(self, name: str) -> tuple[dict[str, Estimate], dict[str, str]]:
-        """Figures of the version of this name, and those that are absent with the reason."""
+    def metrics(self, name: str) -> tuple[dict[str, Estimate], dict[str, str]]:
+        """Metrics of the version of this name, and those that are absent with the reason."""
         sums = self._sums
         scored = sums["scored"]
         names = ("ce_clean", "ce_spliced", "ce_zero", "ce_mean", "kl", "loss_recovered")
         if not scored.sum():
             return {}, dict.fromkeys(names, "no kept token of the text has a successor")
         clean, spliced, zero, mean = (sums[f"{version}.ce"] for version in (_CLEAN, name, *ABLATIONS))
-        figures = {
+        metrics = {
             "ce_clean": sums.ratio(clean, scored),
             "ce_spliced": sums.ratio(spliced, scored),
             "ce_zero": sums.ratio(zero, scored),
@@ -85,6 +85,6 @@ class NextToken:
             "kl": sums.ratio(sums[f"{name}.kl"], scored),
         }
         if not (zero - clean).sum() > 0:
-            return figures, {"loss_recovered": "setting the activations to zero does not raise the loss"}
-        figures["loss_recovered"] = sums.ratio(zero - spliced, zero - clean)
-        return figures, {}
+            return metrics, {"loss_recovered": "setting the activations to zero does not raise the loss"}
+        metrics["loss_recovered"] = sums.ratio(zero - spliced, zero - clean)
+        return metrics, {}

@@ -2,7 +2,7 @@
 
     FVU = Σ ‖x − x̂‖² / Σ ‖x − μ‖²,   variance explained = 1 − FVU,   with μ the mean of the same held-out tokens
 
-(several libraries centre on each batch, on each token, or on another set: those are other figures). L0 is the mean
+(several libraries centre on each batch, on each token, or on another set: those are other metrics). L0 is the mean
 number of latents that are not 0; cosine the mean of cos(x, x̂).
 """
 
@@ -46,22 +46,22 @@ class Reconstruction:
         self._sums.count(f"{self.name}.fired", codes.counts())
         return rebuilt
 
-    def figures(self) -> tuple[dict[str, Estimate], dict[str, str]]:
-        """Figures, and those that are absent with the reason."""
+    def metrics(self) -> tuple[dict[str, Estimate], dict[str, str]]:
+        """Metrics, and those that are absent with the reason."""
         sums = self._sums
         tokens = sums["tokens"]
-        figures = {
+        metrics = {
             "cosine": sums.ratio(sums[f"{self.name}.cosine"], tokens),
             "l0": sums.ratio(sums[f"{self.name}.l0"], tokens),
             "alive": wilson(int((self._fired > 0).sum()), self.dictionary.n_latents),
         }
         total = variance(sums)
         if not total.sum() > 0:
-            return figures, dict.fromkeys(("fvu", "variance_explained"), "the activations are all alike")
+            return metrics, dict.fromkeys(("fvu", "variance_explained"), "the activations are all alike")
         fvu = sums.ratio(sums[f"{self.name}.error"], total)
-        figures["fvu"] = fvu
-        figures["variance_explained"] = Estimate(1 - fvu.value, 1 - fvu.high, 1 - fvu.low, fvu.n, fvu.method)
-        return figures, {}
+        metrics["fvu"] = fvu
+        metrics["variance_explained"] = Estimate(1 - fvu.value, 1 - fvu.high, 1 - fvu.low, fvu.n, fvu.method)
+        return metrics, {}
 
     def density(self) -> DensityHistogram:
         """Histogram of the densities of the latents."""

@@ -30,15 +30,15 @@ class DensityHistogram:
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """The figures of one dictionary.
+    """The metrics of one dictionary.
 
     Attributes:
         name: "dictionary", or the name of the control.
         kind: likewise; reports tell controls apart by it.
         n_latents: number of its latents.
-        figures: by name: fvu, variance_explained, cosine, l0, alive; ce_clean, ce_spliced, ce_zero, ce_mean,
+        metrics: by name: fvu, variance_explained, cosine, l0, alive; ce_clean, ce_spliced, ce_zero, ce_mean,
             loss_recovered, kl (in nats per token).
-        absent: figures that could not be computed, and why.
+        absent: metrics that could not be computed, and why.
         density: how often its latents fire.
         site: where its output is put, where the rows of an evaluation differ in that.
     """
@@ -46,7 +46,7 @@ class EvaluationRow:
     name: str
     kind: str
     n_latents: int
-    figures: dict[str, Estimate]
+    metrics: dict[str, Estimate]
     absent: dict[str, str]
     density: DensityHistogram
     site: str | None = None
@@ -57,7 +57,7 @@ class EvaluationRow:
             "name": self.name,
             "kind": self.kind,
             "n_latents": self.n_latents,
-            "figures": {name: figure.to_dict() for name, figure in self.figures.items()},
+            "metrics": {name: metric.to_dict() for name, metric in self.metrics.items()},
             "absent": dict(self.absent),
             "density": self.density.to_dict(),
             **({} if self.site is None else {"site": self.site}),
@@ -66,11 +66,11 @@ class EvaluationRow:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of a dictionary and its controls on one held-out text.
+    """Metrics of a dictionary and its controls on one held-out text.
 
     Attributes:
         rows: the dictionary first, then the controls.
-        tokens: tokens that figures are of.
+        tokens: tokens that metrics are of.
         left_out: tokens that are neither scored nor edited: padding is not counted among them.
         unit, units: what intervals draw, and how many there are.
         model, site: where the activations come from; None for vectors without a model.
@@ -116,13 +116,13 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Evaluation:
-        """Read what `to_dict` gave."""
+        """Read what `to_dict` gave; earlier versions called metrics figures."""
         rows = tuple(
             EvaluationRow(
                 row["name"],
                 row["kind"],
                 row["n_latents"],
-                {name: Estimate(**figure) for name, figure in row["figures"].items()},
+                {name: Estimate(**metric) for name, metric in row.get("metrics", row.get("figures")).items()},
                 dict(row["absent"]),
                 DensityHistogram(
                     tuple(row["density"]["edges"]), tuple(row["density"]["counts"]), row["density"]["never"]

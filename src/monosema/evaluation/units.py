@@ -31,7 +31,7 @@ Part = Mapping[str, NDArray[Any]]
 class UnitSums:
     """Named sums over the kept tokens, by unit, and totals of what belongs to no unit.
 
-    Each batch is announced by `begin`, then its figures are given by `add`, one value for each kept token. Sums are
+    Each batch is announced by `begin`, then its metrics are given by `add`, one value for each kept token. Sums are
     kept by the tokens of one document in one window, the finest unit, of which either kind is made. `close` ends a part
     that can be written down, and given to `restore` by a later process.
     """
@@ -67,7 +67,7 @@ class UnitSums:
         self._size = len(document)
 
     def add(self, name: str, values: Float[Tensor, "n *rest"]) -> None:
-        """Add up one figure of the kept tokens of the batch, in float64."""
+        """Add up one metric of the kept tokens of the batch, in float64."""
         values = values.detach().to(torch.float64).cpu()
         total = torch.zeros(self._size, *values.shape[1:], dtype=torch.float64).index_add_(0, self._owner, values)
         self._put(_SUM + name, total.numpy())
@@ -109,7 +109,7 @@ class UnitSums:
         return bool(self._all(_SUM + name, needed=False))
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
-        """The sums of one figure, one row a unit. Raises KeyError where nothing was added."""
+        """The sums of one metric, one row a unit. Raises KeyError where nothing was added."""
         values = np.concatenate(self._all(_SUM + name))
         sums = np.zeros((len(self), *values.shape[1:]))
         np.add.at(sums, self._groups, values)

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from monosema.atlas import Agreement, Atlas, krippendorff
 from monosema.core import numpy_generator
+from monosema.interpretation.explainers.columns import METHOD as COLUMNS
 from monosema.interpretation.rules import Rule, predict, rule_from_json
 
 
 def passage_agreement(atlas: Atlas, features: int = 500, passages: int = 8, seed: int = 0) -> list[Agreement]:
-    """Return the agreement of each two methods whose explanations have rules.
+    """Return the agreement of each two methods whose explanations have rules over tokens.
 
     Args:
         atlas: with rules and test examples.
@@ -29,7 +30,10 @@ def passage_agreement(atlas: Atlas, features: int = 500, passages: int = 8, seed
         passages: test passages of a feature, at most; as many of other features are beside them.
         seed: decides what is drawn.
     """
-    rows = atlas.sql("select method, latent, program from explanations where program is not null order by all")
+    rows = atlas.sql(
+        "select method, latent, program from explanations where program is not null and method <> ? order by all",
+        [COLUMNS],
+    )
     rules: dict[str, dict[int, Rule]] = {}
     for row in rows:
         rules.setdefault(row["method"], {})[row["latent"]] = rule_from_json(row["program"])

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,21 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.atlas import AtlasConfig, build_atlas
+from monosema.atlas import AtlasConfig, Explanation, build_atlas
 from monosema.core import Site, read_json, write_json
 from monosema.data import TokenBatch
 from monosema.dictionaries import Dictionary
 from monosema.interpretation.explaining import ExplainConfig, explain_latents, rule_predictor
 from monosema.interpretation.protocol import Subject
+from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of
 from monosema.interpretation.scorers import ScoringConfig
 from monosema.interpretation.scores import RandomScores, ScoreTable
 from monosema.interpretation.scoring import ScoringSession
 from monosema.models import LanguageModel
 
+RANDOM_SAMPLES = "random-latents.safetensors"
+_RANDOM = "random-latents.json"
 TextOf = Callable[[str, int], Iterable[TokenBatch]]
 """Returns so many tokens of a split, "train" or "heldout"."""
 
@@ -68,12 +71,16 @@ class Interpreted:
         latents: number of latents of the dictionary.
         alive: number of them that were ever active.
         scored: number of these that were to be explained and scored.
+        rules: explanations of them, by method.
+        samples: their passages.
     """
 
     tables: Mapping[str, list[ScoreTable]]
     latents: int
     alive: int
     scored: int
+    rules: Mapping[str, Mapping[int, Explanation]]
+    samples: Samples
 
 
 def interpret(
@@ -102,12 +109,13 @@ def interpret(
     samples = draw_samples(subject, unseen, settings.samples, latents)
     scorers = settings.score.make()
     session = ScoringSession(samples, model.tokenizer, rule_predictor(model), subject=subject, seed=settings.score.seed)
-    tables = {
-        method: session.scores(explanations, scorers)
+    rules = {
+        method: explanations
         for method, explanations in explain_latents(subject, samples, settings.explain).items()
         if all(one.program is not None for one in explanations.values())
     }
-    return Interpreted(tables, dictionary.n_latents, len(latents_of(atlas)), len(latents))
+    tables = {method: session.scores(explanations, scorers) for method, explanations in rules.items()}
+    return Interpreted(tables, dictionary.n_latents, len(latents_of(atlas)), len(latents), rules, samples)
 
 
 def random_latents(
@@ -128,25 +136,35 @@ def random_latents(
     config = settings.score
     if not config.random_latents:
         return {}
-    path, folder = home / "random-latents.json", home / "random-latents"
+    path, folder = home / _RANDOM, home / "random-latents"
     stored: dict[str, Any] = read_json(path) if path.exists() else {}
-    if stored.get("key") != key or "scores" not in stored:
+    if stored.get("key") != key or "rules" not in stored or not (home / RANDOM_SAMPLES).exists():
         tokens = config.random_tokens
         heldout = min(tokens, settings.samples.tokens)
         found = interpret(model, make(), site, folder, settings, tokens, config.random_latents, heldout)
-        scores = {
-            method: {
-                one.scorer: [score.value for score in one.estimates.values()]
-                for one in tables
-                if one.estimates and one.part != "detail"
-            }
-            for method, tables in found.tables.items()
-        }
-        stored = {"key": key, "scores": scores}
+        found.samples.save(home / RANDOM_SAMPLES)
+        rules = {method: {str(n): asdict(one) for n, one in some.items()} for method, some in found.rules.items()}
+        scores = {method: score_values(tables) for method, tables in found.tables.items()}
+        stored = {"key": key, "scores": scores, "rules": rules}
         write_json(path, stored)
     shutil.rmtree(folder, ignore_errors=True)
     found_scores: RandomScores = stored["scores"]
     return found_scores
+
+
+def score_values(tables: Iterable[ScoreTable]) -> dict[str, list[float]]:
+    """Return the scores in tables, by metric; without metrics beside scorers' own."""
+    return {
+        one.scorer: [score.value for score in one.estimates.values()]
+        for one in tables
+        if one.estimates and one.part != "detail"
+    }
+
+
+def random_rules(home: Path) -> dict[str, dict[int, Explanation]]:
+    """Return the rules of the random latents that were scored in a folder, by method and latent."""
+    rules = read_json(home / _RANDOM)["rules"]
+    return {method: {int(n): Explanation(**one) for n, one in some.items()} for method, some in rules.items()}
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field, field_validator
 
 from monosema.atlas import Atlas, Explanation
-from monosema.core import Config, InputError, nearest
+from monosema.core import Config, InputError, Progress, SilentProgress, nearest
 from monosema.interpretation.explainers.columns import ColumnExplainer, ColumnPredictor, ColumnsConfig
 from monosema.interpretation.explainers.logit_effect import LogitEffectExplainer
 from monosema.interpretation.explainers.neuron2graph import Neuron2GraphConfig, Neuron2GraphExplainer
@@ -20,6 +20,8 @@ from monosema.interpretation.samples import Samples
 from monosema.items import ItemModel, Items
 from monosema.models import LanguageModel
 
+_AT_ONCE = 256
+"""Latents between two steps of progress."""
 MakeExplainer = Callable[[Subject, "ExplainConfig"], Explainer]
 
 
@@ -111,11 +113,18 @@ def rule_predictor(model: LanguageModel) -> Predictor:
 
 
 def explain_latents(
-    subject: Subject, samples: Samples, config: ExplainConfig | None = None
+    subject: Subject, samples: Samples, config: ExplainConfig | None = None, progress: Progress | None = None
 ) -> dict[str, dict[int, Explanation]]:
-    """Explain the latents of samples by each method of the configuration."""
-    config = config or ExplainConfig()
-    return {method: EXPLAINERS[method](subject, config).explain(samples) for method in config.methods}
+    """Explain the latents of samples by each method of the configuration; progress counts latents."""
+    config, progress = config or ExplainConfig(), progress or SilentProgress()
+    explainers = {method: EXPLAINERS[method](subject, config) for method in config.methods}
+    explained: dict[str, dict[int, Explanation]] = {method: {} for method in explainers}
+    for start in range(0, len(samples.latents), _AT_ONCE):
+        some = samples.part(start, min(start + _AT_ONCE, len(samples.latents)))
+        for method, explainer in explainers.items():
+            explained[method] |= explainer.explain(some)
+        progress.advance(len(some.latents))
+    return explained
 
 
 def by_latent(*explained: dict[int, Explanation]) -> dict[int, list[Explanation]]:

@@ -47,7 +47,6 @@ from monosema.llm import (
 )
 
 _BLOCK = 16
-_EXAMPLES = 10
 _UNSENT = Reply(failure=Failure(kind="pending", detail="it has not been sent"))
 
 
@@ -108,7 +107,7 @@ def explain_live(
             explanations = explainer.explain(samples, bar)
         require_an_answer(client, explainer.stats)
         record(subject.atlas.path, by_latent(explanations))
-        return _summary(explanations, explainer.stats, metered.spent())
+        return _summary(explanations, explainer.stats, metered.spent(), folder)
 
 
 def explain_itself(subject: Subject, latents: Sequence[int], site: str | None, log: Log) -> dict[str, Any]:
@@ -141,7 +140,7 @@ def explain_itself(subject: Subject, latents: Sequence[int], site: str | None, l
             explanations |= some
     counts = {"explained": len(explanations), "silent": len(asked) - len(explanations)}
     counts["before"] = len(latents) - len(asked)
-    return {"author": author, "method": method, **counts, **_examples(explanations)}
+    return {"author": author, "method": method, **counts, **_texts(explanations)}
 
 
 def send_explanations(
@@ -207,21 +206,20 @@ def parse_explanations(atlas: Path, client: ClientConfig, folder: Path, name: st
                 record(atlas, by_latent(some))
             explanations |= some
             explained += len(some)
-        return {**_summary(explanations, stats, spent_dollars(batches.store)), "explained": explained}
+        return {**_summary(explanations, stats, spent_dollars(batches.store), folder), "explained": explained}
 
 
 def _summary(
-    explanations: Mapping[int, Explanation], stats: RequestStats, spent: Mapping[str, float]
+    explanations: Mapping[int, Explanation], stats: RequestStats, spent: Mapping[str, float], folder: Path
 ) -> dict[str, Any]:
     return {
         "explained": len(explanations),
         **stats.to_dict(),
         "spent_dollars": dict(spent),
-        **_examples(explanations),
+        **stats.keep_replies(folder / "replies-explain.jsonl"),
+        **_texts(explanations),
     }
 
 
-def _examples(explanations: Mapping[int, Explanation]) -> dict[str, Any]:
-    """Return the first few explanations, to be looked at."""
-    first = list(explanations.items())[:_EXAMPLES]
-    return {"explanations": {str(latent): one.text for latent, one in first}} if first else {}
+def _texts(explanations: Mapping[int, Explanation]) -> dict[str, Any]:
+    return {"explanations": {str(latent): one.text for latent, one in explanations.items()}} if explanations else {}

@@ -16,21 +16,22 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from monosema.atlas import PERSON, Atlas, Explanation, record
 from monosema.atlas.feature import Identity
-from monosema.core import ConfigError, InputError, Log, RunError, digest, read_json, write_json
+from monosema.core import ConfigError, InputError, Log, Progress, RunError, digest, progress_bar, read_json, write_json
 from monosema.data import TokenBatch
 from monosema.interpretation import prompts
+from monosema.interpretation.controls import RANDOM_SAMPLES, random_rules, score_values
 from monosema.interpretation.model_explanations import draw_chosen
 from monosema.interpretation.protocol import BASELINE, Subject
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import SampleConfig
 from monosema.interpretation.scorers import make_scorers
-from monosema.interpretation.scores import ScoreTable, atlas_scores
+from monosema.interpretation.scores import RandomScores, ScoreTable, atlas_scores, spread
 from monosema.interpretation.scoring import Scorer, ScoringSession
 from monosema.llm import (
     Batches,
@@ -111,6 +112,7 @@ def score_with(
     folder: Path,
     log: Log,
     device: str | None = None,
+    home: Path | None = None,
 ) -> dict[str, Any]:
     """Score explanations that are in the atlas, and record the scores there.
 
@@ -120,6 +122,7 @@ def score_with(
         client: the language model that is asked; None where no scorer asks.
         folder: keeps answers and costs.
         log: receives a line about the cost before anything is asked.
+        home: of the run's tables of scores, where its random latents are; None for no such control.
 
     Returns:
         Means by explanation and scorer, counts of requests, dollars spent, and absent scores by reason.
@@ -142,13 +145,46 @@ def score_with(
             rehearse(session, explained, rehearsal, options)
             if rehearsal.requests:
                 log(price_line(client, asdict(metered.estimate(rehearsal.requests))))
-            session = session.asking(metered.client)
+            bar = stack.enter_context(progress_bar("score", len(rehearsal.requests), "requests"))
+            session = session.asking(CountingClient(metered.client, bar))
         tables = {identity: session.scores(some, options.made()) for identity, some in explained.items()}
+        random = _random_scores(session, options, explained, home)
         if client is not None:
             require_an_answer(client, session.stats)
-            spent = {"spent_dollars": metered.spent()}
-    _record(subject.atlas, tables, explained)
-    return {"scores": _lines(tables), **session.stats.to_dict(), **spent}
+            spent = {"spent_dollars": metered.spent(), **session.stats.keep_replies(folder / "replies-score.jsonl")}
+    _record(subject.atlas, tables, explained, random)
+    return {"scores": _lines(tables, random), **session.stats.to_dict(), **spent}
+
+
+def _random_scores(
+    session: ScoringSession, options: ScoreOptions, explained: Explained, home: Path | None
+) -> RandomScores:
+    """Score rules of random latents by scorers that ask nobody and need no more of latents than samples."""
+    if home is None or not (home / RANDOM_SAMPLES).exists():
+        return {}
+    scorers = [scorer for scorer in options.made() if not scorer.info.asks]
+    rules = random_rules(home)
+    made = {name: one for name, one in session.made.items() if name in ("base", "encoder")}
+    beside = replace(session, samples=Samples.load(home / RANDOM_SAMPLES), controls=False, client=None, made=made)
+    methods = {method for _, method, _, _ in explained} & rules.keys()
+    return {method: score_values(beside.scores(rules[method], scorers)) for method in methods if scorers}
+
+
+@dataclass(frozen=True)
+class CountingClient:
+    """A client whose answers advance a bar."""
+
+    client: Client
+    bar: Progress
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.client.model
+
+    def complete(self, requests: Sequence[Request], progress: object = None) -> list[Reply]:
+        """See `Client`."""
+        return self.client.complete(requests, self.bar)
 
 
 class DryRunClient:
@@ -230,19 +266,22 @@ def _latents(explained: Explained) -> list[int]:
     return sorted({latent for explanations in explained.values() for latent in explanations})
 
 
-def _record(atlas: Atlas, tables: Mapping[Identity, Sequence[ScoreTable]], explained: Explained) -> None:
+def _record(
+    atlas: Atlas, tables: Mapping[Identity, Sequence[ScoreTable]], explained: Explained, random: RandomScores
+) -> None:
     """Record scores in the atlas, but for those of the empty answer."""
     for identity, some in tables.items():
         if identity != BASELINE.identity:
-            record(atlas.path, scores=atlas_scores(some, explained[identity]))
+            record(atlas.path, scores=atlas_scores(some, explained[identity], random=random.get(identity[1])))
 
 
-def _lines(tables: Mapping[Identity, Sequence[ScoreTable]]) -> list[dict[str, Any]]:
-    """Return the means over features of each scorer and kind of explanation, as plain values."""
+def _lines(tables: Mapping[Identity, Sequence[ScoreTable]], random: RandomScores) -> list[dict[str, Any]]:
+    """Return the means over features of each scorer and kind of explanation beside their controls, as plain values."""
     lines = []
     for (author, method, _, _), some in tables.items():
         for table in some:
             mean, control = table.mean, table.control
+            beside, count = spread(random.get(method, {}).get(table.scorer, ())), len(table.estimates)
             lines.append(
                 {
                     "author": author,
@@ -252,6 +291,9 @@ def _lines(tables: Mapping[Identity, Sequence[ScoreTable]]) -> list[dict[str, An
                     "mean": mean and mean.value,
                     "interval": mean and [mean.low, mean.high],
                     "control": control and control.value,
+                    "random": beside and beside.value,
+                    "above": len(table.above()) / count if count and control else None,
+                    "above_random": len(table.above(beside.value)) / count if count and beside else None,
                     "absent": table.failures,
                 }
             )
@@ -327,11 +369,12 @@ def parse_scores(subject: Subject, client: ClientConfig, folder: Path, name: str
                 gone = [n for n, one in explanations.items() if current.get((*identity, n), "") != one.text]
                 some = session.scores(explanations, job.options.made())
                 tables[identity] = [one.without(gone, "explained anew since it was sent") for one in some]
-            _record(atlas, tables, job.explained)
-            lines += _lines(tables)
+            _record(atlas, tables, job.explained, {})
+            lines += _lines(tables, {})
             unsent += batches.estimate(replay.requests).requests
             stats.include(session.stats)
         more = {"to_send": unsent, "unread": unread, "spent_dollars": spent_dollars(batches.store)}
+        more |= stats.keep_replies(folder / "replies-score.jsonl")
     return {"scores": lines, **stats.to_dict(), **more}
 
 

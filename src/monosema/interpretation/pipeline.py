@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -91,35 +91,31 @@ class Blocks:
 
     def samples(self, index: int, latents: NDArray[np.int64]) -> Samples:
         """Return the samples of a block; draw them where they are not on disk yet."""
-        path = self.folder / f"samples-{index:05d}.safetensors"
+        path = self._samples_path(index)
         if not path.exists():
             draw_samples(self.subject, self.pool, self.sample_config, latents).save(path)
         return Samples.load(path)
 
-    def explained(self, index: int, latents: NDArray[np.int64], reached: Callable[[float], None]) -> dict[str, Any]:
+    def _samples_path(self, index: int) -> Path:
+        return self.folder / f"samples-{index:05d}.safetensors"
+
+    def read_text(self) -> None:
+        """Read the held-out text now, with a progress bar of its own, where samples are yet to be drawn from it."""
+        if not all(self._samples_path(index).exists() for index, _ in self):
+            _ = self.pool
+
+    def explained(self, index: int, latents: NDArray[np.int64], progress: Progress) -> dict[str, Any]:
         """Return the explanations of a block as plain values; make them where they are not on disk yet."""
         path = self.folder / f"explanations-{index:05d}.json"
-        if not path.exists():
+        if path.exists():
+            progress.advance(len(latents))
+        else:
             samples, before = self.samples(index, latents), self.subject.probe.tokens
-            self.subject.probe.reached = reached
-            explained = explain_latents(self.subject, samples, self.explain_config)
+            explained = explain_latents(self.subject, samples, self.explain_config, progress)
             rows = {method: {str(n): asdict(one) for n, one in some.items()} for method, some in explained.items()}
             tokens = self.subject.probe.tokens - before
             write_json(path, {"explanations": rows, "few": len(too_few(samples)), "tokens": tokens})
-        reached(1.0)
         return dict(read_json(path))
-
-
-class _Whole:
-    """Tells progress, in whole latents of a block, of the share that is done."""
-
-    def __init__(self, bar: Progress, latents: int) -> None:
-        self._bar, self._latents, self._told = bar, latents, 0
-
-    def __call__(self, share: float) -> None:
-        now = max(self._told, int(share * self._latents))
-        self._bar.advance(now - self._told)
-        self._told = now
 
 
 def explain_atlas(blocks: Blocks) -> dict[str, Any]:
@@ -130,9 +126,10 @@ def explain_atlas(blocks: Blocks) -> dict[str, Any]:
     """
     explained: dict[str, dict[int, Explanation]] = {method: {} for method in blocks.explain_config.methods}
     few = tokens = 0
+    blocks.read_text()
     with progress_bar("explain", len(blocks.latents), "features") as bar:
         for index, latents in blocks:
-            part = blocks.explained(index, latents, _Whole(bar, len(latents)))
+            part = blocks.explained(index, latents, bar)
             for method, rows in part["explanations"].items():
                 explained[method] |= {int(latent): Explanation(**row) for latent, row in rows.items()}
             few, tokens = few + part["few"], tokens + part["tokens"]
@@ -154,7 +151,8 @@ def score_atlas(blocks: Blocks, config: ScoringConfig, random: RandomScores) -> 
     methods = rules_in(atlas, AUTHOR)
     kept = [method for method in blocks.explain_config.methods if method in methods]
     parts: dict[str, list[list[ScoreTable]]] = {method: [] for method in (*kept, BASELINE.method)}
-    with progress_bar("score", len(blocks.latents), "features") as bar:
+    blocks.read_text()
+    with progress_bar("score", len(blocks.latents) * len(parts), "explanations") as bar:
         for index, latents in blocks:
             samples = blocks.samples(index, latents)
             session = ScoringSession(samples, tokenizer, rules, subject=subject, seed=config.seed)
@@ -162,7 +160,7 @@ def score_atlas(blocks: Blocks, config: ScoringConfig, random: RandomScores) -> 
             here = {method: {n: methods[method][n] for n in numbers if n in methods[method]} for method in kept}
             for method, explanations in {**here, BASELINE.method: dict.fromkeys(numbers, BASELINE)}.items():
                 parts[method].append(session.scores(explanations, scorers))
-            bar.advance(len(latents))
+                bar.advance(len(latents))
     tables = {method: joined(some) for method, some in parts.items()}
     for method in kept:
         record(atlas.path, scores=atlas_scores(tables[method], methods[method], False, random.get(method)))

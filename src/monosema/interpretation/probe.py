@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -30,14 +29,12 @@ class LatentProbe:
 
     Attributes:
         tokens: tokens that went through the model so far.
-        reached: hears from an explainer what share of its work on a block of latents is done.
     """
 
     model: LanguageModel
     dictionary: Dictionary
     site: Site
     tokens: int = field(default=0)
-    reached: Callable[[float], None] = field(default=lambda share: None, compare=False)
 
     @torch.inference_mode()
     def last(self, texts: Int[np.ndarray, "n length"], latents: Int[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

@@ -7,7 +7,7 @@ latent's activation was computed there, and is 0 on every token.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +120,18 @@ class Samples:
             return cls(**load_file(path))
         except (SafetensorError, OSError, TypeError) as error:
             raise DamagedFileError(f"{path} can't be read ({error}). Remove it: samples are drawn again.") from None
+
+    def part(self, start: int, stop: int) -> Samples:
+        """Return the samples of latents[start:stop]."""
+        low, high = int(self.first[start]), int(self.first[stop])
+        names = ("passage", "kind", "test", "activations")
+        return replace(
+            self,
+            latents=self.latents[start:stop],
+            maximum=self.maximum[start:stop],
+            first=self.first[start : stop + 1] - low,
+            **{name: getattr(self, name)[low:high] for name in names},
+        )
 
     def entries(self, latent: int) -> NDArray[np.int64]:
         """Return the entries of one latent; none where the samples lack it."""

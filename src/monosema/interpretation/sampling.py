@@ -8,7 +8,7 @@ decided by its hash alone; of passages with the same tokens a latent keeps one, 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from pydantic import Field
 
 from monosema.atlas import Atlas
 from monosema.atlas.layout import mix
-from monosema.core import Config
+from monosema.core import Config, Progress, progress_bar
 from monosema.core.groups import ranks
 from monosema.data import TokenBatch
 from monosema.interpretation.pool import Pool, read_pool
@@ -67,7 +67,15 @@ def pool_of(subject: Subject, batches: Iterable[TokenBatch], config: SampleConfi
     cut = atlas.meta["config"]
     width = cut["before"] + 1 + cut["after"]
     least = min(config.least, width)
-    return read_pool(subject.model, subject.dictionary, atlas.site, batches, width, least, config.memory_mb)
+    with progress_bar("read", config.tokens, "tokens") as bar:
+        counted = _counted(batches, bar)
+        return read_pool(subject.model, subject.dictionary, atlas.site, counted, width, least, config.memory_mb)
+
+
+def _counted(batches: Iterable[TokenBatch], bar: Progress) -> Iterator[TokenBatch]:
+    for batch in batches:
+        yield batch
+        bar.advance(int(batch.keep.sum()))
 
 
 def draw_samples(
@@ -257,8 +265,8 @@ def _together(parts: Sequence[_Entries], width: int) -> _Entries:
 
 
 def _joined(entries: _Entries, latents: NDArray[np.int64], maximum: NDArray[np.float32]) -> Samples:
-    """Sort entries by latent; of entries of a latent with the same tokens the first stays."""
-    order = np.lexsort((np.arange(len(entries.row)), entries.hash, entries.row))
+    """Sort entries by latent; of entries of a latent with the same tokens a random one stays, or else the first."""
+    order = np.lexsort((np.arange(len(entries.row)), entries.kind != _RANDOM, entries.hash, entries.row))
     same = (entries.row[order][1:] == entries.row[order][:-1]) & (entries.hash[order][1:] == entries.hash[order][:-1])
     kept = np.sort(order[np.append(True, ~same)[: len(order)]])
     kept = kept[np.argsort(entries.row[kept], kind="stable")]

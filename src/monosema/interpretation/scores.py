@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 from monosema.atlas import Explanation, Score
@@ -221,31 +221,3 @@ def area_under_curve(
         areas = ((weights[0] @ wins) * weights[1]).sum(axis=1) / wins.size
         ends = tuple(np.quantile(areas, [0.025, 0.975]))
     return Estimate(float(wins.mean()), float(ends[0]), float(ends[1]), int(known.sum()))
-
-
-def score_areas(
-    explanations: Collection[int],
-    values: NDArray[np.floating],
-    latents: Int[np.ndarray, " n"],
-    positive: Bool[np.ndarray, " n"],
-    reason: str,
-    seed: int = 0,
-    resamples: int = RESAMPLES,
-) -> tuple[dict[int, Estimate], dict[int, str]]:
-    """Estimate the area under the curve of each explained latent.
-
-    Args:
-        explanations: the latents that are scored.
-        values: one value an entry, NaN where there is none.
-        latents, positive: of the entries.
-        reason: given for latents without positives or without negatives.
-
-    Returns:
-        Estimates and absent latents of a `ScoreTable`.
-    """
-    areas = {
-        latent: area_under_curve(values[latents == latent], positive[latents == latent], seed, resamples)
-        for latent in explanations
-    }
-    estimates = {latent: estimate for latent, estimate in areas.items() if estimate is not None}
-    return estimates, {latent: reason for latent in explanations if latent not in estimates}

@@ -20,13 +20,13 @@ would have another score than with all of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from monosema.atlas import Explanation
@@ -36,7 +36,7 @@ from monosema.core.groups import ranks
 from monosema.interpretation.protocol import Predictor, Subject
 from monosema.interpretation.rules import RulePredictor
 from monosema.interpretation.samples import KINDS, Samples
-from monosema.interpretation.scores import ScoreTable, shuffled
+from monosema.interpretation.scores import RESAMPLES, ScoreTable, area_under_curve, shuffled
 from monosema.interpretation.simulator import Simulator, SimulatorConfig
 from monosema.llm import Client, RequestStats
 from monosema.models import LanguageModel, Tokenizer, load_model
@@ -197,6 +197,29 @@ class ScoringSession:
         entries = self.passages(explanations)
         texts = [self.tokenizer.decode(self.samples.tokens_of(entry)) for entry in entries.tolist()]
         return texts, self.samples.latents[self.samples.row[entries]], self.samples.active[entries]
+
+    def areas(
+        self,
+        info: ScorerInfo,
+        explanations: Collection[int],
+        values: Float[np.ndarray, " n"],
+        latents: Int[np.ndarray, " n"],
+        positive: Bool[np.ndarray, " n"],
+        reason: str,
+    ) -> list[ScoreTable]:
+        """Score each explained latent by the area under the curve of values, NaN where there is none.
+
+        Args:
+            latents, positive: of each value.
+            reason: given for latents without positives or without negatives.
+        """
+        resamples = RESAMPLES if self.intervals else 0
+        areas = {
+            latent: area_under_curve(values[latents == latent], positive[latents == latent], self.seed, resamples)
+            for latent in explanations
+        }
+        estimates = {latent: estimate for latent, estimate in areas.items() if estimate is not None}
+        return [info.table(estimates, {latent: reason for latent in areas if latent not in estimates})]
 
 
 def _controlled(scorer: Scorer, explanations: Mapping[int, Explanation], session: ScoringSession) -> list[ScoreTable]:

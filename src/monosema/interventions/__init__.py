@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from monosema.interventions.splice import Spliced, put_rows, splice
-from monosema.interventions.windows import ModelPass, SplicedModel
+from monosema.interventions.strength import strength_at
 
-__all__ = ["ModelPass", "Spliced", "SplicedModel", "put_rows", "splice"]
+__all__ = ["Spliced", "put_rows", "splice", "strength_at"]

@@ -11,6 +11,7 @@ import torch
 from monosema.core import Progress, SilentProgress
 from monosema.llm.filling import Filled, fill, form_length
 from monosema.llm.forms import Form, form_of
+from monosema.llm.prices import CostEstimate
 from monosema.llm.protocol import (
     Alternative,
     Failure,
@@ -67,6 +68,12 @@ class LocalClient:
     def key(self, request: Request) -> str:
         """The request's name in the store."""
         return request_key(self.identity, request)
+
+    def estimate(self, requests: Sequence[Request]) -> CostEstimate:
+        """Say how many requests have no answer yet; they cost nothing."""
+        keys = {self.key(request) for request in requests}
+        answered = sum(self._store is not None and self._store.lookup(key) is not None for key in keys)
+        return CostEstimate(len(keys) - answered, answered, 0, 0, 0.0, 0.0)
 
     def complete(self, requests: Sequence[Request], progress: Progress | None = None) -> list[Reply]:
         """One reply for each request, in their order."""

@@ -56,9 +56,8 @@ def open_client(config: ClientConfig, folder: Path, device: str | None = None) -
 
         model: Any = load_model(config.model, device=device)
         with Store(folder) as store:
-            yield MeteredClient(
-                LocalClient(model, store), store, lambda asked: CostEstimate(len(asked), 0, 0, 0, 0.0, 0.0)
-            )
+            local = LocalClient(model, store)
+            yield MeteredClient(local, store, local.estimate)
         return
     adapter = config.adapter()
     with Store(folder) as store:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from monosema.core import atomic_path
 from monosema.llm.protocol import Failure, Reply, Usage
 
 _BEGINNING = 120
@@ -22,6 +25,7 @@ class RequestStats:
         reasons: reason of the first failure of each kind, and the beginning of its reply.
         latents: latents of the requests.
         pending: latents with a request that has no answer yet.
+        replies: what came, in order: latent, text, and the failure where it is one.
     """
 
     requests: int = 0
@@ -30,12 +34,17 @@ class RequestStats:
     reasons: dict[str, str] = field(default_factory=dict)
     latents: set[int] = field(default_factory=set)
     pending: set[int] = field(default_factory=set)
+    replies: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, latent: int, reply: Reply) -> None:
         """Count a reply, and its failure if it is one."""
         self.latents.add(latent)
         self.requests += 1
         self.usage += reply.usage
+        said: dict[str, Any] = {"latent": latent, "text": reply.text, "discarded": list(reply.discarded)}
+        if reply.failure is None or reply.failure.kind != "pending":
+            failure = reply.failure and {"kind": reply.failure.kind, "detail": reply.failure.detail}
+            self.replies.append(said | {"failure": failure})
         if reply.failure is not None:
             self.failures[reply.failure.kind] += 1
             self.reasons.setdefault(reply.failure.kind, _reason(reply.failure))
@@ -50,6 +59,16 @@ class RequestStats:
         self.reasons = {**other.reasons, **self.reasons}
         self.latents |= other.latents
         self.pending |= other.pending
+        self.replies += other.replies
+
+    def keep_replies(self, path: Path) -> dict[str, str]:
+        """Write all replies to a file, one JSON object a line; return its path for a result, or nothing without any."""
+        if not self.replies:
+            return {}
+        with atomic_path(path) as temporary:
+            lines = (json.dumps(reply, ensure_ascii=False) for reply in self.replies)
+            temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="replace")
+        return {"replies": str(path)}
 
     def fail(self, kind: str, times: int = 1) -> None:
         """Count unusable replies of a kind."""

@@ -216,16 +216,14 @@ def duration(seconds: float | int) -> str:
 
 
 def spoken(metrics: Mapping[str, Estimate], pca: Mapping[str, Estimate]) -> str:
-    """Return one sentence about the result, from the metrics that are there. Empty when there are none."""
-    parts = []
-    if "variance_explained" in metrics:
-        explained = 100 * metrics["variance_explained"].value
-        l0 = f"With {number(round(metrics['l0'].value, 1))} features active on a token, it" if "l0" in metrics else "It"
-        parts.append(f"{l0} rebuilds {explained:.1f} % of the activations’ variance")
+    """Return a sentence or two about the result, from the metrics that are there. Empty when there are none."""
+    sentences = []
+    if "variance_explained" in metrics and "l0" in metrics:
+        active, explained = number(round(metrics["l0"].value, 1)), 100 * metrics["variance_explained"].value
+        beside = f"; as many principal components, {100 * (1 - pca['fvu'].value):.1f} %" if "fvu" in pca else ""
+        said = f"With {active} features active on a token, it rebuilds {explained:.1f} % of the activations’ variance"
+        sentences.append(f"{said}{beside}.")
     if "loss_recovered" in metrics:
         kept = 100 * metrics["loss_recovered"].value
-        lead = "and" if parts else "It"
-        parts.append(f"{lead} keeps {kept:.1f} % of what the model gains from this layer when predicting text")
-    if "variance_explained" in metrics and "fvu" in pca:
-        parts[-1] += f"; as many principal components rebuild {100 * (1 - pca['fvu'].value):.1f} %"
-    return f"{' '.join(parts)}." if parts else ""
+        sentences.append(f"It keeps {kept:.1f} % of what the model gains from this layer when predicting text.")
+    return " ".join(sentences)

@@ -46,13 +46,13 @@ def loss_bars(rows: Sequence[EvaluationRow]) -> Spec | None:
     own = next((row for row in rows if row.kind == "dictionary"), None)
     if own is None:
         return None
-    clean = own.figures.get("ce_clean")
-    found = [(WORDS["untouched"], clean, True), (own.name, own.figures.get("ce_spliced"), True)]
-    found += [(WORDS["mean"], own.figures.get("ce_mean"), False), (WORDS["erased"], own.figures.get("ce_zero"), False)]
+    clean = own.metrics.get("ce_clean")
+    found = [(WORDS["untouched"], clean, True), (own.name, own.metrics.get("ce_spliced"), True)]
+    found += [(WORDS["mean"], own.metrics.get("ce_mean"), False), (WORDS["erased"], own.metrics.get("ce_zero"), False)]
     for row in rows:
-        its = row.figures.get("ce_clean")
+        its = row.metrics.get("ce_clean")
         if row is not own and (clean is None or its is None or its.value == clean.value):
-            found.append((row.name, row.figures.get("ce_spliced"), False))
+            found.append((row.name, row.metrics.get("ce_spliced"), False))
     bars = [
         {"name": name, "value": loss.value, "low": loss.low, "high": loss.high, "own": ours}
         for name, loss, ours in found

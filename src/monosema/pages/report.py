@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from monosema.atlas import Atlas
 from monosema.core import atomic_path
+from monosema.core.language import LANGUAGES, catalogue, language
 from monosema.evaluation import EvaluationRow
 from monosema.items import Items
 from monosema.pages import sections
@@ -36,6 +37,7 @@ SCRIPTS = (
     "table.js",
     "feature.js",
     "items.js",
+    "language.js",
     "page.js",
 )
 """Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
@@ -128,6 +130,7 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
     }
     facts = {
         "title": data.title,
+        **_languages(),
         "sides": packed.sides,
         "map": drawn.to_dict() if drawn else None,
         "words": of_script(),
@@ -161,9 +164,15 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
     )
 
 
+def _languages() -> dict[str, Any]:
+    """Return the texts of the languages that the page can be read in, and the one that it starts in: the user's."""
+    texts = {code: {**catalogue(code)["terminal"], **catalogue(code)["page"]} for code in LANGUAGES if catalogue(code)}
+    return {"languages": texts, "language": language(), "names": LANGUAGES}
+
+
 def _terms(data: ReportData) -> list[tuple[str, str]]:
     """Return what is explained: of a run over items nothing that is about a text or a model's output."""
-    keys = {key for row in data.evaluation for key in row.figures}
+    keys = {key for row in data.evaluation for key in row.metrics}
     metrics = [one for one in METRICS if not one.key.startswith("ce_") and (data.items is None or one.key in keys)]
     terms = [term for term in TERMS if data.items is None or term[0] not in TERMS_OF_TEXT]
     return [*((metric.name, metric.means) for metric in metrics), *terms]

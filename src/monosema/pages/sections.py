@@ -19,37 +19,32 @@ if TYPE_CHECKING:
 
 def _figures(rows: Sequence[EvaluationRow], kind: str) -> Mapping[str, Estimate]:
     """Return the metrics of the first row of this kind; none where there is no such row."""
-    return next((row.figures for row in rows if row.kind == kind), {})
+    return next((row.metrics for row in rows if row.kind == kind), {})
 
 
 def lede(data: ReportData, packed: ReportBundle) -> str:
     """Return the opening sentences: what was looked at, how well it is rebuilt, and what its labels are worth."""
     kind = f"{data.architecture} dictionary" if data.architecture else "dictionary"
     article = "an" if kind[0].lower() in "aeiou" else "a"
-    sentence = f"{packed.n_features:,} features of {data.model_name or 'a language model'}"
-    if data.site:
-        sentence += f", read at {data.site}"
-    sentence += f" by {article} {kind}"
-    if data.tokens:
-        sentence += f" trained on {data.tokens:,} tokens"
-        if data.corpus:
-            sentence += " of the built-in corpus" if data.corpus == "builtin" else f" of {data.corpus}"
+    place = f", read at {data.site}" if data.site else ""
+    found = f"{packed.n_features:,} features of {data.model_name or 'a language model'}{place} by {article} {kind}."
+    text = "the built-in corpus" if data.corpus == "builtin" else data.corpus
+    learnt = f"It was trained on {data.tokens:,} tokens{f' of {text}' if text else ''}." if data.tokens else ""
     rebuilt = spoken(_figures(data.evaluation, "dictionary"), _figures(data.evaluation, "pca"))
-    return " ".join(say(part) for part in (f"{sentence}.", rebuilt, _spoken_labels(packed)) if part)
+    return " ".join(say(part) for part in (found, learnt, rebuilt, _spoken_labels(packed)) if part)
 
 
 def _spoken_labels(packed: ReportBundle) -> str:
-    """Return one sentence about what share of the labels stands above the controls. Empty without scores."""
+    """Return what share of the labels stands above the controls, by each scorer. Empty without scores."""
     shares = [(one.scorer, share.value) for one in packed.labels if (share := one.above_controls)]
     if not shares:
         return ""
     (scorer, first), *others = shares
-    rest = "".join(f", by {name} {100 * share:.0f} %" for name, share in others)
-    if any(one.random for one in packed.labels):
-        controls = "their controls, shuffled labels and random directions"
-        return f"By {scorer} {100 * first:.0f} % of the labels stand above {controls}{rest}."
-    said = f"By {scorer} {100 * first:.0f} % of the labels stand above shuffled ones{rest}"
-    return f"{said}; with random directions they were not compared."
+    random = any(one.random for one in packed.labels)
+    controls = "their controls, shuffled labels and random directions" if random else "shuffled ones"
+    rest = "".join(f" By {name} {100 * share:.0f} %." for name, share in others)
+    untold = "" if random else " With random directions they were not compared."
+    return f"By {scorer} {100 * first:.0f} % of the labels stand above {controls}.{rest}{untold}"
 
 
 def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[str, str]]:
@@ -76,12 +71,12 @@ def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[s
 
 def metrics(rows: Sequence[EvaluationRow]) -> dict[str, Any]:
     """Return metrics downwards, dictionary and controls across; metrics that no row has are left out."""
-    keys = {key for row in rows for key in (*row.figures, *row.absent)}
+    keys = {key for row in rows for key in (*row.metrics, *row.absent)}
     known = [metric for metric in METRICS if metric.key in keys]
     other = [Metric(key, key, "", "", "") for key in sorted(keys - {metric.key for metric in METRICS})]
     lines = []
     for metric in [*known, *other]:
-        found = [row.figures.get(metric.key) for row in rows]
+        found = [row.metrics.get(metric.key) for row in rows]
         cells = [
             {"absent": row.absent.get(metric.key, "not measured")} if value is None else _cell(value, metric.unit)
             for row, value in zip(rows, found, strict=True)

@@ -1,6 +1,6 @@
 """The whole walk on one screen: what each station takes and gives, without a run folder's book-keeping.
 
-    text ─► tokens ─► activations ─► dictionary ─► figures ─► atlas ─► explanations ─► scores ─► report
+    text ─► tokens ─► activations ─► dictionary ─► metrics ─► atlas ─► explanations ─► scores ─► report
 
 `monosema.recipes.demo` is the same walk as a recipe, whose stages go on after a kill.
 """
@@ -50,7 +50,7 @@ def quickstart(
     train(blank, stream, TrainConfig(), out / "dictionary")
     dictionary = load_dictionary(out / "dictionary")
 
-    figures = evaluate(lm, dictionary, site, token_batches(corpus, lm.tokenizer, unseen))
+    evaluation = evaluate(lm, dictionary, site, token_batches(corpus, lm.tokenizer, unseen))
     atlas = build_atlas(lm, dictionary, site, token_batches(corpus, lm.tokenizer, seen), out / "atlas")
 
     subject = Subject(lm, dictionary, atlas)
@@ -60,5 +60,5 @@ def quickstart(
         record(out / "atlas", by_latent(explanations))
         record(out / "atlas", scores=atlas_scores(session.scores(explanations, scorers), explanations, details=False))
 
-    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=figures.rows), atlas, out / "report.html")
+    write_report(ReportData(title=f"{lm.name} at {site}", evaluation=evaluation.rows), atlas, out / "report.html")
     return atlas

@@ -10,11 +10,10 @@ from monosema.activations import (
     StoreStream,
     fit_preprocessing,
     open_vectors,
+    windows_width,
     write_windows,
 )
 from monosema.core import ConfigError, Site
-from monosema.dictionaries import Trainable
-from monosema.interventions import SplicedModel
 from monosema.runs.context import RunContext
 from monosema.training import EndToEnd, TrainConfig, TrainingRows
 
@@ -56,22 +55,21 @@ class WindowsOfRun:
             seed=recipe.training.seed,
             passes=recipe.stream.passes,
             rows=slice(0, source.rows - (int(rows.kept / self._kept) + 2 if rows.kept else 0)),
-            preprocessing=Preprocessing.identity(self._width),
+            preprocessing=Preprocessing.identity(windows_width(self._width)),
             memory_mb=recipe.stream.memory_mb,
             chunk=NEIGHBOURS,
         )
 
-    def learner(self, dictionary: Trainable, site: Site, config: TrainConfig) -> EndToEnd:
-        """A dictionary of a site that learns from the model's output.
+    def objective(self, site: Site, config: TrainConfig) -> EndToEnd:
+        """The loss of a dictionary of a site that learns from the model's output.
 
         Centring, scale, and the norm beyond which tokens are left out are those of the captured activations.
         """
-        splice = SplicedModel.with_later_residuals if config.downstream > 0 else SplicedModel
         typical = self._store.manifest.typical_norms.get(str(site))
         limit = self._ctx.recipe.capture.extreme_norm
         return EndToEnd(
-            dictionary,
-            splice(self._ctx.model, site),
+            self._ctx.model,
+            site,
             fit_preprocessing(self._store, site, rows=self._rows.rows),
             window=self._width,
             kept=self._kept,

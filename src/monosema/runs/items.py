@@ -48,7 +48,7 @@ def item_recipe(
     rows, width = vectors.rows, vectors.width()
     given = overrides.get("name-column", overrides.get("name_column"))
     items = read_items(names, rows, Path(activations).name, given)
-    latents = 2 ** int(np.log2(max(16, min(16 * width, rows / 4, 16_384))))
+    latents = 2 ** int(np.log2(max(16, min(8 * width, rows / 16, 16_384))))
     recipe = Recipe(
         name=re.sub(r"[^\w.\-]", "-", Path(activations).stem).lstrip(".-") or "items",
         site=(Site.parse("vectors"),),
@@ -58,7 +58,7 @@ def item_recipe(
         corpus=CorpusChoice(source=str(names), column=items.name_column),
         text=TextConfig(tokens=rows, heldout_share=0.1),
         capture=CaptureConfig(extreme_norm=None),
-        dictionary=dictionary_config("topk", n_latents=latents, k=max(2, min(32, width // 8, latents // 8))),
+        dictionary=dictionary_config("topk", n_latents=latents, k=max(2, min(32, width // 8, latents // 16))),
         stream=StreamChoice(batch=max(1, min(4096, 2 ** int(np.log2(max(32, rows / 16))), rows // 2))),
         evaluation=EvaluationConfig(loss=False),
         atlas=AtlasConfig(before=0, after=0, inactive=10),

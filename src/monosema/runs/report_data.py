@@ -59,7 +59,11 @@ def _report_data(ctx: RunContext) -> ReportData:
     names = recipe.row_names
     captured = stages["capture"].counts if recipe.given is None else {}
     models = " and ".join(recipe.model_names)
-    title = f"What {models} compute{'' if recipe.other_model else 's'} at {recipe.place}"
+    title = (
+        f"What {models} compute at {recipe.place}"
+        if recipe.other_model
+        else f"What {models} computes at {recipe.place}"
+    )
     return ReportData(
         title=recipe.report.title or title,
         model_name=models,

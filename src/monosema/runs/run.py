@@ -49,6 +49,12 @@ class Run:
             raise RunError(f"The folder {folder} {there}. Make a run with: monosema run --out {folder}")
         return cls(folder, Recipe.read(path))
 
+    def __repr__(self) -> str:
+        recipe, done = self.recipe, [name for name, record in self.stages.items() if record.state == "done"]
+        where = f"{', '.join(site.short for site in recipe.sites)} of {recipe.model.name}"
+        what = f"{recipe.dictionary.title} of {recipe.dictionary.n_latents:,} latents"
+        return f"Run({self.folder}: {what}, {where}, done: {', '.join(done) or 'nothing'})"
+
     @property
     def stages(self) -> Mapping[str, StageRecord]:
         """The stages that were begun, by name."""
@@ -80,7 +86,7 @@ class Run:
         ctx, done = self._ctx, {name: record for name, record in self.stages.items() if record.state == "done"}
         summary: dict[str, Any] = {}
         if "evaluate" in done:
-            summary |= _evaluated(read_json(ctx.evaluation_path), self.recipe.row_names)
+            summary |= _evaluated(self.evaluation().to_dict(), self.recipe.row_names)
         if "atlas" in done:
             summary["features"] = done["atlas"].counts["features"]
         if "capture" in done:
@@ -108,7 +114,7 @@ class Run:
 def _evaluated(measured: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Return the dictionary's metrics, and the rows of an evaluation, named by kind as `names` says."""
     first = measured["rows"][0]
-    metrics = first["figures"]
+    metrics = first["metrics"]
     rows = [
         {**row, "name": names.get(row["kind"], row["name"]) + (f" at {row['site']}" if row.get("site") else "")}
         for row in measured["rows"]

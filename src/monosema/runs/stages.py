@@ -26,7 +26,6 @@ from monosema.dictionaries import (
     Pca,
     RandomDirections,
     SparseCoder,
-    Trainable,
     at_sites,
     number_of_sites,
     save_dictionary,
@@ -51,7 +50,7 @@ from monosema.runs.interpretation import (
 )
 from monosema.runs.pipeline import Stage, register_stage
 from monosema.runs.report_data import pictures, report_data
-from monosema.training import TrainingRows, held_out_rows, train
+from monosema.training import Objective, Reconstruction, TrainingRows, held_out_rows, train
 
 
 def _capture(ctx: RunContext) -> Mapping[str, Any]:
@@ -78,13 +77,14 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
     recipe, mesh = ctx.recipe, ctx.mesh
     store = Store.open(ctx.store_dir)
     rows = TrainingRows(store, held_out_rows(store.rows))
-    trained: Trainable = untrained(
+    trained = untrained(
         ctx, recipe.dictionary, recipe.sites, [store.width(site) for site in recipe.sites], recipe.training.seed
     )
     stream: ActivationStream
+    objective: Objective = Reconstruction()
     if recipe.training.objective == "end-to-end":
         windows = WindowsOfRun(ctx, store, rows, windows_path(ctx))
-        trained, stream = windows.learner(trained, ctx.site, recipe.training), windows.stream
+        objective, stream = windows.objective(ctx.site, recipe.training), windows.stream
     else:
         stream = rows.stream(
             recipe.sites,
@@ -93,7 +93,7 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
             passes=recipe.stream.passes,
             memory_mb=recipe.stream.memory_mb,
         )
-    step = stream.batch * trained.row_vectors
+    step = stream.batch * objective.row_vectors
     with training_display((stream.batches or 0) * step, recipe.unit, step, mesh.first) as display:
         result = train(
             trained,
@@ -104,6 +104,7 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
             progress=display,
             trackers=[display],
             mesh=mesh,
+            objective=objective,
         )
     if mesh.first:
         windows_path(ctx).unlink(missing_ok=True)

@@ -30,7 +30,17 @@ from monosema.runs.recipe import SHORT_KEYS, Recipe
 from monosema.runs.run import run_together
 from monosema.runs.stages import untrained
 from monosema.runs.vectors import VECTOR_KEYS, VectorRecipe, metadata_of, sites_there
-from monosema.training import SweepResult, TrainConfig, TrainingRows, TrainingRun, Trial, held_out_rows, train_sweep
+from monosema.training import (
+    Objective,
+    Reconstruction,
+    SweepResult,
+    TrainConfig,
+    TrainingRows,
+    TrainingRun,
+    Trial,
+    held_out_rows,
+    train_sweep,
+)
 from monosema.training.distribution import Mesh
 
 ARCHITECTURE = "architecture"
@@ -237,6 +247,10 @@ class _OfVectors:
         widths = [self.rows.source.width(site) for site in sites]
         return config.make(widths, about, training.seed).to(choose_device(self._device))
 
+    def objective(self, sites: tuple[Site, ...], training: TrainConfig) -> Objective:
+        """A member's loss."""
+        return Reconstruction()
+
 
 class _OfRun:
     """Source of a run's sweep: its activations, or its text where trials learn end to end."""
@@ -257,10 +271,11 @@ class _OfRun:
 
     def dictionary(self, config: DictionaryConfig, sites: tuple[Site, ...], training: TrainConfig) -> Trainable:
         """A member before training."""
-        made = untrained(self._ctx, config, sites, [self.rows.source.width(site) for site in sites], training.seed)
-        if self._windows is None:
-            return made
-        return self._windows.learner(made, sites[-1], training)
+        return untrained(self._ctx, config, sites, [self.rows.source.width(site) for site in sites], training.seed)
+
+    def objective(self, sites: tuple[Site, ...], training: TrainConfig) -> Objective:
+        """A member's loss."""
+        return Reconstruction() if self._windows is None else self._windows.objective(sites[-1], training)
 
 
 def _train(
@@ -278,12 +293,18 @@ def _train(
     for choice, of, stream in zip(members, sites, own, strict=True):
         training = choice.recipe.training
         dictionary = ground.dictionary(choice.recipe.dictionary, of, training)
-        number = streams.index(stream)
-        made.append(
-            TrainingRun(dictionary, training, out / choice.name, name=choice.name, stream=number, heldout=held[of])
+        run = TrainingRun(
+            dictionary,
+            training,
+            out / choice.name,
+            name=choice.name,
+            stream=streams.index(stream),
+            heldout=held[of],
+            objective=ground.objective(of, training),
         )
-    step = streams[0].batch * made[0].dictionary.row_vectors
-    unit = "rows" if made[0].dictionary.row_vectors == 1 else "tokens"
+        made.append(run)
+    vectors = made[0].objective.row_vectors
+    step, unit = streams[0].batch * vectors, "rows" if vectors == 1 else "tokens"
     with training_display((streams[0].batches or 0) * step, unit, step, mesh.first) as display:
         settings = [choice.settings for choice in members]
         result = train_sweep(made, settings, streams, config, out, progress=display, trackers=[display], mesh=mesh)

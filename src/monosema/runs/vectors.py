@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from monosema.activations import RowSource, Store
+from monosema.activations import Rows, RowSource, Store
 from monosema.core import Config, ConfigError, InputError, Site, choose_device
 from monosema.dictionaries import DictionaryChoice, Metadata, at_sites, dictionary_config
 from monosema.runs.display import training_display
@@ -51,14 +51,14 @@ def read_vector_recipe(words: Sequence[str], seed: int | None = None) -> VectorR
 
 
 def train_vectors(
-    path: str | Path,
+    path: Rows,
     out: str | Path,
     recipe: VectorRecipe,
     device: str | None = None,
     latent_shards: int = 1,
     update: bool = False,
 ) -> TrainResult:
-    """Train on the rows of a file or store; `device` None is the best there is.
+    """Train on rows in any form; `device` None is the best there is.
 
     Started by torchrun, its processes share the work: `latent_shards` parts of the latents, and the batch. `update` has
     the dictionary replace another one that `out` holds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.end_to_end import EndToEnd
 from monosema.training.metrics import HeldOut, held_out_metrics
+from monosema.training.objective import Objective, Reconstruction
 from monosema.training.rows import TrainingRows, held_out_rows, train_on_rows
 from monosema.training.scaling import ScalingFit, ScalingPoint, fit_scaling
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
@@ -16,6 +17,8 @@ from monosema.training.training_run import TrainingRun
 __all__ = [
     "EndToEnd",
     "HeldOut",
+    "Objective",
+    "Reconstruction",
     "ScalingFit",
     "ScalingPoint",
     "SweepResult",

@@ -32,17 +32,18 @@ class Anomaly(NamedTuple):
     advice: str | None = None
 
 
-def anomaly(losses: Losses, dictionary: Trainable, batch: Float[Tensor, "n row_width"]) -> Anomaly | None:
+def anomaly(losses: Losses, dictionary: Trainable, batch: Float[Tensor, "n row_width"] | None) -> Anomaly | None:
     """Return a reason to stop training; None where all is well.
 
-    `batch`: the rows that the losses are of, in training units; looked at only where the loss can't be right.
+    `batch`: the vectors that the losses are of, in training units, looked at only where the loss can't be right; None
+    where rows are something else.
     """
     fvu, total = float(losses.fvu), float(losses.total.detach())
     if not (math.isfinite(fvu) and math.isfinite(total)):
-        return _of_batch(batch, dictionary) or Anomaly("the loss is not a number (NaN or infinite)")
+        return _of_batch(batch) or Anomaly("the loss is not a number (NaN or infinite)")
     if fvu > EXPLODED:
         exploded = f"the loss exploded: {fvu:.3g} times the variance of the batch is left unexplained"
-        return _of_batch(batch, dictionary) or Anomaly(exploded)
+        return _of_batch(batch) or Anomaly(exploded)
     if not bool((losses.codes.values > 0).any()):
         return Anomaly("all latents are dead: none is active on any vector of the batch")
     for parameter in dictionary.parameters():
@@ -52,9 +53,9 @@ def anomaly(losses: Losses, dictionary: Trainable, batch: Float[Tensor, "n row_w
     return None
 
 
-def _of_batch(batch: Float[Tensor, "n row_width"], dictionary: Trainable) -> Anomaly | None:
-    """Return the fault of a batch whose loss is no measure of learning; None without one, or where rows are windows."""
-    if dictionary.row_vectors > 1:
+def _of_batch(batch: Float[Tensor, "n row_width"] | None) -> Anomaly | None:
+    """Return the fault of a batch whose loss is no measure of learning; None without one."""
+    if batch is None:
         return None
     wrong = int((~torch.isfinite(batch)).any(dim=1).sum())
     if wrong:

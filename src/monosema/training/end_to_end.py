@@ -15,46 +15,56 @@ Departures. Later layers' errors are shares of variance; the papers' are squared
 latents are as the architecture has them. Tokens that are not kept (BOS and other attention sinks, padding) are left as
 they are, and not scored. Several processes divide the windows, and weigh what they find by their kept tokens, so that
 the loss is the whole batch's; AuxK looks at every eighth token of each process's part.
+
+The model runs up to the site once, and from there on twice (`Fork`): as it is, and with x̂.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monosema.activations import Preprocessing, Windows, read_windows
-from monosema.core import ConfigError
-from monosema.dictionaries import (
-    Codes,
-    Dictionary,
-    Losses,
-    SparseCoder,
-    StepContext,
-    Trainable,
-    batch_variance,
-    title_of,
-)
-from monosema.interventions import ModelPass, SplicedModel
+from monosema.activations import Preprocessing, Windows, read_windows, windows_width
+from monosema.core import ConfigError, Site
+from monosema.dictionaries import Losses, SparseCoder, StepContext, Trainable, batch_variance, title_of
+from monosema.interventions import put_rows
+from monosema.models import BySite, Fork, LanguageModel, require_logits, unembed_of
 
-FULL = 0.9
-"""Share of a stretch of the run that counts as all of it: windows differ in how many tokens they keep."""
+
+class _Clean(NamedTuple):
+    """The model as it is on some windows, at the positions that a dictionary stands in for.
+
+    Attributes:
+        fork: the pass, stopped at the site.
+        where: these positions.
+        x: activations there.
+        log_p: logarithms of the next token's probabilities.
+        later: the residual stream after each later block.
+    """
+
+    fork: Fork
+    where: Bool[Tensor, "batch pos"]
+    x: Float[Tensor, "n d_in"]
+    log_p: Float[Tensor, "n vocab"]
+    later: list[Float[Tensor, "n _"]]
 
 
 class EndToEnd:
-    """A dictionary whose training rows are windows of tokens (`read_windows`), and whose loss is the model's.
+    """The model's loss with a reconstruction in place; rows of the stream are windows of tokens (`read_windows`).
 
-    The trainer trains it like any other; all that is not the loss is the dictionary's own.
+    Attributes:
+        row_vectors: kept tokens of a window, on average.
+        preprocessing: from the model's units to those of training.
     """
 
     def __init__(
         self,
-        dictionary: Trainable,
-        model: SplicedModel,
+        model: LanguageModel,
+        site: Site | str,
         preprocessing: Preprocessing,
         *,
         window: int,
@@ -64,60 +74,69 @@ class EndToEnd:
     ) -> None:
         """
         Args:
-            dictionary: what is trained, in the units that `preprocessing` gives.
-            model: the model and the site, and later sites where `downstream` is above 0.
-            preprocessing: from the model's units to those of training.
+            site: where the dictionary stands in.
             window: tokens of a window.
             kept: mean number of kept tokens of a window.
             downstream: β.
             largest: tokens whose activation has a larger norm are left as they are, as capture leaves them out.
 
         Raises:
-            ConfigError: the architecture reconstructs more than once, or there is no later site.
+            UnsupportedModelError, SiteError: a model without logits, or without the site.
+            ConfigError: `downstream` without a later block.
         """
+        require_logits(model)
+        self.model, self.site, self.downstream, self.largest = model, Site.parse(site), downstream, largest
+        self.preprocessing: Preprocessing | None = preprocessing
+        self.row_vectors, self._width = max(1, int(kept)), windows_width(window)
+        self._mean, self._scale = preprocessing.mean.to(model.device), preprocessing.scale
+        model.site_width(self.site)
+        sites = model.sites()
+        after = [one for one in sites[sites.index(self.site) + 1 :] if one.component == "resid_post"]
+        self._later = after if downstream > 0 else []
+        self._latest: tuple[Tensor, Tensor] | None = None
+        if downstream > 0 and not after:
+            raise ConfigError(
+                "--downstream compares the residual stream after later blocks, and there is none after "
+                f"{self.site.short}. Take an earlier site, or --downstream 0."
+            )
+
+    def row_width(self, dictionary: Trainable) -> int:
+        """Return values in a row: those of a window."""
+        return self._width
+
+    def check(self, dictionary: Trainable, shards: int) -> None:
+        """Raise ConfigError for a dictionary that reconstructs more than once, or whose latents are divided."""
         if not isinstance(dictionary, SparseCoder) or not dictionary.reconstructs_once:
             raise ConfigError(
                 f"End-to-end training puts one reconstruction in place, and {title_of(dictionary)} learns from "
                 "several, or from other sites. It works with one site and one error, as TopK, BatchTopK, L1 or "
                 "JumpReLU have; or take --objective reconstruction."
             )
-        if downstream > 0 and not model.later:
-            raise ConfigError(
-                f"--downstream compares the residual stream after later blocks, and there is none after "
-                f"{model.site.short}. Take an earlier site, or --downstream 0."
-            )
-        self.dictionary, self.model, self.preprocessing = dictionary, model, preprocessing
-        self.downstream, self.largest = downstream, largest
-        self.row_width, self.row_vectors = window, max(1, int(kept))
-        self.metadata = dictionary.metadata
-        self.d_in, self.d_out, self.n_latents = dictionary.d_in, dictionary.d_out, dictionary.n_latents
-        self._latest: tuple[Tensor, Windows, ModelPass, Tensor] | None = None
+        if shards > 1:
+            raise ConfigError("--latent-shards: in end-to-end training processes share the batch alone. Leave it out.")
 
-    # ------------------------------------------------------------------------------------------------------- the loss
+    def vectors(self, rows: Float[Tensor, "n row_width"]) -> Float[Tensor, "m d_in"]:
+        """Return the activations at the kept tokens of windows, in training units."""
+        if self._latest is not None and self._latest[0] is rows:
+            return self._in_training(self._latest[1])
+        windows = read_windows(rows)
+        with torch.no_grad():
+            tokens = windows.tokens.to(self.model.device)
+            got = self.model.activations(tokens, [self.site], self._mask(windows))[self.site]
+        x = got.flatten(2).float()
+        return self._in_training(x[self._where(windows, x)])
 
-    def losses(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Losses:
-        """The model's loss with the reconstruction in place, and the dictionary's other terms; changes no state."""
-        windows, clean, where = self._clean(x)
-        wanted = self._rows(clean.x, where)
+    def losses(self, dictionary: Trainable, rows: Float[Tensor, "n row_width"], context: StepContext) -> Losses:
+        """Compute the model's loss with the reconstruction in place, and the dictionary's other terms."""
+        clean = self._clean(rows)
+        wanted = self._in_training(clean.x)
         context = context.uneven(wanted)
-        own = self.dictionary.losses(wanted, context)
-        return self._with_the_models(own, wanted, windows, clean, where, context)
-
-    def _with_the_models(
-        self,
-        own: Losses,
-        wanted: Float[Tensor, "n d_in"],
-        windows: Windows,
-        clean: ModelPass,
-        where: Bool[Tensor, "batch pos"],
-        context: StepContext,
-    ) -> Losses:
-        """The dictionary's own losses, with the model's in the place of its error."""
+        own = dictionary.losses(wanted, context)
         if own.residual is None or own.error is None:
-            raise ConfigError(f"{type(self.dictionary).__name__} does not say what it reconstructs.")
+            raise ConfigError(f"{title_of(dictionary)} does not say what it reconstructs.")
         # The model's graph ends at a copy of the reconstruction: its own parameters get no gradient, whatever they are.
         given = (wanted - own.residual).detach().requires_grad_()
-        terms = self._of_the_model(windows, clean, where, given, context)
+        terms = self._of_the_model(clean, given, context)
         value = torch.stack(list(terms.values())).sum()
         (gradient,) = torch.autograd.grad(value, given)
         pull = -(own.residual * gradient).sum()
@@ -127,157 +146,46 @@ class EndToEnd:
         return Losses(total, {**found, **others}, own.codes, own.fvu)
 
     def _of_the_model(
-        self,
-        windows: Windows,
-        clean: ModelPass,
-        where: Bool[Tensor, "batch pos"],
-        given: Float[Tensor, "n d_in"],
-        context: StepContext,
+        self, clean: _Clean, given: Float[Tensor, "n d_in"], context: StepContext
     ) -> dict[str, Float[Tensor, ""]]:
-        """KL, and how far later layers are off, with gradients in what is given."""
-        spliced = self.model.spliced(windows, where, self._in_the_model(given))
-        wanted, found = (one.logits[where].float().log_softmax(dim=1) for one in (clean, spliced))
-        divergence = torch.nn.functional.kl_div(found, wanted, log_target=True, reduction="sum")
+        """Compute the KL, and how far later layers are off, with gradients in what is given."""
+        placed = put_rows(clean.fork.activation, clean.where, given / self._scale + self._mean)
+        with self.model.capture(*self._later) as got:
+            (out,) = clean.fork.run([placed])
+        log_p, later = self._read(out, got, clean.where)
+        divergence = torch.nn.functional.kl_div(log_p, clean.log_p, log_target=True, reduction="sum")
         terms = {"kl": divergence / context.rows(len(given))}
         if self.downstream > 0:
-            pairs = [(a[where].float(), b[where].float()) for a, b in zip(clean.later, spliced.later, strict=True)]
+            pairs = zip(clean.later, later, strict=True)
             off = [(a - b).square().sum() / batch_variance(a, context) for a, b in pairs]
             terms["downstream"] = self.downstream * torch.stack(off).mean()
         return terms
 
-    def _clean(self, rows: Float[Tensor, "n row_width"]) -> tuple[Windows, ModelPass, Bool[Tensor, "batch pos"]]:
-        """The model as it is on these rows, and which positions the dictionary stands in for; kept for `resample`."""
-        if self._latest is None or self._latest[0] is not rows:
-            windows = read_windows(rows)
-            clean = self.model.clean(windows)
-            self._latest = rows, windows, clean, self._where(windows, clean.x)
-        return self._latest[1:]
+    def _clean(self, rows: Float[Tensor, "n row_width"]) -> _Clean:
+        """Run the model as it is on these rows; what it has at the site is kept for `vectors` of the same."""
+        windows = read_windows(rows)
+        with torch.no_grad(), self.model.capture(*self._later) as got:
+            fork = Fork(self.model, self.site, windows.tokens, self._mask(windows))
+            (out,) = fork.run([None])
+        x = fork.activation.flatten(2).float()
+        where = self._where(windows, x)
+        self._latest = rows, x[where]
+        return _Clean(fork, where, x[where], *self._read(out, got, where))
+
+    def _read(
+        self, out: Tensor, got: BySite[Tensor], where: Bool[Tensor, "batch pos"]
+    ) -> tuple[Float[Tensor, "n vocab"], list[Float[Tensor, "n _"]]]:
+        """Return logarithms of probabilities, and later residual streams, at positions."""
+        unembed: Callable[..., Tensor] | None = unembed_of(self.model, self.site)
+        logits = out[where] if unembed is None else unembed(out[where])
+        return logits.float().log_softmax(dim=1), [got[one].flatten(2)[where].float() for one in self._later]
 
     def _where(self, windows: Windows, x: Float[Tensor, "batch pos d_in"]) -> Bool[Tensor, "batch pos"]:
         keep = windows.keep.to(x.device)
         return keep if self.largest is None else keep & (torch.linalg.vector_norm(x, dim=2) <= self.largest)
 
-    def _rows(self, x: Float[Tensor, "batch pos d_in"], where: Bool[Tensor, "batch pos"]) -> Float[Tensor, "n d_in"]:
-        """In training units."""
-        return (x[where] - self.preprocessing.mean.to(x.device)) * self.preprocessing.scale
+    def _mask(self, windows: Windows) -> Bool[Tensor, "batch pos"] | None:
+        return None if bool(windows.present.all()) else windows.present.to(self.model.device)
 
-    def _in_the_model(self, rows: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
-        """In the model's units."""
-        return rows / self.preprocessing.scale + self.preprocessing.mean.to(rows.device)
-
-    def inputs_and_targets(
-        self, rows: Float[Tensor, "n row_width"]
-    ) -> tuple[Float[Tensor, "m d_in"], Float[Tensor, "m d_in"]]:
-        """Return inputs and targets of windows: twice the activations at their kept tokens."""
-        if self._latest is not None and self._latest[0] is rows:
-            _, _, clean, where = self._latest
-            x = self._rows(clean.x, where)
-        else:
-            windows = read_windows(rows)
-            there = self.model.activations(windows)
-            x = self._rows(there, self._where(windows, there))
-        return x, x
-
-    # --------------------------------------------------------------------------------------- as the dictionary has it
-
-    def start(self, sample: Float[Tensor, "n row_width"], seed: int) -> None:
-        """Initialise the dictionary from the activations of windows."""
-        self.dictionary.start(self.inputs_and_targets(sample)[0], seed)
-
-    def resample(self, x: Float[Tensor, "n row_width"], context: StepContext) -> Int[Tensor, " latents"]:
-        """Give silent latents a new start as the architecture does; at other moments it looks at no row."""
-        due = self.restarts_at(context)
-        read = self.inputs_and_targets(x)[0] if due else self.preprocessing.mean.new_empty(0, self.d_in)
-        self._latest = None
-        return self.dictionary.resample(read, replace(context, batch=max(1, int(FULL * context.batch))))
-
-    def folded(self, mean: Float[Tensor, " row_width"], scale: float | Float[Tensor, " row_width"]) -> Dictionary:
-        """The dictionary for the model's own activations; the arguments are those of the rows of tokens, which have
-        none."""
-        own = self.preprocessing
-        device = next(iter(self.parameters())).device
-        return self.dictionary.folded(own.mean.to(device), own.scale)
-
-    def restarts_at(self, context: StepContext) -> bool:
-        """Ask the dictionary."""
-        return self.dictionary.restarts_at(context)
-
-    def description(self) -> dict[str, Any]:
-        """The dictionary's."""
-        return self.dictionary.description()
-
-    def require_saveable(self) -> None:
-        """Ask the dictionary."""
-        self.dictionary.require_saveable()
-
-    def empty_copy(self) -> Trainable:
-        """The dictionary's; windows and model stay here."""
-        return self.dictionary.empty_copy()
-
-    def shard(self, shards: int) -> Trainable:
-        """Raise ConfigError: windows of tokens are divided, latents are not."""
-        raise ConfigError("--latent-shards: in end-to-end training processes share the batch alone. Leave it out.")
-
-    def to(self, device: torch.device | str) -> EndToEnd:
-        """Move the dictionary."""
-        self.dictionary = self.dictionary.to(device)
-        return self
-
-    @property
-    def expected_l0(self) -> float:
-        """Active latents a row, as far as the configuration says it."""
-        return float(self.dictionary.expected_l0)
-
-    @property
-    def coefficient(self) -> float | None:
-        """The dictionary's."""
-        return self.dictionary.coefficient
-
-    @coefficient.setter
-    def coefficient(self, value: float) -> None:
-        self.dictionary.coefficient = value
-
-    @property
-    def directions(self) -> Float[Tensor, "n_latents d_out"]:
-        """Decoder rows."""
-        return self.dictionary.directions
-
-    def encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None = None) -> Codes:
-        """Codes of activations."""
-        return self.dictionary.encode(x, matmul_dtype)
-
-    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
-        """Activations from codes."""
-        return self.dictionary.decode(codes)
-
-    def __call__(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_out"]:
-        """The reconstruction of activations."""
-        return self.dictionary(x)
-
-    def dead(self, context: StepContext) -> Int[Tensor, " dead"]:
-        """Latents that count as dead."""
-        return self.dictionary.dead(context)
-
-    def parameters(self) -> Iterator[torch.nn.Parameter]:
-        """The dictionary's; the model's are not among them."""
-        return self.dictionary.parameters()
-
-    def state_dict(self) -> dict[str, Any]:
-        """The dictionary's."""
-        return self.dictionary.state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, Tensor]) -> Any:
-        """The dictionary's."""
-        return self.dictionary.load_state_dict(state_dict)
-
-    def project_gradients(self) -> None:
-        """Let the dictionary do so."""
-        self.dictionary.project_gradients()
-
-    def constrain(self) -> None:
-        """Let the dictionary do so."""
-        self.dictionary.constrain()
-
-    def observe(self, codes: Codes, context: StepContext) -> None:
-        """Let the dictionary do so."""
-        self.dictionary.observe(codes, context)
+    def _in_training(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n d_in"]:
+        return (x - self._mean) * self._scale

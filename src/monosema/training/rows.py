@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.activations import JoinedStream, RowSource, StoreStream, fit_preprocessing, open_rows
+from monosema.activations import JoinedStream, Rows, RowSource, StoreStream, fit_preprocessing, open_rows
 from monosema.core import Progress, Site, VectorError
 from monosema.dictionaries import Trainable
 from monosema.training.config import TrainConfig, TrainResult
@@ -43,12 +43,12 @@ class TrainingRows:
     kept: int
 
     @classmethod
-    def open(cls, path: str | Path, batch: int, heldout: int | None = None) -> TrainingRows:
-        """Open the rows of a file or a store; `heldout` None holds out as many as `held_out_rows` says.
+    def open(cls, rows: Rows, batch: int, heldout: int | None = None) -> TrainingRows:
+        """Open rows in any form; `heldout` None holds out as many as `held_out_rows` says.
 
         Raises VectorError where the rest does not fill a batch.
         """
-        source = open_rows(path)
+        source = open_rows(rows)
         return cls(source, _kept(source, batch, heldout))
 
     @property

@@ -33,6 +33,7 @@ from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.finished import finished_before
 from monosema.training.memory import PeakMemory
+from monosema.training.objective import Objective
 from monosema.training.sharded_step import losses_of_batch
 from monosema.training.tracking import Tracker, trackers_of
 from monosema.training.training_run import TrainingRun
@@ -52,6 +53,7 @@ def train(
     trackers: Sequence[Tracker] = (),
     mesh: Mesh | None = None,
     update: bool = False,
+    objective: Objective | None = None,
 ) -> TrainResult:
     """Train a dictionary on all batches of a stream, and save it.
 
@@ -64,6 +66,7 @@ def train(
         heldout: rows in the model's units, never trained on.
         trackers: receive the metrics that go to metrics.jsonl.
         mesh: the processes that share the work (`Mesh.join`); None for this one alone.
+        objective: the loss, and what a row of the stream is; None is reconstruction of rows that are vectors.
         update: let this dictionary replace another one, or the checkpoint of another, that `out` holds.
 
     Raises:
@@ -72,7 +75,7 @@ def train(
         AnomalyError: NaN, an exploding loss or norm, or only dead latents; names the step and the last checkpoint.
         DiskFullError: what was saved before is intact.
     """
-    run = TrainingRun(dictionary, config, out, heldout=heldout)
+    run = TrainingRun(dictionary, config, out, heldout=heldout, objective=objective)
     trainer = Trainer([run], [stream], config, out, progress, trackers, mesh)
 
     def done() -> TrainResult | None:
@@ -127,9 +130,9 @@ class Trainer:
         self.progress = (progress if self.mesh.first else None) or SilentProgress()
         self.trackers = [*trackers, *trackers_of(config.track, Path(out))] if self.mesh.first else []
         self.steps, self.batch = _length(self.streams)
-        self.vectors = self.batch * max(run.dictionary.row_vectors for run in self.runs)
+        self.vectors = self.batch * max(run.objective.row_vectors for run in self.runs)
         for run in self.runs:
-            _require_fit(run.dictionary, self.streams[run.stream])
+            _require_fit(run, self.streams[run.stream])
             run.prepare(self.steps, self.batch, self.mesh)
         self.checkpoints = Checkpoints(Path(out) / "checkpoint", config.keep)
         self.recipe = digest([run.recipe for run in self.runs])
@@ -201,7 +204,9 @@ class Trainer:
     def step(self, *batches: Float[Tensor, "n row_width"]) -> list[Losses | None]:
         """Make a step of every run that goes on, on the batch of its stream; None for the others."""
         moved = [batch.to(self.runs[0].device) for batch in batches]
-        losses = [run.step(moved[run.stream]) if run.stopped is None else None for run in self.runs]
+        losses: list[Losses | None] = []
+        for run in self.runs:
+            losses.append(run.step(moved[run.stream]) if run.stopped is None else None)
         self.step_number += 1
         return losses
 
@@ -312,13 +317,17 @@ def _length(streams: Sequence[ActivationStream]) -> tuple[int, int]:
     return batches or 0, batch
 
 
-def _require_fit(dictionary: Trainable, stream: ActivationStream) -> None:
-    own, given = dictionary.metadata.site, getattr(stream, "site", None)
+def _require_fit(run: TrainingRun, stream: ActivationStream) -> None:
+    own, given, width = (
+        run.dictionary.metadata.site,
+        getattr(stream, "site", None),
+        run.objective.row_width(run.dictionary),
+    )
     of_own, of_given = (f" of {site.short}" if site is not None else "" for site in (own, given))
-    if stream.d_in != dictionary.row_width:
+    if stream.d_in != width:
         raise VectorError(
             f"The vectors{of_given} have width {stream.d_in}, but the dictionary{of_own} takes width "
-            f"{dictionary.row_width}. Make the dictionary for width {stream.d_in}, or give vectors of its site."
+            f"{width}. Make the dictionary for width {stream.d_in}, or give vectors of its site."
         )
     if own is not None and given not in (None, VECTORS, own):
         raise VectorError(

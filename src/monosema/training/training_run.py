@@ -24,6 +24,7 @@ from monosema.training.distribution import Mesh
 from monosema.training.finished import FACTS, WEIGHTS
 from monosema.training.memory import PeakMemory
 from monosema.training.metrics import MetricsFile, held_out_metrics
+from monosema.training.objective import Objective, Reconstruction
 from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 from monosema.training.sharded_dictionary import cut, load_part, shard_of, whole_tensors
@@ -32,6 +33,8 @@ from monosema.training.target_l0 import TargetL0, target_of
 
 UNTIMED = 3
 """Steps at the start of a process that are left out of the median: caches and allocators warm up."""
+FULL = 0.9
+"""Share of a stretch of the run that counts as all of it where rows are windows: they differ in kept tokens."""
 RECENT = 0.9
 """Weight of what was in the running mean of FVU, from record to record."""
 
@@ -60,11 +63,14 @@ class TrainingRun:
         name: str = "",
         stream: int = 0,
         heldout: Float[Tensor, "n row_width"] | None = None,
+        objective: Objective | None = None,
     ) -> None:
-        """`out` receives cfg.json, sae_weights.safetensors, metrics.jsonl and training.json."""
+        """`out` receives cfg.json, sae_weights.safetensors, metrics.jsonl and training.json; the objective is
+        reconstruction, unless another is given."""
         self.dictionary, self.config, self.out = dictionary, config, Path(out)
         self.whole, self.mesh = dictionary, Mesh()
         self.name, self.stream, self.heldout = name, stream, heldout
+        self.objective: Objective = objective or Reconstruction()
         self.device = next(iter(dictionary.parameters())).device
         self.product = _product(config.product, self.device)
         self.step_number = 0
@@ -78,13 +84,15 @@ class TrainingRun:
     def prepare(self, steps: int, batch: int, mesh: Mesh | None = None) -> None:
         """Make the optimiser for a run of so many steps on batches of so many rows, shared by these processes."""
         self.mesh = mesh or Mesh()
-        several = self.whole.row_vectors > 1
-        if batch * self.whole.row_vectors < 2:
+        several = self.objective.row_vectors > 1
+        if batch * self.objective.row_vectors < 2:
             raise ConfigError(
                 "A batch of one vector has no variance to measure the error against. Take --batch 2 or more; thousands "
                 "are usual."
             )
-        require_divisible(self.mesh, batch, self.whole.n_latents, self.whole.row_width, equal=not several)
+        self.objective.check(self.whole, self.mesh.shards)
+        width = self.objective.row_width(self.whole)
+        require_divisible(self.mesh, batch, self.whole.n_latents, width, equal=not several)
         if several and self.mesh.groups > 1 and self.config.accumulate > 1:
             raise ConfigError(
                 "TrainConfig.accumulate works in one process where rows are windows of tokens. Take 1, as more "
@@ -99,7 +107,7 @@ class TrainingRun:
             # Measured in each process by itself, it could differ.
             faster = (kind for kind in (torch.bfloat16, torch.int8) if self.mesh.agreed(self.product == kind))
             self.product = next(faster, torch.float32)
-        self.steps, self.batch = steps, batch * self.whole.row_vectors
+        self.steps, self.batch = steps, batch * self.objective.row_vectors
         self.whole.require_saveable()
         self.recipe = digest([self.whole.description(), self.config.recipe(), self.steps, self.batch])
         self.target = target_of(self.whole, self.config.target_l0, steps)
@@ -126,7 +134,12 @@ class TrainingRun:
         """Make one step on one batch."""
         began = time.perf_counter()
         with self.mesh.watching():
-            losses = self._gradients(rows_of_group(self.mesh, batch))
+            rows = rows_of_group(self.mesh, batch)
+            if self.config.accumulate > 1:
+                losses = self._in_parts(rows)
+            else:
+                losses = self.objective.losses(self.dictionary, rows, self.context)
+                losses.total.backward()
         sum_gradients(self.mesh, self.optimisers.parameters)
         # What carries the graph is let go of: it would hold a matrix of the batch's size through the update.
         losses = replace(losses, codes=codes_of_batch(self.mesh, losses.codes), error=None, residual=None)
@@ -141,17 +154,14 @@ class TrainingRun:
         self.step_number += 1
         return losses
 
-    def _gradients(self, batch: Float[Tensor, "n row_width"]) -> Losses:
-        """Return losses of the batch, with their gradients in the parameters."""
+    def _in_parts(self, batch: Float[Tensor, "n row_width"]) -> Losses:
+        """Return losses of a batch that is worked on part by part, with their gradients in the parameters."""
         number = self.config.accumulate
-        if number == 1:
-            losses = self.dictionary.losses(batch, self.context)
-            losses.total.backward()
-            return losses
-        variance = batch_variance(self.dictionary.inputs_and_targets(batch)[1], self.context) / number
+        targets = self.dictionary.inputs_and_targets(self.objective.vectors(batch))[1]
+        variance = batch_variance(targets, self.context) / number
         context, of_parts = replace(self.context, variance=variance), []
         for part in batch.chunk(number):
-            losses = self.dictionary.losses(part, context)
+            losses = self.objective.losses(self.dictionary, part, context)
             (losses.total / number).backward()
             of_parts.append(replace(losses, total=losses.total.detach()))
         return mean_losses(of_parts)
@@ -167,9 +177,14 @@ class TrainingRun:
 
     def _after(self, batch: Float[Tensor, "n row_width"], losses: Losses) -> None:
         """Count who was active, and start dead latents anew."""
+        context = self.context
         with self.mesh.watching():
-            self.dictionary.observe(losses.codes, self.context)
-            restarted = self.dictionary.resample(batch, self.context)
+            self.dictionary.observe(losses.codes, context)
+            if not self.dictionary.restarts_at(context):
+                return
+            if self.objective.row_vectors > 1:
+                context = replace(context, batch=max(1, int(FULL * context.batch)))
+            restarted = self.dictionary.resample(self.objective.vectors(batch), context)
         self.optimisers.forget(restarted, self.dictionary.n_latents)
 
     def _l0(self, codes: Codes) -> float:
@@ -200,7 +215,7 @@ class TrainingRun:
 
     def anomaly(self, losses: Losses, batch: Float[Tensor, "n row_width"]) -> Anomaly | None:
         """Return the reason to stop, by the losses of this batch; None where all is well."""
-        found = anomaly(losses, self.dictionary, batch)
+        found = anomaly(losses, self.dictionary, batch if self.objective.row_vectors == 1 else None)
         return Anomaly("another process saw an anomaly") if self.mesh.any(found is not None) and not found else found
 
     def record(self, losses: Losses) -> dict[str, float | int]:
@@ -240,7 +255,7 @@ class TrainingRun:
 
     def start(self, sample: Float[Tensor, "n row_width"]) -> None:
         """Initialise the dictionary from a sample of the data."""
-        self.whole.start(sample, self.config.seed)
+        self.whole.start(self.objective.vectors(sample), self.config.seed)
         if self.whole is not self.dictionary:
             load_part(self.mesh, self.dictionary, self.whole.state_dict())
             self._let_go()
@@ -275,7 +290,7 @@ class TrainingRun:
         """
         if self.optimisers.settle():
             self.dictionary.constrain()
-        final: Any = self._made_whole()
+        final, preprocessing = self._made_whole(), self.objective.preprocessing or preprocessing
         if self.mesh.first:
             if preprocessing is not None:
                 final = final.folded(preprocessing.mean.to(self.device), preprocessing.scale)

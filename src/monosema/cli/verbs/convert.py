@@ -30,7 +30,7 @@ def convert(
     and nothing is written.
 
     ```
-    monosema convert runs/demo/dictionary sae --to sparsify
+    monosema convert runs/demo/dictionaries/3.resid_post-topk sae --to sparsify
     monosema convert google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71 mine
     ```
 
@@ -45,7 +45,10 @@ def convert(
     from monosema.dictionaries import load_dictionary, save_dictionary
 
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"There is something at {target} already. Choose another folder, or remove it.")
+        raise InputError(
+            f"There is something at {target} already. The second word is the folder to write: choose a new one, or "
+            "remove that."
+        )
     dictionary = load_dictionary(source)
     folder = save_dictionary(dictionary, target, to)
     return _deliver({**_facts(dictionary), "format": to, "path": str(folder)}, common)
@@ -65,7 +68,7 @@ def push(
     The token comes from HF_TOKEN, and the endpoint from HF_ENDPOINT. Only the dictionary's own files are sent.
 
     ```
-    HF_TOKEN=… monosema push runs/demo/dictionary me/my-dictionaries/blocks.3.hook_resid_post
+    HF_TOKEN=… monosema push runs/demo/dictionaries/3.resid_post-topk me/my-dictionaries/blocks.3.hook_resid_post
     ```
 
     Parameters

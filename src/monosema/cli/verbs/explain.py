@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,14 +10,19 @@ from cyclopts import Parameter
 from rich.console import Console
 
 from monosema.cli.clients import NOBODY, ClientOptions
-from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console, results_console
 from monosema.cli.verbs.run import run_until
 
 if TYPE_CHECKING:
     from monosema.runs.context import RunContext
 
+_SHOWN = 10
+"""Most features that are printed with all their explanations."""
 Step = Literal["now", "send", "status", "retrieve", "parse"]
 Latents = Annotated[str | None, Parameter(help="Features, such as 3,17,40-49. Without it, some drawn at random.")]
+ShowReplies = Annotated[
+    bool, Parameter(negative="", show_default=False, help="Print every reply of the model as it came.")
+]
 Limit = Annotated[int, Parameter(help="How many features are drawn where none are named; 0 for all that ever fire.")]
 
 
@@ -30,6 +36,7 @@ def explain(
     max_tokens: int = 512,
     self_explanation: Annotated[bool, Parameter(negative="", show_default=False)] = False,
     at: str | None = None,
+    show_replies: ShowReplies = False,
     options: ClientOptions = NOBODY,
     common: Common = DEFAULTS,
 ) -> int:
@@ -82,7 +89,10 @@ def explain(
     if self_explanation:
         return _itself(run, step, latents, limit, at, options, common)
     if options.client is None and step == "now":
-        return run_until("explain", (str(run),), None, False, common)
+        code = run_until("explain", (str(run),), None, False, common)
+        if not code and not common.json:
+            _show_best(run, results_console())
+        return code
     client = options.config()
     ctx, console = open_context(run, common), errors_console()
     recipe, folder = ctx.recipe, llm_dir(ctx.folder)
@@ -105,12 +115,38 @@ def explain(
         result = parse_explanations(ctx.atlas_dir, client, folder, recipe.dictionary_name)
     else:
         result = (batch_status if step == "status" else retrieve_batches)(client, folder)
-    return _delivered(result, common)
+    return _delivered(result, common, run, show_replies)
 
 
-def _delivered(result: dict[str, Any], common: Common) -> int:
+def _show_best(run: Path, console: Console) -> None:
+    """Print the features whose labels stand highest above their controls."""
+    from monosema.cli.features import show_features, show_standing
+    from monosema.runs import Run
+
+    atlas = Run.open(run).atlas()
+    show_features(atlas.features(sort="label_margin", limit=_SHOWN), console)
+    show_standing(atlas, console)
+    console.print(f"All features: monosema atlas {run} list --limit 0", soft_wrap=True, markup=False)
+
+
+def _delivered(result: dict[str, Any], common: Common, run: Path, replies: bool = False) -> int:
     """Deliver the result; exit code 1 where something was asked, nothing was explained, and no answer is awaited."""
-    deliver(result, common, lambda console: show_values(result, console))
+
+    def show(console: Console) -> None:
+        texts = result.get("explanations", {})
+        if texts:
+            _show_explained(run, [int(latent) for latent in texts][:_SHOWN], console)
+            if len(texts) > _SHOWN:
+                console.print(f"and {len(texts) - _SHOWN:,} more features: monosema atlas {run} list", markup=False)
+        show_values({name: value for name, value in result.items() if name != "explanations"}, console)
+        if replies:
+            show_all_replies(result, console)
+        if result.get("explained") and (failed := sum(result.get("failures", {}).values())):
+            console.print(f"{failed} of {result['requests']} requests gave no explanation.")
+        elif result.get("explained") == 0 and result.get("requests"):
+            console.print("Nothing was explained.")
+
+    deliver(result, common, show)
     awaited = result.get("failures", {}).get("pending", 0) or result.get("before", 0)
     return int(result.get("explained") == 0 and not awaited)
 
@@ -130,7 +166,32 @@ def _itself(
     subject = subject_of(ctx)
     chosen = choose_latents(subject.atlas, named, limit or None, common.seed or 0)
     result = explain_itself(subject, chosen, at, lambda line: console.out(line, style="dim"))
-    return _delivered(result, common)
+    return _delivered(result, common, run)
+
+
+def _show_explained(run: Path, latents: list[int], console: Console) -> None:
+    from monosema.cli.features import show_explanations
+    from monosema.runs import Run
+
+    atlas = Run.open(run).atlas()
+    for latent in latents:
+        console.print(f"[bold]feature {latent}")
+        show_explanations(atlas.feature(latent), console)
+
+
+def show_all_replies(result: dict[str, Any], console: Console) -> None:
+    """Print the replies that a command kept, as they came, with the failures among them."""
+    from rich.text import Text
+
+    if "replies" not in result:
+        return
+    for line in Path(result["replies"]).read_text(encoding="utf-8").splitlines():
+        reply = json.loads(line)
+        failure = reply["failure"]
+        said = f"{failure['kind']}: {failure['detail']}" if failure else "used"
+        console.print(Text(f"feature {reply['latent']} ({said})", style="dim"))
+        for text in (*reply["discarded"], reply["text"]):
+            console.print(Text(f"  {text or '(nothing)'}"))
 
 
 def open_context(folder: Path, common: Common) -> RunContext:
@@ -168,10 +229,7 @@ def show_values(result: dict[str, Any], console: Console) -> None:
                 counts = ", ".join(f"{count} {state}" for state, count in batch["counts"].items())
                 table.add_row(batch["provider_id"] or batch["id"], batch["state"], f"{batch['size']} requests", counts)
             continue
-        if name == "explanations":
-            for latent, text in value.items():
-                table.add_row(latent, Text(text))
-            continue
-        shown = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else str(value)
+        one = f"{value:.1f}" if isinstance(value, float) else str(value)
+        shown = ", ".join(f"{key} {one}" for key, one in value.items()) if isinstance(value, dict) else one
         table.add_row(name.replace("_", " "), Text(shown or "none"))
     console.print(table)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,32 +13,16 @@ from rich.text import Text
 
 from monosema.cli.clients import NOBODY, ClientOptions
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.cli.verbs.explain import Latents, Step, open_context, read_latents, show_values
+from monosema.cli.verbs.explain import (
+    Latents,
+    ShowReplies,
+    Step,
+    open_context,
+    read_latents,
+    show_all_replies,
+    show_values,
+)
 from monosema.cli.verbs.run import run_until
-
-
-@Parameter(name="*", show=False)
-@dataclass(frozen=True)
-class Moved:
-    """Options that became those of `monosema compare`."""
-
-    compare: str | None = None
-    sites: str | None = None
-    tokens: int | None = None
-    training_tokens: int | None = None
-
-    def refuse(self) -> None:
-        """Raise InputError, which says what to type, where one of them was given."""
-        from monosema.core import InputError
-
-        given = {name: value for name, value in asdict(self).items() if value is not None}
-        names = {"compare": "baselines"}
-        words = " ".join(f"--{names.get(name, name).replace('_', '-')} {value}" for name, value in given.items())
-        if given:
-            raise InputError(f"The comparison is a verb of its own. Type: monosema compare RUN {words}")
-
-
-NOTHING = Moved()
 
 
 def score(
@@ -54,8 +38,8 @@ def score(
     encoder: str | None = None,
     spare_tokens: int = 32,
     log_probabilities: bool = True,
+    show_replies: ShowReplies = False,
     options: ClientOptions = NOBODY,
-    moved: Moved = NOTHING,
     common: Common = DEFAULTS,
 ) -> int:
     """Score the explanations of a run's features, and record the scores in the atlas.
@@ -100,7 +84,6 @@ def score(
     log_probabilities
         Weigh answers by their log-probabilities where the provider gives them. Batches to models that refuse them fail.
     """
-    moved.refuse()
     if scorers == "list":
         return _list(common)
     if step in ("status", "retrieve", "parse"):
@@ -109,7 +92,7 @@ def score(
         return run_until("score", (str(run),), None, False, common)
     from monosema.interpretation import ScoreOptions, score_with, send_scores
     from monosema.llm import llm_dir
-    from monosema.runs.interpretation import heldout, subject_of
+    from monosema.runs.interpretation import heldout, home_of, subject_of
 
     asked = ScoreOptions(
         scorers=[name.strip() for name in (scorers or "detection,fuzzing").split(",") if name.strip()],
@@ -134,8 +117,15 @@ def score(
         text, name = heldout(ctx), recipe.dictionary_name
         result = send_scores(subject_of(ctx), text, recipe.samples, client, asked, folder, name, log)
         return deliver(result, common, lambda console: show_values(result, console))
-    result = score_with(subject_of(ctx), heldout(ctx), recipe.samples, client, asked, folder, log, common.device)
-    deliver(result, common, lambda console: _show(result, console))
+    subject, text, home = subject_of(ctx), heldout(ctx), home_of(ctx)
+    result = score_with(subject, text, recipe.samples, client, asked, folder, log, common.device, home)
+
+    def show(console: Console) -> None:
+        _show(result, console)
+        if show_replies:
+            show_all_replies(result, console)
+
+    deliver(result, common, show)
     # A command that gave no explanation any score has failed.
     return int(all(line["mean"] is None for line in result["scores"]))
 
@@ -177,16 +167,22 @@ def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> 
 
 
 def _show(result: dict[str, Any], console: Console) -> None:
-    """Print means as a table, then counts of requests."""
-    table = Table(box=None, padding=(0, 2, 0, 0))
-    for name in ("author", "method", "scorer", "features", "mean", "control", "no score"):
-        table.add_column(name, justify="left" if name in ("author", "method", "scorer", "no score") else "right")
+    """Print means beside their controls as a table, then counts of requests."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("explanations", overflow="fold")
+    table.add_column("scorer", overflow="fold")
+    for name in ("scored", "mean", "shuffled", "random", "above\nshuffled", "above\nrandom"):
+        table.add_column(name, justify="right", no_wrap=True)
+    notes: dict[str, None] = {}
     for line in result["scores"]:
-        absent = "; ".join(f"{count}: {reason}" for reason, count in line["absent"].items())
-        cells = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control")]
-        if line["interval"] is not None:
-            cells[0] += " [{:.3f}, {:.3f}]".format(*line["interval"])
-        words = [Text(str(line[name])) for name in ("author", "method", "scorer", "features")]
-        table.add_row(*words, *cells, absent)
+        cells = ["–" if line[name] is None else f"{line[name]:.3f}" for name in ("mean", "control", "random")]
+        cells += ["–" if line[name] is None else f"{line[name]:.0%}" for name in ("above", "above_random")]
+        who = line["method"] if line["author"] == "monosema" else f"{line['method']}, {line['author']}"
+        table.add_row(Text(who), Text(line["scorer"]), str(line["features"]), *cells)
+        notes |= {f"{line['scorer']}: {count} × {reason}": None for reason, count in line["absent"].items()}
     console.print(table)
+    if any(line["random"] is None for line in result["scores"]):
+        notes["random: – where no random directions were explained by the same method and scored alike"] = None
+    for note in notes:
+        console.print(Text(note, style="dim"))
     show_values({name: value for name, value in result.items() if name != "scores"}, console)

@@ -180,7 +180,8 @@ class Activation(Config, ABC):
     def restart(
         self, coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext
     ) -> Int[Tensor, " latents"]:
-        """After `observe`: give silent latents a new start, towards residuals, and return which."""
+        """After `observe`, at each of `restart_points`: give silent latents a new start, towards residuals, and return
+        which."""
         return resample_towards_residuals(coder, x, y, context, tuple(self.restart_points()), self.averaged)
 
 

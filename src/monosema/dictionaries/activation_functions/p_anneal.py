@@ -13,7 +13,6 @@ p begins to fall after the same share of the run as in the paper. Starts as for 
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor
 
@@ -73,15 +72,14 @@ class PAnneal(Rectified):
         return Activated(codes, active, {"lp": penalty})
 
     def observe(self, coder: Coder, codes: Codes, context: StepContext) -> None:
-        """Note how strong this stage's penalty is and the next one's would be."""
+        """Note how strong this stage's penalty is and the next one's would be; go on to the next p at its time."""
         stage, recent = int(coder.own("stage")), coder.own("recent")
         now, then = (_power_sum(codes.values, self.exponent(s)) for s in (stage, stage + 1))
         recent.copy_(torch.cat([recent[1:], torch.stack([now, then]).unsqueeze(0)]))
+        self._go_on(coder, context)
 
-    def restart(
-        self, coder: Coder, x: Float[Tensor, "n d_in"], y: Float[Tensor, "n d_out"], context: StepContext
-    ) -> Int[Tensor, " latents"]:
-        """After a step: go on to the next p where its time has come. No latent is given a new start."""
+    def _go_on(self, coder: Coder, context: StepContext) -> None:
+        """Take the next p where its time has come."""
         stage, recent = coder.own("stage"), coder.own("recent")
         progress = ((context.step + 1) / context.steps - self.anneal_after) / (1 - self.anneal_after)
         if int(stage) < self.p_steps and progress >= (int(stage) + 1) / (self.p_steps + 1):
@@ -90,7 +88,6 @@ class PAnneal(Rectified):
                 coder.own("strength").mul_(now / then)
             stage += 1
             recent.zero_()
-        return super().restart(coder, x, y, context)
 
 
 def _power_sum(codes: Tensor, p: float) -> Tensor:

@@ -42,8 +42,6 @@ from monosema.models import Tokenizer, quoted, shown_text, shown_tokens
 
 METHOD = "Neuron2Graph"
 _ALTERNATIVES = 6
-_PRUNING = 0.25
-"""Share of the work that pruning is, for progress."""
 """Most tokens that are named for one place."""
 Path = tuple[tuple[int, ...] | None, ...]
 """Tokens that may stand at each position, read backwards from the activating one; None is any token."""
@@ -129,8 +127,7 @@ class Neuron2GraphExplainer:
         wanted = self.config.keep * samples.activations[entry, peak]
         length, best = np.zeros(len(entry), np.int64), np.zeros(len(entry), np.float32)
         open_ = np.arange(len(entry))
-        for step, tried in enumerate(sorted(self.config.lengths)):
-            self.probe.reached(_PRUNING * step / len(self.config.lengths))
+        for tried in sorted(self.config.lengths):
             open_ = open_[ids[open_, longest - tried] >= 0]
             value = self.probe.last(ids[open_, longest - tried :], samples.latents[row[open_]])
             better = value > best[open_]
@@ -151,11 +148,8 @@ class Neuron2GraphExplainer:
             proposed[some, longest - known :] = _others(self.probe.proposals(text, k + 1), text, k)
         proposed[:, : longest - 2, max(1, k // 2) :] = -1
         kept = np.zeros((n, longest, k), np.bool_)
-        done, work = 0, int((contexts.length**2).sum())
         for length in np.unique(contexts.length):
             some = contexts.of_length(int(length))
-            self.probe.reached(_PRUNING + (1 - _PRUNING) * done / work)
-            done += len(some) * int(length) ** 2
             at, back, which = np.nonzero(proposed[some, longest - length :] >= 0)
             texts = contexts.ids[some[at], longest - length :]
             texts[np.arange(len(at)), back] = proposed[some[at], longest - length + back, which]

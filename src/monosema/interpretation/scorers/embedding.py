@@ -18,7 +18,7 @@ from torch import Tensor
 
 from monosema.atlas import Explanation
 from monosema.core import InputError
-from monosema.interpretation.scores import RESAMPLES, ScoreTable, score_areas
+from monosema.interpretation.scores import ScoreTable
 from monosema.interpretation.scoring import ScorerInfo, ScoringSession
 from monosema.models import AdaptedModel, load_model
 
@@ -47,8 +47,7 @@ class Embedding:
             own = latents == latent
             cosines[own] = (vectors[torch.from_numpy(own)] @ direction).double().numpy()
         reason = "no active or no inactive passage"
-        resamples = RESAMPLES if session.intervals else 0
-        return [self.info.table(*score_areas(explanations, cosines, latents, active, reason, resamples=resamples))]
+        return session.areas(self.info, explanations, cosines, latents, active, reason)
 
 
 def load_encoder(name: str, device: str | None) -> AdaptedModel:

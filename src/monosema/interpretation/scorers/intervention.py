@@ -29,13 +29,11 @@ from monosema.atlas import Explanation
 from monosema.core import Config, Site, derive_seed, numpy_generator
 from monosema.dictionaries import Dictionary
 from monosema.interpretation.samples import INACTIVE, Samples
-from monosema.interpretation.scores import RESAMPLES, ScoreTable, score_areas
+from monosema.interpretation.scores import ScoreTable
 from monosema.interpretation.scoring import ScorerInfo, ScoringSession
+from monosema.interventions import strength_at
 from monosema.models import LanguageModel
 
-# Strengths that are tried, in multiples of the activation's own norm, and how near the divergence must come.
-_SMALLEST, _LARGEST = 2.0**-4, 2.0**10
-_NEAR = 1.05
 _BEGINNINGS, _BEGINNING_TOKENS = 8, 8
 
 
@@ -78,16 +76,7 @@ class Intervention:
         if len(asked):
             judgements[asked] = session.predictor.active(explanations, continuations, asked)
         reason = "no strength gives the divergence, or the predictor answered nothing"
-        areas = score_areas(
-            explanations,
-            judgements,
-            latents,
-            continuations.active,
-            reason,
-            session.seed,
-            RESAMPLES if session.intervals else 0,
-        )
-        return [self.info.table(*areas)]
+        return session.areas(self.info, explanations, judgements, latents, continuations.active, reason)
 
     def _write(self, session: ScoringSession) -> Samples:
         subject, samples = session.subject, session.samples
@@ -130,35 +119,6 @@ def write_continuations(
                 written = _write(model, site, strength * direction, beginnings, config)
                 texts += [(latent, pushed == latent, ids) for ids in written]
     return _samples(texts)
-
-
-@torch.no_grad()
-def strength_at(
-    model: LanguageModel, site: Site | str, direction: Float[Tensor, " d"], tokens: Int[Tensor, "n pos"], kl: float
-) -> float | None:
-    """Find the strength at which adding the direction moves next-token distributions by `kl`; None where none does."""
-    tokens = tokens.to(model.device)
-    with model.capture(site) as got:
-        before = model(tokens).float().log_softmax(-1)
-    norm = float(direction.norm())
-    if norm == 0:
-        return None
-    unit = float(got[site].float().norm(dim=-1).mean()) / norm
-
-    def moved(strength: float) -> float:
-        with model.edit(site, lambda x: x + (strength * unit * direction).to(x)):
-            after = model(tokens).float().log_softmax(-1)
-        return float((after.exp() * (after - before)).sum(-1).mean())
-
-    low = high = _SMALLEST
-    while moved(high) < kl:
-        low, high = high, 2 * high
-        if high > _LARGEST:
-            return None
-    while high > low * _NEAR:
-        middle = (low * high) ** 0.5
-        low, high = (middle, high) if moved(middle) < kl else (low, middle)
-    return high * unit
 
 
 def _write(

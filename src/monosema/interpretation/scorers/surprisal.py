@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from monosema.atlas import Explanation
 from monosema.interpretation import prompts
-from monosema.interpretation.scores import RESAMPLES, ScoreTable, score_areas
+from monosema.interpretation.scores import ScoreTable
 from monosema.interpretation.scoring import ScorerInfo, ScoringSession
 from monosema.models import LanguageModel, require_logits
 
@@ -54,8 +54,7 @@ class Surprisal:
         neutral = losses_after([prompts.NEUTRAL] * len(texts))
         gains = neutral - losses_after([prompts.before_passage(explanations[one].text) for one in latents.tolist()])
         reason = "no active or no inactive passage that fits the base model's context"
-        resamples = RESAMPLES if session.intervals else 0
-        return [self.info.table(*score_areas(explanations, gains, latents, active, reason, resamples=resamples))]
+        return session.areas(self.info, explanations, gains, latents, active, reason)
 
 
 @torch.no_grad()

@@ -49,7 +49,7 @@
         button(context.starred ? "★" : "☆", say("Keep in my list (s)"), context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
         button("JSON", say("Save this feature as JSON"), () => monosema.save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
       ),
-      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto" }, feature.label ? labelled(feature.label) : feature.alive ? say("No label yet") : say("Dead: it never fired on this text")),
+      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto", translate: feature.label ? "no" : null }, feature.label ? labelled(feature.label) : feature.alive ? say("No label yet") : say("Dead: it never fired on this text")),
       feature.label && legend(feature.label) ? el("p", { class: "legend" }, legend(feature.label)) : null,
       byline(feature)
     );
@@ -306,7 +306,7 @@
     return el(
       "div",
       { class: "explanation" },
-      el("p", { dir: "auto", title: legend(one.text) }, labelled(one.text)),
+      el("p", { dir: "auto", translate: "no", title: legend(one.text) }, labelled(one.text)),
       el("small", {}, who.filter(Boolean).join(" · ")),
       votes.length
         ? el("small", { class: "votes" }, el("span", { title: names(up) || say("nobody") }, say("{n} hold it for right", up.length)), ", ", el("span", { title: names(down) || say("nobody") }, say("{n} for wrong", down.length)))

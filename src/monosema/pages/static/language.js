@@ -5,11 +5,11 @@
   "use strict";
   const monosema = (root.monosema = root.monosema || {});
   const READ = ["title", "aria-label", "placeholder"];
-  const DATA = "[translate=no], script, style, .heat, .chip, .quoted";
-  const PLACES = { "{}": "(.*?)", "{v}": "((?:(?!\\. ).)*?)", "{n}": "([-−+]?[\\d.,:]+(?: ?%)?)" };
-  const PLACE = /(\{[nv]?\})/;
-  const SENTENCES = /(?<=[.!?…])( )(?=[A-Z–-])/;
-  const LISTED = /(\(|\)|, |; | or | and )/;
+  const DATA = "[translate=no], script, noscript, style, .heat, .chip, .quoted, .label:not(.soft)";
+  const PLACES = { "{}": "((?:(?!\\. | · ).)*?)", "{v}": "((?:(?!\\. | · ).)*?)", "{s}": "(.*?)", "{n}": "([-−+]?[\\d.,:]+(?: ?%)?)" };
+  const PLACE = /(\{[nvs]?\})/;
+  const SENTENCES = /(?<=[.!?…]) (?=[A-Z–-])/;
+  const LISTED = /(\(|\)|, |; | · | or | and )/;
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
   // Texts of a language: whole ones, and patterns of those with places, the longest first.
@@ -28,12 +28,19 @@
 
     // The whole text, else its sentences, else the things that it lists; what is not known stays.
     translate(text) {
-      let said = this.say(text);
-      for (const separator of [SENTENCES, LISTED]) {
-        const parts = said === null ? text.split(separator) : [];
-        if (parts.length > 1) said = parts.map((part, i) => (i % 2 ? this.say(part) ?? part : this.translate(part))).join("");
+      const whole = this.say(text);
+      if (whole !== null) return whole;
+      const sentences = text.split(SENTENCES);
+      for (let n = sentences.length - 1; n > 0; n--) {
+        const said = this.say(sentences.slice(0, n).join(" ")); // as many of the first ones as are known together
+        if (said !== null || n === 1) return (said ?? this.listed(sentences[0])) + " " + this.translate(sentences.slice(n).join(" "));
       }
-      return said ?? text;
+      return this.listed(text);
+    }
+
+    listed(text) {
+      if (/\.\s*$/.test(text)) return text; // of a sentence that is not known, nothing
+      return text.split(LISTED).map((part) => this.say(part) ?? part).join("");
     }
 
     say(text) {
@@ -129,5 +136,5 @@
     show(chosen);
   }
 
-  Object.assign(monosema, { Catalogue, speak });
+  Object.assign(monosema, { DATA, Catalogue, speak });
 })(typeof globalThis === "undefined" ? this : globalThis);

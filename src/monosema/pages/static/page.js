@@ -61,6 +61,8 @@
     for (const cell of document.querySelectorAll("[data-strip]")) cell.append(plots.strip(JSON.parse(cell.dataset.strip)));
   }
 
+  monosema.speak($("language"), facts);
+
   let ticket = 0;
   async function open(row, { jump = false, quiet = false, focus = false } = {}) {
     const mine = ++ticket;

@@ -152,7 +152,7 @@
       if (row === null) return void (tip.hidden = true);
       tip.replaceChildren(
         el("b", {}, "#" + index.latent[row] + " "),
-        el("span", {}, monosema.labelled(index.label(row))),
+        el("span", { translate: "no" }, monosema.labelled(index.label(row))),
         el("span", { class: "soft" }, `${map.label} ${map.log ? number(heights[row]) : two(heights[row])} · ${say("density")} ${share(density[row])}`),
         el("span", { class: "mono" }, index.tokens("top_tokens", row, 4).map(bare).join("  "))
       );

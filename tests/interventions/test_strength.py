@@ -1,11 +1,11 @@
-"""The intervention scorer pushes every latent equally far."""
+"""Directions of any norm are pushed equally far."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from monosema.interpretation.scorers.intervention import strength_at
+from monosema.interventions import strength_at
 from monosema.models import random_model
 
 
