@@ -39,7 +39,7 @@ def test_training_curves_are_thinned_and_keep_their_end():
 
 def test_losses_of_another_model_are_left_out(facts):
     own, pca, random = facts.evaluation
-    other = dataclasses.replace(random, figures=random.metrics | {"ce_clean": own.metrics["ce_mean"]})
+    other = dataclasses.replace(random, metrics=random.metrics | {"ce_clean": own.metrics["ce_mean"]})
     names = [row["name"] for row in rows_of(loss_bars([own, pca, other]))]
     assert set(names) == {"untouched model", "TopK, k = 32", "PCA, 32 components", "mean", "erased (zero)"}
     assert loss_bars([pca]) is None
