@@ -15,8 +15,7 @@ from monosema.atlas import (
     Explanation,
     Score,
     Vote,
-    agreement_of_people,
-    agreement_with_people,
+    agreement,
     build_atlas,
     krippendorff,
     label,
@@ -27,7 +26,6 @@ from monosema.atlas import (
     unlabel,
     vote,
     withdraw,
-    word_agreement,
 )
 from monosema.core import Estimate, InputError
 from monosema.dictionaries import RandomDirections
@@ -120,7 +118,7 @@ def test_people_and_explainers_are_compared_in_words_and_scores(opened) -> None:
         for latent in latents
     }
     record(opened.path, scores=better)
-    words, difference = agreement_with_people(opened)
+    words, difference = agreement(opened)["people_and_explainers"]
     assert (words.between, words.measure) == (("Ada", "token lookup"), "words")
     assert difference.measure == "balanced accuracy, difference"
     assert difference.estimate.value == pytest.approx(0.1, abs=1e-6)
@@ -200,13 +198,13 @@ def test_chance_has_an_alpha_of_zero_within_the_interval() -> None:
 
 
 def test_people_agree_as_far_as_their_votes_say(opened) -> None:
-    assert agreement_of_people(opened)[0].absent == "no explanation has votes of two people"
+    assert agreement(opened)["people"][0].absent == "no explanation has votes of two people"
     labels = {row["latent"]: row["label"] for row in opened.features(limit=12)}
     identity = ("monosema", "token lookup", None, None)
     for voter, odd in (("Ada", 1), ("Grace", 1), ("Emmy", -1)):
         given_by = {n: [Vote(*identity, text, voter, odd if n % 2 else -odd)] for n, text in labels.items()}
         record(opened.path, votes=given_by)
-    votes = agreement_of_people(opened)[0]
+    votes = agreement(opened)["people"][0]
     assert votes.between == ("Ada", "Emmy", "Grace")
     assert votes.estimate.value < 0
     only = krippendorff(np.tile([[1.0, 1.0], [0.0, 0.0]], (6, 1)))
@@ -221,4 +219,4 @@ def test_texts_share_words_beyond_those_of_other_features(opened) -> None:
     assert found.control == 0
     assert found.estimate.n == 4
     record(opened.path, {latent: [Explanation("m", "other", None, None, "cat dog")] for latent in range(40)})
-    assert [one.between for one in word_agreement(opened)] == [("other", "token lookup")]
+    assert [one.between for one in agreement(opened)["explainers"]] == [("other", "token lookup")]

@@ -118,6 +118,11 @@ def test_inspect(command: Command, tiny_directory: Path, tmp_path: Path) -> None
     assert "26,880" in out
 
 
+def test_complete_shows_a_text_as_it_is_written(command: Command, tiny_directory: Path) -> None:
+    words = ("complete", "one", "--model", tiny_directory, "--tokens", "8")
+    assert command(*words, "--stream") == command(*words)
+
+
 def test_complete(command: Command, tiny_directory: Path) -> None:
     words = ("complete", "one", "two", "--model", tiny_directory, "--tokens", "4", "--temperature", "1")
     first = parsed(command(*words, "--seed", "1", "--json"))

@@ -26,6 +26,7 @@ from monosema.core import (
     write_json,
 )
 from monosema.models import byte_tokenizer, fields, load_model
+from monosema.models.fields import _note
 from monosema.recipes import demo
 
 TOKENS = torch.arange(12).reshape(2, 6)
@@ -156,7 +157,7 @@ def test_fields_that_change_nothing_are_let_through(copied: Copied) -> None:
 def test_a_config_that_contradicts_itself(copied: Copied) -> None:
     folder = copied("llama")
     change_config(folder, num_key_value_heads=3)
-    with pytest.raises(ConfigError, match="multiple of n_kv_heads"):
+    with pytest.raises(UnsupportedModelError, match=r"num_attention_heads.* multiple of num_key_value_heads"):
         load_model(folder)
 
 
@@ -398,3 +399,15 @@ def test_null_is_no_number(tiny_directory: Path, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps({**config, "rms_norm_eps": None}))
     with pytest.raises(UnsupportedModelError, match=r"rms_norm_eps = null.*needs a number"):
         load_model(folder)
+
+
+def test_code_that_a_known_family_brings_is_not_run_and_that_is_noted(
+    tiny_directory: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = Path(shutil.copytree(tiny_directory, tmp_path / "copy"))
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "auto_map": {"AutoModel": "own.Own"}}))
+    _note.cache_clear()
+    load_model(folder)
+    load_model(folder)
+    assert [record.message.count("auto_map") for record in caplog.records] == [1]

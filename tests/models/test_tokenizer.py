@@ -169,3 +169,16 @@ def test_templates_that_fail_or_overreach() -> None:
         broken.render(MESSAGES)
     with pytest.raises(InputError, match="refuses"):
         ChatTemplate("{{ messages.__class__.__mro__ }}{{ messages.append(1) }}", {}).render(MESSAGES)
+
+
+def test_a_token_with_which_only_the_chat_template_begins_turns_begins_no_text(tmp_path: Path) -> None:
+    byte_tokenizer().raw.save(str(tmp_path / "tokenizer.json"))
+    settings = {"bos_token": "<bos>", "eos_token": "<eos>"}
+    for template, begins in (
+        ("{% for m in messages %}<bos>{{ m.content }}<eos>{% endfor %}", False),
+        ("{{ bos_token }}{{ messages[0].content }}", True),
+    ):
+        (tmp_path / "tokenizer_config.json").write_text(json.dumps({**settings, "chat_template": template}))
+        tokenizer = Tokenizer.from_folder(tmp_path, {})
+        assert (tokenizer.encode("a")[0] == tokenizer.raw.token_to_id("<bos>")) is begins
+        assert len(tokenizer.encode("a", bos=False)) == 1

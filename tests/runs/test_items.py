@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,13 @@ def test_the_features_of_an_item_are_found_by_its_name(done: Run) -> None:
     fired = fires_on(done.atlas(), open_model(done.recipe), done.dictionary(), "thing 17")
     assert fired.tokens == ("thing 17",)
     assert 1 <= fired.active <= 2
+
+
+def test_nothing_on_the_page_is_about_tokens_or_a_language_model(done: Run) -> None:
+    assert done.report is not None
+    page = re.sub(r"<(script|style).*?</\1>", "", done.report.read_text(encoding="utf-8"), flags=re.S)
+    assert not re.findall(r"\b(?:tokens?|passages?|logits?|sinks?|cross-entropy)\b", page, re.IGNORECASE)
+    assert "600 items with vectors of 8 values" in page
 
 
 def test_too_few_vectors_or_other_names_are_refused_before_anything_is_made(files: Path) -> None:

@@ -202,6 +202,7 @@ def test_the_front_is_of_one_site_and_ranks_nothing_across_l0() -> None:
         point("middle", 10.0, 0.05),
         point("dense", 100.0, 0.04),
         point("worse", 20.0, 0.9),
+        point("worse at nearly the same L0", 9.8, 0.06),
         point("elsewhere", 20.0, 0.9, site="b"),
         point("stopped", None, None),
     )

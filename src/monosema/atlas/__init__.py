@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from monosema.atlas.agreement import (
     Agreement,
-    agreement_of_people,
-    agreement_with_people,
+    agreement,
     krippendorff,
     shared_words,
-    word_agreement,
 )
 from monosema.atlas.build import build_atlas, dictionary_digest
 from monosema.atlas.config import AtlasConfig
@@ -46,8 +44,7 @@ __all__ = [
     "SiteShare",
     "TokenWeight",
     "Vote",
-    "agreement_of_people",
-    "agreement_with_people",
+    "agreement",
     "build_atlas",
     "check_tables",
     "dictionary_digest",
@@ -61,5 +58,4 @@ __all__ = [
     "unlabel",
     "vote",
     "withdraw",
-    "word_agreement",
 ]

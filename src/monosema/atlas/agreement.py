@@ -22,6 +22,7 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -96,41 +97,37 @@ def _alpha(observed: NDArray[np.float64], counts: NDArray[np.float64]) -> NDArra
     return 1 - observed / expected
 
 
-def agreement_of_people(atlas: Atlas) -> list[Agreement]:
-    """Compare people by their votes, and by the words of their labels."""
-    votes = atlas.sql("select latent, author, method, model, prompt_version, text, voter, vote from votes")
-    voters = sorted({row["voter"] for row in votes})
-    units = sorted({(row["latent"], row["author"], row["method"], row["text"]) for row in votes}, key=str)
-    place = {unit: number for number, unit in enumerate(units)}
-    ratings = np.full((len(units), len(voters)), np.nan)
-    for row in votes:
-        ratings[place[row["latent"], row["author"], row["method"], row["text"]], voters.index(row["voter"])] = row[
-            "vote"
-        ]
-    both = int(((~np.isnan(ratings)).sum(axis=1) >= 2).sum())
-    estimate = krippendorff(ratings) if both else None
-    absent = None if estimate else "no explanation has votes of two people" if not both else "all votes are alike"
-    found = [Agreement(tuple(voters), "votes", estimate, absent=absent)]
-    labels = atlas.sql("select latent, author, text from explanations where method = ?", [PERSON])
-    return found + _pairs({(row["author"], row["latent"]): row["text"] for row in labels})
+def agreement(atlas: Atlas) -> dict[str, list[Agreement]]:
+    """Compare people by their votes, and each two judges by their words: people, and methods of explaining; a person
+    and a method by their scores, too.
 
-
-def word_agreement(atlas: Atlas) -> list[Agreement]:
-    """Compare each two explainers by the words they share, over the features that both explain."""
-    rows = atlas.sql("select latent, method, text from explanations where method <> ? order by author", [PERSON])
-    return _pairs({(row["method"], row["latent"]): row["text"] for row in rows})
-
-
-def agreement_with_people(atlas: Atlas) -> list[Agreement]:
-    """Compare each person with each method of explaining, in words and in scores."""
-    rows = atlas.sql("select latent, author, method, text from explanations order by author, method")
+    Returns:
+        Agreements by "people", "people_and_explainers" and "explainers".
+    """
     texts: dict[tuple[bool, str], dict[int, str]] = {}
-    for row in rows:
-        person = row["method"] == PERSON
-        texts.setdefault((person, row["author"] if person else row["method"]), {})[row["latent"]] = row["text"]
-    pairs = [(one, other) for one in texts if one[0] for other in texts if not other[0]]
-    found = [shared_words((one[1], texts[one]), (other[1], texts[other])) for one, other in pairs]
-    return found + _differences(atlas)
+    for row in atlas.sql("select latent, author, method, text from explanations order by author, method"):
+        judge = (False, row["author"]) if row["method"] == PERSON else (True, row["method"])
+        texts.setdefault(judge, {})[row["latent"]] = row["text"]
+    found: dict[str, list[Agreement]] = {"people": [_votes(atlas)], "people_and_explainers": [], "explainers": []}
+    for one, other in itertools.combinations(sorted(texts), 2):
+        group = list(found)[one[0] + other[0]]
+        found[group].append(shared_words((one[1], texts[one]), (other[1], texts[other])))
+    found["people_and_explainers"] += _differences(atlas)
+    return found
+
+
+def _votes(atlas: Atlas) -> Agreement:
+    rows = atlas.sql("select latent, author, method, text, voter, vote from votes")
+    voters = sorted({row["voter"] for row in rows})
+    place: dict[tuple[Any, ...], int] = {}
+    units = [place.setdefault((*list(row.values())[:4],), len(place)) for row in rows]
+    ratings = np.full((len(place), len(voters)), np.nan)
+    for unit, row in zip(units, rows, strict=True):
+        ratings[unit, voters.index(row["voter"])] = row["vote"]
+    if not ((~np.isnan(ratings)).sum(axis=1) >= 2).any():
+        return Agreement(tuple(voters), "votes", None, absent="no explanation has votes of two people")
+    estimate = krippendorff(ratings)
+    return Agreement(tuple(voters), "votes", estimate, absent=None if estimate else "all votes are alike")
 
 
 def _differences(atlas: Atlas) -> list[Agreement]:
@@ -147,13 +144,6 @@ def _differences(atlas: Atlas) -> list[Agreement]:
         Agreement((row["person"], row["method"]), f"{row['scorer']}, difference", bootstrap_mean(row["differences"]))
         for row in rows
     ]
-
-
-def _pairs(texts: Mapping[tuple[str, int], str]) -> list[Agreement]:
-    by_judge: dict[str, dict[int, str]] = {}
-    for (judge, latent), text in texts.items():
-        by_judge.setdefault(judge, {})[latent] = text
-    return [shared_words((a, by_judge[a]), (b, by_judge[b])) for a, b in itertools.combinations(sorted(by_judge), 2)]
 
 
 def shared_words(first: tuple[str, Mapping[int, str]], second: tuple[str, Mapping[int, str]]) -> Agreement:

@@ -31,7 +31,7 @@ _PLACES = {
 }
 _PLACE = re.compile(r"(\{[nvs]?\})")
 _SENTENCES = re.compile(r"(?<=[.!?…]) (?=[A-Z–-])")
-_LISTED = re.compile(r"(\(|\)|, |; | · | or | and )")
+_LISTED = re.compile(r"(\(|\)|, |; |: | · | or | and )")
 
 
 def language() -> str:

@@ -23,7 +23,7 @@ from monosema.interpretation.model_explanations import (
     parse_explanations,
     send_explanations,
 )
-from monosema.interpretation.model_scores import ScoreOptions, parse_scores, score_with, send_scores
+from monosema.interpretation.model_scores import ScoreOptions, score_with
 from monosema.interpretation.pipeline import (
     Blocks,
     damage_of_explanations,
@@ -36,6 +36,7 @@ from monosema.interpretation.protocol import BASELINE, Explainer, Predictor, Sub
 from monosema.interpretation.rules import RulePredictor
 from monosema.interpretation.samples import Samples
 from monosema.interpretation.sampling import SampleConfig, draw_samples
+from monosema.interpretation.score_batches import parse_scores, send_scores
 from monosema.interpretation.scorers import SCORERS, ScoringConfig, make_scorers, register_scorer
 from monosema.interpretation.scores import ScoreTable, atlas_scores
 from monosema.interpretation.scoring import Scorer, ScorerInfo, ScoringSession

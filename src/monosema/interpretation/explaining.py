@@ -20,7 +20,7 @@ from monosema.interpretation.samples import Samples
 from monosema.items import ItemModel, Items
 from monosema.models import LanguageModel
 
-_AT_ONCE = 256
+_AT_ONCE = 128
 """Latents between two steps of progress."""
 MakeExplainer = Callable[[Subject, "ExplainConfig"], Explainer]
 

@@ -406,10 +406,27 @@ def _transformers_errors(folder: Path) -> Iterator[None]:
     except SafetensorError as error:
         raise DamagedFileError(f"The weights in {folder} are damaged or end too early ({error}).") from None
     except (ValueError, OSError, ImportError) as error:
-        raise UnsupportedModelError(
-            f"The type of the model in {folder} is not among those that monosema computes itself, and transformers "
-            f"can't load it: {error}"
-        ) from None
+        raise UnsupportedModelError(_why_not(folder, str(error))) from None
     finally:
         if bar:
             logging.enable_progress_bar()
+
+
+def _why_not(folder: Path, said: str) -> str:
+    """Say why transformers does not load a model, and what to do, without its essays."""
+    import transformers
+
+    values = read_json(folder / "config.json")
+    kind = values.get("model_type")
+    if "auto_map" in values:
+        return (
+            f"The model in {folder}, of type {kind!r}, is computed by code in its folder, which is not run unasked. "
+            "Where you trust it: load_model(…, trust_remote_code=True)."
+        )
+    if kind is None or kind not in transformers.CONFIG_MAPPING:
+        return (
+            f"The model in {folder} is of the type {kind!r}, which neither monosema nor transformers "
+            f"{transformers.__version__} knows. Update transformers (pip install -U transformers), or wrap the module "
+            "yourself: monosema.models.AdaptedModel."
+        )
+    return f"transformers can't load the model in {folder}, of type {kind!r}: {said.strip().splitlines()[0]}"

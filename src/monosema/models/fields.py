@@ -102,6 +102,11 @@ class Fields:
 
     def finish(self) -> None:
         """Refuse fields that nobody took, unless they change nothing; those that nobody knows are noted once."""
+        if self._values.get("auto_map"):
+            _note(
+                f"The folder of this {self.family} model brings code of its own (auto_map), which is not run: monosema "
+                "computes the family itself. Where that code changes it, wrap it in AdaptedModel."
+            )
         unknown = [n for n, value in self._values.items() if n not in _INERT and value not in (None, False, [], {}, "")]
         if not unknown:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 import torch
 
 from monosema.core import (
+    ConfigError,
     DamagedFileError,
     FormatError,
     UnknownModelError,
+    UnsupportedModelError,
     choose_device,
     choose_dtype,
     read_json,
@@ -160,8 +163,33 @@ def model_values(path: Path) -> dict[str, Any]:
 
 def family_config(family: Family, values: dict[str, Any], path: Path) -> TransformerConfig:
     """Make a model's configuration from the fields of its config.json and, in a GGUF file, its stored factors."""
-    config = family.config(values)
+    try:
+        config = family.config(values)
+    except ConfigError as error:
+        said = re.sub(r"\b(" + "|".join(_KEYS) + r")\b", lambda name: _key(name[0], values), str(error))
+        said = said.removeprefix("TransformerConfig is not valid: ")
+        raise UnsupportedModelError(f"{path} describes no model that can be computed: {said}") from None
     return gguf.with_stored_frequencies(config, path) if path.is_file() else config
+
+
+_KEYS = {
+    "d_model": ("hidden_size", "n_embd"),
+    "n_layers": ("num_hidden_layers", "n_layer"),
+    "n_heads": ("num_attention_heads", "n_head"),
+    "n_kv_heads": ("num_key_value_heads",),
+    "d_head": ("head_dim",),
+    "d_mlp": ("intermediate_size", "n_inner"),
+    "vocab": ("vocab_size",),
+    "context": ("max_position_embeddings", "n_positions"),
+    "norm_eps": ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon"),
+    "attention": ("layer_types",),
+}
+"""Keys of config.json that our fields are made from."""
+
+
+def _key(name: str, values: dict[str, Any]) -> str:
+    """Name one of our fields as this config.json does."""
+    return next((key for key in _KEYS[name] if key in values), _KEYS[name][0])
 
 
 def check_vocabularies(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:

@@ -67,13 +67,14 @@ class Tokenizer:
         calls = folder / "generation_config.json"
         ends = [values.get("eos_token_id") for values in (model_config, read_json(calls) if calls.exists() else {})]
         ids = {name: _special_id(name, raw, settings, model_config) for name in ("bos", "eos", "pad")}
+        template = ChatTemplate.from_folder(folder, settings)
         return cls(
             raw,
-            bos_id=ids["bos"],
+            bos_id=None if _marks_turns(raw, ids["bos"], template) else ids["bos"],
             eos_id=ids["eos"],
             pad_id=ids["pad"],
             end_ids=frozenset(id for end in ends for id in (end if isinstance(end, list) else [end]) if id is not None),
-            chat_template=ChatTemplate.from_folder(folder, settings),
+            chat_template=template,
         )
 
     @cached_property
@@ -181,6 +182,14 @@ class Tokenizer:
     @cached_property
     def _is_bytes(self) -> bool:
         return '"ByteLevel"' in json.dumps(json.loads(self.raw.to_str())["decoder"])
+
+
+def _marks_turns(raw: tokenizers.Tokenizer, bos: int | None, template: ChatTemplate | None) -> bool:
+    """True if what is called the BOS is written by the chat template alone, where turns begin (SmolLM2's
+    ``<|im_start|>``): the tokenizer begins no text with it, nor do GGUF files of such models."""
+    if bos is None or template is None or str(raw.id_to_token(bos)) not in template.source:
+        return False
+    return bos not in raw.encode("", add_special_tokens=True).ids
 
 
 def _special_id(

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from monosema.atlas import Atlas
 from monosema.core import atomic_path
-from monosema.core.language import LANGUAGES, catalogue, language
 from monosema.evaluation import EvaluationRow
 from monosema.items import Items
 from monosema.pages import sections
@@ -22,7 +21,7 @@ from monosema.pages.glossary import METRICS, TERMS, TERMS_OF_TEXT
 from monosema.pages.packing import script_json
 from monosema.pages.pictures import density_histogram, feature_map, loss_bars, share_histogram, training_curves
 from monosema.pages.svg import svg, variables
-from monosema.pages.words import ITEMS, of_script, rewording, say
+from monosema.pages.words import ITEMS, languages, of_script, rewording, say
 
 if TYPE_CHECKING:
     import jinja2
@@ -130,7 +129,7 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
     }
     facts = {
         "title": data.title,
-        **_languages(),
+        **languages(),
         "sides": packed.sides,
         "map": drawn.to_dict() if drawn else None,
         "words": of_script(),
@@ -162,12 +161,6 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
             facts=script_json(facts),
         )
     )
-
-
-def _languages() -> dict[str, Any]:
-    """Return the texts of the languages that the page can be read in, and the one that it starts in: the user's."""
-    texts = {code: {**catalogue(code)["terminal"], **catalogue(code)["page"]} for code in LANGUAGES if catalogue(code)}
-    return {"languages": texts, "language": language(), "names": LANGUAGES}
 
 
 def _terms(data: ReportData) -> list[tuple[str, str]]:

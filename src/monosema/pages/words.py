@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
+
+from monosema.core.language import LANGUAGES, catalogue, language
 
 ITEMS = (
     (r"Search labels, tokens, passages", "Search labels and items"),
@@ -36,6 +39,8 @@ ITEMS = (
     (r"\btoken\b", "item"),
 )
 """Patterns of pages whose examples are tokens of a text, and what stands there where examples are items."""
+ITEMS_SAID = {"ko": (("구절", "항목"), ("토큰", "항목"), ("텍스트", "항목"))}
+"""Words of other languages for tokens and passages, and what stands there where examples are items."""
 _rules: ContextVar[Sequence[tuple[str, str]]] = ContextVar("rules", default=())
 
 
@@ -54,6 +59,17 @@ def say(text: str) -> str:
     for pattern, other in _rules.get():
         text = re.sub(pattern, other, text)
     return text
+
+
+def languages() -> dict[str, Any]:
+    """Return the texts of the languages that the page can be read in, the one that it starts in, and their names."""
+    texts = {}
+    for code in LANGUAGES:
+        if parts := catalogue(code):
+            texts[code] = {say(english): said for english, said in {**parts["terminal"], **parts["page"]}.items()}
+            for word, other in ITEMS_SAID[code] if _rules.get() else ():
+                texts[code] = {english: said.replace(word, other) for english, said in texts[code].items()}
+    return {"languages": texts, "language": language(), "names": LANGUAGES}
 
 
 def of_script() -> list[tuple[str, str]]:

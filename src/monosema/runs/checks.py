@@ -13,6 +13,7 @@ from monosema.interpretation import check_explainers
 from monosema.models import ModelPair, require_logits
 from monosema.runs.context import RunContext
 from monosema.training import held_out_rows
+from monosema.training.target_l0 import target_of
 
 
 def check(ctx: RunContext, stages: Collection[str]) -> None:
@@ -50,7 +51,8 @@ def _check_dictionary(ctx: RunContext) -> None:
     recipe = ctx.recipe
     with torch.device("meta"):
         about = at_sites(Metadata(), recipe.sites, recipe.output_site is not None)
-        recipe.dictionary.make(ctx.widths, about, recipe.training.seed)
+        made = recipe.dictionary.make(ctx.widths, about, recipe.training.seed)
+    target_of(made, recipe.training.target_l0, steps=1)
 
 
 def _check_text(ctx: RunContext, stages: Collection[str]) -> None:

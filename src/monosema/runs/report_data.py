@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def _of_items(data: ReportData, ctx: RunContext, items: Items) -> ReportData:
     recipe = ctx.recipe
     values, share = recipe.to_dict(), recipe.text.heldout_share
     files = {"vectors": recipe.model.name, "names": recipe.corpus.source, "name column": recipe.corpus.column}
-    parts = ("dictionary", "stream", "training", "atlas", "samples", "score")
+    parts = ("dictionary", "stream", "training")
     held = f"All metrics are measured on {data.heldout_tokens:,} items that training never saw"
     return replace(
         data,
@@ -44,7 +45,10 @@ def _of_items(data: ReportData, ctx: RunContext, items: Items) -> ReportData:
         corpus="",
         heldout_tokens=None,
         sinks_left_out=None,
-        stages=[replace(stage, note=stage.note.removesuffix(", 0 model tokens")) for stage in data.stages],
+        stages=[
+            replace(stage, note=re.sub(r", [\d,]+ (few passages|model tokens)", "", stage.note))
+            for stage in data.stages
+        ],
         evaluation=[replace(row, absent={}) for row in data.evaluation],
         recipe={**files, "held-out share": share, **{name: values[name] for name in parts if name in values}},
         notes=(f"{held}: about {share:.0%} of all, chosen by a hash of the row’s number.", *data.notes, _LABELS),

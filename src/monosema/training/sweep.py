@@ -16,6 +16,9 @@ from monosema.training.tracking import Tracker
 from monosema.training.trainer import Trainer
 from monosema.training.training_run import TrainingRun
 
+EQUAL = 1.05
+"""Factor up to which an L0 counts as the same: targets are reached within a few per cent."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -67,8 +70,8 @@ class SweepResult:
 
     @property
     def front(self) -> list[str]:
-        """Names of the trials that no other of the same site betters in both FVU and L0: at another L0, or at another
-        site, FVU says nothing of which is better."""
+        """Names of the trials at whose L0, or below, no other of the same site has a lower FVU; an L0 that is up to 5 %
+        higher counts as the same. At another L0, or at another site, FVU says nothing of which is better."""
         of_site: dict[tuple[Any, ...], list[Trial]] = defaultdict(list)
         for trial in self.trials:
             of_site[tuple(trial.settings.get(key) for key in ("site", "output_site"))].append(trial)
@@ -176,11 +179,9 @@ def _outcome(trial: TrainingRun, settings: dict[str, Any], result: TrainResult |
 
 
 def _front(trials: Sequence[Trial]) -> list[Trial]:
-    """Return the trials that no other betters in both FVU and L0, by rising L0."""
-    known = [m for m in trials if m.fvu is not None and m.l0 is not None]
-    known.sort(key=lambda m: (m.l0 or 0.0, m.fvu or 0.0))
-    kept: list[Trial] = []
-    for trial in known:
-        if not kept or (trial.fvu or 0.0) < (kept[-1].fvu or 0.0):
-            kept.append(trial)
-    return kept
+    """Return the trials that no other betters, by rising L0."""
+    known = [(trial.l0, trial.fvu, trial) for trial in trials if trial.l0 is not None and trial.fvu is not None]
+    known.sort(key=lambda one: one[:2])
+    return [
+        trial for l0, fvu, trial in known if not any(lower < fvu and other <= EQUAL * l0 for other, lower, _ in known)
+    ]

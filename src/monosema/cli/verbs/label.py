@@ -155,14 +155,11 @@ def _of_programs(atlas: Any) -> list[Any]:
 
 
 def _agreement(atlas: Any, common: Common) -> int:
-    from monosema.atlas import agreement_of_people, agreement_with_people, word_agreement
+    from monosema.atlas import agreement
     from monosema.cli.printing import plain
 
-    found = {
-        "people": agreement_of_people(atlas),
-        "people_and_explainers": agreement_with_people(atlas),
-        "explainers": [*_of_programs(atlas), *word_agreement(atlas)],
-    }
+    found = agreement(atlas)
+    found["explainers"][:0] = _of_programs(atlas)
 
     def show(console: Console) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))

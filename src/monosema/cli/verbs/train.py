@@ -185,7 +185,9 @@ def _show_sweep(values: dict[str, Any], console: Console) -> None:
         note = "stopped" if member["stopped"] else "front" if member["name"] in values["front"] else ""
         table.add_row(member["name"], *(_text(member[name]) for name in shown), note)
     console.print(table)
-    console.print("[dim]front: no other of the same site has a lower FVU at an L0 that is not higher.")
+    console.print(
+        "[dim]front: no other of the same site has a lower FVU at this L0 (5 % more count as equal) or below."
+    )
     for name, figure in values.get("scaling", {}).get("parameters", {}).items():
         console.print(f"{name} {figure['value']:.4g} ({figure['low']:.4g} … {figure['high']:.4g})")
     console.print(f"[dim]{values['folder']}")

@@ -238,17 +238,21 @@ def pattern_text(patterns: Sequence[Pattern], tokens: Callable[[Sequence[int]], 
 
 def _group_text(context: Path, last: Sequence[int], tokens: Callable[[Sequence[int]], list[str]]) -> str:
     near = [at[0] for at in takewhile(lambda at: at is not None and len(at) == 1, context) if at]
-    words, used = [], 0
+    words, used = dict[str, None](), 0
     for token in last[:_ALTERNATIVES]:
         whole = shown_tokens(tokens([*near[::-1], token]))[-1]
         readable = "\ufffd" not in whole.text
         used = max(used, len(near) - whole.start) if readable else used
-        words.append(quoted(whole.text if readable and whole.start < len(near) else tokens([token])[0]))
+        # " Paris" and "Paris" read alike.
+        words[quoted(whole.text if readable and whole.start < len(near) else tokens([token])[0])] = None
     text = ", ".join(words) + (" …" if len(last) > _ALTERNATIVES else "")
     before: list[str] = []
     for single, group in groupby(reversed(context[used:]), lambda at: at is not None and len(at) == 1):
         if single:
             before.append(quoted(shown_text(tokens([at[0] for at in group if at]))))
         else:
-            before += ["…" if at is None else " or ".join(map(quoted, tokens(at[:_ALTERNATIVES]))) for at in group]
+            before += [
+                "…" if at is None else " or ".join(dict.fromkeys(map(quoted, tokens(at[:_ALTERNATIVES]))))
+                for at in group
+            ]
     return f"{text} after {' '.join(before)}" if before else text

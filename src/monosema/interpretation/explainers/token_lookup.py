@@ -92,4 +92,4 @@ class TokenLookupExplainer:
 def lookup_text(shares: Sequence[tuple[str, float]], least: float) -> str:
     """Write tokens and their shares for people: ``“cat” (61 %), “dog”``; further tokens have at least `least`."""
     words = [quoted(piece) for index, (piece, share) in enumerate(shares) if index == 0 or share >= least]
-    return ", ".join([f"{words[0]} ({100 * shares[0][1]:.0f} %)", *words[1:]])
+    return ", ".join([f"{words[0]} ({100 * shares[0][1]:.0f} %)", *dict.fromkeys(words[1:])])

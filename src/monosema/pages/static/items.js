@@ -24,12 +24,15 @@
       section.replaceChildren(
         el("div", { class: "tabs", role: "tablist", "aria-label": say("Which items") }, tabs.map(button)),
         el("div", { class: "passage-tools" }, el("p", { class: "soft" }, say(tab.about))),
-        el("div", { class: "cards", role: "tabpanel", id: "passage-panel", "aria-label": say(tab.text) }, tab.list.map((passage) => card(passage, feature.max, context.items)))
+        el("div", { class: wide(tab.list) ? "cards wide" : "cards", role: "tabpanel", id: "passage-panel", "aria-label": say(tab.text) }, tab.list.map((passage) => card(passage, feature.max, context.items)))
       );
     };
     show(context.settings.tab);
     return section;
   }
+
+  // Names that are sentences need room.
+  const wide = (list) => list.reduce((sum, { tokens }) => sum + tokens.join("").length, 0) > 60 * list.length;
 
   function card(passage, most, { facts, pictures }) {
     const name = passage.tokens.join("");
@@ -43,7 +46,7 @@
         "figcaption",
         {},
         el("b", { dir: "auto" }, name),
-        lines.map(([key, value]) => el("span", { class: "fact", dir: "auto" }, el("span", { class: "soft" }, key + " "), value)),
+        el("span", { class: "facts" }, lines.map(([key, value]) => el("span", { class: "fact", dir: "auto" }, el("span", { class: "soft" }, key + " "), value))),
         el("span", { class: "strength" }, el("span", { class: "strength-bar" }, el("span", { style: { width: (100 * passage.maximum) / (most || 1) + "%" } })), measured(passage.maximum))
       )
     );

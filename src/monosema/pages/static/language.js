@@ -9,7 +9,7 @@
   const PLACES = { "{}": "((?:(?!\\. | · ).)*?)", "{v}": "((?:(?!\\. | · ).)*?)", "{s}": "(.*?)", "{n}": "([-−+]?[\\d.,:]+(?: ?%)?)" };
   const PLACE = /(\{[nvs]?\})/;
   const SENTENCES = /(?<=[.!?…]) (?=[A-Z–-])/;
-  const LISTED = /(\(|\)|, |; | · | or | and )/;
+  const LISTED = /(\(|\)|, |; |: | · | or | and )/;
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
   // Texts of a language: whole ones, and patterns of those with places, the longest first.
