@@ -80,9 +80,9 @@ def test_a_dictionary_is_evaluated_beside_its_controls(model: Transformer) -> No
     coder.metadata = Metadata(model=model.name, site=ms.Site.parse("0.resid_post"), context=32)
     found = ms.evaluate(model, coder, tokens=300)
     assert [row.name for row in found.rows] == ["dictionary", "pca", "random"]
-    assert found.dictionary.figures["l0"].value == pytest.approx(4, abs=0.1)
+    assert found.dictionary.metrics["l0"].value == pytest.approx(4, abs=0.1)
     assert found.row("pca").n_latents == 4
-    assert {"fvu", "kl"} <= found.dictionary.figures.keys()
+    assert {"fvu", "kl"} <= found.dictionary.metrics.keys()
     listed = ms.evaluate(model, coder, ["some text to look at", "and some more of it"], site="1.resid_post")
     assert (len(listed.rows), listed.site) == (1, "blocks.1.hook_resid_post")
     assert repr(coder) == "TopK(32 → 64 latents, 0.resid_post of random-0)"

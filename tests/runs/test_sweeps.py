@@ -46,9 +46,9 @@ def test_every_architecture_goes_through_toml(name: str) -> None:
 
 
 def test_an_unknown_architecture_names_the_valid_ones() -> None:
-    with pytest.raises(ConfigError, match=r"dictionary\.architecture = 'jumprely'.*'jumprelu'.*batch_topk.*topk"):
+    with pytest.raises(ConfigError, match=r"There is no architecture 'jumprely'.*'jumprelu'.*batch_topk.*topk"):
         override(demo(), {"architecture": "jumprely"}, SHORT_KEYS)
-    with pytest.raises(ConfigError, match=r"dictionary\.architecture = 'other'"):
+    with pytest.raises(ConfigError, match=r"There is no architecture 'other'"):
         Recipe.from_toml(demo().to_toml().replace('architecture = "topk"', 'architecture = "other"'))
 
 

@@ -67,12 +67,12 @@ def show_features(rows: Sequence[Mapping[str, Any]], console: Console, metric: s
     for name in ("feature", metric, "score", "shuffled", "random", "above"):
         table.add_column(name, justify="right", no_wrap=True)
     why = any(row.get("why") for row in rows)
-    table.add_column("label" + (" / why it is here" if why else ""), overflow="fold")
+    table.add_column("label / why it is here" if why else "label", overflow="fold")
     for row in rows:
         cells = [f"{row[metric]:.2%}" if metric == "density" else number(row[metric]), *_controlled(row, "label_")]
         words = Text(visible(str(row["label"] or "–")))
         if row.get("why"):
-            words.append(f"\n{visible(row['why'])}", style="dim")
+            words.append(f"\n{visible(translate(row['why']))}", style="dim")
         table.add_row(str(row["latent"]), *cells, words)
     console.print(table)
 

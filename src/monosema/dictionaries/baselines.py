@@ -153,18 +153,14 @@ class Pca(_Components):
             ConfigError: more components than the data has values in a row, or fewer than one.
             VectorError: no rows, or such with NaN or infinity.
         """
-        rows, total, products = 0, None, None
+        rows, total, products = 0, torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
         for batch in batches:
             if len(batch):
                 _require_rows(batch, "principal components")
             exact = batch.to(torch.float64)
             rows += len(exact)
-            if total is None or products is None:
-                total, products = exact.sum(dim=0), exact.T @ exact
-            else:
-                total += exact.sum(dim=0)
-                products += exact.T @ exact
-        if total is None or products is None or rows == 0:
+            total, products = total + exact.sum(dim=0), products + exact.T @ exact
+        if rows == 0:
             raise VectorError("There are no rows to find principal components of.")
         d = len(total)
         if not 1 <= n_components <= d:

@@ -203,10 +203,6 @@ class SparseCoder(nn.Module):
         else:
             self.register_buffer(name, tensor)
 
-    def empty_copy(self) -> SparseCoder:
-        """Make an untrained coder of the same kind and size."""
-        return self.shard(1)
-
     def shard(self, shards: int) -> SparseCoder:
         """Make an untrained part of the coder, with one of `shards` equal parts of its latents.
 
@@ -488,7 +484,7 @@ class SparseCoder(nn.Module):
             raise VectorError("The scale of activations must be one value within each site.")
         of_sites = sites[0, :, 0]
         unit = of_sites[0] if self.n_sites == 1 else of_sites.mean()
-        out = self.empty_copy().to(self.W_dec.device)
+        out = self.shard(1).to(self.W_dec.device)
         out.load_state_dict(self.state_dict())
         if self.n_sites > 1:
             out.config = self.config.replace(scales=tuple((self.site_scales * of_sites).tolist()))

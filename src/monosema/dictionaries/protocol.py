@@ -280,10 +280,6 @@ class Trainable(Dictionary, Protocol):
         """
         ...
 
-    def empty_copy(self) -> Trainable:
-        """Make an untrained dictionary of the same kind and size."""
-        ...
-
     def start(self, sample: Float[Tensor, "n row_width"], seed: int) -> None:
         """Initialise from a sample of the data."""
         ...

@@ -8,7 +8,6 @@ muon        Jordan et al. 2024 for matrices (`monosema.training.muon`); Adam for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Int
@@ -95,6 +94,8 @@ class Optimisers:
         make = _MAKE[config.optimiser]
         self._mesh = mesh or Mesh()
         self._all: list[torch.optim.Optimizer] = make(self.parameters, config, lr, self._mesh)
+        owners = {own: one for one in self._all for group in one.param_groups for own in group["params"]}
+        self._owners = [(parameter, owners[parameter]) for parameter in self.parameters]
 
     def step(self, lr: float) -> None:
         """Make one step with a learning rate."""
@@ -112,10 +113,10 @@ class Optimisers:
     @torch.no_grad()
     def forget(self, latents: Int[Tensor, " latents"], n_latents: int) -> None:
         """Clear the state of latents that were given a new start; mean squares with a floor stay."""
-        for parameter, state in self._states():
+        for parameter, owner in self._owners:
             if len(latents) and len(parameter) == n_latents:
-                floored = isinstance(self._owner(parameter), FlooredAdam)
-                for name, value in state.items():
+                floored = isinstance(owner, FlooredAdam)
+                for name, value in owner.state.get(parameter, {}).items():
                     if name == "z":
                         value[latents] = parameter[latents]
                     elif value.shape == parameter.shape and not (floored and name == "exp_avg_sq"):
@@ -132,31 +133,20 @@ class Optimisers:
         """Return the whole state, as ``number of the parameter.name``."""
         return {
             f"{number}.{name}": value
-            for number, (_, state) in enumerate(self._states())
-            for name, value in state.items()
+            for number, (parameter, owner) in enumerate(self._owners)
+            for name, value in owner.state.get(parameter, {}).items()
             if isinstance(value, Tensor)
         }
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
         """Load the state that `tensors` returned."""
-        for number, parameter in enumerate(self.parameters):
-            owner = self._owner(parameter)
+        for number, (parameter, owner) in enumerate(self._owners):
             own = {name: value for name, value in tensors.items() if name.startswith(f"{number}.")}
             if own:
                 owner.state[parameter] = {
                     name.partition(".")[2]: value if value.dim() == 0 else value.to(parameter.device)
                     for name, value in own.items()
                 }
-
-    def _states(self) -> list[tuple[torch.nn.Parameter, dict[str, Any]]]:
-        """Return each parameter with its state, in order."""
-        return [(p, self._owner(p).state.get(p, {})) for p in self.parameters]
-
-    def _owner(self, parameter: torch.nn.Parameter) -> torch.optim.Optimizer:
-        for optimiser in self._all:
-            if any(parameter is own for group in optimiser.param_groups for own in group["params"]):
-                return optimiser
-        raise KeyError("a parameter that no optimiser changes")
 
 
 def _beta1(config: TrainConfig) -> float:

@@ -325,7 +325,7 @@ class TrainingRun:
         if whole is not self.dictionary:
             tensors = whole_tensors(self.mesh, self.dictionary.state_dict(), self.dictionary.n_latents)
             if self.mesh.first:
-                whole = whole.empty_copy()
+                whole = whole.shard(1)
                 whole.load_state_dict(tensors)
         return whole
 

@@ -16,17 +16,18 @@ from monosema.core import FormatError
 from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import (
     checked,
+    choice,
     flag,
+    metadata_of,
     only_file,
     positive,
     read_config,
     read_pickle,
-    shortly,
     site_of,
 )
 from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts, dictionary_of
-from monosema.dictionaries.protocol import Dictionary, Metadata
+from monosema.dictionaries.protocol import Dictionary
 
 SUFFIXES = (".pt", ".pth")
 CONFIG = "config.json"
@@ -35,6 +36,8 @@ KINDS: dict[str, Kind] = {
     "topk": "topk",
     "batchtopk": "batch_topk",
     "jumprelu": "jumprelu",
+    "jump-relu": "jumprelu",
+    "batch-topk": "batch_topk",
 }
 LOG_THRESHOLD = "jumprelu.log_threshold"
 
@@ -51,18 +54,13 @@ def read(path: Path) -> Dictionary:
         raise FormatError(f"{path} holds no .pt file with a configuration beside it that has act_size.")
     file, config_path = files
     config = read_config(config_path)
-    said = config.get("sae_type", "vanilla")
-    if not isinstance(said, str) or said.replace("-", "") not in KINDS:
-        raise FormatError(f"{config_path}: sae_type = {shortly(said)} is not read; {', '.join(KINDS)} are.")
-    activation = KINDS[said.replace("-", "")]
-    if config.get("activation", "relu") != "relu":
-        raise FormatError(f"{config_path}: activation = {shortly(config['activation'])} is not read; relu is.")
+    activation = KINDS[choice(config, "sae_type", "vanilla", KINDS, config_path)]
+    choice(config, "activation", "relu", ("relu",), config_path)
     state = read_pickle(file)
     if flag(config, "tied_weights", False, config_path) and "W_enc" in state:
         state = {**state, "W_dec": state["W_enc"].T}
     state, places = _with_thresholds(state, activation, file)
     hook = config.get("hook_point") or config.get("act_name")
-    model = config.get("model_name")
     return dictionary_of(
         Parts(
             **places.parts(state, file, d_in=positive(config, "act_size", config_path)),
@@ -70,7 +68,7 @@ def read(path: Path) -> Dictionary:
             centred=activation != "jumprelu",
             k=positive(config, "top_k", config_path) if "topk" in activation else None,
             normalisation="layer_norm" if flag(config, "input_unit_norm", False, config_path) else "none",
-            metadata=Metadata(model=model if isinstance(model, str) else None, site=site_of(hook)),
+            metadata=metadata_of(config.get("model_name"), site_of(hook)),
         )
     )
 

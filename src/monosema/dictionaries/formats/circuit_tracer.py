@@ -14,10 +14,10 @@ from typing import Any
 
 from monosema.core import FormatError
 from monosema.dictionaries.activation_functions.activation import Kind
-from monosema.dictionaries.formats.files import checked, positive, read_safetensors, shortly, site_of
+from monosema.dictionaries.formats.files import checked, choice, metadata_of, positive, read_safetensors, site_of
 from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts, dictionary_of
-from monosema.dictionaries.protocol import Dictionary, Metadata
+from monosema.dictionaries.protocol import Dictionary
 
 CONFIG = "config.yaml"
 THRESHOLD = "activation_function.threshold"
@@ -48,7 +48,6 @@ def read(path: Path) -> Dictionary:
         skip = checked(state, {"W_skip": (d, d)}, file)["W_skip"]
     hooks = [config.get(f"feature_{side}_hook") for side in ("input", "output")]
     sites = [site_of(f"blocks.{layer}.{hook}") if hook else None for hook in hooks]
-    out = {"hook_name_out": str(sites[1])} if sites[1] else {}
     return dictionary_of(
         Parts(
             **parts,
@@ -57,7 +56,7 @@ def read(path: Path) -> Dictionary:
             k=_k(state, config, config_path) if activation == "topk" else None,
             skip=skip,
             transcodes=True,
-            metadata=Metadata(model=config.get("model_name"), site=sites[0], extra=out),
+            metadata=metadata_of(config.get("model_name"), *sites),
         )
     )
 
@@ -81,10 +80,8 @@ def _config(folder: Path) -> tuple[dict[str, Any], Path]:
 def _activation(state: dict[str, Any], config: dict[str, Any], path: Path) -> tuple[Kind, Names]:
     if THRESHOLD in state:
         return "jumprelu", replace(Names(), more={"threshold": THRESHOLD})
-    said = config.get("activation", "topk" if "k" in state else "relu")
-    if said not in ("relu", "topk"):
-        raise FormatError(f"{path}: activation = {shortly(said)} is not read; relu and topk are.")
-    return said, Names()
+    said = choice(config, "activation", "topk" if "k" in state else "relu", ("relu", "topk"), path)
+    return ("topk" if said == "topk" else "relu"), Names()
 
 
 def _k(state: dict[str, Any], config: dict[str, Any], path: Path) -> int:

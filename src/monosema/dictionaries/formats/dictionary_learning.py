@@ -28,6 +28,7 @@ from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.formats.files import (
     checked,
     file_in,
+    own_in,
     positive,
     read_config,
     read_pickle,
@@ -102,8 +103,7 @@ def read(path: Path) -> Dictionary:
     if parts.activation == "batch_topk":
         threshold = checked(state, {"threshold": ()}, weights)["threshold"].clamp_min(0.0)
         parts = parts.replace(threshold=threshold.expand(m))
-    own = config.get("monosema")
-    parts = parts.replace(own=own if isinstance(own, dict) else {})
+    parts = parts.replace(own=own_in(config))
     if name == "MatryoshkaBatchTopKSAE":
         parts = parts.replace(own={**parts.own, PREFIXES: _prefixes(state, m, weights)})
     if name == "AutoEncoder" and not parts.has_unit_rows:

@@ -5,6 +5,7 @@ Nothing in a file is ever run: safetensors and NumPy arrays hold none, and a pic
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from monosema.core import DamagedFileError, FormatError, Site, SiteError, atomic_path, read_json
+from monosema.dictionaries.protocol import Metadata
 
 MOST_TENSORS = 100
 """A dictionary has a dozen; a model's file is told by its number, before gigabytes are read."""
@@ -76,6 +78,27 @@ def flag(config: dict[str, Any], key: str, default: bool, path: Path) -> bool:
     if not isinstance(value, bool):
         raise FormatError(f"{path}: {key} = {shortly(value)} must be true or false.")
     return value
+
+
+def choice(config: dict[str, Any], key: str, default: str, known: Collection[str], path: Path) -> str:
+    """One of the values that are known."""
+    said = config.get(key, default)
+    if not isinstance(said, str) or said not in known:
+        verb = "is" if len(known) == 1 else "are"
+        raise FormatError(f"{path}: {key} = {shortly(said)} is not supported; {', '.join(known)} {verb}.")
+    return said
+
+
+def own_in(config: dict[str, Any]) -> dict[str, Any]:
+    """What monosema wrote into the configuration of another library, which passes over it."""
+    own = config.get("monosema")
+    return own if isinstance(own, dict) else {}
+
+
+def metadata_of(model: Any, site: Site | None, out: Site | None = None, **more: Any) -> Metadata:
+    """Metadata of what a configuration says; `out` is the site that a transcoder writes."""
+    extra = {"hook_name_out": str(out)} if out else {}
+    return Metadata(model=model if isinstance(model, str) else None, site=site, extra=extra, **more)
 
 
 def site_of(name: Any) -> Site | None:
@@ -188,7 +211,7 @@ def _checked(tensor: Any, name: str, shape: Shape, path: Path) -> Tensor:
     tensor = tensor.detach().to(torch.float32)
     finite = torch.isfinite(tensor)
     if not finite.all():
-        raise DamagedFileError(f"{path}: {name} holds {int((~finite).sum()):,} values that are NaN or infinite.")
+        raise DamagedFileError(f"{path}: {name} holds NaN or infinity, in {int((~finite).sum()):,} of its values.")
     return tensor
 
 

@@ -18,15 +18,16 @@ from typing import Any
 from monosema.core import FormatError, Site
 from monosema.dictionaries.formats.files import (
     checked,
+    choice,
+    metadata_of,
     read_arrays,
     read_config,
     read_safetensors,
-    shortly,
     write_arrays,
 )
 from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
-from monosema.dictionaries.protocol import Dictionary, Metadata
+from monosema.dictionaries.protocol import Dictionary
 
 NAME, SECOND = "params.npz", "params.safetensors"
 CONFIG = "config.json"
@@ -65,8 +66,7 @@ def read(path: Path) -> Dictionary:
     d_out = PLACES.width_out(stored, file)
     config_path = file.with_name(CONFIG)
     config = read_config(config_path) if file.name == SECOND and config_path.is_file() else {}
-    if (said := config.get("architecture", "jump_relu")) not in ("jump_relu", "jumprelu"):
-        raise FormatError(f"{config_path}: architecture = {shortly(said)} is not read; jump_relu is.")
+    choice(config, "architecture", "jump_relu", ("jump_relu", "jumprelu"), config_path)
     skip = checked(stored, {SKIP: (d_in, d_out)}, file)[SKIP].T if SKIP in stored else None
     reads, writes = (config.get(f"hf_hook_point_{side}") for side in ("in", "out"))
     return dictionary_of(
@@ -76,16 +76,9 @@ def read(path: Path) -> Dictionary:
             centred=False,
             skip=skip,
             transcodes=d_in != d_out or skip is not None or (writes is not None and writes != reads),
-            metadata=_metadata(config, reads, writes),
+            metadata=metadata_of(config.get("model_name"), _site(reads), _site(writes)),
         )
     )
-
-
-def _metadata(config: dict[str, Any], reads: Any, writes: Any) -> Metadata:
-    model = config.get("model_name")
-    out = _site(writes)
-    extra = {"hook_name_out": str(out)} if out else {}
-    return Metadata(model=model if isinstance(model, str) else None, site=_site(reads), extra=extra)
 
 
 def _site(place: Any) -> Site | None:

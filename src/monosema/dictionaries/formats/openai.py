@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from monosema.core import FormatError
-from monosema.dictionaries.formats.files import only_file, positive, read_pickle, shortly, write_pickle
+from monosema.dictionaries.formats.files import choice, only_file, positive, read_pickle, write_pickle
 from monosema.dictionaries.formats.names import Names
 from monosema.dictionaries.formats.parts import Parts, dictionary_of, parts_of
 from monosema.dictionaries.protocol import Dictionary
@@ -83,15 +83,12 @@ def write(dictionary: Dictionary, folder: Path) -> Path:
 
 def _activation(state: dict[str, Any], path: Path) -> tuple[str, int | None]:
     """The activation's name, and k where it is TopK."""
-    activation = state.get("activation", "ReLU")
-    if activation not in ("ReLU", "TopK"):
-        raise FormatError(f"{path}: activation = {shortly(activation)} is not supported; ReLU and TopK are.")
+    activation = choice(state, "activation", "ReLU", ("ReLU", "TopK"), path)
     if activation == "ReLU":
         return activation, None
     settings = state.get("activation_state_dict")
     settings = settings if isinstance(settings, dict) else {}
-    if settings.get("postact_fn") != "ReLU":
-        raise FormatError(f"{path}: postact_fn = {shortly(settings.get('postact_fn'))} is not supported; only ReLU is.")
+    choice(settings, "postact_fn", "none", ("ReLU",), path)
     k = settings.get("k")
     if isinstance(k, Tensor) and k.numel() == 1 and not k.is_floating_point() and not k.is_complex():
         k = int(k)

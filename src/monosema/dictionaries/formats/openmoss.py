@@ -30,6 +30,7 @@ from monosema.dictionaries.activation_functions.activation import Kind
 from monosema.dictionaries.coder_config import Normalisation
 from monosema.dictionaries.formats.files import (
     checked,
+    choice,
     file_in,
     flag,
     number,
@@ -69,8 +70,7 @@ def read(path: Path) -> Dictionary:
         raise FormatError(f"{path} holds no dictionary in OpenMOSS' layout.")
     config_path, weights = files
     config = read_config(config_path)
-    if (kind := config.get("sae_type", "sae")) != "sae":
-        raise FormatError(f"{config_path}: sae_type = {shortly(kind)} is not supported; only sae is.")
+    choice(config, "sae_type", "sae", ("sae",), config_path)
     if flag(config, "use_glu_encoder", False, config_path):
         raise FormatError(f"{config_path}: use_glu_encoder is not supported: its encoder is no linear map.")
     said = config.get("act_fn", "relu")
@@ -80,11 +80,7 @@ def read(path: Path) -> Dictionary:
         raise FormatError(
             f"{config_path}: act_fn = {shortly(said)} is not supported.{hint} Supported: {', '.join(ACTIVATIONS)}."
         )
-    mode = config.get("norm_activation", "dataset-wise")
-    if not isinstance(mode, str) or mode not in NORMALISATIONS:
-        raise FormatError(
-            f"{config_path}: norm_activation = {shortly(mode)} is not supported; {', '.join(NORMALISATIONS)} are."
-        )
+    mode = choice(config, "norm_activation", "dataset-wise", NORMALISATIONS, config_path)
     stored = read_safetensors(weights)
     parts = _tensors(stored, config, config_path, weights).replace(
         activation=activation, normalisation=NORMALISATIONS[mode]

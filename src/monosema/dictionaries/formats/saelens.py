@@ -27,6 +27,7 @@ from monosema.dictionaries.formats.files import (
     checked,
     file_in,
     flag,
+    own_in,
     positive,
     read_config,
     read_safetensors,
@@ -125,8 +126,7 @@ def parts_in(config: dict[str, Any], path: Path, weights: Path, stored: dict[str
     stored = read_safetensors(weights) if stored is None else stored
     if activation == "jumprelu":
         stored = _with_thresholds(stored, positive(config, "d_sae", path), weights)
-    own = config.get("monosema")
-    own = own if isinstance(own, dict) else {}
+    own = own_in(config)
     transcodes = architecture.endswith("transcoder") or (activation is None and own.get("transcodes") is True)
     said, normalisation = _normalisation(config, transcodes, path)
     parts = _stored_parts(stored, config, activation, transcodes, path, weights)

@@ -15,12 +15,13 @@ from typing import Any
 from monosema.core import FormatError, Site, write_json
 from monosema.dictionaries.formats.files import (
     checked,
+    choice,
     file_in,
     flag,
+    own_in,
     positive,
     read_config,
     read_safetensors,
-    shortly,
     write_safetensors,
 )
 from monosema.dictionaries.formats.names import Names
@@ -46,9 +47,9 @@ def read(path: Path) -> Dictionary:
     folder = path.parent if path.is_file() else path
     config_path = folder / CONFIG
     config = read_config(config_path)
-    if config.get("activation", "topk") != "topk" or config.get("signed"):
-        what = "signed" if config.get("signed") else shortly(config["activation"])
-        raise FormatError(f"{config_path}: activation = {what} is not supported; only topk is.")
+    choice(config, "activation", "topk", ("topk",), config_path)
+    if config.get("signed"):
+        raise FormatError(f"{config_path}: activation = signed is not supported; only topk is.")
     d = positive(config, "d_in", config_path)
     if config.get("num_latents"):
         m = positive(config, "num_latents", config_path)
@@ -57,8 +58,7 @@ def read(path: Path) -> Dictionary:
     skips = flag(config, "skip_connection", False, config_path)
     transcodes = flag(config, "transcode", False, config_path)
     state = read_safetensors(folder / WEIGHTS)
-    own = config.get("monosema")
-    own = own if isinstance(own, dict) else {}
+    own = own_in(config)
     return dictionary_of(
         Parts(
             activation="topk",
