@@ -124,7 +124,8 @@ def plan(recipe: Recipe, machine: Machine, facts: ModelFacts | None = None) -> P
         facts: of the model; None reads them.
 
     Raises:
-        ConfigError: a recipe over items, one without a number of tokens, or a model whose configuration does not say its shape.
+        ConfigError: a recipe over items, or without a number of tokens; or a model whose configuration does not say
+            its shape.
         UnknownModelError: no such model.
     """
     if recipe.of_items:
