@@ -26,7 +26,7 @@ from monosema.runs.interpretation import FITTED_ROWS
 from monosema.runs.recipe import Recipe
 from monosema.training import held_out_rows
 
-PROCESS = 560e6
+PROCESS = 540e6
 """Bytes of a process that has imported everything, read text and run a model, beside the model's weights; measured."""
 ADAM_BYTES = 66
 """Bytes that a step moves for a parameter: Adam reads value, gradient and two moments and writes three (28); the
