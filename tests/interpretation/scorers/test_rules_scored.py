@@ -189,5 +189,5 @@ def test_a_shuffled_explanation_says_something_else_where_any_does() -> None:
     given = {latent: Explanation("m", "columns", None, None, text) for latent, text in enumerate(texts)}
     for seed in range(5):
         assert all(one.text != given[latent].text for latent, one in shuffled(given, seed).items())
-    same = {latent: given[0] for latent in range(3)}
+    same = dict.fromkeys(range(3), given[0])
     assert shuffled(same) == same
