@@ -21,7 +21,6 @@ def columns(score, **more):
         {},
         base | high | more,
         n_passages=0,
-        n_tokens=0,
         passages_per_feature=(1, 0),
         complete=True,
         scorer="simulation",
@@ -40,7 +39,7 @@ def test_training_curves_are_thinned_and_keep_their_end():
 
 def test_losses_of_another_model_are_left_out(facts):
     own, pca, random = facts.evaluation
-    other = dataclasses.replace(random, figures=random.metrics | {"ce_clean": own.metrics["ce_mean"]})
+    other = dataclasses.replace(random, metrics=random.metrics | {"ce_clean": own.metrics["ce_mean"]})
     names = [row["name"] for row in rows_of(loss_bars([own, pca, other]))]
     assert set(names) == {"untouched model", "TopK, k = 32", "PCA, 32 components", "mean", "erased (zero)"}
     assert loss_bars([pca]) is None

@@ -213,6 +213,7 @@ def test_without_scores_or_random_directions_the_page_names_the_command(fake_atl
     page = Page(write_report(data, bare, tmp_path / "r.html").read_text(encoding="utf-8"))
     assert "this run has no random directions" in page.text
     assert "monosema run runs/x --update --score.random-latents 100" in page.text
+    assert "With random directions they were not compared." in page.text
 
 
 def test_passages_are_left_out_where_the_file_would_be_too_large_and_the_page_says_so(fake_atlas, facts, tmp_path):

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations.preprocessing import Preprocessing
-from monosema.activations.source import RowSource
+from monosema.activations.source import RowSource, place_of
 from monosema.activations.stream import StoreStream
 from monosema.core import ConfigError, Site, VectorError
 
@@ -105,7 +105,7 @@ class JoinedStream:
 
 
 def _named(stream: StoreStream) -> str:
-    return f"{stream.source.name} at {stream.site.short}"
+    return place_of(stream.source, stream.site)
 
 
 def _require_equal_order(one: StoreStream, other: StoreStream) -> None:

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.activations.source import RowSource
+from monosema.activations.source import RowSource, place_of
 from monosema.core import Site, VectorError, numpy_generator
 
 PIECE = 4_096
@@ -117,7 +117,7 @@ def fit_preprocessing(
 
     Raises VectorError where there are no rows, or where all are equal, so that no scale can be given.
     """
-    site = source.sites[0] if site is None else site
+    site = Site.parse(source.sites[0] if site is None else site)
     start, stop, _ = rows.indices(source.rows)
     if stop <= start:
         raise VectorError(f"{source.name} has no rows in {start}:{stop} to take the mean of.")
@@ -132,8 +132,8 @@ def fit_preprocessing(
     square = sums.mean_square_norm(centred=center)
     if scale and not (square > 0 and math.isfinite(square)):
         raise VectorError(
-            f"All {sums.n:,} rows of {source.name} at {site} are equal: there is nothing for a dictionary to learn."
+            f"All {sums.n:,} rows of {place_of(source, site)} are equal: there is nothing for a dictionary to learn."
             if sums.n > 1
-            else f"{source.name} has one row at {site}: there is nothing that it differs from. Give more rows."
+            else f"{place_of(source, site)} has one row: there is nothing that it differs from. Give more rows."
         )
     return Preprocessing(mean.to(torch.float32), math.sqrt(source.width(site) / square) if scale else 1.0)

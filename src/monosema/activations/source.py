@@ -14,6 +14,9 @@ from torch import Tensor
 from monosema.activations.codec import Coded
 from monosema.core import Site
 
+VECTORS = Site(None, "vectors")
+"""Site of rows that come from no model."""
+
 
 @runtime_checkable
 class RowSource(Protocol):
@@ -94,3 +97,8 @@ def copy_runs(
         torch.narrow(out, 0, at, stop - start).copy_(source[start:stop])
         at += stop - start
     return at
+
+
+def place_of(source: RowSource, site: Site) -> str:
+    """Return a source and a site for messages; of vectors that come from no model, the source alone."""
+    return source.name if site == VECTORS else f"{source.name} at {site.short}"

@@ -22,8 +22,8 @@ from torch import Tensor
 
 from monosema.activations.codec import Coded
 from monosema.activations.preprocessing import Preprocessing
-from monosema.activations.source import RowSource
-from monosema.core import ConfigError, RunError, Site, VectorError, digest, numpy_generator, torch_generator
+from monosema.activations.source import RowSource, place_of
+from monosema.core import ConfigError, RunError, Site, VectorError, counted, digest, numpy_generator, torch_generator
 
 
 @runtime_checkable
@@ -116,8 +116,8 @@ class StoreStream:
             raise ConfigError(f"StoreStream.rows = {rows} is not valid: rows must follow each other (step 1).")
         if stop - start < batch:
             raise VectorError(
-                f"{source.name} has {max(stop - start, 0):,} rows to train on ({source.rows:,} in all), fewer than one "
-                f"batch of {batch:,}. Capture more text, hold out fewer rows, or lower the batch."
+                f"{source.name} has {counted(max(stop - start, 0), 'row')} to train on ({source.rows:,} in all), fewer "
+                f"than one batch of {batch:,}. Capture more text, hold out fewer rows, or lower the batch."
             )
         self.batch = batch
         self.passes = passes
@@ -186,7 +186,7 @@ class StoreStream:
         """Go to where another stream was. Raises RunError where its rows or their order were others."""
         if state["recipe"] != self._recipe():
             raise RunError(
-                f"The stream's state is from other rows than those of {self._source.name} at {self._site.short}, or "
+                f"The stream's state is from other rows than those of {place_of(self._source, self._site)}, or "
                 "from another seed, batch, memory_mb or chunk. Resume with the recipe that the run began with."
             )
         self._given = int(state["given"])

@@ -22,9 +22,9 @@ from monosema.activations.matrices import (
     read_parquet_matrix,
     read_safetensors_matrix,
 )
-from monosema.activations.source import Range, RowSource, copy_runs, runs_by_file
+from monosema.activations.source import VECTORS, Range, RowSource, copy_runs, runs_by_file
 from monosema.activations.store import Store
-from monosema.core import Site, SiteError, VectorError, digest
+from monosema.core import Site, SiteError, VectorError, counted, digest
 from monosema.data import fingerprint
 
 READERS: dict[str, Callable[[Path, str | None], Matrix]] = {
@@ -49,7 +49,7 @@ class VectorStore:
         self._shards = [matrix for _, matrix in shards]
         self._files = [file for file, _ in shards]
         self._starts = [0, *itertools.accumulate(matrix.rows for matrix in self._shards)]
-        self._site = Site(None, "vectors")
+        self._site = VECTORS
 
     @property
     def name(self) -> str:
@@ -116,7 +116,9 @@ class VectorStore:
                     rows += (bad.any(dim=1).nonzero().squeeze(1) + start).tolist()
             if values:
                 named = ", ".join(map(str, rows[:NAMED_ROWS])) + (", …" if len(rows) > NAMED_ROWS else "")
-                found.append(f"{file.name}: {values:,} values in {len(rows):,} of {matrix.rows:,} rows (rows {named})")
+                found.append(
+                    f"{file.name}: {counted(values, 'value')} in {len(rows):,} of {matrix.rows:,} rows (rows {named})"
+                )
         if found:
             raise VectorError(
                 f"{self.path} holds NaN or infinity, or values beyond float32, which no dictionary can be trained on. "

@@ -67,12 +67,12 @@ def show_features(rows: Sequence[Mapping[str, Any]], console: Console, metric: s
     for name in ("feature", metric, "score", "shuffled", "random", "above"):
         table.add_column(name, justify="right", no_wrap=True)
     why = any(row.get("why") for row in rows)
-    table.add_column("label" + (" / why it is here" if why else ""), overflow="fold")
+    table.add_column("label / why it is here" if why else "label", overflow="fold")
     for row in rows:
         cells = [f"{row[metric]:.2%}" if metric == "density" else number(row[metric]), *_controlled(row, "label_")]
         words = Text(visible(str(row["label"] or "–")))
         if row.get("why"):
-            words.append(f"\n{visible(row['why'])}", style="dim")
+            words.append(f"\n{visible(translate(row['why']))}", style="dim")
         table.add_row(str(row["latent"]), *cells, words)
     console.print(table)
 
@@ -111,7 +111,7 @@ def show_standing(atlas: Any, console: Console) -> None:
         console.print(Text(translate(ABOVE), style="dim"))
 
 
-def feature_values(feature: Any, limit: int) -> dict[str, Any]:
+def feature_values(feature: Any, limit: int | None) -> dict[str, Any]:
     """A feature as plain values, with at most so many passages."""
     values: dict[str, Any] = plain(feature)
     values["examples"] = values["examples"][:limit]
@@ -120,7 +120,7 @@ def feature_values(feature: Any, limit: int) -> dict[str, Any]:
     return values
 
 
-def show_feature(feature: Any, limit: int, console: Console) -> None:
+def show_feature(feature: Any, limit: int | None, console: Console) -> None:
     """Print a feature: metrics, explanations with scores and votes, tokens it promotes, passages with heat."""
     from monosema.models import quoted, visible
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monosema.core import CorpusError
+from monosema.core import CorpusError, counted
 from monosema.data.chats import ChatEncoder, as_chats, is_chat
 from monosema.data.corpus import Corpus, Document, in_split
 from monosema.data.packing import Row, pack_windows, sentence_rows
@@ -185,12 +185,12 @@ class TokenBatches(Iterator[TokenBatch]):
         return keep
 
     def _too_small(self, rows: Sequence[Row]) -> CorpusError:
-        kind = "windows" if self.config.mode == "windows" else "sentences"
+        kind = "window" if self.config.mode == "windows" else "sentence"
         tokens = sum(row.shape[1] for row in rows)
         return CorpusError(
-            f"The corpus {self.corpus.name} is smaller than a batch: it gives {len(rows)} {kind} ({tokens} tokens), "
-            f"and a batch has {self.config.batch}. Lower --text.batch{' or --window' if kind == 'windows' else ''}, or "
-            "add text."
+            f"The corpus {self.corpus.name} is smaller than a batch: it gives {counted(len(rows), kind)} "
+            f"({counted(tokens, 'token')}), and a batch has {self.config.batch}. Lower --text.batch"
+            f"{' or --window' if kind == 'window' else ''}, or add text."
         )
 
 

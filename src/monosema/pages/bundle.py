@@ -57,7 +57,7 @@ class ReportBundle:
         blocks: block text by name: index, text, features-0, features-1, …
         columns: by name alive, density, max, label_score, label_control, label_margin (how far it stands above its
             controls) and, of a crosscoder, share of each latent; NaN where there is none.
-        n_passages, n_tokens: passages in the bundle, and tokens of text they share.
+        n_passages: passages in the bundle.
         passages_per_feature: (top passages, passages of each quantile) of each feature.
         complete: whether these are all that the atlas has.
         text_tokens: tokens of the text that the atlas was made on, where it says so.
@@ -71,7 +71,6 @@ class ReportBundle:
     blocks: dict[str, str]
     columns: dict[str, NDArray[Any]]
     n_passages: int
-    n_tokens: int
     passages_per_feature: tuple[int, int]
     complete: bool
     text_tokens: int | None = None
@@ -163,7 +162,6 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
         blocks,
         columns,
         n_passages=int(passages.latent.size),
-        n_tokens=int(shared.tokens.size),
         passages_per_feature=(top, quantile),
         complete=complete,
         text_tokens=atlas.tokens,

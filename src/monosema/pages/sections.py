@@ -40,9 +40,11 @@ def _spoken_labels(packed: ReportBundle) -> str:
     if not shares:
         return ""
     (scorer, first), *others = shares
-    random = " and random directions" if any(one.random for one in packed.labels) else ""
+    random = any(one.random for one in packed.labels)
+    controls = "their controls, shuffled labels and random directions" if random else "shuffled ones"
     rest = "".join(f" By {name} {100 * share:.0f} %." for name, share in others)
-    return f"By {scorer} {100 * first:.0f} % of the labels stand above their controls, shuffled labels{random}.{rest}"
+    untold = "" if random else " With random directions they were not compared."
+    return f"By {scorer} {100 * first:.0f} % of the labels stand above {controls}.{rest}{untold}"
 
 
 def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[str, str]]:
@@ -60,7 +62,8 @@ def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[s
     shares = [(one.scorer, share) for one in packed.labels if (share := one.above_controls)]
     if shares:
         (scorer, first), *others = shares
-        name = f"{say('Labels above controls')}, {scorer}"
+        compared = "Labels above controls" if any(one.random for one in packed.labels) else "Labels above shuffled ones"
+        name = f"{say(compared)}, {scorer}"
         rest = ", ".join(f"{other} {text_of(share.value, 'share')}" for other, share in others)
         cards.append({"name": name, "value": text_of(first.value, "share"), "interval": rest})
     return cards
@@ -130,6 +133,8 @@ def notes(data: ReportData, packed: ReportBundle) -> list[str]:
     if data.heldout_tokens:
         found.append(
             f"All figures are measured on {data.heldout_tokens:,} tokens of text that was held out from training."
+            if data.tokens
+            else f"All figures are measured on {data.heldout_tokens:,} tokens of text."
         )
     if data.sinks_left_out is not None:
         found.append(

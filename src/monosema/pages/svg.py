@@ -67,7 +67,7 @@ _THEME: dict[str, Any] = {
             "domainColor": SOFT,
             "tickColor": SOFT,
         },
-        **{"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 260},
+        **{"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 0},
     },
     "axisX": {"grid": False, "tickSize": 4, "labelFlush": True},
     "axisY": {
@@ -78,7 +78,7 @@ _THEME: dict[str, Any] = {
         "title": None,
         "labelColor": INK,
         "labelFontSize": 12.5,
-        "labelLimit": 320,
+        "labelLimit": 0,
         "columnPadding": 16,
         "symbolStrokeColor": SOFT,
     },

@@ -10,7 +10,7 @@ import numpy as np
 
 from monosema.activations import CaptureConfig, open_vectors
 from monosema.atlas import AtlasConfig
-from monosema.core import InputError, Site, VectorError
+from monosema.core import InputError, Site, VectorError, counted
 from monosema.data import TextConfig
 from monosema.dictionaries import dictionary_config
 from monosema.evaluation import EvaluationConfig
@@ -72,8 +72,8 @@ def item_recipe(
     held = int(is_heldout(np.arange(rows), recipe.text.heldout_share).sum())
     if not held or rows - held < recipe.stream.batch:
         raise VectorError(
-            f"{activations} has {rows:,} rows: with {held:,} held out, {rows - held:,} are left to train on, and a "
-            f"batch takes {recipe.stream.batch:,}. Give more rows, a smaller --batch, or another --heldout-share."
+            f"{activations} has {counted(rows, 'row')}: with {held:,} held out, {rows - held:,} are left to train on, "
+            f"and a batch takes {recipe.stream.batch:,}. Give more rows, a smaller --batch, or another --heldout-share."
         )
     stream = recipe.stream
     if not {"passes", "stream.passes"} & set(overrides):

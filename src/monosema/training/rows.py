@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.activations import JoinedStream, Rows, RowSource, StoreStream, fit_preprocessing, open_rows
-from monosema.core import Progress, Site, VectorError
+from monosema.core import Progress, Site, VectorError, counted
 from monosema.dictionaries import Trainable
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.finished import refuse_untrained
@@ -104,8 +104,9 @@ def _kept(source: RowSource, batch: int, heldout: int | None) -> int:
     kept = held_out_rows(source.rows) if heldout is None else heldout
     if not 0 <= kept < source.rows or source.rows - kept < batch:
         raise VectorError(
-            f"{source.name} has {source.rows:,} rows: with {kept:,} held out, {max(source.rows - kept, 0):,} are left, "
-            f"and a batch takes {batch:,}. Give more rows, a smaller batch, or hold out fewer."
+            f"{source.name} has {counted(source.rows, 'row')}: with {kept:,} held out, "
+            f"{max(source.rows - kept, 0):,} are left, and a batch takes {batch:,}. Give more rows, a smaller batch, "
+            "or hold out fewer."
         )
     return kept
 

@@ -211,7 +211,7 @@ def _checked(tensor: Any, name: str, shape: Shape, path: Path) -> Tensor:
     tensor = tensor.detach().to(torch.float32)
     finite = torch.isfinite(tensor)
     if not finite.all():
-        raise DamagedFileError(f"{path}: {name} holds {int((~finite).sum()):,} values that are NaN or infinite.")
+        raise DamagedFileError(f"{path}: {name} holds NaN or infinity, in {int((~finite).sum()):,} of its values.")
     return tensor
 
 

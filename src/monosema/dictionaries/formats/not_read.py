@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from monosema.core import FormatError
+from monosema.core import FormatError, counted
 from monosema.dictionaries.protocol import Dictionary
 
 DEPTH = 2
@@ -41,7 +41,9 @@ def _reason(path: Path) -> str | None:
     if path.is_dir() and (below := _below(path)):
         shown = ", ".join(place.relative_to(path).as_posix() for place in below[:6])
         more = f" and {len(below) - 6} more" if len(below) > 6 else ""
-        return f"{path} holds {len(below)} dictionaries, each in a folder: {shown}{more}. Give one: {below[0]}."
+        return (
+            f"{path} holds {counted(len(below), 'dictionary')}, each in a folder: {shown}{more}. Give one: {below[0]}."
+        )
     return None
 
 

@@ -33,7 +33,7 @@
       el("span", {}, two(value)),
       el("span", { class: "soft" }, interval(low, high)),
       monosema.plots.strip({ points, domain: [Math.min(0, ...points.flat().filter(known)), 1] }),
-      controls(score).map((text) => el("span", { class: "soft" }, text))
+      known(score.margin) ? controls(score).map((text) => el("span", { class: "soft" }, text)) : null
     );
   }
 
@@ -52,7 +52,7 @@
         el("th", { scope: "row" }, score.scorer),
         el("td", {}, el("b", {}, two(score.value)), el("span", { class: "soft" }, " " + interval(score.low, score.high)))
       ),
-      el("tr", { class: "beside" }, el("td", { colspan: 2 }, [...controls(score), verdict(score)].join(" · "))),
+      el("tr", { class: "beside" }, el("td", { colspan: 2 }, [...(known(score.margin) ? controls(score) : []), verdict(score)].join(" · "))),
     ];
     return el("table", { class: "scores" }, el("tbody", {}, scores.filter((score) => known(score.value)).flatMap(row)));
   }

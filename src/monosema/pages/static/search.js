@@ -16,7 +16,7 @@
     const found = [];
     for (const match of text.toLowerCase().matchAll(/(?:(label|token|promotes|passage):)?(?:"([^"]*)"|(\S+))/g)) {
       const [, field, quoted, word] = match;
-      found.push({ field: field || null, whole: quoted !== undefined, word: quoted ?? word });
+      if (quoted !== "") found.push({ field: field || null, whole: quoted !== undefined, word: quoted ?? word });
     }
     return found;
   }

@@ -43,6 +43,7 @@
     if (/^\s+$/u.test(text) && !/[\n\r\t]/.test(text)) return "␣".repeat(text.length);
     return text
       .replace(BYTES, fromBytes)
+      .replace(/\r\n/g, "\n")
       .replace(/[\n\r\t]/g, (character) => GLYPHS[character])
       .replace(SHAPELESS, (character) => "⟨U+" + character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0") + "⟩");
   }
