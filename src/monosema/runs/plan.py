@@ -124,9 +124,12 @@ def plan(recipe: Recipe, machine: Machine, facts: ModelFacts | None = None) -> P
         facts: of the model; None reads them.
 
     Raises:
-        ConfigError: a recipe without a number of tokens, or a model whose configuration does not say its shape.
+        ConfigError: a recipe over items, or without a number of tokens; or a model whose configuration does not say
+            its shape.
         UnknownModelError: no such model.
     """
+    if recipe.of_items:
+        raise ConfigError("A plan is of a language model's run; over items, training is nearly all: it says its steps.")
     facts = facts or model_facts(recipe.model.name)
     tokens = recipe.text.tokens
     if tokens is None:
