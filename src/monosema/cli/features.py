@@ -111,7 +111,7 @@ def show_standing(atlas: Any, console: Console) -> None:
         console.print(Text(translate(ABOVE), style="dim"))
 
 
-def feature_values(feature: Any, limit: int) -> dict[str, Any]:
+def feature_values(feature: Any, limit: int | None) -> dict[str, Any]:
     """A feature as plain values, with at most so many passages."""
     values: dict[str, Any] = plain(feature)
     values["examples"] = values["examples"][:limit]
@@ -120,7 +120,7 @@ def feature_values(feature: Any, limit: int) -> dict[str, Any]:
     return values
 
 
-def show_feature(feature: Any, limit: int, console: Console) -> None:
+def show_feature(feature: Any, limit: int | None, console: Console) -> None:
     """Print a feature: metrics, explanations with scores and votes, tokens it promotes, passages with heat."""
     from monosema.models import quoted, visible
 

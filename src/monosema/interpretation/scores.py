@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from numpy.typing import NDArray
 
 from monosema.atlas import Explanation, Score
 from monosema.core import Estimate, bootstrap_mean, numpy_generator, wilson
@@ -23,6 +22,8 @@ RANDOM_RULE = (
     "scored alike."
 )
 RESAMPLES = 1000
+_TRIES = 100
+"""Explanations looked at for one that says something else."""
 RandomScores = Mapping[str, Mapping[str, Sequence[float]]]
 """Scores of latents of random directions, by method and metric."""
 
@@ -188,13 +189,16 @@ def atlas_scores(
 
 
 def shuffled(explanations: Mapping[int, Explanation], seed: int = 0) -> dict[int, Explanation]:
-    """Give each latent the explanation of another, drawn at random; empty with fewer than two."""
+    """Give each latent the explanation of another, drawn at random, that says something else where there is one near;
+    empty with fewer than two latents."""
     latents = np.array(sorted(explanations))
     if len(latents) < 2:
         return {}
-    order: NDArray[np.int64] = numpy_generator(seed, "shuffled explanations").permutation(latents)
-    pairs = zip(order.tolist(), np.roll(order, 1).tolist(), strict=True)
-    return {latent: explanations[other] for latent, other in pairs}
+    order: list[int] = numpy_generator(seed, "shuffled explanations").permutation(latents).tolist()
+    said = [explanations[latent].text for latent in order]
+    steps = range(1, min(len(order), _TRIES))
+    other = [next((i - step for step in steps if said[i - step] != said[i]), i - 1) for i in range(len(order))]
+    return {latent: explanations[order[other[i]]] for i, latent in enumerate(order)}
 
 
 def area_under_curve(

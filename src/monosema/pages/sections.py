@@ -134,6 +134,8 @@ def notes(data: ReportData, packed: ReportBundle) -> list[str]:
     if data.heldout_tokens:
         found.append(
             f"All figures are measured on {data.heldout_tokens:,} tokens of text that was held out from training."
+            if data.tokens
+            else f"All figures are measured on {data.heldout_tokens:,} tokens of text."
         )
     if data.sinks_left_out is not None:
         found.append(

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from monosema.activations import StoreStream, capture_to_store, fit_preprocessing
 from monosema.atlas import Atlas, build_atlas, record
-from monosema.data import TextConfig, open_corpus, token_batches
+from monosema.data import Split, TextConfig, TokenBatches, open_corpus, token_batches
 from monosema.dictionaries import Metadata, SparseCoder, TopK, load_dictionary
 from monosema.evaluation import evaluate
 from monosema.interpretation import (
@@ -38,23 +38,22 @@ def quickstart(
         out: receives activations/, dictionary/, atlas/ and report.html.
     """
     lm, corpus = load_model(model), open_corpus(text)
-    seen = TextConfig(tokens=tokens)
-    unseen = TextConfig(tokens=max(1, tokens // 20), split="heldout")
 
-    store = capture_to_store(lm, token_batches(corpus, lm.tokenizer, seen), [site], out / "activations")
+    def read(split: Split, share: float) -> TokenBatches:
+        return token_batches(corpus, lm.tokenizer, TextConfig(split=split, tokens=round(share * tokens)))
 
-    scaling = fit_preprocessing(store, site)
-    stream = StoreStream(store, site, batch=min(4096, store.rows), preprocessing=scaling)
-    width = store.width(site)
-    blank = SparseCoder(width, 16 * width, TopK(k=32), metadata=Metadata(lm.name, store.sites[0]))
+    store = capture_to_store(lm, read("train", 1.0), [site], out / "activations")
+    stream = StoreStream(store, site, batch=min(4096, store.rows), preprocessing=fit_preprocessing(store, site))
+
+    blank = SparseCoder(stream.d_in, 16 * stream.d_in, TopK(k=32), metadata=Metadata(lm.name, store.sites[0]))
     train(blank, stream, TrainConfig(), out / "dictionary")
     dictionary = load_dictionary(out / "dictionary")
 
-    evaluation = evaluate(lm, dictionary, site, token_batches(corpus, lm.tokenizer, unseen))
-    atlas = build_atlas(lm, dictionary, site, token_batches(corpus, lm.tokenizer, seen), out / "atlas")
+    evaluation = evaluate(lm, dictionary, site, read("heldout", 0.05))
+    atlas = build_atlas(lm, dictionary, site, read("train", 1.0), out / "atlas")
 
     subject = Subject(lm, dictionary, atlas)
-    samples = draw_samples(subject, token_batches(corpus, lm.tokenizer, unseen))
+    samples = draw_samples(subject, read("heldout", 0.05))
     session, scorers = ScoringSession(samples), ScoringConfig().make()
     for explanations in explain_latents(subject, samples).values():
         record(out / "atlas", by_latent(explanations))

@@ -26,7 +26,7 @@ from monosema.runs.interpretation import FITTED_ROWS
 from monosema.runs.recipe import Recipe
 from monosema.training import held_out_rows
 
-PROCESS = 560e6
+PROCESS = 540e6
 """Bytes of a process that has imported everything, read text and run a model, beside the model's weights; measured."""
 ADAM_BYTES = 66
 """Bytes that a step moves for a parameter: Adam reads value, gradient and two moments and writes three (28); the
@@ -124,9 +124,12 @@ def plan(recipe: Recipe, machine: Machine, facts: ModelFacts | None = None) -> P
         facts: of the model; None reads them.
 
     Raises:
-        ConfigError: a recipe without a number of tokens, or a model whose configuration does not say its shape.
+        ConfigError: a recipe over items, or without a number of tokens; or a model whose configuration does not say
+            its shape.
         UnknownModelError: no such model.
     """
+    if recipe.of_items:
+        raise ConfigError("A plan is of a language model's run; over items, training is nearly all: it says its steps.")
     facts = facts or model_facts(recipe.model.name)
     tokens = recipe.text.tokens
     if tokens is None:

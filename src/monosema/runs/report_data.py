@@ -92,14 +92,13 @@ def _report_data(ctx: RunContext) -> ReportData:
 
 
 def _origin(ctx: RunContext) -> list[str]:
-    """Return a sentence about a given dictionary: where it comes from, and what its files say of its training."""
+    """Return sentences about a given dictionary: where it comes from, and what its files say of its training."""
     if ctx.recipe.given is None:
         return []
     about = opened_dictionary(ctx).metadata
-    said = [f"{about.tokens:,} tokens"] if about.tokens else []
-    said += [f"the text {about.dataset}"] if about.dataset else []
-    learnt = f" It learnt from {' of '.join(said)}, as its files say." if said else ""
-    return [f"The dictionary was not trained in this run: it is {ctx.recipe.given}.{learnt}"]
+    said = [f"The dictionary was not trained in this run: it is {ctx.recipe.given}."]
+    said += [f"Its files say that it learnt from {about.tokens:,} tokens."] if about.tokens else []
+    return said + ([f"Its files say that it learnt from the text {about.dataset}."] if about.dataset else [])
 
 
 def comparison_path(ctx: RunContext) -> Path:

@@ -194,6 +194,7 @@ def test_a_context_is_read_as_people_read_it():
     assert text((2,), (1,), (0,)) == "“한”"
     assert text((2,), (1,), (0,), (3,)) == "“한” after “New”"
     assert text((2,), (4,)) == "byte 9C after “Los”"
+    assert text((4,), (1,)) == "“Los” after byte 95"
     assert text((5,), (3, 4)) == "“York” after “New” or “Los”"
     assert text((5,), None, (3,), (6,)) == "“York” after “-k New” …"
 

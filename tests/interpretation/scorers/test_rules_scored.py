@@ -179,3 +179,15 @@ def test_parts_are_put_together(world, oracle):
     assert [one.scorer for one in kept[world.latents[0]]] == OWN
     assert kept[world.latents[0]][0].rank == 10
     assert table_rows("it", whole, 6)[0]["absent"] == {"no explanation": 2}
+
+
+def test_a_shuffled_explanation_says_something_else_where_any_does() -> None:
+    from monosema.atlas import Explanation
+    from monosema.interpretation.scores import shuffled
+
+    texts = ["seven"] * 6 + ["eight", "nine"]
+    given = {latent: Explanation("m", "columns", None, None, text) for latent, text in enumerate(texts)}
+    for seed in range(5):
+        assert all(one.text != given[latent].text for latent, one in shuffled(given, seed).items())
+    same = dict.fromkeys(range(3), given[0])
+    assert shuffled(same) == same

@@ -21,7 +21,7 @@ def atlas(
     out: Out = None,
     update: Update = False,
     sort: str = "label_margin",
-    limit: Annotated[int, Parameter(help="Features listed, or passages shown, at most.")] = 20,
+    limit: Annotated[int, Parameter(help="Features listed, or passages shown, at most; 0 for all.")] = 20,
     common: Common = DEFAULTS,
 ) -> int:
     """Build the atlas of a run's features, or read it.
@@ -54,7 +54,7 @@ def atlas(
     from monosema.runs import Run
 
     with_atlas = Run.open(Path(folder)).atlas()
-    result, show = _READERS[action](with_atlas, argument, sort, limit)
+    result, show = _READERS[action](with_atlas, argument, sort, limit or None)
     return deliver(result, common, show)
 
 
@@ -74,7 +74,7 @@ def _argument(action: str, rest: list[str]) -> str:
     return " ".join(rest)
 
 
-def _list(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
+def _list(opened: Any, argument: str, sort: str, limit: int | None) -> _Shown:
     from monosema.cli.features import show_features, show_standing
 
     features = opened.features(sort=sort, limit=limit)
@@ -87,14 +87,14 @@ def _list(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
     return {"features": features, "standing": opened.standing()}, show
 
 
-def _search(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
+def _search(opened: Any, argument: str, sort: str, limit: int | None) -> _Shown:
     from monosema.cli.features import show_features
 
     features = opened.search(argument, limit=limit)
     return {"query": argument, "features": features}, lambda console: show_features(features, console)
 
 
-def _show(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
+def _show(opened: Any, argument: str, sort: str, limit: int | None) -> _Shown:
     from monosema.cli.features import feature_values, show_feature
     from monosema.core import InputError
 
@@ -106,14 +106,14 @@ def _show(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
     return feature_values(feature, limit), lambda console: show_feature(feature, limit, console)
 
 
-def _sql(opened: Any, argument: str, sort: str, limit: int) -> _Shown:
+def _sql(opened: Any, argument: str, sort: str, limit: int | None) -> _Shown:
     from monosema.cli.printing import show_rows
 
     rows = opened.sql(argument)
     return {"rows": rows}, lambda console: show_rows(rows, console)
 
 
-_READERS: dict[str, Callable[[Any, str, str, int], _Shown]] = {
+_READERS: dict[str, Callable[[Any, str, str, int | None], _Shown]] = {
     "list": _list,
     "search": _search,
     "show": _show,

@@ -23,7 +23,7 @@ def search(
     token: str | None = None,
     passage: str | None = None,
     effect: str | None = None,
-    limit: Annotated[int, Parameter(help="Features listed at most.")] = 20,
+    limit: Annotated[int, Parameter(help="Features listed at most; 0 for all.")] = 20,
     common: Common = DEFAULTS,
 ) -> int:
     """Find features: by words of their labels, by a token they fire on or promote, or by a passage.
@@ -63,7 +63,7 @@ def search(
 
     atlas = open_atlas(run)
     searches: dict[str, Any] = {"text": atlas.search, "token": atlas.search_token, "effect": atlas.search_effect}
-    found = searches[given[0]](asked[given[0]] or "", limit=limit)
+    found = searches[given[0]](asked[given[0]] or "", limit=limit or None)
     metric = {"text": "relevance", "token": "share", "effect": "effect"}[given[0]]
     result = {"by": given[0], "query": asked[given[0]], "features": found}
     return deliver(result, common, lambda console: _show(found, metric, console))
@@ -96,7 +96,7 @@ def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
     model = open_model(opened.recipe, common.device)
     dictionary: Any = opened.dictionary()
     dictionary = dictionary.to(model.device)
-    fired = fires_on(opened.atlas(), model, dictionary, text, limit)
+    fired = fires_on(opened.atlas(), model, dictionary, text, limit or None)
     return deliver(
         {"by": "passage", "query": text, **plain(fired)}, common, lambda console: _show_fired(fired, console)
     )

@@ -240,16 +240,19 @@ def _group_text(context: Path, last: Sequence[int], tokens: Callable[[Sequence[i
     near = [at[0] for at in takewhile(lambda at: at is not None and len(at) == 1, context) if at]
     words, used = dict[str, None](), 0
     for token in last[:_ALTERNATIVES]:
-        whole = shown_tokens(tokens([*near[::-1], token]))[-1]
-        readable = "\ufffd" not in whole.text
-        used = max(used, len(near) - whole.start) if readable else used
+        last_shown = shown_tokens(tokens([*near[::-1], token]))[-1]
+        readable = "\ufffd" not in last_shown.text
+        used = max(used, len(near) - last_shown.start) if readable else used
         # " Paris" and "Paris" read alike.
-        words[quoted(whole.text if readable and whole.start < len(near) else tokens([token])[0])] = None
+        joined = readable and last_shown.start < len(near)
+        words[quoted(last_shown.text if joined else tokens([token])[0])] = None
     text = ", ".join(words) + (" …" if len(last) > _ALTERNATIVES else "")
     before: list[str] = []
     for single, group in groupby(reversed(context[used:]), lambda at: at is not None and len(at) == 1):
         if single:
-            before.append(quoted(shown_text(tokens([at[0] for at in group if at]))))
+            parts = tokens([at[0] for at in group if at])
+            whole = shown_text(parts)
+            before.append(" ".join(map(quoted, parts)) if "\ufffd" in whole else quoted(whole))
         else:
             before += [
                 "…" if at is None else " or ".join(dict.fromkeys(map(quoted, tokens(at[:_ALTERNATIVES]))))
