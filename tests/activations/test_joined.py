@@ -7,7 +7,6 @@ import torch
 
 from monosema.activations import (
     ActivationStream,
-    JoinedPreprocessing,
     JoinedStream,
     Preprocessing,
     StoreStream,
@@ -54,7 +53,7 @@ def test_each_site_has_its_own_units(store):
     raw, scaled = joined(store), joined(store, preprocessing=fits)
     assert raw.preprocessing is None
     own = scaled.preprocessing
-    assert isinstance(own, JoinedPreprocessing)
+    assert own is not None
     x = raw.next_batch()
     y = scaled.next_batch()
     torch.testing.assert_close(own(x), y)

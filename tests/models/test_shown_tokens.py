@@ -47,3 +47,7 @@ def test_bytes_that_make_no_character_stay_apart_from_what_follows() -> None:
 )
 def test_tokens_are_quoted_for_people(token: str, shown: str) -> None:
     assert quoted(token) == shown
+
+
+def test_names_of_items_are_whole_words() -> None:
+    assert quoted("apple", spaced=False) == "“apple”"

@@ -126,7 +126,7 @@ def test_a_sweep_by_two_processes_is_that_of_one(made: Path) -> None:
     assert said(made / "swept-by-two", 2) == ["done from step 0"] * 2
     one, two = (next((made / name / "sweeps").iterdir()) for name in ("swept-by-one", "swept-by-two"))
     results = [read_json(folder / "sweep.json") for folder in (one, two)]
-    assert results[0]["best"] == results[1]["best"]
+    assert results[0]["front"] == results[1]["front"]
     assert results[0]["held_out"] == results[1]["held_out"] > 0
     for ours, theirs in zip(*(result["members"] for result in results), strict=True):
         assert ours["name"] == theirs["name"]

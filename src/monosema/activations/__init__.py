@@ -2,7 +2,7 @@
 
 from monosema.activations.capture import CaptureConfig, capture_to_store
 from monosema.activations.codec import CodecKind, Coded, coding_error, encode
-from monosema.activations.joined import JoinedPreprocessing, JoinedStream
+from monosema.activations.joined import JoinedStream
 from monosema.activations.manifest import Manifest, ShardRecord
 from monosema.activations.preprocessing import Preprocessing, Welford, fit_preprocessing
 from monosema.activations.rows import RowTaker, activations_at
@@ -17,7 +17,6 @@ __all__ = [
     "CaptureConfig",
     "CodecKind",
     "Coded",
-    "JoinedPreprocessing",
     "JoinedStream",
     "Manifest",
     "Preprocessing",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,34 +16,6 @@ from monosema.core import ConfigError, Site, VectorError
 
 COMPARED = 4096
 """Rows at the beginning and at the end of two stores whose tokens are compared."""
-
-
-@dataclass(frozen=True)
-class JoinedPreprocessing:
-    """y = (x - mean) · scale, each site by its own mean and scale.
-
-    Attributes:
-        mean: of all sites, one after the other.
-        scale: one for each value, equal within a site.
-    """
-
-    mean: Float[Tensor, " width"]
-    scale: Float[Tensor, " width"]
-
-    @classmethod
-    def of(cls, parts: Sequence[Preprocessing | None], widths: Sequence[int]) -> JoinedPreprocessing:
-        """Each site's own, side by side; None changes nothing."""
-        known = [part or Preprocessing.identity(width) for part, width in zip(parts, widths, strict=True)]
-        scales = [torch.full((width,), part.scale) for part, width in zip(known, widths, strict=True)]
-        return cls(torch.cat([part.mean for part in known]), torch.cat(scales))
-
-    def __call__(self, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
-        """Into training units."""
-        return (rows - self.mean) * self.scale
-
-    def inverse(self, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
-        """Back to the model's units."""
-        return rows / self.scale + self.mean
 
 
 class JoinedStream:
@@ -70,7 +41,7 @@ class JoinedStream:
         self.d_in = sum(self.widths)
         self.batch, self.rows, self.batches = first.batch, first.rows, first.batches
         own = [stream.preprocessing for stream in self._streams]
-        self.preprocessing = JoinedPreprocessing.of(own, self.widths) if any(own) else None
+        self.preprocessing = Preprocessing.joined(own, self.widths) if any(own) else None
 
     @classmethod
     def over(

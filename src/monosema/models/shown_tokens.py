@@ -61,15 +61,19 @@ def visible(text: str) -> str:
     return text.translate(_SIGNS)
 
 
-def quoted(token: str) -> str:
-    """Write one token for a sentence: “the”; “-ing” where it goes on with a word; “↵␣␣” for white space; byte EC."""
+def quoted(token: str, spaced: bool = True) -> str:
+    """Write one token for a sentence: “the”; “-ing” where it goes on with a word; “↵␣␣” for white space; byte EC.
+
+    Args:
+        spaced: words of the vocabulary begin with a space, so that a token without one goes on with a word.
+    """
     found = _BYTE.findall(token)
     if found and not _BYTE.sub("", token).strip():
         return f"byte{'s' if len(found) > 1 else ''} {' '.join(found)}"
     text = visible(token)
     if not token.strip():
         return f"“{text.replace(' ', '␣')}”"
-    return f"“{'-' if token[0].islower() else ''}{text.strip()}”"
+    return f"“{'-' if spaced and token[0].islower() else ''}{text.strip()}”"
 
 
 def _bytes(token: str) -> bytes:
