@@ -40,11 +40,12 @@ def _spoken_labels(packed: ReportBundle) -> str:
     if not shares:
         return ""
     (scorer, first), *others = shares
-    random = any(one.random for one in packed.labels)
-    controls = "their controls, shuffled labels and random directions" if random else "shuffled ones"
     rest = "".join(f" By {name} {100 * share:.0f} %." for name, share in others)
-    untold = "" if random else " With random directions they were not compared."
-    return f"By {scorer} {100 * first:.0f} % of the labels stand above {controls}.{rest}{untold}"
+    if any(one.random for one in packed.labels):
+        controls = "shuffled labels and random directions"
+        return f"By {scorer} {100 * first:.0f} % of the labels stand above their controls, {controls}.{rest}"
+    untold = "With random directions they were not compared."
+    return f"By {scorer} {100 * first:.0f} % of the labels stand above shuffled ones.{rest} {untold}"
 
 
 def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[str, str]]:

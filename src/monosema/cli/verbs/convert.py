@@ -30,7 +30,7 @@ def convert(
     and nothing is written.
 
     ```
-    monosema convert runs/demo/dictionaries/3.resid_post-topk sae --to sparsify
+    monosema convert runs/demo/dictionaries/3.resid_post-topk mine --to sparsify
     monosema convert google/gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71 mine
     ```
 
