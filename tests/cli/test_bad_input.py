@@ -21,7 +21,7 @@ def refused(result: tuple[int, str, str], *says: str, code: int = 2) -> None:
     given, out, err = result
     assert given == code, err
     assert out == ""
-    assert err.startswith("error: ")
+    assert "error: " in err
     assert "Traceback" not in err
     assert "did not foresee" not in err
     for part in says:

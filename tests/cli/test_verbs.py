@@ -60,7 +60,7 @@ def test_seed_and_the_list_of_keys(command: Command) -> None:
     assert values["dictionary"]["k"] == 7  # type: ignore[index]
     code, out, _ = command("run", "--keys")
     assert code == 0
-    assert "--dictionary.k " in out
+    assert "--k " in out
 
 
 def test_train_on_a_matrix(command: Command, vectors: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_missing_tensor(saved: Path) -> None:
 
 def test_not_finite(saved: Path) -> None:
     change_tensors(saved, b_enc=torch.full((10,), float("nan")))
-    with pytest.raises(DamagedFileError, match=r"b_enc holds 10 values"):
+    with pytest.raises(DamagedFileError, match=r"b_enc holds NaN or infinity, in 10 of its values"):
         load_dictionary(saved)
 
 

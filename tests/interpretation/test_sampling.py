@@ -20,7 +20,7 @@ from monosema.interpretation.explainers.logit_effect import LogitEffectExplainer
 from monosema.interpretation.pool import read_pool
 from monosema.interpretation.samples import KINDS, Samples
 from monosema.interpretation.sampling import SampleConfig, draw_samples, latents_of, pool_of, too_few
-from monosema.models import random_model
+from monosema.models import quoted, random_model
 
 SITE = Site.parse("0.resid_post")
 
@@ -142,7 +142,7 @@ def test_logit_effect_names_what_is_promoted(world):
     said = LogitEffectExplainer(world.atlas, named=2).explain(samples)
     assert set(said) == set(samples.latents.tolist())
     latent = int(samples.latents[0])
-    promoted = [repr(one.token) for one in world.atlas.feature(latent).promoted[:2]]
+    promoted = [quoted(one.token) for one in world.atlas.feature(latent).promoted[:2]]
     assert said[latent].text == f"promotes {', '.join(promoted)}"
     assert said[latent].program is None
 

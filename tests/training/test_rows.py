@@ -54,7 +54,7 @@ def test_nan_is_refused_and_counted(tmp_path: Path) -> None:
     x = matrix(tmp_path / "x.npy", 500)
     x[7, 2] = np.nan
     np.save(tmp_path / "x.npy", x)
-    with pytest.raises(VectorError, match=r"x\.npy: 1 values"):
+    with pytest.raises(VectorError, match=r"x\.npy: 1 value in 1 of"):
         train_on_vectors(tmp_path / "x.npy", latents=20, k=3, batch=50, out=tmp_path / "a")
 
 
