@@ -20,8 +20,8 @@ from monosema.interpretation.samples import Samples
 from monosema.items import ItemModel, Items
 from monosema.models import LanguageModel
 
-_AT_ONCE = 128
-"""Latents between two steps of progress."""
+_AT_ONCE = 256
+"""Latents between two steps of progress: few enough that it moves, enough that equal texts are read once."""
 MakeExplainer = Callable[[Subject, "ExplainConfig"], Explainer]
 
 
