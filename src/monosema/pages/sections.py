@@ -133,9 +133,9 @@ def notes(data: ReportData, packed: ReportBundle) -> list[str]:
     found = list(data.notes)
     if data.heldout_tokens:
         found.append(
-            f"All figures are measured on {data.heldout_tokens:,} tokens of text that was held out from training."
+            f"All metrics are measured on {data.heldout_tokens:,} tokens of text that was held out from training."
             if data.tokens
-            else f"All figures are measured on {data.heldout_tokens:,} tokens of text."
+            else f"All metrics are measured on {data.heldout_tokens:,} tokens of text."
         )
     if data.sinks_left_out is not None:
         found.append(
