@@ -78,8 +78,9 @@ class Items:
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Return the other columns of some items, one dict a row; missing values are left out."""
-        # Arrow gives no rows at all of a table without columns.
-        taken = self._table.select(list(self.columns)).take(list(rows)).to_pylist() if self.columns else [{}] * len(rows)
+        if not self.columns:  # Arrow gives no rows of a table without columns.
+            return [{} for _ in rows]
+        taken = self._table.select(list(self.columns)).take(list(rows)).to_pylist()
         return [{name: value for name, value in row.items() if value is not None} for row in taken]
 
     def pictures(self, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
