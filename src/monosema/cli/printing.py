@@ -119,6 +119,8 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         ("items", _count(summary.get("items"))),
         ("features", _count(summary.get("features"))),
         ("held-out rows' FVU", number(training.get("held_out_fvu")) if training else None),
+        ("held-out rows' L0", number(training.get("l0")) if training else None),
+        ("penalty's weight", number(training["coefficient"]) if training.get("coefficient") else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
         ("seconds", f"{seconds}  {translate('together')} {sum(summary['seconds'].values()):.1f}"),
     ):
