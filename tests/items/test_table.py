@@ -46,7 +46,9 @@ def test_paths_of_pictures_are_read_beside_the_table(tmp_path: Path) -> None:
 def test_a_line_of_a_text_file_is_a_name(tmp_path: Path) -> None:
     path = tmp_path / "names.txt"
     path.write_text("사과\n배\n", encoding="utf-8")
-    assert read_items(path, 2).names == ["사과", "배"]
+    items = read_items(path, 2)
+    assert items.names == ["사과", "배"]
+    assert items.facts([1, 0, 1]) == [{}, {}, {}]
 
 
 @pytest.mark.parametrize(

@@ -86,3 +86,11 @@ def test_few_items_are_seen_often_unless_passes_are_given(files: Path) -> None:
     stream = item_recipe(files / "v.npy", files / "n.parquet").stream
     assert stream.passes * (540 // stream.batch) >= 2_500
     assert item_recipe(files / "v.npy", files / "n.parquet", ["--passes", "3"]).stream.passes == 3
+
+
+def test_names_alone_are_enough_for_a_whole_run_with_its_report(files: Path, tmp_path: Path) -> None:
+    (tmp_path / "n.txt").write_text("\n".join(f"thing {row}" for row in range(600)), encoding="utf-8")
+    words = "--latents 16 --k 2 --batch 64 --passes 13 --random-latents 0".split()
+    done = run(item_recipe(files / "v.npy", tmp_path / "n.txt", words), tmp_path / "run")
+    assert done.report is not None
+    assert "600 items with vectors of 8 values" in done.report.read_text(encoding="utf-8")

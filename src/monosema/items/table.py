@@ -77,7 +77,9 @@ class Items:
         return values
 
     def facts(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """Return the other columns of some items; missing values are left out."""
+        """Return the other columns of some items, one dict a row; missing values are left out."""
+        if not self.columns:  # Arrow gives no rows of a table without columns.
+            return [{} for _ in rows]
         taken = self._table.select(list(self.columns)).take(list(rows)).to_pylist()
         return [{name: value for name, value in row.items() if value is not None} for row in taken]
 
