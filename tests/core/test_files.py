@@ -47,6 +47,16 @@ def test_a_killed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert read_json(path) == {"a": 1}
 
 
+def test_what_is_written_is_as_readable_as_any_new_file(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        with atomic_path(tmp_path / "weights") as temporary:
+            os.close(os.open(temporary, os.O_CREAT, 0o600))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "weights").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"a": 1})

@@ -29,12 +29,13 @@ def show_comparison(result: Mapping[str, Any], console: Console) -> None:
 
 
 def _table(rows: Sequence[Mapping[str, Any]], names: Sequence[str], random: bool = False) -> Table:
-    """Return a table with a line per row; `random` adds columns for random latents, where they have no rows."""
+    """Return a table with a line per row; `random` adds columns for the median of random latents, where they have no
+    rows."""
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name in (*names, "scorer"):
         # So that names are folded between words where lines are short, and not cut.
         table.add_column(name, min_width={"method": 12, "scorer": 10}.get(name))
-    controls = {"control": "shuffled", "random": "random"} if random else {"control": "shuffled"}
+    controls = {"control": "shuffled", "random_spread": "random"} if random else {"control": "shuffled"}
     shares = {"above": "above", "above_random": "above\nrandom"} if random else {"above": "above"}
     for name in ("mean", *controls.values(), *shares.values(), "none"):
         table.add_column(name, justify="right", no_wrap=name == "mean", min_width=5 if name == "none" else None)

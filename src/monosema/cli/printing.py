@@ -41,9 +41,13 @@ def show_keys(recipe: Config, console: Console) -> None:
     for name, (owner, leaf) in fields_of(recipe).items():
         value = values.get(name, "none")
         said = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-        meaning = (owner.model_fields[leaf].description or "").replace("``", "")
-        table.add_row(Text(flags[name]), Text(said or "none"), " ".join(meaning.split()))
+        table.add_row(Text(flags[name]), Text(said or "none"), meaning_of(owner, leaf))
     console.print(table)
+
+
+def meaning_of(owner: type[Config], leaf: str) -> str:
+    """Return what a key of a recipe means, as its docstring says it."""
+    return " ".join((owner.model_fields[leaf].description or "").replace("``", "").split())
 
 
 def lead(name: str, width: int = 13) -> str:

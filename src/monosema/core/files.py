@@ -25,7 +25,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        mode = _new_file_mode(temporary)
         yield temporary
+        temporary.chmod(mode)  # Some writers, safetensors among them, make files that their owner alone can read.
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -38,6 +40,14 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _new_file_mode(unused: Path) -> int:
+    """Return the mode of an ordinary new file, by a trial: asking for the umask would change it for other threads."""
+    unused.touch()
+    mode = unused.stat().st_mode
+    unused.unlink()
+    return mode
 
 
 def is_disk_full(error: BaseException) -> bool:

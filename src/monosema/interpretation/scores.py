@@ -76,9 +76,11 @@ class ScoreTable:
         return replace(self, estimates=estimates, controls=controls, absent={**self.absent, **gone})
 
     def controlled_by(self, other: ScoreTable) -> ScoreTable:
-        """Return the table with the scores of another table as controls."""
-        values = {latent: one.value for latent, one in other.estimates.items() if latent in self.estimates}
-        return replace(self, controls=values)
+        """Return the table with the scores of another table as controls; what has none there, for it predicts the same
+        everywhere, says no more than chance."""
+        nothing = {} if other.chance is None else dict.fromkeys(other.absent, other.chance)
+        values = nothing | {latent: one.value for latent, one in other.estimates.items()}
+        return replace(self, controls={latent: one for latent, one in values.items() if latent in self.estimates})
 
     def above(self, least: float | None = None) -> list[int]:
         """Return the latents whose interval lies above chance, their control, and `least` where it is given."""

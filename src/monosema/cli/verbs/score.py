@@ -142,7 +142,7 @@ def _list(common: Common) -> int:
             table.add_column(name, overflow="fold")
         for info in infos:
             needs = ", ".join(f"--{need}" for need in info.needs)
-            asks = "yes" if info.asks else "no"
+            asks = ("yes, but not of rules" if info.scores_rules else "yes") if info.asks else "no"
             table.add_row(info.name, info.title, info.unit, f"{info.chance:.3g}", asks, needs)
         console.print(table)
 
