@@ -14,7 +14,11 @@ from rich.text import Text
 
 from monosema.cli import help as helping
 from monosema.cli.app import app
+from monosema.cli.common import DEFAULTS
+from monosema.cli.printing import meaning_of
+from monosema.cli.verbs.run import read_request
 from monosema.core.language import LANGUAGES, speaking, translate
+from monosema.runs.overrides import fields_of
 
 VERBS = [name for name in app if not name.startswith("-")]
 
@@ -42,14 +46,34 @@ class Recorder(helping.TranslatedFormatter):
         self.found += texts(description)
 
 
+def half_english(said: list[str]) -> list[str]:
+    """Texts that a Korean reader sees with English words in a row, or that stay as they are."""
+    spoken = {text: re.sub(r"`[^`]*`", "", translate(text, "ko")) for text in said}
+    phrase = re.compile(r"[a-z]{3} [a-z]|[a-z]{4} (?:및|또는) [a-z]")
+    return [text for text, korean in spoken.items() if phrase.search(re.sub(r"monosema [a-z]+|et al", "", korean))]
+
+
 @pytest.mark.parametrize("verb", ["", *VERBS])
 def test_every_text_of_help_is_said_in_korean(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     recorder = Recorder()
     monkeypatch.setattr(app, "help_formatter", recorder)
     app.help_print([verb] if verb else [], console=Console(file=io.StringIO()))
     assert recorder.found
-    english = [text for text in recorder.found if translate(text, "ko") == text and re.search("[a-z]{3} [a-z]", text)]
-    assert not english, "add these to core/languages/ko.toml"
+    assert not half_english(recorder.found), "add these to core/languages/ko.toml"
+
+
+@pytest.mark.parametrize("architecture", ["topk", "batch_topk", "matryoshka", "jumprelu", "gated", "l1", "p_anneal"])
+def test_the_meaning_of_every_key_is_said_in_korean(architecture: str) -> None:
+    recipe, _ = read_request(("--architecture", architecture), None, DEFAULTS)
+    fields = fields_of(recipe).values()
+    assert not half_english([meaning_of(owner, leaf) for owner, leaf in fields]), "add these to core/languages/ko.toml"
+
+
+def test_a_mistyped_verb_suggests_the_verb_itself(command: Any) -> None:
+    with speaking("ko"):
+        _, _, err = command("trian")
+    assert '"train"' in err
+    assert "학습" not in err
 
 
 @pytest.mark.parametrize("asked", [("--language", "ko"), ("--language=ko",)])

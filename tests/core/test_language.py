@@ -18,8 +18,8 @@ TEXTS = [english for part, texts in catalogue("ko").items() if part != "library"
 
 
 def joined(text: str) -> str:
-    """The text with single blanks."""
-    return " ".join(text.split())
+    """The text with single blanks, without the marks of docstrings."""
+    return " ".join(text.replace("``", "").split())
 
 
 def fragments(text: str) -> list[str]:
@@ -98,3 +98,13 @@ def test_places_are_translated_in_turn_and_blanks_around_a_text_stay() -> None:
 
 def test_a_text_that_nobody_translated_stays_english_beside_one_that_is() -> None:
     assert translate("Xyzzy is new. No feature found.", "ko") == "Xyzzy is new. 찾은 특징이 없습니다."
+
+
+def test_lists_are_said_whole_or_stay_english() -> None:
+    assert translate("12 steps, 20 alive", "ko") == "12스텝, 활성 20개"
+    assert translate("20 alive, xyzzy and tokens", "ko") == "20 alive, xyzzy and tokens"
+
+
+@pytest.mark.parametrize("quotes", ['"{}"', "`{}`", "`monosema run {}`", "'{}'"])
+def test_what_people_typed_and_what_they_shall_type_is_never_translated(quotes: str) -> None:
+    assert not [text for text in catalogue("ko")["errors"] | catalogue("ko")["library"] if quotes in text]

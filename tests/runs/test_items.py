@@ -13,6 +13,7 @@ import pytest
 from monosema.atlas import fires_on
 from monosema.core import InputError, VectorError
 from monosema.runs import Run, item_recipe, open_model, run
+from monosema.runs.sweeps import sweep_run
 
 KINDS = ("bird", "fish", "stone", "tree")
 KEYS = "--latents 16 --k 2 --batch 64 --passes 60 --warmup 20 --random-latents 8 --random-tokens 400"
@@ -22,7 +23,7 @@ KEYS = "--latents 16 --k 2 --batch 64 --passes 60 --warmup 20 --random-latents 8
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("items")
     draw = np.random.default_rng(0)
-    kind = draw.integers(0, 4, 600)
+    kind = np.repeat([0, 1, 2, 3], [190, 190, 165, 55])  # sorted: the last kind is less than a tenth of the file
     directions = np.linalg.qr(draw.normal(size=(8, 8)))[0][:4]
     vectors = directions[kind] * draw.uniform(2, 4, (600, 1)) + 0.05 * draw.normal(size=(600, 8))
     np.save(folder / "v.npy", vectors.astype(np.float32))
@@ -40,11 +41,13 @@ def test_it_ends_where_a_text_run_ends(done: Run) -> None:
     summary = done.summary()
     assert {row["kind"] for row in summary["evaluation"]} == {"dictionary", "pca", "random"}
     assert summary["fvu"] < 0.1
+    assert summary["training"]["held_out_fvu"] is None
+    assert summary["items"] == 600 - done.evaluation().tokens
     assert done.report is not None
 
 
 def test_features_are_named_by_the_column_that_planted_them(done: Run) -> None:
-    rows = done.atlas().sql("select label, max(label_score) as best from features where n_active > 50 group by label")
+    rows = done.atlas().sql("select label, max(label_score) as best from features where n_active > 40 group by label")
     best = {row["label"]: row["best"] for row in rows}
     assert {f"kind is {kind}" for kind in KINDS} <= set(best)
     assert min(best[f"kind is {kind}"] for kind in KINDS) > 0.9
@@ -94,3 +97,8 @@ def test_names_alone_are_enough_for_a_whole_run_with_its_report(files: Path, tmp
     done = run(item_recipe(files / "v.npy", tmp_path / "n.txt", words), tmp_path / "run")
     assert done.report is not None
     assert "600 items with vectors of 8 values" in done.report.read_text(encoding="utf-8")
+
+
+def test_members_of_a_sweep_are_measured_on_the_items_that_a_hash_holds_out(done: Run) -> None:
+    found, _ = sweep_run(done.recipe, done.folder, {"k": ["1", "2"]})
+    assert found.held_out == done.evaluation().tokens

@@ -31,6 +31,7 @@ _PLACES = {
 }
 _PLACE = re.compile(r"(\{[nvs]?\})")
 _SENTENCES = re.compile(r"(?<=[.!?…]) (?=[A-Z–-])")
+_NAME = re.compile(r"[^a-zA-Z]*|\S*[\d_./@:`'\"]\S*")  # a number, a file, a site, a key: the same in every language
 _LISTED = re.compile(r"(\(|\)|, |; |: | · | or | and )")
 
 
@@ -89,8 +90,13 @@ class _Known:
         return self._listed(text)
 
     def _listed(self, text: str) -> str:
-        parts = [text] if text.rstrip().endswith(".") else _LISTED.split(text)  # of a sentence not known, nothing
-        return "".join(self.say(part) or part for part in parts) if len(parts) > 1 else text
+        """Say a list all of whose things are known or names; else it stays as it is, never half of it."""
+        things, between = _LISTED.split(text)[::2], _LISTED.split(text)[1::2]
+        said = [self.say(thing) or (thing if _NAME.fullmatch(thing.strip()) else None) for thing in things]
+        if len(things) == 1 or text.rstrip().endswith(".") or None in said:
+            return text
+        joints = [*(self.say(one) or one for one in between), ""]
+        return "".join(f"{thing}{joint}" for thing, joint in zip(said, joints, strict=True))
 
     def say(self, text: str) -> str | None:
         """Return the translation of a whole text, with the blanks around it; None where it is not known."""

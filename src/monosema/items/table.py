@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from monosema.core import InputError, nearest
-from monosema.data import Document, fingerprint
+from monosema.data import Document, fingerprint, not_utf8
 
 NAME_COLUMNS = ("name", "title", "text", "label", "id")
 """Columns that names are taken from, the first that there is; else the first column of text, or else the first."""
@@ -128,7 +128,9 @@ def _table(path: Path) -> Any:
 
     try:
         return _READERS[path.suffix](path)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(not_utf8(path, error)) from None
+    except pa.ArrowException as error:
         first = (str(error).splitlines() or [""])[0]
         raise InputError(f"{path} can't be read as {path.suffix} ({first}).") from None
 
@@ -142,13 +144,14 @@ def _read_parquet(path: Path) -> Any:
 def _read_csv(path: Path) -> Any:
     from pyarrow import csv
 
+    path.read_text(encoding="utf-8-sig")  # Arrow takes other encodings for bytes, without a word.
     return csv.read_csv(path)
 
 
 def _read_lines(path: Path) -> Any:
     import pyarrow as pa
 
-    return pa.table({"name": path.read_text(encoding="utf-8").splitlines()})
+    return pa.table({"name": path.read_text(encoding="utf-8-sig").splitlines()})
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {".parquet": _read_parquet, ".csv": _read_csv, ".txt": _read_lines}

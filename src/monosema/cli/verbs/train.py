@@ -41,9 +41,10 @@ def train(
 ) -> int:
     """Train a dictionary: on a run's activations, or on any matrix of vectors. With --sweep many, in one pass.
 
-    Of a matrix, the last 20,480 rows (at most a tenth) are held out; the dictionary is saved in --out, over another
-    one only with --update. A sweep draws FVU against L0, a line an architecture, and marks the front: what no
-    other betters in both. To compare at equal sparsity give --target-l0, which finds the penalty's weight (or is k).
+    Of a matrix, the last 20,480 rows (at most a tenth) are held out, so its rows should not be sorted; the dictionary
+    is saved in --out, over another one only with --update. A sweep draws FVU against L0, a line an architecture, and
+    marks the front: what no other betters in both. To compare at equal sparsity give --target-l0, which finds the
+    penalty's weight (or is k).
 
     With --names the rows are items, and --out becomes a whole run: held-out metrics of a tenth of the items, an atlas,
     labels from the columns of the names, their scores, and a report.
