@@ -124,6 +124,8 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         ("items trained on", _count(summary.get("items"))),
         ("features", _count(summary.get("features"))),
         ("held-out rows' FVU", None if held is None else number(held)),
+        ("held-out rows' L0", None if training.get("l0") is None else number(training["l0"])),
+        ("penalty's weight", number(training["coefficient"]) if training.get("coefficient") else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
         ("seconds", f"{seconds}  {translate('together')} {sum(summary['seconds'].values()):.1f}"),
     ):

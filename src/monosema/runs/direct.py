@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,11 @@ def train(
         passes=passes or -(-STEPS // max(1, kept // batch)),
         training=training or TrainConfig(),
     )
-    if out is not None:
-        train_vectors(source, out, recipe, device)
-        return load_dictionary(out)
     with tempfile.TemporaryDirectory() as folder:
-        train_vectors(source, folder, recipe, device)
-        return load_dictionary(folder)
+        missed = train_vectors(source, out or folder, recipe, device).missed
+        if missed is not None:
+            warnings.warn(missed, stacklevel=2)
+        return load_dictionary(out or folder)
 
 
 @torch.no_grad()
