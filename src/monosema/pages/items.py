@@ -33,10 +33,10 @@ def items_block(items: Items, passages: Passages) -> tuple[str, dict[str, str]]:
             left_out += 1
         else:
             pictures[row] = uri
-    of = f"of {unread + left_out + len(pictures):,} items"
+    total = unread + left_out + len(pictures)
     absent = {
-        f"the pictures of {unread:,} {of}": "there is no such file, or it is no picture, or too large to be shown",
-        f"the pictures of {left_out:,} {of}, the weakest": f"all pictures take {PICTURES_MB:g} MB at most",
+        f"the pictures of {unread:,} of {total:,} items": "there is no such file, or it is no picture, or too large to be shown",
+        f"the pictures of {left_out:,} of {total:,} items, the weakest": f"all pictures take {PICTURES_MB:g} MB at most",
     }
     said = {part: why for (part, why), n in zip(absent.items(), (unread, left_out), strict=True) if n}
     return pack({}, {"facts": facts, "pictures": pictures}), said

@@ -112,8 +112,8 @@ def _show_fired(fired: Any, of_items: bool, console: Console) -> None:
     if not fired.firings:
         console.print("No feature fires on this item." if of_items else "No feature fires on this passage.")
         return
-    looked_at = "this item" if of_items else f"{sum(fired.looked_at)} tokens"
-    console.print(f"{fired.active} features fire on {looked_at}.")
+    said = f"{fired.active} features fire on {sum(fired.looked_at)} tokens."
+    console.print(f"{fired.active} features fire on this item." if of_items else said)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name, justify in (("feature", "right"), ("of its max", "right"), ("where / why it is here", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
