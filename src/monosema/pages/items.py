@@ -34,12 +34,14 @@ def items_block(items: Items, passages: Passages) -> tuple[str, dict[str, str]]:
         else:
             pictures[row] = uri
     total = unread + left_out + len(pictures)
-    absent = {
-        f"the pictures of {unread:,} of {total:,} items": "there is no such file, or it is no picture, or too large to be shown",
-        f"the pictures of {left_out:,} of {total:,} items, the weakest": f"all pictures take {PICTURES_MB:g} MB at most",
-    }
-    said = {part: why for (part, why), n in zip(absent.items(), (unread, left_out), strict=True) if n}
-    return pack({}, {"facts": facts, "pictures": pictures}), said
+    absent = {}
+    if unread:
+        why = "there is no such file, or it is no picture, or too large to be shown"
+        absent[f"the pictures of {unread:,} of {total:,} items"] = why
+    if left_out:
+        why = f"all pictures take {PICTURES_MB:g} MB at most"
+        absent[f"the pictures of {left_out:,} of {total:,} items, the weakest"] = why
+    return pack({}, {"facts": facts, "pictures": pictures}), absent
 
 
 def _plain(facts: dict[str, Any]) -> dict[str, str]:
