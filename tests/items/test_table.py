@@ -31,16 +31,17 @@ def test_other_columns_are_facts_without_what_is_missing(tmp_path: Path) -> None
 
 
 def test_pictures_are_data_uris_and_what_is_none_is_left_out(tmp_path: Path) -> None:
-    pictures = dict(films(tmp_path).pictures([0, 1, 2]))
-    assert list(pictures) == [0]
-    assert pictures[0].startswith("data:image/png;base64,iVBORw0KGgo")
+    pictures = {row: read() for row, read in films(tmp_path).pictures([0, 1, 2])}
+    assert list(pictures) == [0, 2]
+    assert pictures[2] is None
+    assert (pictures[0] or "").startswith("data:image/png;base64,iVBORw0KGgo")
 
 
 def test_paths_of_pictures_are_read_beside_the_table(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(PIXEL)
     path = tmp_path / "items.csv"
     path.write_text("name,file\nfirst,one.png\nsecond,gone.png\n")
-    assert [row for row, _ in read_items(path, 2).pictures([0, 1])] == [0]
+    assert [read() is None for _, read in read_items(path, 2).pictures([0, 1])] == [False, True]
 
 
 def test_a_line_of_a_text_file_is_a_name(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -83,15 +83,15 @@ class Items:
         taken = self._table.select(list(self.columns)).take(list(rows)).to_pylist()
         return [{name: value for name, value in row.items() if value is not None} for row in taken]
 
-    def pictures(self, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
-        """Yield pictures of items as data URIs; those that can't be had, or are too large, are left out."""
+    def pictures(self, rows: Iterable[int]) -> Iterator[tuple[int, Callable[[], str | None]]]:
+        """Yield items that have a picture, and a function that reads it as a data URI: None where it can't be read as a
+        picture, or is too large."""
         if self.picture_column is None:
             return
         column = self._table[self.picture_column]
         for row in rows:
-            uri = _data_uri(_bytes_of(column[row].as_py(), self.path.parent))
-            if uri is not None:
-                yield row, uri
+            if value := column[row].as_py():
+                yield row, partial(_picture, value, self.path.parent)
 
 
 def read_items(path: str | Path, rows: int, vectors: str = "the vectors", column: str | None = None) -> Items:
@@ -181,6 +181,10 @@ def _is_picture(column: Any) -> bool:
         return True
     first = next((value for value in column.slice(0, 100).to_pylist() if value), None)
     return isinstance(first, str) and first.lower().endswith(_PICTURE_SUFFIXES)
+
+
+def _picture(value: Any, home: Path) -> str | None:
+    return _data_uri(_bytes_of(value, home))
 
 
 def _bytes_of(value: Any, home: Path) -> bytes | None:
