@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from monosema.core import Config, ConfigError
+from monosema.recipes import demo
 from monosema.runs.overrides import apply_overrides, fields_of, flags_of, flatten, parse_keys, resolve_key
 
 
@@ -127,3 +128,11 @@ def test_no_words_end_in_anything_but_a_configuration_or_its_error(key: str, val
 
 def test_flatten_names_by_dots() -> None:
     assert flatten({"a": {"b": {"c": 1}}, "d": [2]}) == {"a.b.c": 1, "d": [2]}
+
+
+def test_precisions_that_were_left_to_the_machine_are_said_as_keys() -> None:
+    recipe = demo().replace(model=demo().model.replace(dtype="auto"))
+    resolved = recipe.resolve(None, "cpu")
+    said = recipe.left_to_machine(resolved)
+    assert said == f"--model.dtype {resolved.model.dtype} --training.product {resolved.training.product}"
+    assert resolved.left_to_machine(resolved) == ""

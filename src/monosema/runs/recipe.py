@@ -212,6 +212,15 @@ class Recipe(Config):
             training=self.training.replace(product=product),
         )
 
+    def left_to_machine(self, resolved: Recipe) -> str:
+        """Write, as keys, the precisions that this recipe leaves to the machine, as they were resolved."""
+        chosen = []
+        if self.model.dtype == "auto":
+            chosen.append(f"--model.dtype {resolved.model.dtype}")
+        if self.training.product == "auto":
+            chosen.append(f"--training.product {resolved.training.product}")
+        return " ".join(chosen)
+
     def seeded(self, seed: int) -> Recipe:
         """The recipe with one seed for all that is random."""
         parts = {name: getattr(self, name) for name in type(self).model_fields}

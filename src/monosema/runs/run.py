@@ -197,6 +197,8 @@ def run_together(
                 leftover.unlink(missing_ok=True)
             if previous is not None:
                 upgrade(folder, previous, Recipe.values(folder / "recipe.toml"), ctx.sources)
+            if previous is None and log is not None and (measured := recipe.left_to_machine(ctx.recipe)):
+                log(f"Chosen by speeds measured on this machine: {measured}. Give these keys to repeat it elsewhere.")
             if ctx.recipe != previous:
                 ctx.recipe.write(folder / "recipe.toml")
             opened.append(ctx)
