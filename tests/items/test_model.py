@@ -67,3 +67,12 @@ def test_vectors_are_told_from_models(tmp_path: Path) -> None:
 def test_a_name_that_no_item_has_is_an_error_with_those_like_it(model: ItemModel) -> None:
     with pytest.raises(InputError, match=r"No item is called '19'\. There are: 'item 19', 'item 119'"):
         model.tokenizer.encode("19")
+
+
+def test_a_name_that_several_items_have_is_an_error_with_all_of_them(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.ones((4, 2), np.float32))
+    (tmp_path / "n.txt").write_text("bus 3\nbus 13\nbus 31\nbus 3")
+    model = ItemModel.open(tmp_path / "v.npy", tmp_path / "n.txt", None, torch.device("cpu"))
+    with pytest.raises(InputError, match=r"2 items are called 'bus 3'.* 'bus 3 \(row 0\)', 'bus 3 \(row 3\)'\.$"):
+        model.tokenizer.encode("bus 3")
+    assert model.tokenizer.encode("bus 3 (row 3)") == [3]

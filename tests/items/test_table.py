@@ -31,16 +31,17 @@ def test_other_columns_are_facts_without_what_is_missing(tmp_path: Path) -> None
 
 
 def test_pictures_are_data_uris_and_what_is_none_is_left_out(tmp_path: Path) -> None:
-    pictures = dict(films(tmp_path).pictures([0, 1, 2]))
-    assert list(pictures) == [0]
-    assert pictures[0].startswith("data:image/png;base64,iVBORw0KGgo")
+    pictures = {row: read() for row, read in films(tmp_path).pictures([0, 1, 2])}
+    assert list(pictures) == [0, 2]
+    assert pictures[2] is None
+    assert (pictures[0] or "").startswith("data:image/png;base64,iVBORw0KGgo")
 
 
 def test_paths_of_pictures_are_read_beside_the_table(tmp_path: Path) -> None:
     (tmp_path / "one.png").write_bytes(PIXEL)
     path = tmp_path / "items.csv"
     path.write_text("name,file\nfirst,one.png\nsecond,gone.png\n")
-    assert [row for row, _ in read_items(path, 2).pictures([0, 1])] == [0]
+    assert [read() is None for _, read in read_items(path, 2).pictures([0, 1])] == [False, True]
 
 
 def test_a_line_of_a_text_file_is_a_name(tmp_path: Path) -> None:
@@ -57,12 +58,14 @@ def test_a_line_of_a_text_file_is_a_name(tmp_path: Path) -> None:
         ("names.txt", "a\nb\n", None, r"names 2 items, and items\.npy has 3 rows"),
         ("names.json", "[]", None, r"--names takes \.parquet, \.csv, \.txt"),
         ("names.csv", "title,year\na,1\nb,2\nc,3\n", "titel", "Did you mean 'title'"),
+        ("names.csv", "이름,해\n배,1\n감,2\n귤,3\n".encode("cp949"), None, r"names\.csv is not text in UTF-8 .* iconv"),
+        ("names.txt", "배\n감\n귤\n".encode("cp949"), None, r"names\.txt is not text in UTF-8 .* iconv"),
         ("names.parquet", "not parquet", None, r"can't be read as \.parquet"),
     ],
 )
 def test_names_that_do_not_fit_are_refused(
-    tmp_path: Path, name: str, content: str, column: str | None, said: str
+    tmp_path: Path, name: str, content: str | bytes, column: str | None, said: str
 ) -> None:
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(InputError, match=said):
         read_items(tmp_path / name, 3, "items.npy", column)

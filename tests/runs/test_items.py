@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,13 @@ import pytest
 
 from monosema.atlas import fires_on
 from monosema.core import InputError, VectorError
+from monosema.items import read_items
+from monosema.pages import write_report
 from monosema.runs import Run, item_recipe, open_model, run
+from monosema.runs.context import RunContext
+from monosema.runs.encode import encode_vectors
+from monosema.runs.report_data import report_data
+from monosema.runs.sweeps import sweep_run
 
 KINDS = ("bird", "fish", "stone", "tree")
 KEYS = "--latents 16 --k 2 --batch 64 --passes 60 --warmup 20 --random-latents 8 --random-tokens 400"
@@ -22,7 +29,7 @@ KEYS = "--latents 16 --k 2 --batch 64 --passes 60 --warmup 20 --random-latents 8
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("items")
     draw = np.random.default_rng(0)
-    kind = draw.integers(0, 4, 600)
+    kind = np.repeat([0, 1, 2, 3], [190, 190, 165, 55])  # sorted: the last kind is less than a tenth of the file
     directions = np.linalg.qr(draw.normal(size=(8, 8)))[0][:4]
     vectors = directions[kind] * draw.uniform(2, 4, (600, 1)) + 0.05 * draw.normal(size=(600, 8))
     np.save(folder / "v.npy", vectors.astype(np.float32))
@@ -40,11 +47,13 @@ def test_it_ends_where_a_text_run_ends(done: Run) -> None:
     summary = done.summary()
     assert {row["kind"] for row in summary["evaluation"]} == {"dictionary", "pca", "random"}
     assert summary["fvu"] < 0.1
+    assert summary["training"]["held_out_fvu"] is None
+    assert summary["items"] == 600 - done.evaluation().tokens
     assert done.report is not None
 
 
 def test_features_are_named_by_the_column_that_planted_them(done: Run) -> None:
-    rows = done.atlas().sql("select label, max(label_score) as best from features where n_active > 50 group by label")
+    rows = done.atlas().sql("select label, max(label_score) as best from features where n_active > 40 group by label")
     best = {row["label"]: row["best"] for row in rows}
     assert {f"kind is {kind}" for kind in KINDS} <= set(best)
     assert min(best[f"kind is {kind}"] for kind in KINDS) > 0.9
@@ -59,6 +68,17 @@ def test_examples_are_items_and_some_do_not_activate(done: Run) -> None:
     assert all(one.activations == (0.0,) for one in quiet)
     active = {one.document for one in feature.examples if one.kind != "inactive"}
     assert not active & {one.document for one in quiet}
+
+
+def test_the_atlas_counts_what_encoding_the_vectors_gives(done: Run, files: Path, tmp_path: Path) -> None:
+    encode_vectors(done.dictionary(), files / "v.npy", tmp_path / "codes.parquet")
+    codes = pq.read_table(tmp_path / "codes.parquet")
+    counts = codes.group_by("latent").aggregate([("activation", "count"), ("activation", "max")]).to_pylist()
+    known = {row["latent"]: row for row in done.atlas().sql("select latent, n_active, max from features where alive")}
+    assert {row["latent"]: row["activation_count"] for row in counts} == {
+        n: row["n_active"] for n, row in known.items()
+    }
+    assert all(known[row["latent"]]["max"] == pytest.approx(row["activation_max"], rel=1e-5) for row in counts)
 
 
 def test_the_features_of_an_item_are_found_by_its_name(done: Run) -> None:
@@ -94,3 +114,19 @@ def test_names_alone_are_enough_for_a_whole_run_with_its_report(files: Path, tmp
     done = run(item_recipe(files / "v.npy", tmp_path / "n.txt", words), tmp_path / "run")
     assert done.report is not None
     assert "600 items with vectors of 8 values" in done.report.read_text(encoding="utf-8")
+
+
+def test_members_of_a_sweep_are_measured_on_the_items_that_a_hash_holds_out(done: Run) -> None:
+    found, _ = sweep_run(done.recipe, done.folder, {"k": ["1", "2"]})
+    assert found.held_out == done.evaluation().tokens
+
+
+def test_pictures_that_are_not_there_are_counted(done: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"thing {row},{row}.png" for row in range(600)]
+    (tmp_path / "n.csv").write_text("\n".join(["name,picture", *lines]))
+    ctx = RunContext(done.recipe, done.folder)
+    data = replace(report_data(ctx), items=read_items(tmp_path / "n.csv", 600))
+    page = write_report(data, done.atlas(), tmp_path / "page.html").read_text(encoding="utf-8")
+    said = r"the pictures of (\d+) of \1 items, because there is no such file"
+    assert re.search(said, capsys.readouterr().err)
+    assert re.search(f"Not made: {said}", page)

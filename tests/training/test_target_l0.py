@@ -14,7 +14,7 @@ from monosema.activations import Preprocessing, StoreStream, open_rows
 from monosema.core import ConfigError
 from monosema.dictionaries import ACTIVATIONS, Activated, Rectified, make_coder, register_activation
 from monosema.training import TrainConfig, Trainer, train
-from monosema.training.target_l0 import TargetL0
+from monosema.training.target_l0 import TargetL0, missed_target
 
 D, LATENTS = 24, 96
 CONFIG = TrainConfig(product="float32", lr=3e-3, log_every=10, checkpoint_steps=40)
@@ -124,3 +124,17 @@ def test_it_settles_on_a_power_law_and_stays_in_range_where_it_can_not() -> None
         stuck.follow(step, 0.0)
     assert stuck.coefficient == pytest.approx(0.01)
     assert math.isfinite(stuck.level)
+    assert control.bound is None
+    assert stuck.bound == "lower"
+
+
+def test_a_target_that_was_missed_is_said_with_what_stands_in_its_way() -> None:
+    control = TargetL0(600.0, first=1.0, steps=100)
+    assert missed_target(600.0, 560.0, 100, control) is None
+    assert missed_target(None, 338.0, 100, None) is None
+    assert "Train longer" in str(missed_target(600.0, 338.0, 100, control))
+    for step in range(100):
+        control.follow(step, 338.0)
+    said = str(missed_target(600.0, 338.0, 100, control))
+    assert "--target-l0 600 was not reached in 100 steps: L0 is 338" in said
+    assert "at its lower bound, 0.01. Begin with a smaller --alpha" in said

@@ -30,7 +30,9 @@ def encode_batch(model: LanguageModel, dictionary: Dictionary, site: Site, batch
             f"The model {model.name} gives NaN or infinity at {site.short} for {wrong} of {len(x)} tokens of a batch. "
             "Load it in float32 (dtype = 'float32'), or choose another site."
         )
-    return dictionary.encode(x, choose_product(x.device))
+    # Vectors of items are encoded as `monosema encode` does: of few, those that a coarser product moves would show.
+    product = torch.float32 if model.context == 1 else choose_product(x.device)
+    return dictionary.encode(x, product)
 
 
 @torch.inference_mode()

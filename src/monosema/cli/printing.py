@@ -117,12 +117,15 @@ def show_run(summary: Mapping[str, Any], console: Console) -> None:
         console.print()
     facts = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     training = summary.get("training") or {}
+    held = training.get("held_out_fvu")
     seconds = "  ".join(f"{translate(stage)} {value:.1f}" for stage, value in summary["seconds"].items())
     for name, value in (
         ("tokens", _count(summary.get("tokens"))),
-        ("items", _count(summary.get("items"))),
+        ("items trained on", _count(summary.get("items"))),
         ("features", _count(summary.get("features"))),
-        ("held-out rows' FVU", number(training.get("held_out_fvu")) if training else None),
+        ("held-out rows' FVU", None if held is None else number(held)),
+        ("held-out rows' L0", None if training.get("l0") is None else number(training["l0"])),
+        ("penalty's weight", number(training["coefficient"]) if training.get("coefficient") else None),
         ("training step", f"{training['step_ms']:.1f} ms" if training.get("step_ms") else None),
         ("seconds", f"{seconds}  {translate('together')} {sum(summary['seconds'].values()):.1f}"),
     ):

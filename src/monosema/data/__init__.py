@@ -3,7 +3,7 @@
 from monosema.data.batches import TokenBatches, TokenCounts, token_batches
 from monosema.data.builtin import BuiltinCorpus
 from monosema.data.corpus import Corpus, Document, ListCorpus, Split, in_split, is_heldout
-from monosema.data.files import FileCorpus, fingerprint
+from monosema.data.files import FileCorpus, fingerprint, not_utf8
 from monosema.data.hub import HubCorpus
 from monosema.data.opening import open_corpus
 from monosema.data.packing import pack_windows, sentence_rows
@@ -27,6 +27,7 @@ __all__ = [
     "fingerprint",
     "in_split",
     "is_heldout",
+    "not_utf8",
     "open_corpus",
     "pack_windows",
     "sentence_rows",

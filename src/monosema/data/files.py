@@ -203,15 +203,20 @@ def read_text(path: Path) -> Iterator[str]:
                     pending = pending[cut:]
         pending += decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
-        raise CorpusError(
-            f"{path} is not text in UTF-8 (near byte {read + error.start:,}: {error.reason}). "
-            f"Convert it: iconv -f LATIN1 -t UTF-8 {path.name} > new.txt, with the encoding that it has, such as "
-            "UTF-16 or EUC-KR; or leave it out."
-        ) from None
+        raise CorpusError(f"{not_utf8(path, error, read)} Or leave it out.") from None
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{path} can't be read beyond byte {read:,} ({error}). Fetch it again.") from error
     if pending:
         yield pending
+
+
+def not_utf8(path: Path, error: UnicodeDecodeError, read: int = 0) -> str:
+    """Say that a file is not UTF-8, and how to convert it; the error is from what follows `read` bytes."""
+    return (
+        f"{path} is not text in UTF-8 (near byte {read + error.start:,}: {error.reason}). Convert it: iconv -f LATIN1 "
+        f"-t UTF-8 {path.name} > new{path.suffix}, with the encoding that it has, such as UTF-16, or CP949 of Korean; "
+        "Excel saves UTF-8 as “CSV UTF-8”."
+    )
 
 
 def _cut(text: str) -> int:

@@ -67,7 +67,9 @@ def pool_of(subject: Subject, batches: Iterable[TokenBatch], config: SampleConfi
     cut = atlas.meta["config"]
     width = cut["before"] + 1 + cut["after"]
     least = min(config.least, width)
-    with progress_bar("read", config.tokens, "tokens") as bar:
+    of_items = subject.model.context == 1
+    total = min(config.tokens, subject.model.vocab) if of_items else config.tokens
+    with progress_bar("read", total, "items" if of_items else "tokens") as bar:
         counted = _counted(batches, bar)
         return read_pool(subject.model, subject.dictionary, atlas.site, counted, width, least, config.memory_mb)
 

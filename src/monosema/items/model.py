@@ -19,6 +19,8 @@ from monosema.items.table import Items, read_items
 from monosema.models import Tokenizer
 from monosema.models.hooks import Action, Captured
 
+NAMED = 20
+"""Items of one name that a message lists at most."""
 WHY = "these are vectors of items: there is no language model behind them"
 
 
@@ -44,8 +46,12 @@ class ItemTokenizer(Tokenizer):
         """Return the row of each name. Raises InputError for what is no item's name."""
         for text in texts:
             if text not in self._rows:
-                words = text.lower().split()
-                near = (name for name in self._items.names if all(word in name.lower() for word in words))
+                names, words = self._items.names, text.lower().split()
+                if rows := [row for row, name in enumerate(names) if name == f"{text} (row {row})"]:
+                    several = ", ".join(repr(names[row]) for row in rows[:NAMED])
+                    more = ", …" if len(rows) > NAMED else ""
+                    raise InputError(f"{len(rows):,} items are called {text!r}. Name one by its row: {several}{more}.")
+                near = (name for name in names if all(word in name.lower() for word in words))
                 hint = ", ".join(repr(name) for name in itertools.islice(near, 3))
                 raise InputError(f"No item is called {text!r}." + (f" There are: {hint}." if words and hint else ""))
         return [[self._rows[text]] for text in texts]

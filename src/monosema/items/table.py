@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 from monosema.core import InputError, nearest
-from monosema.data import Document, fingerprint
+from monosema.data import Document, fingerprint, not_utf8
 
 NAME_COLUMNS = ("name", "title", "text", "label", "id")
 """Columns that names are taken from, the first that there is; else the first column of text, or else the first."""
@@ -83,15 +83,15 @@ class Items:
         taken = self._table.select(list(self.columns)).take(list(rows)).to_pylist()
         return [{name: value for name, value in row.items() if value is not None} for row in taken]
 
-    def pictures(self, rows: Iterable[int]) -> Iterator[tuple[int, str]]:
-        """Yield pictures of items as data URIs; those that can't be had, or are too large, are left out."""
+    def pictures(self, rows: Iterable[int]) -> Iterator[tuple[int, Callable[[], str | None]]]:
+        """Yield items that have a picture, and a function that reads it as a data URI: None where it can't be read as a
+        picture, or is too large."""
         if self.picture_column is None:
             return
         column = self._table[self.picture_column]
         for row in rows:
-            uri = _data_uri(_bytes_of(column[row].as_py(), self.path.parent))
-            if uri is not None:
-                yield row, uri
+            if value := column[row].as_py():
+                yield row, partial(_picture, value, self.path.parent)
 
 
 def read_items(path: str | Path, rows: int, vectors: str = "the vectors", column: str | None = None) -> Items:
@@ -128,7 +128,9 @@ def _table(path: Path) -> Any:
 
     try:
         return _READERS[path.suffix](path)
-    except (pa.ArrowException, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise InputError(not_utf8(path, error)) from None
+    except pa.ArrowException as error:
         first = (str(error).splitlines() or [""])[0]
         raise InputError(f"{path} can't be read as {path.suffix} ({first}).") from None
 
@@ -142,13 +144,14 @@ def _read_parquet(path: Path) -> Any:
 def _read_csv(path: Path) -> Any:
     from pyarrow import csv
 
+    path.read_text(encoding="utf-8-sig")  # Arrow takes other encodings for bytes, without a word.
     return csv.read_csv(path)
 
 
 def _read_lines(path: Path) -> Any:
     import pyarrow as pa
 
-    return pa.table({"name": path.read_text(encoding="utf-8").splitlines()})
+    return pa.table({"name": path.read_text(encoding="utf-8-sig").splitlines()})
 
 
 _READERS: dict[str, Callable[[Path], Any]] = {".parquet": _read_parquet, ".csv": _read_csv, ".txt": _read_lines}
@@ -178,6 +181,10 @@ def _is_picture(column: Any) -> bool:
         return True
     first = next((value for value in column.slice(0, 100).to_pylist() if value), None)
     return isinstance(first, str) and first.lower().endswith(_PICTURE_SUFFIXES)
+
+
+def _picture(value: Any, home: Path) -> str | None:
+    return _data_uri(_bytes_of(value, home))
 
 
 def _bytes_of(value: Any, home: Path) -> bytes | None:

@@ -146,10 +146,11 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
     sides, shares = crosscoder_sides(atlas)
     columns = {name: column(features, name, np.float32, np.nan) for name in _MEASURED}
     columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
+    about_items, absent = ("", atlas.absent) if items is None else items_block(items, passages)
     blocks = {
         "index": _index(features, lists, histograms, columns, vocabulary, atlas.meta["position_buckets"]),
         "text": _text(shared),
-        **({} if items is None else {"items": items_block(items, passages)}),
+        **({} if items is None else {"items": about_items}),
     }
     groups = np.split(np.arange(latent.size), range(GROUP, latent.size, GROUP))
     tables: dict[str, Any] = {"lists": lists, "histograms": histograms, "passages": passages, "offsets": shared.offsets}
@@ -165,7 +166,7 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
         passages_per_feature=(top, quantile),
         complete=complete,
         text_tokens=atlas.tokens,
-        absent=atlas.absent if items is None else {},
+        absent=absent,
         scorer=_scorer(features),
         scored=scored(atlas, _scorer(features)),
         explained=atlas.meta["tables"]["explanations"]["rows"],

@@ -11,8 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich.console import Console
+
 from monosema.atlas import Atlas
 from monosema.core import atomic_path
+from monosema.core.language import translate
 from monosema.evaluation import EvaluationRow
 from monosema.items import Items
 from monosema.pages import sections
@@ -106,7 +109,12 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
     Raises:
         FormatError: the folder holds no atlas, or one that contradicts itself.
     """
-    page = render(data, bundle(atlas, limit_mb, data.items))
+    packed = bundle(atlas, limit_mb, data.items)
+    if data.items is not None:
+        for part, why in packed.absent.items():
+            said = translate(f"Left out of the page: {part}, because {why}.")
+            Console(stderr=True, highlight=False).print(said, style="yellow", soft_wrap=True)
+    page = render(data, packed)
     path = Path(path)
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")

@@ -12,7 +12,6 @@ from monosema.dictionaries import Metadata, at_sites
 from monosema.interpretation import check_explainers
 from monosema.models import ModelPair, require_logits
 from monosema.runs.context import RunContext
-from monosema.training import held_out_rows
 from monosema.training.target_l0 import target_of
 
 
@@ -60,7 +59,7 @@ def _check_text(ctx: RunContext, stages: Collection[str]) -> None:
     recipe = ctx.recipe
     training, rows = ctx.batches(recipe.text), 0
     batch = recipe.stream.batch if "train" in stages and recipe.training.objective == "reconstruction" else 1
-    while rows - held_out_rows(rows) < batch:
+    while rows - ctx.held_out_rows(rows) < batch:
         if (read := next(training, None)) is None:
             raise ConfigError(
                 f"Training needs {batch:,} tokens for a batch, beside a tenth that is held out, and the text gives "

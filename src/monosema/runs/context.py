@@ -14,6 +14,7 @@ from monosema.items import ItemBatches, ItemModel
 from monosema.models import LanguageModel, ModelPair, load_model, vector_width
 from monosema.runs.given import digest_of, read_given, require_widths
 from monosema.runs.recipe import Recipe
+from monosema.training import held_out_rows
 from monosema.training.distribution import Mesh
 
 
@@ -85,6 +86,11 @@ class RunContext:
         if isinstance(self.model, ItemModel):
             return ItemBatches(self.model.items, config)
         return token_batches(self.corpus, self.model.tokenizer, config)
+
+    def held_out_rows(self, rows: int) -> int:
+        """Return how many of the captured rows, the last, are not trained on: of items none, since their hash held out
+        a share before the capture."""
+        return 0 if self.recipe.of_items else held_out_rows(rows)
 
     @property
     def store_dir(self) -> Path:

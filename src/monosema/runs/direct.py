@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,12 +79,11 @@ def train(
         passes=passes or -(-STEPS // max(1, kept // batch)),
         training=training or TrainConfig(),
     )
-    if out is not None:
-        train_vectors(source, out, recipe, device)
-        return load_dictionary(out)
     with tempfile.TemporaryDirectory() as folder:
-        train_vectors(source, folder, recipe, device)
-        return load_dictionary(folder)
+        missed = train_vectors(source, out or folder, recipe, device).missed
+        if missed is not None:
+            warnings.warn(missed, stacklevel=2)
+        return load_dictionary(out or folder)
 
 
 @torch.no_grad()
@@ -137,8 +137,8 @@ def evaluate(
     model = load_model(model) if isinstance(model, (str, Path)) else model
     coder = load_dictionary(dictionary) if isinstance(dictionary, (str, Path)) else dictionary
     place = site or coder.metadata.site
-    if place is None:
-        raise ConfigError("The dictionary does not say which site it reads: say it (site=).")
+    if place is None or (site is None and str(place) == "vectors" and place not in model.sites()):
+        raise ConfigError('The dictionary does not say which site it reads: give site="3.resid_post", or where it is.')
     corpus = open_corpus(text) if isinstance(text, (str, Path)) else ListCorpus(text)
     window = min(coder.metadata.context or 128, model.context)
     cut = TextConfig(window=window, batch=8, tokens=tokens, split="heldout")

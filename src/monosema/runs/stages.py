@@ -50,7 +50,7 @@ from monosema.runs.interpretation import (
 )
 from monosema.runs.pipeline import Stage, register_stage
 from monosema.runs.report_data import pictures, report_data
-from monosema.training import Objective, Reconstruction, TrainingRows, held_out_rows, train
+from monosema.training import Objective, Reconstruction, TrainingRows, train
 
 
 def _capture(ctx: RunContext) -> Mapping[str, Any]:
@@ -76,7 +76,7 @@ def _capture(ctx: RunContext) -> Mapping[str, Any]:
 def _train(ctx: RunContext) -> Mapping[str, Any]:
     recipe, mesh = ctx.recipe, ctx.mesh
     store = Store.open(ctx.store_dir)
-    rows = TrainingRows(store, held_out_rows(store.rows))
+    rows = TrainingRows(store, ctx.held_out_rows(store.rows))
     trained = untrained(
         ctx, recipe.dictionary, recipe.sites, [store.width(site) for site in recipe.sites], recipe.training.seed
     )
@@ -197,7 +197,7 @@ def _compared(ctx: RunContext, crosscoder: SparseCoder, evaluation: Evaluation) 
     first, second = ctx.recipe.model_names
     if ctx.recipe.given is None:
         store = Store.open(ctx.store_dir)
-        rows = TrainingRows(store, held_out_rows(store.rows)).held_out(ctx.recipe.sites)
+        rows = TrainingRows(store, ctx.held_out_rows(store.rows)).held_out(ctx.recipe.sites)
     else:
         rows = rows_of_text(ctx, ctx.recipe.sites, FITTED_ROWS, "heldout")
     if rows is None:
@@ -225,7 +225,7 @@ def _controls(ctx: RunContext) -> tuple[dict[str, Dictionary], Tensor]:
 def _training_sample(ctx: RunContext, sites: Sequence[Site]) -> Float[Tensor, "rows width"]:
     """Return rows that the dictionary was trained on, of several sites side by side, drawn from the store."""
     recipe, store = ctx.recipe, Store.open(ctx.store_dir)
-    rows = slice(0, store.rows - held_out_rows(store.rows))
+    rows = slice(0, store.rows - ctx.held_out_rows(store.rows))
     batch = min(recipe.stream.batch, rows.stop)
     stream = JoinedStream.over(
         [(store, site) for site in sites],

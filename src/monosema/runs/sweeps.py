@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from monosema.activations import ActivationStream, Store, capture_to_store
+import torch
+from torch import Tensor
+
+from monosema.activations import ActivationStream, Store, activations_at, capture_to_store
 from monosema.core import ConfigError, Log, Site, choose_device, progress_bar
 from monosema.dictionaries import DictionaryConfig, Trainable, at_sites, is_architecture
 from monosema.pages.charts import Axis, Series, xy
@@ -38,10 +41,10 @@ from monosema.training import (
     TrainingRows,
     TrainingRun,
     Trial,
-    held_out_rows,
     train_sweep,
 )
 from monosema.training.distribution import Mesh
+from monosema.training.rows import HELD_OUT
 
 ARCHITECTURE = "architecture"
 SEED = {"seed": "training.seed"}
@@ -171,7 +174,7 @@ def sweep_run(
 
         mesh.by_first(begin)
         store = Store.open(captured)
-        ground = _OfRun(ctx, store, TrainingRows(store, held_out_rows(store.rows)), out)
+        ground = _OfRun(ctx, store, TrainingRows(store, ctx.held_out_rows(store.rows)), out)
         found = _train(members, [choice.recipe.sites for choice in members], ground, ctx.recipe.training, out, mesh)
     mesh.leave()
     return found, out
@@ -251,6 +254,10 @@ class _OfVectors:
         """A member's loss."""
         return Reconstruction()
 
+    def held_out(self, sites: tuple[Site, ...]) -> Tensor | None:
+        """Rows that members are measured on; None where there are none."""
+        return self.rows.held_out(sites)
+
 
 class _OfRun:
     """Source of a run's sweep: its activations, or its text where trials learn end to end."""
@@ -277,6 +284,13 @@ class _OfRun:
         """A member's loss."""
         return Reconstruction() if self._windows is None else self._windows.objective(sites[-1], training)
 
+    def held_out(self, sites: tuple[Site, ...]) -> Tensor | None:
+        """As of `_OfVectors`; of items, those that a hash holds out."""
+        if not self._ctx.recipe.of_items:
+            return self.rows.held_out(sites)
+        batches = self._ctx.batches(self._ctx.recipe.text.replace(split="heldout", tokens=HELD_OUT))
+        return torch.cat([activations_at(self._ctx.model, sites, batch).flatten(0, 1) for batch in batches])
+
 
 def _train(
     members: Sequence[Choice],
@@ -288,7 +302,7 @@ def _train(
 ) -> SweepResult:
     own = ground.streams(sites)
     streams = list(dict.fromkeys(own))
-    held = {of: ground.rows.held_out(of) if mesh.first else None for of in dict.fromkeys(sites)}
+    held = {of: ground.held_out(of) if mesh.first else None for of in dict.fromkeys(sites)}
     made = []
     for choice, of, stream in zip(members, sites, own, strict=True):
         training = choice.recipe.training

@@ -36,7 +36,7 @@ class VectorRecipe(Config):
     passes: int = Field(1, gt=0)
     """Times that every row is seen."""
     heldout: int | None = Field(None, ge=0)
-    """Rows at the end that are never trained on; None is 20,480, and at most a tenth."""
+    """Rows at the end that are never trained on; None is 20,480, and at most a tenth. So rows should not be sorted."""
     training: TrainConfig = TrainConfig()
 
 

@@ -86,6 +86,7 @@ class TrainResult:
         terms: parts of the loss, as recorded last.
         dictionary: folder of the saved dictionary.
         coefficient: weight of the sparsity penalty at the end; None where k sets sparsity.
+        missed: warning that the target L0 was missed by more than a tenth; None where it wasn't.
     """
 
     steps: int
@@ -100,6 +101,7 @@ class TrainResult:
     terms: dict[str, float]
     dictionary: Path
     coefficient: float | None = None
+    missed: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

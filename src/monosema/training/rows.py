@@ -126,5 +126,6 @@ def _stream(
 
 
 def _read(places: Sequence[Place], start: int, stop: int) -> Float[Tensor, "n row_width"] | None:
-    parts = [source.read(site, start, stop) for source, site in places]
-    return torch.cat(parts, dim=1) if start < stop else None
+    if start >= stop:
+        return None
+    return torch.cat([source.read(site, start, stop) for source, site in places], dim=1)

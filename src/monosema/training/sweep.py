@@ -33,6 +33,7 @@ class Trial:
         terms: parts of the loss, as recorded last.
         stopped: the reason for which it was stopped, without metrics; None where it was trained to the end.
         coefficient: weight of the sparsity penalty at the end; None where k sets sparsity.
+        missed: warning that the target L0 was missed by more than a tenth; None where it wasn't.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Trial:
     terms: dict[str, float]
     stopped: str | None
     coefficient: float | None = None
+    missed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,9 @@ def _outcome(trial: TrainingRun, settings: dict[str, Any], result: TrainResult |
     if result is None:
         return Trial(trial.name, settings, None, None, None, {}, trial.stopped)
     fvu = result.held_out_fvu if result.held_out_fvu is not None else result.training_fvu
-    return Trial(trial.name, settings, fvu, result.l0, result.alive, result.terms, None, result.coefficient)
+    return Trial(
+        trial.name, settings, fvu, result.l0, result.alive, result.terms, None, result.coefficient, result.missed
+    )
 
 
 def _front(trials: Sequence[Trial]) -> list[Trial]:

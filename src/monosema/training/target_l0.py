@@ -26,6 +26,9 @@ LARGEST = 1.0
 RANGE = math.log(100.0)
 """Largest distance from the first value, in logarithms."""
 
+MISSED = 0.1
+"""Share of a target beyond which it was missed."""
+
 
 class TargetL0:
     """The controller of one dictionary's coefficient.
@@ -49,6 +52,13 @@ class TargetL0:
         """The coefficient now."""
         return math.exp(self.level)
 
+    @property
+    def bound(self) -> str | None:
+        """End of the range that the coefficient stands at, "lower" or "upper"; None where it is within."""
+        if abs(self.level - self._first) < RANGE:
+            return None
+        return "lower" if self.level < self._first else "upper"
+
     def follow(self, step: int, l0: float) -> None:
         """Move the coefficient by the active latents a row of a step, counted from 0."""
         if step + 1 < FIRST * self.steps:
@@ -57,6 +67,25 @@ class TargetL0:
         moved = INTEGRAL / self.steps * error + PROPORTIONAL * (error - (error if self.error is None else self.error))
         self.level = max(self._first - RANGE, min(self._first + RANGE, self.level + moved))
         self.error = error
+
+
+def missed_target(target: float | None, l0: float | None, steps: int, control: TargetL0 | None) -> str | None:
+    """Say that an L0 is more than a tenth away from its target, and what may help; None where it isn't."""
+    if target is None or l0 is None or abs(l0 / target - 1) <= MISSED:
+        return None
+    said = f"--target-l0 {target:g} was not reached in {steps:,} steps: L0 is {l0:.3g}"
+    if control is None:
+        return f"{said}, and at most k = {target:g} latents are active on a row."
+    if control.bound is not None:
+        way = "smaller" if control.bound == "lower" else "larger"
+        return (
+            f"{said}, and the weight of the penalty is at its {control.bound} bound, {control.coefficient:.3g}. Begin "
+            f"with a {way} --alpha, or choose a target nearer to that L0."
+        )
+    return (
+        f"{said}, with a weight of the penalty of {control.coefficient:.3g}. Train longer (more tokens or rows, "
+        "--passes, a smaller --batch), or begin nearer to it with --alpha."
+    )
 
 
 def target_of(dictionary: Trainable, target: float | None, steps: int) -> TargetL0 | None:

@@ -29,7 +29,7 @@ from monosema.training.optimisers import Optimisers
 from monosema.training.schedule import learning_rate, schedule, warm_up_steps
 from monosema.training.sharded_dictionary import cut, load_part, shard_of, whole_tensors
 from monosema.training.sharded_step import clip, codes_of_batch, require_divisible, rows_of_group, sum_gradients
-from monosema.training.target_l0 import TargetL0, target_of
+from monosema.training.target_l0 import TargetL0, missed_target, target_of
 
 UNTIMED = 3
 """Steps at the start of a process that are left out of the median: caches and allocators warm up."""
@@ -313,6 +313,7 @@ class TrainingRun:
             terms=self.terms,
             dictionary=self.out,
             coefficient=self.dictionary.coefficient,
+            missed=missed_target(self.config.target_l0, metrics.l0 if metrics else None, self.steps, self.target),
         )
         if self.mesh.first:
             facts = {"recipe": self.recipe, "vectors": vectors, "sha256": sha256_file(self.out / WEIGHTS)}

@@ -145,6 +145,8 @@ def make_run(recipe: Any, folder: Path, until: str | None, update: bool, common:
     if not first_process():
         return 0
     summary = done.summary()
+    if missed := summary.get("training", {}).get("missed"):
+        console.print(missed, style="yellow")
     return deliver(summary, common, lambda results: show_run(summary, results))
 
 

@@ -112,19 +112,22 @@ def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
     dictionary = dictionary.to(model.device)
     fired = fires_on(opened.atlas(), model, dictionary, text, limit or None)
     return deliver(
-        {"by": "passage", "query": text, **plain(fired)}, common, lambda console: _show_fired(fired, console)
+        {"by": "passage", "query": text, **plain(fired)},
+        common,
+        lambda console: _show_fired(fired, opened.recipe.of_items, console),
     )
 
 
-def _show_fired(fired: Any, console: Console) -> None:
+def _show_fired(fired: Any, of_items: bool, console: Console) -> None:
     from monosema.cli.features import BRACKETS, heat_text
     from monosema.cli.printing import number
     from monosema.models import shown_tokens, visible
 
     if not fired.firings:
-        console.print("No feature fires on this passage.")
+        console.print("No feature fires on this item." if of_items else "No feature fires on this passage.")
         return
-    console.print(f"{fired.active} features fire on {sum(fired.looked_at)} tokens.")
+    said = f"{fired.active} features fire on {sum(fired.looked_at)} tokens."
+    console.print(f"{fired.active} features fire on this item." if of_items else said)
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
     for name, justify in (("feature", "right"), ("of its max", "right"), ("where / why it is here", "left")):
         table.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
