@@ -219,6 +219,15 @@ def test_dense_and_sparse_codes_decode_alike(make: Callable[[], Dictionary]) -> 
 
 
 @dictionaries
+def test_dense_codes_of_half_precision_or_numpy_decode_too(make: Callable[[], Dictionary]) -> None:
+    dictionary = make()
+    dense = torch.zeros(3, dictionary.n_latents)
+    dense[:, 1] = 2.0
+    for given in (dense.half(), dense.numpy()):
+        torch.testing.assert_close(dictionary.decode(given), dictionary.decode(dense))
+
+
+@dictionaries
 def test_encoding_changes_nothing(make: Callable[[], Dictionary]) -> None:
     dictionary = make()
     x = data(50)

@@ -203,3 +203,11 @@ def test_what_cannot_be_done_is_said(model: Transformer, tokens: Tensor) -> None
     narrow = make_coder("topk", 8, 16, k=2)
     with pytest.raises(VectorError, match="width 8"), splice(model, {SITES[0]: narrow}):
         model(tokens)
+
+
+def test_what_does_not_fit_is_refused_before_the_model_runs(model: Transformer) -> None:
+    dictionary = coder(model)
+    width = model.site_width("1.mlp.post")
+    said = rf"width {model.d_model:,}, and 1\.mlp\.post of .* has width {width:,}"
+    with pytest.raises(VectorError, match=said), splice(model, {"1.mlp.post": dictionary}):
+        pass

@@ -81,3 +81,23 @@ def test_a_foreign_module_is_read_at_all_its_modules() -> None:
 def test_a_pair_reads_both_models(model: Transformer) -> None:
     got = ModelPair(model, model).activations("text")
     assert torch.equal(got["1.resid_post"], got["1.resid_post@other"])
+
+
+def test_ids_are_taken_in_any_natural_form_and_else_refused_with_what_to_do(model: Transformer) -> None:
+    ids = model.to_tokens("one text")
+    for given in (ids[0], ids.numpy(), ids.to(torch.int16), ids.tolist(), ids[0].tolist()):
+        torch.testing.assert_close(model(given), model(ids))
+    for text in ("one text", ["one", "text"]):
+        with pytest.raises(InputError, match=r"model\.activations\(text\).*model\(model\.to_tokens\(text\)\)"):
+            model(text)
+    with pytest.raises(InputError, match=r"whole numbers, not float32: convert"):
+        model(ids.float())
+    with pytest.raises(InputError, match=r"the list is empty"):
+        model.activations([])
+    with pytest.raises(InputError, match=r"the model has \d+ only"):
+        model(torch.ones(1, model.context + 1).long())
+
+
+def test_an_activation_is_found_by_name_and_layer_too(model: Transformer) -> None:
+    got = model.activations("one text")
+    assert got["resid_post", 1] is got["1.resid_post"]

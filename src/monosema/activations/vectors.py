@@ -169,6 +169,11 @@ def open_rows(rows: Rows, column: str | None = None, *, check: bool = True) -> R
         return store
     if isinstance(rows, RowSource):
         return rows
+    if not isinstance(rows, (str, Path)):
+        raise VectorError(
+            f"Rows are a tensor, an array, a file, a folder or a store, not {type(rows).__name__}. Of lists of numbers "
+            "make a tensor: torch.tensor(rows)."
+        )
     for folder in (Path(rows), Path(rows) / "activations"):
         if (folder / "manifest.json").exists():
             return Store.open(folder)

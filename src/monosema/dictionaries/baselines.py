@@ -76,9 +76,9 @@ class _Baseline:
         rows, shape = rows_of(x, self.directions)
         return self._encode(rows, matmul_dtype).in_shape(shape)
 
-    def decode(self, codes: Codes | Float[Tensor, "*rows n_latents"]) -> Float[Tensor, "*rows d_out"]:
+    def decode(self, codes: Codes | Vectors) -> Float[Tensor, "*rows d_out"]:
         """Compute vectors from codes, sparse or dense, in the leading shape of what was encoded."""
-        codes = Codes.of(codes, self.n_latents)
+        codes = Codes.of(codes, self.n_latents, self.directions)
         return codes.arranged(self._decode(codes.in_shape(None)))
 
     def _encode(self, x: Float[Tensor, "n d_in"], matmul_dtype: torch.dtype | None) -> Codes:

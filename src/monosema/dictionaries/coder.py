@@ -254,15 +254,13 @@ class SparseCoder(nn.Module):
         codes = self.activation.encode(self, rows, matmul_dtype, grid)
         return codes.with_bypass(scale, shift if self.skip is None else given @ self.skip.T).in_shape(shape)
 
-    def decode(
-        self, codes: Codes | Float[Tensor, "*rows n_latents"], grid: Grid | None = None
-    ) -> Float[Tensor, "*rows d_out"]:
+    def decode(self, codes: Codes | Vectors, grid: Grid | None = None) -> Float[Tensor, "*rows d_out"]:
         """Compute vectors from codes, sparse or dense, in the leading shape of what was encoded; with gradients.
 
         Raises:
             VectorError: codes that lack what brings back a normalised row, or the output of the skip connection.
         """
-        codes = Codes.of(codes, self.n_latents)
+        codes = Codes.of(codes, self.n_latents, self.W_dec)
         y = decode_active(codes.values, codes.active, self.W_dec, grid) + self.b_dec
         if (self.skip is not None or self.normalisation == "layer_norm") and codes.shift is None:
             what = "has a skip connection" if self.skip is not None else "normalises each row"

@@ -40,8 +40,10 @@ class Codes:
     shape: tuple[int, ...] | None = None
 
     @classmethod
-    def of(cls, codes: Codes | Float[Tensor, "*rows n_latents"], n_latents: int) -> Codes:
-        """Take codes as they are, and all of a dense tensor's entries, so that gradients reach those of 0 too.
+    def of(cls, codes: Codes | Vectors, n_latents: int, like: Tensor) -> Codes:
+        """Take codes as they are, and all entries of dense ones, so that gradients reach those of 0 too.
+
+        Dense ones may be of torch or numpy, and become of the type of a dictionary's tensor.
 
         Raises VectorError for another number of latents.
         """
@@ -50,7 +52,7 @@ class Codes:
             raise VectorError(f"These codes have {given:,} latents, and the dictionary has {n_latents:,}.")
         if isinstance(codes, Codes):
             return codes
-        rows, shape = rows_of(codes, codes)
+        rows, shape = rows_of(codes, like)
         return cls.from_entries(rows, Full(len(rows), n_latents)).in_shape(shape)
 
     @classmethod

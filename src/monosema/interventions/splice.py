@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
-from monosema.core import ConfigError, Site
+from monosema.core import ConfigError, InputError, Site, SiteError, VectorError
 from monosema.dictionaries import Codes, Dictionary, sites_read, written_at
 from monosema.models import Action, BySite, ForwardContext, LanguageModel, Role
 
@@ -72,6 +72,8 @@ def splice(
     """
     if error not in ("keep", "drop"):
         raise ConfigError(f'error = {error!r} is not valid: "keep" adds what is not reconstructed, "drop" does not.')
+    if not isinstance(dictionaries, Mapping):
+        raise ConfigError('Say which site each dictionary reads: splice(model, {"3.resid_post": dictionary}).')
     parts = BySite[Spliced]()
     with contextlib.ExitStack() as stack:
         for key, dictionary in dictionaries.items():
@@ -79,6 +81,9 @@ def splice(
             # A crosscoder's code is known when the last of its sites has been read.
             writer, place = written_at(dictionary.to(model.device), read[-1])
             _require_order(model, read, place)
+            for site in read:
+                _require_width(model, site, dictionary.d_in // len(read), "reads")
+            _require_width(model, place, writer.d_out, "writes")
             seen: dict[Site, Tensor] = {}
             for site in dict.fromkeys(read):
                 if site != place:
@@ -101,6 +106,20 @@ def _require_order(model: LanguageModel, read: Sequence[Site], place: Site) -> N
         raise ConfigError(
             f"A dictionary that writes {place.short} must have read {', '.join(late)} by then, and the model comes "
             "there later. Splice in one that writes after what it reads."
+        )
+
+
+def _require_width(model: LanguageModel, site: Site, width: int, does: str) -> None:
+    """Raise VectorError where a site's rows are of another width; heads that lie side by side are one row."""
+    try:
+        there = model.site_width(site)
+    except (SiteError, InputError):
+        return  # It depends on the input, or is known after a first pass: the pass will tell.
+    plain = site.component.startswith(("resid", "mlp", "attn_out"))
+    if width % there or (plain and width != there):
+        raise VectorError(
+            f"The dictionary {does} vectors of width {width:,}, and {site.short} of {model.name} has width {there:,}. "
+            "Name the site that it was trained on."
         )
 
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ from monosema.core import (
 )
 from monosema.models.context import ForwardContext, KVCache
 from monosema.models.hooks import Action
-from monosema.models.texts import TextModel
+from monosema.models.texts import TextModel, token_rows
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.weights import WRAPPER, bytes_digest, files_digest
 
@@ -172,7 +173,11 @@ class AdaptedModel(TextModel):
         """Run the module on token ids and mask, or on whatever its input is; returns what it returns."""
         before = self._context
         try:
-            if self._is_hugging_face and isinstance(tokens, Tensor):
+            texts = isinstance(tokens, str) or (
+                isinstance(tokens, list) and all(isinstance(one, str) for one in tokens)
+            )
+            if self._is_hugging_face and (texts or isinstance(tokens, (Tensor, np.ndarray))):
+                tokens = token_rows(tokens).to(self.device)
                 special = frozenset[int]() if self._tokenizer is None else self._tokenizer.special_ids
                 self._context = ForwardContext(tokens, attention_mask, roles=roles, special_ids=special)
                 return self.module(input_ids=tokens, **self._mask_arguments(self._context))

@@ -118,9 +118,3 @@ class TransformerConfig(Config):
             if layer.rotary is not None and layer.rotary.dims > self.d_head:
                 raise ValueError(f"rotary dims ({layer.rotary.dims}) exceed d_head ({self.d_head})")
         return self
-
-    @property
-    def is_bounded(self) -> bool:
-        """True if nothing is computed beyond the context."""
-        turns = [layer.rotary for layer in self.attention if layer.rotary is not None]
-        return self.learned_positions or any(turn.scaling in ("dynamic", "longrope") for turn in turns)

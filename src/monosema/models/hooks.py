@@ -77,7 +77,7 @@ class Hooks:
 
 
 class BySite(Mapping[Site, V]):
-    """Values by site, of the latest forward pass; a key may be given in any text form."""
+    """Values by site, of the latest forward pass; a key may be given in any text form, or as ("resid_post", 3)."""
 
     def __init__(self, values: Mapping[Site, V] | None = None) -> None:
         self._values: dict[Site, V] = {**(values or {})}
@@ -86,8 +86,8 @@ class BySite(Mapping[Site, V]):
         """Keep the value of a site."""
         self._values[site] = value
 
-    def __getitem__(self, site: Site | str) -> V:
-        site = Site.parse(site)
+    def __getitem__(self, site: Site | str | tuple[str, int]) -> V:
+        site = Site.parse(f"{site[1]}.{site[0]}" if isinstance(site, tuple) else site)
         if site not in self._values:
             have = ", ".join(self._summary()) or "nothing: run the model within the block"
             raise SiteError(f"{site.short} was not captured. There is {have}.")

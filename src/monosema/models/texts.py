@@ -15,6 +15,29 @@ from monosema.models.generation import TextGeneration
 from monosema.models.hooks import Captured, HookedModel
 
 
+def token_rows(tokens: Any) -> Int[Tensor, "batch pos"]:
+    """Return ids of tokens, of torch, numpy or in lists, as rows; one row of its own is a batch of one.
+
+    Raises InputError for texts, and for what can't be ids.
+    """
+    first = tokens[0] if isinstance(tokens, (list, tuple)) and tokens else tokens
+    if isinstance(first, str):
+        raise InputError(
+            "The model itself takes ids of tokens, not text: call model.activations(text), model.run_with_cache(text) "
+            "or model(model.to_tokens(text))."
+        )
+    try:
+        ids = torch.as_tensor(tokens)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"Ids of tokens must be a matrix of whole numbers, not {type(tokens).__name__}.") from None
+    if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
+        raise InputError(f"Ids of tokens must be whole numbers, not {str(ids.dtype)[6:]}: convert them by .long().")
+    if ids.ndim not in (1, 2):
+        raise InputError(f"Ids of tokens must have the shape [batch, pos], not {list(ids.shape)}.")
+    ids = ids[None] if ids.ndim == 1 else ids
+    return ids if ids.dtype in (torch.int64, torch.int32) else ids.long()
+
+
 class TextModel(HookedModel, TextGeneration):
     """What `Transformer` and `AdaptedModel` have in common."""
 
@@ -47,6 +70,8 @@ class TextModel(HookedModel, TextGeneration):
             return self._padded(given, bos=True)
         if isinstance(given, Tensor) and given.ndim == 1 and not given.is_floating_point():
             return given[None], attention_mask
+        if isinstance(given, (list, tuple)) and not given:
+            raise InputError("There is no text among the inputs: the list is empty. Give one at least.")
         return given, attention_mask
 
     def _padded(self, texts: str | Sequence[str], bos: bool) -> tuple[Tensor, Tensor | None]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,7 +25,7 @@ from monosema.models.config import TransformerConfig
 from monosema.models.context import DecoderContext, KVCache
 from monosema.models.decoder import Block, Norm
 from monosema.models.hooks import Action, Hooks
-from monosema.models.texts import TextModel
+from monosema.models.texts import TextModel, token_rows
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.weights import bytes_digest, files_digest
 
@@ -64,7 +64,6 @@ class Transformer(nn.Module, TextModel):
         self.ln_final = Norm(config.d_model, config.norm, config.norm_eps)
         self.unembedding = None if config.tied else nn.Linear(config.d_model, config.vocab, bias=False)
         self._sites = dict.fromkeys(_sites_of(config))
-        self._is_bounded = config.is_bounded
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -118,7 +117,7 @@ class Transformer(nn.Module, TextModel):
 
     def forward(
         self,
-        tokens: Int[Tensor, "batch pos"],
+        tokens: Any,
         attention_mask: Bool[Tensor, "_ _"] | None = None,
         cache: KVCache | None = None,
         roles: Int[Tensor, "_ _"] | None = None,
@@ -128,7 +127,7 @@ class Transformer(nn.Module, TextModel):
         """Return the logits of the token after each position.
 
         Args:
-            tokens: ids.
+            tokens: ids, [batch, pos], or one row of them; of torch, numpy or in lists.
             attention_mask: False at tokens that no other sees: padding on either side, or tokens masked in between,
                 which keep their positions; of the tokens' shape. None: all are seen.
             cache: what was read before, to which these tokens are added.
@@ -142,7 +141,7 @@ class Transformer(nn.Module, TextModel):
 
     def final_residual(
         self,
-        tokens: Int[Tensor, "batch pos"],
+        tokens: Any,
         attention_mask: Bool[Tensor, "_ _"] | None = None,
         cache: KVCache | None = None,
         roles: Int[Tensor, "_ _"] | None = None,
@@ -150,6 +149,7 @@ class Transformer(nn.Module, TextModel):
         last: bool = False,
     ) -> Float[Tensor, "rows out d_model"]:
         """Return the normalised residual stream that `logits` reads, for few logits; arguments as for `forward`."""
+        tokens = token_rows(tokens).to(self.device)
         context = DecoderContext(tokens, attention_mask, cache, roles, self._special_ids)
         return self._finish(self._embed(tokens, context), context, 0, last=last)
 
@@ -230,7 +230,7 @@ class Transformer(nn.Module, TextModel):
             x = x * torch.tensor(self.config.embed_scale, dtype=x.dtype, device=x.device)
         hooks = self.hooks.at(None, context)
         x = x if hooks is None else hooks("embed", x)
-        if self._is_bounded and (furthest := int(context.positions.max())) >= self.config.context:
+        if context.total > self.config.context and (furthest := int(context.positions.max())) >= self.config.context:
             raise InputError(f"There are {furthest + 1} positions; the model has {self.config.context} only.")
         return self._add_positions(x, context)
 

@@ -137,8 +137,8 @@ def evaluate(
     model = load_model(model) if isinstance(model, (str, Path)) else model
     coder = load_dictionary(dictionary) if isinstance(dictionary, (str, Path)) else dictionary
     place = site or coder.metadata.site
-    if place is None:
-        raise ConfigError("The dictionary does not say which site it reads: say it (site=).")
+    if place is None or (site is None and str(place) == "vectors" and place not in model.sites()):
+        raise ConfigError('The dictionary does not say which site it reads: give site="3.resid_post", or where it is.')
     corpus = open_corpus(text) if isinstance(text, (str, Path)) else ListCorpus(text)
     window = min(coder.metadata.context or 128, model.context)
     cut = TextConfig(window=window, batch=8, tokens=tokens, split="heldout")
