@@ -38,6 +38,13 @@ def test_by_words_token_and_effect(finished: Run, command: Command) -> None:
     assert command("search", finished.folder, "--token", "no such token")[1] == "No feature found.\n"
 
 
+def test_a_character_of_several_bytes_is_searched_as_a_passage(finished: Run, command: Command) -> None:
+    _, out, _ = command("search", finished.folder, "--token", "다")
+    said = " ".join(out.split())
+    assert "EB 8B A4" in said
+    assert "--passage 다" in said or "--passage '다'" in said
+
+
 def test_by_passage(finished: Run, command: Command) -> None:
     values = found(command("search", finished.folder, "--passage", "She left on Monday.", "--json"))
     assert "".join(values["tokens"]) == "She left on Monday."

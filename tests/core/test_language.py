@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import monosema
-from monosema.core.language import catalogue, language, speaking, translate
+from monosema.core.language import agreeing, catalogue, language, speaking, translate
 
 SOURCE = Path(monosema.__file__).parent
 PLACE = re.compile(r"\{[nvs]?\}")
@@ -108,3 +108,30 @@ def test_lists_are_said_whole_or_stay_english() -> None:
 @pytest.mark.parametrize("quotes", ['"{}"', "`{}`", "`monosema run {}`", "'{}'"])
 def test_what_people_typed_and_what_they_shall_type_is_never_translated(quotes: str) -> None:
     assert not [text for text in catalogue("ko")["errors"] | catalogue("ko")["library"] if quotes in text]
+
+
+@pytest.mark.parametrize(
+    ("both", "one"),
+    [
+        ("책 은(는)", "책은"),
+        ("바다 은(는)", "바다는"),
+        ("층 3 을(를)", "층 3을"),
+        ("k=4 이(가)", "k=4가"),
+        ('"gpt.json" 이(가)', '"gpt.json"이'),
+        ("runs/demo 은(는)", "runs/demo는"),
+    ],
+)
+def test_a_particle_fits_the_word_before_it(both: str, one: str) -> None:
+    assert agreeing(both) == one
+
+
+def test_what_the_first_hour_says_is_said_in_korean() -> None:
+    for said in (
+        "Training makes 12 steps of 32 items.",
+        "capture: 93%, 21,985 items/s, 0:00:00 left",
+        "score: 100%, 4,269 explanations/s, 0:00:00 in all",
+        "0 few passages, 40,492 model tokens",
+        "v.npy holds NaN or infinity, or values beyond float32, which no dictionary can be trained on. "
+        "v.npy: 16 values in 1 of 210 rows (rows 3). Remove these rows.",
+    ):
+        assert not re.search(r"[a-z]{3} [a-z]", translate(said, "ko"))

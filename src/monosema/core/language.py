@@ -32,6 +32,7 @@ _PLACES = {
 _PLACE = re.compile(r"(\{[nvs]?\})")
 _SENTENCES = re.compile(r"(?<=[.!?…]) (?=[A-Z–-])")
 _NAME = re.compile(r"[^a-zA-Z]*|\S*[\d_./@:`'\"]\S*")  # a number, a file, a site, a key: the same in every language
+_PARTICLE = re.compile(r"(\S+) ?(이|은|을)\((가|는|를)\)")
 _LISTED = re.compile(r"(\(|\)|, |; |: | · | or | and )")
 
 
@@ -109,7 +110,18 @@ class _Known:
             if found := pattern.fullmatch(text):
                 names = pattern.groupindex.values()
                 parts = enumerate(found.groups(), 1)
-                yield said.format(*(part if place in names else self.translate(part) for place, part in parts))
+                yield agreeing(said.format(*(p if n in names else self.translate(p) for n, p in parts)))
+
+
+def agreeing(korean: str) -> str:
+    """Choose each particle that is written both ways, 은(는), by the sound that the word before it ends in."""
+    return _PARTICLE.sub(lambda found: found[1] + found[2 if _closed(found[1]) else 3], korean)
+
+
+def _closed(word: str) -> bool:
+    """Return True for a word whose last syllable ends in a consonant, as it is read: Hangul, a digit or a letter."""
+    last = next((sign for sign in reversed(word) if sign.isalnum()), "")
+    return (ord(last) - ord("가")) % 28 > 0 if "가" <= last <= "힣" else last.lower() in tuple("013678lmn")
 
 
 @cache

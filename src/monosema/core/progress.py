@@ -166,7 +166,7 @@ def progress_bar(description: str, total: int | None, unit: str, done: int = 0) 
         TaskProgressColumn(table_column=fixed(4)),
         TextColumn("{task.fields[rate]}", table_column=fixed(15)),
         TimeElapsedColumn(table_column=fixed(7)),
-        TextColumn("left", table_column=fixed(4)),
+        TextColumn(translate("left"), table_column=fixed(4)),
         TimeRemainingColumn(table_column=fixed(7)),
         TextColumn("[dim]{task.fields[figures]}", table_column=Column(no_wrap=True)),
     )
@@ -176,7 +176,7 @@ def progress_bar(description: str, total: int | None, unit: str, done: int = 0) 
         class Bar:
             def advance(self, n: int) -> None:
                 pace.done += n
-                display.update(task, advance=n, rate=rate_words(pace.rate, unit).removeprefix(", "))
+                display.update(task, advance=n, rate=translate(rate_words(pace.rate, unit).removeprefix(", ")))
 
             def note(self, **figures: float) -> None:
                 display.update(task, figures=_figures(figures))

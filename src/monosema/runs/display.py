@@ -64,8 +64,10 @@ class TrainingDisplay:
         table = Table(box=None, padding=(0, 2, 0, 0))
         for column in (("dictionary",) if names else ()) + COLUMNS:
             first = column == "dictionary"
-            table.add_column(column, justify="left" if first else "right", no_wrap=not first, overflow="fold")
-        common = "–" if rate is None else f"{rate:,.0f} {unit}/s", "–" if left is None else duration(left)
+            table.add_column(
+                translate(column), justify="left" if first else "right", no_wrap=not first, overflow="fold"
+            )
+        common = "–" if rate is None else translate(f"{rate:,.0f} {unit}/s"), "–" if left is None else duration(left)
         for name, figures in (self._rows or {"": {}}).items():
             cells = [f"{self.pace.done // self.batch:,}/{(self.pace.total or 0) // self.batch:,}", common[0]]
             cells += [_number(figures.get("fvu")), _number(figures.get("l0")), _share(figures.get("dead")), common[1]]

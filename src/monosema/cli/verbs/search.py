@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -66,7 +67,20 @@ def search(
     found = searches[given[0]](asked[given[0]] or "", limit=limit or None)
     metric = {"text": "relevance", "token": "share", "effect": "effect"}[given[0]]
     result = {"by": given[0], "query": asked[given[0]], "features": found}
-    return deliver(result, common, lambda console: _show(found, metric, console))
+
+    def show(console: Console) -> None:
+        _show(found, metric, console)
+        if not found and not (token or effect or "").isascii():
+            console.print(Text(translate(_of_several_tokens(run, token or effect or ""))))
+
+    return deliver(result, common, show)
+
+
+def _of_several_tokens(run: Path, text: str) -> str:
+    """Say that a text in which no token was found may be several tokens, and how to search for these."""
+    name, spelt = shlex.quote(text), text.encode().hex(" ").upper()
+    said = f"A token is looked for as a whole, and {name} may be several (as bytes: {spelt})."
+    return f"{said} Search for what fires on it: monosema search {shlex.quote(str(run))} --passage {name}"
 
 
 _MEANS = {
@@ -126,7 +140,8 @@ def _show_fired(fired: Any, of_items: bool, console: Console) -> None:
         word = next(piece.text.strip() for piece in shown if piece.start <= peak < piece.stop)
         share = "never seen" if one.share is None else f"{one.share:.0%}" if one.share < 10 else f"{one.share:.0f} ×"
         where = heat_text(fired.tokens, values, one.maximum, 8)
-        why = f"\n{number(one.maximum)} on “{visible(word)}”; label: {visible(one.label or 'none')}"
+        peak_said = translate(f"{number(one.maximum)} on “{visible(word)}”")
+        why = f"\n{peak_said}; {translate('label')}: {visible(one.label or translate('none'))}"
         table.add_row(str(one.latent), share, where.append(why, style="dim"))
     console.print(table)
     console.print(Text(translate(BRACKETS), style="dim"))
