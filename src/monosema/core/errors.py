@@ -81,6 +81,10 @@ class CorpusError(InputError):
     """Text that can't be read, or too little of it."""
 
 
+class EmptySplitError(CorpusError):
+    """No document in a split."""
+
+
 class CostCapError(InputError):
     """More might be spent than was allowed."""
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from monosema.core import CorpusError, counted
+from monosema.core import CorpusError, EmptySplitError, counted
 from monosema.data.chats import ChatEncoder, as_chats, is_chat
 from monosema.data.corpus import Corpus, Document, in_split
 from monosema.data.packing import Row, pack_windows, sentence_rows
@@ -112,7 +112,7 @@ class TokenBatches(Iterator[TokenBatch]):
             if limit is not None and kept >= limit:
                 return
         if kept == 0:
-            raise CorpusError(
+            raise EmptySplitError(
                 f"The {self.config.split} split of the corpus {self.corpus.name} has no documents: the corpus is too "
                 f"small for heldout_share = {self.config.heldout_share}. Change the share, or use split = 'all'."
             )

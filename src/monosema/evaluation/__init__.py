@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from monosema.evaluation.controls import fit_controls
 from monosema.evaluation.crosscoders import evaluate_crosscoder
 from monosema.evaluation.evaluate import EvaluationConfig, evaluate, evaluate_vectors
 from monosema.evaluation.latent_scaling import LatentScaling, latent_scaling
@@ -19,6 +20,7 @@ __all__ = [
     "evaluate",
     "evaluate_crosscoder",
     "evaluate_vectors",
+    "fit_controls",
     "latent_scaling",
     "model_difference",
 ]

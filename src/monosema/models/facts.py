@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from monosema.core import MonosemaError
-from monosema.models.adapter import empty_foreign_model
 from monosema.models.config import TransformerConfig
+from monosema.models.foreign import empty_foreign_model
 from monosema.models.loading import FAMILIES, family_config, model_folder, model_values
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer

@@ -106,7 +106,7 @@ class BySite(Mapping[Site, V]):
         return f"{{{', '.join(f'{names}: {what}' for names, what in self._summary().items())}}}"
 
     def _summary(self) -> dict[str, str]:
-        """What there is: shapes of tensors by site, equal ones of several layers together."""
+        """Shapes of the tensors by site, equal ones of several layers together."""
         alike: dict[tuple[str, str], list[Site]] = {}
         for site, value in self._values.items():
             what = str(list(value.shape)) if isinstance(value, Tensor) else type(value).__name__
@@ -252,7 +252,7 @@ class HookedModel(ABC):
         return [site for site in self.sites() if site.component not in _OF_EVERY_HEAD]
 
     def _inputs(self, given: Any, attention_mask: Any) -> tuple[Any, Any]:
-        """What the model runs on, by what it was given."""
+        """Token ids that the model runs on, of ids or of what stands for them."""
         return given, attention_mask
 
 

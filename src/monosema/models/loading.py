@@ -22,8 +22,9 @@ from monosema.core import (
 )
 from monosema.core.hub import snapshot
 from monosema.models import gemma, gguf, gpt2, gpt_neox, llama, mistral, olmo2, phi3, qwen, smollm3
-from monosema.models.adapter import AdaptedModel, load_adapted
+from monosema.models.adapter import AdaptedModel
 from monosema.models.config import TransformerConfig
+from monosema.models.foreign import load_adapted
 from monosema.models.gguf_file import open_gguf
 from monosema.models.gguf_tokenizer import gguf_tokenizer
 from monosema.models.tokenizer import Tokenizer

@@ -39,7 +39,7 @@ def token_rows(tokens: Any) -> Int[Tensor, "batch pos"]:
 
 
 class TextModel(HookedModel, TextGeneration):
-    """What `Transformer` and `AdaptedModel` have in common."""
+    """Base of `Transformer` and `AdaptedModel`: reading of texts."""
 
     name: str
 

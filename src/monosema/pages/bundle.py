@@ -97,7 +97,7 @@ class ReportBundle:
 
     @property
     def labels(self) -> list[Scored]:
-        """How the labels do by each scorer that is one of its own."""
+        """Scores of the labels by each scorer that is one of its own."""
         return [one for one in self.scored if one.method == LABELS and (one.own or one.scorer == self.scorer)]
 
     def known(self, name: str) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""How labels and other explanations do by each scorer, beside the controls that they must stand above.
+"""Scores of labels and other explanations by each scorer, beside the controls that they must stand above.
 
 An atlas keeps beside each score what chance, another feature's explanation (shuffled) and random directions get. A
 score stands above them where the low end of its interval is above all three.
@@ -20,7 +20,7 @@ LABELS = ""
 
 @dataclass(frozen=True)
 class Scored:
-    """How explanations of many features do by one scorer.
+    """Scores of many features' explanations by one scorer.
 
     Attributes:
         scorer, method: what scored them, and how they were found; `LABELS` for the labels.

@@ -1,4 +1,4 @@
-"""What a report says besides its features: opening sentences, tables of metrics and scores, notes, stages."""
+"""Sections of a report besides its features: opening sentences, tables of metrics and scores, notes, stages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from monosema.pages.report import ReportData, StageRow
 
 
-def _figures(rows: Sequence[EvaluationRow], kind: str) -> Mapping[str, Estimate]:
+def _metrics_of(rows: Sequence[EvaluationRow], kind: str) -> Mapping[str, Estimate]:
     """Return the metrics of the first row of this kind; none where there is no such row."""
     return next((row.metrics for row in rows if row.kind == kind), {})
 
@@ -30,7 +30,7 @@ def lede(data: ReportData, packed: ReportBundle) -> str:
     found = f"{packed.n_features:,} features of {data.model_name or 'a language model'}{place} by {article} {kind}."
     text = "the built-in corpus" if data.corpus == "builtin" else data.corpus
     learnt = f"It was trained on {data.tokens:,} tokens{f' of {text}' if text else ''}." if data.tokens else ""
-    rebuilt = spoken(_figures(data.evaluation, "dictionary"), _figures(data.evaluation, "pca"))
+    rebuilt = spoken(_metrics_of(data.evaluation, "dictionary"), _metrics_of(data.evaluation, "pca"))
     return " ".join(say(part) for part in (found, learnt, rebuilt, _spoken_labels(packed)) if part)
 
 
@@ -50,7 +50,7 @@ def _spoken_labels(packed: ReportBundle) -> str:
 
 def headline(rows: Sequence[EvaluationRow], packed: ReportBundle) -> list[dict[str, str]]:
     """Return large metrics: name, value, interval; and the share of labels above the controls, by each scorer."""
-    found = _figures(rows, "dictionary")
+    found = _metrics_of(rows, "dictionary")
     cards = [
         {
             "name": say(metric.name),

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 
 import torch
 
-from monosema.core import ConfigError, CorpusError
+from monosema.core import ConfigError, CorpusError, EmptySplitError
 from monosema.data import TokenBatch
 from monosema.dictionaries import Metadata, at_sites
 from monosema.interpretation import check_explainers
@@ -80,9 +80,7 @@ def _readable(heldout: Iterator[TokenBatch], ctx: RunContext) -> Iterator[TokenB
     """Yield batches of the held-out text, and say what to do where there are none."""
     try:
         yield from heldout
-    except CorpusError as error:
-        if "no documents" not in str(error):
-            raise
+    except EmptySplitError:
         raise CorpusError(
             f"The text {ctx.corpus.name} has no held-out document to measure on: heldout-share = "
             f"{ctx.recipe.text.heldout_share} of its documents gives none. Raise --heldout-share, give more documents, "

@@ -17,8 +17,6 @@ from monosema.data import ListCorpus, TextConfig, TokenBatch, open_corpus, token
 from monosema.dictionaries import (
     Codes,
     Dictionary,
-    Pca,
-    RandomDirections,
     SparseCoder,
     dictionary_config,
     load_dictionary,
@@ -26,9 +24,10 @@ from monosema.dictionaries import (
     sites_read,
     written_at,
 )
-from monosema.evaluation import Evaluation, EvaluationConfig, evaluate_crosscoder
+from monosema.evaluation import Evaluation, EvaluationConfig, evaluate_crosscoder, fit_controls
 from monosema.evaluation import evaluate as evaluate_at
 from monosema.models import LanguageModel, load_model
+from monosema.runs.encode import site_of
 from monosema.runs.vectors import VectorRecipe, train_vectors
 from monosema.training import TrainConfig, held_out_rows
 
@@ -100,9 +99,7 @@ def encode(dictionary: Dictionary | str | Path, rows: Rows, site: Site | str | N
     if isinstance(rows, (torch.Tensor, np.ndarray)) and rows.ndim != 2:
         rows, shape = rows.reshape(-1, rows.shape[-1]), tuple(rows.shape[:-1])
     source = open_rows(rows, check=False)
-    place = source.sites[0] if len(source.sites) == 1 else site or coder.metadata.site
-    if place is None:
-        raise ConfigError(f"{source.name} has the sites {', '.join(s.short for s in source.sites)}: say which (site=).")
+    place = site_of(source, coder, site)
     device = coder.directions.device
     starts = range(0, source.rows, ENCODED)
     parts = [coder.encode(source.read(place, at, min(at + ENCODED, source.rows)).to(device)) for at in starts]
@@ -166,6 +163,5 @@ def _controls(
         keep = batch.keep.to(model.device)
         rows.append(activations_at(model, read, batch)[keep].float())
         targets.append(rows[-1] if len(read) > 1 else activations_at(model, [written], batch)[keep].float())
-    target, k = torch.cat(targets), max(1, round(float(coder.encode(torch.cat(rows)).l0.mean())))
-    random = RandomDirections.fit(target, coder.n_latents, min(k, coder.n_latents))
-    return {"pca": Pca.fit(target.split(ENCODED), min(k, target.shape[1])), "random": random}
+    k = max(1, round(float(coder.encode(torch.cat(rows)).l0.mean())))
+    return fit_controls(torch.cat(targets), coder.n_latents, min(k, coder.n_latents))

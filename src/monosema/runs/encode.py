@@ -53,7 +53,7 @@ def encode_vectors(
         vectors: a matrix, a folder of such files, or a captured store.
         out: the file: columns row, latent, activation, and name where there are names; by row, then strongest first.
         names: file of one name for each row.
-        site: of a captured store with several.
+        site: of a captured store with several; None is the one that the dictionary was trained on.
         device: where to compute; None for the best there is.
         progress: advanced by rows.
 
@@ -70,7 +70,7 @@ def encode_vectors(
     if Path(out).suffix != ".parquet":
         raise InputError(f"Codes are written as Parquet: call the file --out {Path(out).with_suffix('.parquet')}.")
     source, progress = open_rows(vectors), progress or SilentProgress()
-    place = _site(source, site)
+    place = site_of(source, dictionary, site)
     if source.width(place) != dictionary.d_in:
         raise VectorError(
             f"{vectors} has vectors of {source.width(place)} values, and the dictionary reads {dictionary.d_in}."
@@ -96,11 +96,16 @@ def encode_vectors(
     return {"rows": source.rows, "activations": count, "latents_active": int(active.sum())}
 
 
-def _site(source: RowSource, site: Site | str | None) -> Site:
-    if site is None and len(source.sites) > 1:
+def site_of(source: RowSource, dictionary: Dictionary, site: Site | str | None) -> Site:
+    """Return the site of a source whose vectors are encoded: the one named, its only one, or the dictionary's own.
+
+    Raises ConfigError where none of these is known.
+    """
+    found = site or (source.sites[0] if len(source.sites) == 1 else dictionary.metadata.site)
+    if found is None:
         there = ", ".join(one.short for one in source.sites)
-        raise ConfigError(f"{source.name} has the sites {there}: say which. Give --site.")
-    return source.sites[0] if site is None else Site.parse(site)
+        raise ConfigError(f"{source.name} has the sites {there}: say which. Give --site (site=…).")
+    return Site.parse(found)
 
 
 @torch.inference_mode()

@@ -23,14 +23,12 @@ from monosema.dictionaries import (
     Dictionary,
     DictionaryConfig,
     Metadata,
-    Pca,
-    RandomDirections,
     SparseCoder,
     at_sites,
     number_of_sites,
     save_dictionary,
 )
-from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, model_difference
+from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, fit_controls, model_difference
 from monosema.models import vector_width, weight_directions
 from monosema.pages import write_report
 from monosema.runs.budget import CONTROL_ROWS, MOST
@@ -108,8 +106,7 @@ def _train(ctx: RunContext) -> Mapping[str, Any]:
         )
     if mesh.first:
         windows_path(ctx).unlink(missing_ok=True)
-    figures = result.to_dict()
-    return {name: value for name, value in figures.items() if name != "dictionary"}
+    return {name: value for name, value in result.to_dict().items() if name != "dictionary"}
 
 
 def _open(ctx: RunContext) -> Mapping[str, Any]:
@@ -213,12 +210,7 @@ def _controls(ctx: RunContext) -> tuple[dict[str, Dictionary], Tensor]:
     # A crosscoder's controls see all its sites side by side; others see the site that is written.
     sites = recipe.sites if recipe.dictionary.architecture == "crosscoder" else recipe.sites[-1:]
     sample = _training_sample(ctx, sites) if recipe.given is None else rows_of_text(ctx, sites, CONTROL_ROWS)
-    batch = recipe.stream.batch
-    components = min(k, sample.shape[1])
-    controls: dict[str, Dictionary] = {
-        "pca": Pca.fit(sample.split(batch), components),
-        "random": RandomDirections.fit(sample, recipe.dictionary.n_latents, k, seed=recipe.training.seed),
-    }
+    controls = fit_controls(sample, recipe.dictionary.n_latents, k, recipe.training.seed)
     return controls, sample.mean(dim=0, dtype=torch.float64)
 
 

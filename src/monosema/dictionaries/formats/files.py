@@ -90,7 +90,7 @@ def choice(config: dict[str, Any], key: str, default: str, known: Collection[str
 
 
 def own_in(config: dict[str, Any]) -> dict[str, Any]:
-    """What monosema wrote into the configuration of another library, which passes over it."""
+    """Entries that monosema wrote into the configuration of another library, which passes over them."""
     own = config.get("monosema")
     return own if isinstance(own, dict) else {}
 

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -130,27 +130,26 @@ class ColumnPredictor(RulePredictor):
         self._items = items
         self._known: dict[Fact, NDArray[np.bool_]] = {}
 
-    def activations(
-        self, explanations: Mapping[int, Explanation], samples: Samples, entries: Int[np.ndarray, " n"]
-    ) -> Float[NDArray[np.float32], "n width"]:
-        """Predict a rule's weight where its fact holds, and 0 elsewhere."""
-        out = np.zeros((len(entries), samples.ids.shape[1]), np.float32)
+    def _run(
+        self, explanations: Mapping[int, Explanation], samples: Samples, entries: NDArray[np.integer]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Predict a rule's weight where its fact holds, with a threshold of 0: there the item is active for sure."""
+        predicted = np.zeros((len(entries), samples.ids.shape[1]), np.float32)
+        threshold, plain = np.zeros(len(entries), np.float32), np.zeros(len(entries), np.bool_)
         latent, item = samples.latents[samples.row[entries]], samples.ids[samples.passage[entries], 0]
         for number in np.unique(latent).tolist():
+            mine = latent == number
             rule = json.loads(explanations[number].program or "{}")
-            if rule.get("program") == METHOD:
-                fact = Fact(**rule["fact"])
-                if fact not in self._known:
-                    self._known[fact] = fact.holds(self._items)
-                mine = latent == number
-                out[mine, 0] = rule["weight"] * self._known[fact][item[mine]]
-        return out
-
-    def active(
-        self, explanations: Mapping[int, Explanation], samples: Samples, entries: Int[np.ndarray, " n"]
-    ) -> Float[NDArray[np.float32], " n"]:
-        """Predict a yes, 1, where the fact holds, and 0 elsewhere."""
-        return (self.activations(explanations, samples, entries)[:, 0] > 0).astype(np.float32)
+            if rule.get("program") != METHOD:
+                plain |= mine
+                continue
+            fact = Fact(**rule["fact"])
+            if fact not in self._known:
+                self._known[fact] = fact.holds(self._items)
+            predicted[mine, 0] = rule["weight"] * self._known[fact][item[mine]]
+        if plain.any():
+            predicted[plain], threshold[plain] = super()._run(explanations, samples, entries[plain])
+        return predicted, threshold
 
 
 def _candidates(items: Items, config: ColumnsConfig) -> tuple[list[Fact], Any]:
