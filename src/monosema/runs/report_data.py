@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -45,10 +44,6 @@ def _of_items(data: ReportData, ctx: RunContext, items: Items) -> ReportData:
         corpus="",
         heldout_tokens=None,
         sinks_left_out=None,
-        stages=[
-            replace(stage, note=re.sub(r", [\d,]+ (few passages|model tokens)", "", stage.note))
-            for stage in data.stages
-        ],
         evaluation=[replace(row, absent={}) for row in data.evaluation],
         recipe={**files, "held-out share": share, **{name: values[name] for name in parts if name in values}},
         notes=(f"{held}: about {share:.0%} of all, chosen by a hash of the row’s number.", *data.notes, _LABELS),
@@ -82,7 +77,7 @@ def _report_data(ctx: RunContext) -> ReportData:
             for row in evaluation.rows
         ],
         training=_metrics(ctx.dictionary_dir / "metrics.jsonl") if recipe.given is None else (),
-        stages=[_stage_row(name, record) for name, record in stages.items() if record.state == "done"],
+        stages=[_stage_row(name, record, recipe.of_items) for name, record in stages.items() if record.state == "done"],
         recipe=recipe.to_dict(),
         model=_model(recipe.model.name),
         notes=(*_origin(ctx), *evaluation.notes),
@@ -116,8 +111,10 @@ def _metrics(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def _stage_row(name: str, record: StageRecord) -> StageRow:
-    counts = {key: value for key, value in record.counts.items() if isinstance(value, int)}
+def _stage_row(name: str, record: StageRecord, of_items: bool) -> StageRow:
+    """Return a stage with its counts in words; over items, without those of passages and of a language model."""
+    foreign = {"few_passages", "model_tokens"} if of_items else set()
+    counts = {key: value for key, value in record.counts.items() if isinstance(value, int) and key not in foreign}
     note = ", ".join(f"{n:,} {key.replace('_', ' ')}" for key, n in counts.items())
     return StageRow(name=name, seconds=record.seconds, note=note)
 
