@@ -105,11 +105,16 @@ class TextGeneration(ABC):
         """Rows that stay in their order to the end, so that edits see the same rows."""
         config = GenerationConfig(**settings)
         given = [prompts] if _is_one(prompts) else list(prompts)
+        prompts = [read_prompt(one, self.tokenizer, config) for one in given]
+        if not isinstance(config.seed, int) and len(config.seed) != len(prompts):
+            raise InputError(
+                f"seed holds {len(config.seed)} seeds for {len(prompts)} prompts: give one, or one for each prompt."
+            )
         batch, copies = Batch(self, use_cache=config.use_cache), Counter[tuple[int, ...]]()
-        for index, one in enumerate(given):
-            prompt = read_prompt(one, self.tokenizer, config)
-            batch.join([Row(self, prompt, config, index, copy=copies[tuple(prompt.ids)])])
-            copies[tuple(prompt.ids)] += 1
+        for index, prompt in enumerate(prompts):
+            key = tuple(prompt.ids)
+            batch.join([Row(self, prompt, config, index, copy=copies[key])])
+            copies[key] += isinstance(config.seed, int)
         return batch
 
     @staticmethod

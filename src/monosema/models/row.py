@@ -31,9 +31,11 @@ class GenerationConfig(Config):
     """Sample among this many most likely tokens only."""
     top_p: float | None = Field(None, gt=0, le=1)
     """Sample among the fewest tokens that together have this probability (Holtzman et al. 2020, arXiv 1904.09751)."""
-    seed: int = 0
+    seed: int | tuple[int, ...] = 0
     """The draw of each token depends on this, the prompt's tokens and the position only: a prompt is continued the same
-    way in any batch. Copies of one prompt in a call differ, by their number among the copies."""
+    way in any batch. Copies of one prompt in a call differ, by their number among the copies. Several seeds are one for
+    each row: rows of the same prompt and seed then draw with the same noise, and differ only by what edits them (the
+    likeliest of p / Exponential noise is drawn, so that texts part where their distributions do)."""
     stop: tuple[str, ...] = ()
     """Texts at which to stop; they are not part of the result."""
     stop_at_eos: bool = True
@@ -141,7 +143,8 @@ class Row:
         self._tokenizer: Tokenizer = model.tokenizer
         self._ends = model.tokenizer.end_ids if config.stop_at_eos else frozenset[int]()
         self._room = model.context - n
-        self._seed = derive_seed(config.seed, "generate", tuple(prompt.ids), copy)
+        seed = config.seed if isinstance(config.seed, int) else config.seed[index]
+        self._seed = derive_seed(seed, "generate", tuple(prompt.ids), copy)
         self._before = model.tokenizer.decode(prompt.ids)
         self._cut: str | None = None
         self._shown = 0
