@@ -62,7 +62,8 @@ def test_a_prompt_that_cannot_be_shown_says_why(model: Transformer, prompt: obje
 def test_special_tokens_have_no_features_and_others_have_them_by_strength(codes: DictionaryReading) -> None:
     assert codes.active(0) == []
     values = [one.value for one in codes.active(3)]
-    assert len(values) == 5 and values == sorted(values, reverse=True)
+    assert len(values) == 5
+    assert values == sorted(values, reverse=True)
 
 
 def test_taking_a_feature_out_is_what_an_edit_by_hand_does(
@@ -99,7 +100,8 @@ def test_a_transcoders_features_are_taken_out_where_it_writes(model: Transformer
     codes = DictionaryReading(reading, made)
     assert codes.site == Site.parse("0.mlp_out")
     feature = codes.with_effects(3)[0]
-    assert feature.kl is not None and feature.effect is None
+    assert feature.kl is not None
+    assert feature.effect is None
 
 
 def test_a_question_fills_in_the_last_position_its_likeliest_token_and_the_runner_up(reading: PromptReading) -> None:

@@ -1,4 +1,4 @@
-"""Methods that say why a token came: the exact one is what happens, the estimates are near it where that can be known."""
+"""Methods that say why a token came: the exact one is what happens, estimates are near it where that can be known."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_ablation_scores_are_what_the_model_does_without_the_feature(model: Tran
     (effect,) = read.effects([[(one.position, one.latent)]], question)
     assert one.score == pytest.approx(effect, abs=1e-5)
     assert answer.value == pytest.approx(float(question.value(read.reading.logits[-1])), abs=1e-4)
-    assert answer.control is not None and answer.control > 0
+    assert answer.control is not None
+    assert answer.control > 0
     assert answer.tokens[0] == 0
 
 
@@ -63,7 +64,8 @@ def test_after_the_last_block_the_direct_effect_is_the_logit_difference_that_a_p
     for share in answer.features:
         weights = model.unembed(read.directions[share.latent][None])[0] / scale
         expected = share.value * float(weights[question.target] - weights[question.foil or 0])
-        assert share.position == at and share.score == pytest.approx(expected, rel=1e-2, abs=1e-5)
+        assert share.position == at
+        assert share.score == pytest.approx(expected, rel=1e-2, abs=1e-5)
     assert sum(answer.tokens) == pytest.approx(sum(one.score for one in answer.features), rel=1e-4)
 
 

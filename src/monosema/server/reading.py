@@ -255,7 +255,7 @@ class DictionaryReading:
     def pushed(
         self, fork: Fork, changes: Sequence[Sequence[tuple[int, Float[Tensor, " d"]]]], at: int | None = None
     ) -> list[Float[Tensor, "pos vocab"]]:
-        """Return the logits after each set of vectors was added at positions: at all positions, or at one (pos is 1)."""
+        """Return the logits of all positions, or of one, after each set of vectors was added at positions."""
         logits = unembed_of(self.reading.model, self.site)
         step, done = max(1, VERSIONS // fork.activation.shape[1]), []
         for low in range(0, len(changes), step):

@@ -1,8 +1,8 @@
 """Why this token? Methods that divide the answer among features and tokens, in an open list.
 
-All methods are asked the same `Question`, whose value F is a difference of log-probabilities at one position, and answer
-in its unit, nats: what is above 0 speaks for the target. They see the positions that the dictionary reads, up to that of
-the question.
+All methods are asked the same `Question`, whose value F is a difference of log-probabilities at one position, and
+answer in its unit, nats: what is above 0 speaks for the target. They see the positions that the dictionary reads, up to
+that of the question.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from monosema.models import unembed_of
 from monosema.server.reading import DictionaryReading, Question
 
 EXACT = 48
-"""Features, at one position each, that are taken out by a forward pass of their own: those with the largest estimate."""
+"""Features on one token each that are taken out by a forward pass of their own: those of the largest estimates."""
 
 
 @dataclass(frozen=True)
