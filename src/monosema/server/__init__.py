@@ -1,5 +1,7 @@
-"""The web app: a JSON API over the same calls as the command line, and the pages."""
+"""The web app: pages and a JSON API over runs on disk, for the browser on the same machine."""
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from monosema.server.app import create_app
+
+__all__ = ["create_app"]
