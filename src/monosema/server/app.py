@@ -15,7 +15,7 @@ from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "features", "export", "compare")
+ROUTES = ("runs", "features", "prompts", "export", "compare")
 """Modules of `server.routes`, each with its `router`; a line here serves another."""
 
 
