@@ -258,7 +258,8 @@ class DictionaryReading:
     def _unembedding(self) -> Float[Tensor, "vocab d_model"]:
         model = self.reading.model
         assert isinstance(model, Transformer)
-        return model.unembed_weight.detach().float()
+        with torch.inference_mode(False):  # gradients pass through it
+            return model.unembed_weight.detach().float()
 
     def part(self, at: int, latent: int) -> float:
         """Return a latent's activation on a token."""

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import json
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from functools import cache
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, model_validator
 
 from monosema.core import InputError, MonosemaError
-from monosema.models import LanguageModel, Prompt, load_model
+from monosema.models import LanguageModel, Prompt
 from monosema.server.library import ServedRun
 from monosema.server.reading import DictionaryReading, PromptReading, Question
 from monosema.server.state import Served, Serving
@@ -96,7 +94,7 @@ def prompt(asked: AskedPrompt, served: Served) -> dict[str, Any]:
             "seconds": time.perf_counter() - start,
         }
 
-    return on_model(served, _run(served, asked), read)
+    return served.with_model(_run(served, asked), read)
 
 
 @router.post("/features")
@@ -117,7 +115,7 @@ def features(asked: AskedFeatures, served: Served) -> dict[str, Any]:
             "seconds": time.perf_counter() - start,
         }
 
-    return on_model(served, _run(served, asked), read)
+    return served.with_model(_run(served, asked), read)
 
 
 @router.post("/why")
@@ -143,27 +141,11 @@ def why(asked: AskedWhy, served: Served) -> StreamingResponse:
                 yield "failed", {"method": answer[0], "reason": answer[1]}
         yield "end", {}
 
-    return _events(on_model(served, run, answered))
+    return _events(served.with_model(run, answered))
 
 
 def _run(served: Serving, asked: Asked) -> ServedRun:
     return served.library.runs()[0] if asked.run is None else served.library[asked.run]
-
-
-_T = TypeVar("_T")
-_lock = threading.Lock()
-
-
-@cache
-def _loaded(name: str, dtype: str) -> LanguageModel:
-    model: LanguageModel = load_model(name, dtype=dtype)
-    return model
-
-
-def on_model(served: Serving, run: ServedRun, work: Callable[[LanguageModel], _T]) -> _T:
-    """Return what `work` gives on the model of a run."""
-    with _lock:
-        return work(_loaded(served.model or run.run.recipe.model.name, run.run.recipe.model.dtype))
 
 
 def _events(steps: Iterator[tuple[str, dict[str, Any]]]) -> StreamingResponse:
