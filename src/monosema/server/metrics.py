@@ -51,7 +51,7 @@ def read_metrics(path: Path, after: int = 0, most: int = MOST) -> tuple[list[dic
 
 def _parsed(lines: list[bytes]) -> list[dict[str, Any]]:
     """Return the lines that are JSON; a line that is being written is not."""
-    found = []
+    found: list[dict[str, Any]] = []
     for line in lines:
         try:
             value = json.loads(line)

@@ -46,7 +46,7 @@ class Serving:
         with self._lock:
             if name not in self._models:
                 model = open_model(recipe) if self.model is None else load_model(self.model, dtype=recipe.model.dtype)
-                self._models[name] = model  # type: ignore[assignment]
+                self._models[name] = model
             return work(self._models[name])
 
     def preload(self) -> None:
