@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
@@ -141,17 +142,28 @@ def why(asked: AskedWhy, served: Served) -> StreamingResponse:
                 yield "failed", {"method": answer[0], "reason": answer[1]}
         yield "end", {}
 
-    return _events(served.with_model(run, answered))
+    return _events(served, run, answered)
 
 
 def _run(served: Serving, asked: Asked) -> ServedRun:
     return served.library.runs()[0] if asked.run is None else served.library[asked.run]
 
 
-def _events(steps: Iterator[tuple[str, dict[str, Any]]]) -> StreamingResponse:
+def _events(
+    served: Serving, run: ServedRun, work: Callable[[LanguageModel], Iterator[tuple[str, dict[str, Any]]]]
+) -> StreamingResponse:
+    """Return what work on the run's model yields as server-sent events; others have the model between two of them."""
+
     def lines() -> Iterator[str]:
-        for number, (event, data) in enumerate(steps, start=1):
-            yield f"id: {number}\nevent: {event}\ndata: {json.dumps(data, allow_nan=False)}\n\n"
+        steps = served.with_model(run, work)
+        for number in itertools.count(1):
+            try:
+                step = served.with_model(run, lambda _: next(steps, None))
+            except MonosemaError as error:
+                step = "error", {"message": str(error)}
+            if step is None:
+                return
+            yield f"id: {number}\nevent: {step[0]}\ndata: {json.dumps(step[1], allow_nan=False)}\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
