@@ -9,7 +9,15 @@ from monosema.models.context import ForwardContext, KVCache, Role
 from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.forking import Fork, can_fork, unembed_of
-from monosema.models.generation import Generation, GenerationConfig, Piece, TextGeneration
+from monosema.models.generation import (
+    Generation,
+    GenerationConfig,
+    Piece,
+    Prompt,
+    ReadPrompt,
+    TextGeneration,
+    read_prompt,
+)
 from monosema.models.hooks import Action, BySite, Captured
 from monosema.models.loading import Family, load_model, model_folder, register_family
 from monosema.models.pair import ModelPair, resolve_site
@@ -36,6 +44,8 @@ __all__ = [
     "ModelFacts",
     "ModelPair",
     "Piece",
+    "Prompt",
+    "ReadPrompt",
     "Role",
     "RotaryConfig",
     "ShownToken",
@@ -50,6 +60,7 @@ __all__ = [
     "model_folder",
     "quoted",
     "random_model",
+    "read_prompt",
     "register_family",
     "require_logits",
     "resolve_site",

@@ -166,7 +166,7 @@ class TextGeneration(ABC):
         config = GenerationConfig(**settings)
         config = config.replace(use_cache=config.use_cache and self.can_cache)
         given = [prompts] if _is_one(prompts) else list(prompts)
-        return _Writer(self.tokenizer, [_read_prompt(one, self.tokenizer, config) for one in given], config, self)
+        return _Writer(self.tokenizer, [read_prompt(one, self.tokenizer, config) for one in given], config, self)
 
 
 def _is_one(prompts: Any) -> bool:
@@ -194,18 +194,25 @@ def next_token_probabilities(
 
 
 @dataclass(frozen=True)
-class _Prompt:
-    """A prompt as the model reads it: its text, its ids, and their roles."""
+class ReadPrompt:
+    """A prompt as the model reads it.
+
+    Attributes:
+        text: what is read; decoded, where ids were given, and as the template writes it, for messages.
+        ids: its tokens.
+        roles: the `Role` of each, before special tokens are told apart (`ForwardContext.roles`).
+    """
 
     text: str
     ids: list[int]
     roles: list[int]
 
 
-def _read_prompt(prompt: Prompt, tokenizer: Tokenizer, config: GenerationConfig) -> _Prompt:
+def read_prompt(prompt: Prompt, tokenizer: Tokenizer, config: GenerationConfig) -> ReadPrompt:
+    """Return a prompt's tokens and their roles. Raises InputError for messages where there is no chat template."""
     if isinstance(prompt, str):
         ids = tokenizer.encode(prompt, config.bos)
-        return _Prompt(prompt, ids, [Role.PROMPT] * len(ids))
+        return ReadPrompt(prompt, ids, [Role.PROMPT] * len(ids))
     if len(prompt) and isinstance(prompt[0], Mapping):
         template = tokenizer.chat_template
         if template is None:
@@ -213,16 +220,16 @@ def _read_prompt(prompt: Prompt, tokenizer: Tokenizer, config: GenerationConfig)
         text, contents = template.render_with_contents(prompt)  # type: ignore[arg-type]
         ids, spans = tokenizer.encode_with_spans(text)
         within = [any(start < last and first < end for first, last in contents) for start, end in spans]
-        return _Prompt(text, ids, [Role.PROMPT if inside else Role.TEMPLATE for inside in within])
+        return ReadPrompt(text, ids, [Role.PROMPT if inside else Role.TEMPLATE for inside in within])
     ids = [int(id) for id in prompt if not isinstance(id, Mapping)]
-    return _Prompt(tokenizer.decode(ids), ids, [Role.PROMPT] * len(ids))
+    return ReadPrompt(tokenizer.decode(ids), ids, [Role.PROMPT] * len(ids))
 
 
 class _Writer:
     """Draws tokens for each row, and knows when it ends."""
 
     def __init__(
-        self, tokenizer: Tokenizer, prompts: list[_Prompt], config: GenerationConfig, model: TextGeneration
+        self, tokenizer: Tokenizer, prompts: list[ReadPrompt], config: GenerationConfig, model: TextGeneration
     ) -> None:
         for index, prompt in enumerate(prompts):
             n = len(prompt.ids)
