@@ -33,9 +33,11 @@ class GenerationConfig(Config):
     """Sample among this many most likely tokens only."""
     top_p: float | None = Field(None, gt=0, le=1)
     """Sample among the fewest tokens that together have this probability (Holtzman et al. 2020, arXiv 1904.09751)."""
-    seed: int = 0
+    seed: int | tuple[int, ...] = 0
     """The draw of each token depends on this, the prompt's tokens and the position only: a prompt is continued the same
-    way in any batch. Copies of one prompt in a call differ, by their number among the copies."""
+    way in any batch. Copies of one prompt in a call differ, by their number among the copies. Several seeds are one for
+    each row: rows of the same prompt and seed then draw with the same noise, and differ only by what edits them (the
+    likeliest of p / Exponential noise is drawn, so that texts part where their distributions do)."""
     stop: tuple[str, ...] = ()
     """Texts at which to stop; they are not part of the result."""
     stop_at_eos: bool = True
@@ -246,9 +248,7 @@ class _Writer:
         self.finish: list[Finish | None] = [None] * len(prompts)
         self.room = [model.context - len(prompt.ids) for prompt in prompts]
         self._shown = [0] * len(prompts)
-        keys = [tuple(prompt.ids) for prompt in prompts]
-        copies = [keys[:row].count(key) for row, key in enumerate(keys)]
-        self._seeds = [derive_seed(config.seed, "generate", *pair) for pair in zip(keys, copies, strict=True)]
+        self._seeds = _row_seeds([tuple(prompt.ids) for prompt in prompts], config.seed)
 
     def steps(self, model: TextGeneration) -> Iterator[list[int]]:
         """Write on until all rows have ended; yields, after each step, the rows that were given a token."""
@@ -337,6 +337,16 @@ class _Writer:
         text = self.texts[row]
         text = self._text(row) if text is None else text
         return Generation(self.prompts[row].text, text, tuple(self.written[row]), self.finish[row] or "length")
+
+
+def _row_seeds(prompts: Sequence[tuple[int, ...]], seed: int | tuple[int, ...]) -> list[int]:
+    """Return the seed of each row's draws, of the call's seed or of one for each row."""
+    if isinstance(seed, int):
+        copies = [prompts[:row].count(prompt) for row, prompt in enumerate(prompts)]
+        return [derive_seed(seed, "generate", *pair) for pair in zip(prompts, copies, strict=True)]
+    if len(seed) != len(prompts):
+        raise InputError(f"seed holds {len(seed)} seeds for {len(prompts)} prompts: give one, or one for each prompt.")
+    return [derive_seed(own, "generate", prompt, 0) for prompt, own in zip(prompts, seed, strict=True)]
 
 
 def require_finite(logits: Float[Tensor, "batch vocab"], needed: Sequence[bool]) -> None:

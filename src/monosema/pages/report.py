@@ -129,46 +129,57 @@ def render(data: ReportData, packed: ReportBundle) -> str:
 
 def _render(data: ReportData, packed: ReportBundle) -> str:
     script = "\n".join(_static(name) for name in SCRIPTS)
+    page = said(data, packed) | _drawn(data, packed)
+    facts = {"title": data.title, **languages(), **page["facts"], "words": of_script()}
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            **{**page, "facts": script_json(facts)},
+            style=style(),
+            script=script,
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
+    )
+
+
+def said(data: ReportData, packed: ReportBundle) -> dict[str, Any]:
+    """Return what the template of a run says, by name, in the report and in the app: sentences and tables."""
+    return {
+        "data": data,
+        "bundle": packed,
+        "say": say,
+        "lede": sections.lede(data, packed),
+        "headline": sections.headline(data.evaluation, packed),
+        "table": sections.metrics(data.evaluation),
+        "scores": sections.scores(packed.scored),
+        "notes": sections.notes(data, packed),
+        "stages": sections.stages(data.stages),
+        "recipe": sections.flat(data.recipe),
+        "model": sections.flat(data.model),
+        "terms": _terms(data),
+    }
+
+
+def _drawn(data: ReportData, packed: ReportBundle) -> dict[str, Any]:
+    """Return what the template of plots draws, by name; `facts` is what the scripts read."""
     drawn = feature_map(packed)
     charts = {
         "losses": loss_bars(data.evaluation),
         "densities": density_histogram(packed),
         "shares": share_histogram(packed),
     }
-    facts = {
-        "title": data.title,
-        **languages(),
-        "sides": packed.sides,
-        "map": drawn.to_dict() if drawn else None,
-        "words": of_script(),
-        "view": "passages" if data.items is None else "items",
+    return {
+        "map": drawn,
+        "maps": [(svg(spec), area) for spec, area in drawn.views] if drawn else [],
+        "curves": [svg(spec) for spec in training_curves(data.training)],
+        "charts": {name: svg(spec) if spec else "" for name, spec in charts.items()},
+        "facts": {
+            "sides": packed.sides,
+            "map": drawn.to_dict() if drawn else None,
+            "view": "passages" if data.items is None else "items",
+        },
     }
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            bundle=packed,
-            style=style(),
-            script=script,
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            say=say,
-            lede=sections.lede(data, packed),
-            headline=sections.headline(data.evaluation, packed),
-            table=sections.metrics(data.evaluation),
-            scores=sections.scores(packed.scored),
-            notes=sections.notes(data, packed),
-            stages=sections.stages(data.stages),
-            recipe=sections.flat(data.recipe),
-            model=sections.flat(data.model),
-            terms=_terms(data),
-            map=drawn,
-            maps=[(svg(spec), area) for spec, area in drawn.views] if drawn else [],
-            curves=[svg(spec) for spec in training_curves(data.training)],
-            charts={name: svg(spec) if spec else "" for name, spec in charts.items()},
-            facts=script_json(facts),
-        )
-    )
 
 
 def _terms(data: ReportData) -> list[tuple[str, str]]:
