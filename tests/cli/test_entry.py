@@ -25,6 +25,7 @@ VERBS = (
     "compare",
     "complete",
     "chat",
+    "serve",
     "inspect",
     "plan",
     "doctor",
