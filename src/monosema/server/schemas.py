@@ -1,0 +1,178 @@
+"""Shapes of what the API takes and gives."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+
+class Problem(BaseModel):
+    """What was wrong."""
+
+    message: str
+
+
+class ErrorReply(BaseModel):
+    """An error."""
+
+    error: Problem
+
+
+class Measured(BaseModel):
+    """A metric with its 95 % interval."""
+
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None = None
+    method: str | None = None
+
+
+class StageCard(BaseModel):
+    """A stage of a run: its name, and whether it is done, was begun, or waits."""
+
+    name: str
+    state: str
+    seconds: float | None = None
+
+
+class RunCard(BaseModel):
+    """A run at a glance; `problem` says why it can't be read, and then there is no more than its name."""
+
+    name: str
+    changed: float
+    problem: str | None = None
+    title: str | None = None
+    model: str | None = None
+    site: str | None = None
+    architecture: str | None = None
+    n_latents: int | None = None
+    features: int | None = None
+    unit: str | None = None
+    of_items: bool = False
+    stages: list[StageCard] = []
+    live: bool = False
+    metrics: dict[str, Measured] = {}
+
+
+class RunList(BaseModel):
+    """A page of the runs, the newest first."""
+
+    total: int
+    offset: int
+    limit: int
+    runs: list[RunCard]
+
+
+class RunDetail(RunCard):
+    """A run with its evaluation beside controls, scores and recipe."""
+
+    folder: str
+    evaluation: dict[str, Any] | None = None
+    scores: list[dict[str, Any]] = []
+    recipe: dict[str, Any] = {}
+    absent: dict[str, str] = {}
+    position_buckets: list[tuple[int, int]] = []
+    sides: tuple[str, str] | None = None
+    notes: list[str] = []
+
+
+class FeatureBrief(BaseModel):
+    """A feature's figures and label."""
+
+    latent: int
+    alive: bool
+    density: float | None
+    n_active: int
+    mean: float | None
+    mean_active: float | None
+    max: float | None
+    label: str
+    label_author: str
+    label_method: str
+    label_scorer: str
+    label_score: float | None
+    label_low: float | None
+    label_high: float | None
+    label_control: float | None
+    label_random: float | None
+    label_margin: float | None
+    share: float | None = None
+
+
+class FeatureRow(FeatureBrief):
+    """A feature in a list.
+
+    Attributes:
+        top_tokens, promoted: texts of a few tokens.
+        spark: heights of its histogram, 0 to 255.
+        fit, why: of a search, how well it fits and for what.
+    """
+
+    top_tokens: list[str]
+    promoted: list[str]
+    spark: list[int]
+    fit: float | None = None
+    why: str | None = None
+
+
+class FeatureList(BaseModel):
+    """A page of features.
+
+    Attributes:
+        total: how many fit.
+        of: how many there are.
+        mode: how the text was searched for; another one than was asked for where `note` says why.
+        removed: where nothing fits, how many each filter alone would have left out, the most first.
+    """
+
+    run: str
+    total: int
+    of: int
+    offset: int
+    limit: int
+    mode: str
+    note: str | None = None
+    removed: dict[str, int] = {}
+    features: list[FeatureRow]
+
+
+class Passage(BaseModel):
+    """A passage and the feature's activation on each of its tokens."""
+
+    kind: str
+    rank: int
+    document: float
+    position: float
+    peak: int
+    maximum: float
+    tokens: list[str]
+    activations: list[float]
+
+
+class Near(BaseModel):
+    """Another feature that is near, and how near."""
+
+    other: int
+    value: float
+
+
+class FeatureDetail(FeatureBrief):
+    """A feature with all that its page shows."""
+
+    row: int
+    histogram: dict[str, Any]
+    top_tokens: list[tuple[str, float | None]]
+    promoted: list[tuple[str, float | None]]
+    suppressed: list[tuple[str, float | None]]
+    position_profile: list[float]
+    neighbours: dict[str, list[Near]]
+    explanations: list[dict[str, Any]]
+    scores: list[dict[str, Any]]
+    votes: list[dict[str, Any]]
+    passages: list[Passage]
+
+
+Offset = Annotated[int, Field(ge=0, le=10_000_000)]
+Limit = Annotated[int, Field(ge=0, le=500)]
