@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +19,7 @@ from monosema.items import Items
 from monosema.pages import sections
 from monosema.pages.bundle import ReportBundle, bundle
 from monosema.pages.glossary import METRICS, TERMS, TERMS_OF_TEXT
+from monosema.pages.modules import digest, join, static
 from monosema.pages.packing import script_json
 from monosema.pages.pictures import density_histogram, feature_map, loss_bars, share_histogram, training_curves
 from monosema.pages.svg import svg, variables
@@ -28,21 +27,6 @@ from monosema.pages.words import ITEMS, languages, of_script, rewording, say
 
 if TYPE_CHECKING:
     import jinja2
-
-SCRIPTS = (
-    "data.js",
-    "elements.js",
-    "tokens.js",
-    "search.js",
-    "plots.js",
-    "scores.js",
-    "table.js",
-    "feature.js",
-    "items.js",
-    "language.js",
-    "page.js",
-)
-"""Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +112,7 @@ def render(data: ReportData, packed: ReportBundle) -> str:
 
 
 def _render(data: ReportData, packed: ReportBundle) -> str:
-    script = "\n".join(_static(name) for name in SCRIPTS)
+    script = join("report.js")
     page = said(data, packed) | _drawn(data, packed)
     facts = {"title": data.title, **languages(), **page["facts"], "words": of_script()}
     return (
@@ -138,7 +122,7 @@ def _render(data: ReportData, packed: ReportBundle) -> str:
             **{**page, "facts": script_json(facts)},
             style=style(),
             script=script,
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_digest=digest(script),
         )
     )
 
@@ -190,14 +174,9 @@ def _terms(data: ReportData) -> list[tuple[str, str]]:
     return [*((metric.name, metric.means) for metric in metrics), *terms]
 
 
-@cache
-def _static(name: str) -> str:
-    return (files("monosema.pages") / "static" / name).read_text(encoding="utf-8")
-
-
 def style() -> str:
     """Return the style sheet of all pages, with the charts' palette."""
-    return variables(":root") + _static("pages.css")
+    return variables(":root") + static("pages.css")
 
 
 @cache
