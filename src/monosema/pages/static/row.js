@@ -49,7 +49,7 @@ function score(brief) {
 }
 
 function reasons(parts) {
-  return el("span", { class: "chips why", title: parts.map((part) => part?.textContent ?? part).join("") }, parts);
+  return el("span", { class: "chips why", title: parts.map((part) => part?.textContent ?? part ?? "").join("") }, parts);
 }
 
 // Tokens that say more than the label: what the feature promotes, where the label itself is the tokens it fires on.
