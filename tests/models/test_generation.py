@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monosema.core import ConfigError, InputError
 from monosema.models import ChatTemplate, GenerationConfig, KVCache, Role, Transformer, load_model, random_model
-from monosema.models.generation import next_token_probabilities
+from monosema.models.batch import next_token_probabilities
 
 PROMPTS = ["the cat sat", "a", "I said: do not go there"]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import AsyncIterator, Sequence
 from importlib import import_module
 from pathlib import Path
+from threading import Thread
 
 from fastapi import FastAPI
 from starlette.middleware.gzip import GZipMiddleware
@@ -15,7 +17,7 @@ from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "features", "export", "compare")
+ROUTES = ("runs", "charts", "features", "export", "compare")
 """Modules of `server.routes`, each with its `router`; a line here serves another."""
 
 
@@ -33,7 +35,15 @@ def create_app(
     Raises:
         RunError: a folder is no run and holds none.
     """
+    serving = Serving(Library(folders), model)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        Thread(target=serving.preload, name="preload", daemon=True).start()
+        yield
+
     app = FastAPI(
+        lifespan=lifespan,
         title="monosema",
         description="Runs, features, prompts and steering as JSON.",
         openapi_url="/api/openapi.json",
@@ -41,7 +51,7 @@ def create_app(
         redoc_url=None,
         responses={code: {"model": ErrorReply} for code in (400, 404, 409, 422)},
     )
-    app.state.serving = Serving(Library(folders), model)
+    app.state.serving = serving
     errors.install(app)
     for name in ROUTES:
         app.include_router(import_module(f"monosema.server.routes.{name}").router)

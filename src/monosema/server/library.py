@@ -14,6 +14,8 @@ from monosema.server.errors import NotFoundError
 if TYPE_CHECKING:
     from monosema.atlas import Atlas
     from monosema.dictionaries import Dictionary
+    from monosema.pages.bundle import ReportBundle
+    from monosema.pages.report import ReportData
     from monosema.runs import Run
 
 RECIPE = "recipe.toml"
@@ -36,6 +38,7 @@ class ServedRun:
         self._atlas: Atlas | None = None
         self._dictionary: tuple[tuple[int, ...], Dictionary] | None = None
         self._described: Described | None = None
+        self._report: tuple[tuple[float, str], tuple[ReportData, ReportBundle]] | None = None
 
     @property
     def changed(self) -> float:
@@ -75,6 +78,25 @@ class ServedRun:
             if self._described is None or self._described.tables.state != state:
                 self._described = Described(self.atlas)
             return self._described
+
+    @property
+    def report(self) -> tuple[ReportData, ReportBundle]:
+        """What a report says of the run, without its features. Raises MonosemaError where a stage is not made yet."""
+        from monosema.pages.bundle import overview
+        from monosema.runs.context import RunContext
+        from monosema.runs.report_data import report_data
+
+        with self._lock:
+            seen = self.changed, self.atlas.state
+            if self._report is None or self._report[0] != seen:
+                data = report_data(RunContext(self.run.recipe, self.folder))
+                self._report = seen, (data, overview(self.atlas))
+            return self._report[1]
+
+    @property
+    def metrics_path(self) -> Path:
+        """The lines that training wrote, one every few steps."""
+        return self.folder / "dictionaries" / self.run.recipe.dictionary_name / "metrics.jsonl"
 
     @property
     def live(self) -> bool:

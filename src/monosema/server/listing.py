@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monosema.core import InputError
-from monosema.pages.features import FeatureTables
+
+if TYPE_CHECKING:
+    from monosema.pages.features import FeatureTables
 
 Sort = Literal["fit", "margin", "score", "density", "rare", "max", "share", "lack", "label", "latent"]
 State = Literal["alive", "dead", "all"]

@@ -78,6 +78,34 @@ class RunDetail(RunCard):
     notes: list[str] = []
 
 
+class Metrics(BaseModel):
+    """Lines of training, the place in their file behind the last of them, and whether a process writes on."""
+
+    lines: list[dict[str, Any]]
+    next: int
+    live: bool
+
+
+class MapOfFeatures(BaseModel):
+    """Dots of the map of features, and how they lie over its axes; labels only where there are not too many.
+
+    Attributes:
+        areas: left, top, width and height of the plot area in percent of the chart, for a wide page and for a phone.
+    """
+
+    column: str
+    log: bool
+    label: str
+    x: tuple[float, float]
+    y: tuple[float, float]
+    areas: list[tuple[float, float, float, float]]
+    latent: list[int]
+    density: list[float]
+    height: list[float]
+    margin: list[float | None]
+    labels: list[str]
+
+
 class FeatureBrief(BaseModel):
     """A feature's figures and label."""
 
@@ -172,6 +200,50 @@ class FeatureDetail(FeatureBrief):
     scores: list[dict[str, Any]]
     votes: list[dict[str, Any]]
     passages: list[Passage]
+
+
+class ActivationsOf(BaseModel):
+    """A text to read, and the latents to look at; without these, so many of those that fire."""
+
+    text: str = Field(min_length=1, max_length=100_000)
+    latents: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = Field(None, max_length=500)
+    limit: int = Field(50, ge=1, le=500)
+
+
+class Activations(BaseModel):
+    """Tokens of a text, and each latent's activation on each of them.
+
+    Attributes:
+        looked_at: false for tokens that no code was computed on, such as the special one that a text begins with.
+        active: how many features fire anywhere in the text.
+        maxima, labels: of each latent in the atlas.
+    """
+
+    tokens: list[str]
+    looked_at: list[bool]
+    active: int
+    latents: dict[int, list[float]]
+    maxima: dict[int, float]
+    labels: dict[int, str]
+
+
+Author = Annotated[str, Field(min_length=1, max_length=100)]
+
+
+class LabelGiven(BaseModel):
+    """A label in a person's name; an empty text takes it back."""
+
+    text: str = Field(max_length=500)
+    author: Author
+
+
+class VoteGiven(BaseModel):
+    """A vote on an explanation: 1 for right, -1 for wrong, 0 takes it back; `of` is its method or author, without it
+    the label that is shown."""
+
+    vote: int = Field(ge=-1, le=1)
+    voter: Author
+    of: str | None = Field(None, max_length=200)
 
 
 Offset = Annotated[int, Field(ge=0, le=10_000_000)]

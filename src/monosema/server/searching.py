@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import NDArray
 
 from monosema.core import InputError
-from monosema.pages.features import FeatureTables
 from monosema.server.listing import Found
+
+if TYPE_CHECKING:
+    from monosema.pages.features import FeatureTables
 
 
 class Searches:

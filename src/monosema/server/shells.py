@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+from types import MappingProxyType
 from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse, Response
 
+from monosema.core import MonosemaError
 from monosema.server.errors import NotFoundError
 from monosema.server.state import OfRun, Served, Serving
 
@@ -18,7 +21,9 @@ TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", 
 """Types of static files; others are not served."""
 
 
-def _page(name: str, serving: Serving, title: str, **facts: Any) -> HTMLResponse:
+def _page(
+    name: str, serving: Serving, title: str, shown: Mapping[str, Any] = MappingProxyType({}), **facts: Any
+) -> HTMLResponse:
     from monosema.pages.packing import script_json
     from monosema.pages.report import environment
     from monosema.pages.words import languages, say
@@ -26,7 +31,7 @@ def _page(name: str, serving: Serving, title: str, **facts: Any) -> HTMLResponse
     runs = [{"name": one.name, "title": one.name} for one in serving.library.runs()]
     known = {"page": name, "title": title, **languages(), "words": [], "runs": runs, **facts}
     template = environment().get_template(f"app/{name}.html.j2")
-    return HTMLResponse(template.render(page=name, title=title, facts=script_json(known), say=say))
+    return HTMLResponse(template.render(page=name, title=title, facts=script_json(known), **{"say": say, **shown}))
 
 
 @router.get("/")
@@ -37,8 +42,14 @@ def runs(serving: Served) -> HTMLResponse:
 
 @router.get("/runs/{run}")
 def run(run: OfRun, serving: Served) -> HTMLResponse:
-    """Show one run."""
-    return _page("run", serving, run.name, run=run.name)
+    """Show one run: what its report says, as far as it is made."""
+    from monosema.pages.report import said
+
+    try:
+        shown = said(*run.report)
+    except MonosemaError as error:
+        shown = {"data": None, "problem": str(error)}
+    return _page("run", serving, run.name, shown, run=run.name)
 
 
 @router.get("/runs/{run}/features")

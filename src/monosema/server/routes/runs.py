@@ -8,7 +8,8 @@ from fastapi import APIRouter, Query
 
 from monosema.core import MonosemaError
 from monosema.server.library import ServedRun
-from monosema.server.schemas import Limit, Offset, RunDetail, RunList
+from monosema.server.metrics import read_metrics
+from monosema.server.schemas import Limit, Metrics, Offset, RunDetail, RunList
 from monosema.server.state import OfRun, Served
 
 router = APIRouter(prefix="/api/runs", tags=["runs"])
@@ -31,6 +32,20 @@ def run(run: OfRun) -> Any:
     if about["problem"] is None:
         about |= {"recipe": run.run.recipe.to_dict(), **_evaluated(run), **_described(run)}
     return about
+
+
+@router.get("/{run}/metrics", response_model=Metrics)
+def metrics(
+    run: OfRun,
+    after: Annotated[int, Query(ge=0, le=2**60)] = 0,
+    most: Annotated[int, Query(ge=1, le=10_000)] = 1000,
+) -> Any:
+    """Give the lines of training behind a place of their file, thinned where they are many.
+
+    Give `next` as `after` to go on from there.
+    """
+    lines, end = read_metrics(run.metrics_path, after, most)
+    return {"lines": lines, "next": end, "live": run.live}
 
 
 def _evaluated(run: ServedRun) -> dict[str, Any]:
