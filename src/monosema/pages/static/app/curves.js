@@ -3,17 +3,19 @@ import { el, number, say } from "../elements.js";
 import { get } from "./api.js";
 import { chart } from "./charts.js";
 import { facts, runAddress } from "./shell.js";
-import { view } from "./state.js";
+import { View, list, text } from "./state.js";
 
 const NAMES = ["fvu", "l0", "dead"];
 
-export function curves(host, run) {
+export const FIELDS = { with: list(text()) };
+
+export async function curves(host, run) {
   const base = "/api" + runAddress(run);
-  const state = view({ with: "" });
+  const view = await View.open(FIELDS, () => draw());
   const pictures = el("div", { class: "curves", role: "group", "aria-label": say("Training") });
   const told = el("p", { class: "training-now", role: "status" });
   const others = facts.runs.map(({ name }) => name).filter((name) => name !== run);
-  const chosen = () => state.value.with.split(",").filter((name) => others.includes(name));
+  const chosen = () => view.state.with.filter((name) => others.includes(name));
   host.append(told, pictures, others.length ? beside() : "");
 
   function beside() {
@@ -23,7 +25,7 @@ export function curves(host, run) {
 
   function choose(name, on) {
     const names = chosen().filter((one) => one !== name);
-    state.set({ with: (on ? [...names, name] : names).join(",") });
+    view.set({ with: on ? [...names, name] : names });
     draw();
   }
 

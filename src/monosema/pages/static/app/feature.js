@@ -5,21 +5,18 @@ import { get } from "./api.js";
 import { feature } from "./one.js";
 import { facts, runAddress, shell, where } from "./shell.js";
 import { stars } from "./stars.js";
-import { view } from "./state.js";
+import { View, choice, flag, number, text } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const { run, latent } = facts;
-const state = view({ tab: "top", scale: "feature", full: "", text: "", with: "" });
+export const FIELDS = { tab: text("top"), scale: choice(["feature", "passage"]), full: flag(), text: text(), with: number(-1, { low: -1, whole: true }) };
+/** @type {View<typeof FIELDS>} */
+let view;
 const kept = stars(run);
 const to = (other) => location.assign(runAddress(run, "features", other));
 
-function settings() {
-  const { tab, scale, full, text } = state.value;
-  return { tab, scale, full: full === "yes", text };
-}
-
 function show() {
-  const of = settings();
+  const of = { ...view.state };
   return feature($("detail"), run, latent, {
     fresh: () => true,
     open: to,
@@ -27,9 +24,9 @@ function show() {
     close: () => location.assign(runAddress(run, "features")),
     stars: kept,
     onStar: star,
-    beside: state.value.with || null,
+    beside: view.state.with,
     settings: of,
-    save: () => state.set({ tab: of.tab, scale: of.scale, full: of.full ? "yes" : "", text: of.text || "" }),
+    save: () => view.set({ tab: of.tab, scale: of.scale, full: of.full, text: of.text }),
   });
 }
 
@@ -46,7 +43,8 @@ function tenth(digit) {
 
 const code = () => ["import monosema as ms", "", `atlas = ms.open_atlas(${JSON.stringify(facts.folder || run)})`, `feature = atlas.feature(${latent})`, "print(feature.label, feature.density, feature.max)", "for example in feature.examples[:5]:", '    print("".join(example.tokens))'].join("\n");
 
-function start() {
+async function start() {
+  view = await View.open(FIELDS, show);
   const digits = Object.fromEntries(Array.from({ length: 10 }, (_, digit) => [String(digit), [() => tenth(digit), digit ? "A tenth of the passages" : "The strongest tenth"]]));
   shell({
     crumbs: [[run, runAddress(run)], [say("Features"), runAddress(run, "features"), false], [String(latent)]],
@@ -65,7 +63,6 @@ function start() {
       ...digits,
     },
   });
-  state.onChange(show);
   show();
 }
 

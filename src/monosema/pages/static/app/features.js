@@ -6,11 +6,12 @@ import { PagedList } from "./list.js";
 import { feature } from "./one.js";
 import { bind, button, copy, facts, failure, runAddress, shell, toast } from "./shell.js";
 import { stars } from "./stars.js";
-import { view } from "./state.js";
+import { View, choice, list as several, number as numeric, text } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const { run } = facts;
 const WIDE = matchMedia("(min-width: 900px)");
+const NONE = 999999999; // a latent that no run has
 const MODES = {
   words: ["words", "A word of a label, or a token"],
   token: ["fires on", "A token that it fires on, such as Monday"],
@@ -19,23 +20,37 @@ const MODES = {
   meaning: ["meaning", "What it is about, in your own words"],
 };
 const SORTS = { fit: "Fit to the search", margin: "Above controls", score: "Score", density: "Density, common first", rare: "Density, rare first", max: "Strongest activation", label: "Label, A to Z", latent: "Number" };
-const FIELDS = { q: "", mode: "words", sort: "", state: "alive", density: "", labels: "any", latents: "", at: "", with: "" };
+const DENSITIES = ["", "0.1,1", "0.01,0.1", "0.001,0.01", "0.0001,0.001", "0,0.0001"];
+const latentField = numeric(-1, { low: -1, high: 2 ** 31, whole: true });
+export const FIELDS = {
+  q: text(),
+  mode: choice(Object.keys(MODES)),
+  sort: choice(["", ...Object.keys(SORTS)]),
+  state: choice(["alive", "dead", "all", "starred"]),
+  density: choice(DENSITIES),
+  labels: choice(["any", "above", "below", "none"]),
+  latents: several(latentField),
+  at: latentField,
+  with: latentField,
+};
 
-const state = view(FIELDS);
 const kept = stars(run);
 const marks = new Set();
 let list = null;
+/** @type {View<typeof FIELDS>} */
+let view;
 
 // The query of the list that the address asks for.
 function query(offset, limit) {
-  const { q, mode, sort, state: shown, density, labels, latents } = state.value;
+  const { q, mode, sort, state: shown, density, labels, latents } = view.state;
   const asked = new URLSearchParams({ offset: String(offset), limit: String(limit) });
   if (q.trim()) asked.set("q", q), asked.set("mode", mode);
   if (sort && !(sort === "fit" && !q.trim())) asked.set("sort", sort);
-  asked.set("alive", shown === "starred" || latents ? "all" : shown);
+  asked.set("alive", shown === "starred" || latents.length ? "all" : shown);
   if (density) asked.set("density", density);
   if (labels !== "any") asked.set("labels", labels);
-  if (latents || shown === "starred") asked.set("latents", latents || [...kept].join(",") || "999999999");
+  const of = latents.length ? latents : shown === "starred" ? [...kept, ...(kept.size ? [] : [NONE])] : [];
+  if (of.length) asked.set("latents", of.join(","));
   return asked;
 }
 
@@ -45,7 +60,7 @@ let ticket = 0;
 async function open(latent, { at = -1, focus = false, replace = false } = {}) {
   const mine = ++ticket;
   list.choose(latent, at);
-  state.set({ at: String(latent) }, { push: !replace });
+  view.set({ at: latent }, { push: !replace });
   document.body.classList.add("reading");
   await feature($("detail"), run, latent, {
     fresh: () => mine === ticket,
@@ -54,7 +69,7 @@ async function open(latent, { at = -1, focus = false, replace = false } = {}) {
     close,
     stars: kept,
     onStar: () => star(latent),
-    beside: state.value.with || null,
+    beside: view.state.with,
   });
   if (mine === ticket && focus && !WIDE.matches) $("feature-title")?.focus({ preventScroll: true });
 }
@@ -71,7 +86,7 @@ async function step(by) {
 
 function star(latent) {
   kept.toggle(latent);
-  if (state.value.state === "starred") list.reset();
+  if (view.state.state === "starred") list.reset();
   else list.paint();
   for (const button of document.querySelectorAll(`#detail [data-latent="${latent}"] .star`)) {
     button.textContent = kept.has(latent) ? "★" : "☆";
@@ -110,7 +125,7 @@ function unmark() {
 }
 
 function side([first, second]) {
-  state.set({ with: String(second) }, { push: true });
+  view.set({ with: second }, { push: true });
   open(first);
 }
 
@@ -121,7 +136,7 @@ function changed(answer) {
   $("rows").hidden = total === 0;
   $("nothing").hidden = total > 0;
   if (total) return;
-  const { state: shown, q } = state.value;
+  const { state: shown, q } = view.state;
   const reasons = Object.entries(removed).map(([name, n]) => el("li", {}, say(FILTERS[name] || name), " ", el("span", { class: "soft" }, number(n))));
   $("nothing").replaceChildren(
     el(
@@ -129,7 +144,7 @@ function changed(answer) {
       { class: "empty" },
       el("p", {}, shown === "starred" && !kept.size ? say("Your list is empty: press s on a feature to keep it.") : mode === "token" && q ? say("No feature has this token among those that it fires on most.") : say("No feature fits.")),
       reasons.length > 1 ? [el("p", { class: "soft" }, say("Each filter alone leaves out:")), el("ul", {}, reasons)] : null,
-      button("Show all features", () => (state.set({ ...FIELDS, at: state.value.at }, { push: true }), arrive()), { class: "action" })
+      button("Show all features", () => change({ q: "", state: "all", density: "", labels: "any", latents: [] }, true), { class: "action" })
     )
   );
 }
@@ -138,7 +153,7 @@ const FILTERS = { alive: "Show", density: "Density", labels: "Labels", search: "
 
 // Puts the address into the controls.
 function arrive() {
-  const { q, mode, sort, state: shown, density, labels } = state.value;
+  const { q, mode, sort, state: shown, density, labels } = view.state;
   $("search").value = q;
   $("search").placeholder = say(MODES[mode][1]);
   for (const radio of $("modes").querySelectorAll("input")) radio.checked = radio.value === mode;
@@ -174,13 +189,13 @@ function controls() {
 }
 
 async function change(values, push = false) {
-  state.set(values, { push });
+  await view.set(values, { push });
   await arrive();
 }
 
 // Python that gives the list as it stands.
 function code() {
-  const { q, mode, sort } = state.value;
+  const { q, mode, sort } = view.state;
   const call = !q.trim() ? `atlas.features(${sort && sort !== "margin" ? `sort=${JSON.stringify(PYTHON_SORTS[sort] || sort)}` : 'sort="label_margin"'}, limit=100)` : { token: `atlas.search_token(${JSON.stringify(q)})`, effect: `atlas.search_effect(${JSON.stringify(q)})` }[mode] || `atlas.search(${JSON.stringify(q)})`;
   return ["import monosema as ms", "", `atlas = ms.open_atlas(${JSON.stringify(facts.folder || run)})`, `for row in ${call}:`, '    print(row["latent"], row["label"])'].join("\n");
 }
@@ -188,6 +203,7 @@ function code() {
 const PYTHON_SORTS = { margin: "label_margin", score: "label_score", rare: "density" };
 
 async function start() {
+  view = await View.open(FIELDS, () => arrive().then(() => view.state.at >= 0 && view.state.at !== list.chosen && open(view.state.at, { replace: true })));
   shell({
     crumbs: [
       [run, runAddress(run)],
@@ -207,10 +223,9 @@ async function start() {
   });
   list = new PagedList($("rows"), { load, onOpen: (brief, at) => open(brief.latent, { at, focus: true }), onStar: star, onMark: mark, onChange: changed, onFail: failed, stars: kept, marks });
   controls();
-  state.onChange(() => arrive());
   const answer = await arrive();
-  const { at } = state.value;
-  if (at) await open(Number(at), { replace: true });
+  const { at } = view.state;
+  if (at >= 0) await open(at, { replace: true });
   else if (answer?.features.length) {
     const first = inviting(answer.features);
     await open(first.latent, { at: answer.features.indexOf(first), replace: true });

@@ -4,6 +4,7 @@ import { keep, recall } from "../kept.js";
 import { post } from "./api.js";
 import { button, runAddress, toast } from "./shell.js";
 
+const PERSON = "person";
 const name = () => recall("name") || "";
 
 // A field for a label of one's own; `done` is called once it is recorded.
@@ -16,7 +17,7 @@ export function labelling(run, feature, done) {
     if (!author.value.trim()) return author.focus();
     keep("name", author.value.trim());
     try {
-      await post(`/api${runAddress(run, "features", feature.latent, "label")}`, { label: label.value.trim(), author: author.value.trim() });
+      await post(`/api${runAddress(run, "features", feature.latent, "label")}`, { text: label.value.trim(), author: author.value.trim() });
       toast("Label recorded.");
       done();
     } catch (error) {
@@ -40,7 +41,7 @@ export function voting(run, feature, explanation) {
     if (!voter) return;
     keep("name", voter);
     try {
-      await post(`/api${runAddress(run, "features", feature.latent, "vote")}`, { ...key(explanation), vote: value, voter });
+      await post(`/api${runAddress(run, "features", feature.latent, "vote")}`, { of: explanation.method === PERSON ? explanation.author : explanation.method, vote: value, voter });
       for (const button of pressed.parentElement.children) button.setAttribute("aria-pressed", String(button === pressed));
       toast("Vote recorded.");
     } catch (error) {
@@ -50,5 +51,3 @@ export function voting(run, feature, explanation) {
   const one = (text, value) => button(text, (event) => vote(value, event.currentTarget), { class: "quiet", "aria-pressed": "false" });
   return el("span", { class: "voting" }, one("right", 1), one("wrong", -1));
 }
-
-const key = ({ text, method, author, model, prompt_version: version }) => ({ text, method, author, model, prompt_version: version });

@@ -33,12 +33,8 @@ export function nudge(run, feature) {
     texts.forEach((text) => text.replaceChildren(el("span", { class: "soft" }, prompt.value)));
     const steerings = [null, { edits: [{ latent: feature.latent, add: Number(slider.value), unit: "max" }] }];
     try {
-      await stream(
-        "/api/generate",
-        { run, prompt: prompt.value, steerings, seed: 0, temperature: 0.7, max_new_tokens: TOKENS },
-        (name, { row, text }) => typeof text === "string" && texts[row]?.append(text),
-        { signal: mine.signal }
-      );
+      const asked = { run, prompt: prompt.value, steerings, seed: 0, temperature: 0.7, max_new_tokens: TOKENS };
+      for await (const { data } of stream("/api/generate", asked, { signal: mine.signal })) if (typeof data.text === "string") texts[data.row]?.append(data.text);
     } catch (error) {
       if (error.name !== "AbortError") toast(error.message, { retry: go, detail: error.whatToDo });
     }

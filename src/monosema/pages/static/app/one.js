@@ -25,8 +25,8 @@ export function about(run) {
 export async function feature(host, run, latent, options) {
   if (!host.querySelector("article")) host.replaceChildren(skeleton(9));
   await fill(host, async () => {
-    const others = options.beside && Number(options.beside) !== latent ? [Number(options.beside)] : [];
-    const pages = await Promise.all([latent, ...others].map((one, i) => page(run, one, i ? { ...options, second: true } : options)));
+    const others = options.beside >= 0 && options.beside !== latent ? [options.beside] : [];
+    const pages = await Promise.all([latent, ...others].map((one, i) => page(run, one, { ...options, second: i > 0, again: () => feature(host, run, latent, options) })));
     if (!options.fresh()) throw Object.assign(new Error(), { name: "AbortError" });
     host.scrollTop = 0;
     return others.length ? el("div", { class: "side-by-side" }, pages) : pages;
@@ -40,7 +40,6 @@ async function page(run, latent, options) {
   const labels = await near(run, found);
   const settings = options.settings || Object.assign({ tab: "top", full: false, scale: "feature" }, recall(NAME));
   const save = options.save || (() => keep(NAME, { tab: settings.tab, full: settings.full, scale: settings.scale }));
-  const again = () => feature(options.host, run, latent, options);
   const context = {
     index: { rows: { get: (other) => other }, label: (other) => labels.get(other) || say("no label"), buckets: told.position_buckets },
     settings,
@@ -57,7 +56,7 @@ async function page(run, latent, options) {
     suffix: options.second ? "-second" : "",
     tools: [el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"), exportMenu(run, latent)],
     panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found))] : [],
-    evidence: found.alive ? [labelling(run, found, again)] : [],
+    evidence: found.alive ? [labelling(run, found, options.again)] : [],
     vote: (explanation) => voting(run, found, explanation),
   };
   const article = featurePage(found, context);

@@ -37,7 +37,7 @@ async function map() {
     })
   );
   const figure = el("figure", {}, el("figcaption", {}, say(scored ? "Which features are well described?" : "Strongest activation against density")), el("p", { class: "soft" }, say(scored ? MEANS.scored : MEANS.plain) + " " + say("Click a dot to read it.")), pictures);
-  queueMicrotask(() => {
+  requestAnimationFrame(() => {
     const drawn = maps(figure.querySelectorAll("canvas"), index, found, (row) => location.assign(runAddress(run, "features", found.latent[row])));
     document.addEventListener("theme", () => drawn.paint());
   });

@@ -2,7 +2,7 @@
 import { el, known, number, say, share } from "../elements.js";
 import { get } from "./api.js";
 import { button, command, empty, fill, runAddress, shell } from "./shell.js";
-import { view } from "./state.js";
+import { View, choice, list, text } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
 const SORTS = {
@@ -15,22 +15,24 @@ const METRICS = [
   ["loss_recovered", "Loss recovered", share],
   ["l0", "L0", number],
 ];
-const state = view({ sort: "date", pick: "" });
+export const FIELDS = { sort: choice(Object.keys(SORTS)), pick: list(text()) };
+/** @type {View<typeof FIELDS>} */
+let view;
 let runs = [];
 let at = -1; // card that the keys are at
 
-const picked = () => state.value.pick.split(",").filter(Boolean);
+const picked = () => view.state.pick;
 
 function pick(name) {
   const chosen = picked();
   const next = chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name].slice(-2);
-  state.set({ pick: next.join(",") });
+  view.set({ pick: next });
   paint();
 }
 
 function paint() {
   const chosen = picked();
-  const sorted = runs.toSorted(SORTS[state.value.sort]?.[1] ?? SORTS.date[1]);
+  const sorted = runs.toSorted(SORTS[view.state.sort][1]);
   $("cards").replaceChildren(...sorted.map((run) => card(run, chosen.includes(run.name))));
   const two = chosen.length === 2;
   $("compare").setAttribute("aria-disabled", String(!two));
@@ -86,7 +88,7 @@ function walk(by) {
 const here = () => document.activeElement?.dataset?.run;
 
 function page() {
-  const select = el("select", { id: "sort", on: { change: () => (state.set({ sort: select.value }), paint()) } }, Object.entries(SORTS).map(([value, [text]]) => el("option", { value, selected: value === state.value.sort }, say(text))));
+  const select = el("select", { id: "sort", on: { change: () => (view.set({ sort: select.value }), paint()) } }, Object.entries(SORTS).map(([value, [text]]) => el("option", { value, selected: value === view.state.sort }, say(text))));
   return el(
     "div",
     { class: "column" },
@@ -100,20 +102,20 @@ function page() {
   );
 }
 
-function start() {
+async function start() {
+  view = await View.open(FIELDS, paint);
   shell({
     crumbs: [[say("Runs"), null, false]],
     title: say("Runs"),
     code: () => runs.map(({ folder, name }) => `run = ms.Run.open(${JSON.stringify(folder || name)})`).reduce((text, line) => `${text}\n${line}\nprint(run.summary())`, "import monosema as ms\n"),
     keys: { j: [() => walk(1), "Next run"], k: [() => walk(-1), "Previous run"], x: [() => here() && pick(here()), "Choose the run to compare"] },
   });
-  fill($("page"), async () => {
+  await fill($("page"), async () => {
     ({ runs } = await get("/api/runs?limit=500"));
     if (!runs.length) return empty("There is no run here yet. This makes one with the embedded model, in a few minutes:", { command: "monosema run" });
-    queueMicrotask(paint);
     return page();
   });
-  state.onChange(paint);
+  if (runs.length) paint();
 }
 
 start();
