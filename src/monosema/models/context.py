@@ -41,16 +41,26 @@ class KVCache:
         """Positions so far that can be seen; None while empty."""
         self.counted: Bool[Tensor, "batch past"] | None = None
         """Positions so far that are not padding."""
+        self.written: Int[Tensor, " batch"] | None = None
+        """Positions so far of each row that are text which the model wrote; None where roles were not said."""
 
     @property
     def length(self) -> int:
         """Positions so far, padding included."""
         return 0 if self.mask is None else self.mask.shape[1]
 
-    def read(self, mask: Bool[Tensor, "batch pos"], counted: Bool[Tensor, "batch pos"]) -> None:
+    def read(
+        self,
+        mask: Bool[Tensor, "batch pos"],
+        counted: Bool[Tensor, "batch pos"],
+        generated: Bool[Tensor, "batch pos"] | None = None,
+    ) -> None:
         """Note the positions that a forward pass adds."""
         self.mask = mask if self.mask is None else torch.cat((self.mask, mask), dim=1)
         self.counted = counted if self.counted is None else torch.cat((self.counted, counted), dim=1)
+        if generated is not None:
+            new = generated.sum(dim=1)
+            self.written = new if self.written is None else self.written + new
 
     def extend(
         self, layer: int, k: Float[Tensor, "batch pos kv_head d_head"], v: Float[Tensor, "batch pos kv_head d_head"]
@@ -67,6 +77,7 @@ class KVCache:
         self._layers = {layer: (_rows(k, rows), _rows(v, rows)) for layer, (k, v) in self._layers.items()}
         self.mask = None if self.mask is None else _rows(self.mask, rows)
         self.counted = None if self.counted is None else _rows(self.counted, rows)
+        self.written = None if self.written is None else _rows(self.written, rows)
 
 
 def _rows(x: Tensor, rows: int) -> Tensor:
@@ -98,6 +109,7 @@ class ForwardContext:
                     "give one value for each of the tokens (a cache remembers those before)."
                 )
         self.tokens, self.cache = tokens, cache
+        self._written_before = None if cache is None else cache.written
         self.attention_mask = None if attention_mask is None else attention_mask.bool()
         if roles is not None and attention_mask is None and bool((roles == Role.PADDING).any()):
             self.attention_mask = roles != Role.PADDING
@@ -116,6 +128,24 @@ class ForwardContext:
             special = torch.isin(self.tokens, torch.tensor(list(self._special_ids), device=self.tokens.device))
             roles = roles.masked_fill(special, Role.SPECIAL)
         return roles if self.counted is None else roles.masked_fill(~self.counted, Role.PADDING)
+
+    @functools.cached_property
+    def generated(self) -> Bool[Tensor, "batch pos"]:
+        """Positions of this pass that the model wrote, special tokens among them; none where roles were not said.
+
+        Raises InputError for a module that does not read tokens.
+        """
+        if self.tokens is None:
+            raise InputError("This model reads no tokens, so its positions have no roles.")
+        if self._roles is None:
+            return torch.zeros_like(self.tokens, dtype=torch.bool)
+        return self._roles.to(self.tokens.device) == Role.GENERATED
+
+    @functools.cached_property
+    def written(self) -> Int[Tensor, "batch pos"]:
+        """The index of each position of this pass among those of its row that the model wrote; below 0 before them."""
+        index = self.generated.cumsum(dim=1) - 1
+        return index if self._written_before is None else index + self._written_before[:, None]
 
     @functools.cached_property
     def counted(self) -> Bool[Tensor, "batch pos"] | None:
@@ -159,7 +189,11 @@ class DecoderContext(ForwardContext):
         mask, counted = self.attention_mask, self.counted
         if cache is not None:
             all_new = torch.ones_like(tokens, dtype=torch.bool)
-            cache.read(all_new if mask is None else mask, all_new if counted is None else counted)
+            cache.read(
+                all_new if mask is None else mask,
+                all_new if counted is None else counted,
+                None if roles is None else self.generated,
+            )
             mask, counted = cache.mask, cache.counted
             mask = None if mask is None or bool(mask.all()) else mask
         elif mask is not None and not bool((mask[:, 1:] & ~mask[:, :-1]).any()):
