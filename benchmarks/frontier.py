@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 from frontier_tables import ARCHITECTURES, LIBRARIES, Point, curve, draw, summary, table
-from vector_sets import run_rows
+from training_rows import run_rows
 
 HELD_OUT = 16_384
 LOSS_TOKENS = 8_192

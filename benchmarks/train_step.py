@@ -33,7 +33,7 @@ from typing import Any
 import numpy as np
 from train_step_breakdown import breakdown
 from train_step_contestants import NAMES, TOPK, is_peer, make
-from vector_sets import minilm_rows, run_rows
+from training_rows import minilm_rows, run_rows
 
 HELD_OUT = 20_480
 

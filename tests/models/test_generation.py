@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monosema.core import ConfigError, InputError
 from monosema.models import ChatTemplate, GenerationConfig, KVCache, Role, Transformer, load_model, random_model
-from monosema.models.generation import next_token_probabilities
+from monosema.models.batch import next_token_probabilities
 
 PROMPTS = ["the cat sat", "a", "I said: do not go there"]
 
@@ -52,6 +52,15 @@ def test_other_seeds_give_other_texts(model: Transformer) -> None:
     assert len(texts) == 5
     same_prompt = model.generate(["a", "a"], max_new_tokens=8, temperature=1.0)
     assert same_prompt[0].tokens != same_prompt[1].tokens
+
+
+def test_rows_of_one_seed_draw_with_the_same_noise(model: Transformer) -> None:
+    rows = model.generate(["a", "a", "a", "b"], max_new_tokens=8, temperature=1.0, seed=(3, 3, 4, 3))
+    alone = [model.generate(text, max_new_tokens=8, temperature=1.0, seed=seed) for text, seed in (("a", 3), ("a", 4))]
+    assert rows[0] == rows[1] == alone[0]
+    assert rows[2] == alone[1]
+    with pytest.raises(InputError, match="holds 2 seeds for 1 prompts"):
+        model.generate("a", seed=(1, 2))
 
 
 def test_samples_follow_the_distribution(model: Transformer) -> None:

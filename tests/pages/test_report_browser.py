@@ -11,6 +11,7 @@ import pytest
 from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
 from monosema.core import Estimate
 from monosema.pages import write_report
+from monosema.pages.modules import join
 
 pytestmark = pytest.mark.browser
 
@@ -65,6 +66,9 @@ def report(browser, atlas, facts, tmp_path):
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
     assert {url for url in asked if not url.startswith(("file:", "data:", "blob:"))} == set()
+
+
+TOKENS = join("tokens.js")
 
 
 def visit(browser, address):
@@ -185,12 +189,12 @@ def test_characters_of_several_tokens_are_shown_whole(report):
     script = """
         const tokens = ["<0x88>", " a", "<0xEC>", "<0x95>", "<0x88>", "<0xEB><0x85>", "<0x95>", "!", "<0xEC>"];
         const passage = {tokens, activations: [0, 0, 1, 4, 2, 0, 3, 0, 0], maximum: 4, peak: 3};
-        const line = monosema.heatmap(passage, {scale: 4, full: true});
-        const tip = monosema.tokenTip(line.querySelector(".peak")).map((part) => part.textContent ?? "");
+        const line = $tokens.heatmap(passage, {scale: 4, full: true});
+        const tip = $tokens.tokenTip(line.querySelector(".peak")).map((part) => part.textContent ?? "");
         const texts = Array.from(line.querySelectorAll(".t"), (e) => e.textContent);
         return [texts, line.querySelector(".peak").textContent, tip];
     """
-    shown, peak, tip = report.execute_script(script)
+    shown, peak, tip = report.execute_script(TOKENS + script)
     assert shown == [" a", "안", "녕", "!"]
     assert peak == "안"
     assert tip[:2] == ['"안"', "4.00"]
@@ -338,12 +342,19 @@ def test_stars_make_a_list(report):
 
 
 def test_exports(report, atlas):
-    report.execute_script("window.saved = []; monosema.save = (name, text) => window.saved.push([name, text])")
+    report.execute_script(
+        "window.saved = []; const blobs = {}; URL.createObjectURL = (blob) => { blobs['blob:' + blob.size] = blob;"
+        "return 'blob:' + blob.size; };"
+        "HTMLAnchorElement.prototype.click = async function () {"
+        "const at = window.saved.length; window.saved.push([this.download, null]);"
+        "window.saved[at][1] = await blobs[this.href].text(); }"
+    )
     report.execute_script("location.hash = '#feature-17'")
     chosen(report, 17)
     find(report, "[aria-label='Save this feature as JSON']")[0].click()
     find(report, "#tsv")[0].click()
-    (name, text), (tsv_name, tsv) = report.execute_script("return window.saved")
+    saved = wait(report, "return window.saved.length === 2 && window.saved.every(([, text]) => text) && window.saved")
+    (name, text), (tsv_name, tsv) = saved
     feature = json.loads(text)
     assert (name, tsv_name) == ("feature-17.json", "features.tsv")
     row = open_atlas(atlas).table("features").to_pylist()[17]
@@ -442,10 +453,8 @@ def test_a_phone_shows_the_list_and_then_the_feature(report):
     ],
 )
 def test_tokens_are_shown_so_that_they_can_be_read(report, tokens, shown):
-    assert (
-        report.execute_script("return monosema.joined(arguments[0]).map(({ text }) => monosema.visible(text))", tokens)
-        == shown
-    )
+    script = "return $tokens.joined(arguments[0]).map(({ text }) => $tokens.visible(text))"
+    assert report.execute_script(TOKENS + script, tokens) == shown
 
 
 @pytest.mark.parametrize(
@@ -459,23 +468,26 @@ def test_tokens_are_shown_so_that_they_can_be_read(report, tokens, shown):
     ],
 )
 def test_tokens_in_labels_are_set_as_tokens(report, label, shown, tokens):
-    script = "return monosema.labelled(arguments[0]).map(p => [p.textContent ?? p, p.className ?? ''])"
-    parts = report.execute_script(script, label)
+    script = "return $tokens.labelled(arguments[0]).map(p => [p.textContent ?? p, p.className ?? ''])"
+    parts = report.execute_script(TOKENS + script, label)
     assert "".join(text for text, _ in parts) == shown
     assert sum(name == "quoted" for _, name in parts) == tokens
 
 
-SAID = """
+SAID = (
+    join("language.js")
+    + """
 const said = [];
 const walker = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT);
 for (let node = walker.currentNode; node; node = walker.nextNode()) {
   const element = node.nodeType === Node.TEXT_NODE ? node.parentElement : node;
-  if (element.closest(monosema.DATA)) continue;
+  if (element.closest($language.DATA)) continue;
   const read = ["title", "aria-label", "placeholder"];
   said.push(...(node === element ? read.map((name) => node.getAttribute(name) || "") : [node.data]));
 }
 return said.map((text) => text.trim()).filter(Boolean);
 """
+)
 
 
 def test_a_click_says_every_word_of_the_page_in_korean_and_another_in_english_again(report, facts):

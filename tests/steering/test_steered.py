@@ -197,9 +197,12 @@ def test_a_batch_goes_on_while_rows_join_and_leave(model: Transformer) -> None:
         pushed = model(tokens)[0]
     with SteeredBatch(model) as batch:
         assert torch.equal(model(tokens)[0], plain)
+        assert batch.edited is None
         batch.rows = [None, SteeredRow(push)]
         both = model(tokens.repeat(2, 1))
         torch.testing.assert_close(both, torch.stack([plain, pushed]))
+        assert batch.edited is not None
+        assert batch.edited.tolist() == [[False] * 3, [True] * 3]
         with pytest.raises(InputError, match=r"2 steerings.*3 rows"):
             model(tokens.repeat(3, 1))
         batch.rows = batch.rows[1:]
@@ -208,6 +211,10 @@ def test_a_batch_goes_on_while_rows_join_and_leave(model: Transformer) -> None:
         assert not len(model.hooks)
         batch.rows = [SteeredRow(Steering(Edit(Head(1, 0, vector(2, 8)), Add(1.0))))]
     assert not len(model.hooks)
+    batch.rows = [SteeredRow(push)]
+    assert torch.equal(model(tokens)[0], plain)
+    with batch:
+        torch.testing.assert_close(model(tokens)[0], pushed)
 
 
 def test_nothing_stays_attached_after_an_error_or_a_cancelled_stream(model: Transformer) -> None:

@@ -31,6 +31,7 @@ from monosema.cli.verbs import (
     run,
     score,
     search,
+    serve,
     train,
 )
 from monosema.core import ConfigError, MonosemaError
@@ -44,7 +45,7 @@ _HELP = """See inside a language model: text → tokens → activations → dict
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
-    "Look around": (inspect.inspect, complete.complete, plan.plan, doctor.doctor),
+    "Look around": (serve.serve, inspect.inspect, complete.complete, plan.plan, doctor.doctor),
     "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),
 }
 _GROUPS: dict[str, Group] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monosema.interventions.splice import Spliced, put_rows, splice
+from monosema.interventions.splice import TEXT, Spliced, put_rows, splice
 from monosema.interventions.strength import strength_at
 
-__all__ = ["Spliced", "put_rows", "splice", "strength_at"]
+__all__ = ["TEXT", "Spliced", "put_rows", "splice", "strength_at"]

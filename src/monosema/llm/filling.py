@@ -23,7 +23,7 @@ from monosema.core import torch_generator
 from monosema.llm.forms import Form, Slot
 from monosema.llm.protocol import Alternative, TokenLogProbability
 from monosema.models import KVCache, Role, TextGeneration, Tokenizer
-from monosema.models.generation import require_finite
+from monosema.models.batch import require_finite
 
 _QUOTE = '"'
 _WITHIN = re.compile(r'(?:[^"\\\n]|\\[^\n]|\\\Z)*')

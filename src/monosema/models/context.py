@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable, Sequence
 from enum import IntEnum
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from monosema.core import InputError
@@ -39,28 +40,18 @@ class KVCache:
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
         self.mask: Bool[Tensor, "batch past"] | None = None
         """Positions so far that can be seen; None while empty."""
-        self.counted: Bool[Tensor, "batch past"] | None = None
-        """Positions so far that are not padding."""
-        self.written: Int[Tensor, " batch"] | None = None
-        """Positions so far of each row that are text which the model wrote; None where roles were not said."""
+        self.roles: Int[Tensor, "batch past"] | None = None
+        """The `Role` of each position so far."""
 
     @property
     def length(self) -> int:
         """Positions so far, padding included."""
         return 0 if self.mask is None else self.mask.shape[1]
 
-    def read(
-        self,
-        mask: Bool[Tensor, "batch pos"],
-        counted: Bool[Tensor, "batch pos"],
-        generated: Bool[Tensor, "batch pos"] | None = None,
-    ) -> None:
+    def read(self, mask: Bool[Tensor, "batch pos"], roles: Int[Tensor, "batch pos"]) -> None:
         """Note the positions that a forward pass adds."""
         self.mask = mask if self.mask is None else torch.cat((self.mask, mask), dim=1)
-        self.counted = counted if self.counted is None else torch.cat((self.counted, counted), dim=1)
-        if generated is not None:
-            new = generated.sum(dim=1)
-            self.written = new if self.written is None else self.written + new
+        self.roles = roles if self.roles is None else torch.cat((self.roles, roles), dim=1)
 
     def extend(
         self, layer: int, k: Float[Tensor, "batch pos kv_head d_head"], v: Float[Tensor, "batch pos kv_head d_head"]
@@ -74,14 +65,47 @@ class KVCache:
 
     def repeat(self, rows: int) -> None:
         """Let each of several rows go on from the one that was read."""
-        self._layers = {layer: (_rows(k, rows), _rows(v, rows)) for layer, (k, v) in self._layers.items()}
-        self.mask = None if self.mask is None else _rows(self.mask, rows)
-        self.counted = None if self.counted is None else _rows(self.counted, rows)
-        self.written = None if self.written is None else _rows(self.written, rows)
+        self._change(lambda x: x.expand(rows, *x.shape[1:]))
+
+    def keep(self, rows: Sequence[int]) -> None:
+        """Go on with some of the rows, in this order, without the columns that are padding in all of them."""
+        if self.roles is None:
+            return
+        if not rows:
+            self._layers, self.mask, self.roles = {}, None, None
+            return
+        index = torch.tensor(rows, device=self.roles.device)
+        used = (self.roles[index] != Role.PADDING).any(dim=0)
+        first = int(used.long().argmax()) if bool(used.any()) else 0
+        self._change(lambda x: x[index, first:])
+
+    def join(self, other: KVCache) -> None:
+        """Take the rows of another cache below its own; what is shorter is padded on the left."""
+        if other.mask is None or other.roles is None:
+            return
+        if self.mask is None or self.roles is None:
+            self._layers, self.mask, self.roles = other._layers, other.mask, other.roles
+            return
+        length = max(self.length, other.length)
+        self.mask = torch.cat((_pad_to(self.mask, length), _pad_to(other.mask, length)))
+        self.roles = torch.cat((_pad_to(self.roles, length), _pad_to(other.roles, length)))
+        for layer, own in self._layers.items():
+            k, v = (
+                torch.cat((_pad_to(mine, length), _pad_to(theirs, length)))
+                for mine, theirs in zip(own, other._layers[layer], strict=True)
+            )
+            self._layers[layer] = (k, v)
+
+    def _change(self, change: Callable[[Tensor], Tensor]) -> None:
+        self._layers = {layer: (change(k), change(v)) for layer, (k, v) in self._layers.items()}
+        self.mask = None if self.mask is None else change(self.mask)
+        self.roles = None if self.roles is None else change(self.roles)
 
 
-def _rows(x: Tensor, rows: int) -> Tensor:
-    return x.expand(rows, *x.shape[1:])
+def _pad_to(x: Shaped[Tensor, "batch pos ..."], length: int) -> Shaped[Tensor, "batch length ..."]:
+    """Zeros on the left, which are `Role.PADDING` where x holds roles."""
+    missing = length - x.shape[1]
+    return torch.cat((x.new_zeros(x.shape[0], missing, *x.shape[2:]), x), dim=1) if missing else x
 
 
 class ForwardContext:
@@ -91,6 +115,7 @@ class ForwardContext:
         tokens: ids that this pass reads; None for a module that reads something else.
         attention_mask: positions that later ones can see; None for all.
         cache: keys and values of what was read before.
+        past_roles: the `Role` of each position that was read before; None where there is none.
     """
 
     def __init__(
@@ -109,7 +134,7 @@ class ForwardContext:
                     "give one value for each of the tokens (a cache remembers those before)."
                 )
         self.tokens, self.cache = tokens, cache
-        self._written_before = None if cache is None else cache.written
+        self.past_roles = None if cache is None else cache.roles
         self.attention_mask = None if attention_mask is None else attention_mask.bool()
         if roles is not None and attention_mask is None and bool((roles == Role.PADDING).any()):
             self.attention_mask = roles != Role.PADDING
@@ -130,24 +155,6 @@ class ForwardContext:
         return roles if self.counted is None else roles.masked_fill(~self.counted, Role.PADDING)
 
     @functools.cached_property
-    def generated(self) -> Bool[Tensor, "batch pos"]:
-        """Positions of this pass that the model wrote, special tokens among them; none where roles were not said.
-
-        Raises InputError for a module that does not read tokens.
-        """
-        if self.tokens is None:
-            raise InputError("This model reads no tokens, so its positions have no roles.")
-        if self._roles is None:
-            return torch.zeros_like(self.tokens, dtype=torch.bool)
-        return self._roles.to(self.tokens.device) == Role.GENERATED
-
-    @functools.cached_property
-    def written(self) -> Int[Tensor, "batch pos"]:
-        """The index of each position of this pass among those of its row that the model wrote; below 0 before them."""
-        index = self.generated.cumsum(dim=1) - 1
-        return index if self._written_before is None else index + self._written_before[:, None]
-
-    @functools.cached_property
     def counted(self) -> Bool[Tensor, "batch pos"] | None:
         """Positions of this pass that are not padding; None for all.
 
@@ -159,9 +166,9 @@ class ForwardContext:
         mask = self.attention_mask
         if mask is None:
             return None
-        begun, past = mask.cumsum(dim=1) > 0, None if self.cache is None else self.cache.counted
-        if past is not None:
-            begun = begun | past.any(dim=1, keepdim=True)
+        begun = mask.cumsum(dim=1) > 0
+        if self.past_roles is not None:
+            begun = begun | (self.past_roles != Role.PADDING).any(dim=1, keepdim=True)
         return begun & (mask.flip(1).cumsum(dim=1).flip(1) > 0)
 
 
@@ -188,13 +195,8 @@ class DecoderContext(ForwardContext):
         self.device = tokens.device
         mask, counted = self.attention_mask, self.counted
         if cache is not None:
-            all_new = torch.ones_like(tokens, dtype=torch.bool)
-            cache.read(
-                all_new if mask is None else mask,
-                all_new if counted is None else counted,
-                None if roles is None else self.generated,
-            )
-            mask, counted = cache.mask, cache.counted
+            cache.read(torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask, self.roles)
+            mask, counted = cache.mask, None if cache.roles is None else cache.roles != Role.PADDING
             mask = None if mask is None or bool(mask.all()) else mask
         elif mask is not None and not bool((mask[:, 1:] & ~mask[:, :-1]).any()):
             mask = counted = None

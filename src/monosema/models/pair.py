@@ -19,9 +19,9 @@ from torch import Tensor
 
 from monosema.core import ConfigError, FormatError, Site, SiteError, digest
 from monosema.models.context import KVCache
-from monosema.models.generation import Piece
 from monosema.models.hooks import Action, Captured, keep
 from monosema.models.protocol import LanguageModel
+from monosema.models.row import Piece
 from monosema.models.tokenizer import Tokenizer
 
 _SPLITS = ("normalizer", "pre_tokenizer", "model", "added_tokens")

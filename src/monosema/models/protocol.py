@@ -12,8 +12,8 @@ from torch import Tensor
 
 from monosema.core import Site, UnsupportedModelError
 from monosema.models.context import KVCache
-from monosema.models.generation import Piece
 from monosema.models.hooks import Action, Captured
+from monosema.models.row import Piece
 from monosema.models.tokenizer import Tokenizer
 
 

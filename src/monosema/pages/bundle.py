@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class ReportBundle:
     """An atlas in blocks, and its facts for the page's text and charts.
 
     Attributes:
-        blocks: block text by name: index, text, features-0, features-1, …
+        blocks: block text by name: index, text, features-0, features-1, …; none of an `overview`.
         columns: by name alive, density, max, label_score, label_control, label_margin (how far it stands above its
             controls) and, of a crosscoder, share of each latent; NaN where there is none.
         n_passages: passages in the bundle.
@@ -105,6 +105,30 @@ class ReportBundle:
         return self.columns[name][np.isfinite(self.columns[name])]
 
 
+def overview(atlas: Atlas) -> ReportBundle:
+    """Return an atlas's facts without its features: what a page says and draws of a run, at once."""
+    return _overview(atlas, read_table(atlas, "features"))
+
+
+def _overview(atlas: Atlas, features: Any) -> ReportBundle:
+    sides, shares = crosscoder_sides(atlas)
+    columns = {name: column(features, name, np.float32, np.nan) for name in _MEASURED}
+    columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
+    return ReportBundle(
+        {},
+        columns,
+        n_passages=atlas.meta["tables"]["examples"]["rows"],
+        passages_per_feature=_AMOUNTS[0],
+        complete=True,
+        text_tokens=atlas.tokens,
+        absent=atlas.absent,
+        scorer=_scorer(features),
+        scored=scored(atlas, _scorer(features)),
+        explained=atlas.meta["tables"]["explanations"]["rows"],
+        sides=sides,
+    )
+
+
 def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0, items: Items | None = None) -> ReportBundle:
     """Bundle an atlas into blocks of about `limit_mb` MB at most, with fewer passages a feature where all don't fit.
 
@@ -143,12 +167,10 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
         raise FormatError(f"{atlas.file('examples')} has passages whose tokens and activations differ in number.")
     shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
     histograms = _by_latent(known_rows(read_table(atlas, "histograms"), latent), latent)
-    sides, shares = crosscoder_sides(atlas)
-    columns = {name: column(features, name, np.float32, np.nan) for name in _MEASURED}
-    columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
+    facts = _overview(atlas, features)
     about_items, absent = ("", atlas.absent) if items is None else items_block(items, passages)
     blocks = {
-        "index": _index(features, lists, histograms, columns, vocabulary, atlas.meta["position_buckets"]),
+        "index": _index(features, lists, histograms, facts.columns, vocabulary, atlas.meta["position_buckets"]),
         "text": _text(shared),
         **({} if items is None else {"items": about_items}),
     }
@@ -159,18 +181,13 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
     with ThreadPoolExecutor(2) as pool:
         for number, block in enumerate(pool.map(make, groups)):
             blocks[f"features-{number}"] = block
-    return ReportBundle(
-        blocks,
-        columns,
+    return replace(
+        facts,
+        blocks=blocks,
         n_passages=int(passages.latent.size),
         passages_per_feature=(top, quantile),
         complete=complete,
-        text_tokens=atlas.tokens,
         absent=absent,
-        scorer=_scorer(features),
-        scored=scored(atlas, _scorer(features)),
-        explained=atlas.meta["tables"]["explanations"]["rows"],
-        sides=sides,
     )
 
 

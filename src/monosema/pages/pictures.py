@@ -17,25 +17,54 @@ from monosema.pages.glossary import WORDS, text_of
 from monosema.pages.svg import Spec
 from monosema.pages.words import say
 
-_CURVES = (("fvu", "FVU", "~g"), ("l0", "L0", "~g"), ("dead", WORDS["dead"], "~p"))
+CURVES: Mapping[str, tuple[str, str]] = {"fvu": ("FVU", "~g"), "l0": ("L0", "~g"), "dead": (WORDS["dead"], "~p")}
+"""Training curves that a report shows: by key of metrics.jsonl, the name and the format of values."""
 _MOST = 400
 """Points of a training curve at most, about."""
 
 
 def training_curves(lines: Sequence[Mapping[str, Any]]) -> list[Spec]:
-    """Return curves of FVU, L0 and the share of dead latents over the lines of metrics.jsonl, thinned to every n-th."""
-    charts = []
-    for key, name, form in _CURVES:
-        points = [(line["tokens"], line[key]) for line in lines if math.isfinite(line.get(key, math.nan))]
-        if len(points) < 2:
-            continue
-        points = [*points[: -1 : math.ceil(len(points) / _MOST)], points[-1]]
-        values = [y for _, y in points]
-        steep = 0 < 8 * min(values) < max(values)
-        last = text_of(values[-1], "share" if key == "dead" else "")
-        x, y = Axis(say(WORDS["tokens"]), format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
-        charts.append(xy(name, x, y, [Series("", points, dots=False)], (*points[-1], last), size=(300, 140)))
-    return charts
+    """Return curves of FVU, L0 and the share of dead latents over the lines of metrics.jsonl."""
+    charts = (training_curve(key, {"": lines}) for key in CURVES)
+    return [chart for chart in charts if chart is not None]
+
+
+def training_curve(
+    key: str,
+    runs: Mapping[str, Sequence[Mapping[str, Any]]],
+    between: tuple[float, float] = (-math.inf, math.inf),
+    size: tuple[int, int] = (300, 140),
+) -> Spec | None:
+    """Return the curve of one metric over the lines of each run's metrics.jsonl, thinned to every n-th.
+
+    Args:
+        runs: lines by the run's name in the legend.
+        between: the part of the tokens trained on that is drawn.
+        size: width and height of the plot area in pixels.
+
+    Returns:
+        None where no run has two points there.
+    """
+    name, form = CURVES.get(key, (key, "~g"))
+    series, values = [], []
+    for run, lines in runs.items():
+        points = [(line["tokens"], line[key]) for line in lines if _finite(line.get(key))]
+        points = [point for point in points if between[0] <= point[0] <= between[1]]
+        if len(points) > 1:
+            points = [*points[: -1 : math.ceil(len(points) / _MOST)], points[-1]]
+            values += [y for _, y in points]
+            series.append(Series(run, points, dots=False))
+    if not series:
+        return None
+    steep = 0 < 8 * min(values) < max(values)
+    x, y = Axis(say(WORDS["tokens"]), format="~s"), Axis("", logarithmic=steep, format=form, zero=True)
+    end = series[0].points[-1]
+    last = text_of(end[1], "share" if key == "dead" else "")
+    return xy(name, x, y, series, (*end, last) if len(series) == 1 else None, size=size)
+
+
+def _finite(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def loss_bars(rows: Sequence[EvaluationRow]) -> Spec | None:

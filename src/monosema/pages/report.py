@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -21,6 +19,7 @@ from monosema.items import Items
 from monosema.pages import sections
 from monosema.pages.bundle import ReportBundle, bundle
 from monosema.pages.glossary import METRICS, TERMS, TERMS_OF_TEXT
+from monosema.pages.modules import digest, join, static
 from monosema.pages.packing import script_json
 from monosema.pages.pictures import density_histogram, feature_map, loss_bars, share_histogram, training_curves
 from monosema.pages.svg import svg, variables
@@ -28,21 +27,6 @@ from monosema.pages.words import ITEMS, languages, of_script, rewording, say
 
 if TYPE_CHECKING:
     import jinja2
-
-SCRIPTS = (
-    "data.js",
-    "elements.js",
-    "tokens.js",
-    "search.js",
-    "plots.js",
-    "scores.js",
-    "table.js",
-    "feature.js",
-    "items.js",
-    "language.js",
-    "page.js",
-)
-"""Scripts of the report, in the order in which they must be read. All but page.js serve the web app too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,47 +112,58 @@ def render(data: ReportData, packed: ReportBundle) -> str:
 
 
 def _render(data: ReportData, packed: ReportBundle) -> str:
-    script = "\n".join(_static(name) for name in SCRIPTS)
+    script = join("report.js")
+    page = said(data, packed) | _drawn(data, packed)
+    facts = {"title": data.title, **languages(), **page["facts"], "words": of_script()}
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            **{**page, "facts": script_json(facts)},
+            style=style(),
+            script=script,
+            script_digest=digest(script),
+        )
+    )
+
+
+def said(data: ReportData, packed: ReportBundle) -> dict[str, Any]:
+    """Return what the template of a run says, by name, in the report and in the app: sentences and tables."""
+    return {
+        "data": data,
+        "bundle": packed,
+        "say": say,
+        "lede": sections.lede(data, packed),
+        "headline": sections.headline(data.evaluation, packed),
+        "table": sections.metrics(data.evaluation),
+        "scores": sections.scores(packed.scored),
+        "notes": sections.notes(data, packed),
+        "stages": sections.stages(data.stages),
+        "recipe": sections.flat(data.recipe),
+        "model": sections.flat(data.model),
+        "terms": _terms(data),
+    }
+
+
+def _drawn(data: ReportData, packed: ReportBundle) -> dict[str, Any]:
+    """Return what the template of plots draws, by name; `facts` is what the scripts read."""
     drawn = feature_map(packed)
     charts = {
         "losses": loss_bars(data.evaluation),
         "densities": density_histogram(packed),
         "shares": share_histogram(packed),
     }
-    facts = {
-        "title": data.title,
-        **languages(),
-        "sides": packed.sides,
-        "map": drawn.to_dict() if drawn else None,
-        "words": of_script(),
-        "view": "passages" if data.items is None else "items",
+    return {
+        "map": drawn,
+        "maps": [(svg(spec), area) for spec, area in drawn.views] if drawn else [],
+        "curves": [svg(spec) for spec in training_curves(data.training)],
+        "charts": {name: svg(spec) if spec else "" for name, spec in charts.items()},
+        "facts": {
+            "sides": packed.sides,
+            "map": drawn.to_dict() if drawn else None,
+            "view": "passages" if data.items is None else "items",
+        },
     }
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            data=data,
-            bundle=packed,
-            style=style(),
-            script=script,
-            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            say=say,
-            lede=sections.lede(data, packed),
-            headline=sections.headline(data.evaluation, packed),
-            table=sections.metrics(data.evaluation),
-            scores=sections.scores(packed.scored),
-            notes=sections.notes(data, packed),
-            stages=sections.stages(data.stages),
-            recipe=sections.flat(data.recipe),
-            model=sections.flat(data.model),
-            terms=_terms(data),
-            map=drawn,
-            maps=[(svg(spec), area) for spec, area in drawn.views] if drawn else [],
-            curves=[svg(spec) for spec in training_curves(data.training)],
-            charts={name: svg(spec) if spec else "" for name, spec in charts.items()},
-            facts=script_json(facts),
-        )
-    )
 
 
 def _terms(data: ReportData) -> list[tuple[str, str]]:
@@ -179,14 +174,9 @@ def _terms(data: ReportData) -> list[tuple[str, str]]:
     return [*((metric.name, metric.means) for metric in metrics), *terms]
 
 
-@cache
-def _static(name: str) -> str:
-    return (files("monosema.pages") / "static" / name).read_text(encoding="utf-8")
-
-
 def style() -> str:
     """Return the style sheet of all pages, with the charts' palette."""
-    return variables(":root") + _static("pages.css")
+    return variables(":root") + static("pages.css")
 
 
 @cache

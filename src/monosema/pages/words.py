@@ -73,5 +73,5 @@ def languages() -> dict[str, Any]:
 
 
 def of_script() -> list[tuple[str, str]]:
-    """Return the rules by which `monosema.say` says the scripts' texts otherwise than their sources do."""
+    """Return the rules by which `say` of elements.js says the scripts' texts otherwise than their sources do."""
     return [(pattern, other.replace("\\1", "$1")) for pattern, other in _rules.get()]

@@ -64,7 +64,7 @@ class RunContext:
     @functools.cached_property
     def corpus(self) -> Corpus:
         """The text, or the names of the items."""
-        if isinstance(self.model, ItemModel):
+        if self.recipe.of_items and isinstance(self.model, ItemModel):
             return self.model.items
         text = self.recipe.corpus
         return open_corpus(text.source, column=text.column, split=text.split, limit=text.limit)

@@ -24,7 +24,7 @@ _LABELS = (
 
 def report_data(ctx: RunContext) -> ReportData:
     """Gather a run's facts for its report; the stages before the report must be done."""
-    if isinstance(ctx.model, ItemModel):
+    if ctx.recipe.of_items and isinstance(ctx.model, ItemModel):
         return _of_items(_report_data(ctx), ctx, ctx.model.items)
     return _report_data(ctx)
 

@@ -11,13 +11,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from monosema.core import InputError, Site, SiteError
 from monosema.models import Action, ForwardContext, LanguageModel
 from monosema.steering.changes import Mask, SiteChanges
 from monosema.steering.edits import Edit, Steering
-from monosema.steering.where import Where, row_positions
+from monosema.steering.where import Tokens, Where
 
 
 @dataclass(eq=False)
@@ -43,18 +44,24 @@ class SteeredRow:
 
 
 class SteeredBatch:
-    """A model whose passes are steered row by row while the block lasts.
+    """A batch whose passes are steered row by row, within blocks; rows may join and leave between passes.
 
-        with SteeredBatch(model) as batch:
-            batch.rows = [SteeredRow(steering), None]  # of the passes from now on
+        batch = SteeredBatch(model)
+        batch.rows = [SteeredRow(steering), None]  # of the passes from now on
+        with batch:
             ...
 
     A pass with another number of rows raises InputError. No rows steer nothing, at no cost.
+
+    Attributes:
+        edited: positions of the latest pass that were edited; None where nothing was.
     """
 
     def __init__(self, model: LanguageModel, every: Steering | None = None) -> None:
         """`every`: one steering for all rows, however many there are."""
         self._model, self._every = model, every
+        self.edited: Bool[Tensor, "batch pos"] | None = None
+        self._open = False
         self._rows: list[SteeredRow | None] = []
         self._attached: dict[Site, contextlib.AbstractContextManager[None]] = {}
         self._changes: dict[Site, SiteChanges] = {}
@@ -65,14 +72,17 @@ class SteeredBatch:
         self._pass: ForwardContext | None = None
         self._seen: dict[Site, Tensor] = {}
         self._masks: list[Mask] = []
+        if every is not None:
+            self._plan([every])
 
     def __enter__(self) -> SteeredBatch:
-        if self._every is not None:
-            self._plan([self._every])
+        self._open = True
+        self._attach()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._detach(list(self._attached))
+        self._open = False
+        self._attach()
         self._pass, self._seen, self._masks = None, {}, []
 
     @property
@@ -114,19 +124,20 @@ class SteeredBatch:
         for clause in self._clauses:
             have = [row is not None and any(edit.where == clause for edit in row.edits) for row in rows]
             self._members.append(None if all(have) else torch.tensor(have, device=self._model.device)[:, None])
-        wanted = [*self._read, *sites]
-        self._detach([site for site in self._attached if site not in wanted])
+        self._attach()
+
+    def _attach(self) -> None:
+        """Attach to the sites of this plan alone; to none outside a block."""
+        wanted = dict.fromkeys([*self._read, *self._changes]) if self._open else {}
+        for site in [site for site in self._attached if site not in wanted]:
+            # Rows may leave before any pass came to their sites: `require_effect` tells who wants to know.
+            with contextlib.suppress(SiteError):
+                self._attached.pop(site).__exit__(None, None, None)
         for site in wanted:
             if site not in self._attached:
                 holding = self._model.attach(site, self._action(site))
                 holding.__enter__()
                 self._attached[site] = holding
-
-    def _detach(self, sites: Sequence[Site]) -> None:
-        for site in sites:
-            # Rows may leave before any pass came to their sites: `require_effect` tells who wants to know.
-            with contextlib.suppress(SiteError):
-                self._attached.pop(site).__exit__(None, None, None)
 
     def _action(self, site: Site) -> Action:
         def action(x: Tensor, context: ForwardContext) -> Tensor:
@@ -153,26 +164,27 @@ class SteeredBatch:
                 f"There are {len(self._rows)} steerings, and this pass has {n} rows: give one for each, None for a row "
                 "that nothing steers, or a single one for all."
             )
-        self._pass, self._masks = context, []
+        self._pass, self._masks, self.edited = context, [], None
+        tokens = Tokens(context.roles, context.past_roles)
         for clause, member in zip(self._clauses, self._members, strict=True):
-            mask = clause.select(context)
+            mask = clause.select(tokens)
             self._masks.append(Mask.of(mask if member is None else mask & member))
-        self._note(context)
+        self._note(tokens)
 
-    def _note(self, context: ForwardContext) -> None:
+    def _note(self, tokens: Tokens) -> None:
         live = [(clause, mask.positions) for clause, mask in zip(self._clauses, self._masks, strict=True) if mask.some]
-        if not live:
-            return
         for clause, positions in live:
             for number in positions.any(dim=1).nonzero()[:, 0].tolist():
                 self._of(number).matched.add(clause)
-        edited = torch.stack([positions for _, positions in live]).any(dim=0)
-        written = context.generated
-        index = torch.where(written, context.written, row_positions(context))
-        for (number, _), own, at in zip(
-            edited.nonzero().tolist(), written[edited].tolist(), index[edited].tolist(), strict=True
-        ):
-            (self._of(number).generated if own else self._of(number).prompt).add(at)
+        if not live:
+            return
+        self.edited = torch.stack([positions for _, positions in live]).any(dim=0)
+        edited = self.edited
+        row, position, written = (
+            x.tolist() for x in (edited.nonzero()[:, 0], tokens.positions[edited], tokens.written[edited])
+        )
+        for number, at, index in zip(row, position, written, strict=True):
+            (self._of(number).prompt if index < 0 else self._of(number).generated).add(at if index < 0 else index)
 
     def _of(self, number: int) -> SteeredRow:
         row = self._rows[number]

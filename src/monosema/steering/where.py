@@ -7,15 +7,16 @@ edited only where the clause asks for them.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from monosema.core import ConfigError
-from monosema.models import ForwardContext, Role
+from monosema.models import Role
 
 Window = tuple[int, int | None]
 """The first token, and the one behind the last, as slices have them; None is the end. Of a prompt, numbers below 0
@@ -46,59 +47,69 @@ class Where:
         if self.prompt is None and self.generated is None:
             raise ConfigError("A where-clause needs a part: prompt and generated are both none, so it selects nothing.")
 
-    def select(self, context: ForwardContext) -> Bool[Tensor, "batch pos"]:
-        """Return True at positions of a forward pass that the clause selects.
-
-        A prompt is looked at in the pass that reads it: its end must be in the same pass.
-        """
-        allowed = self._allowed(context)
+    def select(self, tokens: Tokens) -> Bool[Tensor, "batch pos"]:
+        """Return True at the positions of a pass that the clause selects."""
+        allowed = self._allowed(tokens.roles)
         if self.prompt == "all" and self.generated == "all":
             return allowed
-        return allowed & (self._of_prompt(context, allowed) | self._of_generated(context))
+        return allowed & (self._of_prompt(tokens, allowed) | self._of_generated(tokens))
 
-    def _allowed(self, context: ForwardContext) -> Tensor:
-        roles = context.roles
+    def _allowed(self, roles: Tensor) -> Tensor:
         if self.special:
             return roles >= Role.SPECIAL if self.template else (roles >= Role.PROMPT) | (roles == Role.SPECIAL)
         return roles >= (Role.TEMPLATE if self.template else Role.PROMPT)
 
-    def _of_prompt(self, context: ForwardContext, allowed: Tensor) -> Tensor:
-        given = ~context.generated & (context.roles != Role.PADDING)
-        if self.prompt is None:
-            return torch.zeros_like(given)
-        if self.prompt == "all":
-            return given
+    def _of_prompt(self, tokens: Tokens, allowed: Tensor) -> Tensor:
+        given = (tokens.written < 0) & (tokens.roles != Role.PADDING)
+        if self.prompt == "all" or self.prompt is None:
+            return given if self.prompt else torch.zeros_like(given)
         if self.prompt == "last":
             wanted = given & allowed
             # The last of a row is where nothing more follows.
             return wanted & (wanted.flip(1).cumsum(1).flip(1) == 1)
-        positions = row_positions(context)
-        ends = positions.masked_fill(~given, -1).amax(dim=1, keepdim=True) + 1
+        ends = tokens.positions.masked_fill(~given, -1).amax(dim=1, keepdim=True) + 1
         first, last = self.prompt
-        within = given & (positions >= (first if first >= 0 else ends + first))
-        return within if last is None else within & (positions < (last if last >= 0 else ends + last))
+        within = given & (tokens.positions >= (first if first >= 0 else ends + first))
+        return within if last is None else within & (tokens.positions < (last if last >= 0 else ends + last))
 
-    def _of_generated(self, context: ForwardContext) -> Tensor:
-        if self.generated == "all" or self.generated is None:
-            return context.generated if self.generated else torch.zeros_like(context.generated)
-        first, last = self.generated
-        within = context.generated & (context.written >= first)
-        return within if last is None else within & (context.written < last)
+    def _of_generated(self, tokens: Tokens) -> Tensor:
+        if self.generated is None:
+            return torch.zeros_like(tokens.written, dtype=torch.bool)
+        first, last = (0, None) if self.generated == "all" else self.generated
+        within = tokens.written >= first
+        return within if last is None else within & (tokens.written < last)
 
 
 EVERYWHERE = Where()
 """All text, of the prompt and of what is written."""
 
 
-def row_positions(context: ForwardContext) -> Tensor:
-    """Number the positions of a pass from 0 in each row, padding left out, with what a cache read before; [rows, pos],
-    or one row where all are alike."""
-    known = getattr(context, "positions", None)
-    if isinstance(known, Tensor):
-        return known
-    assert context.tokens is not None
-    counted = torch.ones_like(context.tokens) if context.counted is None else context.counted
-    return (counted.cumsum(dim=1) - 1).clamp(min=0)
+class Tokens:
+    """The tokens of a forward pass, as where-clauses see them.
+
+    A prompt is looked at in the pass that reads it, as a whole. What is written begins with its first token that is no
+    special one.
+
+    Attributes:
+        roles: the `Role` of each position.
+    """
+
+    def __init__(self, roles: Int[Tensor, "batch pos"], past: Int[Tensor, "batch past"] | None = None) -> None:
+        """`past`: roles of what a cache holds."""
+        self.roles = roles
+        self._whole = roles if past is None else torch.cat((past, roles), dim=1)
+
+    @functools.cached_property
+    def written(self) -> Int[Tensor, "batch pos"]:
+        """The index of each position among those that the model wrote, special tokens counted; −1 before them."""
+        generated = self._whole == Role.GENERATED
+        written = generated | ((self._whole == Role.SPECIAL) & (generated.cumsum(dim=1) > 0))
+        return (written.cumsum(dim=1).masked_fill(~written, 0) - 1)[:, -self.roles.shape[1] :]
+
+    @functools.cached_property
+    def positions(self) -> Int[Tensor, "batch pos"]:
+        """The number of each position in its row, padding left out."""
+        return ((self._whole != Role.PADDING).cumsum(dim=1) - 1).clamp(min=0)[:, -self.roles.shape[1] :]
 
 
 def _window(field: str, value: object) -> Window:

@@ -1,84 +1,92 @@
 // What every page uses: words, elements, numbers written for people, and boxes that appear beside things.
-(function (root) {
-  "use strict";
-  const monosema = (root.monosema = root.monosema || {});
-  monosema.words = [];
 
-  // A text as the reader is told it, with values in the place of its {}; `words` has the rules, [pattern, other], by which texts
-  // are said otherwise than in the sources. {} is any value and {n} a number; a translation may call them {0}, {1} in an order of its own.
-  function say(text, ...values) {
-    let at = 0;
-    const said = monosema.words.reduce((said, [pattern, other]) => said.replace(new RegExp(pattern, "g"), other), text);
-    return said.replace(/\{(n|\d*)\}/g, (_, which) => values[/\d/.test(which) ? +which : at++]);
+// Rules, [pattern, other], by which texts are said otherwise than in the sources.
+let rules = [];
+
+export function reword(given) {
+  rules = given;
+}
+
+// A text as the reader is told it, with values in the place of its {}. {} is any value and {n} a number; a translation may call them {0}, {1} in an order of its own.
+export function say(text, ...values) {
+  let at = 0;
+  const said = rules.reduce((said, [pattern, other]) => said.replace(new RegExp(pattern, "g"), other), text);
+  return said.replace(/\{(n|\d*)\}/g, (_, which) => values[/\d/.test(which) ? +which : at++]);
+}
+
+// An element with attributes and children; text goes in as text, so nothing from the data is ever read as HTML.
+export function el(tag, attributes, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name === "on") for (const [event, handler] of Object.entries(value)) element.addEventListener(event, handler);
+    else if (name === "style") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text);
+    else element.setAttribute(name, value === true ? "" : value);
   }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
 
-  // An element with attributes and children; text goes in as text, so nothing from the data is ever read as HTML.
-  function el(tag, attributes, ...children) {
-    const element = document.createElement(tag);
-    for (const [name, value] of Object.entries(attributes || {})) {
-      if (value === null || value === undefined || value === false) continue;
-      if (name === "on") for (const [event, handler] of Object.entries(value)) element.addEventListener(event, handler);
-      else if (name === "style") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text);
-      else element.setAttribute(name, value === true ? "" : value);
-    }
-    element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
-    return element;
-  }
+export const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
 
-  const known = (value) => value !== null && value !== undefined && Number.isFinite(value);
+export function number(value, digits = 3) {
+  if (!known(value)) return "–";
+  if (Number.isInteger(value)) return value.toLocaleString("en-US");
+  const size = Math.abs(value);
+  if (size >= 10 ** digits) return Math.round(value).toLocaleString("en-US");
+  if (size < 1e-4) return value.toExponential(1).replaceAll("-", "−");
+  return value.toPrecision(digits).replace("-", "−");
+}
 
-  function number(value, digits = 3) {
-    if (!known(value)) return "–";
-    if (Number.isInteger(value)) return value.toLocaleString("en-US");
-    const size = Math.abs(value);
-    if (size >= 10 ** digits) return Math.round(value).toLocaleString("en-US");
-    if (size < 1e-4) return value.toExponential(1).replaceAll("-", "−");
-    return value.toPrecision(digits).replace("-", "−");
-  }
+// A measured value: always three digits, so that columns of them are alike ("68.0", "67.5").
+export function measured(value) {
+  if (!known(value)) return "–";
+  return Math.abs(value) >= 100 ? number(Math.round(value)) : value === 0 ? "0" : Math.abs(value) < 1e-4 ? number(value) : value.toPrecision(3).replaceAll("-", "−");
+}
 
-  // A measured value: always three digits, so that columns of them are alike ("68.0", "67.5").
-  function measured(value) {
-    if (!known(value)) return "–";
-    return Math.abs(value) >= 100 ? number(Math.round(value)) : value === 0 ? "0" : Math.abs(value) < 1e-4 ? number(value) : value.toPrecision(3).replaceAll("-", "−");
-  }
+export function share(value) {
+  if (!known(value)) return "–";
+  if (value === 0) return "0 %";
+  const percent = 100 * value;
+  return (percent >= 10 ? percent.toFixed(1) : percent >= 1e-3 ? percent.toPrecision(2) : percent.toExponential(0)) + " %";
+}
 
-  function share(value) {
-    if (!known(value)) return "–";
-    if (value === 0) return "0 %";
-    const percent = 100 * value;
-    return (percent >= 10 ? percent.toFixed(1) : percent >= 1e-3 ? percent.toPrecision(2) : percent.toExponential(0)) + " %";
-  }
+// A score, or how far one stands above another.
+export const two = (value) => value.toFixed(2).replace(/^-(?!0\.00)/, "−").replace("-", "");
+export const signed = (value) => (value >= 0 ? "+" : "") + two(value);
+export const interval = (low, high) => (known(low) && known(high) ? `[${two(low)}, ${two(high)}]` : "");
 
-  // A score, or how far one stands above another.
-  const two = (value) => value.toFixed(2).replace(/^-(?!0\.00)/, "−").replace("-", "");
-  const signed = (value) => (value >= 0 ? "+" : "") + two(value);
-  const interval = (low, high) => (known(low) && known(high) ? `[${two(low)}, ${two(high)}]` : "");
+// The value of the token under the pointer or finger, in one box for the whole page.
+export function tips(host, selector, content) {
+  const tip = el("div", { class: "tip", role: "status", hidden: true });
+  document.body.append(tip);
+  const show = (event) => {
+    const target = event.target.closest && event.target.closest(selector);
+    if (!target) return void (tip.hidden = true);
+    tip.replaceChildren(...content(target));
+    place(tip, target.getBoundingClientRect());
+  };
+  for (const name of ["pointerover", "pointerdown", "focusin"]) host.addEventListener(name, show);
+  host.addEventListener("pointerleave", (event) => (tip.hidden = event.pointerType !== "touch"));
+  document.addEventListener("pointerdown", (event) => host.contains(event.target) || (tip.hidden = true));
+  document.addEventListener("keydown", (event) => event.key === "Escape" && (tip.hidden = true));
+  document.addEventListener("scroll", () => (tip.hidden = true), true);
+}
 
-  // The value of the token under the pointer or finger, in one box for the whole page.
-  function tips(host, selector, content) {
-    const tip = el("div", { class: "tip", role: "status", hidden: true });
-    document.body.append(tip);
-    const show = (event) => {
-      const target = event.target.closest && event.target.closest(selector);
-      if (!target) return void (tip.hidden = true);
-      tip.replaceChildren(...content(target));
-      place(tip, target.getBoundingClientRect());
-    };
-    for (const name of ["pointerover", "pointerdown", "focusin"]) host.addEventListener(name, show);
-    host.addEventListener("pointerleave", (event) => (tip.hidden = event.pointerType !== "touch"));
-    document.addEventListener("pointerdown", (event) => host.contains(event.target) || (tip.hidden = true));
-    document.addEventListener("keydown", (event) => event.key === "Escape" && (tip.hidden = true));
-    document.addEventListener("scroll", () => (tip.hidden = true), true);
-  }
+export function place(tip, box) {
+  tip.hidden = false;
+  const width = tip.offsetWidth;
+  const left = Math.min(Math.max(8, box.left + box.width / 2 - width / 2), document.documentElement.clientWidth - width - 8);
+  const above = box.top - tip.offsetHeight - 6;
+  tip.style.left = left + "px";
+  tip.style.top = (above > 8 ? above : box.bottom + 6) + "px";
+}
 
-  function place(tip, box) {
-    tip.hidden = false;
-    const width = tip.offsetWidth;
-    const left = Math.min(Math.max(8, box.left + box.width / 2 - width / 2), document.documentElement.clientWidth - width - 8);
-    const above = box.top - tip.offsetHeight - 6;
-    tip.style.left = left + "px";
-    tip.style.top = (above > 8 ? above : box.bottom + 6) + "px";
-  }
-
-  Object.assign(monosema, { say, el, known, number, measured, share, two, signed, interval, tips, place });
-})(typeof globalThis === "undefined" ? this : globalThis);
+// Gives the reader a file.
+export function save(name, text, type) {
+  const link = el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}

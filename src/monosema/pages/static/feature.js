@@ -1,319 +1,317 @@
 // A feature's page: what it is, where it fires, what it does, what is near it.
-(function (root) {
-  "use strict";
-  const monosema = (root.monosema = root.monosema || {});
-  const { say, el, number, measured, share, bare, chip, labelled, legend, heatmap, plots } = monosema;
-  const TENTHS = 10;
-  const PERSON = "person";
+import { el, measured, number, save, say, share } from "./elements.js";
+import { columns } from "./plots.js";
+import { headline, others, table } from "./scores.js";
+import { bare, chip, heatmap, joined, labelled, legend } from "./tokens.js";
 
-  // Views of what a feature is active on, by name: (feature, context) => element. Pages of items register their own.
-  monosema.examples = { passages };
+const TENTHS = 10;
+const PERSON = "person";
 
-  // Builds the page of one feature. context: {index, view, open(row), step(by), starred, onStar, settings, save()}.
-  function page(feature, context) {
-    return el(
-      "article",
-      { class: "feature", "aria-labelledby": "feature-title" },
-      head(feature, context),
-      figures(feature, context.sides),
+// Views of what a feature is active on, by name: (feature, context) => element. Pages of items register their own.
+export const examples = { passages };
+
+// Builds the page of one feature. context: {index, view, open(row), step(by), starred, onStar, settings, save()}.
+export function featurePage(feature, context) {
+  return el(
+    "article",
+    { class: "feature", "aria-labelledby": "feature-title" },
+    head(feature, context),
+    figures(feature, context.sides),
+    el(
+      "div",
+      { class: "feature-body" },
+      el("div", { class: "feature-main" }, examples[context.view](feature, context)),
       el(
         "div",
-        { class: "feature-body" },
-        el("div", { class: "feature-main" }, monosema.examples[context.view](feature, context)),
-        el(
-          "div",
-          { class: "feature-side" },
-          feature.alive ? activationPlot(feature) : null,
-          evidence(feature),
-          logits(feature),
-          neighbours(feature, context),
-          profile(feature, context.index.buckets)
-        )
+        { class: "feature-side" },
+        feature.alive ? activationPlot(feature) : null,
+        evidence(feature),
+        logits(feature),
+        neighbours(feature, context),
+        profile(feature, context.index.buckets)
       )
-    );
+    )
+  );
+}
+
+function head(feature, context) {
+  const button = (text, label, handler, extra) => el("button", Object.assign({ type: "button", "aria-label": label, title: label, on: { click: handler } }, extra), text);
+  return el(
+    "header",
+    { class: "feature-head" },
+    el(
+      "div",
+      { class: "feature-bar" },
+      button(say("‹ List"), say("Back to the list"), context.close, { class: "back" }),
+      el("span", { class: "eyebrow" }, say("Feature"), " ", el("b", {}, String(feature.latent))),
+      el("span", { class: "gap" }),
+      button("‹", say("Previous feature (k)"), () => context.step(-1)),
+      button("›", say("Next feature (j)"), () => context.step(1)),
+      button(context.starred ? "★" : "☆", say("Keep in my list (s)"), context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
+      button("JSON", say("Save this feature as JSON"), () => save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
+    ),
+    el("h2", { id: "feature-title", tabindex: "-1", dir: "auto", translate: feature.label ? "no" : null }, feature.label ? labelled(feature.label) : feature.alive ? say("No label yet") : say("Dead: it never fired on this text")),
+    feature.label && legend(feature.label) ? el("p", { class: "legend" }, legend(feature.label)) : null,
+    byline(feature)
+  );
+}
+
+const isLabel = (one, feature) => one.text === feature.label && one.method === feature.label_method && one.author === feature.label_author;
+const ofExplanation = (one) => (other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
+
+function byline(feature) {
+  const parts = [];
+  if (feature.label_method) parts.push(el("span", {}, say("label by {}", feature.label_method === PERSON ? feature.label_author : feature.label_method)));
+  if (feature.label_score !== null) {
+    const label = feature.explanations.find((one) => isLabel(one, feature));
+    const scores = label ? feature.scores.filter(ofExplanation(label)) : [];
+    parts.push(headline(feature, scores.find(({ scorer }) => scorer === feature.label_scorer)));
+    parts.push(...others(scores, feature.label_scorer));
+  } else if (feature.alive) parts.push(el("span", { class: "soft" }, say("no score")));
+  return el("p", { class: "byline" }, parts);
+}
+
+function figures(feature, sides) {
+  const item = (name, value, detail) => el("div", {}, el("dt", {}, name), el("dd", {}, value, detail ? el("small", {}, detail) : null));
+  const often = feature.density > 0 ? say("1 in {n} tokens", number(Math.max(1, Math.round(1 / feature.density)))) : null;
+  return el(
+    "dl",
+    { class: "figures" },
+    item(say("Density"), share(feature.density), often),
+    item(say("Active on"), number(feature.n_active), say("tokens")),
+    item(say("Mean when active"), measured(feature.mean_active)),
+    item(say("Strongest"), measured(feature.max)),
+    sides ? item(say("Decoder norm"), share(feature.share), say("at {}", sides[1])) : null
+  );
+}
+
+// Passages: a tab for the strongest, one for a walk through all tenths, one for each tenth.
+function passages(feature, context) {
+  const groups = new Map();
+  for (const passage of feature.passages) {
+    if (!groups.has(passage.kind)) groups.set(passage.kind, []);
+    groups.get(passage.kind).push(passage);
   }
-
-  function head(feature, context) {
-    const button = (text, label, handler, extra) => el("button", Object.assign({ type: "button", "aria-label": label, title: label, on: { click: handler } }, extra), text);
-    return el(
-      "header",
-      { class: "feature-head" },
-      el(
-        "div",
-        { class: "feature-bar" },
-        button(say("‹ List"), say("Back to the list"), context.close, { class: "back" }),
-        el("span", { class: "eyebrow" }, say("Feature"), " ", el("b", {}, String(feature.latent))),
-        el("span", { class: "gap" }),
-        button("‹", say("Previous feature (k)"), () => context.step(-1)),
-        button("›", say("Next feature (j)"), () => context.step(1)),
-        button(context.starred ? "★" : "☆", say("Keep in my list (s)"), context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
-        button("JSON", say("Save this feature as JSON"), () => monosema.save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
-      ),
-      el("h2", { id: "feature-title", tabindex: "-1", dir: "auto", translate: feature.label ? "no" : null }, feature.label ? labelled(feature.label) : feature.alive ? say("No label yet") : say("Dead: it never fired on this text")),
-      feature.label && legend(feature.label) ? el("p", { class: "legend" }, legend(feature.label)) : null,
-      byline(feature)
-    );
+  const { settings } = context;
+  const quantiles = Array.from({ length: TENTHS }, (_, i) => "q" + (TENTHS - 1 - i)).filter((kind) => groups.has(kind));
+  const tabs = [];
+  if (groups.has("top")) tabs.push({ id: "top", text: say("Strongest"), list: groups.get("top"), about: say("The {n} passages with the strongest activation.", groups.get("top").length) });
+  if (quantiles.length > 1)
+    tabs.push({
+      id: "walk",
+      text: say("Strong to weak"),
+      list: quantiles.flatMap((kind) => groups.get(kind).slice(0, 2)),
+      about: say("Passages of every strength: a feature is what all of these share, not only the strongest."),
+    });
+  for (const kind of quantiles) {
+    const place = +kind.slice(1) + 1;
+    const list = groups.get(kind);
+    const maxima = list.map((passage) => passage.maximum);
+    tabs.push({
+      id: kind,
+      text: String(place),
+      small: true,
+      list,
+      strength: place / TENTHS,
+      about: say("{}: peaks here run from {n} to {n}.", tenth(place), measured(Math.min(...maxima)), measured(Math.max(...maxima))),
+    });
   }
-
-  const isLabel = (one, feature) => one.text === feature.label && one.method === feature.label_method && one.author === feature.label_author;
-  const ofExplanation = (one) => (other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
-
-  function byline(feature) {
-    const parts = [];
-    if (feature.label_method) parts.push(el("span", {}, say("label by {}", feature.label_method === PERSON ? feature.label_author : feature.label_method)));
-    if (feature.label_score !== null) {
-      const label = feature.explanations.find((one) => isLabel(one, feature));
-      const scores = label ? feature.scores.filter(ofExplanation(label)) : [];
-      parts.push(monosema.scores.headline(feature, scores.find(({ scorer }) => scorer === feature.label_scorer)));
-      parts.push(...monosema.scores.others(scores, feature.label_scorer));
-    } else if (feature.alive) parts.push(el("span", { class: "soft" }, say("no score")));
-    return el("p", { class: "byline" }, parts);
-  }
-
-  function figures(feature, sides) {
-    const item = (name, value, detail) => el("div", {}, el("dt", {}, name), el("dd", {}, value, detail ? el("small", {}, detail) : null));
-    const often = feature.density > 0 ? say("1 in {n} tokens", number(Math.max(1, Math.round(1 / feature.density)))) : null;
-    return el(
-      "dl",
-      { class: "figures" },
-      item(say("Density"), share(feature.density), often),
-      item(say("Active on"), number(feature.n_active), say("tokens")),
-      item(say("Mean when active"), measured(feature.mean_active)),
-      item(say("Strongest"), measured(feature.max)),
-      sides ? item(say("Decoder norm"), share(feature.share), say("at {}", sides[1])) : null
-    );
-  }
-
-  // Passages: a tab for the strongest, one for a walk through all tenths, one for each tenth.
-  function passages(feature, context) {
-    const groups = new Map();
-    for (const passage of feature.passages) {
-      if (!groups.has(passage.kind)) groups.set(passage.kind, []);
-      groups.get(passage.kind).push(passage);
-    }
-    const { settings } = context;
-    const quantiles = Array.from({ length: TENTHS }, (_, i) => "q" + (TENTHS - 1 - i)).filter((kind) => groups.has(kind));
-    const tabs = [];
-    if (groups.has("top")) tabs.push({ id: "top", text: say("Strongest"), list: groups.get("top"), about: say("The {n} passages with the strongest activation.", groups.get("top").length) });
-    if (quantiles.length > 1)
-      tabs.push({
-        id: "walk",
-        text: say("Strong to weak"),
-        list: quantiles.flatMap((kind) => groups.get(kind).slice(0, 2)),
-        about: say("Passages of every strength: a feature is what all of these share, not only the strongest."),
-      });
-    for (const kind of quantiles) {
-      const place = +kind.slice(1) + 1;
-      const list = groups.get(kind);
-      const maxima = list.map((passage) => passage.maximum);
-      tabs.push({
-        id: kind,
-        text: String(place),
-        small: true,
-        list,
-        strength: place / TENTHS,
-        about: say("{}: peaks here run from {n} to {n}.", tenth(place), measured(Math.min(...maxima)), measured(Math.max(...maxima))),
-      });
-    }
-    const section = el("section", { class: "passages", "aria-label": say("Passages") });
-    if (!tabs.length) {
-      section.append(el("p", { class: "none" }, feature.alive ? say("The atlas has no passages of this feature.") : say("A dead feature has no passages.")));
-      return section;
-    }
-    const show = (id, focus = false) => {
-      settings.tab = id;
-      context.save();
-      const tab = tabs.find((one) => one.id === id) || tabs[0];
-      const scale = settings.scale === "passage" ? null : feature.max;
-      section.replaceChildren(
-        el("div", { class: "tabs", role: "tablist", "aria-label": say("Which passages"), on: { keydown: (event) => walk(event, tabs, tab, show) } }, tabs.map((one) => tabButton(one, one === tab, show))),
-        el(
-          "div",
-          { class: "passage-tools" },
-          el("p", { class: "soft" }, tab.about),
-          toggle(say("Full context"), settings.full, (on) => ((settings.full = on), show(tab.id))),
-          toggle(say("Shade by passage"), settings.scale === "passage", (on) => ((settings.scale = on ? "passage" : "feature"), show(tab.id)))
-        ),
-        el("div", { class: "passage-list", role: "tabpanel", id: "passage-panel", "aria-label": tab.text }, tab.list.map((passage) => line(passage, scale, settings.full)))
-      );
-      if (focus) section.querySelector("[role=tab][aria-selected=true]").focus();
-    };
-    show(settings.tab);
+  const section = el("section", { class: "passages", "aria-label": say("Passages") });
+  if (!tabs.length) {
+    section.append(el("p", { class: "none" }, feature.alive ? say("The atlas has no passages of this feature.") : say("A dead feature has no passages.")));
     return section;
   }
-
-  const tenth = (place) => (place === TENTHS ? say("The strongest tenth") : place === 1 ? say("The weakest tenth") : say("Tenth {n} of 10, 10 the strongest", place));
-
-  // Arrow keys, Home and End choose a tab; only the chosen one is a stop of the Tab key.
-  function walk(event, tabs, tab, show) {
-    const at = tabs.indexOf(tab);
-    const to = { ArrowRight: (at + 1) % tabs.length, ArrowLeft: (at + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
-    if (to === undefined) return;
-    event.preventDefault();
-    show(tabs[to].id, true);
-  }
-
-  function tabButton(tab, selected, show) {
-    const button = el(
-      "button",
-      {
-        type: "button",
-        role: "tab",
-        class: tab.small ? "small" : null,
-        "data-tab": tab.id,
-        "aria-selected": String(selected),
-        "aria-controls": "passage-panel",
-        "aria-label": tab.small ? tab.about : null,
-        title: tab.about,
-        tabindex: selected ? null : "-1",
-        on: { click: () => show(tab.id, true) },
-      },
-      tab.text
-    );
-    if (tab.strength) button.style.setProperty("--a", (0.08 + 0.85 * tab.strength).toFixed(2));
-    return button;
-  }
-
-  function toggle(text, on, handler) {
-    return el("label", { class: "toggle" }, el("input", { type: "checkbox", checked: on, on: { change: (event) => handler(event.target.checked) } }), text);
-  }
-
-  function line(passage, scale, full) {
-    const where = say("document {n}, token {n}", passage.document, passage.position);
-    const piece = monosema.joined(passage.tokens).find(({ to }) => passage.peak < to);
-    return el(
-      "div",
-      { class: "passage", role: "group", "aria-label": say("peak {n} on {}", measured(passage.maximum), piece ? bare(piece.text) : "") },
-      el("span", { class: "peak-value", title: where }, measured(passage.maximum)),
-      heatmap(passage, { scale: scale ?? passage.maximum, full }),
-      full ? el("span", { class: "where" }, where) : null
-    );
-  }
-
-  function box(title, about, ...children) {
-    return el("section", { class: "box" }, el("h3", { title: about }, title), children);
-  }
-
-  function activationPlot(feature) {
-    const { low, high, counts } = feature.histogram;
-    if (!(high > low)) return null;
-    const edge = (i) => number(low + ((high - low) * i) / counts.length);
-    const columns = plots.columns(counts, {
-      name: say("Histogram of {n} activations, up to {n}", number(feature.n_active), number(high)),
-      top: say("{n} tokens, logarithmic", number(Math.max(...counts))),
-      ticks: [edge(0), edge(counts.length / 2), edge(counts.length)],
-      title: (i) => say("{n} to {n}: {n} tokens", edge(i), edge(i + 1), number(counts[i])),
-      log: true,
-      heat: true,
-    });
-    return box(say("Activations"), say("How many tokens (upright, logarithmic) have each strength of activation"), columns);
-  }
-
-  function logits(feature) {
-    const { promoted, suppressed } = feature;
-    if (!promoted.length && !suppressed.length) return null;
-    const top = Math.max(...[...promoted, ...suppressed].map(([, value]) => Math.abs(value)), 1e-9);
-    const list = (pairs, kind) =>
+  const show = (id, focus = false) => {
+    settings.tab = id;
+    context.save();
+    const tab = tabs.find((one) => one.id === id) || tabs[0];
+    const scale = settings.scale === "passage" ? null : feature.max;
+    section.replaceChildren(
+      el("div", { class: "tabs", role: "tablist", "aria-label": say("Which passages"), on: { keydown: (event) => walk(event, tabs, tab, show) } }, tabs.map((one) => tabButton(one, one === tab, show))),
       el(
-        "ol",
-        { class: "logits " + kind },
-        pairs.map(([token, value]) =>
-          el(
-            "li",
-            {},
-            chip(token),
-            el("span", { class: "logit-track" }, el("span", { style: { width: (100 * Math.abs(value)) / top + "%" } })),
-            el("span", { class: "value" }, (value > 0 ? "+" : "") + number(value, 2))
-          )
-        )
-      );
-    return box(
-      say("Next tokens"),
-      say("Tokens that the feature’s direction makes more or less likely (change of the logit for a unit of activation)"),
-      el("h4", {}, say("promoted")),
-      list(promoted, "up"),
-      el("h4", {}, say("suppressed")),
-      list(suppressed, "down")
+        "div",
+        { class: "passage-tools" },
+        el("p", { class: "soft" }, tab.about),
+        toggle(say("Full context"), settings.full, (on) => ((settings.full = on), show(tab.id))),
+        toggle(say("Shade by passage"), settings.scale === "passage", (on) => ((settings.scale = on ? "passage" : "feature"), show(tab.id)))
+      ),
+      el("div", { class: "passage-list", role: "tabpanel", id: "passage-panel", "aria-label": tab.text }, tab.list.map((passage) => line(passage, scale, settings.full)))
     );
-  }
+    if (focus) section.querySelector("[role=tab][aria-selected=true]").focus();
+  };
+  show(settings.tab);
+  return section;
+}
 
-  function neighbours(feature, context) {
-    const { index } = context;
-    const list = (rows, unit) =>
-      el(
-        "ol",
-        { class: "near" },
-        rows.map(({ other, value }) => {
-          const row = index.rows.get(other);
-          return el(
-            "li",
-            {},
-            el(
-              "a",
-              { href: "#feature-" + other, on: { click: (event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
-              el("span", { class: "id" }, String(other)),
-              el("span", { class: "label", dir: "auto" }, row === undefined ? "" : labelled(index.label(row)))
-            ),
-            el("span", { class: "value", title: unit }, number(value, 2))
-          );
-        })
-      );
-    const { decoder, coactivation } = feature.neighbours;
-    return [
-      decoder.length ? box(say("Near in direction"), say("Features whose decoder directions have the highest cosine with this one"), list(decoder, say("cosine of decoder directions"))) : null,
-      coactivation.length ? box(say("Fire together"), say("Features that are active on the same tokens"), list(coactivation, say("co-activation"))) : null,
-    ];
-  }
+const tenth = (place) => (place === TENTHS ? say("The strongest tenth") : place === 1 ? say("The weakest tenth") : say("Tenth {n} of 10, 10 the strongest", place));
 
-  // Positions are counted in buckets of doubling width, where the atlas says so.
-  function profile(feature, buckets) {
-    const values = feature.position_profile;
-    if (values.length < 2 || !values.some((value) => value > 0)) return null;
-    const name = (i) => (buckets[i] ? number(buckets[i][0]) : String(i));
-    const last = values.length - 1;
-    const columns = plots.columns(values, {
-      name: say("Density by position in the context"),
-      top: say("{n} of tokens", share(Math.max(...values))),
-      ticks: [say("position {n}", name(0)), name(last >> 1), name(last)],
-      title: (i) => (buckets[i] ? say("positions {n} to {n}: ", buckets[i][0], buckets[i][1] - 1) : "") + share(values[i]),
-    });
-    return box(say("By position"), say("Density of the feature from the beginning to the end of the context"), columns);
-  }
+// Arrow keys, Home and End choose a tab; only the chosen one is a stop of the Tab key.
+function walk(event, tabs, tab, show) {
+  const at = tabs.indexOf(tab);
+  const to = { ArrowRight: (at + 1) % tabs.length, ArrowLeft: (at + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+  if (to === undefined) return;
+  event.preventDefault();
+  show(tabs[to].id, true);
+}
 
-  // Every explanation with its scores and votes; the one that is the label first, then as the atlas has them.
-  function evidence(feature) {
-    const { explanations, scores, votes } = feature;
-    if (!explanations.length) return null;
-    const sorted = [...explanations.filter((one) => isLabel(one, feature)), ...explanations.filter((one) => !isLabel(one, feature))];
-    const about = say("All explanations, who made them, how well they predict the feature beside their controls, and what people think of them");
-    return box(
-      explanations.length > 1 ? say("{n} explanations", explanations.length) : say("Explanation"),
-      about,
-      ...sorted.map((one) =>
-        explanation(
-          one,
-          scores.filter(ofExplanation(one)),
-          votes.filter((vote) => ofExplanation(one)(vote) && vote.text === one.text)
+function tabButton(tab, selected, show) {
+  const button = el(
+    "button",
+    {
+      type: "button",
+      role: "tab",
+      class: tab.small ? "small" : null,
+      "data-tab": tab.id,
+      "aria-selected": String(selected),
+      "aria-controls": "passage-panel",
+      "aria-label": tab.small ? tab.about : null,
+      title: tab.about,
+      tabindex: selected ? null : "-1",
+      on: { click: () => show(tab.id, true) },
+    },
+    tab.text
+  );
+  if (tab.strength) button.style.setProperty("--a", (0.08 + 0.85 * tab.strength).toFixed(2));
+  return button;
+}
+
+function toggle(text, on, handler) {
+  return el("label", { class: "toggle" }, el("input", { type: "checkbox", checked: on, on: { change: (event) => handler(event.target.checked) } }), text);
+}
+
+function line(passage, scale, full) {
+  const where = say("document {n}, token {n}", passage.document, passage.position);
+  const piece = joined(passage.tokens).find(({ to }) => passage.peak < to);
+  return el(
+    "div",
+    { class: "passage", role: "group", "aria-label": say("peak {n} on {}", measured(passage.maximum), piece ? bare(piece.text) : "") },
+    el("span", { class: "peak-value", title: where }, measured(passage.maximum)),
+    heatmap(passage, { scale: scale ?? passage.maximum, full }),
+    full ? el("span", { class: "where" }, where) : null
+  );
+}
+
+function box(title, about, ...children) {
+  return el("section", { class: "box" }, el("h3", { title: about }, title), children);
+}
+
+function activationPlot(feature) {
+  const { low, high, counts } = feature.histogram;
+  if (!(high > low)) return null;
+  const edge = (i) => number(low + ((high - low) * i) / counts.length);
+  const drawn = columns(counts, {
+    name: say("Histogram of {n} activations, up to {n}", number(feature.n_active), number(high)),
+    top: say("{n} tokens, logarithmic", number(Math.max(...counts))),
+    ticks: [edge(0), edge(counts.length / 2), edge(counts.length)],
+    title: (i) => say("{n} to {n}: {n} tokens", edge(i), edge(i + 1), number(counts[i])),
+    log: true,
+    heat: true,
+  });
+  return box(say("Activations"), say("How many tokens (upright, logarithmic) have each strength of activation"), drawn);
+}
+
+function logits(feature) {
+  const { promoted, suppressed } = feature;
+  if (!promoted.length && !suppressed.length) return null;
+  const top = Math.max(...[...promoted, ...suppressed].map(([, value]) => Math.abs(value)), 1e-9);
+  const list = (pairs, kind) =>
+    el(
+      "ol",
+      { class: "logits " + kind },
+      pairs.map(([token, value]) =>
+        el(
+          "li",
+          {},
+          chip(token),
+          el("span", { class: "logit-track" }, el("span", { style: { width: (100 * Math.abs(value)) / top + "%" } })),
+          el("span", { class: "value" }, (value > 0 ? "+" : "") + number(value, 2))
         )
       )
     );
-  }
+  return box(
+    say("Next tokens"),
+    say("Tokens that the feature’s direction makes more or less likely (change of the logit for a unit of activation)"),
+    el("h4", {}, say("promoted")),
+    list(promoted, "up"),
+    el("h4", {}, say("suppressed")),
+    list(suppressed, "down")
+  );
+}
 
-  function explanation(one, scores, votes) {
-    const who = one.method === PERSON ? [one.author, say("a person")] : [one.method, one.author, one.model === one.author ? null : one.model, one.prompt_version ? say("prompt {}", one.prompt_version) : null];
-    const [up, down] = [1, -1].map((vote) => votes.filter((one) => one.vote === vote));
-    const names = (list) => list.map((vote) => vote.voter).join(", ");
-    return el(
-      "div",
-      { class: "explanation" },
-      el("p", { dir: "auto", translate: "no", title: legend(one.text) }, labelled(one.text)),
-      el("small", {}, who.filter(Boolean).join(" · ")),
-      votes.length
-        ? el("small", { class: "votes" }, el("span", { title: names(up) || say("nobody") }, say("{n} hold it for right", up.length)), ", ", el("span", { title: names(down) || say("nobody") }, say("{n} for wrong", down.length)))
-        : null,
-      scores.length ? monosema.scores.table(scores) : null
+function neighbours(feature, context) {
+  const { index } = context;
+  const list = (rows, unit) =>
+    el(
+      "ol",
+      { class: "near" },
+      rows.map(({ other, value }) => {
+        const row = index.rows.get(other);
+        return el(
+          "li",
+          {},
+          el(
+            "a",
+            { href: "#feature-" + other, on: { click: (event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
+            el("span", { class: "id" }, String(other)),
+            el("span", { class: "label", dir: "auto" }, row === undefined ? "" : labelled(index.label(row)))
+          ),
+          el("span", { class: "value", title: unit }, number(value, 2))
+        );
+      })
     );
-  }
+  const { decoder, coactivation } = feature.neighbours;
+  return [
+    decoder.length ? box(say("Near in direction"), say("Features whose decoder directions have the highest cosine with this one"), list(decoder, say("cosine of decoder directions"))) : null,
+    coactivation.length ? box(say("Fire together"), say("Features that are active on the same tokens"), list(coactivation, say("co-activation"))) : null,
+  ];
+}
 
-  Object.assign(monosema, { featurePage: page });
-})(typeof globalThis === "undefined" ? this : globalThis);
+// Positions are counted in buckets of doubling width, where the atlas says so.
+function profile(feature, buckets) {
+  const values = feature.position_profile;
+  if (values.length < 2 || !values.some((value) => value > 0)) return null;
+  const name = (i) => (buckets[i] ? number(buckets[i][0]) : String(i));
+  const last = values.length - 1;
+  const drawn = columns(values, {
+    name: say("Density by position in the context"),
+    top: say("{n} of tokens", share(Math.max(...values))),
+    ticks: [say("position {n}", name(0)), name(last >> 1), name(last)],
+    title: (i) => (buckets[i] ? say("positions {n} to {n}: ", buckets[i][0], buckets[i][1] - 1) : "") + share(values[i]),
+  });
+  return box(say("By position"), say("Density of the feature from the beginning to the end of the context"), drawn);
+}
+
+// Every explanation with its scores and votes; the one that is the label first, then as the atlas has them.
+function evidence(feature) {
+  const { explanations, scores, votes } = feature;
+  if (!explanations.length) return null;
+  const sorted = [...explanations.filter((one) => isLabel(one, feature)), ...explanations.filter((one) => !isLabel(one, feature))];
+  const about = say("All explanations, who made them, how well they predict the feature beside their controls, and what people think of them");
+  return box(
+    explanations.length > 1 ? say("{n} explanations", explanations.length) : say("Explanation"),
+    about,
+    ...sorted.map((one) =>
+      explanation(
+        one,
+        scores.filter(ofExplanation(one)),
+        votes.filter((vote) => ofExplanation(one)(vote) && vote.text === one.text)
+      )
+    )
+  );
+}
+
+function explanation(one, scores, votes) {
+  const who = one.method === PERSON ? [one.author, say("a person")] : [one.method, one.author, one.model === one.author ? null : one.model, one.prompt_version ? say("prompt {}", one.prompt_version) : null];
+  const [up, down] = [1, -1].map((vote) => votes.filter((one) => one.vote === vote));
+  const names = (list) => list.map((vote) => vote.voter).join(", ");
+  return el(
+    "div",
+    { class: "explanation" },
+    el("p", { dir: "auto", translate: "no", title: legend(one.text) }, labelled(one.text)),
+    el("small", {}, who.filter(Boolean).join(" · ")),
+    votes.length
+      ? el("small", { class: "votes" }, el("span", { title: names(up) || say("nobody") }, say("{n} hold it for right", up.length)), ", ", el("span", { title: names(down) || say("nobody") }, say("{n} for wrong", down.length)))
+      : null,
+    scores.length ? table(scores) : null
+  );
+}

@@ -1,140 +1,127 @@
 // The page in the reader's language. It is made in English; where another is chosen, every text, and every attribute that
 // is read, is looked up in that language's catalogue: those that are there, and those that scripts make later. Nothing
 // within translate="no" is: passages, tokens, labels and names are data. Matching is as in monosema.core.language.
-(function (root) {
-  "use strict";
-  const monosema = (root.monosema = root.monosema || {});
-  const READ = ["title", "aria-label", "placeholder"];
-  const DATA = "[translate=no], script, noscript, style, .heat, .chip, .quoted, .label:not(.soft)";
-  const PLACES = { "{}": "((?:(?!\\. | · ).)*?)", "{v}": "((?:(?!\\. | · ).)*?)", "{s}": "(.*?)", "{n}": "([-−+]?[\\d.,:]+(?: ?%)?)" };
-  const PLACE = /(\{[nvs]?\})/;
-  const SENTENCES = /(?<=[.!?…]) (?=[A-Z–-])/;
-  const LISTED = /(\(|\)|, |; |: | · | or | and )/;
-  const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+import { keep, recall } from "./kept.js";
 
-  // Texts of a language: whole ones, and patterns of those with places, the longest first.
-  class Catalogue {
-    constructor(texts) {
-      this.whole = new Map(Object.entries(texts));
-      this.patterns = Object.keys(texts)
-        .filter((key) => PLACE.test(key))
-        .sort((a, b) => b.length - a.length)
-        .map((key) => {
-          const parts = key.split(PLACE);
-          const pattern = new RegExp("^" + parts.map((part) => PLACES[part] || escaped(part)).join("") + "$");
-          return { pattern, names: parts.filter((part) => part in PLACES).map((part) => part === "{v}"), said: texts[key] };
-        });
-    }
+const READ = ["title", "aria-label", "placeholder"];
+export const DATA = "[translate=no], script, noscript, style, .heat, .chip, .quoted, .label:not(.soft)";
+const PLACES = { "{}": "((?:(?!\\. | · ).)*?)", "{v}": "((?:(?!\\. | · ).)*?)", "{s}": "(.*?)", "{n}": "([-−+]?[\\d.,:]+(?: ?%)?)" };
+const PLACE = /(\{[nvs]?\})/;
+const SENTENCES = /(?<=[.!?…]) (?=[A-Z–-])/;
+const LISTED = /(\(|\)|, |; |: | · | or | and )/;
+const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
-    // The whole text, else its sentences, else the things that it lists; what is not known stays.
-    translate(text) {
-      const whole = this.say(text);
-      if (whole !== null) return whole;
-      const sentences = text.split(SENTENCES);
-      for (let n = sentences.length - 1; n > 0; n--) {
-        const said = this.say(sentences.slice(0, n).join(" ")); // as many of the first ones as are known together
-        if (said !== null || n === 1) return (said ?? this.listed(sentences[0])) + " " + this.translate(sentences.slice(n).join(" "));
-      }
-      return this.listed(text);
-    }
-
-    listed(text) {
-      if (/\.\s*$/.test(text)) return text; // of a sentence that is not known, nothing
-      return text.split(LISTED).map((part) => this.say(part) ?? part).join("");
-    }
-
-    say(text) {
-      const words = text.trim().replace(/\s+/g, " ");
-      if (!words) return null;
-      const said = this.whole.get(words) ?? this.fitting(words);
-      return said === null ? null : text.replace(text.trim(), () => said);
-    }
-
-    fitting(words) {
-      for (const { pattern, names, said } of this.patterns) {
-        const found = pattern.exec(words);
-        if (!found) continue;
-        const parts = found.slice(1).map((part, i) => (names[i] ? part : this.translate(part)));
-        let next = 0;
-        return said.replace(/\{(\d?)\}/g, (_, i) => parts[i === "" ? next++ : +i]);
-      }
-      return null;
-    }
+// Texts of a language: whole ones, and patterns of those with places, the longest first.
+export class Catalogue {
+  constructor(texts) {
+    this.whole = new Map(Object.entries(texts));
+    this.patterns = Object.keys(texts)
+      .filter((key) => PLACE.test(key))
+      .sort((a, b) => b.length - a.length)
+      .map((key) => {
+        const parts = key.split(PLACE);
+        const pattern = new RegExp("^" + parts.map((part) => PLACES[part] || escaped(part)).join("") + "$");
+        return { pattern, names: parts.filter((part) => part in PLACES).map((part) => part === "{v}"), said: texts[key] };
+      });
   }
 
-  // Keeps the document in a language: `choose` changes it, and what scripts add or change follows.
-  class Reader {
-    constructor(languages) {
-      this.catalogues = Object.fromEntries(Object.entries(languages).map(([code, texts]) => [code, new Catalogue(texts)]));
-      this.english = new WeakMap(); // of each text and element: what it said in English, and what it says now
-      this.catalogue = null;
-      const observer = new MutationObserver((changes) => this.catalogue && changes.forEach((change) => this.follow(change)));
-      observer.observe(document.documentElement, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: READ });
+  // The whole text, else its sentences, else the things that it lists; what is not known stays.
+  translate(text) {
+    const whole = this.say(text);
+    if (whole !== null) return whole;
+    const sentences = text.split(SENTENCES);
+    for (let n = sentences.length - 1; n > 0; n--) {
+      const said = this.say(sentences.slice(0, n).join(" ")); // as many of the first ones as are known together
+      if (said !== null || n === 1) return (said ?? this.listed(sentences[0])) + " " + this.translate(sentences.slice(n).join(" "));
     }
-
-    choose(code) {
-      this.catalogue = this.catalogues[code] || null;
-      document.documentElement.lang = this.catalogue ? code : "en";
-      this.all(document.documentElement);
-    }
-
-    follow(change) {
-      if (change.type === "childList") change.addedNodes.forEach((node) => this.all(node));
-      else if (change.type === "attributes") this.one(change.target, change.attributeName);
-      else this.one(change.target, "data");
-    }
-
-    all(top) {
-      if (top.nodeType === Node.TEXT_NODE) return void this.one(top, "data");
-      if (top.nodeType !== Node.ELEMENT_NODE || top.closest(DATA)) return;
-      const kept = { acceptNode: (node) => (node.nodeType === Node.ELEMENT_NODE && node.matches(DATA) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT) };
-      const walker = document.createTreeWalker(top, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, kept);
-      for (let node = top; node; node = walker.nextNode())
-        if (node.nodeType === Node.TEXT_NODE) this.one(node, "data");
-        else for (const name of READ) if (node.hasAttribute(name)) this.one(node, name);
-    }
-
-    one(node, name) {
-      const text = name === "data";
-      const now = text ? node.data : node.getAttribute(name);
-      const known = this.english.get(node) || {};
-      if (now === null || (text && !(name in known) && !/\p{L}/u.test(now)) || (text ? node.parentElement : node)?.closest(DATA)) return;
-      const english = known[name] && known[name].shown === now ? known[name].english : now;
-      const shown = this.catalogue ? this.catalogue.translate(english) : english;
-      this.english.set(node, { ...known, [name]: { english, shown } });
-      if (shown === now) return;
-      if (text) node.data = shown;
-      else node.setAttribute(name, shown);
-    }
+    return this.listed(text);
   }
 
-  // The button that changes between English and the page's other language; it starts in `language`, or as last chosen.
-  function speak(button, { languages, language, names }) {
-    const [other] = Object.keys(languages);
-    const reader = new Reader(languages);
-    let chosen = language;
-    try {
-      chosen = localStorage.getItem("monosema:language") || language;
-    } catch {
-      /* A page from a file may keep nothing. */
-    }
-    const show = (code) => {
-      chosen = code;
-      const next = code === "en" ? other : "en";
-      reader.choose(code);
-      button.textContent = names[next];
-      button.lang = next;
-    };
-    button.addEventListener("click", () => {
-      show(chosen === "en" ? other : "en");
-      try {
-        localStorage.setItem("monosema:language", chosen);
-      } catch {
-        /* As above. */
-      }
-    });
-    show(chosen);
+  listed(text) {
+    if (/\.\s*$/.test(text)) return text; // of a sentence that is not known, nothing
+    return text.split(LISTED).map((part) => this.say(part) ?? part).join("");
   }
 
-  Object.assign(monosema, { DATA, Catalogue, speak });
-})(typeof globalThis === "undefined" ? this : globalThis);
+  say(text) {
+    const words = text.trim().replace(/\s+/g, " ");
+    if (!words) return null;
+    const said = this.whole.get(words) ?? this.fitting(words);
+    return said === null ? null : text.replace(text.trim(), () => said);
+  }
+
+  fitting(words) {
+    for (const { pattern, names, said } of this.patterns) {
+      const found = pattern.exec(words);
+      if (!found) continue;
+      const parts = found.slice(1).map((part, i) => (names[i] ? part : this.translate(part)));
+      let next = 0;
+      return said.replace(/\{(\d?)\}/g, (_, i) => parts[i === "" ? next++ : +i]);
+    }
+    return null;
+  }
+}
+
+// Keeps the document in a language: `choose` changes it, and what scripts add or change follows.
+class Reader {
+  constructor(languages) {
+    this.catalogues = Object.fromEntries(Object.entries(languages).map(([code, texts]) => [code, new Catalogue(texts)]));
+    this.english = new WeakMap(); // of each text and element: what it said in English, and what it says now
+    this.catalogue = null;
+    const observer = new MutationObserver((changes) => this.catalogue && changes.forEach((change) => this.follow(change)));
+    observer.observe(document.documentElement, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: READ });
+  }
+
+  choose(code) {
+    this.catalogue = this.catalogues[code] || null;
+    document.documentElement.lang = this.catalogue ? code : "en";
+    this.all(document.documentElement);
+  }
+
+  follow(change) {
+    if (change.type === "childList") change.addedNodes.forEach((node) => this.all(node));
+    else if (change.type === "attributes") this.one(change.target, change.attributeName);
+    else this.one(change.target, "data");
+  }
+
+  all(top) {
+    if (top.nodeType === Node.TEXT_NODE) return void this.one(top, "data");
+    if (top.nodeType !== Node.ELEMENT_NODE || top.closest(DATA)) return;
+    const kept = { acceptNode: (node) => (node.nodeType === Node.ELEMENT_NODE && node.matches(DATA) ? NodeFilter.FILTER_REJECT : NodeFilter.FILTER_ACCEPT) };
+    const walker = document.createTreeWalker(top, NodeFilter.SHOW_ELEMENT | NodeFilter.SHOW_TEXT, kept);
+    for (let node = top; node; node = walker.nextNode())
+      if (node.nodeType === Node.TEXT_NODE) this.one(node, "data");
+      else for (const name of READ) if (node.hasAttribute(name)) this.one(node, name);
+  }
+
+  one(node, name) {
+    const text = name === "data";
+    const now = text ? node.data : node.getAttribute(name);
+    const known = this.english.get(node) || {};
+    if (now === null || (text && !(name in known) && !/\p{L}/u.test(now)) || (text ? node.parentElement : node)?.closest(DATA)) return;
+    const english = known[name] && known[name].shown === now ? known[name].english : now;
+    const shown = this.catalogue ? this.catalogue.translate(english) : english;
+    this.english.set(node, { ...known, [name]: { english, shown } });
+    if (shown === now) return;
+    if (text) node.data = shown;
+    else node.setAttribute(name, shown);
+  }
+}
+
+// The button that changes between English and the page's other language; it starts in `language`, or as last chosen.
+export function speak(button, { languages, language, names }) {
+  const [other] = Object.keys(languages);
+  const reader = new Reader(languages);
+  let chosen = recall("language") || language;
+  const show = (code) => {
+    chosen = code;
+    const next = code === "en" ? other : "en";
+    reader.choose(code);
+    button.textContent = names[next];
+    button.lang = next;
+  };
+  button.addEventListener("click", () => {
+    show(chosen === "en" ? other : "en");
+    keep("language", chosen);
+  });
+  show(chosen);
+}

@@ -1,196 +1,192 @@
 // Small drawings made in the browser from a feature's own numbers, and the map of features on a canvas.
 // Larger charts come as SVG from Python (pages/charts.py).
-(function (root) {
-  "use strict";
-  const monosema = (root.monosema = root.monosema || {});
-  const { say, el, number, two, signed, share, place, bare } = monosema;
-  const EDGE = 8; // pixels of canvas around the plot area, so that dots on an axis are whole
+import { el, number, place, say, share, signed, two } from "./elements.js";
+import { bare, labelled } from "./tokens.js";
 
-  function svg(tag, attributes, ...children) {
-    const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-    for (const [name, value] of Object.entries(attributes || {})) if (value !== null && value !== undefined) element.setAttribute(name, value);
-    element.append(...children.flat().filter(Boolean));
-    return element;
+const EDGE = 8; // pixels of canvas around the plot area, so that dots on an axis are whole
+
+function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes || {})) if (value !== null && value !== undefined) element.setAttribute(name, value);
+  element.append(...children.flat().filter(Boolean));
+  return element;
+}
+
+// Columns of counts, stretched to the width there is: title(i) is the tooltip of one, `top` says the tallest's height,
+// ticks are texts below, from the left end to the right.
+export function columns(counts, { name, top, ticks, title, log, heat }) {
+  const most = Math.max(...counts);
+  // On a logarithmic scale that begins at 0.6, a single count is still to be seen.
+  const height = (n) => (n <= 0 ? 0 : 100 * (log ? Math.log(n / 0.6) / Math.log(most / 0.6) : n / most));
+  const bars = counts.map((n, i) => {
+    if (!n) return null;
+    const bar = svg("rect", { class: heat ? "pillar heated" : "pillar", x: i + 0.06, width: 0.88, y: 100 - height(n), height: height(n) }, svg("title", {}, title(i)));
+    if (heat) bar.style.setProperty("--a", (0.25 + (0.75 * i) / counts.length).toFixed(2));
+    return bar;
+  });
+  return el(
+    "div",
+    { class: "columns" },
+    el("span", { class: "tick" }, top),
+    svg("svg", { viewBox: `0 0 ${counts.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": name }, bars),
+    el("div", { class: "tick ticks" }, ticks.map((text) => el("span", {}, text)))
+  );
+}
+
+// Heights of a histogram in 255 levels, as a mark within a line of text.
+export function spark(values) {
+  const [width, height] = [64, 16];
+  const step = width / values.length;
+  let path = "";
+  values.forEach((value, i) => {
+    if (value) path += `M${(i * step).toFixed(1)} ${height}v${(-(value / 255) * height).toFixed(1)}h${(step * 0.8).toFixed(2)}V${height}z`;
+  });
+  return svg("svg", { class: "spark", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, svg("path", { d: path }));
+}
+
+// A dot with its interval for each of a few [value, low, high] on one line; the first is ours, the others controls.
+export function strip({ points, domain }, width = 120) {
+  const height = 18;
+  const X = (value) => 5 + ((Math.min(domain[1], Math.max(domain[0], value)) - domain[0]) / (domain[1] - domain[0])) * (width - 10);
+  const picture = svg("svg", { class: "strip", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+  picture.append(svg("line", { class: "base", x1: 2, x2: width - 2, y1: 9, y2: 9 }));
+  for (const [i, point] of Array.from(points.entries()).reverse()) {
+    if (!point) continue;
+    const [value, low, high] = point.map(X);
+    const kind = i ? "other" : "ours";
+    picture.append(svg("line", { class: kind, x1: low, x2: high, y1: 9, y2: 9 }), svg("circle", { class: kind, cx: value, cy: 9, r: i ? 3 : 4 }));
+  }
+  return picture;
+}
+
+// A label's interval on the line from 0 to 1, beside the highest of its controls.
+export function range({ label_low: low, label_high: high, label_margin: margin }) {
+  const at = (value) => 100 * Math.min(1, Math.max(0, value)) + "%";
+  if (low === null || high === null) return null;
+  const bar = el("span", { class: "bar", style: { left: at(low), width: `max(3px, ${100 * (Math.min(1, high) - Math.max(0, low))}%)` } });
+  return el("span", { class: "range" }, bar, margin === null ? null : el("span", { class: "floor", style: { left: at(low - margin) } }));
+}
+
+// Each feature a dot on the canvas that lies over the map's axes; the nearest to the pointer is named, and a click
+// opens it. `map` has the axes' ends (x logarithmic, y where `log`), and the column that says a feature's height.
+function scatter(canvas, index, map, open) {
+  const [density, heights] = [index.density, index[map.column]];
+  const rows = Array.from(index.latent.keys()).filter((row) => index.alive[row] && density[row] > 0 && (map.log ? heights[row] > 0 : Number.isFinite(heights[row])));
+  const along = ([low, high], log) => (log ? (value) => Math.log(value / low) / Math.log(high / low) : (value) => (value - low) / (high - low));
+  const [X, Y] = [along(map.x, true), along(map.y, map.log)];
+  const places = rows.map((row) => [X(density[row]), 1 - Y(heights[row])]); // in shares of the plot area
+  const tip = el("div", { class: "tip", hidden: true });
+  document.body.append(tip);
+  const state = { at: [], chosen: null, kept: null, near: null };
+
+  function resize() {
+    const [width, height] = [canvas.clientWidth - 2 * EDGE, canvas.clientHeight - 2 * EDGE];
+    state.at = places.map(([x, y]) => [EDGE + x * width, EDGE + y * height]);
+    paint();
   }
 
-  // Columns of counts, stretched to the width there is: title(i) is the tooltip of one, `top` says the tallest's height,
-  // ticks are texts below, from the left end to the right.
-  function columns(counts, { name, top, ticks, title, log, heat }) {
-    const most = Math.max(...counts);
-    // On a logarithmic scale that begins at 0.6, a single count is still to be seen.
-    const height = (n) => (n <= 0 ? 0 : 100 * (log ? Math.log(n / 0.6) / Math.log(most / 0.6) : n / most));
-    const bars = counts.map((n, i) => {
-      if (!n) return null;
-      const bar = svg("rect", { class: heat ? "pillar heated" : "pillar", x: i + 0.06, width: 0.88, y: 100 - height(n), height: height(n) }, svg("title", {}, title(i)));
-      if (heat) bar.style.setProperty("--a", (0.25 + (0.75 * i) / counts.length).toFixed(2));
-      return bar;
-    });
-    return el(
-      "div",
-      { class: "columns" },
-      el("span", { class: "tick" }, top),
-      svg("svg", { viewBox: `0 0 ${counts.length} 100`, preserveAspectRatio: "none", role: "img", "aria-label": name }, bars),
-      el("div", { class: "tick ticks" }, ticks.map((text) => el("span", {}, text)))
-    );
-  }
-
-  // Heights of a histogram in 255 levels, as a mark within a line of text.
-  function spark(values) {
-    const [width, height] = [64, 16];
-    const step = width / values.length;
-    let path = "";
-    values.forEach((value, i) => {
-      if (value) path += `M${(i * step).toFixed(1)} ${height}v${(-(value / 255) * height).toFixed(1)}h${(step * 0.8).toFixed(2)}V${height}z`;
-    });
-    return svg("svg", { class: "spark", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, svg("path", { d: path }));
-  }
-
-  // A dot with its interval for each of a few [value, low, high] on one line; the first is ours, the others controls.
-  function strip({ points, domain }, width = 120) {
-    const height = 18;
-    const X = (value) => 5 + ((Math.min(domain[1], Math.max(domain[0], value)) - domain[0]) / (domain[1] - domain[0])) * (width - 10);
-    const picture = svg("svg", { class: "strip", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-    picture.append(svg("line", { class: "base", x1: 2, x2: width - 2, y1: 9, y2: 9 }));
-    for (const [i, point] of Array.from(points.entries()).reverse()) {
-      if (!point) continue;
-      const [value, low, high] = point.map(X);
-      const kind = i ? "other" : "ours";
-      picture.append(svg("line", { class: kind, x1: low, x2: high, y1: 9, y2: 9 }), svg("circle", { class: kind, cx: value, cy: 9, r: i ? 3 : 4 }));
-    }
-    return picture;
-  }
-
-  // A label's interval on the line from 0 to 1, beside the highest of its controls.
-  function range({ label_low: low, label_high: high, label_margin: margin }) {
-    const at = (value) => 100 * Math.min(1, Math.max(0, value)) + "%";
-    if (low === null || high === null) return null;
-    const bar = el("span", { class: "bar", style: { left: at(low), width: `max(3px, ${100 * (Math.min(1, high) - Math.max(0, low))}%)` } });
-    return el("span", { class: "range" }, bar, margin === null ? null : el("span", { class: "floor", style: { left: at(low - margin) } }));
-  }
-
-  // Each feature a dot on the canvas that lies over the map's axes; the nearest to the pointer is named, and a click
-  // opens it. `map` has the axes' ends (x logarithmic, y where `log`), and the column that says a feature's height.
-  function scatter(canvas, index, map, open) {
-    const [density, heights] = [index.density, index[map.column]];
-    const rows = Array.from(index.latent.keys()).filter((row) => index.alive[row] && density[row] > 0 && (map.log ? heights[row] > 0 : Number.isFinite(heights[row])));
-    const along = ([low, high], log) => (log ? (value) => Math.log(value / low) / Math.log(high / low) : (value) => (value - low) / (high - low));
-    const [X, Y] = [along(map.x, true), along(map.y, map.log)];
-    const places = rows.map((row) => [X(density[row]), 1 - Y(heights[row])]); // in shares of the plot area
-    const tip = el("div", { class: "tip", hidden: true });
-    document.body.append(tip);
-    const state = { at: [], chosen: null, kept: null, near: null };
-
-    function resize() {
-      const [width, height] = [canvas.clientWidth - 2 * EDGE, canvas.clientHeight - 2 * EDGE];
-      state.at = places.map(([x, y]) => [EDGE + x * width, EDGE + y * height]);
-      paint();
-    }
-
-    function paint() {
-      if (!canvas.clientWidth) return;
-      const ratio = root.devicePixelRatio || 1;
-      canvas.width = canvas.clientWidth * ratio;
-      canvas.height = canvas.clientHeight * ratio;
-      const pen = canvas.getContext("2d");
-      pen.scale(ratio, ratio);
-      const css = getComputedStyle(canvas);
-      const [ink, heat, paper] = ["--dots", "--heat-strong", "--paper"].map((name) => colour(css.getPropertyValue(name)));
-      const radius = rows.length > 8000 ? 1.5 : 2.2;
-      const some = state.kept && state.kept.size < rows.length;
-      for (const kept of [false, true])
-        rows.forEach((row, i) => {
-          if ((!state.kept || state.kept.has(row)) !== kept) return;
-          const proven = map.log || index.label_margin[row] > 0;
-          pen.globalAlpha = kept ? (some ? 0.85 : 0.42) * (proven ? 1 : 0.5) : 0.1;
-          pen.fillStyle = kept && some ? heat : ink;
-          pen.beginPath();
-          pen.arc(...state.at[i], radius, 0, 7);
-          pen.fill();
-        });
-      pen.globalAlpha = 1;
-      for (const mark of [state.chosen, state.near]) {
-        const i = rows.indexOf(mark);
-        if (mark === null || i < 0) continue;
+  function paint() {
+    if (!canvas.clientWidth) return;
+    const ratio = devicePixelRatio || 1;
+    canvas.width = canvas.clientWidth * ratio;
+    canvas.height = canvas.clientHeight * ratio;
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const css = getComputedStyle(canvas);
+    const [ink, heat, paper] = ["--dots", "--heat-strong", "--paper"].map((name) => colour(css.getPropertyValue(name)));
+    const radius = rows.length > 8000 ? 1.5 : 2.2;
+    const some = state.kept && state.kept.size < rows.length;
+    for (const kept of [false, true])
+      rows.forEach((row, i) => {
+        if ((!state.kept || state.kept.has(row)) !== kept) return;
+        const proven = map.log || index.label_margin[row] > 0;
+        pen.globalAlpha = kept ? (some ? 0.85 : 0.42) * (proven ? 1 : 0.5) : 0.1;
+        pen.fillStyle = kept && some ? heat : ink;
         pen.beginPath();
-        pen.arc(...state.at[i], 5, 0, 7);
-        pen.fillStyle = heat;
-        pen.strokeStyle = paper;
-        pen.lineWidth = 2;
+        pen.arc(...state.at[i], radius, 0, 7);
         pen.fill();
-        pen.stroke();
-      }
-    }
-
-    // Canvas takes no light-dark(); the browser's own resolution of a colour does.
-    function colour(text) {
-      const probe = el("span", { style: { color: text.trim(), display: "none" } });
-      canvas.parentElement.append(probe);
-      const value = getComputedStyle(probe).color;
-      probe.remove();
-      return value;
-    }
-
-    function nearest(event) {
-      const box = canvas.getBoundingClientRect();
-      const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-      let [best, found] = [18 ** 2, null];
-      state.at.forEach(([px, py], i) => {
-        if (state.kept && !state.kept.has(rows[i])) return;
-        const distance = (px - x) ** 2 + (py - y) ** 2;
-        if (distance < best) [best, found] = [distance, i];
       });
-      return found;
+    pen.globalAlpha = 1;
+    for (const mark of [state.chosen, state.near]) {
+      const i = rows.indexOf(mark);
+      if (mark === null || i < 0) continue;
+      pen.beginPath();
+      pen.arc(...state.at[i], 5, 0, 7);
+      pen.fillStyle = heat;
+      pen.strokeStyle = paper;
+      pen.lineWidth = 2;
+      pen.fill();
+      pen.stroke();
     }
-
-    canvas.addEventListener("pointermove", (event) => {
-      const found = nearest(event);
-      const row = found === null ? null : rows[found];
-      canvas.style.cursor = row === null ? "default" : "pointer";
-      if (row === state.near) return;
-      state.near = row;
-      paint();
-      if (row === null) return void (tip.hidden = true);
-      tip.replaceChildren(
-        el("b", {}, "#" + index.latent[row] + " "),
-        el("span", { translate: "no" }, monosema.labelled(index.label(row))),
-        el("span", { class: "soft" }, `${map.label} ${map.log ? number(heights[row]) : two(heights[row])} · ${say("density")} ${share(density[row])}`),
-        el("span", { class: "mono" }, index.tokens("top_tokens", row, 4).map(bare).join("  "))
-      );
-      const box = canvas.getBoundingClientRect();
-      const [x, y] = state.at[found];
-      place(tip, { left: box.left + x, width: 0, top: box.top + y - 6, bottom: box.top + y + 6 });
-    });
-    canvas.addEventListener("pointerleave", () => {
-      tip.hidden = true;
-      state.near = null;
-      paint();
-    });
-    canvas.addEventListener("click", (event) => {
-      const found = nearest(event);
-      tip.hidden = true;
-      if (found !== null) open(rows[found]);
-    });
-    new ResizeObserver(resize).observe(canvas);
-    resize();
-    return {
-      paint,
-      choose(row) {
-        state.chosen = row;
-        paint();
-      },
-      keep(kept) {
-        state.kept = kept;
-        paint();
-      },
-    };
   }
 
-  // The same map in several sizes, of which one is seen.
-  function maps(canvases, ...of) {
-    const all = Array.from(canvases, (canvas) => scatter(canvas, ...of));
-    const each = (name) => (value) => all.forEach((one) => one[name](value));
-    return { paint: each("paint"), choose: each("choose"), keep: each("keep") };
+  // Canvas takes no light-dark(); the browser's own resolution of a colour does.
+  function colour(text) {
+    const probe = el("span", { style: { color: text.trim(), display: "none" } });
+    canvas.parentElement.append(probe);
+    const value = getComputedStyle(probe).color;
+    probe.remove();
+    return value;
   }
 
-  Object.assign(monosema, { plots: { columns, spark, strip, range, maps } });
-})(typeof globalThis === "undefined" ? this : globalThis);
+  function nearest(event) {
+    const box = canvas.getBoundingClientRect();
+    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
+    let [best, found] = [18 ** 2, null];
+    state.at.forEach(([px, py], i) => {
+      if (state.kept && !state.kept.has(rows[i])) return;
+      const distance = (px - x) ** 2 + (py - y) ** 2;
+      if (distance < best) [best, found] = [distance, i];
+    });
+    return found;
+  }
+
+  canvas.addEventListener("pointermove", (event) => {
+    const found = nearest(event);
+    const row = found === null ? null : rows[found];
+    canvas.style.cursor = row === null ? "default" : "pointer";
+    if (row === state.near) return;
+    state.near = row;
+    paint();
+    if (row === null) return void (tip.hidden = true);
+    tip.replaceChildren(
+      el("b", {}, "#" + index.latent[row] + " "),
+      el("span", { translate: "no" }, labelled(index.label(row))),
+      el("span", { class: "soft" }, `${map.label} ${map.log ? number(heights[row]) : two(heights[row])} · ${say("density")} ${share(density[row])}`),
+      el("span", { class: "mono" }, index.tokens("top_tokens", row, 4).map(bare).join("  "))
+    );
+    const box = canvas.getBoundingClientRect();
+    const [x, y] = state.at[found];
+    place(tip, { left: box.left + x, width: 0, top: box.top + y - 6, bottom: box.top + y + 6 });
+  });
+  canvas.addEventListener("pointerleave", () => {
+    tip.hidden = true;
+    state.near = null;
+    paint();
+  });
+  canvas.addEventListener("click", (event) => {
+    const found = nearest(event);
+    tip.hidden = true;
+    if (found !== null) open(rows[found]);
+  });
+  new ResizeObserver(resize).observe(canvas);
+  resize();
+  return {
+    paint,
+    choose(row) {
+      state.chosen = row;
+      paint();
+    },
+    keep(kept) {
+      state.kept = kept;
+      paint();
+    },
+  };
+}
+
+// The same map in several sizes, of which one is seen.
+export function maps(canvases, ...of) {
+  const all = Array.from(canvases, (canvas) => scatter(canvas, ...of));
+  const each = (name) => (value) => all.forEach((one) => one[name](value));
+  return { paint: each("paint"), choose: each("choose"), keep: each("keep") };
+}

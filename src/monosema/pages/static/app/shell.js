@@ -1,0 +1,217 @@
+// The app's shell: the bar, where you are, keys, the status line, and what a view shows while it loads, fails or is empty.
+import { el, reword, say } from "../elements.js";
+import { keep, recall } from "../kept.js";
+import { speak } from "../language.js";
+import { theme } from "../theme.js";
+
+const $ = (id) => document.getElementById(id);
+
+// What the server tells the page: {page, title, run?, latent?, runs: [{name, title}], …}.
+export const facts = JSON.parse($("facts").textContent);
+
+// The run that pages without one of their own speak of: the address's, else the last one looked at, else the first.
+export function currentRun() {
+  const names = facts.runs.map(({ name }) => name);
+  const wanted = [facts.run, new URLSearchParams(location.search).get("run"), recall("run")];
+  return wanted.find((name) => names.includes(name)) ?? names[0] ?? null;
+}
+
+export const runAddress = (run, ...rest) => ["/runs", encodeURIComponent(run), ...rest].join("/");
+
+// The pages of the bar: what opens each by key after g, its name, and its address for a run.
+const PAGES = [
+  ["f", "features", "Features", (run) => run && runAddress(run, "features")],
+  ["p", "prompt", "Prompt", (run) => "/prompt" + (run ? "?run=" + encodeURIComponent(run) : "")],
+  ["s", "steer", "Steer", (run) => "/steer" + (run ? "?run=" + encodeURIComponent(run) : "")],
+  ["c", "compare", "Compare", () => "/compare"],
+  ["j", "jobs", "Jobs", () => "/jobs"],
+];
+
+const keys = new Map(); // key, or "g f" → {run, about}
+
+// Draws the shell. crumbs: [text, address?] from the run downwards; keys: {key: [handler, about]}; code: () => Python that
+// gives what the view shows; title: of the window.
+export function shell({ crumbs = [], keys: own = {}, code = null, title = null } = {}) {
+  reword(facts.words || []);
+  speak($("language"), facts);
+  theme($("theme"), () => document.dispatchEvent(new Event("theme")));
+  const run = currentRun();
+  if (facts.run) keep("run", facts.run);
+  runSwitch(run);
+  const go = (address) => () => address && location.assign(address);
+  $("pages").replaceChildren(
+    ...PAGES.map(([, page, text, address]) => el("a", { href: address(run) || "/", "aria-current": page === facts.page || (page === "features" && facts.page === "feature") ? "page" : null, "data-go": page }, say(text)))
+  );
+  for (const [key, page, text, address] of PAGES) keys.set("g " + key, { run: go(address(run)), about: text });
+  keys.set("g r", { run: go("/"), about: "Runs" });
+  keys.set("/", { run: search, about: "Search" });
+  keys.set(".", { run: copyLink, about: "Copy the link to this view" });
+  keys.set("t", { run: () => $("theme").click(), about: "Light or dark" });
+  keys.set("?", { run: showKeys, about: "These keys" });
+  bind(own);
+  where(crumbs, title);
+  $("tools").prepend(button("Copy link", copyLink, { title: say("The address holds the whole view (.)") }));
+  if (code) $("tools").prepend(codeButton(code));
+  $("keys").addEventListener("click", showKeys);
+  document.addEventListener("keydown", pressed);
+  jobs();
+}
+
+// Adds keys of a view.
+export function bind(own) {
+  for (const [key, [run, about]] of Object.entries(own)) keys.set(key, { run, about });
+}
+
+// Says where the reader is, in the crumbs and in the window's title.
+export function where(crumbs, title = null) {
+  const parts = crumbs.flatMap(([text, address, data = true], i) => [
+    i ? el("span", { class: "slash", "aria-hidden": "true" }, "›") : null,
+    address ? el("a", { href: address, translate: data ? "no" : null }, text) : el("span", { "aria-current": "page", translate: data ? "no" : null }, text),
+  ]);
+  $("crumbs").replaceChildren(...parts.filter(Boolean));
+  if (title) document.title = `${title} – monosema`;
+}
+
+function runSwitch(run) {
+  const select = $("switch");
+  select.hidden = facts.runs.length === 0;
+  select.replaceChildren(...facts.runs.map(({ name }) => el("option", { value: name, selected: name === run }, name)));
+  select.addEventListener("change", () => {
+    const place = { features: ["features"], feature: ["features"] }[facts.page];
+    if (["prompt", "steer"].includes(facts.page)) location.assign(`/${facts.page}?run=${encodeURIComponent(select.value)}`);
+    else location.assign(runAddress(select.value, ...(place || [])));
+  });
+}
+
+function search() {
+  const field = document.querySelector("[data-search], #search");
+  if (field) return void (field.focus(), field.select());
+  const run = currentRun();
+  if (run) location.assign(runAddress(run, "features"));
+}
+
+let first = null; // the first key of two, while the second is awaited
+function pressed(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  const typing = event.target.closest("input:not([type=checkbox]):not([type=radio]):not([type=range]), select, textarea, [contenteditable]");
+  if (event.key === "Escape") {
+    if (typing) typing.blur();
+    else keys.get("Escape")?.run(event);
+    return;
+  }
+  if (typing || document.querySelector("dialog[open]")) return;
+  const key = first ? `${first} ${event.key}` : event.key;
+  first = !first && event.key === "g" ? "g" : null;
+  if (first) return void setTimeout(() => (first = null), 1200);
+  const found = keys.get(key);
+  if (!found || found.run(event) === false) return;
+  event.preventDefault();
+}
+
+function showKeys() {
+  const lines = [...keys].map(([key, { about }]) => [el("dt", {}, key.split(" ").map((part) => el("kbd", {}, part))), el("dd", {}, say(about))]);
+  dialog("Keys", el("dl", { class: "key-list" }, lines.flat()), el("p", {}, el("a", { href: "/help" }, say("Help: terms, controls, and the API"))));
+}
+
+// A box over the page, closed by Esc or by its button.
+export function dialog(title, ...content) {
+  const box = el("dialog", { "aria-labelledby": "dialog-title" });
+  box.append(el("header", {}, el("h2", { id: "dialog-title" }, say(title)), button("Close", () => box.close(), { class: "quiet" })), ...content.filter(Boolean));
+  box.addEventListener("close", () => box.remove());
+  box.addEventListener("click", (event) => event.target === box && box.close());
+  document.body.append(box);
+  box.showModal();
+  return box;
+}
+
+export function button(text, handler, attributes = {}) {
+  return el("button", { type: "button", ...attributes, on: { click: handler } }, say(text));
+}
+
+// Puts a text on the clipboard, and says so; where the browser refuses, shows it to be copied by hand.
+export async function copy(text, said) {
+  try {
+    await navigator.clipboard.writeText(text);
+    toast(said);
+  } catch {
+    dialog("Copy this", el("pre", { class: "code", translate: "no", tabindex: "0" }, text));
+  }
+}
+
+export const copyLink = () => copy(location.href, "Link copied.");
+
+// A button that shows the Python of a view and copies it.
+export function codeButton(code) {
+  const show = () => {
+    const text = code();
+    if (!text) return toast("There is nothing to say in Python yet.");
+    const box = dialog("As Python", el("pre", { class: "code", translate: "no", tabindex: "0" }, text), el("p", { class: "soft" }, say("This gives what the page shows.")));
+    box.querySelector("header").insertBefore(button("Copy", () => copy(text, "Python copied."), { autofocus: true }), box.querySelector("header button"));
+  };
+  return button("As Python", show, { title: say("Code that gives the same result") });
+}
+
+// The one line that tells of long work; an empty text clears it.
+export function status(text, ...values) {
+  $("status").textContent = text ? say(text, ...values) : "";
+}
+
+// A short notice; `retry` adds a button, and such a notice stays until it is answered.
+export function toast(text, { retry = null, detail = "" } = {}) {
+  const notice = el("div", { class: "toast" + (retry ? " failed" : "") }, el("p", {}, say(text), detail ? el("small", {}, detail) : null));
+  const away = () => notice.remove();
+  if (retry) notice.append(button("Try again", () => (away(), retry())));
+  notice.append(el("button", { type: "button", class: "quiet", "aria-label": say("Close"), on: { click: away } }, "×"));
+  $("toasts").append(notice);
+  if (!retry) setTimeout(away, 4000);
+}
+
+// What stands in a view's place while it loads: bars of its size, seen after 150 ms.
+export function skeleton(lines = 6, height = 18) {
+  const widths = [62, 94, 88, 76, 91, 55, 83, 70];
+  const bars = Array.from({ length: lines }, (_, i) => el("span", { style: { width: widths[i % widths.length] + "%", height: height + "px" } }));
+  return el("div", { class: "skeleton", "aria-busy": "true" }, el("span", { class: "unseen" }, say("Loading …")), bars);
+}
+
+// A view without content: why, and the one action that fills it: {text, href}, {text, run} or {command}.
+export function empty(text, action = null, detail = "") {
+  const act = !action ? null : action.command ? command(action.command) : action.href ? el("a", { class: "action", href: action.href }, say(action.text)) : button(action.text, action.run, { class: "action" });
+  return el("div", { class: "empty" }, el("p", {}, say(text)), detail ? el("p", { class: "soft" }, detail) : null, act);
+}
+
+// A command of the terminal, with a button that copies it.
+export function command(text) {
+  return el("div", { class: "command" }, el("code", { translate: "no" }, text), button("Copy", () => copy(text, "Command copied.")));
+}
+
+// A view that could not be shown: what was wrong, what to do, and another try.
+export function failure(error, retry = null) {
+  const about = error.whatToDo || error.what_to_do;
+  return el("div", { class: "trouble", role: "alert" }, el("p", {}, say(error.message || String(error))), about ? el("p", { class: "soft" }, say(about)) : null, retry ? button("Try again", retry) : null);
+}
+
+// Shows what `make` resolves to in `host`: bars until then, and the failure if there is one.
+export async function fill(host, make, lines) {
+  host.replaceChildren(skeleton(lines));
+  try {
+    const made = await make();
+    host.replaceChildren(...[made].flat().filter(Boolean));
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    host.replaceChildren(failure(error, () => fill(host, make, lines)));
+  }
+}
+
+// How many jobs run or wait stands in the bar.
+async function jobs() {
+  const link = document.querySelector("[data-go=jobs]");
+  try {
+    const answer = await fetch("/api/jobs");
+    if (!answer.ok) return;
+    const { jobs: found = [] } = await answer.json();
+    const open = found.filter(({ state }) => ["running", "waiting", "queued"].includes(state)).length;
+    if (open) link.append(" ", el("span", { class: "count" }, String(open)));
+  } catch {
+    return; // the bar does without
+  }
+}

@@ -1,0 +1,7 @@
+"""Not yet."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+router = APIRouter(prefix="/api", tags=["export"])

@@ -1,0 +1,151 @@
+"""Features of a run: the list with its searches and filters, and one in full."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import Field
+
+from monosema.core import InputError
+from monosema.server.errors import NotFoundError
+from monosema.server.library import ServedRun
+from monosema.server.listing import Filters, Labels, Sort, State
+from monosema.server.schemas import (
+    Activations,
+    ActivationsOf,
+    FeatureDetail,
+    FeatureList,
+    LabelGiven,
+    Limit,
+    Offset,
+    VoteGiven,
+)
+from monosema.server.state import OfRun, Served
+
+if TYPE_CHECKING:
+    from monosema.atlas import FiredText
+    from monosema.models import LanguageModel
+
+router = APIRouter(prefix="/api/runs/{run}", tags=["features"])
+Mode = Literal["words", "token", "effect"]
+Ends = Annotated[
+    str | None, Query(pattern=r"^[0-9.eE+-]{1,24}(,|\.\.)[0-9.eE+-]{1,24}$", description="Ends, such as 0.001,0.01.")
+]
+Text = Annotated[str, Query(max_length=2000)]
+Latent = Annotated[int, Field(ge=0, le=2**31 - 1)]
+
+
+@router.get("/features", response_model=FeatureList)
+def features(
+    run: OfRun,
+    request: Request,
+    q: Text = "",
+    mode: Mode = "words",
+    sort: Sort | None = None,
+    alive: State = "alive",
+    density: Ends = None,
+    score: Ends = None,
+    margin: Ends = None,
+    labels: Labels = "any",
+    latents: Annotated[str | None, Query(pattern=r"^\d{1,9}(,\d{1,9})*$", max_length=20_000)] = None,
+    offset: Annotated[Offset, Query()] = 0,
+    limit: Annotated[Limit, Query()] = 50,
+) -> Response:
+    """List features that fit a search and filters, a page of them at a time."""
+    described = run.described
+    tag = f'"{described.tables.state}"'
+    headers = {"etag": tag, "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    found = getattr(described.searches, mode)(q) if q.strip() else None
+    chosen = None if latents is None else [int(one) for one in latents.split(",")]
+    filters = Filters(alive, _ends(density), _ends(score), _ends(margin), labels, chosen)
+    page = described.listing.page(filters, sort or ("fit" if found is not None else "margin"), offset, limit, found)
+    about = {"run": run.name, "offset": offset, "limit": limit, "mode": mode if found is None else found.mode}
+    return JSONResponse({**about, "note": None if found is None else found.note, **page}, headers=headers)
+
+
+def _ends(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        low, high = (float(part) for part in text.replace("..", ",").split(","))
+    except ValueError:
+        raise InputError(f"{text!r} is no range. Give two numbers, such as 0.001,0.01.") from None
+    return low, high
+
+
+@router.get("/features/{latent}", response_model=FeatureDetail)
+def feature(run: OfRun, latent: Latent, request: Request) -> Response:
+    """Show one feature with all that its page shows."""
+    tables = run.described.tables
+    tag = f'"{tables.state}"'
+    headers = {"etag": tag, "cache-control": "no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return JSONResponse(tables.feature(_known(run, latent)), headers=headers)
+
+
+@router.post("/activations", response_model=Activations)
+def activations_of(run: OfRun, served: Served, asked: ActivationsOf) -> Any:
+    """Run a text through the model and the dictionary: each latent's activation on each token.
+
+    Without `latents` they are those that fire, the nearest to their own maximum first.
+    """
+    from monosema.atlas import fires_on
+
+    def read(model: LanguageModel) -> FiredText:
+        return fires_on(run.atlas, model, run.dictionary, asked.text, None)
+
+    fired = served.with_model(run, read)
+    found = {one.latent: one for one in fired.firings}
+    wanted = list(found)[: asked.limit] if asked.latents is None else asked.latents
+    tables = run.described.tables
+    unknown = [latent for latent in wanted if latent >= len(tables)]
+    if unknown:
+        raise NotFoundError(f"There is no feature {unknown[0]}: this run has 0 to {len(tables) - 1}.")
+    latents = {latent: [0.0] * len(fired.tokens) for latent in wanted}
+    for latent in latents.keys() & found.keys():
+        for position, value in zip(found[latent].positions, found[latent].activations, strict=True):
+            latents[latent][position] = value
+    maxima = {latent: float(tables.columns["max"][tables.row_of(latent)]) for latent in latents}
+    labels = {latent: tables.labels[tables.row_of(latent)] for latent in latents}
+    about = {"tokens": fired.tokens, "looked_at": fired.looked_at, "active": fired.active}
+    return {**about, "latents": latents, "maxima": maxima, "labels": labels}
+
+
+@router.post("/features/{latent}/label", response_model=FeatureDetail)
+def label(run: OfRun, latent: Latent, given: LabelGiven) -> Any:
+    """Label a feature in a person's name, in place of that person's earlier label; an empty text takes it back."""
+    import monosema.atlas as station
+
+    shown = _known(run, latent)
+    if given.text.strip():
+        station.label(run.atlas, shown, given.text, given.author)
+    else:
+        station.unlabel(run.atlas, shown, given.author)
+    return run.described.tables.feature(latent)
+
+
+@router.post("/features/{latent}/vote", response_model=FeatureDetail)
+def vote(run: OfRun, latent: Latent, given: VoteGiven) -> Any:
+    """Say that an explanation is right (1) or wrong (-1), or take that back (0)."""
+    import monosema.atlas as station
+
+    shown = _known(run, latent)
+    if given.vote:
+        station.vote(run.atlas, shown, given.vote > 0, given.voter, given.of)
+    else:
+        station.withdraw(run.atlas, shown, given.voter, given.of)
+    return run.described.tables.feature(latent)
+
+
+def _known(run: ServedRun, latent: int) -> int:
+    """Return the latent. Raises NotFoundError where the run has none of this number."""
+    try:
+        run.described.tables.row_of(latent)
+    except InputError as error:
+        raise NotFoundError(str(error)) from None
+    return latent
