@@ -1,4 +1,4 @@
-"""Texts that one model writes for several requests at once, each row by its own steering, and what their readers see."""
+"""Texts that one model writes for several requests, each row by its own steering, and what their readers see."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.core import MonosemaError
+from monosema.core import InputError, MonosemaError
 from monosema.models import Batch, GenerationConfig, Piece, Prompt, Row, TextGeneration, read_prompt, require_logits
+from monosema.models.texts import TextModel
 from monosema.server.events import Stream
 from monosema.steering import SteeredBatch, SteeredRow, Steering
 
@@ -78,7 +78,7 @@ class Writing:
                 line.untouched = Row(model, prompt, request.config, index, leader=row)
             self.lines.append(line)
         self._place = 0
-        texts = [model.tokenizer.decode([id], keep_special=True) for id in prompt.ids]
+        texts = model.tokenizer.tokens(prompt.ids)
         self.stream.add("start", {"id": self.id, "rows": len(self.lines), "prompt": prompt.text, "tokens": texts})
 
     @property
@@ -147,7 +147,7 @@ class Writing:
 
     def _likely(self, logits: Float[Tensor, " vocab"]) -> list[tuple[str, float]]:
         top = logits.float().softmax(-1).topk(min(self.request.likely, len(logits)))
-        texts = [self._tokenizer.decode([token], keep_special=True) for token in top.indices.tolist()]
+        texts = self._tokenizer.tokens(top.indices.tolist())
         return list(zip(texts, top.values.tolist(), strict=True))
 
 
@@ -206,6 +206,8 @@ class Desk:
 
     def read(self, request: Request) -> Writing:
         """Read a request. Raises InputError where its prompt or a site of its steerings does not fit the model."""
+        if not isinstance(self._model, TextModel):
+            raise InputError(f"{self._model.name!r} writes no text: choose a run of a single language model.")
         require_logits(self._model)
         for steering in request.steerings:
             for site in () if steering is None else steering.sites:

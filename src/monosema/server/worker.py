@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, TypeVar, cast
 
-from monosema.core import MonosemaError
 from monosema.server.errors import BusyError
 
 if TYPE_CHECKING:
@@ -196,8 +195,6 @@ class Worker:
         for desk in self._desks.values():
             try:
                 desk.step()
-            except MonosemaError:
-                raise
             except Exception:
                 # A fault of ours: the texts at hand are lost, the thread lives on.
                 _log.exception("A step of the worker failed")
