@@ -206,9 +206,9 @@ class Desk:
 
     def read(self, request: Request) -> Writing:
         """Read a request. Raises InputError where its prompt or a site of its steerings does not fit the model."""
+        require_logits(self._model)
         if not isinstance(self._model, TextModel):
             raise InputError(f"{self._model.name!r} writes no text: choose a run of a single language model.")
-        require_logits(self._model)
         for steering in request.steerings:
             for site in () if steering is None else steering.sites:
                 self._model.find(site)
@@ -233,8 +233,10 @@ class Desk:
             given = self._batch.step()
         except Exception:
             self._apart()
-            return
-        self._give(given)
+        else:
+            self._give(given)
+        if not self.writings:
+            self.quiet()
 
     def fail(self, message: str) -> None:
         """End all with an error."""
