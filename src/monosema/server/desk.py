@@ -178,14 +178,15 @@ class Desk:
     """A model with the texts that it writes.
 
     Attributes:
+        model: nothing is attached to it between two steps.
         writings: requests whose rows are in the batch.
     """
 
     def __init__(self, model: Any, grace: float = float("inf")) -> None:
         """`grace`: seconds after which a text is given up that nobody reads."""
         self.writings: list[Writing] = []
-        self._model, self._grace = model, grace
-        self._steered = SteeredBatch(model).__enter__()
+        self.model, self._grace = model, grace
+        self._steered = SteeredBatch(model)
         self._places = _Places()
         self._batch = self._new_batch()
 
@@ -194,25 +195,15 @@ class Desk:
         """The rows in the batch."""
         return self._batch.rows
 
-    def quiet(self) -> Any:
-        """Return the model with nothing attached, until the next step."""
-        if len(self._steered.rows):
-            self._steered.rows = []
-        return self._model
-
-    def close(self) -> None:
-        """Leave nothing attached to the model."""
-        self._steered.__exit__(None, None, None)
-
     def read(self, request: Request) -> Writing:
         """Read a request. Raises InputError where its prompt or a site of its steerings does not fit the model."""
-        require_logits(self._model)
-        if not isinstance(self._model, TextModel):
-            raise InputError(f"{self._model.name!r} writes no text: choose a run of a single language model.")
+        require_logits(self.model)
+        if not isinstance(self.model, TextModel):
+            raise InputError(f"{self.model.name!r} writes no text: choose a run of a single language model.")
         for steering in request.steerings:
             for site in () if steering is None else steering.sites:
-                self._model.find(site)
-        return Writing(self, request, self._model)
+                self.model.find(site)
+        return Writing(self, request, self.model)
 
     def join(self, writing: Writing) -> None:
         """Take a request's rows into the batch."""
@@ -235,8 +226,6 @@ class Desk:
             self._apart()
         else:
             self._give(given)
-        if not self.writings:
-            self.quiet()
 
     def fail(self, message: str) -> None:
         """End all with an error."""
@@ -246,14 +235,15 @@ class Desk:
         self._batch, self._places = self._new_batch(), _Places()
 
     def _new_batch(self) -> Batch:
-        return Batch(self._model, around=self._around)
+        return Batch(self.model, around=self._around)
 
     @contextlib.contextmanager
     def _around(self, rows: Sequence[Row]) -> Iterator[None]:
         wanted = [self._places.steered.get(id(row)) for row in rows]
         if wanted != self._steered.rows:
-            self._steered.rows = wanted if any(wanted) else []
-        yield
+            self._steered.rows = wanted
+        with self._steered:
+            yield
 
     def _give(self, given: Sequence[Row]) -> None:
         ids = set(map(id, given))

@@ -85,7 +85,7 @@ class Worker:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(work(self._desk(source).quiet()))
+                future.set_result(work(self._desk(source).model))
             except BaseException as error:
                 future.set_exception(error)
 
@@ -157,7 +157,7 @@ class Worker:
             idle = [name for name, desk in self._desks.items() if not desk.writings]
             needed = {writing.desk for writing in self._waiting}
             for name in [name for name in idle if self._desks[name] not in needed][: self._spare()]:
-                self._desks.pop(name).close()
+                del self._desks[name]
             self._desks[source.name] = Desk(source.load(), self.limits.grace)
         self._desks.move_to_end(source.name)
         return self._desks[source.name]
@@ -170,8 +170,6 @@ class Worker:
             pass
         for writing in [*self._waiting, *(one for desk in self._desks.values() for one in desk.writings)]:
             writing.end("cancelled")
-        for desk in self._desks.values():
-            desk.close()
         while not self._work.empty():
             if (work := self._work.get()) is not None:
                 work()
