@@ -95,7 +95,7 @@ class Searches:
         n = len(self.tables)
         share, in_label = np.zeros(n, np.float32), np.zeros(n, np.float32)
         in_others, is_promoted = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-        ids = np.flatnonzero(np.isin(self.words_of.of_token, self.words_of.exact(word)))
+        ids = np.flatnonzero(np.isin(self.words_of.of_token, self.words_of.exact(word))).tolist()
         rows, weights = self._weights("top_tokens", ids)
         np.add.at(share, rows, weights)
         is_promoted[self._weights("promoted", ids)[0]] = True
