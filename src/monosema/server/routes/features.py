@@ -150,7 +150,7 @@ def activations_of(run: OfRun, served: Served, asked: ActivationsOf) -> Any:
 
 
 def _costs(run: ServedRun, served: Serving, text: str, latent: int, tokens: int) -> list[float | None]:
-    """Return by how many nats each token gets less likely without a latent; None for the first, which nothing predicts."""
+    """Return by how many nats each token gets less likely without a latent; None for the first."""
     from monosema.server.reading import DictionaryReading, PromptReading
 
     def read(model: LanguageModel) -> list[float | None]:
