@@ -28,6 +28,7 @@ from monosema.server.state import OfRun, Served, Serving
 
 if TYPE_CHECKING:
     from monosema.atlas import FiredText
+    from monosema.models import LanguageModel
 
 router = APIRouter(prefix="/api/runs/{run}", tags=["features"])
 Mode = Literal["words", "token", "effect", "passage", "meaning"]

@@ -37,7 +37,7 @@ export function tryText(run, feature, settings, save) {
     const activations = latents[latent];
     const maximum = Math.max(0, ...activations);
     const peak = maximum > 0 ? activations.indexOf(maximum) : -1;
-    const said = maximum > 0 ? say("Strongest here: {n}, {n} % of its maximum.", measured(maximum), Math.round((100 * maximum) / max)) : say("It does not fire on this text.");
+    const said = maximum > 0 ? say("Strongest here: {n}, {n} of its maximum.", measured(maximum), Math.round((100 * maximum) / max) + " %") : say("It does not fire on this text.");
     shown.replaceChildren(heatmap({ tokens, activations, peak, maximum: maximum || 1 }, { scale: max, full: true }), el("p", { class: "soft" }, said), maximum > 0 && costs ? effects(tokens, costs) : "");
   }
 
@@ -46,7 +46,7 @@ export function tryText(run, feature, settings, save) {
     const places = costs.map((cost, at) => ({ cost: cost ?? 0, at })).sort((a, b) => Math.abs(b.cost) - Math.abs(a.cost));
     const most = places.filter(({ cost }) => Math.abs(cost) >= LEAST).slice(0, 5);
     const sum = costs.reduce((sum, cost) => sum + (cost ?? 0), 0);
-    const about = say("Taken out, the text costs {} nats more: by how much each token gets less likely", signed(sum));
+    const about = say("Taken out, the text costs {n} nats more: by how much each token gets less likely", signed(sum));
     if (!most.length) return el("p", { class: "soft" }, say("Taking the feature out changes no token’s likelihood by {n} nats.", LEAST));
     return el("p", { class: "soft costs", title: about }, say("Without it:"), " ", most.flatMap(({ cost, at }) => [el("span", { class: "chip" }, bare(tokens[at])), el("span", {}, (cost > 0 ? "−" : "+") + two(Math.abs(cost))), " "]), say("nats of log-likelihood"));
   }
