@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from monosema.steering.coordinates import Coordinate, Direction, Head, Latent
+from monosema.steering.directions import mean_activations, mean_difference, random_direction
 from monosema.steering.edits import Edit, Steering, Unit
 from monosema.steering.moves import Add, Clamp, Move, Scale
 from monosema.steering.steered import SteeredBatch, SteeredRow, steered
+from monosema.steering.strength import for_divergence
 from monosema.steering.where import Where
 
 __all__ = [
@@ -23,5 +25,9 @@ __all__ = [
     "Steering",
     "Unit",
     "Where",
+    "for_divergence",
+    "mean_activations",
+    "mean_difference",
+    "random_direction",
     "steered",
 ]
