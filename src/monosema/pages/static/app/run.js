@@ -5,6 +5,7 @@ import { get } from "./api.js";
 import { curves } from "./curves.js";
 import { chart } from "./charts.js";
 import { about } from "./one.js";
+import { running } from "./running.js";
 import { command, facts, failure, runAddress, shell } from "./shell.js";
 
 const $ = (id) => document.getElementById(id);
@@ -77,6 +78,7 @@ async function unfinished(host) {
     el("div", { class: "head-line" }, el("h1", { translate: "no" }, told.title || run)),
     el("p", { class: "lede" }, say(told.problem ? told.problem : told.live ? "This run is being made. Its curves appear as it trains; its features when they are described." : "This run is not finished. Going on from where it stopped:")),
     told.live ? "" : command(`monosema run ${told.folder}`),
+    told.problem ? "" : await running(run, told.live),
     training,
     el("table", { class: "stages" }, el("tbody", {}, told.stages.map(({ name, state, seconds }) => el("tr", {}, el("th", { scope: "row" }, say(name)), el("td", {}, say({ done: "done", waiting: "waits" }[state] ?? "begun")), el("td", { class: "soft" }, known(seconds) ? say("{n} s", number(seconds)) : "")))))
   );
