@@ -119,20 +119,6 @@ def test_inspect(command: Command, tiny_directory: Path, tmp_path: Path) -> None
     assert "26,880" in out
 
 
-def test_complete_shows_a_text_as_it_is_written(command: Command, tiny_directory: Path) -> None:
-    words = ("complete", "one", "--model", tiny_directory, "--tokens", "8")
-    assert command(*words, "--stream") == command(*words)
-
-
-def test_complete(command: Command, tiny_directory: Path) -> None:
-    words = ("complete", "one", "two", "--model", tiny_directory, "--tokens", "4", "--temperature", "1")
-    first = parsed(command(*words, "--seed", "1", "--json"))
-    assert [pair["prompt"] for pair in first["completions"]] == ["one", "two"]  # type: ignore[attr-defined]
-    assert parsed(command(*words, "--seed", "1", "--json")) == first
-    assert parsed(command(*words, "--seed", "2", "--json")) != first
-    assert command(*words)[0] == 0
-
-
 def test_doctor(command: Command) -> None:
     values = parsed(command("doctor", "--device", "cpu", "--json"))
     assert set(values) == {"machine", "products", "gpu", "versions", "kernels"}

@@ -19,6 +19,7 @@ from monosema.cli.help import TranslatedFormatter
 from monosema.cli.process import settle
 from monosema.cli.verbs import (
     atlas,
+    chat,
     compare,
     complete,
     convert,
@@ -45,7 +46,8 @@ _HELP = """See inside a language model: text → tokens → activations → dict
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
-    "Look around": (serve.serve, inspect.inspect, complete.complete, plan.plan, doctor.doctor),
+    "Control": (complete.complete, chat.chat),
+    "Look around": (serve.serve, inspect.inspect, plan.plan, doctor.doctor),
     "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),
 }
 _GROUPS: dict[str, Group] = {}

@@ -54,6 +54,7 @@ from monosema.dictionaries.initialisation import (
     random_directions,
 )
 from monosema.dictionaries.losses import batch_variance, mean_losses
+from monosema.dictionaries.named import NamedLatents
 from monosema.dictionaries.protocol import Coder, Dictionary, Losses, Metadata, StepContext, Trainable
 from monosema.dictionaries.publish import pull, push
 from monosema.dictionaries.sites import (
@@ -87,6 +88,7 @@ __all__ = [
     "JumpReLU",
     "Losses",
     "Metadata",
+    "NamedLatents",
     "Neurons",
     "Nmf",
     "PAnneal",

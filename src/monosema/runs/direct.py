@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from monosema.activations import Rows, activations_at, open_rows
+from monosema.activations import Rows, open_rows
 from monosema.core import ConfigError, Site
-from monosema.data import ListCorpus, TextConfig, TokenBatch, open_corpus, token_batches
+from monosema.data import ListCorpus, TextConfig, open_corpus, token_batches
 from monosema.dictionaries import (
     Codes,
     Dictionary,
@@ -24,7 +24,7 @@ from monosema.dictionaries import (
     sites_read,
     written_at,
 )
-from monosema.evaluation import Evaluation, EvaluationConfig, evaluate_crosscoder, fit_controls
+from monosema.evaluation import CONTROL_ROWS, Evaluation, EvaluationConfig, controls_at, evaluate_crosscoder
 from monosema.evaluation import evaluate as evaluate_at
 from monosema.models import LanguageModel, load_model
 from monosema.runs.encode import site_of
@@ -33,8 +33,6 @@ from monosema.training import TrainConfig, held_out_rows
 
 STEPS = 1_000
 """Steps that training makes at least, where nobody says how often every row is seen."""
-CONTROL_ROWS = 16_384
-"""Rows that controls are fitted on, at most."""
 ENCODED = 4_096
 """Rows that are encoded at a time."""
 
@@ -146,22 +144,8 @@ def evaluate(
     beside = None
     if controls and cut.split == "heldout":
         batches = token_batches(corpus, model.tokenizer, cut.replace(split="train", tokens=CONTROL_ROWS))
-        beside = _controls(model, coder, read, written, batches)
+        beside, _ = controls_at(model, coder, read, written, batches)
     batches = token_batches(corpus, model.tokenizer, cut)
     if isinstance(coder, SparseCoder) and coder.n_sites > 1:
         return evaluate_crosscoder(model, coder, batches, config, beside)
     return evaluate_at(model, coder, written, batches, config, beside, read=read if reads_elsewhere(coder) else None)
-
-
-@torch.no_grad()
-def _controls(
-    model: LanguageModel, coder: Dictionary, read: Sequence[Site], written: Site, batches: Iterable[TokenBatch]
-) -> dict[str, Dictionary]:
-    """Fit PCA, with as many components as the dictionary's L0, and random directions to what it is to reconstruct."""
-    rows, targets = [], []
-    for batch in batches:
-        keep = batch.keep.to(model.device)
-        rows.append(activations_at(model, read, batch)[keep].float())
-        targets.append(rows[-1] if len(read) > 1 else activations_at(model, [written], batch)[keep].float())
-    k = max(1, round(float(coder.encode(torch.cat(rows)).l0.mean())))
-    return fit_controls(torch.cat(targets), coder.n_latents, min(k, coder.n_latents))

@@ -17,7 +17,7 @@ from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "charts", "features", "export", "compare")
+ROUTES = ("runs", "charts", "features", "prompts", "export", "compare")
 """Modules of `server.routes`, each with its `router`; a line here serves another."""
 
 

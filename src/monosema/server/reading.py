@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -19,6 +20,7 @@ from monosema.models import (
     LanguageModel,
     Prompt,
     Role,
+    Transformer,
     read_prompt,
     require_logits,
     unembed_of,
@@ -244,6 +246,21 @@ class DictionaryReading:
         )
         return clean, without
 
+    def logits(self, rows: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows vocab"]:
+        """Return the logits of what a fork gives, unembedded in float32: in bfloat16 they would come in steps of ⅛."""
+        model = self.reading.model
+        if unembed_of(model, self.site) is None or not isinstance(model, Transformer):
+            return rows.float()
+        cap, logits = model.config.logit_softcap, torch.nn.functional.linear(rows.float(), self._unembedding)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @functools.cached_property
+    def _unembedding(self) -> Float[Tensor, "vocab d_model"]:
+        model = self.reading.model
+        assert isinstance(model, Transformer)
+        with torch.inference_mode(False):  # gradients pass through it
+            return model.unembed_weight.detach().float()
+
     def part(self, at: int, latent: int) -> float:
         """Return a latent's activation on a token."""
         return float((self.values[at] * (self.latents[at] == latent)).sum())
@@ -256,7 +273,6 @@ class DictionaryReading:
         self, fork: Fork, changes: Sequence[Sequence[tuple[int, Float[Tensor, " d"]]]], at: int | None = None
     ) -> list[Float[Tensor, "pos vocab"]]:
         """Return the logits of all positions, or of one, after each set of vectors was added at positions."""
-        logits = unembed_of(self.reading.model, self.site)
         step, done = max(1, VERSIONS // fork.activation.shape[1]), []
         for low in range(0, len(changes), step):
             versions = []
@@ -267,7 +283,7 @@ class DictionaryReading:
                 versions.append(x)
             for out in fork.run(versions):
                 rows = out[0] if at is None else out[0, at : at + 1]
-                done.append((rows if logits is None else logits(rows)).float())
+                done.append(self.logits(rows))
         return done
 
     @torch.inference_mode()

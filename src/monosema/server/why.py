@@ -16,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import InputError, UnsupportedModelError, torch_generator
-from monosema.models import unembed_of
 from monosema.server.reading import DictionaryReading, Question
 
 EXACT = 48
@@ -159,12 +158,12 @@ def _norm_scale(read: DictionaryReading, at: int) -> float:
 
 def _gradient_scores(read: DictionaryReading, question: Question) -> tuple[Float[Tensor, "pos k"], float]:
     """Return a_j d_j · ∂F/∂x of every active latent up to the question's position, and F."""
-    at, logits = question.position, unembed_of(read.reading.model, read.site)
+    at = question.position
     fork = read.fork(at)
     with torch.enable_grad():
         x = fork.activation.detach().clone().requires_grad_()
         (out,) = fork.run([x])
-        value = question.value(out[0, at] if logits is None else logits(out[0, at]))
+        value = question.value(read.logits(out[0, at]))
         (gradient,) = torch.autograd.grad(value, x)
     along = torch.zeros_like(read.values)
     rows = gradient[0].flatten(1).float()

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver, results_console
+from monosema.cli.writing import AS_USUAL, UNCHANGED, Changes, Drawing, show_side_by_side, show_stream
 from monosema.core import InputError
 
-if TYPE_CHECKING:
-    from monosema.models import LanguageModel
+_TOKENS = 40
 
 
 def complete(
     prompt: str,
     /,
     *prompts: str,
-    model: str = "specimen",
-    tokens: Annotated[int, Parameter(help="Tokens to write at most.")] = 40,
-    temperature: Annotated[
-        float, Parameter(help="0 takes the likeliest token each time; higher is more varied.")
-    ] = 0.0,
-    top_k: Annotated[int | None, Parameter(help="Draw among so many likeliest tokens.")] = None,
-    top_p: Annotated[
-        float | None, Parameter(help="Draw among the likeliest tokens that hold this probability.")
-    ] = None,
+    model: str | None = None,
+    drawing: Drawing = AS_USUAL,
     stream: Annotated[
         bool | None, Parameter(help="Show the text as it is written. Without it: where the output is a terminal.")
     ] = None,
-    stop: Annotated[tuple[str, ...], Parameter(help="Texts at which to stop.")] = (),
+    changes: Changes = UNCHANGED,
     common: Common = DEFAULTS,
 ) -> int:
     """Let a model write on from a prompt, or from several.
@@ -42,6 +33,7 @@ def complete(
     ```
     monosema complete "When Mary and John went to the store, John gave a drink to"
     monosema complete "The day after Monday is" --temperature 0.8 --seed 1
+    monosema complete "The day after Monday is" --run runs/demo --splice drop
     ```
 
     Parameters
@@ -51,25 +43,23 @@ def complete(
     prompts
         Further prompts, written on side by side.
     model
-        `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
+        `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub. Without
+        it: that of --run, or specimen.
     """
-    from monosema.models import load_model
-
-    loaded = load_model(model, device=common.device)
-    settings: dict[str, Any] = {
-        "max_new_tokens": tokens,
-        "temperature": temperature,
-        "top_k": top_k,
-        "top_p": top_p,
-        "stop": stop,
-        "seed": common.seed or 0,
-    }
-    alone = not prompts and not common.json
+    subject = changes.open(model, common, "specimen")
+    settings = drawing.settings(common, _TOKENS)
+    alone = not prompts and not common.json and not changes.beside
     if stream and not alone:
-        raise InputError("--stream shows one text as it is written: leave out --json and further prompts.")
+        raise InputError("--stream shows one text as it is written: leave out --json, --splice and further prompts.")
     if alone and (sys.stdout.isatty() if stream is None else stream):
-        return _streamed(loaded, prompt, settings)
-    written = loaded.generate([prompt, *prompts], **settings)
+        console = results_console()
+        console.print(Text(prompt, "dim"), end="")
+        _, ended = show_stream(subject.model, prompt, settings, console)
+        return 130 if ended else 0
+    if changes.beside:
+        result = changes.compare(subject, [prompt, *prompts], settings)
+        return deliver(result.to_dict(), common, lambda console: show_side_by_side(result, console))
+    written = subject.model.generate([prompt, *prompts], **settings)
     completions = [
         {"prompt": one.prompt, "completion": one.text, "tokens": len(one.tokens), "finish": one.finish}
         for one in written
@@ -79,20 +69,4 @@ def complete(
         for one in written:
             console.print(Text.assemble((one.prompt, "dim"), one.text))
 
-    return deliver({"model": loaded.name, "completions": completions}, common, show)
-
-
-def _streamed(model: LanguageModel, prompt: str, settings: Mapping[str, Any]) -> int:
-    """Show a text as it is written; Ctrl-C ends it, and what is there stays. Returns the exit code."""
-    console = results_console()
-    console.print(Text(prompt, "dim"), end="")
-    with contextlib.closing(model.stream(prompt, **settings)) as pieces:
-        try:
-            for piece in pieces:
-                console.file.write(piece.text)
-                console.file.flush()
-        except KeyboardInterrupt:
-            return 130
-        finally:
-            console.file.write("\n")
-    return 0
+    return deliver({"model": subject.model.name, "completions": completions}, common, show)

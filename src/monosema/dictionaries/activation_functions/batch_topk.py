@@ -44,6 +44,7 @@ class BatchTopK(AuxK):
     name = "batch_topk"
     title = "BatchTopK"
     kind = "batch_topk"
+    depends_on = "itself"
     keep_in_float32 = ("threshold",)
     in_units_of_codes = ("threshold",)
     divisible = True

@@ -24,6 +24,8 @@ BLOCK = 1024
 class Rectified(Activation):
     """An activation with any number of active latents on a row: those above a floor."""
 
+    depends_on = "itself"
+
     start_l0: float | None = Field(32.0, gt=0)
     """Active latents a row at the start, which biases (or thresholds) are set for, latent by latent (Conerly et al.,
     Circuits Updates of January 2025). None starts with biases of 0 as the papers do: half of all latents are active,

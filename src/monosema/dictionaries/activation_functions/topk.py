@@ -41,6 +41,7 @@ class TopK(AuxK):
     name = "topk"
     title = "TopK"
     kind = "topk"
+    depends_on = "others"
     divisible = True
 
     k: int = Field(32, gt=0)

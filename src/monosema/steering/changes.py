@@ -1,0 +1,243 @@
+"""All edits at one site, of all rows of a batch, as a few tensors: one matrix product serves many rows.
+
+What is added without reading a coordinate is one vector a row and where-clause. The other moves are entries of a table
+[rows, entries]; the coordinates they name are read together, each once for all rows:
+
+    c = read(x)   g = clamp(factor · c + add · u, low · u, high · u)   x ← x + (s · (g − c)) @ D
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from monosema.core import Site
+from monosema.dictionaries import NamedLatents, SparseCoder
+from monosema.steering.coordinates import Coordinate, Latent
+from monosema.steering.edits import Edit, Steering
+from monosema.steering.moves import Add
+from monosema.steering.where import Where
+
+_FACTOR, _ADD, _LOW, _HIGH, _ONLY_ACTIVE, _BY_NORM, _STRENGTH = range(7)
+_NOTHING = [1.0, 0.0, -math.inf, math.inf, 0.0, 0.0, 0.0]
+
+
+class Mask(NamedTuple):
+    """Positions of a pass that a where-clause selects, in the rows that have it; `some`, `every`: if it selects any, if
+    all."""
+
+    positions: Bool[Tensor, "batch pos"]
+    some: bool
+    every: bool
+
+    @classmethod
+    def of(cls, positions: Bool[Tensor, "batch pos"]) -> Mask:
+        """Count the positions."""
+        number = int(positions.sum())
+        return cls(positions, number > 0, number == positions.numel())
+
+
+@dataclass
+class _Entry:
+    """One edit of a row that reads its coordinate."""
+
+    coordinate: Coordinate
+    clause: int
+    numbers: list[float]
+
+
+@dataclass
+class _Group:
+    """Coordinates that are read together: latents of one dictionary, or plain directions (no dictionary)."""
+
+    reads: tuple[Site, ...]
+    coordinates: list[Coordinate] = field(default_factory=list)
+
+
+class SiteChanges:
+    """The changes of a batch's rows at one site.
+
+    Attributes:
+        site: where.
+        reads: other sites whose activations of the same pass are needed.
+    """
+
+    def __init__(self, site: Site, rows: Sequence[Steering | None], clauses: Mapping[Where, int]) -> None:
+        """`rows`: one steering for each, or a single one for all; `clauses`: the number of each where-clause."""
+        self.site, self._rows, self._n_clauses = site, len(rows), len(clauses)
+        self._added: dict[tuple[int, bool], list[tuple[int, Coordinate, float]]] = {}
+        self._entries: list[list[_Entry]] = [[] for _ in rows]
+        self._made: tuple[dict[tuple[int, bool], Tensor], _Table | None] | None = None
+        for number, steering in enumerate(rows):
+            for edit in () if steering is None else steering.edits:
+                if edit.coordinate.site == site and steering is not None and steering.strength != 0:
+                    self._take(number, edit, clauses[edit.where], steering.strength)
+        groups: dict[object, _Group] = {}
+        for entry in (entry for row in self._entries for entry in row):
+            one = entry.coordinate
+            key = (id(one.dictionary), one.reads) if isinstance(one, Latent) else None
+            group = groups.setdefault(key, _Group(one.reads))
+            if one not in group.coordinates:
+                group.coordinates.append(one)
+        self._groups = list(groups.values())
+        self._columns = {one: number for number, one in enumerate(one for g in self._groups for one in g.coordinates)}
+        self.reads = tuple(dict.fromkeys(read for group in self._groups for read in group.reads if read != site))
+
+    def _take(self, row: int, edit: Edit, clause: int, strength: float) -> None:
+        by_norm = edit.unit == "norm"
+        unit = edit.coordinate.maximum if edit.unit == "max" else 1.0
+        unit = 1.0 if unit is None else unit
+        if isinstance(edit.move, Add) and not _is_normalised(edit.coordinate):
+            added = self._added.setdefault((clause, by_norm), [])
+            added.append((row, edit.coordinate, edit.move.amount * unit * strength))
+            return
+        factor, add, low, high, only_active = edit.move.numbers
+        numbers = [factor, add * unit, low * unit, high * unit, float(only_active), float(by_norm), strength]
+        self._entries[row].append(_Entry(edit.coordinate, clause, numbers))
+
+    def __call__(
+        self, x: Shaped[Tensor, "batch pos ..."], masks: Sequence[Mask], seen: Mapping[Site, Tensor]
+    ) -> Shaped[Tensor, "batch pos ..."]:
+        """Return the changed activations, given each clause's positions and the activations of sites in `reads`."""
+        added, entries = self._made_for(tuple(x.shape[2:]), x.device)
+        flat = (x.flatten(2) if x.ndim > 3 else x).float()
+        out = flat if entries is None else self._moved(flat, entries, masks, seen)
+        for (clause, by_norm), vectors in added.items():
+            if masks[clause].some:
+                change = vectors * torch.linalg.vector_norm(flat, dim=-1, keepdim=True) if by_norm else vectors
+                positions = masks[clause].positions[..., None]
+                out = out + change if masks[clause].every else torch.where(positions, out + change, out)
+        return x if out is flat else out.to(x.dtype).reshape(x.shape)
+
+    def _made_for(
+        self, shape: tuple[int, ...], device: torch.device
+    ) -> tuple[dict[tuple[int, bool], Tensor], _Table | None]:
+        """The tensors, made in the first pass, when the shape of activations is known."""
+        if self._made is None:
+            self._made = self._vectors(shape, device), self._table(shape, device) if self._columns else None
+        return self._made
+
+    def _vectors(self, shape: tuple[int, ...], device: torch.device) -> dict[tuple[int, bool], Tensor]:
+        """What is added to each row, [rows, 1, width], by clause; of shares of the norm, directions of norm 1."""
+        made = {}
+        for key, added in self._added.items():
+            total = torch.zeros(self._rows, 1, torch.Size(shape).numel())
+            for row, coordinate, amount in added:
+                vector = coordinate.row(shape).cpu()
+                total[row, 0] += vector * (amount / float(vector.norm()) if key[1] else amount)
+            made[key] = total.to(device)
+        return made
+
+    def _moved(
+        self, flat: Float[Tensor, "batch pos width"], table: _Table, masks: Sequence[Mask], seen: Mapping[Site, Tensor]
+    ) -> Tensor:
+        batch = torch.arange(len(flat), device=flat.device)
+        none = torch.zeros_like(masks[0].positions)
+        # [batch, pos, entries]: where the entries of each row hold.
+        active = torch.stack([*(mask.positions for mask in masks), none])[
+            table.clause.T.expand(-1, len(flat)), batch
+        ].permute(1, 2, 0)
+        where = active.any(dim=-1)
+        if not bool(where.any()):
+            return flat
+        row = where.nonzero()[:, 0] if self._rows > 1 else where.new_zeros(int(where.sum()), dtype=torch.int64)
+        x, column, numbers = flat[where], table.column[row], table.numbers[row]
+        given = {self.site: x, **{site: seen[site].flatten(2)[where].float() for site in self.reads}}
+        values, scale = self._read(given, table)
+        c = values.gather(1, column)
+        u = torch.ones_like(c)
+        if table.uses_norm:
+            share = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / table.norms[column]
+            u = torch.where(numbers[..., _BY_NORM] > 0, share, u)
+        low, high = (
+            torch.where(numbers[..., at].isinf(), numbers[..., at], numbers[..., at] * u) for at in (_LOW, _HIGH)
+        )
+        g = (numbers[..., _FACTOR] * c + numbers[..., _ADD] * u).clamp(low, high)
+        still = ((numbers[..., _ONLY_ACTIVE] > 0) & (c <= 0)) | ~active[where]
+        change = torch.where(still, 0, (g - c) * numbers[..., _STRENGTH])
+        step = torch.zeros_like(values).scatter_add(1, column, change)
+        moved = x + (step if scale is None else step * scale) @ table.directions
+        return flat.index_put((where,), moved)
+
+    def _read(self, given: Mapping[Site, Tensor], table: _Table) -> tuple[Tensor, Tensor | None]:
+        """The coordinates of rows, and what multiplies their directions there; None for 1."""
+        values, scales = [], []
+        for group, reader in zip(self._groups, table.readers, strict=True):
+            x = (
+                given[group.reads[0]]
+                if len(group.reads) == 1
+                else torch.cat([given[one] for one in group.reads], dim=1)
+            )
+            if isinstance(reader, Tensor):
+                values.append(x @ reader)
+                scale = None
+            else:
+                values.append(reader.encode(x))
+                scale = reader.scale(x)
+            scales.append(x.new_ones(len(x), 1) if scale is None else scale.expand(len(x), 1))
+        normalised = any(_is_normalised(one) for one in self._columns)
+        widths = [len(group.coordinates) for group in self._groups]
+        scale = (
+            torch.cat([one.expand(-1, n) for one, n in zip(scales, widths, strict=True)], dim=1) if normalised else None
+        )
+        return (values[0] if len(values) == 1 else torch.cat(values, dim=1)), scale
+
+    def _table(self, shape: tuple[int, ...], device: torch.device) -> _Table:
+        most = max(map(len, self._entries))
+        column = [[self._columns[entry.coordinate] for entry in row] + [0] * (most - len(row)) for row in self._entries]
+        clause = [[entry.clause for entry in row] + [self._n_clauses] * (most - len(row)) for row in self._entries]
+        numbers = [[entry.numbers for entry in row] + [_NOTHING] * (most - len(row)) for row in self._entries]
+        directions = torch.stack([one.row(shape).cpu() for one in self._columns]).to(device)
+        readers: list[NamedLatents | Tensor] = []
+        for group in self._groups:
+            latents = [one for one in group.coordinates if isinstance(one, Latent)]
+            if latents:
+                readers.append(NamedLatents(latents[0].dictionary.to(device), [one.index for one in latents]))
+            else:
+                rows = torch.stack([one.row(shape).cpu() for one in group.coordinates])
+                readers.append((rows / rows.square().sum(dim=1, keepdim=True)).T.to(device))
+        held = torch.tensor(numbers, device=device)
+        return _Table(
+            torch.tensor(column, device=device),
+            torch.tensor(clause, device=device),
+            held,
+            directions,
+            directions.norm(dim=1),
+            readers,
+            bool(held[..., _BY_NORM].any()),
+        )
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Entries of all rows.
+
+    Attributes:
+        column: the coordinate of each entry.
+        clause: its where-clause; one behind the last where a row has fewer entries.
+        numbers: its move, see the indices above.
+        directions, norms: d of the coordinates, and their norms.
+        readers: how each group of coordinates is read.
+        uses_norm: True where a strength is a share of the norm.
+    """
+
+    column: Int[Tensor, "rows entries"]
+    clause: Int[Tensor, "rows entries"]
+    numbers: Float[Tensor, "rows entries 7"]
+    directions: Float[Tensor, "columns width"]
+    norms: Float[Tensor, " columns"]
+    readers: list[NamedLatents | Tensor]
+    uses_norm: bool
+
+
+def _is_normalised(coordinate: Coordinate) -> bool:
+    if not isinstance(coordinate, Latent):
+        return False
+    coder = coordinate.dictionary
+    return isinstance(coder, SparseCoder) and coder.normalisation != "none"

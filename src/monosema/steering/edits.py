@@ -1,0 +1,92 @@
+"""Edits, and steerings: several edits of a forward pass together.
+
+    x ← x + s · Σⱼ (gⱼ(cⱼ) − cⱼ) dⱼ
+
+with the coordinates cⱼ and directions dⱼ of `coordinates`, the moves gⱼ of `moves`, and a common factor s, the
+steering's strength. What a dictionary does not reconstruct of x stays in x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from monosema.core import ConfigError, Site
+from monosema.steering.coordinates import Coordinate
+from monosema.steering.moves import Add, Move, Scale
+from monosema.steering.where import EVERYWHERE, Where
+
+Unit = Literal["raw", "max", "norm"]
+UNITS: tuple[Unit, ...] = ("raw", "max", "norm")
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One coordinate, its move, and where.
+
+    Attributes:
+        coordinate: what is changed.
+        move: how.
+        where: at which tokens.
+        unit: unit of the move's numbers: "raw", the coordinate's own; "max", multiples of its maximum; "norm", shares
+            of the norm of x at each position: to add 0.1 moves x by a tenth of its length.
+    """
+
+    coordinate: Coordinate
+    move: Move
+    where: Where = EVERYWHERE
+    unit: Unit = "raw"
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ConfigError(f"unit = {self.unit!r} is not valid: choose from {', '.join(UNITS)}.")
+        if self.unit == "max" and not isinstance(self.move, Scale):
+            maximum = self.coordinate.maximum
+            if maximum is None or maximum <= 0:
+                known = "is not known" if maximum is None else f"is {maximum:g}"
+                raise ConfigError(
+                    f'unit = "max" is not valid for {self.coordinate.name}: its largest value {known}. '
+                    'Give numbers of its own with unit = "raw", or shares of the norm with unit = "norm".'
+                )
+
+
+@dataclass(frozen=True)
+class Steering:
+    """Edits that hold together.
+
+    Attributes:
+        edits: in any order: all coordinates at a site are read before any is changed there. Across sites, a coordinate
+            is read from the pass as it comes, earlier edits included.
+        strength: a factor of all changes; 0 changes nothing.
+    """
+
+    edits: tuple[Edit, ...] = ()
+    strength: float = 1.0
+
+    def __init__(self, edits: Edit | Iterable[Edit] = (), strength: float = 1.0) -> None:
+        object.__setattr__(self, "edits", (edits,) if isinstance(edits, Edit) else tuple(edits))
+        object.__setattr__(self, "strength", float(strength))
+
+    def at(self, strength: float) -> Steering:
+        """Return the same edits with another strength."""
+        return replace(self, strength=strength)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """The sites that are changed."""
+        return tuple(dict.fromkeys(edit.coordinate.site for edit in self.edits))
+
+    @property
+    def only_adds(self) -> bool:
+        """True where no coordinate needs to be read."""
+        return all(isinstance(edit.move, Add) for edit in self.edits)
+
+    def __add__(self, other: Steering) -> Steering:
+        """Join edits of two steerings; of other strengths than 1 only where they are equal."""
+        if self.strength != other.strength:
+            raise ConfigError(f"Steerings of strengths {self.strength:g} and {other.strength:g} can't be joined.")
+        return replace(self, edits=(*self.edits, *other.edits))
+
+    def __len__(self) -> int:
+        return len(self.edits)

@@ -1,0 +1,216 @@
+"""Steering a model's passes: each row of a batch by its own edits, for as long as a block lasts.
+
+`steered` holds for one batch of known rows. `SteeredBatch` is the same for a batch that goes on while rows join and
+leave it: its rows may be set anew between two passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from monosema.core import InputError, Site, SiteError
+from monosema.models import Action, ForwardContext, LanguageModel
+from monosema.steering.changes import Mask, SiteChanges
+from monosema.steering.edits import Edit, Steering
+from monosema.steering.where import Tokens, Where
+
+
+@dataclass(eq=False)
+class SteeredRow:
+    """A row of a batch with its steering, and what was edited of it so far.
+
+    Attributes:
+        steering: its edits.
+        prompt: tokens of the prompt that were edited: their positions in the row, padding left out.
+        generated: tokens of what the model wrote that were edited, counted from 0.
+        matched: where-clauses that selected a token.
+    """
+
+    steering: Steering
+    prompt: set[int] = field(default_factory=set)
+    generated: set[int] = field(default_factory=set)
+    matched: set[Where] = field(default_factory=set)
+
+    @property
+    def unmatched(self) -> list[Edit]:
+        """Edits whose where-clause selected nothing so far."""
+        return [edit for edit in self.steering.edits if edit.where not in self.matched]
+
+
+class SteeredBatch:
+    """A batch whose passes are steered row by row, within blocks; rows may join and leave between passes.
+
+        batch = SteeredBatch(model)
+        batch.rows = [SteeredRow(steering), None]  # of the passes from now on
+        with batch:
+            ...
+
+    A pass with another number of rows raises InputError. No rows steer nothing, at no cost.
+
+    Attributes:
+        edited: positions of the latest pass that were edited; None where nothing was.
+    """
+
+    def __init__(self, model: LanguageModel, every: Steering | None = None) -> None:
+        """`every`: one steering for all rows, however many there are."""
+        self._model, self._every = model, every
+        self.edited: Bool[Tensor, "batch pos"] | None = None
+        self._open = False
+        self._rows: list[SteeredRow | None] = []
+        self._attached: dict[Site, contextlib.AbstractContextManager[None]] = {}
+        self._changes: dict[Site, SiteChanges] = {}
+        self._read: set[Site] = set()
+        self._reached: set[Site] = set()
+        self._clauses: list[Where] = []
+        self._members: list[Tensor | None] = []
+        self._pass: ForwardContext | None = None
+        self._seen: dict[Site, Tensor] = {}
+        self._masks: list[Mask] = []
+        if every is not None:
+            self._plan([every])
+
+    def __enter__(self) -> SteeredBatch:
+        self._open = True
+        self._attach()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open = False
+        self._attach()
+        self._pass, self._seen, self._masks = None, {}, []
+
+    @property
+    def rows(self) -> Sequence[SteeredRow | None]:
+        """The rows of the next pass with what was edited of each; None for one that nothing steers."""
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Sequence[SteeredRow | None]) -> None:
+        self._rows = list(rows)
+        self._plan([None if row is None else row.steering for row in rows])
+
+    def require_effect(self) -> None:
+        """Raise SiteError where no pass came to a site that is edited, and InputError for an edit whose where-clause
+        selected no token in any row that has the edit."""
+        if missed := [site for site in self._changes if site not in self._reached]:
+            raise SiteError(
+                f"Nothing was steered at {missed[0].short}: no forward pass came to it before its block ended. Run the "
+                "model within the block."
+            )
+        rows = [row for row in self._rows if row is not None]
+        edits = dict.fromkeys(edit for row in rows for edit in row.steering.edits)
+        for edit in edits:
+            if all(edit in row.unmatched for row in rows if edit in row.steering.edits):
+                raise InputError(
+                    f"The edit of {edit.coordinate.name} at {edit.coordinate.site.short} changed nothing: {edit.where} "
+                    "selects no token of any text here. Windows count tokens from 0; special tokens and those of a "
+                    "chat's template are edited only where special or template is true."
+                )
+
+    def _plan(self, rows: Sequence[Steering | None]) -> None:
+        given = [row for row in rows if row is not None]
+        self._clauses = list(dict.fromkeys(edit.where for row in given for edit in row.edits))
+        numbers = {clause: number for number, clause in enumerate(self._clauses)}
+        sites = dict.fromkeys(site for row in given for site in row.sites)
+        self._changes = {site: SiteChanges(site, rows, numbers) for site in sites}
+        self._read = {read for change in self._changes.values() for read in change.reads}
+        self._pass, self._seen, self._members = None, {}, []
+        for clause in self._clauses:
+            have = [row is not None and any(edit.where == clause for edit in row.edits) for row in rows]
+            self._members.append(None if all(have) else torch.tensor(have, device=self._model.device)[:, None])
+        self._attach()
+
+    def _attach(self) -> None:
+        """Attach to the sites of this plan alone; to none outside a block."""
+        wanted = dict.fromkeys([*self._read, *self._changes]) if self._open else {}
+        for site in [site for site in self._attached if site not in wanted]:
+            # Rows may leave before any pass came to their sites: `require_effect` tells who wants to know.
+            with contextlib.suppress(SiteError):
+                self._attached.pop(site).__exit__(None, None, None)
+        for site in wanted:
+            if site not in self._attached:
+                holding = self._model.attach(site, self._action(site))
+                holding.__enter__()
+                self._attached[site] = holding
+
+    def _action(self, site: Site) -> Action:
+        def action(x: Tensor, context: ForwardContext) -> Tensor:
+            self._reached.add(site)
+            if site in self._read:
+                self._seen[site] = x
+            if site not in self._changes:
+                return x
+            if context is not self._pass:
+                self._look_at(context, x.shape)
+            return self._changes[site](x, self._masks, self._seen)
+
+        return action
+
+    def _look_at(self, context: ForwardContext, shape: torch.Size) -> None:
+        """Choose the positions of a pass, and note them."""
+        if context.tokens is None or shape[:2] != context.tokens.shape:
+            raise SiteError(f"Only activations of tokens can be steered; here there are some of shape {tuple(shape)}.")
+        n = len(context.tokens)
+        if self._every is not None:
+            self._rows += [SteeredRow(self._every) for _ in range(n - len(self._rows))]
+        elif len(self._rows) != n:
+            raise InputError(
+                f"There are {len(self._rows)} steerings, and this pass has {n} rows: give one for each, None for a row "
+                "that nothing steers, or a single one for all."
+            )
+        self._pass, self._masks, self.edited = context, [], None
+        tokens = Tokens(context.roles, context.past_roles)
+        for clause, member in zip(self._clauses, self._members, strict=True):
+            mask = clause.select(tokens)
+            self._masks.append(Mask.of(mask if member is None else mask & member))
+        self._note(tokens)
+
+    def _note(self, tokens: Tokens) -> None:
+        live = [(clause, mask.positions) for clause, mask in zip(self._clauses, self._masks, strict=True) if mask.some]
+        for clause, positions in live:
+            for number in positions.any(dim=1).nonzero()[:, 0].tolist():
+                self._of(number).matched.add(clause)
+        if not live:
+            return
+        self.edited = torch.stack([positions for _, positions in live]).any(dim=0)
+        edited = self.edited
+        row, position, written = (
+            x.tolist() for x in (edited.nonzero()[:, 0], tokens.positions[edited], tokens.written[edited])
+        )
+        for number, at, index in zip(row, position, written, strict=True):
+            (self._of(number).prompt if index < 0 else self._of(number).generated).add(at if index < 0 else index)
+
+    def _of(self, number: int) -> SteeredRow:
+        row = self._rows[number]
+        assert row is not None, "a row without a steering was edited"
+        return row
+
+
+@contextlib.contextmanager
+def steered(model: LanguageModel, rows: Steering | Sequence[Steering | None]) -> Iterator[Sequence[SteeredRow | None]]:
+    """Steer all forward passes of the block, generation included; a steering without edits changes no bit.
+
+    Args:
+        rows: one steering for all rows of the batches, or one for each row, None for rows that nothing steers.
+
+    Yields:
+        The rows, with what was edited of each over all passes so far.
+
+    Raises:
+        InputError: another number of rows than steerings; at the end, an edit whose where-clause selected no token of
+            any row that has it.
+        SiteError: no such site, or no pass came to it.
+        VectorError: a direction of another width than its site's.
+    """
+    every = rows if isinstance(rows, Steering) else None
+    with SteeredBatch(model, every) as batch:
+        if not isinstance(rows, Steering):
+            batch.rows = [None if steering is None else SteeredRow(steering) for steering in rows]
+        yield batch.rows
+    batch.require_effect()
