@@ -1,7 +1,7 @@
 // What every page uses: words, elements, numbers written for people, and boxes that appear beside things.
 
 /** @typedef {string | Node | null | undefined | false} Child */
-/** @typedef {Child | Child[]} Children */
+/** @typedef {Child | Child[] | (Child | Child[])[]} Children */
 /**
  * Attributes by name; `on` has handlers by event, `style` properties of CSS. What is null, undefined or false is left out.
  * @typedef {Record<string, any> & {on?: Record<string, (event: any) => unknown>, style?: Record<string, string>}} Attributes
@@ -45,11 +45,11 @@ export function el(tag, attributes, ...children) {
     else if (name === "style") for (const [key, text] of Object.entries(value)) element.style.setProperty(key, text);
     else element.setAttribute(name, value === true ? "" : value);
   }
-  element.append(...children.flat().filter(isThere));
+  element.append(...children.flat(2).filter(isThere));
   return element;
 }
 
-/** @param {Child} child @returns {child is string | Node} */
+/** @param {any} child @returns {child is string | Node} */
 const isThere = (child) => child !== null && child !== undefined && child !== false;
 
 /** The element of the page that has this id. @param {string} id @returns {any} */

@@ -1,15 +1,24 @@
 // A feature's row in a list: its label and how far that stands above its controls, its strengths, what it fires on.
-import { el, say, share, signed, two } from "./elements.js";
+import { el, known, say, share, signed, two } from "./elements.js";
 import { range, spark } from "./plots.js";
 import { beside } from "./scores.js";
 import { chip, labelled, legend } from "./tokens.js";
 
+/** @import {FeatureRow} from "./api.js" */
+/** @typedef {Omit<FeatureRow, "spark"> & {spark: ArrayLike<number>}} Brief - a feature's figures and label, texts of a few tokens, its histogram in 255 levels */
+
 export const ROW = 66; // pixels, as in pages.css
 
-// brief: figures and label of the feature, {top_tokens, promoted} texts of a few tokens, spark its histogram in 255 levels.
-// place: {at, of} in the list; why: reasons for which a search found it, texts and elements.
+/**
+ * @param {Brief} brief
+ * @param {object} place - `at` and `of` in the list; `why`: reasons for which a search found it
+ * @param {number} place.at @param {number} place.of @param {boolean} place.chosen @param {boolean} place.starred
+ * @param {(string | HTMLElement | null)[] | null} place.why
+ * @param {(event: MouseEvent) => void} place.onOpen @param {(latent: number) => void} place.onStar
+ */
 export function featureRow(brief, { at, of, chosen, starred, why, onOpen, onStar }) {
   const { latent, alive, label } = brief;
+  /** @param {Event} event */
   const press = (event) => (event.stopPropagation(), onStar(latent));
   return el(
     "div",
@@ -35,24 +44,25 @@ export function featureRow(brief, { at, of, chosen, starred, why, onOpen, onStar
   );
 }
 
-// How far the score stands above its controls, in large; below it interval and controls on one line.
+/** How far the score stands above its controls, in large; below it interval and controls on one line. @param {Brief} brief */
 function score(brief) {
-  if (brief.label_score === null) return el("span", { class: "score", title: say("no score") }, "–");
-  const above = brief.label_margin > 0;
+  const { label_score: value, label_margin: margin } = brief;
+  if (!known(value)) return el("span", { class: "score", title: say("no score") }, "–");
   return el(
     "span",
-    { class: "score" + (above ? "" : " soft"), title: beside(brief) },
-    el("span", { class: "soft plain" }, two(brief.label_score)),
-    el("b", {}, brief.label_margin === null ? "" : signed(brief.label_margin)),
+    { class: "score" + (known(margin) && margin > 0 ? "" : " soft"), title: beside(brief) },
+    el("span", { class: "soft plain" }, two(value)),
+    el("b", {}, known(margin) ? signed(margin) : ""),
     range(brief)
   );
 }
 
+/** @param {(string | HTMLElement | null)[]} parts */
 function reasons(parts) {
-  return el("span", { class: "chips why", title: parts.map((part) => part?.textContent ?? part ?? "").join("") }, parts);
+  return el("span", { class: "chips why", title: parts.map((part) => (part instanceof Node ? part.textContent : part) ?? "").join("") }, parts);
 }
 
-// Tokens that say more than the label: what the feature promotes, where the label itself is the tokens it fires on.
+/** Tokens that say more than the label: what the feature promotes, where the label itself is the tokens it fires on. @param {Brief} brief */
 function chips({ label_method: method, top_tokens: top, promoted }) {
   const told = /^(token lookup|top tokens)$/.test(method) && promoted.length;
   return el("span", { class: "chips", title: told ? say("promotes") : say("fires on") }, told ? "→ " : null, (told ? promoted : top).slice(0, 5).map(chip));
