@@ -100,7 +100,7 @@ export const interval = (low, high) => (known(low) && known(high) ? `[${two(low)
  */
 export function tips(host, selector, content) {
   const tip = el("div", { class: "tip", role: "status", hidden: true });
-  document.body.append(tip);
+  (host.getRootNode() instanceof ShadowRoot ? host : document.body).append(tip);
   /** @param {Event} event */
   const show = (event) => {
     const target = event.target instanceof Element && event.target.closest(selector);
@@ -110,7 +110,7 @@ export function tips(host, selector, content) {
   };
   for (const name of ["pointerover", "pointerdown", "focusin"]) host.addEventListener(name, show);
   host.addEventListener("pointerleave", (event) => (tip.hidden = event.pointerType !== "touch"));
-  document.addEventListener("pointerdown", (event) => void (host.contains(/** @type {Node} */ (event.target)) || (tip.hidden = true)));
+  document.addEventListener("pointerdown", (event) => void (event.composedPath().includes(host) || (tip.hidden = true)));
   document.addEventListener("keydown", (event) => void (event.key === "Escape" && (tip.hidden = true)));
   document.addEventListener("scroll", () => (tip.hidden = true), true);
 }

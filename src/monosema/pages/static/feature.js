@@ -99,7 +99,7 @@ const isLabel = (one, feature) => one.text === feature.label && one.method === f
 const ofExplanation = (one) => (/** @type {Told} */ other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
 
 /** @param {FeatureDetail} feature */
-function byline(feature) {
+export function byline(feature) {
   const parts = [];
   if (feature.label_method) parts.push(el("span", {}, say("label by {}", feature.label_method === PERSON ? feature.label_author : feature.label_method)));
   if (feature.label_score !== null) {
@@ -112,7 +112,7 @@ function byline(feature) {
 }
 
 /** @param {FeatureDetail} feature @param {[string, string] | null} [sides] */
-function figures(feature, sides) {
+export function figures(feature, sides) {
   /** @param {string} name @param {string} value @param {string | null} [detail] */
   const item = (name, value, detail) => el("div", {}, el("dt", {}, name), el("dd", {}, value, detail ? el("small", {}, detail) : null));
   const often = feature.density ? say("1 in {n} tokens", number(Math.max(1, Math.round(1 / feature.density)))) : null;
@@ -232,7 +232,7 @@ function toggle(text, on, handler) {
 }
 
 /** @param {Passage} passage @param {number | null} scale - of the full shade; null for the passage's own @param {boolean} full */
-function line(passage, scale, full) {
+export function line(passage, scale, full) {
   const where = say("document {n}, token {n}", passage.document, passage.position);
   const piece = joined(passage.tokens).find(({ to }) => passage.peak < to);
   return el(
@@ -246,11 +246,11 @@ function line(passage, scale, full) {
 
 /** @param {string} title @param {string} about @param {Children[]} children */
 function box(title, about, ...children) {
-  return el("section", { class: "box" }, el("h3", { title: about }, title), children);
+  return el("section", { class: "box" }, el("h3", { title: about }, title), ...children);
 }
 
 /** @param {FeatureDetail} feature */
-function activationPlot(feature) {
+export function activationPlot(feature) {
   const { low, high, counts } = feature.histogram;
   if (!(high > low)) return null;
   /** @param {number} i */
@@ -267,7 +267,7 @@ function activationPlot(feature) {
 }
 
 /** @param {FeatureDetail} feature */
-function logits(feature) {
+export function logits(feature) {
   const { promoted, suppressed } = feature;
   if (!promoted.length && !suppressed.length) return null;
   const top = Math.max(...[...promoted, ...suppressed].map(([, value]) => Math.abs(value ?? 0)), 1e-9);

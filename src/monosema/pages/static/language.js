@@ -69,10 +69,11 @@ export class Catalogue {
   }
 }
 
-/** Keeps the document in a language: `choose` changes it, and what scripts add or change follows. */
-class Reader {
-  /** @param {Record<string, Texts>} languages */
-  constructor(languages) {
+/** Keeps the document, or a part of it, in a language: `choose` changes it, and what scripts add or change follows. */
+export class Reader {
+  /** @param {Record<string, Texts>} languages @param {HTMLElement} [root] */
+  constructor(languages, root = document.documentElement) {
+    this.root = root;
     /** @type {Record<string, Catalogue>} */
     this.catalogues = Object.fromEntries(Object.entries(languages).map(([code, texts]) => [code, new Catalogue(texts)]));
     /**
@@ -83,14 +84,14 @@ class Reader {
     /** @type {Catalogue | null} */
     this.catalogue = null;
     const observer = new MutationObserver((changes) => this.catalogue && changes.forEach((change) => this.follow(change)));
-    observer.observe(document.documentElement, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: READ });
+    observer.observe(root, { subtree: true, childList: true, characterData: true, attributes: true, attributeFilter: READ });
   }
 
   /** @param {string} code */
   choose(code) {
     this.catalogue = this.catalogues[code] || null;
-    document.documentElement.lang = this.catalogue ? code : "en";
-    this.all(document.documentElement);
+    this.root.lang = this.catalogue ? code : "en";
+    this.all(this.root);
   }
 
   /** @param {MutationRecord} change */

@@ -12,25 +12,26 @@ export const ROW = 66; // pixels, as in pages.css
 /**
  * @param {Brief} brief
  * @param {object} place - `at` and `of` in the list; `why`: reasons for which a search found it
- * @param {number} place.at @param {number} place.of @param {boolean} place.chosen @param {boolean} place.starred
- * @param {(string | HTMLElement | null)[] | null} place.why
- * @param {(event: MouseEvent) => void} place.onOpen @param {(latent: number) => void} place.onStar
+ * @param {number} place.at @param {number} place.of @param {boolean} [place.chosen] @param {boolean} [place.starred]
+ * @param {(string | HTMLElement | null)[] | null} [place.why]
+ * @param {(event: MouseEvent) => void} [place.onOpen] - without, the row only tells
+ * @param {(latent: number) => void} [place.onStar]
  */
 export function featureRow(brief, { at, of, chosen, starred, why, onOpen, onStar }) {
   const { latent, alive, label } = brief;
   /** @param {Event} event */
-  const press = (event) => (event.stopPropagation(), onStar(latent));
+  const press = (event) => (event.stopPropagation(), onStar?.(latent));
   return el(
     "div",
     {
       class: "row" + (alive ? "" : " dead"),
       id: "row-" + latent,
-      role: "option",
-      "aria-selected": String(chosen),
+      role: onOpen ? "option" : "listitem",
+      "aria-selected": onOpen ? String(chosen) : null,
       "aria-posinset": at + 1,
       "aria-setsize": of,
       style: { top: at * ROW + "px" },
-      on: { click: onOpen },
+      on: onOpen ? { click: onOpen } : {},
     },
     el(
       "div",
@@ -38,7 +39,7 @@ export function featureRow(brief, { at, of, chosen, starred, why, onOpen, onStar
       el("span", { class: "id" }, String(latent)),
       el("span", { class: "label" + (label ? "" : " soft"), dir: "auto", title: legend(label) || label || null }, label ? labelled(label) : say("no label")),
       score(brief),
-      el("button", { class: "star", type: "button", tabindex: "-1", "aria-label": starred ? say("Take from my list") : say("Add to my list"), "aria-pressed": String(starred), on: { click: press } }, starred ? "★" : "☆")
+      onStar && el("button", { class: "star", type: "button", tabindex: "-1", "aria-label": starred ? say("Take from my list") : say("Add to my list"), "aria-pressed": String(starred), on: { click: press } }, starred ? "★" : "☆")
     ),
     el("div", { class: "row-line low" }, why ? reasons(why) : [spark(brief.spark), chips(brief)], el("span", { class: "density" }, alive ? share(brief.density) : say("dead")))
   );
