@@ -11,6 +11,7 @@ VIEWS: dict[str, str] = {
     "monosema.atlas.feature.Feature": "monosema.pages.notebook:of_feature",
     "monosema.atlas.feature.Example": "monosema.pages.notebook:of_example",
     "monosema.atlas.query.Atlas": "monosema.pages.notebook:of_atlas",
+    "monosema.runs.run.Run": "monosema.runs.notebook:of_run",
     "monosema.evaluation.side_by_side.SideBySide": "monosema.pages.notebook:of_texts",
 }
 """Full names of classes, and MODULE:FUNCTION that returns the HTML of such a value, or None."""

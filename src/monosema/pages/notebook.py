@@ -1,7 +1,7 @@
 """Values as a notebook shows them: HTML for one output cell, drawn by the modules of the pages.
 
-A cell holds its data, the script and the style; it fetches nothing. Where scripts are not run (a notebook that is read on
-a website, say) it shows the value's text.
+A cell holds its data, the script and the style; it fetches nothing. Where scripts are not run (on a website that shows
+notebooks, say) it shows the value's text.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ def of_texts(found: SideBySide) -> str:
 
 
 def plain(feature: Feature) -> dict[str, Any]:
-    """Return a feature as the plain values that the pages draw: what `FeatureTables.feature` gives, but for its row."""
+    """Return a feature as the plain values that the pages draw: what `FeatureTables.feature` gives,
+    but for its row and its share of a crosscoder's sides."""
     score = next((one for one in feature.scores if _is_labels(one, feature)), None)
     histogram = feature.histogram
     told = {name: getattr(feature, name) for name in ("latent", "alive", "density", "n_active", "mean", "max")}
