@@ -66,7 +66,8 @@ class RunList(BaseModel):
 
 
 class RunDetail(RunCard):
-    """A run with its evaluation beside controls, scores and recipe."""
+    """A run with its evaluation beside controls, scores and recipe; `searches` says whether passages, and labels'
+    vectors, can be searched yet."""
 
     folder: str
     evaluation: dict[str, Any] | None = None
@@ -75,6 +76,7 @@ class RunDetail(RunCard):
     absent: dict[str, str] = {}
     position_buckets: list[tuple[int, int]] = []
     sides: tuple[str, str] | None = None
+    searches: dict[str, str] = {}
     notes: list[str] = []
 
 
