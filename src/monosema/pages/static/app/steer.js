@@ -138,7 +138,6 @@ function sample(column, prompt, i) {
   const line = new Line();
   column.lines[0] = [...(column.lines[0] ?? []), line];
   const shown = column.before ? `${column.before}\n${prompt}` : prompt;
-  line.body.before(el("span"));
   return el("div", { class: "sample" }, i ? el("hr") : null, el("span", { class: "given", dir: "auto", translate: "no" }, shown), line.body);
 }
 
@@ -167,7 +166,7 @@ function chatTurn(column, content, turn) {
 // The figures below each column.
 function strips() {
   const plain = columns[0]?.lines.flat() ?? [];
-  for (const column of columns) document.querySelector(`[data-column="${column.key}"] .column-foot`)?.replaceChildren(figures(column.lines.flat(), column.key === "plain" ? plain : column.lines.flat().length ? Object.assign([...plain]) : plain));
+  for (const column of columns) document.querySelector(`[data-column="${column.key}"] .column-foot`)?.replaceChildren(figures(column.key === "plain" ? plain : column.lines.flat(), plain));
 }
 
 // Cards.
@@ -215,7 +214,7 @@ function recipes() {
       put([newCard({ latent: one.latent, ...more })]);
     } } }, say(title)));
   return el("div", { class: "empty-steering" }, el("p", {}, say("Nothing is steered yet, so both columns are the same: they draw the same noise. Add a feature below, or begin with one of these.")),
-    el("ul", {}, begin("More of “Monday”", "monday", "On the first day of the week we", { amount: 3 }), begin("Money wherever it goes", "money", "Once upon a time there was a", { amount: 3 }), begin("Without “the”", "the", "I thought the film was", { move: "ablate" })));
+    el("ul", {}, begin("More of “Monday”", "monday", "On the first day of the week we", { amount: 2 }), begin("Money wherever it goes", "money", "Once upon a time there was a", { amount: 2 }), begin("Without “the”", "the", "I thought the film was", { move: "ablate" })));
 }
 
 // What each card costs now, in KL.
