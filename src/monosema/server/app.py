@@ -39,8 +39,11 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        Thread(target=serving.preload, name="preload", daemon=True).start()
+        preload = Thread(target=serving.preload, name="preload", daemon=True)
+        preload.start()
         yield
+        preload.join()
+        serving.library.close()
 
     app = FastAPI(
         lifespan=lifespan,
