@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 
 from monosema.server import errors, shells
@@ -17,7 +18,7 @@ from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "charts", "features", "prompts", "export", "compare")
+ROUTES = ("runs", "charts", "features", "prompts", "export", "compare", "generate")
 """Modules of `server.routes`, each with its `router`; a line here serves another."""
 
 
@@ -42,8 +43,8 @@ def create_app(
         preload = Thread(target=serving.preload, name="preload", daemon=True)
         preload.start()
         yield
-        preload.join()
-        serving.library.close()
+        for end in (preload.join, serving.worker.close, serving.library.close):
+            await run_in_threadpool(end)
 
     app = FastAPI(
         lifespan=lifespan,
