@@ -40,11 +40,9 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        preload = Thread(target=serving.preload, name="preload", daemon=True)
-        preload.start()
+        Thread(target=serving.preload, name="preload", daemon=True).start()
         yield
-        for end in (preload.join, serving.worker.close, serving.library.close):
-            await run_in_threadpool(end)
+        await run_in_threadpool(serving.worker.close)
 
     app = FastAPI(
         lifespan=lifespan,
