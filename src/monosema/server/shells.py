@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -75,11 +76,25 @@ def _alone(name: str, title: str) -> None:
 for _name, _title in {
     "prompt": "Prompt",
     "steer": "Steer",
-    "compare": "Compare",
     "jobs": "Jobs",
-    "help": "Help",
 }.items():
     _alone(_name, _title)
+
+
+@router.get("/compare")
+def compare(serving: Served) -> HTMLResponse:
+    """Show two runs side by side."""
+    from monosema.pages.glossary import METRICS
+
+    return _page("compare", serving, "Compare", metrics=[asdict(metric) for metric in METRICS])
+
+
+@router.get("/help")
+def help_(serving: Served) -> HTMLResponse:
+    """Show keys, terms, controls and the API."""
+    from monosema.pages.help import help_page
+
+    return _page("help", serving, "Help", help_page())
 
 
 @router.get("/static/{path:path}")

@@ -28,6 +28,7 @@ from monosema.server.state import OfRun, Served, Serving
 
 if TYPE_CHECKING:
     from monosema.atlas import FiredText
+    from monosema.models import LanguageModel
 
 router = APIRouter(prefix="/api/runs/{run}", tags=["features"])
 Mode = Literal["words", "token", "effect", "passage", "meaning"]
@@ -145,7 +146,20 @@ def activations_of(run: OfRun, served: Served, asked: ActivationsOf) -> Any:
     maxima = {latent: float(tables.columns["max"][tables.row_of(latent)]) for latent in latents}
     labels = {latent: tables.labels[tables.row_of(latent)] for latent in latents}
     about = {"tokens": fired.tokens, "looked_at": fired.looked_at, "active": fired.active}
-    return {**about, "latents": latents, "maxima": maxima, "labels": labels}
+    costs = None if asked.without is None else _costs(run, served, asked.text, asked.without, len(fired.tokens))
+    return {**about, "latents": latents, "maxima": maxima, "labels": labels, "costs": costs}
+
+
+def _costs(run: ServedRun, served: Serving, text: str, latent: int, tokens: int) -> list[float | None]:
+    """Return by how many nats each token gets less likely without a latent; None for the first."""
+    from monosema.server.reading import DictionaryReading, PromptReading
+
+    def read(model: LanguageModel) -> list[float | None]:
+        before, without = DictionaryReading(PromptReading(model, text), run.dictionary).losses_without(latent)
+        costs: list[float | None] = (without - before).tolist()
+        return [None] * (tokens - len(costs)) + costs
+
+    return served.with_model(run, read)
 
 
 @router.post("/features/{latent}/label", response_model=FeatureDetail)

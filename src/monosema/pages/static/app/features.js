@@ -4,7 +4,7 @@ import { get } from "./api.js";
 import { exportMenu } from "./exports.js";
 import { PagedList } from "./list.js";
 import { feature } from "./one.js";
-import { bind, button, copy, facts, failure, runAddress, shell, toast } from "./shell.js";
+import { button, copy, facts, failure, runAddress, shell, skeleton, toast } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, choice, list as several, number as numeric, text } from "./state.js";
 
@@ -223,6 +223,7 @@ async function start() {
   });
   list = new PagedList($("rows"), { load, onOpen: (brief, at) => open(brief.latent, { at, focus: true }), onStar: star, onMark: mark, onChange: changed, onFail: failed, stars: kept, marks });
   controls();
+  $("detail").replaceChildren(skeleton(9));
   const answer = await arrive();
   const { at } = view.state;
   if (at >= 0) await open(at, { replace: true });

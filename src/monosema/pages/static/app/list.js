@@ -5,6 +5,8 @@ import { ROW, featureRow } from "../row.js";
 const PAGE = 100; // rows asked for at once
 const AROUND = 4; // rows drawn above and below those in view
 
+const waiting = (at) => el("div", { class: "row waiting", "aria-hidden": "true", style: { top: at * ROW + "px" } });
+
 export class PagedList {
   // host: the scrolling element. load(offset, limit, signal) → {total, features}; onOpen(brief), onStar(latent),
   // onMark(latent) and onChange(answer) are called back; stars and marks are {has(latent)}.
@@ -14,7 +16,7 @@ export class PagedList {
     this.total = 0;
     this.chosen = null; // latent
     this.at = -1; // its place, where known
-    this.space = el("div", { class: "rows" });
+    this.space = el("div", { class: "rows" }, Array.from({ length: 8 }, (_, at) => waiting(at)));
     host.replaceChildren(this.space);
     host.addEventListener("scroll", () => this.paint());
     new ResizeObserver(() => this.paint()).observe(host);
@@ -78,7 +80,7 @@ export class PagedList {
     const lines = [];
     for (let at = first; at < last; at++) {
       const rows = this.pages.get(Math.floor(at / PAGE));
-      lines.push(Array.isArray(rows) ? this.line(rows[at % PAGE], at) : el("div", { class: "row waiting", style: { top: at * ROW + "px" } }));
+      lines.push(Array.isArray(rows) ? this.line(rows[at % PAGE], at) : waiting(at));
     }
     this.space.replaceChildren(...lines);
     for (let number = Math.floor(first / PAGE); number * PAGE < last; number++) if (!this.pages.has(number)) this.page(number);

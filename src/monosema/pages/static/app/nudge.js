@@ -18,7 +18,7 @@ export function nudge(run, feature) {
   let running = null;
 
   function told() {
-    strength.textContent = `${Number(slider.value) > 0 ? "+" : ""}${slider.value.replace("-", "−")} × ${say("max")}`;
+    strength.textContent = say("{} × max", (Number(slider.value) > 0 ? "+" : "") + slider.value.replace("-", "−"));
     slider.setAttribute("aria-valuetext", strength.textContent);
     open.href = "/steer?" + new URLSearchParams({ run, prompt: prompt.value, add: `${feature.latent}:${slider.value}` });
   }
