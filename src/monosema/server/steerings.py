@@ -49,7 +49,9 @@ def _edit(run: ServedRun, model: LanguageModel, edit: Mapping[str, Any]) -> Edit
     else:
         low, high = edit["clamp"]
         move = Clamp(-float("inf") if low is None else low, float("inf") if high is None else high)
-    part = {key: tuple(value) if isinstance(value := edit[key], list) else value for key in _PARTS if key in edit}
+    part: dict[str, Any] = {
+        key: tuple(value) if isinstance(value := edit[key], list) else value for key in _PARTS if key in edit
+    }
     where = Where(**part)
     return Edit(coordinate, move, where, edit.get("unit", "raw"))
 
