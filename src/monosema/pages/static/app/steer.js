@@ -88,7 +88,7 @@ const seedOf = (column, turn, sample) => view.state.seed + column.own + sample +
 /** @param {Column} column @param {number} turn @returns {import("./columns.js").Prompt} */
 function promptOf(column, turn) {
   const { mode, prompt, said } = view.state;
-  if (mode === "text") return column.before ? `${column.before}\n${prompt}` : prompt;
+  if (mode === "text") return column.before ? `${column.before} ${prompt}` : prompt;
   const before = column.before ? [{ role: "system", content: column.before }] : [];
   const talk = said.slice(0, turn + 1).flatMap((content, i) => [{ role: "user", content }, ...(i < turn ? [{ role: "assistant", content: given(column, i) ?? column.lines[i][0].text }] : [])]);
   return [...before, ...talk];
@@ -137,7 +137,7 @@ function drawColumns() {
 function sample(column, prompt, i) {
   const line = new Line();
   column.lines[0] = [...(column.lines[0] ?? []), line];
-  const shown = column.before ? `${column.before}\n${prompt}` : prompt;
+  const shown = column.before ? `${column.before} ${prompt}` : prompt;
   return el("div", { class: "sample" }, i ? el("hr") : null, el("span", { class: "given", dir: "auto", translate: "no" }, shown), line.body);
 }
 
