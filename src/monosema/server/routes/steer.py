@@ -123,11 +123,16 @@ def baselines(asked: AskedBaselines, served: Served) -> dict[str, Any]:
 
 @router.post("/save", response_class=Response)
 def save(asked: AskedFile, served: Served, format: Format = "toml") -> Response:
-    """Give a steering as a file: TOML or JSON for monosema, safetensors, or a control vector in GGUF."""
+    """Give a steering as a file: TOML or JSON for monosema, safetensors, or a control vector in GGUF.
+
+    A control vector acts on all tokens, wherever the steering does.
+    """
     run = served.library.runs()[0] if asked.run is None else served.library[asked.run]
 
     def write(model: LanguageModel) -> bytes:
         steering = steering_of(run, model, asked.steering)
+        if format == "gguf":  # these hold all tokens
+            steering = steering.everywhere()
         with TemporaryDirectory() as folder:
             return write_steering(Path(folder) / f"steering.{format}", steering, model).read_bytes()
 
