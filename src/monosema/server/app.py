@@ -48,10 +48,16 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        Thread(target=serving.preload, name="preload", daemon=True).start()
+        preload = Thread(target=serving.preload, name="preload", daemon=True)
+        preload.start()
         yield
+<<<<<<< HEAD
         await run_in_threadpool(serving.jobs.close)
         await run_in_threadpool(serving.worker.close)
+=======
+        for end in (preload.join, serving.worker.close, serving.library.close):
+            await run_in_threadpool(end)
+>>>>>>> lead
 
     app = FastAPI(
         lifespan=lifespan,
