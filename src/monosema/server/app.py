@@ -51,13 +51,8 @@ def create_app(
         preload = Thread(target=serving.preload, name="preload", daemon=True)
         preload.start()
         yield
-<<<<<<< HEAD
-        await run_in_threadpool(serving.jobs.close)
-        await run_in_threadpool(serving.worker.close)
-=======
-        for end in (preload.join, serving.worker.close, serving.library.close):
+        for end in (preload.join, serving.jobs.close, serving.worker.close, serving.library.close):
             await run_in_threadpool(end)
->>>>>>> lead
 
     app = FastAPI(
         lifespan=lifespan,
