@@ -24,7 +24,7 @@ async function map() {
     ...found,
     n: found.latent.length,
     alive: found.latent.map(() => 1),
-    [found.column]: found.height,
+    column: () => found.height,
     label_margin: found.margin,
     label: (row) => found.labels[row] || "",
     tokens: () => [],
