@@ -37,10 +37,11 @@ function line(path, method, about) {
   );
 }
 
-function start() {
+async function start() {
   shell({ crumbs: [[say("Help"), null, false]], title: say("Help") });
   $("key-groups").append(...KEYS.map(keyGroup));
-  fill($("routes"), routes);
+  await fill($("routes"), routes);
+  document.documentElement.dataset.ready = "yes";
 }
 
 start();
