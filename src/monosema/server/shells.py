@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -28,7 +29,7 @@ def _page(
     from monosema.pages.report import environment
     from monosema.pages.words import languages, say
 
-    runs = [{"name": one.name, "title": one.name} for one in serving.library.runs()]
+    runs = [{"name": one.name, "folder": str(one.folder)} for one in serving.library.runs()]
     known = {"page": name, "title": title, **languages(), "words": [], "runs": runs, **facts}
     template = environment().get_template(f"app/{name}.html.j2")
     return HTMLResponse(template.render(page=name, title=title, facts=script_json(known), **{"say": say, **shown}))
@@ -75,10 +76,17 @@ def _alone(name: str, title: str) -> None:
 for _name, _title in {
     "prompt": "Prompt",
     "steer": "Steer",
-    "compare": "Compare",
     "jobs": "Jobs",
 }.items():
     _alone(_name, _title)
+
+
+@router.get("/compare")
+def compare(serving: Served) -> HTMLResponse:
+    """Show two runs side by side."""
+    from monosema.pages.glossary import METRICS
+
+    return _page("compare", serving, "Compare", metrics=[asdict(metric) for metric in METRICS])
 
 
 @router.get("/help")
