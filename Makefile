@@ -12,7 +12,7 @@ RUN    ?= runs/$(MODEL)
 CORPUS ?= corpus
 TORCH  := torch==2.13.0
 
-.PHONY: demo test check interop bench serve specimen lock clean
+.PHONY: demo test check docs interop bench serve specimen lock clean
 
 demo: $(VENV)/.installed  ## the main job, text -> dictionary -> evaluation -> atlas -> report; MODEL=smollm2, CORPUS=path
 	$(BIN)/monosema run $(MODEL) --out $(RUN)$(if $(filter command line environment,$(origin CORPUS)), --corpus $(CORPUS))
@@ -22,12 +22,15 @@ demo: $(VENV)/.installed  ## the main job, text -> dictionary -> evaluation -> a
 test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not interop and not browser"
 
-check: $(VENV)/.installed $(JS)/node_modules/.installed  ## lint, format, types of Python and of the pages' modules, and who may import whom
+check: $(VENV)/.installed $(JS)/node_modules/.installed docs  ## lint, format, types of Python and of the pages' modules, who may import whom, the docs site
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(NODE)/bin/node $(JS)/node_modules/typescript/lib/tsc.js -p $(JS)
+
+docs: $(VENV)/.installed  ## the docs site, in build/site; a warning is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 interop: $(VENV)/.installed $(PEERS)/.installed $(JS)/node_modules/.installed  ## tests against the peers' own libraries, and pages in Chromium
 	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium chromium-driver"; exit 1; }

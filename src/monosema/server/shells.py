@@ -29,7 +29,7 @@ def _page(
     from monosema.pages.report import environment
     from monosema.pages.words import languages, say
 
-    runs = [{"name": one.name, "title": one.name} for one in serving.library.runs()]
+    runs = [{"name": one.name, "folder": str(one.folder)} for one in serving.library.runs()]
     known = {"page": name, "title": title, **languages(), "words": [], "runs": runs, **facts}
     template = environment().get_template(f"app/{name}.html.j2")
     return HTMLResponse(template.render(page=name, title=title, facts=script_json(known), **{"say": say, **shown}))

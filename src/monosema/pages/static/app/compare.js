@@ -5,7 +5,7 @@ import { chip, labelled } from "../tokens.js";
 import { get, path, post } from "./api.js";
 import { chart } from "./charts.js";
 import { about } from "./one.js";
-import { button, empty, facts, failure, fill, runAddress, shell } from "./shell.js";
+import { button, empty, facts, failure, fill, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, text } from "./state.js";
 import { tabs } from "./tabs.js";
 
@@ -165,12 +165,13 @@ async function show() {
   if (a && b) await fill(panel, SHOW[view.state.tab]);
 }
 
-const code = () => (both().every(Boolean) ? ["import monosema as ms", "", ...both().map((name, i) => `${"ab"[i]} = ms.Run.open(${JSON.stringify(facts.runs.find((one) => one.name === name)?.folder ?? name)}).evaluation().dictionary.metrics`), "for name in a.keys() & b.keys():", "    print(name, a[name].value, b[name].value, b[name].value - a[name].value)"].join("\n") : null);
+const code = () => (both().every(Boolean) ? ["import monosema as ms", "", ...both().map((name, i) => `${"ab"[i]} = ms.Run.open(${JSON.stringify(folderOf(name))}).evaluation().dictionary.metrics`), "for name in a.keys() & b.keys():", "    print(name, a[name].value, b[name].value, b[name].value - a[name].value)"].join("\n") : null);
 
 async function start() {
   view = await View.open(FIELDS, show);
   shell({ crumbs: [[say("Compare"), null, false]], title: say("Compare"), code });
   await show();
+  document.documentElement.dataset.ready = "yes";
 }
 
 start();

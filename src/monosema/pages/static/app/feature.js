@@ -3,7 +3,7 @@ import { say } from "../elements.js";
 import { plain } from "../tokens.js";
 import { get } from "./api.js";
 import { feature } from "./one.js";
-import { facts, runAddress, shell, where } from "./shell.js";
+import { facts, folderOf, runAddress, shell, where } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, choice, flag, number, text } from "./state.js";
 
@@ -41,7 +41,7 @@ function tenth(digit) {
   document.querySelector(`#detail [data-tab="${digit === 0 ? "q9" : "q" + (digit - 1)}"]`)?.click();
 }
 
-const code = () => ["import monosema as ms", "", `atlas = ms.open_atlas(${JSON.stringify(facts.folder || run)})`, `feature = atlas.feature(${latent})`, "print(feature.label, feature.density, feature.max)", "for example in feature.examples[:5]:", '    print("".join(example.tokens))'].join("\n");
+const code = () => ["import monosema as ms", "", `atlas = ms.open_atlas(${JSON.stringify(folderOf(run))})`, `feature = atlas.feature(${latent})`, "print(feature.label, feature.density, feature.max)", "for example in feature.examples[:5]:", '    print("".join(example.tokens))'].join("\n");
 
 async function start() {
   view = await View.open(FIELDS, show);
@@ -63,7 +63,8 @@ async function start() {
       ...digits,
     },
   });
-  show();
+  await show();
+  document.documentElement.dataset.ready = "yes";
 }
 
 start();

@@ -1,10 +1,11 @@
 // The features of a run: search, filter and sort on the left, the chosen feature on the right; several can be marked.
 import { el, number, say } from "../elements.js";
 import { get } from "./api.js";
+import { listCode } from "./code.js";
 import { exportMenu } from "./exports.js";
 import { PagedList } from "./list.js";
 import { feature } from "./one.js";
-import { button, copy, facts, failure, runAddress, shell, skeleton, toast } from "./shell.js";
+import { button, copy, facts, folderOf, failure, runAddress, shell, skeleton, toast } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, choice, list as several, number as numeric, text } from "./state.js";
 
@@ -193,15 +194,6 @@ async function change(values, push = false) {
   await arrive();
 }
 
-// Python that gives the list as it stands.
-function code() {
-  const { q, mode, sort } = view.state;
-  const call = !q.trim() ? `atlas.features(${sort && sort !== "margin" ? `sort=${JSON.stringify(PYTHON_SORTS[sort] || sort)}` : 'sort="label_margin"'}, limit=100)` : { token: `atlas.search_token(${JSON.stringify(q)})`, effect: `atlas.search_effect(${JSON.stringify(q)})` }[mode] || `atlas.search(${JSON.stringify(q)})`;
-  return ["import monosema as ms", "", `atlas = ms.open_atlas(${JSON.stringify(facts.folder || run)})`, `for row in ${call}:`, '    print(row["latent"], row["label"])'].join("\n");
-}
-
-const PYTHON_SORTS = { margin: "label_margin", score: "label_score", rare: "density" };
-
 async function start() {
   view = await View.open(FIELDS, () => arrive().then(() => view.state.at >= 0 && view.state.at !== list.chosen && open(view.state.at, { replace: true })));
   shell({
@@ -210,7 +202,7 @@ async function start() {
       [say("Features"), null, false],
     ],
     title: say("Features of {}", run),
-    code,
+    code: () => listCode(view.state, folderOf(run), [...kept]),
     keys: {
       j: [() => step(1), "Next feature"],
       k: [() => step(-1), "Previous feature"],

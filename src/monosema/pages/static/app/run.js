@@ -5,7 +5,8 @@ import { get } from "./api.js";
 import { curves } from "./curves.js";
 import { chart } from "./charts.js";
 import { about } from "./one.js";
-import { command, facts, failure, runAddress, shell } from "./shell.js";
+import { running } from "./running.js";
+import { command, facts, folderOf, failure, runAddress, shell } from "./shell.js";
 
 const $ = (id) => document.getElementById(id);
 const { run } = facts;
@@ -20,15 +21,9 @@ const MEANS = {
 async function map() {
   const found = await get(`${base}/charts/map.json`);
   if (!found.latent?.length) return null;
-  const index = {
-    ...found,
-    n: found.latent.length,
-    alive: found.latent.map(() => 1),
-    [found.column]: found.height,
-    label_margin: found.margin,
-    label: (row) => found.labels[row] || "",
-    tokens: () => [],
-  };
+  const alive = found.latent.map(() => 1);
+  const columns = { density: found.density, [found.column]: found.height, label_margin: found.margin };
+  const index = { ...found, ...columns, alive, n: alive.length, column: (name) => columns[name], label: (row) => found.labels[row] || "", tokens: () => [] };
   const scored = !found.log;
   const pictures = await Promise.all(
     found.areas.map(async ([left, top, width, height], i) => {
@@ -64,7 +59,7 @@ async function plots(host) {
     }
   };
   add(left, map());
-  await add(right, picture("shares", "To which side features belong"));
+  if ((await about(run)).sides) await add(right, picture("shares", "To which side features belong"));
   await add(right, picture("densities", "How often features fire"));
   await add(right, picture("losses", "What the rebuilt activations cost the model", "Cross-entropy in nats per token; shorter is better."));
 }
@@ -77,21 +72,23 @@ async function unfinished(host) {
     el("div", { class: "head-line" }, el("h1", { translate: "no" }, told.title || run)),
     el("p", { class: "lede" }, say(told.problem ? told.problem : told.live ? "This run is being made. Its curves appear as it trains; its features when they are described." : "This run is not finished. Going on from where it stopped:")),
     told.live ? "" : command(`monosema run ${told.folder}`),
+    told.problem ? "" : await running(run, told.live),
     training,
     el("table", { class: "stages" }, el("tbody", {}, told.stages.map(({ name, state, seconds }) => el("tr", {}, el("th", { scope: "row" }, say(name)), el("td", {}, say({ done: "done", waiting: "waits" }[state] ?? "begun")), el("td", { class: "soft" }, known(seconds) ? say("{n} s", number(seconds)) : "")))))
   );
   curves(training, run);
 }
 
-const code = () => ["import monosema as ms", "", `run = ms.Run.open(${JSON.stringify(facts.folder || run)})`, "print(run.summary())", "atlas = run.atlas()", "print(atlas.standing())"].join("\n");
+const code = () => ["import monosema as ms", "", `run = ms.Run.open(${JSON.stringify(folderOf(run))})`, "print(run.summary())", "atlas = run.atlas()", "print(atlas.standing())"].join("\n");
 
-function start() {
+async function start() {
   shell({ crumbs: [[run]], title: run, code });
   for (const cell of document.querySelectorAll("[data-strip]")) cell.append(strip(JSON.parse(cell.dataset.strip)));
   const figures = document.querySelector(".headline");
   if (figures) figures.after(el("p", { class: "onward" }, el("a", { class: "action", href: runAddress(run, "features") }, say("Browse its features"))));
   if ($("plots")) plots($("plots"));
-  else unfinished($("unfinished")).catch((error) => $("unfinished").append(failure(error, () => location.reload())));
+  else await unfinished($("unfinished")).catch((error) => $("unfinished").append(failure(error, () => location.reload())));
+  document.documentElement.dataset.ready = "yes";
 }
 
 start();

@@ -1,7 +1,7 @@
 // All runs as cards: what each is, how far it got and how well it did; two of them are compared.
 import { el, known, number, say, share } from "../elements.js";
 import { get } from "./api.js";
-import { button, command, empty, fill, runAddress, shell } from "./shell.js";
+import { command, empty, fill, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, list, text } from "./state.js";
 
 const $ = (id) => document.getElementById(id);
@@ -53,7 +53,7 @@ function card(run, chosen) {
 }
 
 function damaged(run) {
-  return [el("p", { class: "trouble" }, run.problem), command(`monosema run ${run.folder || run.name}`)];
+  return [el("p", { class: "trouble" }, run.problem), command(`monosema run ${folderOf(run.name)}`)];
 }
 
 function figures(metrics) {
@@ -107,7 +107,7 @@ async function start() {
   shell({
     crumbs: [[say("Runs"), null, false]],
     title: say("Runs"),
-    code: () => runs.map(({ folder, name }) => `run = ms.Run.open(${JSON.stringify(folder || name)})`).reduce((text, line) => `${text}\n${line}\nprint(run.summary())`, "import monosema as ms\n"),
+    code: () => runs.map(({ name }) => `run = ms.Run.open(${JSON.stringify(folderOf(name))})`).reduce((text, line) => `${text}\n${line}\nprint(run.summary())`, "import monosema as ms\n"),
     keys: { j: [() => walk(1), "Next run"], k: [() => walk(-1), "Previous run"], x: [() => here() && pick(here()), "Choose the run to compare"] },
   });
   await fill($("page"), async () => {
@@ -116,6 +116,7 @@ async function start() {
     return page();
   });
   if (runs.length) paint();
+  document.documentElement.dataset.ready = "yes";
 }
 
 start();

@@ -6,7 +6,7 @@ import { theme } from "../theme.js";
 
 const $ = (id) => document.getElementById(id);
 
-// What the server tells the page: {page, title, run?, latent?, runs: [{name, title}], …}.
+// What the server tells the page: {page, title, run?, latent?, runs: [{name, folder}], …}.
 export const facts = JSON.parse($("facts").textContent);
 
 // The run that pages without one of their own speak of: the address's, else the last one looked at, else the first.
@@ -15,6 +15,9 @@ export function currentRun() {
   const wanted = [facts.run, new URLSearchParams(location.search).get("run"), recall("run")];
   return wanted.find((name) => names.includes(name)) ?? names[0] ?? null;
 }
+
+// A run's folder, for code: the place that the server has it at.
+export const folderOf = (run) => facts.runs.find(({ name }) => name === run)?.folder ?? run;
 
 export const runAddress = (run, ...rest) => ["/runs", encodeURIComponent(run), ...rest].join("/");
 
