@@ -22,7 +22,7 @@ function keyGroup([name, keys]) {
 async function routes() {
   const { paths } = await get("/api/openapi.json");
   const lines = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, about]) => line(path, method, about)));
-  return el("div", { class: "scroll" }, el("table", { class: "routes", translate: "no" }, el("tbody", {}, lines)));
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": say("The API") }, el("table", { class: "routes", translate: "no" }, el("tbody", {}, lines)));
 }
 
 function line(path, method, about) {
