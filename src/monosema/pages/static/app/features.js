@@ -69,8 +69,9 @@ async function open(latent, { at = -1, focus = false, replace = false } = {}) {
     step,
     close,
     stars: kept,
-    onStar: () => star(latent),
+    onStar: star,
     beside: view.state.with,
+    alone: () => (view.set({ with: -1 }, { push: true }), open(latent, { replace: true })),
   });
   if (mine === ticket && focus && !WIDE.matches) $("feature-title")?.focus({ preventScroll: true });
 }
