@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from monosema.core import InputError, MonosemaError, numpy_generator
 from monosema.models import LanguageModel
+from monosema.server import sweeps  # noqa: F401 – registers its kind
 from monosema.server.costs import Prices
 from monosema.server.library import ServedRun
 from monosema.server.routes.prompts import Turn

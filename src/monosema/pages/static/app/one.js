@@ -8,7 +8,7 @@ import { get } from "./api.js";
 import { exportMenu } from "./exports.js";
 import { labelling, voting } from "./labelling.js";
 import { nudge } from "./nudge.js";
-import { fill, runAddress, skeleton } from "./shell.js";
+import { button, fill, runAddress, skeleton } from "./shell.js";
 import { tryText } from "./try.js";
 
 /** @import {FeatureDetail, FeatureRow, RunDetail} from "../api.js" */
@@ -16,7 +16,7 @@ import { tryText } from "./try.js";
 /** @import {Stars} from "./stars.js" */
 /**
  * What a page gives: `fresh` is false once another feature was asked for; `settings` and `save` keep a view.
- * @typedef {{fresh(): boolean, open(latent: number): void, step(by: number): void, close(): void, onStar(): void, stars: Stars, settings?: Settings & {text?: string}, save?: () => void, beside?: number}} Options
+ * @typedef {{fresh(): boolean, open(latent: number): void, step(by: number): void, close(): void, alone(): void, onStar(latent: number): void, stars: Stars, settings?: Settings & {text?: string}, save?: () => void, beside?: number}} Options
  */
 
 const NAME = "feature settings";
@@ -64,10 +64,14 @@ async function page(run, latent, options) {
     step: options.step,
     close: options.close,
     starred: options.stars.has(latent),
-    onStar: options.onStar,
+    onStar: () => options.onStar(latent),
     address: (other) => runAddress(run, "features", other),
     suffix: options.second ? "-second" : "",
-    tools: [el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"), exportMenu(run, latent)],
+    tools: [
+      options.second ? button("Close", options.alone, { class: "quiet" }) : "",
+      el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"),
+      exportMenu(run, latent),
+    ],
     panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found))] : [],
     evidence: found.alive ? [labelling(run, found, options.again)] : [],
     vote: (explanation) => voting(run, found, explanation),
