@@ -27,6 +27,8 @@ MEASURED = (
     *(f"label_{name}" for name in ("score", "low", "high", "control", "random", "margin")),
 )
 """Columns of numbers; not-a-number where there is none."""
+LONGEST = 100
+"""Characters of a token that a list shows."""
 _MAKERS = ("method", "author", "scorer")
 _OF_LABELS = ("label", *(f"label_{kind}" for kind in _MAKERS), *(one for one in MEASURED if one.startswith("label_")))
 SHOWN = 5
@@ -241,7 +243,7 @@ class FeatureTables:
 
     def line(self, row: int) -> dict[str, Any]:
         """Return a feature's line in a list."""
-        tokens = {name: self.tokens(name, row) for name in ("top_tokens", "promoted")}
+        tokens = {name: [_short(text) for text in self.tokens(name, row)] for name in ("top_tokens", "promoted")}
         return {**self.brief(row), **tokens, "spark": self.histograms.spark[row].tolist()}
 
     def pairs(self, name: str, row: int) -> list[tuple[str, float | None]]:
@@ -298,6 +300,10 @@ class Names:
 
 def _cut(lists: Ragged, row: int) -> NDArray[Any]:
     return lists.values[lists.first[row] : lists.first[row + 1]]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[:LONGEST] + "…"
 
 
 def _small(lists: Ragged, dtype: Any) -> Ragged:
