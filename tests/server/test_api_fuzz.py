@@ -41,7 +41,7 @@ def test_no_drawn_request_brings_the_server_down(served_run: Path) -> None:
 
         try:
             ask()
-        except Exception as error:
+        except (Exception, BaseExceptionGroup) as error:
             failures.append(f"{operation.label}: {error}")
     print(f"{sum(answers.values())} requests: {dict(sorted(answers.items()))}")
     assert not failures, "\n\n".join(failures)
