@@ -2,9 +2,10 @@
 
     python benchmarks/server.py [--features 65536] [--passages 20] [--clients 50] [--seconds 20] [--pause 0.5]
 
-The run is make-believe in the real tables: every feature fires on a token of its own, in passages drawn like text; there
-are 4,096 different labels. The server is `monosema serve` in a process of its own; the clients are in another. Each client asks, waits for the answer,
-rests for a while (an exponential time of mean --pause), and asks for something else. Prints Markdown.
+The run is make-believe in the real tables: every feature fires on a token of its own, in passages drawn like text;
+there are 4,096 different labels. The server is `monosema serve` in a process of its own; the clients are in another.
+Each client asks, waits for the answer, rests for a while (an exponential time of mean --pause), and asks for something
+else. Prints Markdown.
 """
 
 from __future__ import annotations
