@@ -79,6 +79,19 @@ export interface ChatMessage {
   content: string;
 }
 
+export interface ComparedMetric {
+  metric: string;
+  a: Measured;
+  b: Measured;
+  difference: Measured;
+}
+
+export interface Comparison {
+  a: RunCard;
+  b: RunCard;
+  metrics: Array<ComparedMetric>;
+}
+
 export interface ErrorReply {
   error: Problem;
 }
@@ -209,6 +222,21 @@ export interface MapOfFeatures {
   labels: Array<string>;
 }
 
+export interface MatchedFeatures {
+  threshold: number;
+  chance: number;
+  above: number;
+  of: number;
+  pairs: Array<MatchedPair>;
+  only: Array<NamedFeature>;
+}
+
+export interface MatchedPair {
+  cosine: number;
+  a: NamedFeature;
+  b: NamedFeature;
+}
+
 export interface Measured {
   value: number;
   low: number | null;
@@ -221,6 +249,12 @@ export interface Metrics {
   lines: Array<Record<string, any>>;
   next: number;
   live: boolean;
+}
+
+export interface NamedFeature {
+  latent: number;
+  label: string;
+  nearest?: number | null;
 }
 
 export interface Near {
