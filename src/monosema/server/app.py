@@ -19,7 +19,7 @@ from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "charts", "features", "prompts", "steer", "export", "compare", "generate", "jobs", "live")
+ROUTES = ("runs", "charts", "features", "prompts", "steer", "export", "compare", "generate", "jobs", "sweeps", "live")
 """Modules of `server.routes`, each with its `router`; a line here serves another."""
 
 
