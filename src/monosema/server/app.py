@@ -15,12 +15,14 @@ from starlette.middleware.gzip import GZipMiddleware
 from monosema.server import errors, shells
 from monosema.server.jobs import Jobs
 from monosema.server.library import Library
+from monosema.server.replies import PlainJSON
 from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "charts", "features", "prompts", "steer", "export", "compare", "generate", "jobs", "sweeps", "live")
-"""Modules of `server.routes`, each with its `router`; a line here serves another."""
+ROUTES = ("runs", "charts", "export", "features", "prompts", "steer", "compare", "generate", "jobs", "sweeps", "live")
+"""Modules of `server.routes`, each with its `router`; a line here serves another. The first that fits an address is
+asked."""
 
 
 def create_app(
@@ -56,6 +58,7 @@ def create_app(
 
     app = FastAPI(
         lifespan=lifespan,
+        default_response_class=PlainJSON,
         title="monosema",
         description="Runs, features, prompts and steering as JSON.",
         openapi_url="/api/openapi.json",

@@ -1,123 +1,79 @@
-"""Sweeps as jobs: steps of the library's own generator, done by the worker between the tokens of other texts."""
+"""Jobs that are sweeps: a steering at several strengths, written with several seeds, and what each strength gives."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, Field, model_validator
 
-from monosema.core import RunError
+from monosema.models import LanguageModel
 from monosema.server.jobs import Kind, Task, register_kind
-from monosema.server.text import ChatMessage, Words
+from monosema.server.steerings import steering_of
+from monosema.steering import SweepConfig, SweepResult, SweepStep, at_strengths, concept_named, sweep_steps
 
 if TYPE_CHECKING:
-    from monosema.models import LanguageModel
-    from monosema.server.library import ServedRun
     from monosema.server.state import Serving
-    from monosema.steering import SweepStep
 
-R = TypeVar("R")
-ConceptName = Literal["sentiment", "french", "code", "name"]
-STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-"""Multiples of a steering at which a sweep looks, where none are asked for."""
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
-class HasRun(BaseModel):
-    """What names a run.
+class SweepAsked(BaseModel):
+    """A sweep.
 
     Attributes:
-        run: whose model and dictionary; the newest without it.
+        run: whose model and dictionary are used.
+        prompt, messages: what all texts go on from: one of them.
+        steering: its edits; strengths are factors of it.
+        seeds: texts for each strength.
+        concept: whose measure says how much of it a text shows, by the name of one that is built in.
     """
 
-    run: str | None = None
-
-
-class SweepRequest(HasRun):
-    """A steering at several strengths, each with several seeds, beside the unsteered text.
-
-    Attributes:
-        steering: its edits are multiplied by the strengths.
-        prompt, messages: what is continued; without either, the concept's own beginnings.
-        seed, seeds: the first seed, and how many.
-        concept: what the effect is measured on.
-        skill_prompts: prompts of each skill whose accuracy is the price; 0 for none.
-    """
-
+    run: str = Field(max_length=200)
+    prompt: str | None = Field(None, min_length=1, max_length=20_000)
+    messages: list[dict[str, str]] | None = Field(None, min_length=1, max_length=200)
     steering: dict[str, Any]
-    prompt: Words | None = Field(None, min_length=1, max_length=20_000)
-    messages: list[ChatMessage] | None = Field(None, min_length=1, max_length=200)
-    strengths: list[Annotated[float, Field(ge=-1000, le=1000)]] = Field(list(STRENGTHS), min_length=1, max_length=64)
-    seed: int = Field(0, ge=0, lt=2**62)
+    strengths: list[Annotated[float, Field(ge=0, le=1000)]] = Field(list(STRENGTHS), min_length=1, max_length=32)
     seeds: int = Field(4, ge=1, le=32)
+    seed: int = Field(0, ge=0, lt=2**31)
     temperature: float = Field(1.0, ge=0, le=100)
-    max_new_tokens: int = Field(40, gt=0, le=1000)
-    concept: ConceptName | None = None
-    skill_prompts: int = Field(0, ge=0, le=500)
+    max_new_tokens: int = Field(40, ge=1, le=512)
+    concept: str | None = Field(None, pattern=r"^[a-z_]{1,40}$")
 
     @model_validator(mode="after")
-    def _something_to_continue(self) -> SweepRequest:
-        if self.prompt is not None and self.messages is not None:
+    def _one_prompt(self) -> SweepAsked:
+        if (self.prompt is None) == (self.messages is None):
             raise ValueError("give either prompt or messages")
-        if self.prompt is None and self.messages is None and self.concept is None:
-            raise ValueError("give prompt, messages, or a concept whose beginnings are continued")
         return self
 
 
-def run_of(asked: HasRun, served: Serving) -> ServedRun:
-    """Return the run that a request names. Raises NotFoundError where there is none of that name, else RunError."""
-    if asked.run is not None:
-        return served.library[asked.run]
-    run = next(iter(served.library.runs()), None)
-    if run is None:
-        raise RunError("There is no run here, so there is no model: start the server with a run.")
-    return run
+def _check(asked: SweepAsked, served: Serving) -> None:
+    run = served.library[asked.run]
+    if asked.concept is not None:
+        concept_named(asked.concept)
+    served.with_model(run, lambda model: steering_of(run, model, asked.steering))
 
 
-def in_steps(task: Task, served: Serving, steps: Callable[[LanguageModel], Generator[SweepStep, None, R]]) -> R:
-    """Do the steps on the worker, and tell how far they are; returns what the generator returns."""
-    ended: list[R] = []
-
-    def pieces(model: LanguageModel) -> Iterator[SweepStep]:
-        ended.append((yield from steps(model)))
-
-    for step in served.worker.iterate(served.source(run_of(task.request, served)), pieces):
-        task.progress(step.done, step.total)
-    return ended[0]
-
-
-def sweep_job(task: Task, served: Serving) -> Mapping[str, Any]:
-    """Do a sweep; returns `SweepResult.to_dict`."""
-    from monosema.server.steerings import steering_of
-    from monosema.steering import SweepConfig, SweepResult, at_strengths, concept_named, sweep_steps
-
-    asked: SweepRequest = task.request
-    run = run_of(asked, served)
-    concept = None if asked.concept is None else concept_named(asked.concept)
+def _work(task: Task, served: Serving) -> Mapping[str, Any]:
+    asked: SweepAsked = task.request
+    run = served.library[asked.run]
     config = SweepConfig(
         max_new_tokens=asked.max_new_tokens,
         temperature=asked.temperature,
         seeds=tuple(range(asked.seed, asked.seed + asked.seeds)),
-        skill_prompts=asked.skill_prompts,
     )
-    prompts: Any
-    if asked.messages is not None:
-        prompts = [[message.model_dump() for message in asked.messages]]
-    else:
-        prompts = concept.beginnings(False) if asked.prompt is None and concept is not None else [asked.prompt]
+    effect = None if asked.concept is None else concept_named(asked.concept).effect
+    prompt: Any = asked.prompt if asked.messages is None else asked.messages
 
-    def steps(model: LanguageModel) -> Generator[SweepStep, None, SweepResult]:
+    def steps(model: LanguageModel) -> Iterator[SweepStep | SweepResult]:
         candidates = at_strengths(steering_of(run, model, asked.steering), asked.strengths)
-        return sweep_steps(model, prompts, candidates, config, None if concept is None else concept.effect)
+        yield (yield from sweep_steps(model, [prompt], candidates, config, effect))
 
-    return in_steps(task, served, steps).to_dict()
+    for step in served.worker.iterate(served.source(run), steps):
+        if isinstance(step, SweepResult):
+            return step.to_dict()
+        task.progress(step.done, step.total)
+    raise AssertionError("a sweep ends with its result")
 
 
-def require_run(asked: HasRun, served: Serving) -> None:
-    """Raise what `run_of` raises."""
-    run_of(asked, served)
-
-
-register_kind(
-    "sweep", Kind(SweepRequest, lambda asked: f"sweep of {len(asked.strengths)} strengths", sweep_job, require_run)
-)
+register_kind("sweep", Kind(SweepAsked, lambda asked: f"Sweep of {len(asked.strengths)} strengths", _work, _check))

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from pydantic import BaseModel, ConfigDict, Field
 from sse_starlette import EventSourceResponse
 
-from monosema.server import commands, sweeps  # noqa: F401 – they register their kinds
+from monosema.server import commands  # noqa: F401 – registers its kinds
 from monosema.server.events import seen_number, send
 from monosema.server.jobs import LIVE
 from monosema.server.state import Served
@@ -21,7 +21,7 @@ class JobRequest(BaseModel):
     """A job that is asked for: its kind, and the fields of that kind.
 
     Attributes:
-        kind: "run", "evaluate", "explain", "report" (each of a `run`), "sweep" (see `server.sweeps`),
+        kind: "run", "evaluate", "explain", "report" (each of a `run`), "sweep", "baselines" (see `routes.sweeps`),
             and what others have registered.
     """
 

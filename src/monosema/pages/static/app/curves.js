@@ -5,6 +5,7 @@ import { chart } from "./charts.js";
 import { facts, runAddress } from "./shell.js";
 import { View, list, text } from "./state.js";
 
+const QUIET = 10_000; // milliseconds without a line after which a training is not said to go on
 const NAMES = ["fvu", "l0", "dead"];
 
 export const FIELDS = { with: list(text()) };
@@ -41,18 +42,22 @@ export async function curves(host, run) {
     let due = null;
     for await (const { event, data } of follow(`${base}/metrics/events`, { after: String(after) })) {
       if (event === "end") break;
-      now(data);
+      now(data, true);
       due ??= setTimeout(() => ((due = null), draw()), 1000);
     }
     now(null);
     draw();
   }
 
-  function now(line) {
+  // The newest line; it is of a training that goes on where it has just come.
+  let quiet = 0;
+  function now(line, fresh = false) {
     if (!line) return void told.replaceChildren();
     const rate = line.step_ms && line.step ? Math.round((1000 * line.tokens) / line.step / line.step_ms) : null;
     const parts = [say("step {n}", number(line.step)), say("{n} tokens", number(line.tokens)), rate && say("{n} tokens a second", number(rate)), `FVU ${number(line.fvu)}`, `L0 ${number(line.l0)}`, say("{} dead", share(line.dead))];
-    told.replaceChildren(el("span", { class: "live" }, say("training")), " ", parts.filter(Boolean).join(" · "));
+    told.replaceChildren(fresh ? el("span", { class: "live" }, say("training")) : "", " ", parts.filter(Boolean).join(" · "));
+    clearTimeout(quiet);
+    if (fresh) quiet = setTimeout(() => now(line), QUIET);
   }
 
   draw();

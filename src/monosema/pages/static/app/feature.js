@@ -25,16 +25,17 @@ function show() {
     stars: kept,
     onStar: star,
     beside: view.state.with,
+    alone: () => view.set({ with: -1 }, { push: true }).then(show),
     settings: of,
     save: () => view.set({ tab: of.tab, scale: of.scale, full: of.full, text: of.text }),
   });
 }
 
-function star() {
-  kept.toggle(latent);
-  const button = document.querySelector("#detail .star");
-  button.textContent = kept.has(latent) ? "★" : "☆";
-  button.setAttribute("aria-pressed", String(kept.has(latent)));
+function star(of = latent) {
+  kept.toggle(of);
+  const button = document.querySelector(`#detail [data-latent="${of}"] .star`);
+  button.textContent = kept.has(of) ? "★" : "☆";
+  button.setAttribute("aria-pressed", String(kept.has(of)));
 }
 
 function tenth(digit) {
@@ -55,7 +56,7 @@ async function start() {
       k: [() => latent > 0 && to(latent - 1), "Previous feature"],
       "]": [() => to(latent + 1), "Next feature"],
       "[": [() => latent > 0 && to(latent - 1), "Previous feature"],
-      s: [star, "Keep the feature in my list"],
+      s: [() => star(), "Keep the feature in my list"],
       f: [() => document.querySelector("#detail .toggle input")?.click(), "Full context"],
       c: [() => $("try-text")?.focus(), "Test your text"],
       e: [() => $("own-label")?.focus(), "Label it"],

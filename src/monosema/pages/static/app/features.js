@@ -69,8 +69,9 @@ async function open(latent, { at = -1, focus = false, replace = false } = {}) {
     step,
     close,
     stars: kept,
-    onStar: () => star(latent),
+    onStar: star,
     beside: view.state.with,
+    alone: () => (view.set({ with: -1 }, { push: true }), open(latent, { replace: true })),
   });
   if (mine === ticket && focus && !WIDE.matches) $("feature-title")?.focus({ preventScroll: true });
 }
@@ -114,10 +115,13 @@ function showMarks() {
     all.length === 2 ? button("Side by side", () => side(all), { class: "quiet" }) : "",
     exportMenu(run, all),
     button("Keep in my list", () => (all.forEach((latent) => kept.has(latent) || star(latent)), unmark()), { class: "quiet" }),
-    button("Copy link to these", () => copy(`${location.origin}${runAddress(run, "features")}?latents=${all.join(",")}`, "Link copied."), { class: "quiet" }),
+    button("Copy link to these", () => copyList(all), { class: "quiet" }),
     button("Clear", unmark, { class: "quiet" })
   );
 }
+
+// A list is in its address, since stars are in this browser only.
+const copyList = (latents) => copy(`${location.origin}${runAddress(run, "features")}?latents=${latents.join(",")}`, "Link copied.");
 
 function unmark() {
   marks.clear();
@@ -163,6 +167,7 @@ function arrive() {
   $("state").value = shown;
   $("density").value = density;
   $("labels").value = labels;
+  $("share-list").hidden = shown !== "starred" || !kept.size;
   return list.reset();
 }
 
@@ -174,7 +179,7 @@ function controls() {
   let timer = null;
   $("search").addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => change({ q: $("search").value, sort: "" }), 120);
+    timer = setTimeout(() => change({ q: $("search").value, sort: "" }), ["passage", "meaning"].includes(view.state.mode) ? 400 : 120);
   });
   for (const name of ["sort", "state", "density", "labels"]) $(name).addEventListener("change", () => change({ [name]: $(name).value }, true));
   $("search").addEventListener("keydown", (event) => {
@@ -185,7 +190,7 @@ function controls() {
     const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.chosen !== null && open(list.chosen, { at: list.at, focus: true }) }[event.key];
     if (act) event.preventDefault(), act();
   });
-  $("actions").append(exportMenu(run, () => query(0, 500)));
+  $("actions").append(button("Copy link to my list", () => copyList([...kept]), { id: "share-list", class: "quiet" }), exportMenu(run, () => query(0, 500)));
   counted();
 }
 

@@ -10,7 +10,7 @@ const EXAMPLE = "Once upon a time";
 export function nudge(run, feature) {
   const prompt = el("textarea", { id: "nudge-prompt", rows: "1", "aria-label": say("Prompt"), spellcheck: "false" });
   prompt.value = recall("nudge prompt:" + run) || EXAMPLE;
-  const slider = el("input", { type: "range", min: -MOST, max: MOST, step: STEP, value: 2, "aria-label": say("Strength, in multiples of the feature’s maximum"), on: { input: told, change: go } });
+  const slider = el("input", { type: "range", min: -MOST, max: MOST, step: STEP, value: 1, "aria-label": say("Strength, in multiples of the feature’s maximum"), on: { input: told, change: go } });
   const strength = el("output", { class: "strength-value" });
   const lines = ["unsteered", "steered"].map((name) => el("div", { class: "nudge-line " + name }, el("span", { class: "soft" }, say(name)), el("p", { dir: "auto", translate: "no" })));
   const start = button("Run", () => (running ? running.abort() : go()));

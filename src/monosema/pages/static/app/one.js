@@ -8,7 +8,7 @@ import { get } from "./api.js";
 import { exportMenu } from "./exports.js";
 import { labelling, voting } from "./labelling.js";
 import { nudge } from "./nudge.js";
-import { fill, runAddress, skeleton } from "./shell.js";
+import { button, fill, runAddress, skeleton } from "./shell.js";
 import { tryText } from "./try.js";
 
 const NAME = "feature settings";
@@ -21,7 +21,7 @@ export function about(run) {
 }
 
 // Shows a feature in `host`, and beside it another where one is given. fresh() is false once another was asked for;
-// open(latent), step(by), close() and onStar() are the page's; settings {tab, full, scale, text} and save() keep a view.
+// open(latent), step(by), close(), alone() (without the other) and onStar(latent) are the page's; settings {tab, full, scale, text} and save() keep a view.
 export async function feature(host, run, latent, options) {
   if (!host.querySelector("article")) host.replaceChildren(skeleton(9));
   await fill(host, async () => {
@@ -51,10 +51,14 @@ async function page(run, latent, options) {
     step: options.step,
     close: options.close,
     starred: options.stars.has(latent),
-    onStar: options.onStar,
+    onStar: () => options.onStar(latent),
     address: (other) => runAddress(run, "features", other),
     suffix: options.second ? "-second" : "",
-    tools: [el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"), exportMenu(run, latent)],
+    tools: [
+      options.second ? button("Close", options.alone, { class: "quiet" }) : "",
+      el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"),
+      exportMenu(run, latent),
+    ],
     panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found))] : [],
     evidence: found.alive ? [labelling(run, found, options.again)] : [],
     vote: (explanation) => voting(run, found, explanation),

@@ -5,7 +5,7 @@ import { get } from "./api.js";
 import { curves } from "./curves.js";
 import { chart } from "./charts.js";
 import { about } from "./one.js";
-import { running } from "./running.js";
+import { jobOf, running } from "./running.js";
 import { command, facts, folderOf, failure, runAddress, shell } from "./shell.js";
 
 const $ = (id) => document.getElementById(id);
@@ -64,19 +64,40 @@ async function plots(host) {
   await add(right, picture("losses", "What the rebuilt activations cost the model", "Cross-entropy in nats per token; shorter is better."));
 }
 
-// A run that has no features yet: what it is, how far it got, and the command that goes on.
+// A run that has no features yet: what it is, how far it got, and what goes on with it. It is looked at again while it
+// is being made, and once its features are there the page is what it will be.
 async function unfinished(host) {
-  const told = await about(run);
+  const [told, job] = await Promise.all([about(run), jobOf(run)]);
+  const live = told.live || job !== null;
   const training = el("div", { class: "training" });
+  const table = el("table", { class: "made" });
+  const means = told.problem || (live ? "This run is being made. Its curves appear as it trains; its features when they are described." : "This run is not finished. Going on from where it stopped:");
   host.append(
     el("div", { class: "head-line" }, el("h1", { translate: "no" }, told.title || run)),
-    el("p", { class: "lede" }, say(told.problem ? told.problem : told.live ? "This run is being made. Its curves appear as it trains; its features when they are described." : "This run is not finished. Going on from where it stopped:")),
-    told.live ? "" : command(`monosema run ${told.folder}`),
-    told.problem ? "" : await running(run, told.live),
+    el("p", { class: "lede" }, say(means)),
+    live ? "" : command(`monosema run ${told.folder}`),
+    told.problem ? "" : running(run, job, told.live),
     training,
-    el("table", { class: "stages" }, el("tbody", {}, told.stages.map(({ name, state, seconds }) => el("tr", {}, el("th", { scope: "row" }, say(name)), el("td", {}, say({ done: "done", waiting: "waits" }[state] ?? "begun")), el("td", { class: "soft" }, known(seconds) ? say("{n} s", number(seconds)) : "")))))
+    table
   );
+  stages(table, told.stages);
   curves(training, run);
+  if (live) setTimeout(() => again(table), PAUSE);
+}
+
+const PAUSE = 2000; // milliseconds between two looks at a run that is being made
+
+async function again(table) {
+  const [told, job] = await Promise.all([get(base), jobOf(run)]).catch(() => [null, null]);
+  if (told && ((!told.live && !job) || told.features !== null)) return location.reload();
+  if (told) stages(table, told.stages);
+  setTimeout(() => again(table), PAUSE);
+}
+
+const STATES = { done: "done", waiting: "waits" };
+function stages(table, found) {
+  const line = ({ name, state, seconds }) => el("tr", { class: STATES[state] ? state : "begun" }, el("td", {}, el("span", { class: "dots" }, el("i", { class: state === "waiting" ? "" : STATES[state] ? state : "begun" }))), el("th", { scope: "row" }, say(name)), el("td", {}, say(STATES[state] ?? "begun")), el("td", { class: "soft" }, state === "done" && known(seconds) ? say("{n} s", number(seconds)) : ""));
+  table.replaceChildren(el("tbody", {}, found.map(line)));
 }
 
 const code = () => ["import monosema as ms", "", `run = ms.Run.open(${JSON.stringify(folderOf(run))})`, "print(run.summary())", "atlas = run.atlas()", "print(atlas.standing())"].join("\n");
