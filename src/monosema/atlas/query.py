@@ -223,12 +223,17 @@ class Atlas:
         self._refresh()
         return table_path(self.path, self.meta, name)
 
-    def table(self, name: str) -> Any:
-        """A whole table or view as an Arrow table, sorted by its first column: latent, or token."""
+    def table(self, name: str, columns: Sequence[str] = ()) -> Any:
+        """A whole table or view as an Arrow table, sorted by its first column: latent, or token.
+
+        Args:
+            columns: which of its columns, the first of them to sort by; without any, all.
+        """
         if name not in (*NAMES, "labels"):
             raise InputError(f"There is no table {name!r}.{nearest(name, NAMES)} The tables are: {', '.join(NAMES)}.")
         self._refresh()
-        return self._database.cursor().sql(f"select * from {name} order by 1").to_arrow_table()
+        wanted = ", ".join(f'"{column}"' for column in columns) or "*"
+        return self._database.cursor().sql(f"select {wanted} from {name} order by 1").to_arrow_table()
 
     def _refresh(self) -> None:
         """Open the tables again where meta.json names other ones by now."""

@@ -3,6 +3,5 @@
 from __future__ import annotations
 
 from monosema.interventions.splice import TEXT, Spliced, put_rows, splice
-from monosema.interventions.strength import strength_at
 
-__all__ = ["TEXT", "Spliced", "put_rows", "splice", "strength_at"]
+__all__ = ["TEXT", "Spliced", "put_rows", "splice"]

@@ -27,6 +27,8 @@ MEASURED = (
     *(f"label_{name}" for name in ("score", "low", "high", "control", "random", "margin")),
 )
 """Columns of numbers; not-a-number where there is none."""
+_MAKERS = ("method", "author", "scorer")
+_OF_LABELS = ("label", *(f"label_{kind}" for kind in _MAKERS), *(one for one in MEASURED if one.startswith("label_")))
 SHOWN = 5
 """Tokens of a feature that a list shows."""
 _IDS = {"top_tokens": "top_token_ids", "promoted": "promoted_ids", "suppressed": "suppressed_ids"}
@@ -178,20 +180,22 @@ class FeatureTables:
     """
 
     def __init__(self, atlas: Atlas) -> None:
+        import pyarrow.parquet as pq
+
         self.state = atlas.state
-        table = read_table(atlas, "features")
+        named = atlas.table("features", ["latent", *_OF_LABELS])
+        table = pq.read_table(atlas.file("features")).sort_by("latent")
         self.latent = column(table, "latent", np.int64)
         self.alive = column(table, "alive", np.bool_)
         self.n_active = column(table, "n_active", np.int64)
-        self.columns = {name: column(table, name, np.float32, np.nan) for name in MEASURED}
+        self.columns = {
+            name: column(named if name in named.column_names else table, name, np.float32, np.nan) for name in MEASURED
+        }
         self.sides, shares = crosscoder_sides(atlas)
         if shares is not None:
             self.columns["share"] = shares
-        self.labels = [text or "" for text in table["label"].to_pylist()]
-        self.methods, self.authors, self.scorers = (
-            Names([name or "" for name in table[f"label_{kind}"].to_pylist()])
-            for kind in ("method", "author", "scorer")
-        )
+        self.labels = [text or "" for text in named["label"].to_pylist()]
+        self.methods, self.authors, self.scorers = (Names(named[f"label_{kind}"]) for kind in _MAKERS)
         self.lists = {name: _small(ragged(table, ids), np.int32) for name, ids in _IDS.items()}
         self.weights = {name: _small(ragged(table, values), np.float32) for name, values in _WEIGHTS.items()}
         self.profile = _small(ragged(table, "position_profile"), np.float32)
@@ -281,12 +285,12 @@ def rounded(activations: Sequence[float], maximum: float) -> list[float]:
 
 
 class Names:
-    """A column of few different names, as numbers."""
+    """A column of few different names, as numbers; "" where there is none."""
 
-    def __init__(self, found: Sequence[str]) -> None:
-        self.names = sorted(set(found))
-        place = {name: number for number, name in enumerate(self.names)}
-        self._numbers = np.array([place[name] for name in found], np.int16)
+    def __init__(self, found: Any) -> None:
+        coded = found.combine_chunks().dictionary_encode()
+        self.names = [*(name or "" for name in coded.dictionary.to_pylist()), ""]
+        self._numbers = np.asarray(coded.indices.fill_null(len(self.names) - 1), np.int16)
 
     def __getitem__(self, row: int) -> str:
         return self.names[self._numbers[row]]

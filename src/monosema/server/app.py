@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Thread
 
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 
 from monosema.server import errors, shells
@@ -17,7 +18,7 @@ from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "charts", "features", "prompts", "export", "compare")
+ROUTES = ("runs", "charts", "features", "prompts", "export", "compare", "generate")
 """Modules of `server.routes`, each with its `router`; a line here serves another."""
 
 
@@ -41,6 +42,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         Thread(target=serving.preload, name="preload", daemon=True).start()
         yield
+        await run_in_threadpool(serving.worker.close)
 
     app = FastAPI(
         lifespan=lifespan,

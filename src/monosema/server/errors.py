@@ -15,7 +15,11 @@ class NotFoundError(InputError):
     """No such run, feature or job."""
 
 
-BAD_REQUEST, NOT_FOUND, CONFLICT, UNPROCESSABLE = 400, 404, 409, 422
+class BusyError(MonosemaError):
+    """Too much is asked for at once."""
+
+
+BAD_REQUEST, NOT_FOUND, CONFLICT, UNPROCESSABLE, TOO_MANY = 400, 404, 409, 422, 429
 
 
 def reply(message: str, status: int, request: Request | None = None, **more: object) -> JSONResponse:
@@ -35,8 +39,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(MonosemaError)
     async def of_ours(request: Request, error: MonosemaError) -> JSONResponse:
-        asked = BAD_REQUEST if isinstance(error, InputError) else CONFLICT
-        return reply(str(error), NOT_FOUND if isinstance(error, NotFoundError) else asked, request)
+        return reply(str(error), _status(error), request)
 
     @app.exception_handler(RequestValidationError)
     async def of_shape(request: Request, error: RequestValidationError) -> JSONResponse:
@@ -49,3 +52,9 @@ def install(app: FastAPI) -> None:
         answer = reply(said, error.status_code, request)
         answer.headers.update(error.headers or {})
         return answer
+
+
+def _status(error: MonosemaError) -> int:
+    """Return the status of an answer that tells of an error."""
+    known = ((NotFoundError, NOT_FOUND), (InputError, BAD_REQUEST), (BusyError, TOO_MANY))
+    return next((status for kind, status in known if isinstance(error, kind)), CONFLICT)

@@ -9,6 +9,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from monosema.core import RunError, nearest
+from monosema.server.described import Described
 from monosema.server.errors import NotFoundError
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class ServedRun:
             state = self.atlas.state
             if self._described is None or self._described.tables.state != state:
                 self._described = Described(self.atlas)
+                self._described.prepare()
             return self._described
 
     @property
@@ -117,19 +119,6 @@ class ServedRun:
             if self._dictionary is None or self._dictionary[0] != seen:
                 self._dictionary = seen, run.dictionary()
             return self._dictionary[1]
-
-
-class Described:
-    """An atlas's features in memory, with their list and their searches."""
-
-    def __init__(self, atlas: Atlas) -> None:
-        from monosema.pages.features import FeatureTables
-        from monosema.server.listing import Listing
-        from monosema.server.searching import Searches
-
-        self.tables = FeatureTables(atlas)
-        self.listing = Listing(self.tables)
-        self.searches = Searches(self.tables)
 
 
 class Library:

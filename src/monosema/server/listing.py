@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -35,15 +35,15 @@ class Found:
     Attributes:
         rows: their rows, shape (found,).
         fit: how well each fits, the greater the better.
-        why: reasons by row; made for the rows of a page only.
         mode: how was searched.
+        why: says of a row why it was found; called for the rows of a page only.
         note: why not as was asked.
     """
 
     rows: NDArray[np.int64]
     fit: NDArray[np.float64]
     mode: str
-    why: Mapping[int, str] = field(default_factory=dict)
+    why: Callable[[int], str | None] = lambda row: None
     note: str | None = None
 
 
@@ -113,7 +113,7 @@ class Listing:
         if found is not None:
             fit = dict(zip(found.rows.tolist(), found.fit.tolist(), strict=True))
             for row, line in zip(shown, lines, strict=True):
-                line |= {"fit": fit[row], "why": found.why.get(row)}
+                line |= {"fit": fit[row], "why": found.why(row)}
         removed = {} if rows.size else {name: int((~mask).sum()) for name, mask in masks.items()}
         return {
             "total": int(rows.size),

@@ -66,7 +66,8 @@ class RunList(BaseModel):
 
 
 class RunDetail(RunCard):
-    """A run with its evaluation beside controls, scores and recipe."""
+    """A run with its evaluation beside controls, scores and recipe; `searches` says whether passages, and labels'
+    vectors, can be searched yet."""
 
     folder: str
     evaluation: dict[str, Any] | None = None
@@ -75,6 +76,7 @@ class RunDetail(RunCard):
     absent: dict[str, str] = {}
     position_buckets: list[tuple[int, int]] = []
     sides: tuple[str, str] | None = None
+    searches: dict[str, str] = {}
     notes: list[str] = []
 
 
@@ -203,11 +205,16 @@ class FeatureDetail(FeatureBrief):
 
 
 class ActivationsOf(BaseModel):
-    """A text to read, and the latents to look at; without these, so many of those that fire."""
+    """A text to read, and the latents to look at; without these, so many of those that fire.
+
+    Attributes:
+        without: a latent to take out, to see what that costs on each token.
+    """
 
     text: str = Field(min_length=1, max_length=100_000)
     latents: list[Annotated[int, Field(ge=0, le=2**31 - 1)]] | None = Field(None, max_length=500)
     limit: int = Field(50, ge=1, le=500)
+    without: int | None = Field(None, ge=0, le=2**31 - 1)
 
 
 class Activations(BaseModel):
@@ -217,6 +224,7 @@ class Activations(BaseModel):
         looked_at: false for tokens that no code was computed on, such as the special one that a text begins with.
         active: how many features fire anywhere in the text.
         maxima, labels: of each latent in the atlas.
+        costs: nats by which each token gets less likely where the latent `without` is taken out; null for the first.
     """
 
     tokens: list[str]
@@ -225,6 +233,7 @@ class Activations(BaseModel):
     latents: dict[int, list[float]]
     maxima: dict[int, float]
     labels: dict[int, str]
+    costs: list[float | None] | None = None
 
 
 Author = Annotated[str, Field(min_length=1, max_length=100)]

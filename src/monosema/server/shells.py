@@ -77,9 +77,16 @@ for _name, _title in {
     "steer": "Steer",
     "compare": "Compare",
     "jobs": "Jobs",
-    "help": "Help",
 }.items():
     _alone(_name, _title)
+
+
+@router.get("/help")
+def help_(serving: Served) -> HTMLResponse:
+    """Show keys, terms, controls and the API."""
+    from monosema.pages.help import help_page
+
+    return _page("help", serving, "Help", help_page())
 
 
 @router.get("/static/{path:path}")

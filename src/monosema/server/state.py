@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 from fastapi import Depends, Request
 
 from monosema.core import MonosemaError
 from monosema.server.library import Library, ServedRun
+from monosema.server.worker import Source, Worker
 
 if TYPE_CHECKING:
     from monosema.models import LanguageModel
@@ -26,33 +26,39 @@ class Serving:
     Attributes:
         library: the runs.
         model: name or path of a model to use in place of the runs' own; None for these.
+        worker: the thread that computes with models.
     """
 
     library: Library
     model: str | None = None
-    _models: dict[str, LanguageModel] = field(default_factory=dict)
-    _lock: Lock = field(default_factory=Lock)
+    worker: Worker = field(default_factory=Worker)
+
+    def source(self, run: ServedRun) -> Source:
+        """Return the model that a run is shown with: that which the app was given, or the run's own."""
+        from monosema.models import load_model
+        from monosema.runs import open_model
+
+        recipe, model = run.run.recipe, self.model
+        if model is not None:
+            return Source(model, lambda: load_model(model, dtype=recipe.model.dtype))
+        own = recipe.model
+        return Source(
+            f"{own.name} {own.dtype} {recipe.other_model} {recipe.corpus.source if recipe.of_items else ''}",
+            lambda: open_model(recipe),
+        )
 
     def with_model(self, run: ServedRun, work: Callable[[LanguageModel], T]) -> T:
         """Call `work` with the run's model while nothing else computes with it, and return what it returns.
 
-        The model is loaded when it is first needed.
+        The model is loaded when it is first needed. See `Worker.call`, and `Worker.iterate` for work in pieces.
         """
-        from monosema.models import load_model
-        from monosema.runs import open_model
-
-        recipe = run.run.recipe
-        name = self.model or f"{recipe.model.name} {recipe.model.dtype} {recipe.other_model} {recipe.corpus.source}"
-        with self._lock:
-            if name not in self._models:
-                model = open_model(recipe) if self.model is None else load_model(self.model, dtype=recipe.model.dtype)
-                self._models[name] = model
-            return work(self._models[name])
+        return self.worker.call(self.source(run), work)
 
     def preload(self) -> None:
-        """Import what takes long, and open the newest run's features, so that nobody waits for it."""
+        """Import what takes long, and open the newest run's features and model, so that nobody waits for them."""
         for run in self.library.runs()[:1]:
             with contextlib.suppress(MonosemaError, OSError):
+                self.worker.submit(self.source(run), lambda _: None)
                 _ = run.described, run.report
 
 

@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
+from monosema.steering.candidates import Candidate, Prefix, at_strengths
+from monosema.steering.choice import CHOICES, ChoiceRule, Chosen, Evidence, choose, register_choice
+from monosema.steering.concepts import CONCEPTS, Concept, concept_named
 from monosema.steering.coordinates import Coordinate, Direction, Head, Latent
+from monosema.steering.directions import mean_activations, mean_difference, random_direction
 from monosema.steering.edits import Edit, Steering, Unit
+from monosema.steering.metrics.bag_of_words import BagOfWords
+from monosema.steering.metrics.effect import Effect, Lexicon
+from monosema.steering.metrics.measures import MEASURES, Measure, MeasuredText, register_measure
+from monosema.steering.metrics.skills import Skills
 from monosema.steering.moves import Add, Clamp, Move, Scale
 from monosema.steering.steered import SteeredBatch, SteeredRow, steered
+from monosema.steering.strength import for_divergence
+from monosema.steering.sweep import Sample, SweepConfig, SweepPoint, SweepResult, SweepStep, sweep, sweep_steps
 from monosema.steering.where import Where
 
 __all__ = [
+    "CHOICES",
+    "CONCEPTS",
+    "MEASURES",
     "Add",
+    "BagOfWords",
+    "Candidate",
+    "ChoiceRule",
+    "Chosen",
     "Clamp",
+    "Concept",
     "Coordinate",
     "Direction",
     "Edit",
+    "Effect",
+    "Evidence",
     "Head",
     "Latent",
+    "Lexicon",
+    "Measure",
+    "MeasuredText",
     "Move",
+    "Prefix",
+    "Sample",
     "Scale",
+    "Skills",
     "SteeredBatch",
     "SteeredRow",
     "Steering",
+    "SweepConfig",
+    "SweepPoint",
+    "SweepResult",
+    "SweepStep",
     "Unit",
     "Where",
+    "at_strengths",
+    "choose",
+    "concept_named",
+    "for_divergence",
+    "mean_activations",
+    "mean_difference",
+    "random_direction",
+    "register_choice",
+    "register_measure",
     "steered",
+    "sweep",
+    "sweep_steps",
 ]

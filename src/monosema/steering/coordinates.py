@@ -99,6 +99,12 @@ class Latent:
         """Its number."""
         return str(self.index)
 
+    @property
+    def direction(self) -> Direction:
+        """Its decoder row at the site, whose coordinate is what x has along it, without the encoder."""
+        writer, site = written_at(self.dictionary, self.reads[-1])
+        return Direction(site, writer.directions[self.index].detach(), f"latent {self.index}")
+
     def row(self, shape: tuple[int, ...]) -> Float[Tensor, " width"]:
         """Its decoder row at the site."""
         writer, site = written_at(self.dictionary, self.reads[-1])

@@ -3,9 +3,9 @@
 The direction d of a latent is added to the activation at the dictionary's site, at every position, with the strength
 s at which the model's next-token distributions p move by a set amount:
 
-    mean over positions of KL(p(· | x + s d) ‖ p(· | x)) = κ,
+    mean over positions of KL(p(· | x + s d) ‖ p(· | x)) = κ.
 
-found by bisection on log s. So all latents are pushed equally far, whatever the norm of their directions. The model
+So all latents are pushed equally far, whatever the norm of their directions. The model
 then continues some beginnings, and a predictor says how likely it is that the explanation holds for a continuation. The
 score is the probability that this is likelier for a continuation of this latent than for one of another latent drawn at
 random and pushed equally far (AUC); ½ is chance. The control is the same for a shuffled explanation.
@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from pydantic import Field
 from torch import Tensor
 
@@ -31,8 +31,8 @@ from monosema.dictionaries import Dictionary
 from monosema.interpretation.samples import INACTIVE, Samples
 from monosema.interpretation.scores import ScoreTable
 from monosema.interpretation.scoring import ScorerInfo, ScoringSession
-from monosema.interventions import strength_at
 from monosema.models import LanguageModel
+from monosema.steering import Add, Direction, Edit, Steering, Where, for_divergence, steered
 
 _BEGINNINGS, _BEGINNING_TOKENS = 8, 8
 
@@ -109,28 +109,46 @@ def write_continuations(
     """
     config = config or InterventionConfig()
     draw = numpy_generator(config.seed, "other latents")
+    others = [int(draw.choice(np.delete(np.arange(dictionary.n_latents), latent))) for latent in sorted(latents)]
+    pairs = list(zip(sorted(latents), others, strict=True))
+    pushes = _pushes([*latents, *others], model, dictionary, site, beginnings, config.kl)
     texts: list[tuple[int, bool, tuple[int, ...]]] = []
-    for latent in sorted(latents):
-        pair = (latent, int(draw.choice(np.delete(np.arange(dictionary.n_latents), latent))))
-        directions = [dictionary.directions[pushed].detach() for pushed in pair]
-        strengths = [strength_at(model, site, direction, beginnings, config.kl) for direction in directions]
-        for pushed, direction, strength in zip(pair, directions, strengths, strict=True):
-            if None not in strengths and strength is not None:
-                written = _write(model, site, strength * direction, beginnings, config)
+    for latent, other in pairs:
+        if latent in pushes and other in pushes:
+            for pushed in (latent, other):
+                written = _write(model, pushes[pushed], beginnings, config)
                 texts += [(latent, pushed == latent, ids) for ids in written]
     return _samples(texts)
 
 
-def _write(
+def _pushes(
+    latents: Sequence[int],
     model: LanguageModel,
+    dictionary: Dictionary,
     site: Site | str,
-    push: Float[Tensor, " d"],
     beginnings: Int[Tensor, "n pos"],
-    config: InterventionConfig,
+    kl: float,
+) -> dict[int, Steering]:
+    """Make steerings along latents' directions that move predictions by `kl`; latents that none moves so far are left
+    out."""
+    rows = {latent: dictionary.directions[latent].detach() for latent in latents}
+    everywhere = Where(special=True, template=True)
+    pushes = {
+        latent: Steering(Edit(Direction(site, row, f"latent {latent}"), Add(1.0), everywhere))
+        for latent, row in rows.items()
+        if bool(row.any())
+    }
+    strengths = for_divergence(model, list(pushes.values()), beginnings, kl)
+    found = zip(pushes.items(), strengths, strict=True)
+    return {latent: push.at(strength) for (latent, push), strength in found if strength is not None}
+
+
+def _write(
+    model: LanguageModel, push: Steering, beginnings: Int[Tensor, "n pos"], config: InterventionConfig
 ) -> list[tuple[int, ...]]:
     """Generate continuations under a push."""
     rows = beginnings.tolist() * config.continuations
-    with model.edit(site, lambda x: x + push.to(x)):
+    with steered(model, push):
         written = model.generate(
             rows,
             max_new_tokens=config.max_new_tokens,

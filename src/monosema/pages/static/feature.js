@@ -10,13 +10,16 @@ const PERSON = "person";
 // Views of what a feature is active on, by name: (feature, context) => element. Pages of items register their own.
 export const examples = { passages };
 
-// Builds the page of one feature. context: {index, view, open(row), step(by), starred, onStar, settings, save()}.
+// Builds the page of one feature. context: {index, view, open(row), step(by), starred, onStar, settings, save()}, and of the
+// app also: tools of the bar, panels below the figures, evidence behind the explanations, vote(explanation) beside each,
+// address(latent) of another feature, and a suffix of ids where a page shows two.
 export function featurePage(feature, context) {
   return el(
     "article",
-    { class: "feature", "aria-labelledby": "feature-title" },
+    { class: "feature", "aria-labelledby": "feature-title" + (context.suffix ?? "") },
     head(feature, context),
     figures(feature, context.sides),
+    context.panels ?? [],
     el(
       "div",
       { class: "feature-body" },
@@ -25,7 +28,7 @@ export function featurePage(feature, context) {
         "div",
         { class: "feature-side" },
         feature.alive ? activationPlot(feature) : null,
-        evidence(feature),
+        evidence(feature, context),
         logits(feature),
         neighbours(feature, context),
         profile(feature, context.index.buckets)
@@ -48,9 +51,9 @@ function head(feature, context) {
       button("‹", say("Previous feature (k)"), () => context.step(-1)),
       button("›", say("Next feature (j)"), () => context.step(1)),
       button(context.starred ? "★" : "☆", say("Keep in my list (s)"), context.onStar, { class: "star", "aria-pressed": String(context.starred) }),
-      button("JSON", say("Save this feature as JSON"), () => save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
+      context.tools ?? button("JSON", say("Save this feature as JSON"), () => save(`feature-${feature.latent}.json`, JSON.stringify(feature, null, 1), "application/json"))
     ),
-    el("h2", { id: "feature-title", tabindex: "-1", dir: "auto", translate: feature.label ? "no" : null }, feature.label ? labelled(feature.label) : feature.alive ? say("No label yet") : say("Dead: it never fired on this text")),
+    el("h2", { id: "feature-title" + (context.suffix ?? ""), tabindex: "-1", dir: "auto", translate: feature.label ? "no" : null }, feature.label ? labelled(feature.label) : feature.alive ? say("No label yet") : say("Dead: it never fired on this text")),
     feature.label && legend(feature.label) ? el("p", { class: "legend" }, legend(feature.label)) : null,
     byline(feature)
   );
@@ -251,7 +254,7 @@ function neighbours(feature, context) {
           {},
           el(
             "a",
-            { href: "#feature-" + other, on: { click: (event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
+            { href: context.address?.(other) ?? "#feature-" + other, on: { click: (event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
             el("span", { class: "id" }, String(other)),
             el("span", { class: "label", dir: "auto" }, row === undefined ? "" : labelled(index.label(row)))
           ),
@@ -282,9 +285,10 @@ function profile(feature, buckets) {
 }
 
 // Every explanation with its scores and votes; the one that is the label first, then as the atlas has them.
-function evidence(feature) {
+function evidence(feature, context) {
   const { explanations, scores, votes } = feature;
-  if (!explanations.length) return null;
+  const own = context.evidence ?? [];
+  if (!explanations.length && !own.length) return null;
   const sorted = [...explanations.filter((one) => isLabel(one, feature)), ...explanations.filter((one) => !isLabel(one, feature))];
   const about = say("All explanations, who made them, how well they predict the feature beside their controls, and what people think of them");
   return box(
@@ -294,13 +298,15 @@ function evidence(feature) {
       explanation(
         one,
         scores.filter(ofExplanation(one)),
-        votes.filter((vote) => ofExplanation(one)(vote) && vote.text === one.text)
+        votes.filter((vote) => ofExplanation(one)(vote) && vote.text === one.text),
+        context.vote?.(one)
       )
-    )
+    ),
+    ...own
   );
 }
 
-function explanation(one, scores, votes) {
+function explanation(one, scores, votes, voting) {
   const who = one.method === PERSON ? [one.author, say("a person")] : [one.method, one.author, one.model === one.author ? null : one.model, one.prompt_version ? say("prompt {}", one.prompt_version) : null];
   const [up, down] = [1, -1].map((vote) => votes.filter((one) => one.vote === vote));
   const names = (list) => list.map((vote) => vote.voter).join(", ");
@@ -308,7 +314,7 @@ function explanation(one, scores, votes) {
     "div",
     { class: "explanation" },
     el("p", { dir: "auto", translate: "no", title: legend(one.text) }, labelled(one.text)),
-    el("small", {}, who.filter(Boolean).join(" · ")),
+    el("small", {}, who.filter(Boolean).join(" · "), voting),
     votes.length
       ? el("small", { class: "votes" }, el("span", { title: names(up) || say("nobody") }, say("{n} hold it for right", up.length)), ", ", el("span", { title: names(down) || say("nobody") }, say("{n} for wrong", down.length)))
       : null,

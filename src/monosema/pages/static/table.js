@@ -1,10 +1,6 @@
 // The list of features: search, filters, sorting, and only the rows that are in view.
-import { el, say, share, signed, two } from "./elements.js";
-import { range, spark } from "./plots.js";
-import { beside } from "./scores.js";
-import { chip, labelled, legend } from "./tokens.js";
-
-const ROW = 66;
+import { el, say } from "./elements.js";
+import { ROW, featureRow } from "./row.js";
 
 export const SORTS = {
   fit: ["Fit to the search", "fit", -1],
@@ -91,69 +87,13 @@ export class FeatureList {
 
   line(row, at) {
     const { index } = this;
-    const latent = index.latent[row];
-    const starred = this.stars.has(latent);
-    return el(
-      "div",
-      {
-        class: "row" + (index.alive[row] ? "" : " dead"),
-        id: "row-" + latent,
-        role: "option",
-        "aria-selected": String(row === this.chosen),
-        "aria-posinset": at + 1,
-        "aria-setsize": this.rows.length,
-        style: { top: at * ROW + "px" },
-        on: { click: () => this.onOpen(row) },
-      },
-      el(
-        "div",
-        { class: "row-line" },
-        el("span", { class: "id" }, String(latent)),
-        el("span", { class: "label" + (index.labels[row] ? "" : " soft"), dir: "auto", title: legend(index.labels[row]) || index.labels[row] || null }, labelled(index.label(row))),
-        this.score(row),
-        el(
-          "button",
-          {
-            class: "star",
-            type: "button",
-            tabindex: "-1",
-            "aria-label": starred ? say("Take from my list") : say("Add to my list"),
-            "aria-pressed": String(starred),
-            on: { click: (event) => (event.stopPropagation(), this.onStar(latent)) },
-          },
-          starred ? "★" : "☆"
-        )
-      ),
-      el("div", { class: "row-line low" }, this.found.has(row) ? this.why(row) : [spark(index.sparkline(row)), this.chips(row)], el("span", { class: "density" }, index.alive[row] ? share(index.density[row]) : say("dead")))
-    );
-  }
-
-  // How far the score stands above its controls, in large; below it interval and controls on one line.
-  score(row) {
-    const brief = this.index.brief(row);
-    if (brief.label_score === null) return el("span", { class: "score", title: say("no score") }, "–");
-    const above = brief.label_margin > 0;
-    return el(
-      "span",
-      { class: "score" + (above ? "" : " soft"), title: beside(brief) },
-      el("span", { class: "soft plain" }, two(brief.label_score)),
-      el("b", {}, brief.label_margin === null ? "" : signed(brief.label_margin)),
-      range(brief)
-    );
+    const brief = { ...index.brief(row), spark: index.sparkline(row), top_tokens: index.tokens("top_tokens", row), promoted: index.tokens("promoted", row) };
+    return featureRow(brief, { at, of: this.rows.length, chosen: row === this.chosen, starred: this.stars.has(brief.latent), why: this.why(row), onOpen: () => this.onOpen(row), onStar: this.onStar });
   }
 
   // Why a row was found, the weightiest reason first.
   why(row) {
-    const parts = this.found.get(row).why.flatMap(({ text }, i) => [i ? " · " : null, text].flat());
-    return el("span", { class: "chips why", title: parts.map((part) => part?.textContent ?? part).join("") }, parts);
-  }
-
-  // Tokens that say more than the label: what the feature promotes, where the label itself is the tokens it fires on.
-  chips(row) {
-    const { index } = this;
-    const told = /^(token lookup|top tokens)$/.test(index.methods[index.method[row]]) && index.tokens("promoted", row).length;
-    const [name, about] = told ? ["promoted", say("promotes")] : ["top_tokens", say("fires on")];
-    return el("span", { class: "chips", title: about }, told ? "→ " : null, index.tokens(name, row).map(chip));
+    return this.found.has(row) ? this.found.get(row).why.flatMap(({ text }, i) => [i ? " · " : null, text].flat()) : null;
   }
 
   choose(row) {

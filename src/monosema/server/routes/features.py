@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
-from monosema.core import InputError
-from monosema.server.errors import NotFoundError
+from monosema.core import InputError, digest
+from monosema.core.language import translate
+from monosema.server.errors import NotFoundError, language_of
 from monosema.server.library import ServedRun
-from monosema.server.listing import Filters, Labels, Sort, State
+from monosema.server.listing import Filters, Found, Labels, Sort, State
 from monosema.server.schemas import (
     Activations,
     ActivationsOf,
@@ -22,14 +24,14 @@ from monosema.server.schemas import (
     Offset,
     VoteGiven,
 )
-from monosema.server.state import OfRun, Served
+from monosema.server.state import OfRun, Served, Serving
 
 if TYPE_CHECKING:
     from monosema.atlas import FiredText
     from monosema.models import LanguageModel
 
 router = APIRouter(prefix="/api/runs/{run}", tags=["features"])
-Mode = Literal["words", "token", "effect"]
+Mode = Literal["words", "token", "effect", "passage", "meaning"]
 Ends = Annotated[
     str | None, Query(pattern=r"^[0-9.eE+-]{1,24}(,|\.\.)[0-9.eE+-]{1,24}$", description="Ends, such as 0.001,0.01.")
 ]
@@ -40,6 +42,7 @@ Latent = Annotated[int, Field(ge=0, le=2**31 - 1)]
 @router.get("/features", response_model=FeatureList)
 def features(
     run: OfRun,
+    served: Served,
     request: Request,
     q: Text = "",
     mode: Mode = "words",
@@ -55,16 +58,52 @@ def features(
 ) -> Response:
     """List features that fit a search and filters, a page of them at a time."""
     described = run.described
-    tag = f'"{described.tables.state}"'
-    headers = {"etag": tag, "cache-control": "no-cache"}
-    if request.headers.get("if-none-match") == tag:
+    language = language_of(request)
+    headers = _headers(described.tables.state, *described.states.values(), language)
+    if _is_known(request, headers):
         return Response(status_code=304, headers=headers)
-    found = getattr(described.searches, mode)(q) if q.strip() else None
+    found = None
+    if q.strip():
+        found = _fires_on(run, served, q) if mode == "passage" else described.find(q, mode)
     chosen = None if latents is None else [int(one) for one in latents.split(",")]
     filters = Filters(alive, _ends(density), _ends(score), _ends(margin), labels, chosen)
     page = described.listing.page(filters, sort or ("fit" if found is not None else "margin"), offset, limit, found)
     about = {"run": run.name, "offset": offset, "limit": limit, "mode": mode if found is None else found.mode}
-    return JSONResponse({**about, "note": None if found is None else found.note, **page}, headers=headers)
+    note = None if found is None or found.note is None else translate(found.note, language)
+    for line in page["features"] if found is not None else ():
+        line["why"] = line["why"] and translate(line["why"], language)
+    return JSONResponse({**about, "note": note, **page}, headers=headers)
+
+
+def _headers(*state: str) -> dict[str, str]:
+    """Return headers by which a reader asks next time only whether anything has changed."""
+    return {"etag": f'W/"{digest(state)}"', "cache-control": "no-cache", "vary": "accept-language"}
+
+
+def _is_known(request: Request, headers: Mapping[str, str]) -> bool:
+    return request.headers.get("if-none-match") == headers["etag"]
+
+
+def _fires_on(run: ServedRun, served: Serving, text: str) -> Found:
+    """Find features that fire on a passage; `fit` is their activation as a part of their maximum."""
+    import numpy as np
+
+    tables, fired = run.described.tables, _fired(run, served, text)
+    by_row = {tables.row_of(one.latent): one for one in fired.firings}
+
+    def why(row: int) -> str:
+        one = by_row[row]
+        return f"{one.maximum:.3g} on “{fired.tokens[one.positions[one.activations.index(one.maximum)]].strip()}”"
+
+    rows = np.array(sorted(by_row), np.int64)
+    fit = np.array([by_row[row].share or 0.0 for row in rows.tolist()], np.float64)
+    return Found(rows, fit, "passage", why)
+
+
+def _fired(run: ServedRun, served: Serving, text: str) -> FiredText:
+    from monosema.atlas import fires_on
+
+    return served.with_model(run, lambda model: fires_on(run.atlas, model, run.dictionary, text, None))
 
 
 def _ends(text: str | None) -> tuple[float, float] | None:
@@ -81,9 +120,8 @@ def _ends(text: str | None) -> tuple[float, float] | None:
 def feature(run: OfRun, latent: Latent, request: Request) -> Response:
     """Show one feature with all that its page shows."""
     tables = run.described.tables
-    tag = f'"{tables.state}"'
-    headers = {"etag": tag, "cache-control": "no-cache"}
-    if request.headers.get("if-none-match") == tag:
+    headers = _headers(tables.state)
+    if _is_known(request, headers):
         return Response(status_code=304, headers=headers)
     return JSONResponse(tables.feature(_known(run, latent)), headers=headers)
 
@@ -94,12 +132,7 @@ def activations_of(run: OfRun, served: Served, asked: ActivationsOf) -> Any:
 
     Without `latents` they are those that fire, the nearest to their own maximum first.
     """
-    from monosema.atlas import fires_on
-
-    def read(model: LanguageModel) -> FiredText:
-        return fires_on(run.atlas, model, run.dictionary, asked.text, None)
-
-    fired = served.with_model(run, read)
+    fired = _fired(run, served, asked.text)
     found = {one.latent: one for one in fired.firings}
     wanted = list(found)[: asked.limit] if asked.latents is None else asked.latents
     tables = run.described.tables
@@ -113,7 +146,20 @@ def activations_of(run: OfRun, served: Served, asked: ActivationsOf) -> Any:
     maxima = {latent: float(tables.columns["max"][tables.row_of(latent)]) for latent in latents}
     labels = {latent: tables.labels[tables.row_of(latent)] for latent in latents}
     about = {"tokens": fired.tokens, "looked_at": fired.looked_at, "active": fired.active}
-    return {**about, "latents": latents, "maxima": maxima, "labels": labels}
+    costs = None if asked.without is None else _costs(run, served, asked.text, asked.without, len(fired.tokens))
+    return {**about, "latents": latents, "maxima": maxima, "labels": labels, "costs": costs}
+
+
+def _costs(run: ServedRun, served: Serving, text: str, latent: int, tokens: int) -> list[float | None]:
+    """Return by how many nats each token gets less likely without a latent; None for the first."""
+    from monosema.server.reading import DictionaryReading, PromptReading
+
+    def read(model: LanguageModel) -> list[float | None]:
+        before, without = DictionaryReading(PromptReading(model, text), run.dictionary).losses_without(latent)
+        costs: list[float | None] = (without - before).tolist()
+        return [None] * (tokens - len(costs)) + costs
+
+    return served.with_model(run, read)
 
 
 @router.post("/features/{latent}/label", response_model=FeatureDetail)

@@ -68,6 +68,7 @@ def _described(run: ServedRun) -> dict[str, Any]:
         "absent": atlas.absent,
         "position_buckets": atlas.position_buckets,
         "sides": crosscoder_sides(atlas)[0],
+        "searches": run.described.states,
     }
 
 

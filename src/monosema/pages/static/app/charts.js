@@ -1,0 +1,8 @@
+// Charts that the server draws: SVG, taken into the page so that its colours follow the page's.
+export async function chart(address, { signal } = {}) {
+  const answer = await fetch(address, { signal });
+  if (!answer.ok) throw Object.assign(new Error("The chart could not be drawn."), { status: answer.status });
+  const { documentElement: picture } = new DOMParser().parseFromString(await answer.text(), "image/svg+xml");
+  if (picture.tagName !== "svg") throw new Error("The chart could not be drawn.");
+  return document.importNode(picture, true);
+}

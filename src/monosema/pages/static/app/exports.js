@@ -1,0 +1,31 @@
+// Files of one feature, of several, or of a list: JSON, Parquet, Neuronpedia's JSON, a page of its own.
+import { el, say } from "../elements.js";
+import { runAddress } from "./shell.js";
+
+const OF_ONE = { json: "JSON", parquet: "Parquet", neuronpedia: "Neuronpedia’s JSON", html: "HTML page" };
+const OF_MANY = { json: "JSON", parquet: "Parquet", tsv: "TSV", neuronpedia: "Neuronpedia’s JSON" };
+
+// A menu that opens over the page. what: a latent, a list of latents, or a function that gives the query of a list.
+export function exportMenu(run, what) {
+  const menu = el("details", { class: "menu" }, el("summary", { class: "quiet" }, say("Export")));
+  const one = typeof what === "number";
+  const links = Object.entries(one ? OF_ONE : OF_MANY).map(([format, text]) => {
+    const link = el("a", { href: "#", download: "" }, say(text));
+    // The list may have changed since the menu was made, so the address is made when it is wanted.
+    const ready = () => (link.href = address(run, what, format));
+    for (const name of ["pointerdown", "focus", "click"]) link.addEventListener(name, ready);
+    link.addEventListener("click", () => menu.removeAttribute("open"));
+    return link;
+  });
+  menu.append(el("div", { class: "menu-list" }, links));
+  menu.addEventListener("focusout", (event) => menu.contains(event.relatedTarget) || menu.removeAttribute("open"));
+  menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.removeAttribute("open"), event.stopPropagation()));
+  return menu;
+}
+
+function address(run, what, format) {
+  if (typeof what === "number") return `/api${runAddress(run, "features", what, "export")}?format=${format}`;
+  const query = typeof what === "function" ? what() : new URLSearchParams({ latents: what.join(","), alive: "all" });
+  query.set("format", format);
+  return `/api${runAddress(run, "features", "export")}?${query}`;
+}

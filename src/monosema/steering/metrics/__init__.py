@@ -1,0 +1,1 @@
+"""Metrics of steered text: fluency, divergence, repetition, effect, and the price on other skills."""

@@ -1,0 +1,109 @@
+"""Sweeps: one batch writes what single calls write, and figures are those of its texts."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from monosema.core import InputError, Site
+from monosema.models import Transformer, load_model, random_model
+from monosema.steering import Add, Direction, Edit, Steering, Where, steered
+from monosema.steering.candidates import Candidate, Prefix, at_strengths
+from monosema.steering.metrics.effect import Lexicon
+from monosema.steering.metrics.measures import MEASURES, Measure, register_measure
+from monosema.steering.sweep import SweepConfig, SweepResult, sweep, sweep_steps
+
+PROMPTS = ["hello", "a longer one"]
+CONFIG = SweepConfig(max_new_tokens=6, seeds=(0, 3))
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return random_model()
+
+
+def push(seed: int = 0, where: Where | None = None) -> Steering:
+    vector = torch.randn(32, generator=torch.Generator().manual_seed(seed))
+    return Steering(Edit(Direction(Site(0, "resid_post"), vector), Add(1.0), where or Where()))
+
+
+def test_texts_are_those_of_single_calls_with_the_same_seed(model: Transformer) -> None:
+    candidates: dict[str, Candidate | list[Candidate]] = {
+        **at_strengths(push(), [0.0, 1.0, 3.0]),
+        "words": Prefix("Oh "),
+        "draws": [push(1), push(2)],
+    }
+    for memory in (512, 1):
+        found = sweep(model, PROMPTS, candidates, CONFIG.replace(memory_mb=memory))
+        for name, own in {"1": [push(), push()], "3": [push().at(3.0)] * 2, "draws": [push(1), push(2)]}.items():
+            for sample in found[name].samples:
+                with steered(model, own[sample.prompt]):
+                    alone = model.generate(PROMPTS[sample.prompt], max_new_tokens=6, temperature=1.0, seed=sample.seed)
+                assert (sample.text, sample.tokens) == (alone.text, len(alone.tokens))
+    assert [one.text for one in found["0"].samples] == [one.text for one in found.base.samples]
+    words = model.generate("Oh hello", max_new_tokens=6, temperature=1.0, seed=3)
+    assert found["words"].samples[1].text == words.text
+    assert found["3"].strength == 3
+    assert found["words"].strength is None
+    assert found["draws"].strength is None
+
+
+def test_figures_stand_beside_the_unsteered_texts(model: Transformer) -> None:
+    effect = Lexicon(frozenset({"q"}))
+    found = sweep(model, PROMPTS, at_strengths(push(), [0.0, 4.0]), CONFIG, effect)
+    nothing, strong = found.points
+    assert {"perplexity", "perplexity_ratio", "effect", "effect_gain", *MEASURES} == set(strong.figures)
+    assert nothing.figures["kl"].value == pytest.approx(0, abs=1e-6)
+    assert nothing.figures["perplexity_ratio"].value == 1
+    assert strong.figures["kl"].value > 0.1
+    assert strong.figures["kl"].n == len(PROMPTS)
+    assert strong.figures["effect"].value == np.mean([sample.effect for sample in strong.samples])
+    alone = sweep(model, PROMPTS[:1], {"a": push()}, CONFIG)
+    assert alone["a"].figures["kl"].n == len(CONFIG.seeds)
+    assert "effect" not in alone["a"].figures
+    assert SweepResult.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+
+
+def test_a_sweep_tells_how_far_it_is_and_leaves_nothing_behind_when_it_is_closed(model: Transformer) -> None:
+    steps = sweep_steps(model, PROMPTS, {"a": push()}, CONFIG)
+    first = next(steps)
+    assert 0 < first.done < first.total
+    steps.close()
+    assert len(model.hooks) == 0
+    done = [step.done for step in sweep_steps(model, PROMPTS, {"a": push()}, CONFIG)]
+    assert done == sorted(done)
+    assert done[-1] == first.total
+
+
+def test_the_price_is_accuracy_on_other_tasks() -> None:
+    specimen = load_model("specimen", dtype="float32")
+    vector = torch.randn(256, generator=torch.Generator().manual_seed(0))
+    strong = Steering(Edit(Direction(Site(3, "resid_post"), vector), Add(50.0)))
+    config = SweepConfig(max_new_tokens=2, skills=("sentiment", "greater_than"), skill_prompts=8)
+    found = sweep(specimen, ["The king"], {"strong": strong, "none": None}, config)
+    assert found["strong"].figures["skills_lost"].value > 0.2
+    assert found["none"].figures["skills_lost"].value == 0
+    assert {"skill:sentiment", "skill:greater_than", "skills"} <= set(found["none"].figures)
+
+
+def test_a_measure_of_ones_own_is_a_column(model: Transformer) -> None:
+    register_measure(Measure("letters", "letters a token", lambda text: (len(text.text), len(text.tokens))))
+    try:
+        found = sweep(model, PROMPTS, {"a": None}, CONFIG)
+        assert found["a"].figures["letters"].value > 0
+    finally:
+        del MEASURES["letters"]
+
+
+def test_what_can_not_be_swept_is_an_error(model: Transformer) -> None:
+    with pytest.raises(InputError, match="prompts and candidates"):
+        sweep(model, [], {"a": None})
+    with pytest.raises(InputError, match="list of draws"):
+        sweep(model, PROMPTS, {"a": []})
+    with pytest.raises(InputError, match="selects no token"):
+        sweep(model, PROMPTS, {"a": push(where=Where(prompt=(90, 91), generated=None))}, CONFIG)
+    with pytest.raises(InputError, match="token ids"):
+        sweep(model, [[1, 2]], {"a": Prefix("x")}, CONFIG)
