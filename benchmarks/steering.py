@@ -5,8 +5,8 @@
 
 All ways take turns in one process, and medians are given: of the seconds of a generation, and of the ratios to the
 untouched one beside it. Texts are greedy and don't end early. Latents are those of a TopK coder with random weights, at
-the middle of the model; speed doesn't depend on what they mean. `--only peers` needs an environment that has repeng, and a
-model in a Hugging Face directory: each library adds one vector at one layer.
+the middle of the model; speed doesn't depend on what they mean. `--only peers` needs an environment that has repeng,
+and a model in a Hugging Face directory: each library adds one vector at one layer.
 """
 
 from __future__ import annotations
@@ -126,7 +126,9 @@ def peers(model: Any, options: argparse.Namespace) -> None:
             "monosema, untouched": own,
         }
         show(taking_turns(ways, options.rounds), 128, f"{model.name}, batch 1, 128 tokens")
-        print(f"\ntransformers, untouched: {128 / unsteered['transformers, untouched'][0]:.1f} tokens / s, once, before")
+        print(
+            f"\ntransformers, untouched: {128 / unsteered['transformers, untouched'][0]:.1f} tokens / s, once, before"
+        )
         theirs = controlled.generate(**ids, **settings)[0, ids["input_ids"].shape[1] :].tolist()
         with steered(model, steering):
             ours = model.generate(PROMPT, max_new_tokens=128, stop_at_eos=False).tokens
