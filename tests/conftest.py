@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -84,6 +85,14 @@ def tiny_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A window of Chromium."""
+    from chromium import window
+
+    yield from window(tmp_path_factory.mktemp("profile"))
 
 
 @pytest.fixture(scope="session")

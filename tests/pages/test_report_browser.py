@@ -3,10 +3,9 @@
 import json
 import math
 import re
-import shutil
-import time
 
 import pytest
+from chromium import asked_elsewhere, complaints, find, forget, texts, visit, wait
 
 from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
 from monosema.core import Estimate
@@ -14,39 +13,6 @@ from monosema.pages import write_report
 from monosema.pages.modules import join
 
 pytestmark = pytest.mark.browser
-
-FLAGS = (
-    "--headless=new",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        pytest.fail("This test drives Chromium, which is not installed: apt-get install chromium chromium-driver")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}", "--window-size=1440,900"):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    service = Service(driver)
-    window = webdriver.Chrome(options=options, service=service)
-    yield window
-    window.quit()
-    for pipe in (service.process.stdin, service.process.stdout, service.process.stderr):
-        if pipe:
-            pipe.close()
 
 
 @pytest.fixture(scope="module")
@@ -58,42 +24,14 @@ def atlas(fake_atlas, tmp_path_factory):
 def report(browser, atlas, facts, tmp_path):
     """The report, open and ready, and a check afterwards that the browser had nothing to complain about."""
     path = write_report(facts, atlas, tmp_path / "report.html")
-    browser.get_log("browser")
-    browser.get_log("performance")
+    forget(browser)
     visit(browser, path.as_uri())
     yield browser
-    assert browser.get_log("browser") == []
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    asked = {m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"}
-    assert {url for url in asked if not url.startswith(("file:", "data:", "blob:"))} == set()
+    assert complaints(browser) == []
+    assert asked_elsewhere(browser) == set()
 
 
 TOKENS = join("tokens.js")
-
-
-def visit(browser, address):
-    browser.get("about:blank")
-    browser.get(address)
-    wait(browser, "return document.documentElement.dataset.ready === 'yes'")
-
-
-def wait(browser, script, seconds=10):
-    """Until the script gives something true; its value."""
-    end = time.monotonic() + seconds
-    while not (value := browser.execute_script(script)):
-        assert time.monotonic() < end, f"Waited {seconds} s for: {script}"
-        time.sleep(0.02)
-    return value
-
-
-def find(browser, selector):
-    return browser.find_elements("css selector", selector)
-
-
-def texts(browser, selector):
-    return browser.execute_script(
-        "return Array.from(document.querySelectorAll(arguments[0]), e => e.textContent)", selector
-    )
 
 
 def type_in(browser, text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from monosema.core import Estimate
+from monosema.core.display import Shown
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class TokenWeight:
 
 
 @dataclass(frozen=True)
-class Example:
+class Example(Shown):
     """A passage in which the feature is active, cut around its peak.
 
     Attributes:
@@ -178,7 +179,7 @@ class Vote:
 
 
 @dataclass(frozen=True)
-class Feature:
+class Feature(Shown):
     """One latent with its rows of all tables.
 
     Attributes:

@@ -16,11 +16,12 @@ from monosema.atlas.feature import Feature
 from monosema.atlas.searches import BY_EFFECT, BY_TOKEN, LISTED, STANDING, by_text, reason
 from monosema.atlas.tables import NAMES, check_tables, state_of, table_path
 from monosema.core import DamagedFileError, FormatError, InputError, Site, nearest
+from monosema.core.display import Shown
 
 _SORTS = ("latent", "density", "n_active", "mean", "mean_active", "max", "label_score", "label_margin", "label")
 
 
-class Atlas:
+class Atlas(Shown):
     """The features of one dictionary on one text.
 
     What is recorded while it is open, by this process or another, is seen by the next call.

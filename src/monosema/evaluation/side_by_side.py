@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, Estimate, bootstrap_ratio
+from monosema.core.display import Shown
 from monosema.evaluation.losses import losses_dense
 from monosema.models import (
     Generation,
@@ -113,7 +114,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class SideBySide(Shown):
     """Texts of several versions of a model.
 
     Attributes:

@@ -15,6 +15,8 @@ from importlib.resources import files
 
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"(\.{1,2}/[\w./-]+\.js)";\n', re.M)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const)\*? +(\w+))", re.M)
+_COMMENT = re.compile(r"^ *(?://[^\n]*|/\*\*(?:(?!\*/).)*\*/)\n", re.M | re.S)
+"""What a reader of the source needs and no browser: whole lines of comments, and of types."""
 _OTHER = re.compile(r"^(?:import|export)\b.*", re.M)
 
 
@@ -59,7 +61,7 @@ def _add(name: str, done: dict[str, str], above: tuple[str, ...]) -> None:
         return f"const {{ {names} }} = {_constant(_beside(name, found[2]))};\n" if names else ""
 
     exports = ", ".join(found[1] for found in _EXPORT.finditer(text))
-    body = _EXPORT.sub("", _IMPORT.sub(taken, text))
+    body = _COMMENT.sub("", _EXPORT.sub("", _IMPORT.sub(taken, text)))
     if other := _OTHER.search(body):
         raise ValueError(f"{name} has a line that can't be joined: {other[0]}")
     done[name] = f"const {_constant(name)} = (() => {{\n{body}return {{ {exports} }};\n}})();"

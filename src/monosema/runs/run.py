@@ -9,6 +9,7 @@ from typing import Any
 
 from monosema.atlas import Atlas, open_atlas
 from monosema.core import Log, RunError, read_json
+from monosema.core.display import Shown
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.evaluation import Evaluation
 from monosema.interpretation import scores_path
@@ -26,7 +27,7 @@ METRICS = ("fvu", "variance_explained", "l0", "alive", "ce_clean", "ce_spliced",
 """Metrics of the dictionary that stand at the top of a summary."""
 
 
-class Run:
+class Run(Shown):
     """A run on disk.
 
     Attributes:

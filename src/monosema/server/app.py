@@ -40,9 +40,11 @@ def create_app(
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        Thread(target=serving.preload, name="preload", daemon=True).start()
+        preload = Thread(target=serving.preload, name="preload", daemon=True)
+        preload.start()
         yield
-        await run_in_threadpool(serving.worker.close)
+        for end in (preload.join, serving.worker.close, serving.library.close):
+            await run_in_threadpool(end)
 
     app = FastAPI(
         lifespan=lifespan,

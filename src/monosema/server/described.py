@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from threading import Thread
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
-from monosema.core import InputError, MonosemaError
+from monosema.core import MonosemaError
 from monosema.core.allocation import give_back_free_memory
 from monosema.server.listing import Found, Listing
 from monosema.server.meaning import Encoder, LabelVectors
@@ -36,17 +36,29 @@ class Described:
         self.vectors = LabelVectors(self.tables.labels, ENCODER)
         self.modes = {"words": self.searches.words, "token": self.searches.token, "effect": self.searches.effect}
         self.modes["meaning"] = self._meaning
+        self._unwanted = Event()
+        self._thread: Thread | None = None
         give_back_free_memory()
 
     def prepare(self) -> None:
         """Make, in the background, what takes long: the words of passages, and labels' vectors."""
-        Thread(target=self._prepare, name="searches", daemon=True).start()
+        self._thread = Thread(target=self._prepare, name="searches", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Give up what is being made; return when nothing is."""
+        self._unwanted.set()
+        if self._thread is not None:
+            self._thread.join()
 
     def _prepare(self) -> None:
+        def wanted() -> bool:
+            return not self._unwanted.is_set()
+
         try:
-            self.searches.read_passages(self.atlas.file("examples"))
+            self.searches.read_passages(self.atlas.file("examples"), wanted)
             if self.vectors.encoder.installed:
-                self.vectors.read(self.atlas.path)
+                self.vectors.read(self.atlas.path, wanted)
         except (MonosemaError, OSError):
             return  # The atlas was built again meanwhile: another one takes its place.
         finally:
@@ -59,9 +71,7 @@ class Described:
         return {"passages": WAITING if self.searches.passages is None else READY, "meaning": vectors}
 
     def find(self, text: str, mode: str) -> Found:
-        """Search in one of `modes`. Raises InputError where the text has no word."""
-        if not text.strip():
-            raise InputError("Say what to search for: a word of a label, or a token.")
+        """Search in one of `modes`. Raises InputError where a text of words has none."""
         return self.modes[mode](text)
 
     def _meaning(self, text: str) -> Found:

@@ -77,9 +77,15 @@ class ServedRun:
         with self._lock:
             state = self.atlas.state
             if self._described is None or self._described.tables.state != state:
+                self.close()
                 self._described = Described(self.atlas)
                 self._described.prepare()
             return self._described
+
+    def close(self) -> None:
+        """Give up what is being made in the background."""
+        if self._described is not None:
+            self._described.close()
 
     @property
     def report(self) -> tuple[ReportData, ReportBundle]:
@@ -154,6 +160,11 @@ class Library:
                     self._open[folder] = ServedRun(name, folder)
             served = [self._open[folder] for folder in found.values()]
         return sorted(served, key=lambda one: one.changed, reverse=True)
+
+    def close(self) -> None:
+        """Give up what is being made in the background."""
+        for one in self._open.values():
+            one.close()
 
     def __getitem__(self, name: str) -> ServedRun:
         """Return the run of this name. Raises NotFoundError."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -74,8 +74,8 @@ class LabelVectors:
         self._place = np.array([place.get(text, -1) for text in labels], np.int64)
         self._vectors = np.zeros((0, 0), np.float16)
 
-    def read(self, folder: Path) -> None:
-        """Take the vectors that were kept in a folder, compute the others, and keep them all."""
+    def read(self, folder: Path, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Take the vectors that were kept in a folder, compute the others as long as it is wanted, and keep them."""
         keys = np.array([_key(text) for text in self._texts], np.uint64)
         known, kept = _kept(folder / FILE)
         at = np.searchsorted(known, keys)
@@ -87,6 +87,8 @@ class LabelVectors:
         if there.any():
             vectors[there] = kept[at[there]]
         for start in range(0, missing.size, _BATCH):
+            if not wanted():
+                return
             part = missing[start : start + _BATCH]
             found = self.encoder.vectors([self._texts[i] for i in part.tolist()])
             if vectors.shape[1] != found.shape[1]:

@@ -8,7 +8,7 @@ words that it is not active on are kept where they occur in about a quarter of t
 from __future__ import annotations
 
 import bisect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,8 +66,14 @@ class PassageWords:
         words: the vocabulary.
     """
 
-    def __init__(self, words: Words, path: Any, latents: NDArray[np.int64]) -> None:
-        """Read the file of passages; `latents` are the rows' numbers, sorted."""
+    def __init__(
+        self, words: Words, path: Any, latents: NDArray[np.int64], wanted: Callable[[], bool] = lambda: True
+    ) -> None:
+        """Read the file of passages, as long as it is wanted.
+
+        Args:
+            latents: the rows' numbers, sorted.
+        """
         import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
@@ -77,6 +83,8 @@ class PassageWords:
         file = pq.ParquetFile(path)
         columns = ["latent", "kind", "token_ids", "activations"]
         for number in range(file.metadata.num_row_groups):
+            if not wanted():
+                break
             table = file.read_row_group(number, columns=columns, use_threads=False)
             table = table.filter(pc.equal(table["kind"], "top"))
             if table.num_rows:
@@ -126,7 +134,7 @@ class PassageWords:
             part = slice(self._first[word], self._first[word + 1])
             active[self._row[part]] += self._active[part]
             anywhere[self._row[part]] += self._anywhere[part]
-        most = np.maximum(self.passages, 1)
+        most = np.maximum(self.passages, 1).astype(np.float32)
         return np.minimum(active / most, 1), np.minimum(anywhere / most, 1)
 
 

@@ -6,7 +6,7 @@ The fit of words is the relevance that `atlas.searches.by_text` gives, from the 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,9 +43,9 @@ class Searches:
         self._other_rows = np.array([row for row, _ in others], np.int64)
         self._others = pa.array([text for _, text in others], pa.string())
 
-    def read_passages(self, path: Any) -> None:
-        """Index the words of the strongest passages; until then a search does without."""
-        self.passages = PassageWords(self.words_of, path, self.tables.latent)
+    def read_passages(self, path: Any, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Index the words of the strongest passages, as long as it is wanted; until then a search does without."""
+        self.passages = PassageWords(self.words_of, path, self.tables.latent, wanted)
 
     def token(self, text: str) -> Found:
         """Find features that fire on a token, the most devoted first; `fit` is its share of their activation."""

@@ -8,6 +8,7 @@ machine every request must bring a token.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hmac
 import ipaddress
 from collections.abc import Sequence
@@ -59,6 +60,8 @@ class Guard:
             return
         headers = Headers(scope=scope)
 
+        body = _Body(receive, headers)
+
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
@@ -70,14 +73,16 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, guarded)
             return
-        body = _Body(receive, headers)
-        if body.too_large:
-            await _too_large()(scope, receive, guarded)
-            return
-        try:
-            await self.app(scope, body.receive, guarded)
-        except _RefusedBodyError as error:
-            await error.answer(scope, receive, guarded)
+        if body.refused is None:
+
+            async def answer(message: Message) -> None:
+                if body.refused is None:  # else the app's own answer to a body that it could not read is held back
+                    await guarded(message)
+
+            with contextlib.suppress(_RefusedBodyError):
+                await self.app(scope, body.receive, answer)
+        if body.refused is not None:
+            await body.refused(scope, receive, guarded)
 
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
@@ -128,31 +133,36 @@ def _too_large() -> Response:
 
 
 class _RefusedBodyError(Exception):
-    def __init__(self, answer: Response) -> None:
-        super().__init__()
-        self.answer = answer
+    """The body may not be read further."""
 
 
 class _Body:
-    """The body of a request, counted and timed as it comes."""
+    """The body of a request, counted and timed as it comes.
+
+    Attributes:
+        refused: the answer to a body that has too many bytes, or comes too slowly; None for another.
+    """
 
     def __init__(self, receive: Receive, headers: Headers) -> None:
         self._receive = receive
         self._bytes = 0
         self._whole = False
         length = headers.get("content-length", "0")
-        self.too_large = not length.isdigit() or int(length[:20]) > LARGEST_BODY
+        too_large = not length.isdigit() or int(length[:20]) > LARGEST_BODY
+        self.refused: Response | None = _too_large() if too_large else None
 
     async def receive(self) -> Message:
-        """Return the next part; raises within the app where there are too many bytes, or they come too slowly."""
+        """Return the next part; raises within the app where the body is refused."""
         if self._whole:
             return await self._receive()
         try:
             message = await asyncio.wait_for(self._receive(), LONGEST_WAIT)
         except TimeoutError:
-            raise _RefusedBodyError(reply("The request’s body did not come in time.", 408)) from None
+            self.refused = reply("The request’s body did not come in time.", 408)
+            raise _RefusedBodyError from None
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._bytes > LARGEST_BODY:
-            raise _RefusedBodyError(_too_large())
+            self.refused = _too_large()
+            raise _RefusedBodyError
         return message

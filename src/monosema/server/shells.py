@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
@@ -75,10 +76,17 @@ def _alone(name: str, title: str) -> None:
 for _name, _title in {
     "prompt": "Prompt",
     "steer": "Steer",
-    "compare": "Compare",
     "jobs": "Jobs",
 }.items():
     _alone(_name, _title)
+
+
+@router.get("/compare")
+def compare(serving: Served) -> HTMLResponse:
+    """Show two runs side by side."""
+    from monosema.pages.glossary import METRICS
+
+    return _page("compare", serving, "Compare", metrics=[asdict(metric) for metric in METRICS])
 
 
 @router.get("/help")

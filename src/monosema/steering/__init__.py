@@ -8,11 +8,15 @@ from monosema.steering.concepts import CONCEPTS, Concept, concept_named
 from monosema.steering.coordinates import Coordinate, Direction, Head, Latent
 from monosema.steering.directions import mean_activations, mean_difference, random_direction
 from monosema.steering.edits import Edit, Steering, Unit
+from monosema.steering.files import read_directions, read_steering, register_steering_format, write_steering
 from monosema.steering.metrics.bag_of_words import BagOfWords
 from monosema.steering.metrics.effect import Effect, Lexicon
 from monosema.steering.metrics.measures import MEASURES, Measure, MeasuredText, register_measure
 from monosema.steering.metrics.skills import Skills
 from monosema.steering.moves import Add, Clamp, Move, Scale
+from monosema.steering.resolver import Resolver
+from monosema.steering.short import read_edit, spec_of_text, text_of
+from monosema.steering.spec import Resolve
 from monosema.steering.steered import SteeredBatch, SteeredRow, steered
 from monosema.steering.strength import for_divergence
 from monosema.steering.sweep import Sample, SweepConfig, SweepPoint, SweepResult, SweepStep, sweep, sweep_steps
@@ -41,6 +45,8 @@ __all__ = [
     "MeasuredText",
     "Move",
     "Prefix",
+    "Resolve",
+    "Resolver",
     "Sample",
     "Scale",
     "Skills",
@@ -60,9 +66,16 @@ __all__ = [
     "mean_activations",
     "mean_difference",
     "random_direction",
+    "read_directions",
+    "read_edit",
+    "read_steering",
     "register_choice",
     "register_measure",
+    "register_steering_format",
+    "spec_of_text",
     "steered",
     "sweep",
     "sweep_steps",
+    "text_of",
+    "write_steering",
 ]

@@ -91,8 +91,7 @@ class SiteChanges:
 
     def _take(self, row: int, edit: Edit, clause: int, strength: float) -> None:
         by_norm = edit.unit == "norm"
-        unit = edit.coordinate.maximum if edit.unit == "max" else 1.0
-        unit = 1.0 if unit is None else unit
+        unit = (edit.coordinate.maximum if edit.unit == "max" else None) or 1.0
         if isinstance(edit.move, Add) and not _is_normalised(edit.coordinate):
             added = self._added.setdefault((clause, by_norm), [])
             added.append((row, edit.coordinate, edit.move.amount * unit * strength))

@@ -8,14 +8,18 @@ steering's strength. What a dictionary does not reconstruct of x stays in x.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from monosema.core import ConfigError, Site
 from monosema.steering.coordinates import Coordinate
-from monosema.steering.moves import Add, Move, Scale
+from monosema.steering.moves import Add, Move
 from monosema.steering.where import EVERYWHERE, Where
+
+if TYPE_CHECKING:
+    from monosema.steering.spec import Resolve
 
 Unit = Literal["raw", "max", "norm"]
 UNITS: tuple[Unit, ...] = ("raw", "max", "norm")
@@ -39,9 +43,8 @@ class Edit:
     unit: Unit = "raw"
 
     def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise ConfigError(f"unit = {self.unit!r} is not valid: choose from {', '.join(UNITS)}.")
-        if self.unit == "max" and not isinstance(self.move, Scale):
+        unit_of(self.unit)
+        if self.unit == "max" and any(number not in (0, math.inf, -math.inf) for number in self.move.numbers[1:4]):
             maximum = self.coordinate.maximum
             if maximum is None or maximum <= 0:
                 known = "is not known" if maximum is None else f"is {maximum:g}"
@@ -72,6 +75,11 @@ class Steering:
         """Return the same edits with another strength."""
         return replace(self, strength=strength)
 
+    def everywhere(self) -> Steering:
+        """Return the same edits at all tokens, special ones and a chat's template too, as other programs steer."""
+        where = Where(special=True, template=True)
+        return replace(self, edits=tuple(replace(edit, where=where) for edit in self.edits))
+
     @property
     def sites(self) -> tuple[Site, ...]:
         """The sites that are changed."""
@@ -82,6 +90,23 @@ class Steering:
         """True where no coordinate needs to be read."""
         return all(isinstance(edit.move, Add) for edit in self.edits)
 
+    def to_dict(self, whole: bool = False) -> dict[str, Any]:
+        """Return plain values that JSON and TOML can hold (see `spec`); `whole`, with vectors and maxima."""
+        from monosema.steering.spec import spec_of
+
+        return spec_of(self, whole)
+
+    @classmethod
+    def from_dict(cls, spec: Mapping[str, Any], resolve: Resolve) -> Steering:
+        """Read plain values; `resolve` finds latents and directions that they name.
+
+        Raises:
+            ConfigError: a value that is not valid; the message names its field.
+        """
+        from monosema.steering.spec import steering_of
+
+        return steering_of(spec, resolve)
+
     def __add__(self, other: Steering) -> Steering:
         """Join edits of two steerings; of other strengths than 1 only where they are equal."""
         if self.strength != other.strength:
@@ -90,3 +115,10 @@ class Steering:
 
     def __len__(self) -> int:
         return len(self.edits)
+
+
+def unit_of(value: object) -> Unit:
+    """Return a unit. Raises ConfigError for any other value."""
+    if value not in UNITS:
+        raise ConfigError(f"unit = {value!r} is not valid: choose from {', '.join(UNITS)}.")
+    return next(unit for unit in UNITS if unit == value)

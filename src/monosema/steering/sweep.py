@@ -22,10 +22,8 @@ from monosema.steering.candidates import Candidate, Prefix
 from monosema.steering.edits import Steering
 from monosema.steering.figures import Figures
 from monosema.steering.metrics.effect import Effect
-from monosema.steering.metrics.likelihood import Written, likelihoods
-from monosema.steering.metrics.measures import MeasuredText
 from monosema.steering.metrics.skills import Skills
-from monosema.steering.steered import steered
+from monosema.steering.writing import SteeredText, measured_texts, write_texts
 
 UNSTEERED = "unsteered"
 
@@ -198,51 +196,50 @@ def sweep_steps(
         raise InputError(f"A sweep needs prompts and candidates, and got {len(prompts)} and {len(candidates)}.")
     config, began = config or SweepConfig(), time.monotonic()
     named = {UNSTEERED: (None,)} | {name: _draws(one) for name, one in candidates.items() if name != UNSTEERED}
-    rows = [
-        _Row(name, draws[index % len(draws)], index, prompt, seed)
+    settings = GenerationConfig(**config.model_dump(include=set(GenerationConfig.model_fields)))
+    texts = [
+        SteeredText(model, name, draws[index % len(draws)], index, prompt, settings.replace(seed=seed))
         for name, draws in named.items()
         for index, prompt in enumerate(prompts)
         for seed in config.seeds
     ]
     skills = Skills(model, config.skills, config.skill_prompts) if config.skill_prompts else None
     # Reading a text again costs less than writing it; both count as one, so that progress needs no clock.
-    total = len(rows) * config.max_new_tokens * 2 + (len(named) * len(skills.questions) if skills else 0)
+    total = len(texts) * config.max_new_tokens * 2 + (len(named) * len(skills.questions) if skills else 0)
     done = 0
-    for chunk in _chunks(model, rows, config):
-        written = 0
-        for _ in _write(model, chunk, config):
-            written += len(chunk)
-            yield SweepStep(done + written, total)
-        done += len(chunk) * config.max_new_tokens
+    for finished in write_texts(model, texts, config.memory_mb):
+        done += finished
         yield SweepStep(done, total)
-    figures, read = Figures(effect), {}
-    for number, likelihood in likelihoods(model, [row.written(model) for row in rows], config.memory_mb):
-        read[number] = likelihood
+    read = {}
+    for number, measured in measured_texts(model, texts, config.memory_mb):
+        read[number] = measured
         done += config.max_new_tokens
         yield SweepStep(done, total)
+    figures = Figures(effect)
+    for number, text in enumerate(texts):
+        figures.add(text.name, read[number], text.index if len(prompts) > 1 else text.seed)
     right = {}
     for name, draws in named.items():
         if skills is not None:
             right[name] = skills.right(draws)
             done += len(skills.questions)
             yield SweepStep(done, total)
-    for number, row in enumerate(rows):
-        unit = row.index if len(prompts) > 1 else row.seed
-        figures.add(row.name, MeasuredText(row.text, tuple(row.tokens), read[number]), unit)
-    tasks = [question.task for question in skills.questions] if skills else []
     points = {}
     for name, draws in named.items():
         found = figures.of(name, UNSTEERED)
         if skills is not None:
-            found |= figures.of_skills(tasks, right[name], right[UNSTEERED])
-        own = [row for row in rows if row.name == name]
-        effects = figures.effects(name)
-        samples = tuple(row.sample(one) for row, one in zip(own, effects, strict=True))
+            found |= figures.of_skills([one.task for one in skills.questions], right[name], right[UNSTEERED])
+        own = [text for text in texts if text.name == name]
+        samples = tuple(_sample(text, one) for text, one in zip(own, figures.effects(name), strict=True))
         first = draws[0] if len(draws) == 1 else None
         points[name] = SweepPoint(name, first.strength if isinstance(first, Steering) else None, found, samples)
-    texts = tuple(read_prompt(prompt, model.tokenizer, GenerationConfig()).text for prompt in prompts)
-    base = points.pop(UNSTEERED)
-    return SweepResult(config, texts, base, tuple(points.values()), time.monotonic() - began)
+    read_as = tuple(read_prompt(prompt, model.tokenizer, settings).text for prompt in prompts)
+    return SweepResult(config, read_as, points.pop(UNSTEERED), tuple(points.values()), time.monotonic() - began)
+
+
+def _sample(text: SteeredText, effect: float | None) -> Sample:
+    row = text.row
+    return Sample(text.index, text.seed, row.text, len(row.written), row.finish or "length", effect)
 
 
 def _draws(candidate: Candidate | Sequence[Candidate]) -> tuple[Candidate, ...]:
@@ -251,56 +248,3 @@ def _draws(candidate: Candidate | Sequence[Candidate]) -> tuple[Candidate, ...]:
     if not candidate:
         raise InputError("A candidate that is a list of draws needs one at least.")
     return tuple(candidate)
-
-
-@dataclass
-class _Row:
-    """A text that is being written."""
-
-    name: str
-    candidate: Candidate
-    index: int
-    prompt: Prompt
-    seed: int
-    text: str = ""
-    tokens: list[int] = field(default_factory=list)
-    finish: Finish = "length"
-
-    @property
-    def given(self) -> Prompt:
-        return self.candidate.before(self.prompt) if isinstance(self.candidate, Prefix) else self.prompt
-
-    @property
-    def steering(self) -> Steering | None:
-        return self.candidate if isinstance(self.candidate, Steering) else None
-
-    def written(self, model: LanguageModel) -> Written:
-        plain, given = (read_prompt(one, model.tokenizer, GenerationConfig()) for one in (self.prompt, self.given))
-        return Written(plain, given, tuple(self.tokens), self.steering)
-
-    def sample(self, effect: float | None) -> Sample:
-        return Sample(self.index, self.seed, self.text, len(self.tokens), self.finish, effect)
-
-
-def _chunks(model: LanguageModel, rows: Sequence[_Row], config: SweepConfig) -> list[list[_Row]]:
-    """Divide rows into batches whose keys, values and logits stay within the memory; seldom more than one."""
-    longest = max(len(read_prompt(row.given, model.tokenizer, GenerationConfig()).ids) for row in rows)
-    positions = longest + config.max_new_tokens
-    a_row = 2 * model.n_layers * model.d_model * model.dtype.itemsize * positions + 16 * model.vocab
-    size = max(1, config.memory_mb * 2**20 // a_row)
-    return [list(rows[start : start + size]) for start in range(0, len(rows), size)]
-
-
-def _write(model: LanguageModel, rows: Sequence[_Row], config: SweepConfig) -> Generator[None]:
-    """Write the texts of some rows; yields after each token of all."""
-    settings = config.model_dump(include={"max_new_tokens", "temperature", "top_k", "top_p"})
-    last = -1
-    with steered(model, [row.steering for row in rows]):
-        for piece in model.stream([row.given for row in rows], seed=tuple(row.seed for row in rows), **settings):
-            if piece.row <= last:
-                yield
-            last = piece.row
-            row = rows[piece.row]
-            row.text += piece.text
-            row.tokens.append(piece.token)
-            row.finish = piece.finish or row.finish

@@ -40,10 +40,8 @@ class Where:
     template: bool = False
 
     def __post_init__(self) -> None:
-        for field, words in (("prompt", ("all", "last")), ("generated", ("all",))):
-            value = getattr(self, field)
-            if value is not None and value not in words:
-                object.__setattr__(self, field, _window(field, value))
+        object.__setattr__(self, "prompt", prompt_part(self.prompt))
+        object.__setattr__(self, "generated", generated_part(self.generated))
         if self.prompt is None and self.generated is None:
             raise ConfigError("A where-clause needs a part: prompt and generated are both none, so it selects nothing.")
 
@@ -80,10 +78,6 @@ class Where:
         return within if last is None else within & (tokens.written < last)
 
 
-EVERYWHERE = Where()
-"""All text, of the prompt and of what is written."""
-
-
 class Tokens:
     """The tokens of a forward pass, as where-clauses see them.
 
@@ -112,22 +106,41 @@ class Tokens:
         return ((self._whole != Role.PADDING).cumsum(dim=1) - 1).clamp(min=0)[:, -self.roles.shape[1] :]
 
 
-def _window(field: str, value: object) -> Window:
-    fits = isinstance(value, (tuple, list)) and len(value) == 2
-    first, last = value if isinstance(value, (tuple, list)) and fits else (None, None)
-    whole = all(
-        isinstance(bound, int) and not isinstance(bound, bool) for bound in (first, 0 if last is None else last)
-    )
-    if not fits or not whole:
-        more = "'last', " if field == "prompt" else ""
+def prompt_part(value: object) -> Literal["all", "last"] | Window | None:
+    """Return the part of a prompt that a value says, "none" for None too. Raises ConfigError for any other."""
+    if value is None or value == "none":
+        return None
+    if isinstance(value, str) and value in ("all", "last"):
+        return "all" if value == "all" else "last"
+    return _window("prompt", value, "'all', 'last', 'none'")
+
+
+def generated_part(value: object) -> Literal["all"] | Window | None:
+    """Return the part of what is written that a value says, as `prompt_part` does."""
+    if value is None or value == "none":
+        return None
+    if isinstance(value, str) and value == "all":
+        return "all"
+    first, last = _window("generated", value, "'all', 'none'")
+    if first < 0 or (last is not None and last < 0):
+        raise ConfigError(f"generated = {value!r} is not valid: the end of what is written is not known while it is.")
+    return first, last
+
+
+def _window(field: str, value: object, words: str) -> Window:
+    bounds = list(value) if isinstance(value, (tuple, list)) else []
+    if len(bounds) == 1:
+        bounds.append(None)
+    if len(bounds) != 2 or bounds[0] is None or any(type(one) not in (int, type(None)) for one in bounds):
         raise ConfigError(
-            f"{field} = {value!r} is not valid: give 'all', {more}a window such as [0, 8] (from the first token "
-            "to below the second), or none."
+            f"{field} = {value!r} is not valid: give {words}, or a window such as [0, 8], from the first token to "
+            "below the second."
         )
-    assert isinstance(first, int)
-    assert last is None or isinstance(last, int)
-    if field == "generated" and (first < 0 or (last is not None and last < 0)):
-        raise ConfigError(f"{field} = {value!r} is not valid: the end of what is written is not known while it is.")
+    first, last = bounds
     if last is not None and last <= first and (first >= 0) == (last >= 0):
         raise ConfigError(f"{field} = {value!r} is not valid: no token is in this window. Give [first, below].")
     return first, last
+
+
+EVERYWHERE = Where()
+"""All text, of the prompt and of what is written."""

@@ -4,15 +4,47 @@ import { columns } from "./plots.js";
 import { headline, others, table } from "./scores.js";
 import { bare, chip, heatmap, joined, labelled, legend } from "./tokens.js";
 
+/** @import {FeatureDetail, Passage} from "./api.js" */
+/** @import {Children} from "./elements.js" */
+/** @typedef {{label(row: number): string, rows: {get(latent: number): number | undefined}, buckets: [number, number][]}} Names - labels of other features, and what positions the values of a profile have */
+/** @typedef {{tab: string, full: boolean, scale: string}} Settings */
+/** @typedef {Record<string, any>} Told - an explanation, a score or a vote, as the atlas has it */
+/** @typedef {{id: string, text: string, list: Passage[], about: string, small?: boolean, strength?: number}} Tab */
+
+/**
+ * What a page gives the page of a feature. The app also gives: tools of the bar, panels below the figures, evidence
+ * behind the explanations, vote(explanation) beside each, address(latent) of another feature, and a suffix of ids where a
+ * page shows two.
+ * @typedef {object} Context
+ * @property {Names} index
+ * @property {string} view - of `examples`
+ * @property {Settings} settings
+ * @property {() => void} save - keeps the settings
+ * @property {(row: number) => void} open
+ * @property {(by: number) => void} step
+ * @property {() => void} close
+ * @property {boolean} starred
+ * @property {() => void} onStar
+ * @property {[string, string] | null} [sides] - of a crosscoder
+ * @property {any} [items]
+ * @property {Children} [tools]
+ * @property {Children} [panels]
+ * @property {(Node | string)[]} [evidence]
+ * @property {(explanation: Told) => Children} [vote]
+ * @property {(latent: number) => string} [address]
+ * @property {string} [suffix]
+ */
+
 const TENTHS = 10;
 const PERSON = "person";
 
-// Views of what a feature is active on, by name: (feature, context) => element. Pages of items register their own.
+/**
+ * Views of what a feature is active on, by name. Pages of items register their own.
+ * @type {Record<string, (feature: FeatureDetail, context: Context) => HTMLElement>}
+ */
 export const examples = { passages };
 
-// Builds the page of one feature. context: {index, view, open(row), step(by), starred, onStar, settings, save()}, and of the
-// app also: tools of the bar, panels below the figures, evidence behind the explanations, vote(explanation) beside each,
-// address(latent) of another feature, and a suffix of ids where a page shows two.
+/** The page of one feature. @param {FeatureDetail} feature @param {Context} context */
 export function featurePage(feature, context) {
   return el(
     "article",
@@ -37,8 +69,10 @@ export function featurePage(feature, context) {
   );
 }
 
+/** @param {FeatureDetail} feature @param {Context} context */
 function head(feature, context) {
-  const button = (text, label, handler, extra) => el("button", Object.assign({ type: "button", "aria-label": label, title: label, on: { click: handler } }, extra), text);
+  /** @param {string} text @param {string} label @param {() => void} handler @param {Record<string, unknown>} [extra] */
+  const button = (text, label, handler, extra) => el("button", { type: "button", "aria-label": label, title: label, on: { click: handler }, ...extra }, text);
   return el(
     "header",
     { class: "feature-head" },
@@ -59,10 +93,13 @@ function head(feature, context) {
   );
 }
 
+/** @param {Told} one @param {FeatureDetail} feature */
 const isLabel = (one, feature) => one.text === feature.label && one.method === feature.label_method && one.author === feature.label_author;
-const ofExplanation = (one) => (other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
+/** @param {Told} one */
+const ofExplanation = (one) => (/** @type {Told} */ other) => ["author", "method", "model", "prompt_version"].every((key) => one[key] === other[key]);
 
-function byline(feature) {
+/** @param {FeatureDetail} feature */
+export function byline(feature) {
   const parts = [];
   if (feature.label_method) parts.push(el("span", {}, say("label by {}", feature.label_method === PERSON ? feature.label_author : feature.label_method)));
   if (feature.label_score !== null) {
@@ -74,9 +111,11 @@ function byline(feature) {
   return el("p", { class: "byline" }, parts);
 }
 
-function figures(feature, sides) {
+/** @param {FeatureDetail} feature @param {[string, string] | null} [sides] */
+export function figures(feature, sides) {
+  /** @param {string} name @param {string} value @param {string | null} [detail] */
   const item = (name, value, detail) => el("div", {}, el("dt", {}, name), el("dd", {}, value, detail ? el("small", {}, detail) : null));
-  const often = feature.density > 0 ? say("1 in {n} tokens", number(Math.max(1, Math.round(1 / feature.density)))) : null;
+  const often = feature.density ? say("1 in {n} tokens", number(Math.max(1, Math.round(1 / feature.density)))) : null;
   return el(
     "dl",
     { class: "figures" },
@@ -88,27 +127,28 @@ function figures(feature, sides) {
   );
 }
 
-// Passages: a tab for the strongest, one for a walk through all tenths, one for each tenth.
+/** Passages: a tab for the strongest, one for a walk through all tenths, one for each tenth. @param {FeatureDetail} feature @param {Context} context */
 function passages(feature, context) {
+  /** @type {Map<string, Passage[]>} */
   const groups = new Map();
-  for (const passage of feature.passages) {
-    if (!groups.has(passage.kind)) groups.set(passage.kind, []);
-    groups.get(passage.kind).push(passage);
-  }
+  for (const passage of feature.passages) groups.set(passage.kind, [...(groups.get(passage.kind) ?? []), passage]);
+  /** @param {string} kind */
+  const of = (kind) => groups.get(kind) ?? [];
   const { settings } = context;
   const quantiles = Array.from({ length: TENTHS }, (_, i) => "q" + (TENTHS - 1 - i)).filter((kind) => groups.has(kind));
+  /** @type {Tab[]} */
   const tabs = [];
-  if (groups.has("top")) tabs.push({ id: "top", text: say("Strongest"), list: groups.get("top"), about: say("The {n} passages with the strongest activation.", groups.get("top").length) });
+  if (groups.has("top")) tabs.push({ id: "top", text: say("Strongest"), list: of("top"), about: say("The {n} passages with the strongest activation.", of("top").length) });
   if (quantiles.length > 1)
     tabs.push({
       id: "walk",
       text: say("Strong to weak"),
-      list: quantiles.flatMap((kind) => groups.get(kind).slice(0, 2)),
+      list: quantiles.flatMap((kind) => of(kind).slice(0, 2)),
       about: say("Passages of every strength: a feature is what all of these share, not only the strongest."),
     });
   for (const kind of quantiles) {
     const place = +kind.slice(1) + 1;
-    const list = groups.get(kind);
+    const list = of(kind);
     const maxima = list.map((passage) => passage.maximum);
     tabs.push({
       id: kind,
@@ -124,13 +164,14 @@ function passages(feature, context) {
     section.append(el("p", { class: "none" }, feature.alive ? say("The atlas has no passages of this feature.") : say("A dead feature has no passages.")));
     return section;
   }
+  /** @param {string} id */
   const show = (id, focus = false) => {
     settings.tab = id;
     context.save();
     const tab = tabs.find((one) => one.id === id) || tabs[0];
     const scale = settings.scale === "passage" ? null : feature.max;
     section.replaceChildren(
-      el("div", { class: "tabs", role: "tablist", "aria-label": say("Which passages"), on: { keydown: (event) => walk(event, tabs, tab, show) } }, tabs.map((one) => tabButton(one, one === tab, show))),
+      el("div", { class: "tabs", role: "tablist", "aria-label": say("Which passages"), on: { keydown: (/** @type {KeyboardEvent} */ event) => walk(event, tabs, tab, show) } }, tabs.map((one) => tabButton(one, one === tab, show))),
       el(
         "div",
         { class: "passage-tools" },
@@ -140,23 +181,30 @@ function passages(feature, context) {
       ),
       el("div", { class: "passage-list", role: "tabpanel", id: "passage-panel", "aria-label": tab.text }, tab.list.map((passage) => line(passage, scale, settings.full)))
     );
-    if (focus) section.querySelector("[role=tab][aria-selected=true]").focus();
+    if (focus) /** @type {HTMLElement | null} */ (section.querySelector("[role=tab][aria-selected=true]"))?.focus();
   };
   show(settings.tab);
   return section;
 }
 
+/** @param {number} place */
 const tenth = (place) => (place === TENTHS ? say("The strongest tenth") : place === 1 ? say("The weakest tenth") : say("Tenth {n} of 10, 10 the strongest", place));
 
-// Arrow keys, Home and End choose a tab; only the chosen one is a stop of the Tab key.
+/**
+ * Arrow keys, Home and End choose a tab; only the chosen one is a stop of the Tab key.
+ * @param {KeyboardEvent} event @param {Tab[]} tabs @param {Tab} tab @param {(id: string, focus?: boolean) => void} show
+ */
 function walk(event, tabs, tab, show) {
   const at = tabs.indexOf(tab);
-  const to = { ArrowRight: (at + 1) % tabs.length, ArrowLeft: (at + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 }[event.key];
+  /** @type {Record<string, number>} */
+  const keys = { ArrowRight: (at + 1) % tabs.length, ArrowLeft: (at + tabs.length - 1) % tabs.length, Home: 0, End: tabs.length - 1 };
+  const to = keys[event.key];
   if (to === undefined) return;
   event.preventDefault();
   show(tabs[to].id, true);
 }
 
+/** @param {Tab} tab @param {boolean} selected @param {(id: string, focus?: boolean) => void} show */
 function tabButton(tab, selected, show) {
   const button = el(
     "button",
@@ -178,11 +226,13 @@ function tabButton(tab, selected, show) {
   return button;
 }
 
+/** @param {string} text @param {boolean} on @param {(on: boolean) => void} handler */
 function toggle(text, on, handler) {
-  return el("label", { class: "toggle" }, el("input", { type: "checkbox", checked: on, on: { change: (event) => handler(event.target.checked) } }), text);
+  return el("label", { class: "toggle" }, el("input", { type: "checkbox", checked: on, on: { change: (/** @type {any} */ event) => handler(event.target.checked) } }), text);
 }
 
-function line(passage, scale, full) {
+/** @param {Passage} passage @param {number | null} scale - of the full shade; null for the passage's own @param {boolean} full */
+export function line(passage, scale, full) {
   const where = say("document {n}, token {n}", passage.document, passage.position);
   const piece = joined(passage.tokens).find(({ to }) => passage.peak < to);
   return el(
@@ -194,13 +244,16 @@ function line(passage, scale, full) {
   );
 }
 
+/** @param {string} title @param {string} about @param {Children[]} children */
 function box(title, about, ...children) {
-  return el("section", { class: "box" }, el("h3", { title: about }, title), children);
+  return el("section", { class: "box" }, el("h3", { title: about }, title), ...children);
 }
 
-function activationPlot(feature) {
+/** @param {FeatureDetail} feature */
+export function activationPlot(feature) {
   const { low, high, counts } = feature.histogram;
   if (!(high > low)) return null;
+  /** @param {number} i */
   const edge = (i) => number(low + ((high - low) * i) / counts.length);
   const drawn = columns(counts, {
     name: say("Histogram of {n} activations, up to {n}", number(feature.n_active), number(high)),
@@ -213,10 +266,12 @@ function activationPlot(feature) {
   return box(say("Activations"), say("How many tokens (upright, logarithmic) have each strength of activation"), drawn);
 }
 
-function logits(feature) {
+/** @param {FeatureDetail} feature */
+export function logits(feature) {
   const { promoted, suppressed } = feature;
   if (!promoted.length && !suppressed.length) return null;
-  const top = Math.max(...[...promoted, ...suppressed].map(([, value]) => Math.abs(value)), 1e-9);
+  const top = Math.max(...[...promoted, ...suppressed].map(([, value]) => Math.abs(value ?? 0)), 1e-9);
+  /** @param {[string, number | null][]} pairs @param {string} kind */
   const list = (pairs, kind) =>
     el(
       "ol",
@@ -226,8 +281,8 @@ function logits(feature) {
           "li",
           {},
           chip(token),
-          el("span", { class: "logit-track" }, el("span", { style: { width: (100 * Math.abs(value)) / top + "%" } })),
-          el("span", { class: "value" }, (value > 0 ? "+" : "") + number(value, 2))
+          el("span", { class: "logit-track" }, el("span", { style: { width: (100 * Math.abs(value ?? 0)) / top + "%" } })),
+          el("span", { class: "value" }, ((value ?? 0) > 0 ? "+" : "") + number(value, 2))
         )
       )
     );
@@ -241,8 +296,10 @@ function logits(feature) {
   );
 }
 
+/** @param {FeatureDetail} feature @param {Context} context */
 function neighbours(feature, context) {
   const { index } = context;
+  /** @param {{other: number, value: number}[]} rows @param {string} unit */
   const list = (rows, unit) =>
     el(
       "ol",
@@ -254,7 +311,7 @@ function neighbours(feature, context) {
           {},
           el(
             "a",
-            { href: context.address?.(other) ?? "#feature-" + other, on: { click: (event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
+            { href: context.address?.(other) ?? "#feature-" + other, on: { click: (/** @type {Event} */ event) => row !== undefined && (event.preventDefault(), context.open(row)) } },
             el("span", { class: "id" }, String(other)),
             el("span", { class: "label", dir: "auto" }, row === undefined ? "" : labelled(index.label(row)))
           ),
@@ -269,10 +326,11 @@ function neighbours(feature, context) {
   ];
 }
 
-// Positions are counted in buckets of doubling width, where the atlas says so.
+/** Positions are counted in buckets of doubling width, where the atlas says so. @param {FeatureDetail} feature @param {[number, number][]} buckets */
 function profile(feature, buckets) {
   const values = feature.position_profile;
   if (values.length < 2 || !values.some((value) => value > 0)) return null;
+  /** @param {number} i */
   const name = (i) => (buckets[i] ? number(buckets[i][0]) : String(i));
   const last = values.length - 1;
   const drawn = columns(values, {
@@ -284,7 +342,7 @@ function profile(feature, buckets) {
   return box(say("By position"), say("Density of the feature from the beginning to the end of the context"), drawn);
 }
 
-// Every explanation with its scores and votes; the one that is the label first, then as the atlas has them.
+/** Every explanation with its scores and votes; the one that is the label first, then as the atlas has them. @param {FeatureDetail} feature @param {Context} context */
 function evidence(feature, context) {
   const { explanations, scores, votes } = feature;
   const own = context.evidence ?? [];
@@ -306,9 +364,11 @@ function evidence(feature, context) {
   );
 }
 
+/** @param {Told} one @param {Told[]} scores @param {Told[]} votes @param {Children} [voting] */
 function explanation(one, scores, votes, voting) {
   const who = one.method === PERSON ? [one.author, say("a person")] : [one.method, one.author, one.model === one.author ? null : one.model, one.prompt_version ? say("prompt {}", one.prompt_version) : null];
   const [up, down] = [1, -1].map((vote) => votes.filter((one) => one.vote === vote));
+  /** @param {Told[]} list */
   const names = (list) => list.map((vote) => vote.voter).join(", ");
   return el(
     "div",

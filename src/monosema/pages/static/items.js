@@ -2,12 +2,17 @@
 import { el, measured, say } from "./elements.js";
 import { examples } from "./feature.js";
 
+/** @import {FeatureDetail, Passage} from "./api.js" */
+/** @typedef {{facts: Record<string, Record<string, string>>, pictures: Record<string, string>}} ItemsBlock */
+
+/** @type {[string, string, string, (kind: string) => boolean][]} */
 const TABS = [
   ["top", "Strongest", "Items with the strongest activation.", (kind) => kind === "top"],
   ["walk", "Strong to weak", "Items of every strength, drawn from each tenth of those that activate the feature.", (kind) => /^q\d$/.test(kind)],
   ["inactive", "Not active", "Items drawn at random from those that do not activate the feature.", (kind) => kind === "inactive"],
 ];
 
+/** @param {FeatureDetail} feature @param {any} context */
 function items(feature, context) {
   const section = el("section", { class: "passages", "aria-label": say("Items") });
   const tabs = TABS.map(([id, text, about, has]) => ({ id, text, about, list: feature.passages.filter(({ kind }) => has(kind)) })).filter(({ list }) => list.length);
@@ -15,10 +20,12 @@ function items(feature, context) {
     section.append(el("p", { class: "none" }, say(feature.alive ? "The atlas has no items of this feature." : "A dead feature has no items.")));
     return section;
   }
+  /** @param {string} id */
   const show = (id) => {
     const tab = tabs.find((one) => one.id === id) || tabs[0];
     context.settings.tab = tab.id;
     context.save();
+    /** @param {typeof tab} one */
     const button = (one) => el("button", { type: "button", role: "tab", "data-tab": one.id, "aria-selected": String(one === tab), "aria-controls": "passage-panel", on: { click: () => show(one.id) } }, say(one.text));
     section.replaceChildren(
       el("div", { class: "tabs", role: "tablist", "aria-label": say("Which items") }, tabs.map(button)),
@@ -30,9 +37,10 @@ function items(feature, context) {
   return section;
 }
 
-// Names that are sentences need room.
+/** Names that are sentences need room. @param {Passage[]} list */
 const wide = (list) => list.reduce((sum, { tokens }) => sum + tokens.join("").length, 0) > 60 * list.length;
 
+/** @param {Passage} passage @param {number | null} most @param {ItemsBlock} items */
 function card(passage, most, { facts, pictures }) {
   const name = passage.tokens.join("");
   const picture = pictures[passage.document];

@@ -1,22 +1,37 @@
 // Small drawings made in the browser from a feature's own numbers, and the map of features on a canvas.
 // Larger charts come as SVG from Python (pages/charts.py).
-import { el, number, place, say, share, signed, two } from "./elements.js";
+import { el, known, number, place, say, share, signed, two } from "./elements.js";
 import { bare, labelled } from "./tokens.js";
+
+/** @import {FeatureBrief, Index} from "./data.js" */
+/** @typedef {{points: (number[] | null)[], domain: [number, number]}} Strip - each point is value, low and high */
+/** @typedef {{x: [number, number], y: [number, number], log: boolean, column: string, label: string}} MapFacts - ends of the axes, and the column that says a feature's height */
 
 const EDGE = 8; // pixels of canvas around the plot area, so that dots on an axis are whole
 
+/**
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string | number | null | undefined> | null} [attributes]
+ * @param {(string | Node | null | (Node | null)[])[]} children
+ */
 function svg(tag, attributes, ...children) {
   const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes || {})) if (value !== null && value !== undefined) element.setAttribute(name, value);
-  element.append(...children.flat().filter(Boolean));
+  for (const [name, value] of Object.entries(attributes || {})) if (value !== null && value !== undefined) element.setAttribute(name, String(value));
+  element.append(...children.flat().filter((child) => child !== null));
   return element;
 }
 
-// Columns of counts, stretched to the width there is: title(i) is the tooltip of one, `top` says the tallest's height,
-// ticks are texts below, from the left end to the right.
+/**
+ * Columns of counts, stretched to the width there is: title(i) is the tooltip of one, `top` says the tallest's height,
+ * ticks are texts below, from the left end to the right.
+ * @param {number[]} counts
+ * @param {{name: string, top: string, ticks: string[], title: (i: number) => string, log?: boolean, heat?: boolean}} look
+ */
 export function columns(counts, { name, top, ticks, title, log, heat }) {
   const most = Math.max(...counts);
   // On a logarithmic scale that begins at 0.6, a single count is still to be seen.
+  /** @param {number} n */
   const height = (n) => (n <= 0 ? 0 : 100 * (log ? Math.log(n / 0.6) / Math.log(most / 0.6) : n / most));
   const bars = counts.map((n, i) => {
     if (!n) return null;
@@ -33,20 +48,21 @@ export function columns(counts, { name, top, ticks, title, log, heat }) {
   );
 }
 
-// Heights of a histogram in 255 levels, as a mark within a line of text.
+/** Heights of a histogram in 255 levels, as a mark within a line of text. @param {ArrayLike<number>} values */
 export function spark(values) {
   const [width, height] = [64, 16];
   const step = width / values.length;
   let path = "";
-  values.forEach((value, i) => {
+  Array.from(values).forEach((value, i) => {
     if (value) path += `M${(i * step).toFixed(1)} ${height}v${(-(value / 255) * height).toFixed(1)}h${(step * 0.8).toFixed(2)}V${height}z`;
   });
   return svg("svg", { class: "spark", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" }, svg("path", { d: path }));
 }
 
-// A dot with its interval for each of a few [value, low, high] on one line; the first is ours, the others controls.
+/** A dot with its interval for each of a few values on one line; the first is ours, the others controls. @param {Strip} strip */
 export function strip({ points, domain }, width = 120) {
   const height = 18;
+  /** @param {number} value */
   const X = (value) => 5 + ((Math.min(domain[1], Math.max(domain[0], value)) - domain[0]) / (domain[1] - domain[0])) * (width - 10);
   const picture = svg("svg", { class: "strip", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
   picture.append(svg("line", { class: "base", x1: 2, x2: width - 2, y1: 9, y2: 9 }));
@@ -59,24 +75,33 @@ export function strip({ points, domain }, width = 120) {
   return picture;
 }
 
-// A label's interval on the line from 0 to 1, beside the highest of its controls.
+/** A label's interval on the line from 0 to 1, beside the highest of its controls. @param {FeatureBrief} brief */
 export function range({ label_low: low, label_high: high, label_margin: margin }) {
+  /** @param {number} value */
   const at = (value) => 100 * Math.min(1, Math.max(0, value)) + "%";
-  if (low === null || high === null) return null;
+  if (!known(low) || !known(high)) return null;
   const bar = el("span", { class: "bar", style: { left: at(low), width: `max(3px, ${100 * (Math.min(1, high) - Math.max(0, low))}%)` } });
-  return el("span", { class: "range" }, bar, margin === null ? null : el("span", { class: "floor", style: { left: at(low - margin) } }));
+  return el("span", { class: "range" }, bar, !known(margin) ? null : el("span", { class: "floor", style: { left: at(low - margin) } }));
 }
 
-// Each feature a dot on the canvas that lies over the map's axes; the nearest to the pointer is named, and a click
-// opens it. `map` has the axes' ends (x logarithmic, y where `log`), and the column that says a feature's height.
+/**
+ * Each feature a dot on the canvas that lies over the map's axes; the nearest to the pointer is named, and a click
+ * opens it. x is logarithmic, y where `log` says so.
+ * @param {HTMLCanvasElement} canvas
+ * @param {Index} index
+ * @param {MapFacts} map
+ * @param {(row: number) => void} open
+ */
 function scatter(canvas, index, map, open) {
-  const [density, heights] = [index.density, index[map.column]];
+  const [density, heights] = [index.density, index.column(map.column)];
   const rows = Array.from(index.latent.keys()).filter((row) => index.alive[row] && density[row] > 0 && (map.log ? heights[row] > 0 : Number.isFinite(heights[row])));
+  /** @param {[number, number]} ends @param {boolean} log @returns {(value: number) => number} */
   const along = ([low, high], log) => (log ? (value) => Math.log(value / low) / Math.log(high / low) : (value) => (value - low) / (high - low));
   const [X, Y] = [along(map.x, true), along(map.y, map.log)];
   const places = rows.map((row) => [X(density[row]), 1 - Y(heights[row])]); // in shares of the plot area
   const tip = el("div", { class: "tip", hidden: true });
   document.body.append(tip);
+  /** @type {{at: [number, number][], chosen: number | null, kept: Set<number> | null, near: number | null}} */
   const state = { at: [], chosen: null, kept: null, near: null };
 
   function resize() {
@@ -86,11 +111,11 @@ function scatter(canvas, index, map, open) {
   }
 
   function paint() {
-    if (!canvas.clientWidth) return;
+    const pen = canvas.getContext("2d");
+    if (!canvas.clientWidth || !pen) return;
     const ratio = devicePixelRatio || 1;
     canvas.width = canvas.clientWidth * ratio;
     canvas.height = canvas.clientHeight * ratio;
-    const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     const css = getComputedStyle(canvas);
     const [ink, heat, paper] = ["--dots", "--heat-strong", "--paper"].map((name) => colour(css.getPropertyValue(name)));
@@ -108,8 +133,8 @@ function scatter(canvas, index, map, open) {
       });
     pen.globalAlpha = 1;
     for (const mark of [state.chosen, state.near]) {
-      const i = rows.indexOf(mark);
-      if (mark === null || i < 0) continue;
+      const i = mark === null ? -1 : rows.indexOf(mark);
+      if (i < 0) continue;
       pen.beginPath();
       pen.arc(...state.at[i], 5, 0, 7);
       pen.fillStyle = heat;
@@ -120,19 +145,22 @@ function scatter(canvas, index, map, open) {
     }
   }
 
-  // Canvas takes no light-dark(); the browser's own resolution of a colour does.
+  /** Canvas takes no light-dark(); the browser's own resolution of a colour does. @param {string} text */
   function colour(text) {
     const probe = el("span", { style: { color: text.trim(), display: "none" } });
-    canvas.parentElement.append(probe);
+    canvas.after(probe);
     const value = getComputedStyle(probe).color;
     probe.remove();
     return value;
   }
 
+  /** @param {MouseEvent} event */
   function nearest(event) {
     const box = canvas.getBoundingClientRect();
     const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    let [best, found] = [18 ** 2, null];
+    let best = 18 ** 2;
+    /** @type {number | null} */
+    let found = null;
     state.at.forEach(([px, py], i) => {
       if (state.kept && !state.kept.has(rows[i])) return;
       const distance = (px - x) ** 2 + (py - y) ** 2;
@@ -148,7 +176,7 @@ function scatter(canvas, index, map, open) {
     if (row === state.near) return;
     state.near = row;
     paint();
-    if (row === null) return void (tip.hidden = true);
+    if (row === null || found === null) return void (tip.hidden = true);
     tip.replaceChildren(
       el("b", {}, "#" + index.latent[row] + " "),
       el("span", { translate: "no" }, labelled(index.label(row))),
@@ -173,10 +201,12 @@ function scatter(canvas, index, map, open) {
   resize();
   return {
     paint,
+    /** @param {number | null} row */
     choose(row) {
       state.chosen = row;
       paint();
     },
+    /** @param {Set<number> | null} kept - the dots that are lit, or null for all */
     keep(kept) {
       state.kept = kept;
       paint();
@@ -184,9 +214,15 @@ function scatter(canvas, index, map, open) {
   };
 }
 
-// The same map in several sizes, of which one is seen.
-export function maps(canvases, ...of) {
-  const all = Array.from(canvases, (canvas) => scatter(canvas, ...of));
-  const each = (name) => (value) => all.forEach((one) => one[name](value));
-  return { paint: each("paint"), choose: each("choose"), keep: each("keep") };
+/**
+ * The same map in several sizes, of which one is seen.
+ * @param {Iterable<HTMLCanvasElement>} canvases @param {Index} index @param {MapFacts} map @param {(row: number) => void} open
+ */
+export function maps(canvases, index, map, open) {
+  const all = Array.from(canvases, (canvas) => scatter(canvas, index, map, open));
+  return {
+    paint: () => all.forEach((one) => one.paint()),
+    choose: (/** @type {number | null} */ row) => all.forEach((one) => one.choose(row)),
+    keep: (/** @type {Set<number> | null} */ rows) => all.forEach((one) => one.keep(rows)),
+  };
 }

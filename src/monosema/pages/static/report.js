@@ -1,6 +1,6 @@
 // The report: opens the blocks, draws the plots, and ties list, map, keyboard and address together.
 import { Embedded } from "./data.js";
-import { el, reword, save, say, tips } from "./elements.js";
+import { byId as $, el, reword, save, say, tips } from "./elements.js";
 import { featurePage } from "./feature.js";
 import "./items.js";
 import { keep, recall } from "./kept.js";
@@ -11,29 +11,41 @@ import { FeatureList, LABELS, SORTS } from "./table.js";
 import { theme } from "./theme.js";
 import { tokenTip } from "./tokens.js";
 
-const $ = (id) => document.getElementById(id);
 const facts = JSON.parse($("facts").textContent);
 reword(facts.words);
 const WIDE = matchMedia("(min-width: 900px)");
 
 const kept = recall(facts.title) || {};
+/** @type {Set<number>} */
 const stars = new Set(kept.stars || []);
 const settings = Object.assign({ tab: "top", full: false, scale: "feature" }, kept.settings);
 const remember = () => keep(facts.title, { stars: [...stars], settings });
 
-let [list, map, source, index, search] = [null, null, null, null, null];
+/** @import {FeatureDetail} from "./api.js" */
+/** @import {Index} from "./data.js" */
+
+const source = new Embedded(document);
+/** @type {Index} */
+let index;
+/** @type {Search} */
+let search;
+/** @type {FeatureList} */
+let list;
+/** @type {ReturnType<typeof maps> | undefined} */
+let map;
 
 function strips() {
-  for (const cell of document.querySelectorAll("[data-strip]")) cell.append(strip(JSON.parse(cell.dataset.strip)));
+  for (const cell of document.querySelectorAll("[data-strip]")) cell.append(strip(JSON.parse(cell.getAttribute("data-strip") ?? "")));
 }
 
 speak($("language"), facts);
 
 let ticket = 0;
+/** @param {number} row */
 async function open(row, { jump = false, quiet = false, focus = false } = {}) {
   const mine = ++ticket;
   list.choose(row);
-  if (map) map.choose(row);
+  map?.choose(row);
   if (!quiet) {
     const hash = "#feature-" + index.latent[row];
     if (location.hash !== hash) history[jump ? "pushState" : "replaceState"](null, "", hash);
@@ -49,7 +61,7 @@ async function open(row, { jump = false, quiet = false, focus = false } = {}) {
     view: facts.view,
     items,
     save: remember,
-    open: (other) => open(other, { focus: true }),
+    open: (/** @type {number} */ other) => open(other, { focus: true }),
     step,
     close,
     starred: stars.has(feature.latent),
@@ -70,11 +82,13 @@ function close() {
   $("rows").focus({ preventScroll: true });
 }
 
+/** @param {number} by */
 function step(by) {
   const row = list.step(by);
   if (row !== null) open(row);
 }
 
+/** @param {number} latent */
 function star(latent) {
   if (!stars.delete(latent)) stars.add(latent);
   remember();
@@ -95,12 +109,13 @@ function starred() {
 
 function controls() {
   const scored = Array.from(index.label_score).some(Number.isFinite);
+  /** @type {Record<string, string | undefined>} */
   const sides = { share: facts.sides?.[1], lack: facts.sides?.[0] };
   for (const [value, [text]] of Object.entries(SORTS))
     if (!(value in sides && !facts.sides) && !(["margin", "score"].includes(value) && !scored)) $("sort").append(el("option", { value, hidden: value === "fit" }, say(text, sides[value])));
   for (const [value, [text]] of Object.entries(LABELS)) $("labels").append(el("option", { value }, say(text)));
   $("labels").parentElement.hidden = !scored;
-  let timer = null;
+  let timer = 0;
   $("search").addEventListener("input", () => {
     clearTimeout(timer);
     timer = setTimeout(look, index.n > 20000 ? 120 : 0);
@@ -117,8 +132,10 @@ function controls() {
   return scored ? "margin" : "density";
 }
 
-// Sorts by fit while something is searched for, unless the reader chooses otherwise; passages are opened by the first search.
+/** @type {string | null} */
 let before = null;
+
+// Sorts by fit while something is searched for, unless the reader chooses otherwise; passages are opened by the first search.
 async function look() {
   const text = $("search").value;
   const searching = text.trim() !== "";
@@ -129,6 +146,7 @@ async function look() {
   if (searching && (await search.deepen().catch(fail))) list.update({});
 }
 
+/** @param {any} event - of the keyboard */
 function keys(event) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
@@ -138,6 +156,7 @@ function keys(event) {
     return;
   }
   if (typing && !(typing.id === "search" && ["ArrowDown", "ArrowUp", "Enter"].includes(event.key))) return;
+  /** @type {Record<string, () => unknown>} */
   const actions = {
     "/": () => ($("search").focus(), $("search").select()),
     j: () => step(1),
@@ -155,6 +174,7 @@ function keys(event) {
   actions[event.key]();
 }
 
+/** @param {{jump: boolean}} how */
 function fromAddress({ jump }) {
   const match = /^#feature-(.*)$/.exec(location.hash);
   const row = match ? index.rows.get(Number(match[1] || NaN)) : undefined;
@@ -167,7 +187,7 @@ function fromAddress({ jump }) {
   return true;
 }
 
-// An address of a feature that is not on this page.
+/** An address of a feature that is not on this page. @param {string} name @param {boolean} jump */
 function missing(name, jump) {
   ticket++;
   const [first, last] = [index.latent[0], index.latent[index.n - 1]];
@@ -181,14 +201,14 @@ function missing(name, jump) {
 
 // Where to begin: the first in the list that fires on words, and not on every page.
 function inviting() {
+  /** @param {number} row */
   const wordy = (row) => index.density[row] < 0.02 && index.tokens("top_tokens", row, 3).every((token) => /\p{L}{3}/u.test(token));
   return list.rows.slice(0, 500).find(wordy) ?? list.rows[0];
 }
 
 async function start() {
-  theme($("theme"), () => map && map.paint());
+  theme($("theme"), () => map?.paint());
   strips();
-  source = new Embedded(document);
   index = await source.index();
   search = new Search(index, source);
   list = new FeatureList($("rows"), index, search, {
@@ -197,13 +217,13 @@ async function start() {
     onOpen: (row) => open(row, { focus: true }),
     onChange: (rows) => {
       $("count").textContent = say("{n} of {n}", rows.length.toLocaleString("en-US"), index.n.toLocaleString("en-US"));
-      if (map) map.keep(rows.length === index.n ? null : new Set(rows));
+      map?.keep(rows.length === index.n ? null : new Set(rows));
     },
   });
   const sort = controls();
   $("sort").value = sort;
   list.update({ sort });
-  if (facts.map) map = maps(document.querySelectorAll(".map canvas"), index, facts.map, (row) => open(row, { jump: true }));
+  if (facts.map) map = maps(/** @type {NodeListOf<HTMLCanvasElement>} */ (document.querySelectorAll(".map canvas")), index, facts.map, (row) => open(row, { jump: true }));
   list.update({});
   tips($("detail"), ".t", tokenTip);
   document.addEventListener("keydown", keys);
@@ -212,6 +232,7 @@ async function start() {
   document.documentElement.dataset.ready = "yes";
 }
 
+/** @param {Error} error */
 function fail(error) {
   const old = typeof DecompressionStream === "undefined";
   $("trouble").hidden = false;

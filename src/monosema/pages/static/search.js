@@ -4,14 +4,24 @@
 // How well is a sum over words, as in `Atlas.search`: 1 + 3 · share for the token itself (its share of the activation),
 // 2 for a whole word of the label and 1 for a part of one, ½ for a promoted token, and for passages 2 · the share of the
 // strongest ones in which the feature is active on the word, and 0.3 · the share of those that have it anywhere.
+import { lastAtMost } from "./data.js";
 import { el, say } from "./elements.js";
 import { bare, joined, plain } from "./tokens.js";
+
+/** @import {Block, Index, Passages} from "./data.js" */
+/** @typedef {{field: string | null, whole: boolean, word: string}} Term */
+/** @typedef {Term & {tokens: Set<number>, parts: Set<number>, passages: Map<number, Seen> | null}} Prepared */
+/** @typedef {{active: number, anywhere: number, of: number}} Seen - strongest passages active on a word, those that have it, and all */
+/** @typedef {{name?: string, fit: number, text: string | (string | HTMLElement)[]}} Reason */
+/** @typedef {{fit: number, why: Reason[]}} Found */
+/** @typedef {{passages(): Promise<Passages>}} Source */
 
 const UNSPACED = /[\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}]/u; // words may begin anywhere
 const LETTER = /[\p{L}\p{N}]/u;
 
-// Terms of a search: words that must all occur; "quoted" wants a whole token or word; #17 wants that feature.
+/** Terms of a search: words that must all occur; "quoted" wants a whole token or word; #17 wants that feature. @param {string} text */
 function terms(text) {
+  /** @type {Term[]} */
   const found = [];
   for (const match of text.toLowerCase().matchAll(/(?:(label|token|promotes|passage):)?(?:"([^"]*)"|(\S+))/g)) {
     const [, field, quoted, word] = match;
@@ -20,28 +30,36 @@ function terms(text) {
   return found;
 }
 
+/** @param {string} text */
 const wordsOf = (text) => text.split(/[^\p{L}\p{N}'’_-]+/u);
 
 export class Search {
-  // source: what the page is read from; its passages are looked into once `deepen` has opened them.
+  /**
+   * @param {Index} index
+   * @param {Source} source - its passages are looked into once `deepen` has opened them
+   */
   constructor(index, source) {
-    Object.assign(this, { index, source, text: null });
+    this.index = index;
+    this.source = source;
+    /** @type {Text | null} */
+    this.text = null;
     this.labels = index.labels.map((label) => plain(label).toLowerCase());
     this.words = index.words.map((word) => plain(word).toLowerCase());
   }
 
-  // Opens all passages; true where that was not done before.
+  /** Opens all passages; true where that was not done before. */
   async deepen() {
     if (this.text) return false;
     this.text = new Text(this.index, await this.source.passages());
     return true;
   }
 
-  // For what was typed: a function from row to {fit, why}, or to null where the row doesn't fit.
+  /** For what was typed: a function from row to what was found, or to null where the row doesn't fit. @param {string} typed @returns {(row: number) => Found | null} */
   matcher(typed) {
     const wanted = terms(typed).map((term) => this.prepared(term));
     return (row) => {
       let fit = 0;
+      /** @type {Reason[]} */
       const why = [];
       for (const term of wanted) {
         const found = this.match(term, row);
@@ -53,7 +71,9 @@ export class Search {
     };
   }
 
+  /** @param {Term} term @returns {Prepared} */
   prepared(term) {
+    /** @type {Set<number>[]} */
     const [whole, parts] = [new Set(), new Set()];
     this.words.forEach((word, id) => {
       if (word === term.word || word.trim() === term.word) whole.add(id);
@@ -63,10 +83,13 @@ export class Search {
     return { ...term, tokens: whole, parts, passages };
   }
 
+  /** @param {Prepared} term @param {number} row @returns {Reason[]} */
   match({ field, whole, word, tokens, parts, passages }, row) {
     const { index } = this;
     if (/^#\d+$/.test(word)) return index.latent[row] === +word.slice(1) ? [{ fit: 100, text: say("its number") }] : [];
+    /** @type {Reason[]} */
     const found = [];
+    /** @param {string} name @param {number} fit @param {Reason["text"]} text */
     const add = (name, fit, text) => (!field || field === name) && found.push({ name, fit, text });
     if (!field && index.latent[row] === +word && /^\d+$/.test(word)) found.push({ fit: 100, text: say("its number") });
     const label = this.labels[row];
@@ -76,7 +99,7 @@ export class Search {
     }
     const best = this.among("top_tokens", row, tokens, parts);
     if (best) {
-      const share = index.top_shares[index.top_tokens_first[row] + best.at] / 255;
+      const share = index.columns.top_shares[index.columns.top_tokens_first[row] + best.at] / 255;
       const percent = say("{n} %", Math.round(100 * share));
       add("token", best.whole ? 1 + 3 * share : share, [say("fires on"), " ", chip(best.word), ` ${percent}`]);
     }
@@ -91,7 +114,7 @@ export class Search {
     return found;
   }
 
-  // The first of a row's tokens that is the word, or else that has it as a part.
+  /** The first of a row's tokens that is the word, or else that has it as a part. @param {string} name @param {number} row @param {Set<number>} tokens @param {Set<number>} parts */
   among(name, row, tokens, parts) {
     if (!tokens.size && !parts.size) return null;
     const ids = this.index.ids(name, row);
@@ -102,13 +125,17 @@ export class Search {
   }
 }
 
+/** @param {string} token */
 const chip = (token) => el("span", { class: "chip hit" }, bare(token));
 
-// The text of all passages, to be searched at once: tokens may be parts of a word, and of a character.
+/** The text of all passages, to be searched at once: tokens may be parts of a word, and of a character. */
 class Text {
-  // blocks: {text, groups}, as Embedded.passages gives them.
+  /** @param {Index} index @param {Passages} passages */
   constructor(index, { text, groups }) {
-    Object.assign(this, { index, groups, tokens: text.tokens });
+    this.index = index;
+    this.groups = groups;
+    /** @type {Uint32Array} */
+    this.tokens = text.tokens;
     const n = text.tokens.length;
     this.first = new Uint32Array(n + 1); // place in `joined` at which each token begins
     const parts = [];
@@ -129,8 +156,9 @@ class Text {
     this.joined = parts.join("");
   }
 
-  // By row: strongest passages with the word, those active on it, and how many there are.
+  /** By row. @param {string} word */
   search(word) {
+    /** @type {Map<number, Seen>} */
     const rows = new Map();
     const places = this.places(word);
     if (!places.length) return rows;
@@ -167,27 +195,17 @@ class Text {
     return rows;
   }
 
-  // Tokens [from, to) of each occurrence of a word, which begins where a word begins.
+  /** Tokens [from, to) of each occurrence of a word, which begins where a word begins. @param {string} word */
   places(word) {
+    /** @type {[number, number][]} */
     const found = [];
     const anywhere = !LETTER.test(word[0]) || UNSPACED.test(word[0]);
     for (let at = this.joined.indexOf(word); at >= 0; at = this.joined.indexOf(word, at + word.length)) {
       if (!anywhere && LETTER.test(this.joined[at - 1])) continue;
-      let from = this.tokenAt(at);
+      let from = lastAtMost(this.first, at);
       while (from > 0 && this.first[from - 1] === this.first[from]) from--; // tokens that share its first character
-      found.push([from, this.tokenAt(at + word.length - 1) + 1]);
+      found.push([from, lastAtMost(this.first, at + word.length - 1) + 1]);
     }
     return found;
-  }
-
-  // The last token that begins at a place of the text or before it.
-  tokenAt(place) {
-    let [low, high] = [0, this.tokens.length];
-    while (low < high) {
-      const middle = (low + high) >> 1;
-      if (this.first[middle] <= place) low = middle + 1;
-      else high = middle;
-    }
-    return low - 1;
   }
 }

@@ -2,6 +2,12 @@
 import { el, say } from "./elements.js";
 import { ROW, featureRow } from "./row.js";
 
+/** @import {Index} from "./data.js" */
+/** @import {Found, Search} from "./search.js" */
+/** @typedef {{text: string, sort: string, state: string, low: number, high: number, label: string}} Query */
+/** @typedef {{onOpen(row: number): void, onChange(rows: number[]): void, onStar(latent: number): void, stars: {has(latent: number): boolean}}} Host */
+
+/** @type {Record<string, [string, string | null, number]>} */
 export const SORTS = {
   fit: ["Fit to the search", "fit", -1],
   margin: ["Above controls", "label_margin", -1],
@@ -15,7 +21,10 @@ export const SORTS = {
   latent: ["Number", "latent", 1],
 };
 
-// Which labels are shown, by how far their scores stand above their controls.
+/**
+ * Which labels are shown, by how far their scores stand above their controls.
+ * @type {Record<string, [string, (margin: number) => boolean]>}
+ */
 export const LABELS = {
   "": ["any", () => true],
   above: ["above controls", (margin) => margin > 0],
@@ -24,10 +33,22 @@ export const LABELS = {
 };
 
 export class FeatureList {
-  // host: the scrolling element; onOpen(row), onChange(rows) are called back; stars is {has(latent)}.
+  /** @param {HTMLElement} host - the scrolling element @param {Index} index @param {Search} search @param {Host} back */
   constructor(host, index, search, { onOpen, onChange, onStar, stars }) {
-    Object.assign(this, { host, index, search, onOpen, onChange, onStar, stars });
+    this.host = host;
+    this.index = index;
+    this.search = search;
+    this.onOpen = onOpen;
+    this.onChange = onChange;
+    this.onStar = onStar;
+    this.stars = stars;
+    /** @type {number[]} */
+    this.rows = [];
+    /** @type {Map<number, Found>} */
+    this.found = new Map();
+    /** @type {Query} */
     this.query = { text: "", sort: "density", state: "alive", low: 0, high: 1, label: "" };
+    /** @type {number | null} */
     this.chosen = null;
     this.space = el("div", { class: "rows" });
     host.replaceChildren(this.space);
@@ -35,6 +56,7 @@ export class FeatureList {
     new ResizeObserver(() => this.paint()).observe(host);
   }
 
+  /** @param {Partial<Query>} change */
   update(change) {
     Object.assign(this.query, change);
     const { index, query } = this;
@@ -60,14 +82,19 @@ export class FeatureList {
     this.onChange(this.rows);
   }
 
+  /** @param {number[]} rows */
   sorted(rows) {
     const [, name, sign] = SORTS[this.query.sort];
     const { index } = this;
     if (name === null) {
+      /** @param {number} row */
       const key = (row) => this.search.labels[row] || "\uffff";
       return rows.sort((a, b) => (key(a) < key(b) ? -1 : key(a) > key(b) ? 1 : a - b));
     }
-    const value = name === "fit" ? (row) => this.found.get(row)?.fit ?? 0 : (row) => index[name][row];
+    const column = name === "fit" ? null : index.column(name);
+    /** @param {number} row */
+    const value = (row) => (column ? column[row] : (this.found.get(row)?.fit ?? 0));
+    /** @param {number} row */
     const key = (row) => (Number.isFinite(value(row)) ? sign * value(row) : Infinity);
     return rows.sort((a, b) => key(a) - key(b) || a - b);
   }
@@ -85,20 +112,22 @@ export class FeatureList {
     else this.host.removeAttribute("aria-activedescendant");
   }
 
+  /** @param {number} row @param {number} at */
   line(row, at) {
     const { index } = this;
     const brief = { ...index.brief(row), spark: index.sparkline(row), top_tokens: index.tokens("top_tokens", row), promoted: index.tokens("promoted", row) };
     return featureRow(brief, { at, of: this.rows.length, chosen: row === this.chosen, starred: this.stars.has(brief.latent), why: this.why(row), onOpen: () => this.onOpen(row), onStar: this.onStar });
   }
 
-  // Why a row was found, the weightiest reason first.
+  /** Why a row was found, the weightiest reason first. @param {number} row */
   why(row) {
-    return this.found.has(row) ? this.found.get(row).why.flatMap(({ text }, i) => [i ? " · " : null, text].flat()) : null;
+    return this.found.get(row)?.why.flatMap(({ text }, i) => [i ? " · " : null, text].flat()) ?? null;
   }
 
+  /** @param {number | null} row */
   choose(row) {
     this.chosen = row;
-    const at = this.rows.indexOf(row);
+    const at = row === null ? -1 : this.rows.indexOf(row);
     if (at >= 0) {
       const [top, bottom] = [at * ROW, (at + 1) * ROW];
       if (top < this.host.scrollTop) this.host.scrollTop = top - ROW;
@@ -107,15 +136,16 @@ export class FeatureList {
     this.paint();
   }
 
-  // The row before or after the chosen one in the list as it stands.
+  /** The row before or after the chosen one in the list as it stands. @param {number} by */
   step(by) {
-    const at = this.rows.indexOf(this.chosen);
+    const at = this.chosen === null ? -1 : this.rows.indexOf(this.chosen);
     if (at < 0) return this.rows.length ? this.rows[0] : null;
     return this.rows[at + by] ?? null;
   }
 
   tsv() {
     const heads = ["latent", "alive", "label", "method", "score", "low", "high", "control", "above_controls", "density", "n_active", "mean_active", "max", "top_tokens", "promoted"];
+    /** @param {unknown} text */
     const clean = (text) => String(text ?? "").replace(/\\/g, "\\\\").replace(/\t/g, "\\t").replace(/\n/g, "\\n").replace(/\r/g, "\\r");
     const lines = this.rows.map((row) => {
       const f = this.index.brief(row);

@@ -63,7 +63,7 @@ def features(
     if _is_known(request, headers):
         return Response(status_code=304, headers=headers)
     found = None
-    if q.strip():
+    if q.strip() or (q and mode in ("token", "effect")):
         found = _fires_on(run, served, q) if mode == "passage" else described.find(q, mode)
     chosen = None if latents is None else [int(one) for one in latents.split(",")]
     filters = Filters(alive, _ends(density), _ends(score), _ends(margin), labels, chosen)

@@ -1,6 +1,6 @@
 // Training curves, redrawn as they grow while the run trains, with those of other runs beside them where wanted.
-import { el, number, say } from "../elements.js";
-import { get } from "./api.js";
+import { el, number, say, share } from "../elements.js";
+import { follow, get } from "./api.js";
 import { chart } from "./charts.js";
 import { facts, runAddress } from "./shell.js";
 import { View, list, text } from "./state.js";
@@ -37,23 +37,27 @@ export async function curves(host, run) {
   }
 
   // While the run trains, its newest line is told and its curves are redrawn, once a second at most.
-  async function follow() {
-    const events = new EventSource(`${base}/metrics/events`);
+  async function grow(after) {
     let due = null;
-    events.addEventListener("metrics", ({ data }) => {
-      now(JSON.parse(data));
+    for await (const { event, data } of follow(`${base}/metrics/events`, { after: String(after) })) {
+      if (event === "end") break;
+      now(data);
       due ??= setTimeout(() => ((due = null), draw()), 1000);
-    });
-    events.addEventListener("end", () => (events.close(), draw(), now(null)));
-    events.onerror = () => events.readyState === EventSource.CLOSED && now(null);
+    }
+    now(null);
+    draw();
   }
 
   function now(line) {
     if (!line) return void told.replaceChildren();
-    const parts = [say("step {n}", number(line.step)), say("{n} tokens", number(line.tokens)), line.tokens_per_second && say("{n} tokens a second", number(Math.round(line.tokens_per_second)))];
+    const rate = line.step_ms && line.step ? Math.round((1000 * line.tokens) / line.step / line.step_ms) : null;
+    const parts = [say("step {n}", number(line.step)), say("{n} tokens", number(line.tokens)), rate && say("{n} tokens a second", number(rate)), `FVU ${number(line.fvu)}`, `L0 ${number(line.l0)}`, say("{} dead", share(line.dead))];
     told.replaceChildren(el("span", { class: "live" }, say("training")), " ", parts.filter(Boolean).join(" · "));
   }
 
   draw();
-  get(base).then(({ live }) => live && follow()).catch(() => null);
+  const { lines, next, live } = await get(`${base}/metrics?most=1`).catch(() => ({ lines: [], live: false }));
+  if (!live) return;
+  now(lines.at(-1));
+  await grow(next).catch(() => now(null));
 }

@@ -1,0 +1,204 @@
+// Shapes of the API, made by tests/pages/js/api_types.py; not to be changed by hand.
+
+export interface Activations {
+  tokens: Array<string>;
+  looked_at: Array<boolean>;
+  active: number;
+  latents: Record<string, Array<number>>;
+  maxima: Record<string, number>;
+  labels: Record<string, string>;
+}
+
+export interface ActivationsOf {
+  text: string;
+  latents?: Array<number> | null;
+  limit: number;
+}
+
+export interface ErrorReply {
+  error: Problem;
+}
+
+export interface FeatureDetail {
+  latent: number;
+  alive: boolean;
+  density: number | null;
+  n_active: number;
+  mean: number | null;
+  mean_active: number | null;
+  max: number | null;
+  label: string;
+  label_author: string;
+  label_method: string;
+  label_scorer: string;
+  label_score: number | null;
+  label_low: number | null;
+  label_high: number | null;
+  label_control: number | null;
+  label_random: number | null;
+  label_margin: number | null;
+  share?: number | null;
+  row: number;
+  histogram: Record<string, any>;
+  top_tokens: Array<[string, number | null]>;
+  promoted: Array<[string, number | null]>;
+  suppressed: Array<[string, number | null]>;
+  position_profile: Array<number>;
+  neighbours: Record<string, Array<Near>>;
+  explanations: Array<Record<string, any>>;
+  scores: Array<Record<string, any>>;
+  votes: Array<Record<string, any>>;
+  passages: Array<Passage>;
+}
+
+export interface FeatureList {
+  run: string;
+  total: number;
+  of: number;
+  offset: number;
+  limit: number;
+  mode: string;
+  note?: string | null;
+  removed: Record<string, number>;
+  features: Array<FeatureRow>;
+}
+
+export interface FeatureRow {
+  latent: number;
+  alive: boolean;
+  density: number | null;
+  n_active: number;
+  mean: number | null;
+  mean_active: number | null;
+  max: number | null;
+  label: string;
+  label_author: string;
+  label_method: string;
+  label_scorer: string;
+  label_score: number | null;
+  label_low: number | null;
+  label_high: number | null;
+  label_control: number | null;
+  label_random: number | null;
+  label_margin: number | null;
+  share?: number | null;
+  top_tokens: Array<string>;
+  promoted: Array<string>;
+  spark: Array<number>;
+  fit?: number | null;
+  why?: string | null;
+}
+
+export interface LabelGiven {
+  text: string;
+  author: string;
+}
+
+export interface MapOfFeatures {
+  column: string;
+  log: boolean;
+  label: string;
+  x: [number, number];
+  y: [number, number];
+  areas: Array<[number, number, number, number]>;
+  latent: Array<number>;
+  density: Array<number>;
+  height: Array<number>;
+  margin: Array<number | null>;
+  labels: Array<string>;
+}
+
+export interface Measured {
+  value: number;
+  low: number | null;
+  high: number | null;
+  n?: number | null;
+  method?: string | null;
+}
+
+export interface Metrics {
+  lines: Array<Record<string, any>>;
+  next: number;
+  live: boolean;
+}
+
+export interface Near {
+  other: number;
+  value: number;
+}
+
+export interface Passage {
+  kind: string;
+  rank: number;
+  document: number;
+  position: number;
+  peak: number;
+  maximum: number;
+  tokens: Array<string>;
+  activations: Array<number>;
+}
+
+export interface Problem {
+  message: string;
+}
+
+export interface RunCard {
+  name: string;
+  changed: number;
+  problem?: string | null;
+  title?: string | null;
+  model?: string | null;
+  site?: string | null;
+  architecture?: string | null;
+  n_latents?: number | null;
+  features?: number | null;
+  unit?: string | null;
+  of_items: boolean;
+  stages: Array<StageCard>;
+  live: boolean;
+  metrics: Record<string, Measured>;
+}
+
+export interface RunDetail {
+  name: string;
+  changed: number;
+  problem?: string | null;
+  title?: string | null;
+  model?: string | null;
+  site?: string | null;
+  architecture?: string | null;
+  n_latents?: number | null;
+  features?: number | null;
+  unit?: string | null;
+  of_items: boolean;
+  stages: Array<StageCard>;
+  live: boolean;
+  metrics: Record<string, Measured>;
+  folder: string;
+  evaluation?: Record<string, any> | null;
+  scores: Array<Record<string, any>>;
+  recipe: Record<string, any>;
+  absent: Record<string, string>;
+  position_buckets: Array<[number, number]>;
+  sides?: [string, string] | null;
+  notes: Array<string>;
+}
+
+export interface RunList {
+  total: number;
+  offset: number;
+  limit: number;
+  runs: Array<RunCard>;
+}
+
+export interface StageCard {
+  name: string;
+  state: string;
+  seconds?: number | null;
+}
+
+export interface VoteGiven {
+  vote: number;
+  voter: string;
+  of?: string | null;
+}

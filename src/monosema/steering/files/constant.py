@@ -1,0 +1,60 @@
+"""Steerings that are one constant vector at each layer, the same at every token: all that others' formats hold."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from monosema.core import ConfigError, Site
+from monosema.dictionaries import SparseCoder
+from monosema.models import LanguageModel
+from monosema.steering.coordinates import Latent
+from monosema.steering.edits import Edit, Steering
+from monosema.steering.moves import Add
+from monosema.steering.where import Where
+
+EVERY_TOKEN = Where(special=True, template=True)
+
+
+def constants(steering: Steering, what: str, model: LanguageModel | None) -> dict[Site, Float[Tensor, " width"]]:
+    """Return what a steering adds at each site. Raises ConfigError, which names the edit, where it does more."""
+    totals: dict[Site, Tensor] = {}
+    for number, edit in enumerate(steering.edits):
+        if reason := _why_not(edit):
+            raise ConfigError(f"{what} can't hold edits[{number}], of {edit.coordinate.name}: {reason}.")
+        assert isinstance(edit.move, Add)
+        unit = (edit.coordinate.maximum if edit.unit == "max" else None) or 1.0
+        one = edit.coordinate.site
+        vector = edit.coordinate.row((_width(edit, model),)).cpu()
+        total = totals.get(one, torch.zeros_like(vector))
+        totals[one] = total + vector * (edit.move.amount * unit * steering.strength)
+    if not totals:
+        raise ConfigError(f"{what} holds vectors, and this steering has no edits.")
+    return totals
+
+
+def _why_not(edit: Edit) -> str:
+    if not isinstance(edit.move, Add):
+        return "it holds constant additions, and this is a " + type(edit.move).__name__.lower()
+    if edit.unit == "norm":
+        return "it holds constant additions, and this one is a share of the norm at each token"
+    if edit.where != EVERY_TOKEN:
+        return (
+            "there all tokens are changed, special ones and a chat's template among them. Say so of the edit: prompt "
+            "and generated all, special = true, template = true (`Steering.everywhere()`)"
+        )
+    if edit.coordinate.site.component != "resid_post" and not edit.coordinate.site.is_module:
+        return f"it holds the residual stream behind a block (resid_post), and this is at {edit.coordinate.site.short}"
+    coder = edit.coordinate.dictionary if isinstance(edit.coordinate, Latent) else None
+    if isinstance(coder, SparseCoder) and coder.normalisation != "none":
+        return "its dictionary normalises each row, so that what it adds differs from token to token"
+    return ""
+
+
+def _width(edit: Edit, model: LanguageModel | None) -> int:
+    if model is not None:
+        return model.d_model
+    if isinstance(edit.coordinate, Latent):
+        return edit.coordinate.dictionary.d_out // max(1, len(edit.coordinate.reads))
+    return len(getattr(edit.coordinate, "vector"))  # noqa: B009

@@ -1,0 +1,146 @@
+"""The list of features, searches, one feature, labels and votes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+
+from monosema.atlas import open_atlas
+from monosema.server.schemas import Activations, FeatureDetail, FeatureList
+
+FEATURES = "/api/runs/small/features"
+
+
+def listed(client: TestClient, **asked: Any) -> dict[str, Any]:
+    """A page of the list, which must be of the schema's shape."""
+    answer = client.get(FEATURES, params=asked)
+    assert answer.status_code == 200, answer.text
+    FeatureList.model_validate(answer.json())
+    return answer.json()
+
+
+def test_pages_of_the_list_make_up_the_whole_in_order(client: TestClient) -> None:
+    whole = listed(client, sort="density", limit=500)["features"]
+    pages = [listed(client, sort="density", limit=7, offset=offset)["features"] for offset in range(0, len(whole), 7)]
+    assert [line for page in pages for line in page] == whole
+    densities = [line["density"] for line in whole]
+    assert densities == sorted(densities, reverse=True)
+
+
+def test_filters_leave_in_what_fits_and_say_what_removed_most_where_nothing_does(client: TestClient) -> None:
+    found = listed(client, alive="all", density="0.01..0.1", limit=500)
+    assert found["features"]
+    assert all(0.01 <= line["density"] <= 0.1 for line in found["features"])
+    chosen = listed(client, alive="all", latents="3,5,40", sort="latent")
+    assert [line["latent"] for line in chosen["features"]] == [3, 5, 40]
+    nothing = listed(client, density="0.999..1", score="0,2")
+    assert nothing["total"] == 0
+    assert next(iter(nothing["removed"])) == "density"
+
+
+def test_the_same_words_find_the_same_features_as_the_atlas_does(client: TestClient, served_run: Any) -> None:
+    atlas = open_atlas(served_run)
+    label = next(line["label"] for line in listed(client, sort="margin")["features"])
+    token = next(part for line in listed(client)["features"] for part in line["top_tokens"] if part.strip())
+    for word in {token.strip().lower(), label.split()[0].lower()}:
+        wanted = {row["latent"]: row["relevance"] for row in atlas.search(word, limit=None)}
+        wait_for_passages(client)
+        found = {line["latent"]: line["fit"] for line in listed(client, q=word, limit=500)["features"]}
+        # Parts of words in passages are found by the atlas alone.
+        assert set(found) <= set(wanted)
+        assert all(fit <= wanted[latent] + 1e-4 for latent, fit in found.items())
+        assert max(found.values()) == pytest.approx(max(wanted.values()), abs=0.7)
+
+
+def wait_for_passages(client: TestClient) -> None:
+    """Wait for the index that is made in the background."""
+    import time
+
+    while client.get("/api/runs/small").json()["searches"]["passages"] != "ready":
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("mode", ["token", "effect"])
+def test_tokens_and_effects_are_searched_as_the_atlas_does(mode: str, client: TestClient, served_run: Any) -> None:
+    atlas = open_atlas(served_run)
+    token = atlas.sql("select top_tokens[1] as token from features where alive and promoted[1] is not null limit 1")
+    search = atlas.search_token if mode == "token" else atlas.search_effect
+    for word in (token[0]["token"], atlas.feature(5).promoted[0].token):
+        wanted = [row["latent"] for row in search(word, limit=None)]
+        assert [
+            line["latent"] for line in listed(client, q=word, mode=mode, alive="all", limit=500)["features"]
+        ] == wanted
+
+
+def test_a_passage_finds_what_fires_on_it(client: TestClient) -> None:
+    found = listed(client, q="the cat sat on the mat", mode="passage", limit=5)
+    assert found["mode"] == "passage"
+    assert all(" on “" in line["why"] for line in found["features"])
+    read = client.post("/api/runs/small/activations", json={"text": "the cat sat on the mat", "limit": 3})
+    Activations.model_validate(read.json())
+    assert all(max(values) > 0 for values in read.json()["latents"].values())
+    assert set(map(int, read.json()["latents"])) == {line["latent"] for line in found["features"][:3]}
+
+
+def test_a_search_by_meaning_says_so_where_it_is_by_words(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    from monosema.server.meaning import Encoder
+
+    monkeypatch.setattr(Encoder, "installed", False)
+    client.app.state.serving.library["small"].described.vectors.ready = False  # type: ignore[attr-defined]
+    found = listed(client, q="the", mode="meaning")
+    assert found["mode"] == "words"
+    assert "not installed" in found["note"]
+
+
+def test_an_order_by_fit_needs_a_search(client: TestClient) -> None:
+    assert client.get(FEATURES, params={"sort": "fit"}).status_code == 400
+    assert client.get(FEATURES, params={"sort": "share"}).status_code == 400
+    assert client.get(FEATURES, params={"density": "+,.."}).status_code == 400
+
+
+def test_a_feature_is_as_the_atlas_has_it(client: TestClient, served_run: Any) -> None:
+    atlas = open_atlas(served_run)
+    shown = client.get(f"{FEATURES}/5").json()
+    FeatureDetail.model_validate(shown)
+    feature = atlas.feature(5)
+    assert [part[0] for part in shown["top_tokens"]] == [one.token for one in feature.top_tokens]
+    assert shown["density"] == pytest.approx(feature.density)
+    top = [one for one in shown["passages"] if one["kind"] == "top"]
+    assert [tuple(one["tokens"]) for one in top] == [one.tokens for one in feature.top]
+    for ours, theirs in zip(top, feature.top, strict=True):
+        assert ours["activations"] == pytest.approx(theirs.activations, abs=theirs.maximum / 255)
+
+
+def test_what_has_not_changed_is_not_sent_again(client: TestClient) -> None:
+    for address in (FEATURES, f"{FEATURES}/5"):
+        tag = client.get(address).headers["etag"]
+        assert client.get(address, headers={"if-none-match": tag}).status_code == 304
+
+
+def test_a_person_labels_a_feature_and_takes_it_back(client: TestClient) -> None:
+    before = client.get(f"{FEATURES}/6").json()["label"]
+    tag = client.get(f"{FEATURES}/6").headers["etag"]
+    given = client.post(f"{FEATURES}/6/label", json={"text": "names of <b>cats</b>", "author": "me"}).json()
+    assert (given["label"], given["label_author"]) == ("names of <b>cats</b>", "me")
+    assert client.get(f"{FEATURES}/6", headers={"if-none-match": tag}).json()["label"] == given["label"]
+    assert [line["latent"] for line in listed(client, q="names of cats")["features"]] == [6]
+    voted = client.post(f"{FEATURES}/6/vote", json={"vote": 1, "voter": "you"}).json()
+    assert [(one["voter"], one["vote"]) for one in voted["votes"]] == [("you", 1)]
+    assert client.post(f"{FEATURES}/6/vote", json={"vote": 0, "voter": "you"}).json()["votes"] == []
+    assert client.post(f"{FEATURES}/6/label", json={"text": " ", "author": "me"}).json()["label"] == before
+    assert client.post(f"{FEATURES}/6/label", json={"text": "", "author": "me"}).status_code == 400
+
+
+@pytest.mark.parametrize("latent", [64, 2**31 - 1])
+def test_a_feature_that_there_is_not_is_not_found(latent: int, client: TestClient) -> None:
+    assert client.get(f"{FEATURES}/{latent}").status_code == 404
+    assert client.post(f"{FEATURES}/{latent}/label", json={"text": "x", "author": "me"}).status_code == 404
+    asked = {"text": "the cat", "latents": [latent]}
+    assert client.post("/api/runs/small/activations", json=asked).status_code == 404
+
+
+def test_errors_are_in_the_readers_language(client: TestClient) -> None:
+    answer = client.get("/api/runs/none", headers={"accept-language": "ko-KR,ko;q=0.9,en;q=0.8"})
+    assert "실행" in answer.json()["error"]["message"]
