@@ -180,3 +180,9 @@ def test_a_dictionary_of_another_site_is_refused(model, dictionary, text, config
         build_atlas(model, dictionary, "0.mlp.post", text(), tmp_path, config)
     with pytest.raises(SiteError):
         build_atlas(model, dictionary, "7.resid_post", text(), tmp_path, config)
+
+
+def test_a_feature_is_told_in_a_line(atlas) -> None:
+    alive = atlas.features(limit=1)[0]["latent"]
+    assert repr(atlas.feature(alive)).startswith(f"Feature({alive}: ")
+    assert all(len(repr(feature)) < 400 for feature in atlas)

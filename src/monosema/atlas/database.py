@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,8 @@ def connect(folder: Path, meta: Mapping[str, Any]) -> Any:
     database = duckdb.connect(
         ":memory:", config={"autoinstall_known_extensions": False, "autoload_known_extensions": False}
     )
-    database.execute("set enable_progress_bar = false")
+    with contextlib.suppress(duckdb.InvalidInputException):  # In a notebook without ipywidgets there is none to set.
+        database.execute("set enable_progress_bar = false")
     database.create_function("shown_text", shown_text, ["varchar[]"], "varchar")
     try:
         for name in NAMES:

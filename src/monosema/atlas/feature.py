@@ -227,6 +227,13 @@ class Feature(Shown):
     votes: tuple[Vote, ...]
     sites: tuple[SiteShare, ...] = ()
 
+    def __repr__(self) -> str:
+        if not self.alive:
+            return f"Feature({self.latent}: never active)"
+        label = "no label" if self.label is None else repr(self.label)
+        parts = f"{len(self.examples)} passages, {len(self.explanations)} explanations"
+        return f"Feature({self.latent}: {label}, on {self.density:.2%} of tokens, max {self.max:.3g}, {parts})"
+
     @property
     def top(self) -> tuple[Example, ...]:
         """The strongest passages."""

@@ -29,7 +29,7 @@ def _page(
     from monosema.pages.report import environment
     from monosema.pages.words import languages, say
 
-    runs = [{"name": one.name, "title": one.name} for one in serving.library.runs()]
+    runs = [{"name": one.name, "folder": str(one.folder)} for one in serving.library.runs()]
     known = {"page": name, "title": title, **languages(), "words": [], "runs": runs, **facts}
     template = environment().get_template(f"app/{name}.html.j2")
     return HTMLResponse(template.render(page=name, title=title, facts=script_json(known), **{"say": say, **shown}))
@@ -120,6 +120,10 @@ def _static(path: str) -> tuple[bytes, str, str]:
         if not source.is_file():
             raise NotFoundError("There is nothing at this address.")
         body = source.read_bytes()
+        if suffix == ".js":
+            from monosema.pages.modules import lean
+
+            body = lean(body.decode()).encode()
     else:
         raise NotFoundError("There is nothing at this address.")
     return body, TYPES[suffix], f'"{hashlib.sha256(body).hexdigest()[:16]}"'

@@ -97,7 +97,7 @@ def load_dictionary(path: str | Path) -> Dictionary:
     """Load a dictionary in any format that monosema reads.
 
     Args:
-        path: the folder, or a file in it; or, where there is none, a name on the hub: "owner/name[@revision][/folder]".
+        path: the folder, or a file in it; or, where there is none, a name on the hub: `owner/name[@revision][/folder]`.
 
     Raises:
         FormatError: no dictionary there, or none of a known format, or one whose parts don't fit together.

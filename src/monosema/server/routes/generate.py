@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path
 from pydantic import AfterValidator, BaseModel, Field, model_validator
@@ -15,6 +15,10 @@ from monosema.server.errors import NotFoundError
 from monosema.server.events import seen_number, send
 from monosema.server.state import Served, Serving
 from monosema.server.worker import Source
+
+if TYPE_CHECKING:
+    from monosema.models import LanguageModel
+    from monosema.steering import Steering
 
 router = APIRouter(prefix="/api/generate", tags=["generate"])
 MOST_TEXTS = 8
@@ -105,6 +109,7 @@ def _read(asked: GenerateRequest, served: Serving) -> tuple[Source, Any]:
     """Return the model and what it is to write."""
     from monosema.models import GenerationConfig
     from monosema.server.desk import Request
+    from monosema.server.steerings import steering_of
 
     run = served.library[asked.run] if asked.run is not None else next(iter(served.library.runs()), None)
     if run is None:
@@ -119,9 +124,10 @@ def _read(asked: GenerateRequest, served: Serving) -> tuple[Source, Any]:
     )
     messages = None if asked.messages is None else [message.model_dump() for message in asked.messages]
     prompt: Any = asked.prompt if messages is None else messages
-    steerings = [None if spec is None else _steering(spec) for spec in asked.steerings]
+    wanted = asked.steerings
+
+    def made(model: LanguageModel) -> list[Steering | None]:
+        return [None if spec is None else steering_of(run, model, spec) for spec in wanted]
+
+    steerings = served.with_model(run, made) if any(wanted) else [None for _ in wanted]
     return served.source(run), Request(prompt, config, steerings, asked.likely)
-
-
-def _steering(spec: dict[str, Any]) -> Any:
-    raise InputError("Steering by the app is not there yet: give null.")

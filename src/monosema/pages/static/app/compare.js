@@ -5,35 +5,42 @@ import { chip, labelled } from "../tokens.js";
 import { get, path, post } from "./api.js";
 import { chart } from "./charts.js";
 import { about } from "./one.js";
-import { button, empty, facts, failure, fill, runAddress, shell } from "./shell.js";
+import { button, empty, facts, failure, fill, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, text } from "./state.js";
 import { tabs } from "./tabs.js";
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
+/** @import {Measured, RunDetail} from "../api.js" */
+/** @typedef {"figures" | "curves" | "matched" | "recipe" | "text"} Tab */
+
+/** @type {Record<Tab, string>} */
 const TABS = { figures: "Figures", curves: "Training", matched: "Matched features", recipe: "Recipe", text: "A text in both" };
-export const FIELDS = { a: text(), b: text(), tab: choice(Object.keys(TABS)), text: text() };
+export const FIELDS = { a: text(), b: text(), tab: choice(/** @type {Tab[]} */ (Object.keys(TABS))), text: text() };
 const FIRED = 12; // features shown of a text
 
 /** @type {View<typeof FIELDS>} */
 let view;
 const both = () => [view.state.a, view.state.b];
 
-/** @param {string} which */
+/** @param {"a" | "b"} which */
 function chooser(which) {
   const names = facts.runs.map(({ name }) => name);
+  /** @type {HTMLSelectElement} */
   const select = el("select", { class: "field", "aria-label": say(which === "a" ? "First run" : "Second run"), on: { change: () => view.set({ [which]: select.value }, { push: true }).then(show) } }, el("option", { value: "" }, say("choose a run")), names.map((name) => el("option", { value: name, selected: name === view.state[which], translate: "no" }, name)));
   return select;
 }
 
+/** @param {string} name */
 async function header(name) {
   const told = await about(name);
   const what = [told.model, told.site, `${told.architecture ?? ""} ${known(told.n_latents) ? number(told.n_latents) : ""}`].filter(Boolean).join(" · ");
   return el("div", { class: "compared-run" }, el("p", { translate: "no" }, what), el("p", {}, el("a", { class: "quiet", href: runAddress(name) }, say("The run")), el("a", { class: "quiet", href: runAddress(name, "features") }, say("Its features"))));
 }
 
-/** Value and ends of a metric of a run's dictionary. */
-const metricOf = (told, key) => told.evaluation?.rows.find(({ kind }) => kind === "dictionary")?.metrics[key] ?? null;
+/** Value and ends of a metric of a run's dictionary. @param {RunDetail} told @param {string} key @returns {Measured | null} */
+const metricOf = (told, key) => told.evaluation?.rows.find((/** @type {{kind: string}} */ { kind }) => kind === "dictionary")?.metrics[key] ?? null;
 
+/** @param {number | null | undefined} value @param {string} unit */
 function written(value, unit) {
   if (!known(value)) return "–";
   const negative = value < 0 ? "−" : "";
@@ -41,12 +48,14 @@ function written(value, unit) {
   return negative + (unit === "share" ? (100 * size).toFixed(1) + " %" : unit === "nats" ? size.toFixed(3) : size.toPrecision(3));
 }
 
+/** @param {number | null} low @param {number | null} high @param {string} unit */
 const range = (low, high, unit) => (known(low) && known(high) ? ` [${written(low, unit).replace(" %", "")}, ${written(high, unit).replace(" %", "")}]` : "");
 
-// The difference, with an interval as of two independent measurements.
+/** The difference, with an interval as of two independent measurements. @param {Measured | null} a @param {Measured | null} b */
 function difference(a, b) {
   if (!a || !b) return null;
   const value = b.value - a.value;
+  /** @param {Measured} one */
   const half = (one) => (known(one.low) && known(one.high) ? [one.value - one.low, one.high - one.value] : null);
   const [x, y] = [half(a), half(b)];
   if (!x || !y) return { value, low: null, high: null };
@@ -55,14 +64,16 @@ function difference(a, b) {
 
 async function figures() {
   const [a, b] = await Promise.all(both().map(about));
-  const lines = facts.metrics.filter(({ key }) => metricOf(a, key) || metricOf(b, key));
+  const lines = facts.metrics.filter((/** @type {{key: string}} */ { key }) => metricOf(a, key) || metricOf(b, key));
   if (!lines.length) return empty("Neither run has been evaluated yet.");
   const alike = a.model === b.model && a.site === b.site;
+  /** @param {Measured | null} one @param {string} unit */
   const cell = (one, unit) => el("td", { title: one?.n ? `n = ${number(one.n)} (${one.method})` : null }, one ? [el("b", {}, written(one.value, unit)), el("span", { class: "interval" }, range(one.low, one.high, unit))] : el("span", { class: "absent" }, "–"));
+  /** @param {Record<"key" | "name" | "unit" | "better" | "means", string>} metric */
   const row = ({ key, name, unit, better, means }) => {
     const pair = [metricOf(a, key), metricOf(b, key)];
-    const gap = difference(...pair);
-    const clear = gap && known(gap.low) && (gap.low > 0 || gap.high < 0);
+    const gap = difference(pair[0], pair[1]);
+    const clear = gap && known(gap.low) && (gap.low > 0 || (gap.high ?? 0) < 0);
     const good = alike && clear && better ? (gap.value > 0) === (better === "higher") : null;
     const points = pair.map((one) => one && [one.value, one.low ?? one.value, one.high ?? one.value]);
     const ends = points.flat().filter(known);
@@ -108,10 +119,11 @@ async function recipe() {
 async function matched() {
   const [a, b] = both();
   const found = await get("/api/compare/features?" + new URLSearchParams({ a, b, limit: "200" }));
+  /** @param {string} run @param {{latent: number, label: string}} feature */
   const name = (run, { latent, label }) => el("td", {}, el("a", { href: runAddress(run, "features", latent) }, el("span", { class: "id" }, String(latent)), " ", el("span", { class: "label", dir: "auto" }, label ? labelled(label) : say("no label"))));
   return [
     el("p", { class: "soft" }, say("Pairs of features, each used once, whose decoder directions have the highest cosine; {n} of {n} are above {n}.", number(found.above), number(found.of), found.threshold)),
-    el("div", { class: "scroll" }, el("table", { class: "evaluation matched" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, say("cosine")), both().map((run) => el("th", { scope: "col", translate: "no" }, run)))), el("tbody", {}, found.pairs.map((pair) => el("tr", {}, el("td", {}, measured(pair.cosine)), name(a, pair.a), name(b, pair.b)))))),
+    el("div", { class: "scroll" }, el("table", { class: "evaluation matched" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, say("cosine")), both().map((run) => el("th", { scope: "col", translate: "no" }, run)))), el("tbody", {}, found.pairs.map((/** @type {any} */ pair) => el("tr", {}, el("td", {}, measured(pair.cosine)), name(a, pair.a), name(b, pair.b)))))),
   ];
 }
 
@@ -135,9 +147,11 @@ function oneText() {
   return [field, shown];
 }
 
+/** @param {string} run @param {string} given */
 async function fired(run, given) {
   const { tokens, latents, labels, maxima, active } = await post(path("runs", run, "activations"), { text: given, limit: FIRED });
-  const strongest = Object.entries(latents).map(([latent, values]) => ({ latent, values, most: Math.max(...values) }));
+  const strongest = Object.entries(/** @type {Record<string, number[]>} */ (latents)).map(([latent, values]) => ({ latent, values, most: Math.max(...values) }));
+  /** @param {{latent: string, most: number}} one */
   const share = ({ latent, most }) => most / (maxima[latent] || 1);
   strongest.sort((one, other) => share(other) - share(one));
   const lines = strongest.map(({ latent, values, most }) => {
@@ -146,31 +160,34 @@ async function fired(run, given) {
   return [el("p", { class: "soft" }, say("{n} features fire; nearest to their own maximum:", number(active))), el("ol", { class: "near" }, lines)];
 }
 
+/** @type {Record<Tab, () => Promise<any>>} */
 const SHOW = { figures, curves, matched, recipe, text: async () => oneText() };
 
 async function show() {
   const [a, b] = both();
   const heads = await Promise.all(both().map((name) => (name ? header(name).catch((error) => failure(error)) : "")));
   const panel = el("div", { id: "panel", role: "tabpanel", class: "panel" });
+  /** @param {any} tab */
   const select = (tab) => view.set({ tab }, { push: true }).then(show);
   $("page").replaceChildren(
     el(
       "div",
       { class: "column" },
       el("div", { class: "head-line" }, el("h1", {}, say("Compare")), button("Swap", () => view.set({ a: b, b: a }, { push: true }).then(show), { class: "quiet" })),
-      el("div", { class: "choosers" }, ["a", "b"].map((which, i) => el("div", {}, chooser(which), heads[i]))),
+      el("div", { class: "choosers" }, /** @type {("a" | "b")[]} */ (["a", "b"]).map((which, i) => el("div", {}, chooser(which), heads[i]))),
       a && b ? [tabs(TABS, view.state.tab, select, "panel"), panel].flat() : [empty(facts.runs.length < 2 ? "There is one run only. Make another to compare it with:" : "Choose two runs to compare.", facts.runs.length < 2 ? { command: "monosema run --out runs/second" } : null)]
     )
   );
   if (a && b) await fill(panel, SHOW[view.state.tab]);
 }
 
-const code = () => (both().every(Boolean) ? ["import monosema as ms", "", ...both().map((name, i) => `${"ab"[i]} = ms.Run.open(${JSON.stringify(facts.runs.find((one) => one.name === name)?.folder ?? name)}).evaluation().dictionary.metrics`), "for name in a.keys() & b.keys():", "    print(name, a[name].value, b[name].value, b[name].value - a[name].value)"].join("\n") : null);
+const code = () => (both().every(Boolean) ? ["import monosema as ms", "", ...both().map((name, i) => `${"ab"[i]} = ms.Run.open(${JSON.stringify(folderOf(name))}).evaluation().dictionary.metrics`), "for name in a.keys() & b.keys():", "    print(name, a[name].value, b[name].value, b[name].value - a[name].value)"].join("\n") : null);
 
 async function start() {
   view = await View.open(FIELDS, show);
   shell({ crumbs: [[say("Compare"), null, false]], title: say("Compare"), code });
   await show();
+  document.documentElement.dataset.ready = "yes";
 }
 
 start();

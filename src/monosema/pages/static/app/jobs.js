@@ -120,6 +120,7 @@ async function start() {
   await fill($("page"), () => el("div", { class: "column" }, el("div", { class: "head-line" }, el("h1", {}, say("Jobs"))), el("div", { id: "jobs", class: "jobs" })), 4);
   await fill($("jobs"), look, 4);
   setInterval(() => document.hidden || look().catch(() => null), 5000);
+  document.documentElement.dataset.ready = "yes";
 }
 
 start();

@@ -1,0 +1,142 @@
+"""The app's pages of runs and features in Chromium, over a finished run and a damaged one."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import find, texts, visit, wait
+
+pytestmark = pytest.mark.browser
+ROWS = "return Array.from(document.querySelectorAll('#rows .row:not(.waiting) .id'), e => +e.textContent)"
+
+
+def press(browser: Any, keys: str) -> None:
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    ActionChains(browser).send_keys(keys).perform()
+
+
+def python_of(browser: Any) -> str:
+    """What the code that the page gives prints."""
+    browser.execute_script("document.querySelector('dialog')?.close()")
+    next(button for button in find(browser, "#tools button") if button.text == "As Python").click()
+    code = wait(browser, "return document.querySelector('dialog pre')?.textContent")
+    browser.execute_script("document.querySelector('dialog').close()")
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    return printed.getvalue()
+
+
+def test_runs_are_cards_and_two_that_are_chosen_are_compared(page: Any, app: str) -> None:
+    visit(page, app)
+    assert sorted(texts(page, ".run-card h2")) == ["broken", "first", "second"]
+    broken = next(card for card in find(page, ".run-card") if "broken" in card.text)
+    assert "is not valid TOML" in broken.text
+    assert f"monosema run {Path('runs') / 'broken'}" in broken.text.replace("\n", " ") or "runs/broken" in broken.text
+    for name in ("first", "second"):
+        next(box for box in find(page, ".pick") if name in box.accessible_name).click()
+    find(page, "#compare")[0].click()
+    wait(page, "return document.querySelectorAll('.panel tbody tr').length > 3")
+    assert "a=first&b=second" in page.current_url
+    assert {text.split(" ")[0] for text in texts(page, ".gap b")} <= {"0.00", "0.0", "0.000"}
+
+
+def test_a_run_shows_its_figures_beside_controls_and_its_charts(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first")
+    assert texts(page, ".headline dt")[0] == "FVU"
+    wait(page, "return document.querySelectorAll('#plots figure svg').length > 4", 60)
+    wait(page, "return document.querySelectorAll('.map canvas').length === 2")
+
+
+def test_a_search_is_in_the_address_and_reloading_shows_the_same(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    everything = page.execute_script(ROWS)
+    label = page.execute_script("return document.querySelector('#rows .quoted').textContent")
+    find(page, "#search")[0].send_keys(label)
+    wait(page, f"return location.search.includes('q=') && ({ROWS[7:]}).length < {len(everything)}")
+    found = page.execute_script(ROWS)
+    find(page, "#rows .row")[-1].click()
+    wait(page, f"return document.querySelector('article').dataset.latent === '{found[-1]}'")
+    visit(page, page.current_url)
+    assert page.execute_script(ROWS) == found
+    wait(page, f"return document.querySelector('article')?.dataset.latent === '{found[-1]}'")
+
+
+def test_keys_walk_keep_and_mark_and_what_is_marked_steers(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    rows = page.execute_script(ROWS)
+    find(page, "#rows .row")[0].click()
+    for key in "xjxs":
+        wait(page, "return document.querySelector('#rows [aria-selected=true]')")
+        press(page, key)
+        time.sleep(0.2)
+    link = wait(page, "return document.querySelector('#marked a')?.href")
+    assert link.endswith(f"/steer?run=first&add={rows[0]},{rows[1]}")
+    assert page.execute_script("return localStorage.getItem('monosema:stars:first')") == json.dumps([rows[1]])
+    press(page, "gf")
+    visit(page, f"{app}/runs/first/features?state=starred")
+    assert page.execute_script(ROWS) == [rows[1]]
+
+
+def test_a_text_is_tested_and_the_address_keeps_it(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    latent = page.execute_script(ROWS)[0]
+    visit(page, f"{app}/runs/first/features/{latent}")
+    next(button for button in find(page, ".bench button") if button.text == "Its strongest passage").click()
+    wait(page, "return document.querySelector('.tried .t.on') && location.search.includes('text=')", 30)
+    said = texts(page, ".tried p")[0]
+    visit(page, page.current_url)
+    wait(page, f"return document.querySelector('.tried p')?.textContent === {json.dumps(said)}")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?sort=rare",
+        "?sort=label",
+        "?q=the&mode=token",
+        "?q=the&mode=effect",
+        "?q=the",
+        "?state=all&density=0.01,0.1",
+    ],
+)
+def test_the_code_of_a_list_gives_the_same_features(page: Any, app: str, query: str) -> None:
+    visit(page, f"{app}/runs/first/features{query}")
+    shown = page.execute_script(ROWS)
+    listed = [int(line.split(" ")[0]) for line in python_of(page).splitlines()]
+    assert listed[: len(shown)] == shown
+
+
+@pytest.mark.parametrize("path", ["/", "/runs/first", "/runs/first/features/{}", "/compare?a=first&b=second"])
+def test_the_code_of_other_pages_runs(page: Any, app: str, path: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    visit(page, app + path.format(page.execute_script(ROWS)[0]))
+    if path == "/":
+        pytest.skip("one of the runs is damaged")
+    assert python_of(page)
+
+
+def test_a_phone_shows_the_list_then_the_feature_and_comes_back(page: Any, app: str) -> None:
+    page.set_window_size(500, 860)
+    visit(page, f"{app}/runs/first/features")
+    assert not find(page, "#detail")[0].is_displayed()
+    find(page, "#rows .row")[0].click()
+    wait(page, "return document.querySelector('#detail article') && document.body.classList.contains('reading')")
+    assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    find(page, "#detail .back")[0].click()
+    assert not find(page, "#detail")[0].is_displayed()
+
+
+def test_help_has_keys_terms_in_both_languages_and_the_routes(page: Any, app: str) -> None:
+    visit(page, f"{app}/help")
+    assert "밀도" in texts(page, ".terms td")
+    assert any("/api/runs/{run}/features" in text for text in texts(page, ".routes th"))
+    press(page, "?")
+    assert wait(page, "return document.querySelectorAll('dialog .key-list dt').length") > 8
