@@ -199,6 +199,7 @@ COLUMNS: Mapping[str, str] = {
     "skills_lost": "skills lost",
 }
 """Figures of a sweep's table, and their headings."""
+_WITH_INTERVALS = ("kl", "perplexity_ratio", "effect", "effect_gain", "skills_lost")
 _SHOWN = 4
 
 
@@ -244,14 +245,14 @@ def _table(points: Sequence[SweepPoint], console: Console) -> None:
     for name in have:
         table.add_column(COLUMNS[name], justify="right")
     for point in points:
-        table.add_row(_named(point), *(_cell(point.figures.get(name)) for name in have))
+        table.add_row(_named(point), *(_cell(name, point.figures.get(name)) for name in have))
     console.print(table)
 
 
-def _cell(figure: Estimate | None) -> str:
+def _cell(name: str, figure: Estimate | None) -> str:
     if figure is None:
         return "–"
-    alone = figure.n < 2 or figure.low == figure.high
+    alone = name not in _WITH_INTERVALS or figure.n < 2 or figure.low == figure.high
     return number(figure.value) if alone else f"{figure.value:.3g} [{figure.low:.3g}, {figure.high:.3g}]"
 
 
@@ -355,7 +356,7 @@ def _show_comparison(result: Comparison, console: Console) -> None:
         table.add_column(METHOD_COLUMNS[name], justify="right")
     for one in sorted(result.entries, key=lambda one: (one.kl is not None, one.kl or 0.0)):
         named = f"{one.method} ({one.about})" if one.about else one.method
-        cells = (_cell(one.point.figures.get(name)) for name in have)
+        cells = (_cell(name, one.point.figures.get(name)) for name in have)
         table.add_row("–" if one.kl is None else f"{one.kl:g}", Text(named), *cells)
     console.print(table)
     for name, why in result.absent.items():
