@@ -45,7 +45,7 @@ _FIRES_ON = 2
 """Texts for the concept on which a latent must fire to be chosen by its input."""
 _SHORTLIST = 20
 """Latents, of those with the best input scores, among which confidence chooses."""
-_ROWS = 128
+_ROWS, _TEXTS = 128, 16
 
 
 @dataclass(eq=False)
@@ -76,16 +76,22 @@ class Evidence:
         """Largest activation of each latent on each text, special tokens left out."""
         key = tuple(texts)
         if key not in self._activations:
-            self._activations[key] = np.stack([self._strongest(text) for text in texts])
+            parts = [self._strongest(key[start : start + _TEXTS]) for start in range(0, len(key), _TEXTS)]
+            self._activations[key] = np.concatenate(parts)
         return self._activations[key]
 
     @torch.inference_mode()
-    def _strongest(self, text: str) -> Float[np.ndarray, " n_latents"]:
-        ids = self.model.tokenizer.encode(text)
-        rows = self.model.activations(torch.tensor([ids], device=self.model.device), [self.site])[self.site]
-        keep = torch.tensor([id not in self.model.tokenizer.special_ids for id in ids], device=rows.device)
-        dense = self.dictionary.encode(rows.flatten(2)[0][keep].float()).dense()
-        return np.asarray(dense.amax(dim=0).cpu(), dtype=np.float64) if len(dense) else np.zeros(dense.shape[-1])
+    def _strongest(self, texts: Sequence[str]) -> Float[np.ndarray, "texts n_latents"]:
+        ids = self.model.tokenizer.encode_batch(list(texts))
+        width, special = max(map(len, ids)), self.model.tokenizer.special_ids
+        tokens = torch.tensor([row + [0] * (width - len(row)) for row in ids], device=self.model.device)
+        there = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in ids], device=tokens.device)
+        rows = self.model.activations(tokens, [self.site], there)[self.site].flatten(2)
+        keep = there & ~torch.isin(tokens, torch.tensor(sorted(special), device=tokens.device))
+        dense = self.dictionary.encode(rows[keep].float()).dense()
+        found = [own.amax(dim=0) if len(own) else dense.new_zeros(dense.shape[-1])
+                 for own in dense.split(keep.sum(dim=1).tolist())]  # fmt: skip
+        return np.asarray(torch.stack(found).cpu(), dtype=np.float64)
 
     @cached_property
     def maxima(self) -> Float[np.ndarray, " n_latents"]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import Field
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from monosema.core import InputError, digest
 from monosema.core.language import translate
@@ -36,7 +35,7 @@ Mode = Literal["words", "token", "effect", "passage", "meaning"]
 Ends = Annotated[
     str | None, Query(pattern=r"^[0-9.eE+-]{1,24}(,|\.\.)[0-9.eE+-]{1,24}$", description="Ends, such as 0.001,0.01.")
 ]
-Latent = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Latent = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
 @dataclass(frozen=True)
@@ -95,9 +94,7 @@ Asked = Annotated[Question, Depends(_question)]
 
 
 @router.get("/features", response_model=FeatureList)
-def features(
-    asked: Asked, request: Request, offset: Annotated[Offset, Query()] = 0, limit: Annotated[Limit, Query()] = 50
-) -> Response:
+def features(asked: Asked, request: Request, offset: Offset = 0, limit: Limit = 50) -> Response:
     """List features that fit a search and filters, a page of them at a time."""
     described, language = asked.run.described, language_of(request)
     headers = _headers(described.tables.state, *described.states.values(), language)
