@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import pytest
-from chromium import find, texts, visit, wait
+from chromium import find, forget, texts, visit, wait
 
 pytestmark = pytest.mark.browser
 WRITTEN = "return document.documentElement.dataset.written === 'yes'"
@@ -54,6 +54,7 @@ def test_a_foil_that_is_no_token_is_refused_with_what_to_choose(page: Any, app: 
     visit(page, f"{app}/prompt?run=first&text=the+cat&foil=notone")
     said = wait(page, "return document.querySelector('.why .trouble')?.textContent")
     assert "is not one token" in said
+    forget(page)
 
 
 def test_without_cards_both_columns_are_the_same_and_a_link_brings_cards(page: Any, app: str) -> None:
@@ -96,10 +97,10 @@ def test_the_code_of_the_page_gives_its_texts(page: Any, app: str) -> None:
 
 
 def test_baselines_and_a_prompt_are_columns_of_their_own(page: Any, app: str) -> None:
-    visit(page, f"{app}/steer?run=first&tokens=4&add=3:8")
+    visit(page, f"{app}/steer?run=first&tokens=4&add=3:0.5")
     column_texts(page)
     find(page, "#baselines")[0].click()
-    wait(page, "return document.querySelectorAll('.text-column').length === 4")
+    wait(page, "return document.querySelectorAll('.text-column').length === 4", 40)
     next(button for button in find(page, ".add-row button") if "Prompt" in button.text).click()
     find(page, "dialog textarea")[0].send_keys("Be glad.")
     find(page, "dialog .action")[0].click()
