@@ -5,57 +5,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import asked_elsewhere, complaints, find, forget, texts, visit, wait
-
-from monosema.runs import Run
+from chromium import find, texts, visit, wait
 
 pytestmark = pytest.mark.browser
 ROWS = "return Array.from(document.querySelectorAll('#rows .row:not(.waiting) .id'), e => +e.textContent)"
-
-
-@pytest.fixture(scope="module")
-def app(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app over two copies of a finished run, and one whose recipe is damaged."""
-    import uvicorn
-
-    from monosema.server import create_app
-
-    home = tmp_path_factory.mktemp("app") / "runs"
-    for name in ("first", "second", "broken"):
-        shutil.copytree(finished.folder, home / name, ignore=shutil.ignore_patterns("shard-*", "report"))
-    (home / "broken" / "recipe.toml").write_text("garbage [")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create_app([home]), port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture
-def page(browser: Any, app: str) -> Iterator[Any]:
-    """A wide window with nothing kept, which must not complain or ask for anything elsewhere."""
-    browser.set_window_size(1440, 900)
-    browser.get(f"{app}/api/runs")
-    browser.execute_script("localStorage.clear()")
-    forget(browser)
-    yield browser
-    assert not [entry for entry in complaints(browser) if "api/jobs" not in entry["message"]]
-    assert not asked_elsewhere(browser, app)
 
 
 def press(browser: Any, keys: str) -> None:

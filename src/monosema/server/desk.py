@@ -139,9 +139,10 @@ class Writing:
         if n == 1 and steered is not None:
             delta["prompt_edited"] = sorted(steered.prompt)
         if self.request.likely and row.logits is not None:
-            delta["likely"] = self._likely(row.logits)
+            delta |= {"likely": self._likely(row.logits), "p": _probability(row.logits, piece.token)}
             if line.untouched is not None and line.untouched.logits is not None:
                 delta["untouched"] = self._likely(line.untouched.logits)
+                delta["untouched_p"] = _probability(line.untouched.logits, piece.token)
                 delta["kl"] = divergence(row.logits, line.untouched.logits)
         return delta
 
@@ -149,6 +150,10 @@ class Writing:
         top = logits.float().softmax(-1).topk(min(self.request.likely, len(logits)))
         texts = self._tokenizer.tokens(top.indices.tolist())
         return list(zip(texts, top.values.tolist(), strict=True))
+
+
+def _probability(logits: Float[Tensor, " vocab"], token: int) -> float:
+    return float(logits.float().log_softmax(-1)[token].exp())
 
 
 def divergence(logits: Float[Tensor, " vocab"], other: Float[Tensor, " vocab"]) -> float:

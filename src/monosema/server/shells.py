@@ -120,6 +120,10 @@ def _static(path: str) -> tuple[bytes, str, str]:
         if not source.is_file():
             raise NotFoundError("There is nothing at this address.")
         body = source.read_bytes()
+        if suffix == ".js":
+            from monosema.pages.modules import lean
+
+            body = lean(body.decode()).encode()
     else:
         raise NotFoundError("There is nothing at this address.")
     return body, TYPES[suffix], f'"{hashlib.sha256(body).hexdigest()[:16]}"'

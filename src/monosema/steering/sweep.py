@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import Field
 
 from monosema.core import Config, Estimate, InputError
+from monosema.core.display import Shown
 from monosema.models import GenerationConfig, LanguageModel, Prompt, read_prompt
 from monosema.models.row import Finish
 from monosema.steering.candidates import Candidate, Prefix
@@ -90,7 +91,7 @@ class SweepPoint:
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(Shown):
     """A sweep.
 
     Attributes:

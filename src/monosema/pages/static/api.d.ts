@@ -7,12 +7,76 @@ export interface Activations {
   latents: Record<string, Array<number>>;
   maxima: Record<string, number>;
   labels: Record<string, string>;
+  costs?: Array<number | null> | null;
 }
 
 export interface ActivationsOf {
   text: string;
   latents?: Array<number> | null;
   limit: number;
+  without?: number | null;
+}
+
+export interface AskedBaselines {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<Turn> | null;
+  steering: Record<string, any>;
+  seed: number;
+}
+
+export interface AskedCosts {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<Turn> | null;
+  steerings: Array<Record<string, any> | null>;
+}
+
+export interface AskedFeatures {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+}
+
+export interface AskedFile {
+  run?: string | null;
+  steering: Record<string, any>;
+}
+
+export interface AskedPrompt {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  top: number;
+}
+
+export interface AskedStrength {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<Turn> | null;
+  steering: Record<string, any>;
+  kl: number;
+}
+
+export interface AskedWhy {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+  methods?: Array<string> | null;
+  most: number;
+}
+
+export interface ChatMessage {
+  role: "system" | "user" | "assistant";
+  content: string;
 }
 
 export interface ErrorReply {
@@ -87,6 +151,43 @@ export interface FeatureRow {
   spark: Array<number>;
   fit?: number | null;
   why?: string | null;
+}
+
+export interface GenerateRequest {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<ChatMessage> | null;
+  steerings: Array<Record<string, any> | null>;
+  seed: number;
+  temperature: number;
+  top_k?: number | null;
+  top_p?: number | null;
+  max_new_tokens: number;
+  stop: Array<string>;
+  likely: number;
+}
+
+export interface JobList {
+  jobs: Array<JobReply>;
+}
+
+export interface JobReply {
+  id: string;
+  kind: string;
+  title: string;
+  request: Record<string, any>;
+  state: string;
+  created: number;
+  started: number | null;
+  ended: number | null;
+  done: number;
+  total: number | null;
+  said: string;
+  error: string | null;
+}
+
+export interface JobRequest {
+  kind: string;
 }
 
 export interface LabelGiven {
@@ -181,6 +282,7 @@ export interface RunDetail {
   absent: Record<string, string>;
   position_buckets: Array<[number, number]>;
   sides?: [string, string] | null;
+  searches: Record<string, string>;
   notes: Array<string>;
 }
 
@@ -195,6 +297,11 @@ export interface StageCard {
   name: string;
   state: string;
   seconds?: number | null;
+}
+
+export interface Turn {
+  role: "system" | "user" | "assistant";
+  content: string;
 }
 
 export interface VoteGiven {

@@ -1,4 +1,5 @@
 // Python that gives what a page shows.
+/** @type {Record<string, string>} Columns by order. */
 const ORDERS = { margin: "label_margin", score: "label_score", density: "density", rare: "density", max: "max", label: "label", latent: "latent" };
 const text = JSON.stringify; // a string is written alike in both languages
 

@@ -5,10 +5,12 @@ import { chart } from "./charts.js";
 import { facts, runAddress } from "./shell.js";
 import { View, list, text } from "./state.js";
 
+const QUIET = 10_000; // milliseconds without a line after which a training is not said to go on
 const NAMES = ["fvu", "l0", "dead"];
 
 export const FIELDS = { with: list(text()) };
 
+/** @param {HTMLElement} host @param {string} run */
 export async function curves(host, run) {
   const base = "/api" + runAddress(run);
   const view = await View.open(FIELDS, () => draw());
@@ -19,10 +21,12 @@ export async function curves(host, run) {
   host.append(told, pictures, others.length ? beside() : "");
 
   function beside() {
-    const tick = (name) => el("label", { class: "toggle" }, el("input", { type: "checkbox", checked: chosen().includes(name), on: { change: (event) => choose(name, event.target.checked) } }), el("span", { translate: "no" }, name));
+    /** @param {string} name */
+    const tick = (name) => el("label", { class: "toggle" }, el("input", { type: "checkbox", checked: chosen().includes(name), on: { change: (/** @type {any} */ event) => choose(name, event.target.checked) } }), el("span", { translate: "no" }, name));
     return el("details", { class: "curves-beside", open: chosen().length > 0 }, el("summary", {}, say("Curves of other runs")), el("div", {}, others.map(tick)));
   }
 
+  /** @param {string} name @param {boolean} on */
   function choose(name, on) {
     const names = chosen().filter((one) => one !== name);
     view.set({ with: on ? [...names, name] : names });
@@ -32,27 +36,32 @@ export async function curves(host, run) {
   async function draw() {
     const query = chosen().length ? "?with=" + chosen().map(encodeURIComponent).join(",") : "";
     const drawn = await Promise.all(NAMES.map((name) => chart(`${base}/charts/curve-${name}.svg${query}`).catch(() => null)));
-    pictures.replaceChildren(...drawn.filter(Boolean).map((picture) => el("figure", {}, picture)));
+    pictures.replaceChildren(...drawn.filter((one) => one !== null).map((picture) => el("figure", {}, picture)));
     host.hidden = !pictures.childElementCount && !told.textContent;
   }
 
   // While the run trains, its newest line is told and its curves are redrawn, once a second at most.
+  /** @param {number} after */
   async function grow(after) {
-    let due = null;
+    let due = 0;
     for await (const { event, data } of follow(`${base}/metrics/events`, { after: String(after) })) {
       if (event === "end") break;
-      now(data);
-      due ??= setTimeout(() => ((due = null), draw()), 1000);
+      now(data, true);
+      due ||= setTimeout(() => ((due = 0), draw()), 1000);
     }
     now(null);
     draw();
   }
 
-  function now(line) {
+  let quiet = 0;
+  /** The newest line; it is of a training that goes on where it has just come. @param {any} line - of the metrics */
+  function now(line, fresh = false) {
     if (!line) return void told.replaceChildren();
     const rate = line.step_ms && line.step ? Math.round((1000 * line.tokens) / line.step / line.step_ms) : null;
     const parts = [say("step {n}", number(line.step)), say("{n} tokens", number(line.tokens)), rate && say("{n} tokens a second", number(rate)), `FVU ${number(line.fvu)}`, `L0 ${number(line.l0)}`, say("{} dead", share(line.dead))];
-    told.replaceChildren(el("span", { class: "live" }, say("training")), " ", parts.filter(Boolean).join(" · "));
+    told.replaceChildren(fresh ? el("span", { class: "live" }, say("training")) : "", " ", parts.filter(Boolean).join(" · "));
+    clearTimeout(quiet);
+    if (fresh) quiet = setTimeout(() => now(line), QUIET);
   }
 
   draw();

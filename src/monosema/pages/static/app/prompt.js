@@ -119,7 +119,7 @@ async function features(body) {
 const FEW = 12;
 let [byEffect, every] = [false, false];
 
-/** @param {{features: ActiveFeature[], site: string}} found */
+/** @param {{features: ActiveFeature[], site: string}} found @returns {HTMLElement} */
 function featureTable(found) {
   const redraw = () => $("features").querySelector("table")?.replaceWith(featureTable(found));
   const effect = (/** @type {ActiveFeature} */ one) => Math.abs(one.effect ?? one.kl ?? 0);

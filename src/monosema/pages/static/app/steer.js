@@ -88,7 +88,7 @@ const seedOf = (column, turn, sample) => view.state.seed + column.own + sample +
 /** @param {Column} column @param {number} turn @returns {import("./columns.js").Prompt} */
 function promptOf(column, turn) {
   const { mode, prompt, said } = view.state;
-  if (mode === "text") return column.before ? `${column.before}\n${prompt}` : prompt;
+  if (mode === "text") return column.before ? `${column.before} ${prompt}` : prompt;
   const before = column.before ? [{ role: "system", content: column.before }] : [];
   const talk = said.slice(0, turn + 1).flatMap((content, i) => [{ role: "user", content }, ...(i < turn ? [{ role: "assistant", content: given(column, i) ?? column.lines[i][0].text }] : [])]);
   return [...before, ...talk];
@@ -137,7 +137,7 @@ function drawColumns() {
 function sample(column, prompt, i) {
   const line = new Line();
   column.lines[0] = [...(column.lines[0] ?? []), line];
-  const shown = column.before ? `${column.before}\n${prompt}` : prompt;
+  const shown = column.before ? `${column.before} ${prompt}` : prompt;
   return el("div", { class: "sample" }, i ? el("hr") : null, el("span", { class: "given", dir: "auto", translate: "no" }, shown), line.body);
 }
 
@@ -259,8 +259,13 @@ function promptBoxes() {
   const tab = (/** @type {"text" | "chat"} */ value, /** @type {string} */ title) => el("label", {}, el("input", { type: "radio", name: "mode", value, checked: mode === value, on: { change: () => again({ mode: value, tokens: value === "chat" ? Math.max(80, view.state.tokens) : view.state.tokens }) } }), el("span", {}, say(title)));
   $("mode").replaceChildren(tab("text", "Completion"), tab("chat", "Chat"));
   const boxes = mode === "text" ? [box(prompt, say("Prompt"), (value) => ({ prompt: value }))] : said.map((content, i) => el("div", { class: "turn" }, el("span", { class: "soft" }, say("user")), box(content, say("Message {n}", i + 1), (value) => ({ said: said.map((one, n) => (n === i ? value : one)) })), said.length > 1 ? el("button", { type: "button", class: "quiet", "aria-label": say("Remove"), on: { click: () => again({ said: said.toSpliced(i, 1), changed: {} }) } }, "×") : null));
-  const more = mode === "chat" ? [el("button", { type: "button", class: "quiet", on: { click: () => (view.set({ said: [...said, ""] }), promptBoxes(), $("prompt-text").querySelector(".turn:last-of-type textarea"))?.focus() } }, say("+ message"))] : [];
-  $("prompt-text").replaceChildren(...boxes, ...more);
+  const more = () => {
+    view.set({ said: [...view.state.said, ""] });
+    promptBoxes();
+    [...$("prompt-text").querySelectorAll("textarea")].at(-1)?.focus();
+  };
+  const adding = mode === "chat" ? [el("button", { type: "button", class: "quiet", on: { click: more } }, say("+ message"))] : [];
+  $("prompt-text").replaceChildren(...boxes, ...adding);
 }
 
 /** @param {string} value @param {string} name @param {(value: string) => Partial<import("./state.js").State<typeof FIELDS>>} change */
