@@ -90,6 +90,25 @@ def test_the_new_format_is_read(extended: Path) -> None:
     torch.testing.assert_close(converted.encode(x).dense().detach(), expected)
 
 
+def test_new_ways_to_choose_and_to_measure_take_part(extended: Path, run: dict[str, Any]) -> None:
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (extended / "polite.toml").write_text(toml, encoding="utf-8")
+    code = """if True:
+        import my_features
+        from monosema.runs.subject import open_subject
+        from monosema.steering import ComparisonConfig, SweepConfig, compare_choices, concept_named
+
+        texts = SweepConfig(max_new_tokens=4)
+        config = ComparisonConfig(choices=["loudest"], baselines=["shouting"], kl=[0.1], sweep=texts)
+        subject, concept = open_subject("run"), concept_named("polite.toml")
+        found = compare_choices(subject.model, subject.dictionary, concept, config, at=subject.site)
+        for entry in found.entries:
+            print(entry.method, entry.point.figures["questions"].n)
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["loudest 2", "shouting 2"], done.stderr
+
+
 def test_an_extension_that_is_not_there_is_named(extended: Path) -> None:
     environment = {**os.environ, "MONOSEMA_EXTENSIONS": "nowhere"}
     command = [sys.executable, "-m", "monosema", "doctor", "--help"]

@@ -58,7 +58,7 @@ export function cardElement(card, { run, label, cost, failed, change, duplicate,
   const tool = (/** @type {string} */ text, /** @type {string} */ name, /** @type {() => void} */ run) => el("button", { type: "button", class: "quiet", "aria-label": say(name), title: say(name), on: { click: run } }, text);
   const head = el("header", {},
     el("label", { class: "toggle", title: say("On or off") }, el("input", { type: "checkbox", checked: card.on, "aria-label": say("On or off"), on: { change: (/** @type {any} */ event) => change({ on: event.target.checked }) } }), el("span", { class: "kind" }, say(kinds[card.kind]))),
-    el("span", { class: "gap" }), tool("×2", "Duplicate", duplicate), tool("×", "Remove", away));
+    el("span", { class: "gap" }), tool("×2", "Duplicate ×2", duplicate), tool("×", "Remove", away));
   const plain = card.kind === "prompt" || card.kind === "spec";
   return el("article", { class: `steer-card ${card.kind}` + (card.on ? "" : " off"), "aria-label": card.kind === "latent" ? label || `#${card.latent}` : nameOf(card) },
     head, el("p", { class: "card-title" }, title),
