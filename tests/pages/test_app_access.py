@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import texts, visit, wait
+from chromium import forget, texts, visit, wait
 
 from monosema.pages.modules import lean, static
 
@@ -110,6 +110,8 @@ def sized(page: Any) -> Any:
 def test_axe_finds_nothing_in_any_theme_language_and_width(sized: Any, app: str, name: str) -> None:
     sized.get(app + PAGES[name])
     settle(sized)
+    if name == "absent":
+        forget(sized)
     sized.execute_script((JS / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8"))
     for width, language, theme in [
         *((1400, language, theme) for language in ("en", "ko") for theme in ("light", "dark")),
@@ -126,12 +128,15 @@ def test_axe_finds_nothing_in_any_theme_language_and_width(sized: Any, app: str,
 @pytest.mark.browser
 @pytest.mark.parametrize("name", PAGES)
 def test_every_word_of_a_page_is_said_in_korean(page: Any, app: str, name: str) -> None:
+    page.execute_script("localStorage.setItem('monosema:language', '\"ko\"')")
     page.get(app + PAGES[name])
     settle(page)
-    look(page, "ko", "light")
-    settle(page)
-    names = r"token lookup|Neuron2Graph|bootstrap|monosema \S+|runs/\S+|--\S+|/\S+|n = [\d,]+ \(.*\)|[a-z]+:.*"
+    names = (
+        r"token lookup|Neuron2Graph|monosema \S+|runs/\S+|--\S+|/\S+|n = [\d,]+ \(.*\)|[a-z]+:.*|is not valid TOML.*"
+    )
     left = {text for text in page.execute_script(SAID) if re.search("[a-z]{3,} [a-z]{2,}", re.sub(names, "", text))}
+    if name == "absent":
+        forget(page)
     assert not left, "add these to core/languages/ko.toml: " + " ¦ ".join(sorted(left))
 
 
@@ -172,14 +177,13 @@ def test_a_feature_is_found_read_kept_and_steered_by_keys_alone(page: Any, app: 
     visit(page, app + RUN)
     press("gf")
     wait(page, "return location.pathname.endsWith('/features') && document.documentElement.dataset.ready === 'yes'")
-    press("/")
-    assert page.execute_script("return document.activeElement.id") == "search"
+    wait(page, "return document.activeElement.id === 'search'")
     press(*"the")
     wait(page, "return location.search.includes('q=the')")
     settle(page)
-    first = texts(page, "#rows .id")[0]
-    press(Keys.ENTER)
-    wait(page, f"return document.querySelector('#detail article')?.dataset.latent === '{first}'")
+    press(Keys.ARROW_DOWN, Keys.ENTER)
+    shown, chosen = "document.querySelector('#detail article')?.dataset.latent", "[aria-selected=true] .id"
+    wait(page, f"return {shown} && {shown} === document.querySelector('{chosen}')?.textContent")
     press(Keys.ESCAPE)
     press("s")
     wait(page, "return document.querySelector('.row .star.kept')")
