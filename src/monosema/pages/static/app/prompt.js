@@ -3,7 +3,7 @@ import { el, measured, say, share } from "../elements.js";
 import { labelled, visible } from "../tokens.js";
 import { post } from "./api.js";
 import { drawTokens, nextBars, pieces, signed } from "./reading.js";
-import { currentRun, facts, failure, runAddress, shell, skeleton, status } from "./shell.js";
+import { currentRun, facts, failure, folderOf, runAddress, shell, skeleton, status } from "./shell.js";
 import { View, choice, json, number, optional, text } from "./state.js";
 import { answer } from "./why.js";
 
@@ -223,7 +223,7 @@ function code() {
     "from monosema.server.reading import DictionaryReading, PromptReading, Question",
     "from monosema.server.why import answers",
     "",
-    `run = Run.open(${JSON.stringify(run())})`,
+    `run = Run.open(${JSON.stringify(folderOf(run()))})`,
     `reading = PromptReading(open_model(run.recipe), ${given})`,
     "features = DictionaryReading(reading, run.dictionary())",
     `question = Question.about(reading${state.at === null ? "" : `, position=${state.at}`})`,

@@ -6,7 +6,7 @@ import { adder } from "./adding.js";
 import { beyond } from "./beyond.js";
 import { areCards, cardElement, check, editOf, nameOf, newCard, specOf } from "./cards.js";
 import { Line, figures, hovers, trouble, write } from "./columns.js";
-import { currentRun, empty, facts, runAddress, shell } from "./shell.js";
+import { currentRun, empty, facts, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, flag, json, list, number, text } from "./state.js";
 import { code, saveMenu } from "./taking.js";
 
@@ -332,7 +332,7 @@ async function start() {
   const seed = () => again({ seed: view.state.seed + 1, changed: {} });
   shell({
     crumbs: [[run(), run() ? runAddress(run()) : null], [say("Steer"), null, false]],
-    code: () => code(view.state, run(), steered()),
+    code: () => code(view.state, folderOf(run()) ?? "", steered()),
     title: say("Steer"),
     keys: { "+": [() => adding.focus(), "Add a feature"], r: [seed, "New seed"], b: [() => $("baselines")?.click(), "Baselines"], Escape: [stop, "Stop"], Enter: [go, "Run"] },
   });
