@@ -120,7 +120,7 @@ def test_sentences_say_what_is_lost() -> None:
     base = SweepPoint("unsteered", None, {}, ())
     found = Comparison("c", "m", Site(0, "resid_post"), False, Estimate(1.0, 1.0, 1.0, 4), base, entries, {}, 4, 1.0)
     said = "\n".join(found.sentences)
-    assert "The latent loses to prompt (+0.80 [+0.80, +0.80], at a divergence of its own)." in said
+    assert "The latent loses to prompt at its own KL (+0.80 [+0.80, +0.80])." in said
     assert "The latent does more than random direction (+0.00 [+0.00, +0.00])." in said
     assert "4 prompts can't tell it from probe" in said
     assert "It gains 4.0 times what the latent with the best input score gains." in said

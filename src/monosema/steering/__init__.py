@@ -23,6 +23,7 @@ from monosema.steering.spec import Resolve
 from monosema.steering.steered import SteeredBatch, SteeredRow, steered
 from monosema.steering.strength import for_divergence
 from monosema.steering.sweep import Sample, SweepConfig, SweepPoint, SweepResult, SweepStep, sweep, sweep_steps
+from monosema.steering.unsteered import UnsteeredTexts
 from monosema.steering.where import Where
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "SweepResult",
     "SweepStep",
     "Unit",
+    "UnsteeredTexts",
     "Where",
     "at_strengths",
     "choose",

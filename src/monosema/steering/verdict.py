@@ -59,8 +59,8 @@ def _beside(comparison: Comparison, best: Entry) -> list[str]:
         found = difference(best, entry)
         if found is not None:
             how = "more" if found.low > 0 else "less" if found.high < 0 else "alike"
-            own = "" if entry.kl is not None else ", at a divergence of its own"
-            groups[how].append(f"{entry.method} ({_signed(entry.point.figures['effect_gain'])}{own})")
+            method = entry.method if entry.kl is not None else f"{entry.method} at its own KL"
+            groups[how].append(f"{method} ({_signed(entry.point.figures['effect_gain'])})")
     said = []
     if groups["less"]:
         said.append(f"The latent loses to {_list(groups['less'])}.")

@@ -92,6 +92,17 @@ export interface Comparison {
   metrics: Array<ComparedMetric>;
 }
 
+export interface ComparisonAsked {
+  run: string;
+  concept: "sentiment" | "french" | "code" | "name";
+  kl: Array<number>;
+  chat: boolean;
+  seeds: number;
+  max_new_tokens: number;
+  skill_prompts: number;
+  seed: number;
+}
+
 export interface ErrorReply {
   error: Problem;
 }
@@ -331,6 +342,19 @@ export interface StageCard {
   name: string;
   state: string;
   seconds?: number | null;
+}
+
+export interface SweepAsked {
+  run: string;
+  prompt?: string | null;
+  messages?: Array<Record<string, string>> | null;
+  steering: Record<string, any>;
+  strengths: Array<number>;
+  seeds: number;
+  seed: number;
+  temperature: number;
+  max_new_tokens: number;
+  concept?: string | null;
 }
 
 export interface Turn {

@@ -21,7 +21,8 @@ class JobRequest(BaseModel):
     """A job that is asked for: its kind, and the fields of that kind.
 
     Attributes:
-        kind: "run", "evaluate", "explain", "report" (each of a `run`), and what others have registered.
+        kind: "run", "evaluate", "explain", "report" (each of a `run`), "sweep", "baselines" (see `routes.sweeps`),
+            and what others have registered.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -1,5 +1,5 @@
 // Two runs side by side: figures with their difference, training curves, what of the recipe differs, a text in both.
-import { el, known, measured, number, say } from "../elements.js";
+import { el, known, number, say, two } from "../elements.js";
 import { strip } from "../plots.js";
 import { chip, labelled } from "../tokens.js";
 import { get, path, post } from "./api.js";
@@ -37,9 +37,6 @@ async function header(name) {
   return el("div", { class: "compared-run" }, el("p", { translate: "no" }, what), el("p", {}, el("a", { class: "quiet", href: runAddress(name) }, say("The run")), el("a", { class: "quiet", href: runAddress(name, "features") }, say("Its features"))));
 }
 
-/** Value and ends of a metric of a run's dictionary. @param {RunDetail} told @param {string} key @returns {Measured | null} */
-const metricOf = (told, key) => told.evaluation?.rows.find((/** @type {{kind: string}} */ { kind }) => kind === "dictionary")?.metrics[key] ?? null;
-
 /** @param {number | null | undefined} value @param {string} unit */
 function written(value, unit) {
   if (!known(value)) return "–";
@@ -51,39 +48,33 @@ function written(value, unit) {
 /** @param {number | null} low @param {number | null} high @param {string} unit */
 const range = (low, high, unit) => (known(low) && known(high) ? ` [${written(low, unit).replace(" %", "")}, ${written(high, unit).replace(" %", "")}]` : "");
 
-/** The difference, with an interval as of two independent measurements. @param {Measured | null} a @param {Measured | null} b */
-function difference(a, b) {
-  if (!a || !b) return null;
-  const value = b.value - a.value;
-  /** @param {Measured} one */
-  const half = (one) => (known(one.low) && known(one.high) ? [one.value - one.low, one.high - one.value] : null);
-  const [x, y] = [half(a), half(b)];
-  if (!x || !y) return { value, low: null, high: null };
-  return { value, low: value - Math.hypot(y[0], x[1]), high: value + Math.hypot(y[1], x[0]) };
-}
-
 async function figures() {
-  const [a, b] = await Promise.all(both().map(about));
-  const lines = facts.metrics.filter((/** @type {{key: string}} */ { key }) => metricOf(a, key) || metricOf(b, key));
-  if (!lines.length) return empty("Neither run has been evaluated yet.");
-  const alike = a.model === b.model && a.site === b.site;
-  /** @param {Measured | null} one @param {string} unit */
-  const cell = (one, unit) => el("td", { title: one?.n ? `n = ${number(one.n)} (${one.method})` : null }, one ? [el("b", {}, written(one.value, unit)), el("span", { class: "interval" }, range(one.low, one.high, unit))] : el("span", { class: "absent" }, "–"));
-  /** @param {Record<"key" | "name" | "unit" | "better" | "means", string>} metric */
-  const row = ({ key, name, unit, better, means }) => {
-    const pair = [metricOf(a, key), metricOf(b, key)];
-    const gap = difference(pair[0], pair[1]);
-    const clear = gap && known(gap.low) && (gap.low > 0 || (gap.high ?? 0) < 0);
+  const [a, b] = both();
+  const { metrics, ...told } = await get("/api/compare?" + new URLSearchParams({ a, b }));
+  if (!metrics.length) return empty("There is no figure that both runs have. Evaluate them first:", { command: `monosema run ${folderOf(told.a.metrics.fvu ? b : a)}` });
+  /** @type {Record<"key" | "name" | "unit" | "better" | "means", string>[]} */
+  const glossary = facts.metrics;
+  const named = new Map(glossary.map((metric) => [metric.key, metric]));
+  const order = glossary.map(({ key }) => key);
+  metrics.sort((/** @type {{metric: string}} */ one, /** @type {{metric: string}} */ other) => order.indexOf(one.metric) - order.indexOf(other.metric));
+  const alike = told.a.model === told.b.model && told.a.site === told.b.site;
+  /** @param {Measured} one @param {string} unit */
+  const cell = (one, unit) => el("td", { title: one.n ? `n = ${number(one.n)} (${one.method})` : null }, el("b", {}, written(one.value, unit)), el("span", { class: "interval" }, range(one.low, one.high, unit)));
+  /** @param {{metric: string, a: Measured, b: Measured, difference: {value: number, low: number, high: number}}} line */
+  const row = ({ metric, a: first, b: second, difference: gap }) => {
+    const { name, unit, better, means } = named.get(metric) ?? { name: metric, unit: "", better: "", means: "" };
+    const pair = [first, second];
+    const clear = gap.low > 0 || gap.high < 0;
     const good = alike && clear && better ? (gap.value > 0) === (better === "higher") : null;
-    const points = pair.map((one) => one && [one.value, one.low ?? one.value, one.high ?? one.value]);
+    const points = pair.map((one) => [one.value, one.low ?? one.value, one.high ?? one.value]);
     const ends = points.flat().filter(known);
     return el(
       "tr",
       {},
       el("th", { scope: "row", title: say(means) }, say(name), better ? el("small", {}, " " + (better === "lower" ? "↓" : "↑")) : null),
       pair.map((one) => cell(one, unit)),
-      el("td", { class: "gap " + (good === null ? "" : good ? "better" : "worse") }, gap ? [el("b", {}, (gap.value > 0 ? "+" : "") + written(gap.value, unit)), el("span", { class: "interval" }, range(gap.low, gap.high, unit))] : "–"),
-      el("td", { class: "strip-cell" }, pair.every(Boolean) ? strip({ points: [points[1], points[0]], domain: [Math.min(0, ...ends), Math.max(unit === "share" ? 1 : 0, ...ends) || 1] }) : null)
+      el("td", { class: "gap " + (good === null ? "" : good ? "better" : "worse") }, el("b", {}, (gap.value > 0 ? "+" : "") + written(gap.value, unit)), el("span", { class: "interval" }, range(gap.low, gap.high, unit))),
+      el("td", { class: "strip-cell" }, strip({ points: [points[1], points[0]], domain: [Math.min(0, ...ends), Math.max(unit === "share" ? 1 : 0, ...ends) || 1] }))
     );
   };
   return [
@@ -91,7 +82,7 @@ async function figures() {
     el(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": say("Figures") },
-      el("table", { class: "evaluation" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, say("Metric")), both().map((name) => el("th", { scope: "col", translate: "no" }, name)), el("th", { scope: "col" }, say("second − first")), el("th", { class: "strip-head", "aria-hidden": "true" }))), el("tbody", {}, lines.map(row)))
+      el("table", { class: "evaluation" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, say("Metric")), both().map((name) => el("th", { scope: "col", translate: "no" }, name)), el("th", { scope: "col" }, say("second − first")), el("th", { class: "strip-head", "aria-hidden": "true" }))), el("tbody", {}, metrics.map(row)))
     ),
     el("p", { class: "soft" }, say("Intervals of differences are those of two independent measurements; filled is the second run.")),
   ];
@@ -121,9 +112,13 @@ async function matched() {
   const found = await get("/api/compare/features?" + new URLSearchParams({ a, b, limit: "200" }));
   /** @param {string} run @param {{latent: number, label: string}} feature */
   const name = (run, { latent, label }) => el("td", {}, el("a", { href: runAddress(run, "features", latent) }, el("span", { class: "id" }, String(latent)), " ", el("span", { class: "label", dir: "auto" }, label ? labelled(label) : say("no label"))));
+  /** @param {...string} names */
+  const head = (...names) => el("thead", {}, el("tr", {}, names.map((text) => el("th", { scope: "col", translate: both().includes(text) ? "no" : null }, both().includes(text) ? text : say(text)))));
+  /** @param {string[]} heads @param {HTMLElement[]} lines */
+  const table = (heads, lines) => el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": say("Matched features") }, el("table", { class: "evaluation matched" }, head(...heads), el("tbody", {}, lines)));
   return [
-    el("p", { class: "soft" }, say("Pairs of features, each used once, whose decoder directions have the highest cosine; {n} of {n} are above {n}.", number(found.above), number(found.of), found.threshold)),
-    el("div", { class: "scroll" }, el("table", { class: "evaluation matched" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, say("cosine")), both().map((run) => el("th", { scope: "col", translate: "no" }, run)))), el("tbody", {}, found.pairs.map((/** @type {any} */ pair) => el("tr", {}, el("td", {}, measured(pair.cosine)), name(a, pair.a), name(b, pair.b)))))),
+    el("p", { class: "soft" }, say("Features that are each other’s nearest by the cosine of their decoder directions. Of {n} features {n} have a partner above {n}; the nearest of random directions is at {n}.", number(found.of), number(found.above), found.threshold, two(found.chance))),
+    el("div", { class: "in-both" }, table(["cosine", a, b], found.pairs.map((/** @type {any} */ pair) => el("tr", {}, el("td", {}, two(pair.cosine)), name(a, pair.a), name(b, pair.b)))), table(["nearest", "Only in the first"], found.only.map((/** @type {any} */ one) => el("tr", {}, el("td", {}, two(one.nearest)), name(a, one))))),
   ];
 }
 

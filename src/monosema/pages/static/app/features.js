@@ -245,7 +245,7 @@ async function start() {
     const first = inviting(answer.features);
     await open(first.latent, { at: answer.features.indexOf(first), replace: true });
     if (!WIDE.matches) document.body.classList.remove("reading");
-  }
+  } else $("detail").replaceChildren();
   if (WIDE.matches) $("search").focus();
   document.documentElement.dataset.ready = "yes";
 }

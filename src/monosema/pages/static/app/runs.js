@@ -81,13 +81,13 @@ function dots(stages) {
   return el("span", { class: "dots", role: "img", "aria-label": say("{n} of {n} stages done", done, stages.length) }, stages.map((stage) => el("i", { class: stage.state === "waiting" ? "" : stage.state === "done" ? "done" : "begun", title: name(stage) })));
 }
 
-/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
-const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+/** @type {[string, number][]} */
+const AGES = [["{n} years ago", 31557600], ["{n} months ago", 2629800], ["{n} days ago", 86400], ["{n} hours ago", 3600], ["{n} minutes ago", 60]];
 /** @param {number} changed */
 function age(changed) {
   const seconds = Date.now() / 1000 - changed;
-  const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? ["minute", 60];
-  return new Intl.RelativeTimeFormat(document.documentElement.lang || "en", { numeric: "auto" }).format(-Math.floor(seconds / size), unit);
+  const [text, size] = AGES.find(([, size]) => seconds >= 2 * size) ?? ["just now", 60];
+  return say(text, Math.floor(seconds / size));
 }
 
 /** @param {number} by */
