@@ -249,8 +249,7 @@ async function start() {
     const first = inviting(answer.features);
     await open(first.latent, { at: answer.features.indexOf(first), replace: true });
     if (!WIDE.matches) document.body.classList.remove("reading");
-  }
-  else $("detail").replaceChildren(el("p", { class: "none" }, say("A feature that is chosen in the list is shown here.")));
+  } else $("detail").replaceChildren(el("p", { class: "none" }, say("A feature that is chosen in the list is shown here.")));
   if (WIDE.matches) $("search").focus();
   document.documentElement.dataset.ready = "yes";
 }
