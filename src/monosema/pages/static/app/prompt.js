@@ -243,7 +243,7 @@ async function start() {
     keys: { ArrowLeft: [() => step(-1), "Token before"], ArrowRight: [() => step(1), "Token after"] },
   });
   if (!facts.runs.length) return;
-  $("examples").replaceChildren(...EXAMPLES.map(([name, value]) => el("button", { type: "button", class: "quiet", title: value, on: { click: () => again({ text: value, mode: "text" }) } }, say(name))));
+  $("examples").replaceChildren(...EXAMPLES.map(([name, value]) => el("button", { type: "button", class: "quiet", on: { click: () => again({ text: value, mode: "text" }) } }, say(name))));
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const area = $("prompt-text").querySelector("textarea");

@@ -349,7 +349,7 @@ async function start() {
     again(view.state.mode === "text" ? { prompt: area.value } : {});
   });
   $("stop").addEventListener("click", stop);
-  $("examples").replaceChildren(...EXAMPLES.map((prompt) => el("button", { type: "button", class: "quiet", on: { click: () => (view.set({ mode: "text", prompt }, { push: true }).then(draw)) } }, prompt + " …")));
+  $("examples").replaceChildren(...EXAMPLES.map((prompt) => el("button", { type: "button", class: "quiet", translate: "no", on: { click: () => (view.set({ mode: "text", prompt }, { push: true }).then(draw)) } }, prompt + " …")));
   adding = adder($("adding"), run(), (card, label) => {
     if (label) labels.set(card.latent ?? -1, label);
     put([...view.state.cards, card]);
