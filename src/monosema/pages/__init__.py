@@ -6,9 +6,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from monosema.pages.report import ReportData, StageRow, write_report
+    from monosema.pages.notebook import HeatMap
+from monosema.pages.report import ReportData, StageRow, write_report
 
-__all__ = ["ReportData", "StageRow", "write_report"]
+__all__ = ["HeatMap", "ReportData", "StageRow", "write_report"]
 
 
 def __getattr__(name: str) -> Any:
