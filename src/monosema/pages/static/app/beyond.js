@@ -55,7 +55,7 @@ export function beyond(host, now, put, cards) {
         if (event === "state" && data.state === "done") break;
         if (event === "state" && ["failed", "cancelled", "interrupted"].includes(data.state)) throw new Error(data.error || data.state);
       }
-      const result = await get(`/api/jobs/${id}/result`);
+      const result = await settled(id);
       told.replaceChildren(...drawn(result, load));
     } catch (error) {
       if (!mine.signal.aborted) told.replaceChildren(failure(error, sweep));
@@ -71,6 +71,18 @@ export function beyond(host, now, put, cards) {
   host.replaceChildren(el("div", { class: "beyond-row" },
     button("Sweep", sweep, { id: "sweep", title: say("Eight strengths and four seeds in one batch: effect and fluency against KL") }), el("label", { class: "soft small" }, say("effect on"), " ", concept),
     button("Baselines at the same KL", baselines, { id: "baselines", title: say("Columns of a random feature and a random direction, as strong as this steering (b)") })), told);
+}
+
+/** A job's result; the event that it is done comes a moment before it can be had. @param {string} id */
+async function settled(id) {
+  for (let tries = 0; ; tries++) {
+    try {
+      return await get(`/api/jobs/${id}/result`);
+    } catch (error) {
+      if (tries >= 10) throw error;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  }
 }
 
 /** @param {{points: Point[], base: Point}} result @param {(factor: number) => void} load */
