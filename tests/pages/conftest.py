@@ -356,5 +356,5 @@ def page(browser: Any, app: str) -> Iterator[Any]:
     browser.execute_script("localStorage.clear()")
     forget(browser)
     yield browser
-    assert not [entry for entry in complaints(browser) if "api/jobs" not in entry["message"]]
+    assert not [entry for entry in complaints(browser) if "favicon.ico" not in entry["message"]]
     assert not asked_elsewhere(browser, app)

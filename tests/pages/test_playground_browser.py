@@ -30,8 +30,8 @@ def column_texts(browser: Any) -> list[str]:
 def test_a_prompt_is_already_read_and_answered_by_each_method(page: Any, app: str) -> None:
     visit(page, f"{app}/prompt?run=first")
     assert "".join(page.execute_script("return [...document.querySelectorAll('.tok')].map(e => e.textContent)"))
-    wait(page, "return document.querySelectorAll('.method.done').length === 3")
-    assert texts(page, ".method h3 > span") == ["Direct effect", "Gradient", "Ablation"]
+    wait(page, "return document.querySelectorAll('.answer.done').length === 3")
+    assert texts(page, ".answer h3 > span") == ["Direct effect", "Gradient", "Ablation"]
     assert len(find(page, ".bars li")) == 12
     assert find(page, ".active-features tbody tr")
 

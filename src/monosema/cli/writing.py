@@ -195,7 +195,7 @@ def written(model: LanguageModel, one: Generation, row: SteeredRow | None) -> Te
 
 def edited_line(row: SteeredRow) -> str:
     """Say how many tokens were edited."""
-    return f"edited: {len(row.prompt):,} tokens of the prompt, {len(row.generated):,} of the text (underlined)"
+    return f"edited: {len(row.prompt):,} tokens of the prompt, {len(row.generated):,} of the text"
 
 
 def show_side_by_side(result: SideBySide, model: LanguageModel, console: Console) -> None:

@@ -17,6 +17,8 @@ from monosema.cli.writing import (
     Changes,
     Drawing,
     Edits,
+    edited_line,
+    edited_values,
     show_side_by_side,
     show_stream,
     steering_block,
@@ -27,6 +29,7 @@ from monosema.core.language import translate
 if TYPE_CHECKING:
     from monosema.models import LanguageModel
     from monosema.runs.subject import Subject
+    from monosema.steering import SteeredRow
 
 _TOKENS = 200
 
@@ -73,16 +76,22 @@ def chat(
         return _compared(subject, messages, said, changes, edits, settings, common)
     if not messages:
         return _talk(subject, said, edits, settings)
+    edited: list[SteeredRow | None] = []
     for message in messages:
         said.append({"role": "user", "content": message})
-        with steering_block(subject, edits):
+        with steering_block(subject, edits) as held:
             said.append({"role": "assistant", "content": subject.model.generate(said, **settings).text})
+        edited += held
 
     def show(console: Console) -> None:
         for one in said:
             console.print(Text.assemble((f"{translate(one['role'])}: ", "bold"), one["content"]))
+        for row in edited[-1:]:
+            if row is not None:
+                console.print(Text(edited_line(row), style="dim"))
 
-    return deliver({"model": subject.model.name, "messages": said}, common, show)
+    values = {"edited": [edited_values(row) for row in edited]} if edited else {}
+    return deliver({"model": subject.model.name, "messages": said, **values}, common, show)
 
 
 def _require_template(model: LanguageModel) -> None:

@@ -79,6 +79,30 @@ export interface ChatMessage {
   content: string;
 }
 
+export interface ComparedMetric {
+  metric: string;
+  a: Measured;
+  b: Measured;
+  difference: Measured;
+}
+
+export interface Comparison {
+  a: RunCard;
+  b: RunCard;
+  metrics: Array<ComparedMetric>;
+}
+
+export interface ComparisonAsked {
+  run: string;
+  concept: "sentiment" | "french" | "code" | "name";
+  kl: Array<number>;
+  chat: boolean;
+  seeds: number;
+  max_new_tokens: number;
+  skill_prompts: number;
+  seed: number;
+}
+
 export interface ErrorReply {
   error: Problem;
 }
@@ -209,6 +233,21 @@ export interface MapOfFeatures {
   labels: Array<string>;
 }
 
+export interface MatchedFeatures {
+  threshold: number;
+  chance: number;
+  above: number;
+  of: number;
+  pairs: Array<MatchedPair>;
+  only: Array<NamedFeature>;
+}
+
+export interface MatchedPair {
+  cosine: number;
+  a: NamedFeature;
+  b: NamedFeature;
+}
+
 export interface Measured {
   value: number;
   low: number | null;
@@ -221,6 +260,12 @@ export interface Metrics {
   lines: Array<Record<string, any>>;
   next: number;
   live: boolean;
+}
+
+export interface NamedFeature {
+  latent: number;
+  label: string;
+  nearest?: number | null;
 }
 
 export interface Near {
@@ -297,6 +342,19 @@ export interface StageCard {
   name: string;
   state: string;
   seconds?: number | null;
+}
+
+export interface SweepAsked {
+  run: string;
+  prompt?: string | null;
+  messages?: Array<Record<string, string>> | null;
+  steering: Record<string, any>;
+  strengths: Array<number>;
+  seeds: number;
+  seed: number;
+  temperature: number;
+  max_new_tokens: number;
+  concept?: string | null;
 }
 
 export interface Turn {

@@ -3,12 +3,12 @@ import { el, number, say, share } from "../elements.js";
 import { follow, get } from "./api.js";
 import { chart } from "./charts.js";
 import { facts, runAddress } from "./shell.js";
-import { View, list, text } from "./state.js";
+import { View, list, number as numeric, text } from "./state.js";
 
 const QUIET = 10_000; // milliseconds without a line after which a training is not said to go on
 const NAMES = ["fvu", "l0", "dead"];
 
-export const FIELDS = { with: list(text()) };
+export const FIELDS = { with: list(text()), from: numeric(0, { low: 0, high: 99, whole: true }), to: numeric(100, { low: 1, high: 100, whole: true }) };
 
 /** @param {HTMLElement} host @param {string} run */
 export async function curves(host, run) {
@@ -18,7 +18,27 @@ export async function curves(host, run) {
   const told = el("p", { class: "training-now", role: "status" });
   const others = facts.runs.map(({ name }) => name).filter((name) => name !== run);
   const chosen = () => view.state.with.filter((name) => others.includes(name));
-  host.append(told, pictures, others.length ? beside() : "");
+  let tokens = 0; // trained on so far
+  host.append(told, pictures, part(), others.length ? beside() : "");
+
+  /** Two sliders that say which part of the training is drawn, in hundredths of it. */
+  function part() {
+    const said = el("output", {});
+    /** @param {"from" | "to"} name @param {string} about */
+    const slider = (name, about) => {
+      const { low, high } = FIELDS[name].values;
+      /** @type {HTMLInputElement} */
+      const range = el("input", { type: "range", min: low, max: high, value: view.state[name], "aria-label": say(about), on: { input: tell, change: () => (view.set({ [name]: Number(range.value) }), draw()) } });
+      return range;
+    };
+    const ends = [slider("from", "Curves from this part of the training"), slider("to", "Curves up to this part of the training")];
+    function tell() {
+      const [from, to] = ends.map(({ value }) => Number(value));
+      said.textContent = from > 0 || to < 100 ? say("from {n} to {n} of the training", from + " %", to + " %") : "";
+    }
+    tell();
+    return el("details", { class: "curves-beside", open: view.state.from > 0 || view.state.to < 100 }, el("summary", {}, say("A part of the training")), el("div", {}, ends, said));
+  }
 
   function beside() {
     /** @param {string} name */
@@ -34,8 +54,11 @@ export async function curves(host, run) {
   }
 
   async function draw() {
-    const query = chosen().length ? "?with=" + chosen().map(encodeURIComponent).join(",") : "";
-    const drawn = await Promise.all(NAMES.map((name) => chart(`${base}/charts/curve-${name}.svg${query}`).catch(() => null)));
+    const { from, to } = view.state;
+    const asked = new URLSearchParams(chosen().length ? { with: chosen().join(",") } : {});
+    if (from > 0) asked.set("low", String((from / 100) * tokens));
+    if (to < 100) asked.set("high", String((to / 100) * tokens));
+    const drawn = await Promise.all(NAMES.map((name) => chart(`${base}/charts/curve-${name}.svg?${asked}`).catch(() => null)));
     pictures.replaceChildren(...drawn.filter((one) => one !== null).map((picture) => el("figure", {}, picture)));
     host.hidden = !pictures.childElementCount && !told.textContent;
   }
@@ -64,8 +87,9 @@ export async function curves(host, run) {
     if (fresh) quiet = setTimeout(() => now(line), QUIET);
   }
 
-  draw();
   const { lines, next, live } = await get(`${base}/metrics?most=1`).catch(() => ({ lines: [], live: false }));
+  tokens = lines.at(-1)?.tokens ?? 0;
+  draw();
   if (!live) return;
   now(lines.at(-1));
   await grow(next).catch(() => now(null));

@@ -84,7 +84,7 @@ function look() {
   $("next").replaceChildren(
     el("h2", {}, say("After"), " ", el("span", { class: "chip" }, visible(tokens[at].token))),
     nextBars(tokens[at].next, { target: shown(target, tokens), foil: shown(foil, tokens) }, aim("target"), aim("foil")),
-    el("p", { class: "soft small" }, say("entropy {} nats", measured(tokens[at].entropy)) + (following ? " · " + say("the text goes on with “{}”, surprise {} nats", visible(following.token), measured(following.surprise)) : ""))
+    el("p", { class: "soft small" }, el("span", {}, say("entropy {} nats", measured(tokens[at].entropy))), following ? [" · ", el("span", {}, say("the text goes on with “{}”", visible(following.token))), " · ", el("span", {}, say("surprise {} nats", measured(following.surprise)))] : null)
   );
   const body = { run: run(), ...prompt(), at, target: asked(target), foil: foil ? asked(foil) : "" };
   features({ ...body, position: at });
@@ -243,7 +243,7 @@ async function start() {
     keys: { ArrowLeft: [() => step(-1), "Token before"], ArrowRight: [() => step(1), "Token after"] },
   });
   if (!facts.runs.length) return;
-  $("examples").replaceChildren(...EXAMPLES.map(([name, value]) => el("button", { type: "button", class: "quiet", title: value, on: { click: () => again({ text: value, mode: "text" }) } }, say(name))));
+  $("examples").replaceChildren(...EXAMPLES.map(([name, value]) => el("button", { type: "button", class: "quiet", on: { click: () => again({ text: value, mode: "text" }) } }, say(name))));
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const area = $("prompt-text").querySelector("textarea");

@@ -59,6 +59,9 @@ function asked() {
   ].map((column, i) => ({ ...column, own: view.state.same ? 0 : 1000 * i, lines: /** @type {Line[][]} */ ([]) }));
 }
 
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let pricing;
+
 /** Draws the columns and writes their texts, all over or from one turn of a chat on. */
 async function go() {
   working.abort();
@@ -67,6 +70,9 @@ async function go() {
   columns = asked();
   drawColumns();
   busy(true);
+  // The model is one: the texts' first tokens come before their price.
+  clearTimeout(pricing);
+  pricing = setTimeout(price, 400);
   const turns = view.state.mode === "chat" ? view.state.said.length : 1;
   for (let turn = 0; turn < turns && !signal.aborted; turn++) {
     /** @type {Job[]} */
@@ -180,7 +186,7 @@ async function put(cards, { quick = false } = {}) {
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
-const soon = () => (clearTimeout(timer), (timer = setTimeout(() => (price(), solveThenGo()), 180)));
+const soon = () => (clearTimeout(timer), (timer = setTimeout(solveThenGo, 180)));
 
 /** @type {(number | null | undefined)[]} */
 let costs = [];
@@ -247,7 +253,6 @@ async function solveThenGo() {
     const solved = await Promise.all(open.map((card) => post("/api/steer/solve", { run: run(), ...prompt, kl: card.amount, steering: { edits: [editOf({ ...card, solved: 1 })] } }).then((answer) => answer.strength, () => null)));
     await view.set({ cards: view.state.cards.map((card) => (open.includes(card) ? { ...card, solved: solved[open.indexOf(card)] } : card)) });
     drawCards();
-    price();
   }
   return go();
 }
@@ -296,7 +301,6 @@ async function again(change) {
   await view.set(change, { push: true });
   if ("mode" in change || "said" in change) promptBoxes();
   options();
-  price();
   go();
 }
 
@@ -323,7 +327,6 @@ function draw() {
   options();
   drawCards();
   readLabels();
-  price();
   return go();
 }
 
@@ -346,7 +349,7 @@ async function start() {
     again(view.state.mode === "text" ? { prompt: area.value } : {});
   });
   $("stop").addEventListener("click", stop);
-  $("examples").replaceChildren(...EXAMPLES.map((prompt) => el("button", { type: "button", class: "quiet", on: { click: () => (view.set({ mode: "text", prompt }, { push: true }).then(draw)) } }, prompt + " …")));
+  $("examples").replaceChildren(...EXAMPLES.map((prompt) => el("button", { type: "button", class: "quiet", translate: "no", on: { click: () => (view.set({ mode: "text", prompt }, { push: true }).then(draw)) } }, prompt + " …")));
   adding = adder($("adding"), run(), (card, label) => {
     if (label) labels.set(card.latent ?? -1, label);
     put([...view.state.cards, card]);
