@@ -61,7 +61,7 @@ def test_a_search_is_in_the_address_and_reloading_shows_the_same(page: Any, app:
     find(page, "#search")[0].send_keys(label)
     wait(page, f"return location.search.includes('q=') && ({ROWS[7:]}).length < {len(everything)}")
     found = page.execute_script(ROWS)
-    find(page, "#rows .row")[-1].click()
+    page.execute_script("[...document.querySelectorAll('#rows .row')].at(-1).click()")
     wait(page, f"return document.querySelector('article').dataset.latent === '{found[-1]}'")
     visit(page, page.current_url)
     assert page.execute_script(ROWS) == found
@@ -71,7 +71,7 @@ def test_a_search_is_in_the_address_and_reloading_shows_the_same(page: Any, app:
 def test_keys_walk_keep_and_mark_and_what_is_marked_steers(page: Any, app: str) -> None:
     visit(page, f"{app}/runs/first/features")
     rows = page.execute_script(ROWS)
-    find(page, "#rows .row")[0].click()
+    page.execute_script("document.querySelector('#rows .row').click()")
     for key in "xjxs":
         wait(page, "return document.querySelector('#rows [aria-selected=true]')")
         press(page, key)
@@ -127,7 +127,7 @@ def test_a_phone_shows_the_list_then_the_feature_and_comes_back(page: Any, app: 
     page.set_window_size(500, 860)
     visit(page, f"{app}/runs/first/features")
     assert not find(page, "#detail")[0].is_displayed()
-    find(page, "#rows .row")[0].click()
+    page.execute_script("document.querySelector('#rows .row').click()")
     wait(page, "return document.querySelector('#detail article') && document.body.classList.contains('reading')")
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     find(page, "#detail .back")[0].click()

@@ -10,8 +10,9 @@ from chromium import asked_elsewhere, complaints, forget, wait
 from monosema.atlas import Explanation, Score, open_atlas, record
 from monosema.core import Estimate
 from monosema.core.language import speaking
+from monosema.pages import HeatMap
 from monosema.pages.features import FeatureTables
-from monosema.pages.notebook import HeatMap, plain
+from monosema.pages.notebook import plain
 
 IN_CELL = """
 const root = document.querySelectorAll(".monosema")[arguments[0]].shadowRoot;

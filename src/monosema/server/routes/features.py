@@ -35,6 +35,7 @@ Mode = Literal["words", "token", "effect", "passage", "meaning"]
 Ends = Annotated[
     str | None, Query(pattern=r"^[0-9.eE+-]{1,24}(,|\.\.)[0-9.eE+-]{1,24}$", description="Ends, such as 0.001,0.01.")
 ]
+_NUMBERS = r"^\d{1,9}(,\d{1,9})*$"
 Latent = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
@@ -48,6 +49,7 @@ class Question:
     mode: Mode
     sort: Sort | None
     filters: Filters
+    on: frozenset[int] = frozenset()
 
     def page(self, offset: int, limit: int, language: str) -> dict[str, Any]:
         """Return a part of the list, and how was searched."""
@@ -67,7 +69,7 @@ class Question:
         if not (self.text.strip() or (self.text and self.mode in ("token", "effect"))):
             return None
         if self.mode == "passage":
-            return _fires_on(self.run, self.served, self.text)
+            return _fires_on(self.run, self.served, self.text, self.on)
         return self.run.described.find(self.text, self.mode)
 
 
@@ -82,11 +84,19 @@ def _question(
     score: Ends = None,
     margin: Ends = None,
     labels: Labels = "any",
-    latents: Annotated[str | None, Query(pattern=r"^\d{1,9}(,\d{1,9})*$", max_length=20_000)] = None,
+    latents: Annotated[str | None, Query(pattern=_NUMBERS, max_length=20_000)] = None,
+    on: Annotated[
+        str | None,
+        Query(pattern=_NUMBERS, max_length=2000, description="Tokens of a passage, from 0, that features fire on."),
+    ] = None,
 ) -> Question:
-    chosen = None if latents is None else [int(one) for one in latents.split(",")]
+    chosen = None if latents is None else _numbers(latents)
     filters = Filters(alive, _ends(density), _ends(score), _ends(margin), labels, chosen)
-    return Question(run, served, q, mode, sort, filters)
+    return Question(run, served, q, mode, sort, filters, frozenset(() if on is None else _numbers(on)))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
 
 
 Asked = Annotated[Question, Depends(_question)]
@@ -112,20 +122,25 @@ def _is_known(request: Request, headers: Mapping[str, str]) -> bool:
     return request.headers.get("if-none-match") == headers["etag"]
 
 
-def _fires_on(run: ServedRun, served: Serving, text: str) -> Found:
-    """Find features that fire on a passage; `fit` is their activation as a part of their maximum."""
+def _fires_on(run: ServedRun, served: Serving, text: str, on: frozenset[int]) -> Found:
+    """Find features that fire on a passage, or on some of its tokens; `fit` is their activation as a part of their
+    maximum."""
     import numpy as np
 
     tables, fired = run.described.tables, _fired(run, served, text)
-    by_row = {tables.row_of(one.latent): one for one in fired.firings}
+    strongest: dict[int, tuple[float, int]] = {}
+    for one in fired.firings:
+        places = [pair for pair in zip(one.activations, one.positions, strict=True) if not on or pair[1] in on]
+        if places:
+            strongest[tables.row_of(one.latent)] = max(places)
 
     def why(row: int) -> str:
-        one = by_row[row]
-        return f"{one.maximum:.3g} on “{fired.tokens[one.positions[one.activations.index(one.maximum)]].strip()}”"
+        value, place = strongest[row]
+        return f"{value:.3g} on “{fired.tokens[place].strip()}”"
 
-    rows = np.array(sorted(by_row), np.int64)
-    fit = np.array([by_row[row].share or 0.0 for row in rows.tolist()], np.float64)
-    return Found(rows, fit, "passage", why)
+    rows = np.array(sorted(strongest), np.int64)
+    values = np.array([strongest[row][0] for row in rows.tolist()], np.float64)
+    return Found(rows, values / np.maximum(tables.columns["max"][rows], 1e-9), "passage", why)
 
 
 def _fired(run: ServedRun, served: Serving, text: str) -> FiredText:

@@ -5,6 +5,7 @@ import { listCode } from "./code.js";
 import { exportMenu } from "./exports.js";
 import { PagedList } from "./list.js";
 import { feature } from "./one.js";
+import { pressable } from "./passage.js";
 import { button, copy, facts, folderOf, failure, runAddress, shell, skeleton, toast } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, choice, list as several, number as numeric, text } from "./state.js";
@@ -32,6 +33,7 @@ export const FIELDS = {
   state: choice(["alive", "dead", "all", "starred"]),
   density: choice(DENSITIES),
   labels: choice(["any", "above", "below", "none"]),
+  on: several(numeric(0, { low: 0, high: 2 ** 31, whole: true })),
   latents: several(latentField),
   at: latentField,
   with: latentField,
@@ -47,9 +49,10 @@ let view;
 
 /** The query of the list that the address asks for. @param {number} offset @param {number} limit */
 function query(offset, limit) {
-  const { q, mode, sort, state: shown, density, labels, latents } = view.state;
+  const { q, mode, sort, state: shown, density, labels, latents, on } = view.state;
   const asked = new URLSearchParams({ offset: String(offset), limit: String(limit) });
   if (q.trim()) asked.set("q", q), asked.set("mode", mode);
+  if (mode === "passage" && on.length) asked.set("on", on.join(","));
   if (sort && !(sort === "fit" && !q.trim())) asked.set("sort", sort);
   asked.set("alive", shown === "starred" || latents.length ? "all" : shown);
   if (density) asked.set("density", density);
@@ -179,6 +182,7 @@ function arrive() {
   $("state").value = shown;
   $("density").value = density;
   $("labels").value = labels;
+  pressable($("tokens"), run, mode === "passage" ? q : "", view.state.on, (on) => change({ on }, true)).catch(() => null); // the list tells of what is wrong
   $("share-list").hidden = shown !== "starred" || !kept.size;
   return list.reset();
 }
@@ -191,7 +195,7 @@ function controls() {
   let timer = 0;
   $("search").addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => change({ q: $("search").value, sort: "" }), ["passage", "meaning"].includes(view.state.mode) ? 400 : 120);
+    timer = setTimeout(() => change({ q: $("search").value, sort: "", on: [] }), ["passage", "meaning"].includes(view.state.mode) ? 400 : 120);
   });
   for (const name of ["sort", "state", "density", "labels"]) $(name).addEventListener("change", () => change({ [name]: $(name).value }, true));
   $("search").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
@@ -245,7 +249,7 @@ async function start() {
     const first = inviting(answer.features);
     await open(first.latent, { at: answer.features.indexOf(first), replace: true });
     if (!WIDE.matches) document.body.classList.remove("reading");
-  } else $("detail").replaceChildren();
+  } else $("detail").replaceChildren(el("p", { class: "none" }, say("A feature that is chosen in the list is shown here.")));
   if (WIDE.matches) $("search").focus();
   document.documentElement.dataset.ready = "yes";
 }
