@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from monosema.atlas import Atlas, Example, Feature, Score, TokenWeight
 from monosema.core.language import ENGLISH, language
 from monosema.pages.features import FeatureTables, rounded
 from monosema.pages.modules import join, static
@@ -21,6 +20,7 @@ from monosema.pages.svg import variables
 from monosema.pages.words import languages
 
 if TYPE_CHECKING:
+    from monosema.atlas import Atlas, Example, Feature, Score, TokenWeight
     from monosema.evaluation.side_by_side import SideBySide
     from monosema.steering.sweep import SweepResult
 

@@ -18,7 +18,6 @@ router = APIRouter(prefix="/api/runs/{run}/features", tags=["export"])
 MOST_IN_FULL = 200
 """Features with all their passages in one file at most."""
 Rows = Sequence[dict[str, Any]]
-_FILE: dict[int | str, dict[str, Any]] = {200: {"content": {"application/octet-stream": {}}, "description": "A file."}}
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -99,6 +98,9 @@ FORMATS: Mapping[str, tuple[Callable[[ServedRun, Rows, bool], bytes], str, str]]
     "html": (_html, "text/html", "html"),
 }
 """Writers by name, each with the type and the ending of its files."""
+_FILE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A file.", "content": {kind: {} for _, kind, _ in FORMATS.values()}}
+}
 Format = Literal["json", "parquet", "tsv", "neuronpedia", "html"]
 
 
