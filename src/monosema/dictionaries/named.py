@@ -37,6 +37,7 @@ class NamedLatents:
         self._dictionary = dictionary
         self._part: SparseCoder | None = None
         self._rivals: tuple[Tensor, Tensor] | None = None
+        self._looked_at: tuple[Tensor | float, int, int] = (0.0, 0, 0)
         if isinstance(dictionary, SparseCoder) and dictionary.activation.depends_on != "all":
             self._coder, self._part = dictionary, _of_latents(dictionary, self.latents)
             self._index = torch.tensor(self.latents, device=dictionary.W_enc.device)
@@ -67,14 +68,21 @@ class NamedLatents:
             if len(some):
                 used, place = some.unique(return_inverse=True)
                 every = torch.addmm(coder.b_enc.detach(), rows[used], coder.W_enc.detach().T)
-                if self._rivals is None:
-                    number = min(coder.n_latents, max(_RIVALS * k, coder.n_latents // _RIVALS))
-                    often = every.mean(dim=0).topk(number).indices
-                    self._rivals = coder.W_enc.detach()[often], coder.b_enc.detach()[often]
+                self._choose_rivals(every, k)
                 value = every[place, self._index[which]]
                 rank = (every[place] > value[:, None]).sum(dim=1)
                 out[some, which] = torch.where(rank < k, value.relu(), 0)
         return out
+
+    def _choose_rivals(self, every: Float[Tensor, "n n_latents"], k: int) -> None:
+        """Choose the latents that were largest on average, anew whenever twice as many rows have been seen."""
+        total, rows, then = self._looked_at
+        self._looked_at = (every.detach().sum(dim=0) + total, rows + len(every), then)
+        if rows + len(every) >= 2 * then:
+            number = min(self._coder.n_latents, max(_RIVALS * k, self._coder.n_latents // _RIVALS))
+            often = self._looked_at[0].topk(number).indices
+            self._rivals = self._coder.W_enc.detach()[often], self._coder.b_enc.detach()[often]
+            self._looked_at = (self._looked_at[0], rows + len(every), rows + len(every))
 
     def scale(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n 1"] | None:
         """Compute what a latent's direction is multiplied with on each row: that which undoes the rows' normalisation;
