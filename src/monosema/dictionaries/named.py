@@ -21,8 +21,8 @@ from monosema.dictionaries.normalisation import normalise
 from monosema.dictionaries.protocol import Dictionary
 
 _RIVALS = 4
-"""Latents that are asked first, in multiples of k; a sixteenth of all, where that is more."""
-_ROWS, _MARGIN = 256, 1e-4
+"""Latents that are asked first: so many times k, or one of so many of all, where that is more."""
+_AT_ONCE, _MARGIN = 256, 1e-4
 
 
 class NamedLatents:
@@ -37,6 +37,7 @@ class NamedLatents:
         self._dictionary = dictionary
         self._part: SparseCoder | None = None
         self._rivals: tuple[Tensor, Tensor] | None = None
+        self._looked_at: tuple[Tensor | float, int, int] = (0.0, 0, 0)
         if isinstance(dictionary, SparseCoder) and dictionary.activation.depends_on != "all":
             self._coder, self._part = dictionary, _of_latents(dictionary, self.latents)
             self._index = torch.tensor(self.latents, device=dictionary.W_enc.device)
@@ -57,25 +58,31 @@ class NamedLatents:
         k = coder.activation.kept
         rows = rows if part.centre is None else rows - part.centre
         own = torch.addmm(part.b_enc, rows, part.W_enc.T)
-        open_ = own > 0
-        if self._rivals is not None and bool(open_.any()):
+        out, row, latent = torch.zeros_like(own), *(own > 0).nonzero().unbind(1)
+        if self._rivals is not None and len(row):
+            theirs = torch.addmm(self._rivals[1], rows, self._rivals[0].T)
             # A margin for rounding, as products of other shapes round otherwise.
-            larger = torch.addmm(self._rivals[1], rows, self._rivals[0].T)[:, :, None] > (own * (1 + _MARGIN))[:, None]
-            open_ &= larger.sum(dim=1) < k
-        out = torch.zeros_like(own)
-        left = open_.any(dim=1).nonzero()[:, 0]
-        for chunk in left.split(_ROWS):
-            if len(chunk):
-                every = torch.addmm(coder.b_enc.detach(), rows[chunk], coder.W_enc.detach().T)
-                if self._rivals is None:
-                    often = (
-                        every.mean(dim=0).topk(min(coder.n_latents, max(_RIVALS * k, coder.n_latents // 16))).indices
-                    )
-                    self._rivals = coder.W_enc.detach()[often], coder.b_enc.detach()[often]
-                values = every[:, self._index]
-                ranks = torch.stack([(every > value[:, None]).sum(dim=1) for value in values.unbind(1)], dim=1)
-                out[chunk] = torch.where(ranks < k, values.relu(), 0)
+            left = (theirs[row] > (own[row, latent] * (1 + _MARGIN))[:, None]).sum(dim=1) < k
+            row, latent = row[left], latent[left]
+        for some, which in zip(row.split(_AT_ONCE), latent.split(_AT_ONCE), strict=True):
+            if len(some):
+                used, place = some.unique(return_inverse=True)
+                every = torch.addmm(coder.b_enc.detach(), rows[used], coder.W_enc.detach().T)
+                self._choose_rivals(every, k)
+                value = every[place, self._index[which]]
+                rank = (every[place] > value[:, None]).sum(dim=1)
+                out[some, which] = torch.where(rank < k, value.relu(), 0)
         return out
+
+    def _choose_rivals(self, every: Float[Tensor, "n n_latents"], k: int) -> None:
+        """Choose the latents that were largest on average, anew whenever twice as many rows have been seen."""
+        total, rows, then = self._looked_at
+        self._looked_at = (every.detach().sum(dim=0) + total, rows + len(every), then)
+        if rows + len(every) >= 2 * then:
+            number = min(self._coder.n_latents, max(_RIVALS * k, self._coder.n_latents // _RIVALS))
+            often = self._looked_at[0].topk(number).indices
+            self._rivals = self._coder.W_enc.detach()[often], self._coder.b_enc.detach()[often]
+            self._looked_at = (self._looked_at[0], rows + len(every), rows + len(every))
 
     def scale(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n 1"] | None:
         """Compute what a latent's direction is multiplied with on each row: that which undoes the rows' normalisation;
