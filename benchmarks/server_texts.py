@@ -32,13 +32,14 @@ from monosema.steering import Resolver, Steering, steered
 folder, spec, prompt, tokens, repeats = Path(sys.argv[1]), *map(json.loads, sys.argv[2:6])
 model = open_model(Run.open(folder).recipe)
 steering = Steering.from_dict(spec, Resolver.of(folder))
-rates = []
+rates, costs = [], []
 for number in range(repeats + 1):
-    began = time.perf_counter()
+    began, spent = time.perf_counter(), time.process_time()
     with steered(model, steering):
         text = model.generate(prompt, max_new_tokens=tokens, temperature=1.0, seed=number, stop_at_eos=False)
     rates.append(len(text.tokens) / (time.perf_counter() - began))
-print(sorted(rates[1:])[repeats // 2])
+    costs.append(1000 * (time.process_time() - spent) / len(text.tokens))
+print(sorted(rates[1:])[repeats // 2], sorted(costs[1:])[repeats // 2])
 """
 
 
@@ -60,14 +61,19 @@ def main() -> None:
         spec = _steering(address)
         _one(address, spec, asked.tokens, 0)  # The model is loaded, and its code is warm.
         _settled(server.pid)
+        spent = _spent(server.pid)
         first, rates = zip(*(_one(address, spec, asked.tokens, seed) for seed in range(asked.repeats)), strict=True)
+        cost = (_spent(server.pid) - spent) / (asked.tokens * asked.repeats)
+        spent = _spent(server.pid)
         together = [_together(address, spec, asked.tokens, asked.users) for _ in range(3)]
+        shared = (_spent(server.pid) - spent) / (3 * asked.tokens * asked.users)
         cancelled = [_cancelled(address, spec) for _ in range(5)]
     finally:
         server.terminate()
         server.wait()
     words = [str(asked.run), json.dumps(spec), json.dumps(PROMPT), str(asked.tokens), str(asked.repeats)]
-    library = float(subprocess.check_output([sys.executable, "-c", LIBRARY, *words], env=environment, text=True))
+    said = subprocess.check_output([sys.executable, "-c", LIBRARY, *words], env=environment, text=True)
+    library, own = map(float, said.split())
     alone, users = statistics.median(rates), statistics.median(rate for rate, _ in together)
     waited = statistics.median(wait for _, wait in together)
     rows = [
@@ -77,10 +83,14 @@ def main() -> None:
         ("reader ÷ library", f"{alone / library:.2f}"),
         (f"tokens/s of {asked.users} readers together", f"{users:.0f}"),
         (f"{asked.users} readers ÷ one", f"{users / alone:.2f}"),
+        ("processor ms a token: library, one reader", f"{own:.1f}, {cost:.1f}"),
+        (f"processor ms a token: {asked.users} readers, and one ÷ that", f"{shared:.1f}, {cost / shared:.1f}"),
         (f"first token of {asked.users} at once, ms (slowest of them)", f"{waited:.0f}"),
         ("tokens drawn after a cancel was answered (largest)", f"{max(cancelled)}"),
     ]
-    print(f"{asked.run.name}, {asked.threads} threads, {asked.tokens} tokens, medians of {asked.repeats}:\n")
+    busy = os.getloadavg()[0]
+    print(f"{asked.run.name}, {asked.threads} threads, {asked.tokens} tokens, medians of {asked.repeats}, ", end="")
+    print(f"{os.cpu_count()} cores, load of the machine {busy:.0f}:\n")
     print("| | |\n|---|---|")
     for name, value in rows:
         print(f"| {name} | {value} |")
@@ -98,6 +108,12 @@ def _steering(address: str) -> dict[str, Any]:
             if time.monotonic() > until:
                 raise
             time.sleep(0.2)
+
+
+def _spent(pid: int) -> float:
+    """Milliseconds of the processor that a process has taken."""
+    times = psutil.Process(pid).cpu_times()
+    return 1000 * (times.user + times.system)
 
 
 def _settled(pid: int) -> None:
