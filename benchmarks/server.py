@@ -2,9 +2,10 @@
 
     python benchmarks/server.py [--features 65536] [--passages 20] [--clients 50] [--seconds 20] [--pause 0.5]
 
-The run is make-believe in the real tables: every feature fires on a token of its own, in passages drawn like text. The
-server is `monosema serve` in a process of its own; the clients are in another. Each client asks, waits for the answer,
-rests for a while (an exponential time of mean --pause), and asks for something else. Prints Markdown.
+The run is make-believe in the real tables: every feature fires on a token of its own, in passages drawn like text;
+there are 4,096 different labels. The server is `monosema serve` in a process of its own; the clients are in another.
+Each client asks, waits for the answer, rests for a while (an exponential time of mean --pause), and asks for something
+else. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def write_atlas(folder: Path, words: list[str], n: int, passages: int) -> None:
     logits = np.sort(draw.gamma(2, 0.3, (n, 10)).astype(np.float32))[:, ::-1]
     n_active = draw.integers(10, 40_000, n)
     score = draw.beta(3, 2, n)
-    labels = [" ".join(words[id].strip() for id in row[:3]) for row in top.tolist()]
+    labels = [" ".join(words[id].strip() for id in top[i % BLOCK, :3].tolist()) for i in range(n)]
     who = {"latent": latents, "author": ["monosema"] * n, "method": ["token lookup"] * n}
     who |= {"model": pa.nulls(n, "string"), "prompt_version": pa.nulls(n, "string")}
     tables = {

@@ -90,6 +90,39 @@ def test_the_new_format_is_read(extended: Path) -> None:
     torch.testing.assert_close(converted.encode(x).dense().detach(), expected)
 
 
+def test_the_new_format_of_steerings_is_written_and_read(extended: Path) -> None:
+    code = (
+        "import my_features, torch\n"
+        "from monosema.steering import *\n"
+        "from monosema.core import Site\n"
+        "site = Site.parse('3.resid_post')\n"
+        "write_steering('one.lines', Steering(Edit(Direction(site, torch.arange(1.0, 4.0)), Add(1.0))))\n"
+        "(one,) = read_directions('one.lines', site)\n"
+        "print(one.site.short, one.vector.tolist())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True, check=True)
+    assert done.stdout == "3.resid_post [1.0, 2.0, 3.0]\n"
+
+
+def test_new_ways_to_choose_and_to_measure_take_part(extended: Path, run: dict[str, Any]) -> None:
+    (toml,) = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    (extended / "polite.toml").write_text(toml, encoding="utf-8")
+    code = """if True:
+        import my_features
+        from monosema.runs.subject import open_subject
+        from monosema.steering import ComparisonConfig, SweepConfig, compare_choices, concept_named
+
+        texts = SweepConfig(max_new_tokens=4)
+        config = ComparisonConfig(choices=["loudest"], baselines=["shouting"], kl=[0.1], sweep=texts)
+        subject, concept = open_subject("run"), concept_named("polite.toml")
+        found = compare_choices(subject.model, subject.dictionary, concept, config, at=subject.site)
+        for entry in found.entries:
+            print(entry.method, entry.point.figures["questions"].n)
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True)
+    assert done.stdout.splitlines() == ["loudest 2", "shouting 2"], done.stderr
+
+
 def test_an_extension_that_is_not_there_is_named(extended: Path) -> None:
     environment = {**os.environ, "MONOSEMA_EXTENSIONS": "nowhere"}
     command = [sys.executable, "-m", "monosema", "doctor", "--help"]

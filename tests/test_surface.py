@@ -9,21 +9,35 @@ import pytest
 import monosema
 
 PUBLIC = [
+    "Add",
+    "Clamp",
+    "Direction",
+    "Edit",
+    "Head",
+    "Latent",
     "MonosemaError",
     "Recipe",
     "Run",
+    "Scale",
     "Site",
+    "Steering",
+    "Where",
     "__version__",
     "encode",
     "evaluate",
+    "for_divergence",
     "load_dictionary",
     "load_model",
+    "mean_difference",
     "open_atlas",
     "open_corpus",
+    "read_steering",
     "run",
     "save_dictionary",
     "splice",
+    "steered",
     "train",
+    "write_steering",
 ]
 
 

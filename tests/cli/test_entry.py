@@ -23,6 +23,7 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "steer",
     "complete",
     "chat",
     "serve",

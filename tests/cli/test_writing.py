@@ -124,3 +124,13 @@ def test_chat_beside_the_untouched_model_goes_on_with_its_answer(
     monkeypatch.setattr(sys, "stdin", io.StringIO("one\ntwo\n"))
     code, out, _ = command("chat", *words)
     assert (code, out.count("spliced")) == (0, 4)
+
+
+def test_a_steered_chat_says_which_tokens_were_edited(finished: Run, talking: Path, command: Command) -> None:
+    words = ("chat", "one", "--run", finished.folder, "--model", talking, "--steer", "0=+5raw", "--tokens", "3")
+    found = parsed(command(*words, "--json"))
+    (edited,) = found["edited"]
+    assert len(edited["prompt"]) == len("one"), "the template's tokens stay as they are"
+    assert edited["generated"] == [0, 1]
+    code, out, _ = command(*words)
+    assert (code, "edited: 3 tokens of the prompt, 2 of the text" in out) == (0, True)

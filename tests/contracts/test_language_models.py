@@ -16,6 +16,7 @@ from monosema.models import (
     byte_tokenizer,
 )
 from monosema.models import random_model as random
+from monosema.steering import Add, Clamp, Direction, Edit, Scale, Steering, Where, steered
 
 SHAPE = {
     "d_model": 16,
@@ -194,3 +195,49 @@ def test_half_precision_stays_near() -> None:
                 assert half(TOKENS).dtype == torch.bfloat16
             assert got[site].isfinite().all() or site.component == "attn_scores"
         assert (half(TOKENS).float() - logits).norm() / logits.norm() < 0.05
+
+
+def test_it_is_steered_row_by_row_alike_alone_streamed_and_without_a_cache(model: LanguageModel) -> None:
+    site = some_sites(model)[0]
+    d = torch.randn(16, generator=torch.Generator().manual_seed(1))
+    push = Steering(Edit(Direction(site, d), Add(2.0)))
+    mixed = Steering(
+        [
+            Edit(Direction(site, d), Clamp(1.5, 1.5), Where(prompt="last", generated=(1, 3))),
+            Edit(Direction(some_sites(model)[1], d), Scale(-1.0)),
+        ]
+    )
+    rows = [push, None, mixed]
+    prompts = ["one", "a second text", "xyz"]
+    plain = model.generate(prompts, max_new_tokens=5)
+    with steered(model, rows) as touched:
+        texts = model.generate(prompts, max_new_tokens=5)
+    with steered(model, rows) as again:
+        assert model.generate(prompts, max_new_tokens=5, use_cache=False) == texts
+    with steered(model, rows):
+        pieces = list(model.stream(prompts, max_new_tokens=5))
+    assert texts[1] == plain[1]
+    assert texts != plain
+    for number, (prompt, row) in enumerate(zip(prompts, rows, strict=True)):
+        assert tuple(piece.token for piece in pieces if piece.row == number) == texts[number].tokens
+        with steered(model, [row]):
+            assert model.generate(prompt, max_new_tokens=5) == texts[number]
+    for one, other in zip(touched, again, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            assert (one.prompt, one.generated) == (other.prompt, other.generated)
+    assert model.generate(prompts, max_new_tokens=5) == plain
+
+
+def test_a_steered_activation_is_that_of_the_equation(model: LanguageModel) -> None:
+    site = some_sites(model)[0]
+    d = torch.randn(16, generator=torch.Generator().manual_seed(1))
+    before = model.activations(TOKENS, [site])[site]
+    with steered(model, Steering()):
+        assert torch.equal(model.activations(TOKENS, [site])[site], before)
+    steering = Steering([Edit(Direction(site, d), Clamp(high=0.1)), Edit(Direction(site, d), Add(0.1), unit="norm")])
+    with steered(model, steering):
+        after = model.activations(TOKENS, [site])[site]
+    c = before @ d / (d @ d)
+    moved = (c.clamp(max=0.1) - c)[..., None] * d + 0.1 * before.norm(dim=-1, keepdim=True) * d / d.norm()
+    torch.testing.assert_close(after - before, moved, rtol=1e-5, atol=1e-5)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from chromium import asked_elsewhere, complaints, forget
 
 from monosema.atlas.tables import FORMAT, NAMES, describe, schema
 from monosema.core import Estimate, write_json
 from monosema.evaluation import EvaluationRow
 from monosema.evaluation.result import DensityHistogram
 from monosema.pages import ReportData, StageRow
+from monosema.runs import Run
 
 NASTY = [
     "</script><img src=x onerror=alert(1)>",
@@ -315,3 +322,39 @@ def sealed() -> Callable[..., None]:
 def facts() -> ReportData:
     """Facts of a run that never was."""
     return report_data()
+
+
+@pytest.fixture(scope="session")
+def app(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the app over two copies of a finished run, and one whose recipe is damaged."""
+    import uvicorn
+
+    from monosema.server import create_app
+
+    home = tmp_path_factory.mktemp("app") / "runs"
+    for name in ("first", "second", "broken"):
+        shutil.copytree(finished.folder, home / name, ignore=shutil.ignore_patterns("shard-*", "report"))
+    (home / "broken" / "recipe.toml").write_text("garbage [")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = uvicorn.Server(uvicorn.Config(create_app([home]), port=port, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def page(browser: Any, app: str) -> Iterator[Any]:
+    """A wide window with nothing kept, which must not complain or ask for anything elsewhere."""
+    browser.set_window_size(1440, 900)
+    browser.get(f"{app}/api/runs")
+    browser.execute_script("localStorage.clear()")
+    forget(browser)
+    yield browser
+    assert not [entry for entry in complaints(browser) if "favicon.ico" not in entry["message"]]
+    assert not asked_elsewhere(browser, app)

@@ -5,63 +5,27 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import shutil
-import socket
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import asked_elsewhere, complaints, find, forget, texts, visit, wait
-
-from monosema.runs import Run
+from chromium import find, texts, visit, wait
 
 pytestmark = pytest.mark.browser
 ROWS = "return Array.from(document.querySelectorAll('#rows .row:not(.waiting) .id'), e => +e.textContent)"
-
-
-@pytest.fixture(scope="module")
-def app(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of the app over two copies of a finished run, and one whose recipe is damaged."""
-    import uvicorn
-
-    from monosema.server import create_app
-
-    home = tmp_path_factory.mktemp("app") / "runs"
-    for name in ("first", "second", "broken"):
-        shutil.copytree(finished.folder, home / name, ignore=shutil.ignore_patterns("shard-*", "report"))
-    (home / "broken" / "recipe.toml").write_text("garbage [")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(create_app([home]), port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    thread.join()
-
-
-@pytest.fixture
-def page(browser: Any, app: str) -> Iterator[Any]:
-    """A wide window with nothing kept, which must not complain or ask for anything elsewhere."""
-    browser.set_window_size(1440, 900)
-    browser.get(f"{app}/api/runs")
-    browser.execute_script("localStorage.clear()")
-    forget(browser)
-    yield browser
-    assert not [entry for entry in complaints(browser) if "api/jobs" not in entry["message"]]
-    assert not asked_elsewhere(browser, app)
 
 
 def press(browser: Any, keys: str) -> None:
     from selenium.webdriver.common.action_chains import ActionChains
 
     ActionChains(browser).send_keys(keys).perform()
+
+
+def searched(browser: Any, text: str) -> None:
+    """Wait until the list is of this search."""
+    asked = f"new URLSearchParams(location.search).get('q') === {json.dumps(text)}"
+    wait(browser, f"return {asked} && !document.querySelector('#rows').hasAttribute('aria-busy')")
 
 
 def python_of(browser: Any) -> str:
@@ -101,10 +65,11 @@ def test_a_search_is_in_the_address_and_reloading_shows_the_same(page: Any, app:
     everything = page.execute_script(ROWS)
     label = page.execute_script("return document.querySelector('#rows .quoted').textContent")
     find(page, "#search")[0].send_keys(label)
-    wait(page, f"return location.search.includes('q=') && ({ROWS[7:]}).length < {len(everything)}")
+    searched(page, label)
+    assert len(page.execute_script(ROWS)) < len(everything)
     found = page.execute_script(ROWS)
-    find(page, "#rows .row")[-1].click()
-    wait(page, f"return document.querySelector('article').dataset.latent === '{found[-1]}'")
+    page.execute_script("[...document.querySelectorAll('#rows .row')].at(-1).click()")
+    wait(page, f"return document.querySelector('article')?.dataset.latent === '{found[-1]}'")
     visit(page, page.current_url)
     assert page.execute_script(ROWS) == found
     wait(page, f"return document.querySelector('article')?.dataset.latent === '{found[-1]}'")
@@ -113,7 +78,7 @@ def test_a_search_is_in_the_address_and_reloading_shows_the_same(page: Any, app:
 def test_keys_walk_keep_and_mark_and_what_is_marked_steers(page: Any, app: str) -> None:
     visit(page, f"{app}/runs/first/features")
     rows = page.execute_script(ROWS)
-    find(page, "#rows .row")[0].click()
+    page.execute_script("document.activeElement.blur(); document.querySelector('#rows .row').click()")
     for key in "xjxs":
         wait(page, "return document.querySelector('#rows [aria-selected=true]')")
         press(page, key)
@@ -145,7 +110,6 @@ def test_a_text_is_tested_and_the_address_keeps_it(page: Any, app: str) -> None:
         "?sort=label",
         "?q=the&mode=token",
         "?q=the&mode=effect",
-        "?q=the",
         "?state=all&density=0.01,0.1",
     ],
 )
@@ -169,11 +133,25 @@ def test_a_phone_shows_the_list_then_the_feature_and_comes_back(page: Any, app: 
     page.set_window_size(500, 860)
     visit(page, f"{app}/runs/first/features")
     assert not find(page, "#detail")[0].is_displayed()
-    find(page, "#rows .row")[0].click()
+    page.execute_script("document.querySelector('#rows .row').click()")
     wait(page, "return document.querySelector('#detail article') && document.body.classList.contains('reading')")
     assert page.execute_script("return document.documentElement.scrollWidth <= innerWidth")
     find(page, "#detail .back")[0].click()
     assert not find(page, "#detail")[0].is_displayed()
+
+
+def test_from_the_first_page_a_feature_is_found_and_steered_with_in_three_clicks(page: Any, app: str) -> None:
+    visit(page, f"{app}/")
+    find(page, "[data-go=features]")[0].click()
+    label = wait(page, "return document.querySelector('#rows .quoted')?.textContent")
+    wait(page, "return document.documentElement.dataset.ready")
+    press(page, label)
+    searched(page, label)
+    page.execute_script("document.querySelector('#rows .row').click()")
+    wait(page, "return document.querySelector('article')?.dataset.latent === location.search.match(/at=(\\d+)/)?.[1]")
+    page.execute_script("document.querySelector('.nudge-row button').click()")
+    for line in ("unsteered", "steered"):
+        wait(page, f"return document.querySelector('.nudge-line.{line} p').textContent.length > 40", 40)
 
 
 def test_help_has_keys_terms_in_both_languages_and_the_routes(page: Any, app: str) -> None:

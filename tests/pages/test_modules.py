@@ -1,5 +1,6 @@
 """Modules of the pages: tests of their own that run in Node, and how Python joins them."""
 
+import importlib.util
 import subprocess
 from pathlib import Path
 
@@ -31,6 +32,14 @@ def sources(monkeypatch):
 
 def run(script):
     return subprocess.run([NODE, "-e", script], capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+
+
+def test_types_of_the_api_are_those_that_the_server_describes():
+    spec = importlib.util.spec_from_file_location("api_types", TESTS / "api_types.py")
+    api_types = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(api_types)
+    written = api_types.FILE.read_text(encoding="utf-8")
+    assert written == api_types.types(), "write them anew: python tests/pages/js/api_types.py"
 
 
 def test_modules_are_joined_each_once_and_in_a_scope_of_its_own(sources):

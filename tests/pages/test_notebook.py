@@ -10,8 +10,9 @@ from chromium import asked_elsewhere, complaints, forget, wait
 from monosema.atlas import Explanation, Score, open_atlas, record
 from monosema.core import Estimate
 from monosema.core.language import speaking
+from monosema.pages import HeatMap
 from monosema.pages.features import FeatureTables
-from monosema.pages.notebook import HeatMap, plain
+from monosema.pages.notebook import plain
 
 IN_CELL = """
 const root = document.querySelectorAll(".monosema")[arguments[0]].shadowRoot;
@@ -63,11 +64,17 @@ def test_the_words_of_the_readers_language_come_with_a_cell(atlas):
 def test_a_notebook_is_drawn_without_a_network(browser, atlas, finished, tmp_path):
     from monosema.evaluation.side_by_side import side_by_side
     from monosema.models import load_model
+    from monosema.steering import SweepConfig, SweepResult
+    from monosema.steering.sweep import Sample, SweepPoint
 
     model = load_model("specimen")
     beside = side_by_side(model, ["The old man"], {"<b>same</b>": contextlib.nullcontext}, max_new_tokens=6)
     heat = HeatMap([" a", "<img src=x>", " c"], [0.0, 1.0, 2.0])
-    values = [atlas.feature(3), atlas.feature(1), atlas.feature(7), heat, atlas, beside, finished]
+    sample = (Sample(0, 0, "a <b>text</b>", 3, "length"),)
+    base = SweepPoint("unsteered", None, {"kl": Estimate(0.0, 0.0, 0.0, 4)}, sample)
+    strong = SweepPoint("17=+2", 2.0, {"kl": Estimate(0.3, 0.2, 0.4, 4)}, sample)
+    swept = SweepResult(SweepConfig(), ("x",), base, (strong,), 1.0)
+    values = [atlas.feature(3), atlas.feature(1), atlas.feature(7), heat, atlas, beside, finished, swept]
     cells = "".join(f"<div>{value._repr_html_()}</div>" for value in values)
     page = tmp_path / "notebook.html"
     page.write_text(f'<!doctype html><meta charset="utf-8"><body data-jp-theme-light="false">{cells}', encoding="utf-8")
@@ -89,6 +96,7 @@ def test_a_notebook_is_drawn_without_a_network(browser, atlas, finished, tmp_pat
     assert cell(5, "tbody th") == ["untouched", "<b>same</b>"]
     assert cell(5, "tbody tr:last-child td")[1] == "100.0 %"
     assert cell(6, ".headline dt")[0] == "FVU"
+    assert cell(7, "tbody td") == ["0 [0, 0]", "0.300 [0.200, 0.400]"]
     ink = "return getComputedStyle(document.querySelector('.monosema').shadowRoot.querySelector('.notebook')).color"
     assert int(re.search(r"\d+", browser.execute_script(ink))[0]) > 200
     assert complaints(browser) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from starlette.testclient import TestClient
 
 from monosema.runs import Run
 from monosema.server import create_app
+from monosema.steering import Add, Resolver, read_steering
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +69,21 @@ def test_texts_are_written_under_a_steering(client: TestClient) -> None:
     text = client.post("/api/generate", json=asked).text
     assert '"edited": true' in text
     assert client.post("/api/generate", json={**asked, "steerings": [{"edits": 3}]}).status_code == 400
+
+
+def test_a_steering_is_saved_as_a_file_that_reads_the_same(client: TestClient, finished: Run, tmp_path: Path) -> None:
+    made = {"name": "joy", "positive": ["I loved it."], "negative": ["I hated it."]}
+    steering = {"edits": [*pushed(2.0)["edits"], {"direction": made, "add": 1.0}]}
+    answer = client.post("/api/steer/save?format=toml", json={"steering": steering})
+    assert answer.headers["content-disposition"] == 'attachment; filename="steering.toml"'
+    file = tmp_path / "steering.toml"
+    file.write_bytes(answer.content)
+    latent, direction = read_steering(file, Resolver.of(finished.folder)).edits
+    assert (latent.coordinate.name, latent.move) == ("3", Add(2.0))
+    assert direction.coordinate.name == "joy"
+
+
+def test_a_direction_says_which_of_its_fields_is_wrong(client: TestClient) -> None:
+    wrong = {"edits": [{"direction": {"name": "joy", "random": -1}, "add": 1.0}]}
+    (cost,) = costs(client, wrong)
+    assert "direction.random" in cost["problem"]

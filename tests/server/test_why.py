@@ -46,6 +46,15 @@ def test_ablation_scores_are_what_the_model_does_without_the_feature(model: Tran
     assert answer.tokens[0] == 0
 
 
+def test_of_an_earlier_position_later_tokens_have_no_part(model: Transformer) -> None:
+    read, _ = read_at(model, "0.resid_post")
+    question = Question.about(read.reading, position=4)
+    for name in ("gradient", "ablation"):
+        answer = answer_of(name, read, question)
+        assert all(score == 0 for score in answer.tokens[5:])
+        assert all(one.position <= 4 for one in answer.features)
+
+
 def test_for_small_parts_the_gradient_gives_what_ablation_gives(model: Transformer) -> None:
     read, question = read_at(model, "0.resid_post", scale=1e-2)
     exact = {(one.latent, one.position): one.score for one in answer_of("ablation", read, question).features}

@@ -46,7 +46,10 @@ def test_a_file_of_ones_own_is_a_concept_whose_effect_is_learned(tmp_path: Path)
     assert concept.name == "agreeing"
     assert concept.fitting == (("yes a", "yes c"), ("no a", "no c"))
     assert concept.effect(["yes", "no"])[0] > 0.5
-    assert concept.baseline(chat=False) is None
+    words = concept.baseline(chat=False)
+    assert words is not None
+    assert words.text == "yes a yes c "
+    assert concept.baseline(chat=True) is None
     with pytest.raises(InputError, match="no 'questions'"):
         concept.beginnings(chat=True)
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from monosema.core import ConfigError
-from monosema.models import Transformer, random_model
+from monosema.models import Role, Transformer, random_model
 from monosema.steering import Add, Clamp, Direction, Edit, Steering, Where, for_divergence, steered
 
 SITE = "0.resid_post"
@@ -54,3 +54,15 @@ def test_a_divergence_that_no_strength_gives_has_none(model: Transformer) -> Non
     assert for_divergence(model, [], TOKENS, 0.5) == []
     with pytest.raises(ConfigError, match="kl = 0"):
         for_divergence(model, [push], TOKENS, 0.0)
+
+
+def test_with_roles_what_counts_is_what_written_tokens_are_drawn_from(model: Transformer) -> None:
+    roles = torch.full_like(TOKENS, Role.PROMPT)
+    roles[:, 3:] = Role.GENERATED
+    push = Steering(Edit(Direction(SITE, vector(1)), Add(1.0)))
+    (strength,) = for_divergence(model, [push], TOKENS, 0.3, roles=roles)
+    assert strength is not None
+    before = model(TOKENS).log_softmax(-1)[:, 2:4]
+    with steered(model, push.at(strength)):
+        after = model(TOKENS, roles=roles).log_softmax(-1)[:, 2:4]
+    assert float((after.exp() * (after - before)).sum(-1).mean()) == pytest.approx(0.3, rel=0.021)

@@ -89,6 +89,13 @@ def test_the_price_is_accuracy_on_other_tasks() -> None:
     assert {"skill:sentiment", "skill:greater_than", "skills"} <= set(found["none"].figures)
 
 
+def test_a_price_that_no_task_can_tell_is_absent(model: Transformer) -> None:
+    found = sweep(model, PROMPTS, {"a": None}, CONFIG.replace(skill_prompts=2))  # bytes answer no task
+    assert not [name for name in found["a"].figures if name.startswith("skill")]
+    with pytest.raises(KeyError):
+        found["b"]
+
+
 def test_a_measure_of_ones_own_is_a_column(model: Transformer) -> None:
     register_measure(Measure("letters", "letters a token", lambda text: (len(text.text), len(text.tokens))))
     try:

@@ -194,3 +194,26 @@ def test_counters_and_optimiser_are_part_of_a_checkpoint(
     parameters = len(list(make_coder("topk", d_in=2, n_latents=2, k=1).parameters()))
     assert "dictionary.silent_tokens" in names
     assert {f"optimiser.{i}.{s}" for i in range(parameters) for s in ("step", "exp_avg", "exp_avg_sq")} <= names
+
+
+def test_an_interrupt_waits_for_the_step_and_leaves_a_checkpoint(vectors: Path, tmp_path: Path) -> None:
+    step, seen = Trainer.step, [0]
+
+    def interrupted(self: Trainer, *batches: torch.Tensor) -> object:
+        seen[0] += 1
+        if seen[0] == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(self, *batches)
+
+    settings = {"latents": 64, "k": 4, "batch": 100, "passes": 3, "config": TrainConfig(seed=7)}
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Trainer, "step", interrupted)
+        train_on_vectors(vectors, out=tmp_path / "parts", **settings)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    checkpoint = Checkpoints(tmp_path / "parts" / "checkpoint", 1).newest()
+    assert checkpoint is not None
+    assert checkpoint.step == 7
+    train_on_vectors(vectors, out=tmp_path / "parts", **settings)
+    train_on_vectors(vectors, out=tmp_path / "whole", **settings)
+    weights = [(tmp_path / one / "sae_weights.safetensors").read_bytes() for one in ("parts", "whole")]
+    assert weights[0] == weights[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,9 +20,10 @@ from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.evaluation import SideBySide
-    from monosema.models import LanguageModel, Prompt
+    from monosema.evaluation import Row, SideBySide
+    from monosema.models import Generation, LanguageModel, Prompt
     from monosema.runs.subject import Subject
+    from monosema.steering import SteeredRow, Steering
 
 
 @Parameter(name="*", group=Group("How it writes", sort_key=0))
@@ -55,13 +57,44 @@ class Drawing:
 AS_USUAL = Drawing()
 
 
-@Parameter(name="*", group=Group("A dictionary in the model", sort_key=1))
+@Parameter(name="*", group=Group("Edits of the model", sort_key=1))
+@dataclass(frozen=True)
+class Edits:
+    """Edits that hold while a model reads and writes."""
+
+    steer: tuple[str, ...] = ()
+    """An edit: `17=+2` adds latent 17's direction, twice its largest activation; `17=0` takes it out; `17=1.5` sets it;
+    `17=x0.5` scales it; `17=0..1` clamps it; `FILE=+1` adds a direction; `@last`, `@prompt`, `@generated[0:8]` behind
+    say where. May be repeated: all hold together."""
+    steering: Path | None = None
+    """A file of edits, as `monosema steer --out` writes it: .toml, .json, .safetensors, .gguf or .pt."""
+
+    @property
+    def given(self) -> bool:
+        """True where there is an edit."""
+        return bool(self.steer) or self.steering is not None
+
+    def open(self, subject: Subject) -> Steering:
+        """Find what the edits name."""
+        from monosema.steering import Steering, read_edit, read_steering
+
+        found = Steering() if self.steering is None else read_steering(self.steering, subject.resolver)
+        edits = [read_edit(text, subject.resolver) for text in self.steer]
+        return Steering([*found.edits, *edits], found.strength)
+
+
+NO_EDITS = Edits()
+
+
+@Parameter(name="*", group=Group("A dictionary in the model", sort_key=2))
 @dataclass(frozen=True)
 class Changes:
-    """What is changed inside the model while it writes."""
+    """Changes inside the model while it writes, and what stands beside them."""
 
     run: Path | None = None
-    """A run folder, or a dictionary in any format; the model is the one that it is of."""
+    """A run folder, or a dictionary in any format, whose latents --steer names; the model is the one that it is of."""
+    beside: Annotated[bool, Parameter(negative="")] = False
+    """Show the untouched model's text too, drawn with the same noise, and how far the steered one moved."""
     splice: Literal["keep", "drop"] | None = None
     """Put the dictionary's reconstructions in place, beside the untouched model and controls. `drop` leaves out what
     the dictionary does not explain; `keep` adds it, and changes nothing."""
@@ -69,35 +102,53 @@ class Changes:
     """Write with PCA, random directions and the mean in place too."""
 
     @property
-    def beside(self) -> bool:
+    def compares(self) -> bool:
         """True where several versions write."""
-        return self.splice is not None
+        return self.beside or self.splice is not None
 
-    def open(self, model: str | None, common: Common, default: str) -> Subject:
+    def open(self, model: str | None, edits: Edits, common: Common, default: str) -> Subject:
         """Open the model and what is to change it."""
         from monosema.runs.subject import open_subject
 
         if self.splice is not None and self.run is None:
             raise InputError("--splice puts a dictionary in place: name it, or its run, with --run.")
+        if self.splice is not None and edits.given:
+            raise InputError("--splice and --steer are two experiments: give one of them.")
+        if self.beside and not edits.given:
+            raise InputError("--beside shows the untouched text beside the steered one: give edits with --steer.")
         return open_subject(self.run, model, device=common.device, default=default)
 
-    def compare(self, subject: Subject, prompts: Sequence[Prompt], settings: dict[str, Any]) -> SideBySide:
+    def compare(
+        self, subject: Subject, edits: Edits, prompts: Sequence[Prompt], settings: dict[str, Any]
+    ) -> SideBySide:
         """Let the model write untouched and changed, with the same noise."""
-        from monosema.evaluation import splice_test
+        from monosema.evaluation import side_by_side, splice_test
+        from monosema.steering import steered
 
-        assert subject.dictionary is not None
+        if self.splice is None:
+            version = functools.partial(steered, subject.model, edits.open(subject))
+            return side_by_side(subject.model, prompts, {"steered": version}, **settings)
         return splice_test(
             subject.model,
             subject.dictionary,
             prompts,
             site=subject.site,
-            error=self.splice or "drop",
+            error=self.splice,
             text=subject.text() if self.controls else None,
             **settings,
         )
 
 
 UNCHANGED = Changes()
+
+
+def steering_block(subject: Subject, edits: Edits) -> contextlib.AbstractContextManager[Sequence[SteeredRow | None]]:
+    """Return the block within which the model is steered; without edits, one that does nothing and yields no rows."""
+    if not edits.given:
+        return contextlib.nullcontext(())
+    from monosema.steering import steered
+
+    return steered(subject.model, edits.open(subject))
 
 
 def show_stream(model: LanguageModel, prompt: Prompt, settings: dict[str, Any], console: Console) -> tuple[str, bool]:
@@ -116,7 +167,38 @@ def show_stream(model: LanguageModel, prompt: Prompt, settings: dict[str, Any], 
     return "".join(shown), False
 
 
-def show_side_by_side(result: SideBySide, console: Console) -> None:
+def edited_values(row: SteeredRow | None) -> dict[str, list[int]]:
+    """Return the tokens that were edited, of the prompt and of what was written, as plain values."""
+    return {} if row is None else {"prompt": sorted(row.prompt), "generated": sorted(row.generated)}
+
+
+def marked(tokens: Sequence[str], edited: set[int], style: str = "") -> Text:
+    """Return tokens as one text, those that were edited underlined."""
+    from monosema.models import shown_tokens, visible
+
+    text = Text(style=style, overflow="fold")
+    for one in shown_tokens(tokens):
+        inside = any(place in edited for place in range(one.start, one.stop))
+        text.append(visible(one.text), style="underline" if inside else "")
+    return text
+
+
+def written(model: LanguageModel, one: Generation, row: SteeredRow | None) -> Text:
+    """Return a text that was written, its edited tokens underlined."""
+    from monosema.models import visible
+
+    if row is None:
+        return Text(visible(one.text), overflow="fold")
+    ids = list(one.tokens[:-1] if one.finish == "eos" else one.tokens)
+    return marked(model.tokenizer.tokens(ids), row.generated)
+
+
+def edited_line(row: SteeredRow) -> str:
+    """Say how many tokens were edited."""
+    return f"edited: {len(row.prompt):,} tokens of the prompt, {len(row.generated):,} of the text"
+
+
+def show_side_by_side(result: SideBySide, model: LanguageModel, console: Console) -> None:
     """Print each prompt with the texts of all versions, then how far they moved."""
     from monosema.models import visible
 
@@ -126,7 +208,10 @@ def show_side_by_side(result: SideBySide, console: Console) -> None:
         texts.add_column(no_wrap=True)
         texts.add_column(overflow="fold")
         for row in result.rows:
-            texts.add_row(Text(translate(row.name), style="bold"), Text(visible(row.texts[place].text)))
+            edited = row.edited[place] if row.edited else None
+            texts.add_row(Text(translate(row.name), style="bold"), written(model, row.texts[place], edited))
+            if edited is not None:
+                texts.add_row("", Text(translate(edited_line(edited)), style="dim"))
         console.print(Padding(texts, (0, 0, 1, 2)))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("version")
@@ -145,12 +230,12 @@ MOVED = (
 )
 
 
-def _cells(row: Any) -> Iterator[str]:
+def _cells(row: Row) -> Iterator[str]:
     metrics, intervals = row.metrics, row.intervals
     forms = {"kl": ".3f", "equal": ".1%", "first_difference": "", "perplexity": ".2f"}
     for name, form in forms.items():
         value = metrics[name]
-        cell = "none" if value is None else f"{value:{form}}"
+        cell = translate("none") if value is None else f"{value:{form}}"
         if name in intervals:
             cell += f" [{intervals[name].low:{form}}, {intervals[name].high:{form}}]"
         yield cell

@@ -11,6 +11,7 @@ VIEWS: dict[str, str] = {
     "monosema.atlas.feature.Feature": "monosema.pages.notebook:of_feature",
     "monosema.atlas.feature.Example": "monosema.pages.notebook:of_example",
     "monosema.atlas.query.Atlas": "monosema.pages.notebook:of_atlas",
+    "monosema.steering.sweep.SweepResult": "monosema.pages.notebook:of_sweep",
     "monosema.runs.run.Run": "monosema.runs.notebook:of_run",
     "monosema.evaluation.side_by_side.SideBySide": "monosema.pages.notebook:of_texts",
 }

@@ -80,7 +80,8 @@ class Pace:
     def due(self) -> bool:
         """True once every now and then."""
         now = time.monotonic()
-        if now - self._said < max(BETWEEN, SHARE * (now - self._began)):
+        asked = os.environ.get("MONOSEMA_LOG_SECONDS")
+        if now - self._said < (float(asked) if asked else max(BETWEEN, SHARE * (now - self._began))):
             return False
         self._said = now
         return True

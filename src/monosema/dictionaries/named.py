@@ -1,8 +1,10 @@
 """The activations of a few latents alone, without encoding the whole dictionary where that gives the same.
 
 What one latent's activation depends on is said by the activation function (`Activation.depends_on`): of ReLU and its
-kin, JumpReLU, gated and BatchTopK outside training, on its own pre-activation, so that its own rows of the encoder are
-enough. TopK needs all others, but only on rows where one of the latents is above 0 by itself.
+kin, JumpReLU, gated and BatchTopK outside training, on its own pre-activation, so that its rows of the encoder suffice.
+Of TopK, on whether fewer than k others are larger. That is decided, exactly, by as few of them as possible: none where
+it is not above 0 itself; then its rivals, latents that were large on rows before, of which k larger ones suffice to
+silence it; and all latents on rows that are still open.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from monosema.dictionaries.coder import SparseCoder
 from monosema.dictionaries.normalisation import normalise
 from monosema.dictionaries.protocol import Dictionary
 
+_RIVALS = 4
+"""Latents that are asked first: so many times k, or one of so many of all, where that is more."""
+_AT_ONCE, _MARGIN = 256, 1e-4
+
 
 class NamedLatents:
     """Some latents of a dictionary.
@@ -30,8 +36,11 @@ class NamedLatents:
         self.latents = tuple(latents)
         self._dictionary = dictionary
         self._part: SparseCoder | None = None
+        self._rivals: tuple[Tensor, Tensor] | None = None
+        self._looked_at: tuple[Tensor | float, int, int] = (0.0, 0, 0)
         if isinstance(dictionary, SparseCoder) and dictionary.activation.depends_on != "all":
-            self._part = _of_latents(dictionary, self.latents)
+            self._coder, self._part = dictionary, _of_latents(dictionary, self.latents)
+            self._index = torch.tensor(self.latents, device=dictionary.W_enc.device)
 
     def encode(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n k"]:
         """Compute their activations, those that `dictionary.encode` gives them."""
@@ -41,12 +50,39 @@ class NamedLatents:
         rows = normalise(x.to(part.W_enc.dtype), part.normalisation)[0]
         if part.activation.depends_on == "itself":
             return part.activation.encode(part, rows).dense().to(x.dtype)
-        pre = torch.addmm(part.b_enc, rows if part.centre is None else rows - part.centre, part.W_enc.T)
-        ours = (pre > 0).any(dim=1)
-        if bool(ours.all()):
-            return self._of_all(x)
-        out = x.new_zeros(len(x), len(self.latents))
-        return out if not bool(ours.any()) else out.index_put((ours,), self._of_all(x[ours]))
+        return self._of_largest(part, rows).to(x.dtype)
+
+    def _of_largest(self, part: SparseCoder, rows: Float[Tensor, "n d_in"]) -> Float[Tensor, "n k"]:
+        """Pre-activations that are above 0 and among a row's k largest; 0 for others."""
+        coder = self._coder
+        k = coder.activation.kept
+        rows = rows if part.centre is None else rows - part.centre
+        own = torch.addmm(part.b_enc, rows, part.W_enc.T)
+        out, row, latent = torch.zeros_like(own), *(own > 0).nonzero().unbind(1)
+        if self._rivals is not None and len(row):
+            theirs = torch.addmm(self._rivals[1], rows, self._rivals[0].T)
+            # A margin for rounding, as products of other shapes round otherwise.
+            left = (theirs[row] > (own[row, latent] * (1 + _MARGIN))[:, None]).sum(dim=1) < k
+            row, latent = row[left], latent[left]
+        for some, which in zip(row.split(_AT_ONCE), latent.split(_AT_ONCE), strict=True):
+            if len(some):
+                used, place = some.unique(return_inverse=True)
+                every = torch.addmm(coder.b_enc.detach(), rows[used], coder.W_enc.detach().T)
+                self._choose_rivals(every, k)
+                value = every[place, self._index[which]]
+                rank = (every[place] > value[:, None]).sum(dim=1)
+                out[some, which] = torch.where(rank < k, value.relu(), 0)
+        return out
+
+    def _choose_rivals(self, every: Float[Tensor, "n n_latents"], k: int) -> None:
+        """Choose the latents that were largest on average, anew whenever twice as many rows have been seen."""
+        total, rows, then = self._looked_at
+        self._looked_at = (every.detach().sum(dim=0) + total, rows + len(every), then)
+        if rows + len(every) >= 2 * then:
+            number = min(self._coder.n_latents, max(_RIVALS * k, self._coder.n_latents // _RIVALS))
+            often = self._looked_at[0].topk(number).indices
+            self._rivals = self._coder.W_enc.detach()[often], self._coder.b_enc.detach()[often]
+            self._looked_at = (self._looked_at[0], rows + len(every), rows + len(every))
 
     def scale(self, x: Float[Tensor, "n d_in"]) -> Float[Tensor, "n 1"] | None:
         """Compute what a latent's direction is multiplied with on each row: that which undoes the rows' normalisation;

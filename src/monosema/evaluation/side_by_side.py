@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -34,6 +34,7 @@ from monosema.models import (
     read_prompt,
     require_logits,
 )
+from monosema.steering import SteeredRow
 
 Version = Callable[[], contextlib.AbstractContextManager[object]]
 """Makes the block within which the model is the version."""
@@ -78,11 +79,13 @@ class Row:
         name: of the version.
         texts: one for each prompt.
         moved: likewise.
+        edited: likewise, of a version that steers: which tokens were edited.
     """
 
     name: str
     texts: tuple[Generation, ...]
     moved: tuple[Moved, ...]
+    edited: tuple[SteeredRow, ...] = ()
 
     @property
     def metrics(self) -> dict[str, float | None]:
@@ -138,6 +141,8 @@ def _row_values(row: Row) -> dict[str, Any]:
         }
         for text, moved in zip(row.texts, row.moved, strict=True)
     ]
+    for text, edited in zip(texts, row.edited, strict=False):
+        text["edited"] = {"prompt": sorted(edited.prompt), "generated": sorted(edited.generated)}
     intervals = {name: estimate.to_dict() for name, estimate in row.intervals.items()}
     return {"name": row.name, "metrics": row.metrics, "intervals": intervals, "texts": texts}
 
@@ -167,10 +172,12 @@ def side_by_side(
     clean = [_logits(model, one, text) for one, text in zip(read, own, strict=True)]
     rows = [_row(UNTOUCHED, model, read, own, own, clean, clean)]
     for name, version in versions.items():
-        with version():
+        with version() as held:
             texts = list(model.generate(list(prompts), **settings))
+            edited = _edited(held)
+        with version():
             along = [_logits(model, one, text) for one, text in zip(read, own, strict=True)]
-        rows.append(_row(name, model, read, own, texts, clean, along))
+        rows.append(replace(_row(name, model, read, own, texts, clean, along), edited=edited))
     return SideBySide(model.name, tuple(rows))
 
 
@@ -195,6 +202,12 @@ def _row(
         divergence = max(0.0, float(kl[1].mean()))
         moved.append(Moved(len(base.tokens), divergence, float(equal), first, float(surprise), len(written)))
     return Row(name, tuple(texts), tuple(moved))
+
+
+def _edited(held: object) -> tuple[SteeredRow, ...]:
+    """Return what a version's block says of the edits in its rows."""
+    rows = held if isinstance(held, Sequence) else ()
+    return tuple(row for row in rows if isinstance(row, SteeredRow))
 
 
 def first_difference(one: Sequence[int], other: Sequence[int]) -> int | None:

@@ -1,4 +1,4 @@
-"""Everything that is seen: the report, and charts for it and for files of their own."""
+"""Everything that is seen: the report, what notebooks show, and charts for these and for files of their own."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from monosema.pages.notebook import HeatMap
     from monosema.pages.report import ReportData, StageRow, write_report
 
-__all__ = ["ReportData", "StageRow", "write_report"]
+__all__ = ["HeatMap", "ReportData", "StageRow", "write_report"]
+_HOMES = {"HeatMap": "notebook"}
 
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: the app's shells need the words and the style, not the report."""
     if name in __all__:
-        return getattr(importlib.import_module("monosema.pages.report"), name)
+        return getattr(importlib.import_module(f"monosema.pages.{_HOMES.get(name, 'report')}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from monosema.atlas import Atlas, open_atlas
 from monosema.core import FormatError
 from monosema.items import Items
+from monosema.pages.features import LEVELS, MEASURED, Histograms
 from monosema.pages.items import items_block
 from monosema.pages.packing import SharedText, pack, share_text, smallest_uint
 from monosema.pages.scored import LABELS, Scored, scored
@@ -37,12 +38,6 @@ from monosema.pages.tables import (
 )
 
 GROUP = 64
-_LEVELS = 255
-_BINS = 32
-_MEASURED = (
-    *("density", "mean", "mean_active", "max"),
-    *(f"label_{name}" for name in ("score", "low", "high", "control", "random", "margin")),
-)
 _LEAST_BYTES = 12
 """A passage takes at least about so many bytes of a block, so more are never read than could fit."""
 _AMOUNTS = ((20, 5), (15, 3), (12, 2), (10, 1), (6, 1), (4, 0), (2, 0))
@@ -112,7 +107,7 @@ def overview(atlas: Atlas) -> ReportBundle:
 
 def _overview(atlas: Atlas, features: Any) -> ReportBundle:
     sides, shares = crosscoder_sides(atlas)
-    columns = {name: column(features, name, np.float32, np.nan) for name in _MEASURED}
+    columns = {name: column(features, name, np.float32, np.nan) for name in MEASURED}
     columns |= {"alive": column(features, "alive", np.uint8), **({} if shares is None else {"share": shares})}
     return ReportBundle(
         {},
@@ -166,7 +161,7 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
     if not np.array_equal(lengths, np.diff(passages.activations.first)):
         raise FormatError(f"{atlas.file('examples')} has passages whose tokens and activations differ in number.")
     shared = share_text(passages.document, passages.position - passages.peak, lengths, passages.tokens.values)
-    histograms = _by_latent(known_rows(read_table(atlas, "histograms"), latent), latent)
+    histograms = Histograms.read(atlas, latent)
     facts = _overview(atlas, features)
     about_items, absent = ("", atlas.absent) if items is None else items_block(items, passages)
     blocks = {
@@ -194,31 +189,27 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
 def _index(
     features: Any,
     lists: dict[str, Ragged],
-    histograms: dict[str, NDArray[Any]],
+    histograms: Histograms,
     columns: Mapping[str, NDArray[Any]],
     vocabulary: Vocabulary,
     buckets: list[list[int]],
 ) -> str:
     """Return the block that the list of features reads, of all features."""
-    n = features.num_rows
     labels = [text or "" for text in features["label"].to_pylist()]
     makers = {kind: features[f"label_{kind}"].to_pylist() for kind in ("method", "author")}
     names = {kind: sorted({name or "" for name in found}) for kind, found in makers.items()}
-    counts = histograms["counts"].reshape(n, -1).astype(np.float64)  # (n_features, bins)
-    tallest = np.maximum(counts.max(axis=1, keepdims=True, initial=0), 1)
-    spark = np.round(np.log1p(counts) / np.log1p(tallest) * _LEVELS).astype(np.uint8)
     arrays: dict[str, NDArray[Any]] = {
         "latent": column(features, "latent", np.uint32),
         "n_active": column(features, "n_active", np.uint32),
         **{kind: _numbers(found, names[kind]) for kind, found in makers.items()},
-        "spark": spark.reshape(-1),
+        "spark": histograms.spark.reshape(-1),
         **columns,
     }
     for name in ("top_tokens", "promoted"):
         arrays |= _ragged_arrays(name, lists[name])
-    arrays["top_shares"] = np.clip(np.round(_LEVELS * lists["top_token_shares"].values), 0, _LEVELS).astype(np.uint8)
+    arrays["top_shares"] = np.clip(np.round(LEVELS * lists["top_token_shares"].values), 0, LEVELS).astype(np.uint8)
     extra = {"labels": labels, "methods": names["method"], "authors": names["author"], "scorer": _scorer(features)}
-    sizes = {"bins": counts.shape[1], "group": GROUP}
+    sizes = {"bins": histograms.counts.shape[1], "group": GROUP}
     return pack(arrays, extra | sizes | {"words": vocabulary.words, "buckets": buckets})
 
 
@@ -249,7 +240,7 @@ def _group(
     *,
     latent: NDArray[np.int64],
     lists: dict[str, Ragged],
-    histograms: dict[str, NDArray[Any]],
+    histograms: Histograms,
     passages: Passages,
     offsets: NDArray[np.int64],
     sections: _Sections,
@@ -257,9 +248,9 @@ def _group(
     arrays: dict[str, NDArray[Any]] = {"latent": latent[rows].astype(np.uint32)}
     for name, lists_of in lists.items():
         arrays |= _ragged_arrays(name, lists_of.take(rows))
-    arrays["low"] = histograms["low"][rows].astype(np.float32)
-    arrays["high"] = histograms["high"][rows].astype(np.float32)
-    arrays["counts"] = smallest_uint(histograms["counts"].reshape(latent.size, -1)[rows].reshape(-1))
+    arrays["low"] = histograms.low[rows]
+    arrays["high"] = histograms.high[rows]
+    arrays["counts"] = smallest_uint(histograms.counts[rows].reshape(-1))
     begin, end = np.searchsorted(passages.latent, [latent[rows[0]], latent[rows[-1]] + 1])
     part = np.arange(begin, end)
     arrays["passage_first"] = np.searchsorted(passages.latent[part], [*latent[rows], latent[rows[-1]] + 1]).astype(
@@ -285,7 +276,7 @@ def _levels(activations: Ragged, maximum: NDArray[np.float32]) -> dict[str, NDAr
     within = np.arange(owner.size) - np.repeat(activations.first[:-1], lengths)
     on = activations.values > 0
     scale = np.where(maximum > 0, maximum, 1)[owner[on]]
-    level = np.clip(np.round(activations.values[on] / scale * _LEVELS), 1, _LEVELS)
+    level = np.clip(np.round(activations.values[on] / scale * LEVELS), 1, LEVELS)
     return {
         "on_count": smallest_uint(np.bincount(owner[on], minlength=lengths.size)),
         "on_place": smallest_uint(within[on]),
@@ -297,22 +288,6 @@ def _ragged_arrays(name: str, lists: Ragged) -> dict[str, NDArray[Any]]:
     values = lists.values
     values = smallest_uint(values) if values.dtype.kind in "iu" else values.astype(np.float32)
     return {f"{name}_first": lists.first.astype(np.uint32), name: values}
-
-
-def _by_latent(table: Any, latent: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """Return histograms, one row for each of `latent`; a latent without one has zeros."""
-    low, high = np.zeros(latent.size, np.float32), np.zeros(latent.size, np.float32)
-    counts = np.zeros((latent.size, _BINS), np.int64)
-    if table.num_rows:
-        lists = ragged(table, "counts")
-        bins = int(np.diff(lists.first).max())
-        counts = np.zeros((latent.size, bins), np.int64)
-        rows = np.searchsorted(latent, column(table, "latent", np.int64))
-        low[rows], high[rows] = column(table, "low", np.float32), column(table, "high", np.float32)
-        lengths = np.diff(lists.first)
-        within = np.arange(lists.values.size) - np.repeat(lists.first[:-1], lengths)
-        counts[np.repeat(rows, lengths), within] = lists.values
-    return {"low": low, "high": high, "counts": counts.reshape(-1)}
 
 
 _WORDS = ("explanations", "scores", "votes")

@@ -27,6 +27,10 @@ MEASURED = (
     *(f"label_{name}" for name in ("score", "low", "high", "control", "random", "margin")),
 )
 """Columns of numbers; not-a-number where there is none."""
+LONGEST = 100
+"""Characters of a token that a list shows."""
+LONGEST_TEXT = 1000
+"""Characters of a label in a list, and of a token anywhere: hundreds of passages hold it again and again."""
 _MAKERS = ("method", "author", "scorer")
 _OF_LABELS = ("label", *(f"label_{kind}" for kind in _MAKERS), *(one for one in MEASURED if one.startswith("label_")))
 SHOWN = 5
@@ -199,7 +203,7 @@ class FeatureTables:
         self.lists = {name: _small(ragged(table, ids), np.int32) for name, ids in _IDS.items()}
         self.weights = {name: _small(ragged(table, values), np.float32) for name, values in _WEIGHTS.items()}
         self.profile = _small(ragged(table, "position_profile"), np.float32)
-        self.words: list[str] = atlas.table("vocabulary")["text"].to_pylist()
+        self.words = [_short(text, LONGEST_TEXT) for text in atlas.table("vocabulary")["text"].to_pylist()]
         self.histograms = Histograms.read(atlas, self.latent)
         self.judgements = Judgements(atlas)
         self.buckets = atlas.position_buckets
@@ -241,8 +245,9 @@ class FeatureTables:
 
     def line(self, row: int) -> dict[str, Any]:
         """Return a feature's line in a list."""
-        tokens = {name: self.tokens(name, row) for name in ("top_tokens", "promoted")}
-        return {**self.brief(row), **tokens, "spark": self.histograms.spark[row].tolist()}
+        tokens = {name: [_short(text) for text in self.tokens(name, row)] for name in ("top_tokens", "promoted")}
+        label = _short(self.labels[row], LONGEST_TEXT)
+        return {**self.brief(row), "label": label, **tokens, "spark": self.histograms.spark[row].tolist()}
 
     def pairs(self, name: str, row: int) -> list[tuple[str, float | None]]:
         """Return texts and weights of a feature's top, promoted or suppressed tokens."""
@@ -298,6 +303,10 @@ class Names:
 
 def _cut(lists: Ragged, row: int) -> NDArray[Any]:
     return lists.values[lists.first[row] : lists.first[row + 1]]
+
+
+def _short(text: str, longest: int = LONGEST) -> str:
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 def _small(lists: Ragged, dtype: Any) -> Ragged:

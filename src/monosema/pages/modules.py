@@ -16,7 +16,6 @@ from importlib.resources import files
 _IMPORT = re.compile(r'^import (?:\{([^}]*)\} from )?"(\.{1,2}/[\w./-]+\.js)";\n', re.M)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|class|const)\*? +(\w+))", re.M)
 _COMMENT = re.compile(r"^ *(?://[^\n]*|/\*\*(?:(?!\*/).)*\*/)\n", re.M | re.S)
-"""What a reader of the source needs and no browser: whole lines of comments, and of types."""
 _OTHER = re.compile(r"^(?:import|export)\b.*", re.M)
 
 
@@ -42,6 +41,11 @@ def join(*entries: str) -> str:
     return '"use strict";\n' + "\n".join(done.values())
 
 
+def lean(text: str) -> str:
+    """Return a module without the whole lines of comments, and of types in them, that no browser needs."""
+    return _COMMENT.sub("", text)
+
+
 def digest(script: str) -> str:
     """Return the source by which a Content-Security-Policy knows a script."""
     return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
@@ -61,7 +65,7 @@ def _add(name: str, done: dict[str, str], above: tuple[str, ...]) -> None:
         return f"const {{ {names} }} = {_constant(_beside(name, found[2]))};\n" if names else ""
 
     exports = ", ".join(found[1] for found in _EXPORT.finditer(text))
-    body = _COMMENT.sub("", _EXPORT.sub("", _IMPORT.sub(taken, text)))
+    body = lean(_EXPORT.sub("", _IMPORT.sub(taken, text)))
     if other := _OTHER.search(body):
         raise ValueError(f"{name} has a line that can't be joined: {other[0]}")
     done[name] = f"const {_constant(name)} = (() => {{\n{body}return {{ {exports} }};\n}})();"

@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from monosema.atlas import Atlas, Example, Feature, Score, TokenWeight
 from monosema.core.language import ENGLISH, language
 from monosema.pages.features import FeatureTables, rounded
 from monosema.pages.modules import join, static
@@ -21,7 +20,9 @@ from monosema.pages.svg import variables
 from monosema.pages.words import languages
 
 if TYPE_CHECKING:
+    from monosema.atlas import Atlas, Example, Feature, Score, TokenWeight
     from monosema.evaluation.side_by_side import SideBySide
+    from monosema.steering.sweep import SweepResult
 
 SHOWN = 12
 """Features of an atlas that are shown."""
@@ -89,6 +90,12 @@ def of_texts(found: SideBySide) -> str:
     """Return texts of several versions of a model side by side."""
     text = "\n\n".join(f"{row.name}: {one.text}" for row in found.rows for one in row.texts)
     return cell("texts", found.to_dict(), text)
+
+
+def of_sweep(found: SweepResult) -> str:
+    """Return what a sweep's strengths gave."""
+    text = "\n\n".join(f"{one.name}: {one.samples[0].text}" for one in (found.base, *found.points) if one.samples)
+    return cell("sweep", found.to_dict(), text)
 
 
 def plain(feature: Feature) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from monosema.core import ConfigError, Site
+from monosema.core import ConfigError, InputError, Site
 from monosema.data import TextConfig, open_corpus, token_batches
 from monosema.data.batches import TokenBatches
 from monosema.dictionaries import Dictionary
@@ -15,53 +16,65 @@ from monosema.models import LanguageModel, load_model
 from monosema.runs.context import RunContext, open_model
 from monosema.runs.encode import open_dictionary
 from monosema.runs.run import Run
+from monosema.steering import Resolver
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Subject:
     """A model and, where one was named, a dictionary of it.
 
     Attributes:
         model: the model.
-        dictionary: None where there is none.
-        run: the run that it is of; None of a dictionary alone.
-        device: where to compute.
+        place: a run folder, or a dictionary in any format; None for a model alone.
+        device: where to compute; None for the best there is.
     """
 
     model: LanguageModel
-    dictionary: Dictionary | None = None
-    run: Run | None = None
+    place: Path | None = None
     device: str | None = None
+
+    @functools.cached_property
+    def run(self) -> Run | None:
+        """The run; None of a dictionary alone."""
+        return None if self.place is None else _run_at(self.place)
+
+    @functools.cached_property
+    def dictionary(self) -> Dictionary:
+        """The dictionary. Raises InputError where none was named, RunError where it isn't trained yet."""
+        if self.place is None:
+            raise InputError("There is no dictionary: name a run or a dictionary with --run.")
+        return open_dictionary(self.place).to(self.model.device)
 
     @property
     def site(self) -> Site:
-        """Site that the dictionary reads; of a crosscoder, the last.
-
-        Raises:
-            ConfigError: there is no dictionary, or it doesn't say its site.
-        """
+        """Site that the dictionary reads; of a crosscoder, the last. Raises ConfigError where it doesn't say it."""
         if self.run is not None:
-            return RunContext(self.run.recipe, self.run.folder, self.device).site
-        if self.dictionary is None:
-            raise ConfigError("There is no dictionary: name a run or a dictionary with --run.")
+            return self._context(self.run).site
         if self.dictionary.metadata.site is None:
             raise ConfigError("The dictionary does not say which site it reads, so nothing can be put there.")
         return self.dictionary.metadata.site
 
+    @functools.cached_property
+    def resolver(self) -> Resolver:
+        """What finds latents, their maxima and directions by name."""
+        return Resolver() if self.place is None else Resolver.of(self.place, device=str(self.model.device))
+
     def text(self, tokens: int = CONTROL_ROWS) -> TokenBatches | ItemBatches:
         """Batches of training text: the run's, or the built-in one's."""
         if self.run is not None:
-            context = RunContext(self.run.recipe, self.run.folder, self.device)
-            return context.batches(self.run.recipe.text.replace(tokens=tokens))
-        window = min((self.dictionary and self.dictionary.metadata.context) or 128, self.model.context)
+            return self._context(self.run).batches(self.run.recipe.text.replace(tokens=tokens))
+        window = min(self.dictionary.metadata.context or 128, self.model.context)
         config = TextConfig(window=window, batch=8, tokens=tokens, split="train")
         return token_batches(open_corpus("builtin"), self.model.tokenizer, config)
+
+    def _context(self, run: Run) -> RunContext:
+        return RunContext(run.recipe, run.folder, self.device)
 
 
 def open_subject(
     place: str | Path | None = None, model: str | None = None, *, device: str | None = None, default: str = "specimen"
 ) -> Subject:
-    """Open what a run folder, or a dictionary in any format, says that it is of.
+    """Open the model of a run folder, or of a dictionary in any format.
 
     Args:
         place: a run folder or a dictionary; None for a model alone.
@@ -70,16 +83,18 @@ def open_subject(
 
     Raises:
         ConfigError: a dictionary that names no model, where none is given.
-        RunError: a run that has not trained its dictionary yet.
         FormatError, UnknownModelError: as `load_dictionary` and `load_model`.
     """
     if place is None:
         return Subject(load_model(model or default, device=device), device=device)
-    dictionary = open_dictionary(place)
-    run = Run.open(place) if (Path(place) / "recipe.toml").exists() else None
+    run = _run_at(Path(place))
     if model is None and run is not None:
-        return Subject(open_model(run.recipe, device), dictionary, run, device)
-    named = model or dictionary.metadata.model
+        return Subject(open_model(run.recipe, device), Path(place), device)
+    named = model or open_dictionary(place).metadata.model
     if named is None:
         raise ConfigError(f"The dictionary {place} does not say which model it is of: give it with --model.")
-    return Subject(load_model(named, device=device), dictionary, run, device)
+    return Subject(load_model(named, device=device), Path(place), device)
+
+
+def _run_at(place: Path) -> Run | None:
+    return Run.open(place) if (place / "recipe.toml").exists() else None

@@ -13,17 +13,25 @@ from starlette.concurrency import run_in_threadpool
 from starlette.middleware.gzip import GZipMiddleware
 
 from monosema.server import errors, shells
+from monosema.server.jobs import Jobs
 from monosema.server.library import Library
+from monosema.server.replies import PlainJSON
 from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "charts", "features", "prompts", "steer", "export", "compare", "generate")
-"""Modules of `server.routes`, each with its `router`; a line here serves another."""
+ROUTES = ("runs", "charts", "export", "features", "prompts", "steer", "compare", "generate", "jobs", "sweeps", "live")
+"""Modules of `server.routes`, each with its `router`; a line here serves another. The first that fits an address is
+asked."""
 
 
 def create_app(
-    folders: Sequence[Path], *, model: str | None = None, token: str | None = None, hosts: Sequence[str] = ()
+    folders: Sequence[Path],
+    *,
+    model: str | None = None,
+    token: str | None = None,
+    hosts: Sequence[str] = (),
+    jobs: Path | None = None,
 ) -> FastAPI:
     """Make the app of these runs.
 
@@ -32,22 +40,25 @@ def create_app(
         model: name or path of a model in place of the runs' own.
         token: what every request must bring; None for nothing.
         hosts: names that the app may be called by, besides those of loopback.
+        jobs: folder of the jobs; None for `.jobs` in the first of the folders.
 
     Raises:
         RunError: a folder is no run and holds none.
     """
-    serving = Serving(Library(folders), model)
+    library = Library(folders)
+    serving = Serving(library, Jobs(jobs or Path(folders[0]) / ".jobs"), model)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         preload = Thread(target=serving.preload, name="preload", daemon=True)
         preload.start()
         yield
-        for end in (preload.join, serving.worker.close, serving.library.close):
+        for end in (preload.join, serving.jobs.close, serving.worker.close, serving.library.close):
             await run_in_threadpool(end)
 
     app = FastAPI(
         lifespan=lifespan,
+        default_response_class=PlainJSON,
         title="monosema",
         description="Runs, features, prompts and steering as JSON.",
         openapi_url="/api/openapi.json",

@@ -26,16 +26,20 @@ class Described:
         tables, listing, searches, vectors: the features, their list, and what they are searched by.
     """
 
-    def __init__(self, atlas: Atlas) -> None:
+    def __init__(self, atlas: Atlas, before: Described | None = None) -> None:
+        """Read an atlas; `before` is what it was, whose passages are taken over where they are the same."""
         from monosema.pages.features import FeatureTables
 
         self.atlas = atlas
+        self._examples = atlas.meta["tables"]["examples"]["sha256"]
         self.tables = FeatureTables(atlas)
         self.listing = Listing(self.tables)
         self.searches = Searches(self.tables)
         self.vectors = LabelVectors(self.tables.labels, ENCODER)
         self.modes = {"words": self.searches.words, "token": self.searches.token, "effect": self.searches.effect}
         self.modes["meaning"] = self._meaning
+        if before is not None and before._examples == self._examples:
+            self.searches.passages = before.searches.passages
         self._unwanted = Event()
         self._thread: Thread | None = None
         give_back_free_memory()
@@ -56,7 +60,8 @@ class Described:
             return not self._unwanted.is_set()
 
         try:
-            self.searches.read_passages(self.atlas.file("examples"), wanted)
+            if self.searches.passages is None:
+                self.searches.read_passages(self.atlas.file("examples"), wanted)
             if self.vectors.encoder.installed:
                 self.vectors.read(self.atlas.path, wanted)
         except (MonosemaError, OSError):

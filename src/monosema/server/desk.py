@@ -60,13 +60,12 @@ class Writing:
     Attributes:
         id: what its readers call it.
         stream: its events.
-        desk: where it is written.
         cancelled: True once nobody wants it any more.
     """
 
-    def __init__(self, desk: Desk, request: Request, model: TextGeneration) -> None:
+    def __init__(self, request: Request, model: TextGeneration) -> None:
         self.id = uuid.uuid4().hex
-        self.desk, self.request, self.cancelled = desk, request, False
+        self.request, self.cancelled = request, False
         self.stream = Stream()
         self._tokenizer = model.tokenizer
         prompt = read_prompt(request.prompt, model.tokenizer, request.config)
@@ -123,6 +122,8 @@ class Writing:
             return
         self.stream.add("end", {"state": state, "rows": [_outcome(line) for line in self.lines]})
         self.stream.close()
+        for row in self.rows:
+            row.logits = None  # Its events are kept for a while: they don't need the logits of the whole batch.
 
     def _delta(self, line: Line, piece: Piece) -> dict[str, Any]:
         row, steered = line.row, line.steered
@@ -139,9 +140,10 @@ class Writing:
         if n == 1 and steered is not None:
             delta["prompt_edited"] = sorted(steered.prompt)
         if self.request.likely and row.logits is not None:
-            delta["likely"] = self._likely(row.logits)
+            delta |= {"likely": self._likely(row.logits), "p": _probability(row.logits, piece.token)}
             if line.untouched is not None and line.untouched.logits is not None:
                 delta["untouched"] = self._likely(line.untouched.logits)
+                delta["untouched_p"] = _probability(line.untouched.logits, piece.token)
                 delta["kl"] = divergence(row.logits, line.untouched.logits)
         return delta
 
@@ -149,6 +151,10 @@ class Writing:
         top = logits.float().softmax(-1).topk(min(self.request.likely, len(logits)))
         texts = self._tokenizer.tokens(top.indices.tolist())
         return list(zip(texts, top.values.tolist(), strict=True))
+
+
+def _probability(logits: Float[Tensor, " vocab"], token: int) -> float:
+    return float(logits.float().log_softmax(-1)[token].exp())
 
 
 def divergence(logits: Float[Tensor, " vocab"], other: Float[Tensor, " vocab"]) -> float:
@@ -203,7 +209,7 @@ class Desk:
         for steering in request.steerings:
             for site in () if steering is None else steering.sites:
                 self.model.find(site)
-        return Writing(self, request, self.model)
+        return Writing(request, self.model)
 
     def join(self, writing: Writing) -> None:
         """Take a request's rows into the batch."""

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 
 from monosema.core import InputError, MonosemaError
 from monosema.core.language import LANGUAGES, translate
+from monosema.server.replies import PlainJSON
 
 
 class NotFoundError(InputError):
@@ -25,7 +26,7 @@ BAD_REQUEST, NOT_FOUND, CONFLICT, UNPROCESSABLE, TOO_MANY = 400, 404, 409, 422, 
 def reply(message: str, status: int, request: Request | None = None, **more: object) -> JSONResponse:
     """Return an error as JSON; its text is in the first language that the request accepts and we speak."""
     said = message if request is None else translate(message, language_of(request))
-    return JSONResponse({"error": {"message": said, **more}}, status)
+    return PlainJSON({"error": {"message": said, **more}}, status)
 
 
 def language_of(request: Request) -> str:

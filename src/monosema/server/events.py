@@ -19,6 +19,8 @@ from sse_starlette import EventSourceResponse
 
 SEND_WITHIN = 20.0
 """Seconds that a reader may leave unread what was sent; then it is taken to be gone."""
+PACE = 1 / 60
+"""Seconds between two pieces that one reader is sent."""
 LONGEST_ID = 20
 
 
@@ -33,6 +35,7 @@ class Stream:
         self.closed = False
         self._events: list[bytes] = []
         self._wake: set[Callable[[], None]] = set()
+        self._readers = 0
         self._lock = Lock()
         self._left = time.monotonic()
 
@@ -52,15 +55,20 @@ class Stream:
     @property
     def unread(self) -> float:
         """Seconds since the last reader left, or since it was made; 0 while there is one."""
-        return 0.0 if self._wake else time.monotonic() - self._left
+        return 0.0 if self._readers else time.monotonic() - self._left
 
     def _tell(self) -> None:
-        with self._lock:
-            for wake in self._wake:
-                wake()
+        if self._wake:
+            with self._lock:
+                while self._wake:
+                    self._wake.pop()()
 
     async def read(self, after: int = 0) -> AsyncIterator[bytes]:
-        """Yield all events behind number `after`, those that come later too, several in one piece where they wait."""
+        """Yield all events behind number `after`, those that come later too.
+
+        The first goes out at once; those that come within a moment of it (`PACE`) go out together, since each piece
+        costs the server as much as a token of a small model.
+        """
         loop, ready = asyncio.get_running_loop(), asyncio.Event()
 
         def wake() -> None:
@@ -68,21 +76,27 @@ class Stream:
                 loop.call_soon_threadsafe(ready.set)
 
         with self._lock:
-            self._wake.add(wake)
+            self._readers += 1
         try:
             while True:
-                ready.clear()
                 closed, new = self.closed, self._events[after:]
                 if new:
                     after += len(new)
                     yield b"".join(new)
+                    if not self.closed:
+                        await asyncio.sleep(PACE)
                 elif closed:
                     return
                 else:
-                    await ready.wait()
+                    ready.clear()
+                    with self._lock:
+                        self._wake.add(wake)
+                    if len(self._events) == after and not self.closed:
+                        await ready.wait()
         finally:
             with self._lock:
                 self._wake.discard(wake)
+                self._readers -= 1
                 self._left = time.monotonic()
 
 

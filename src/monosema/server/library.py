@@ -78,7 +78,7 @@ class ServedRun:
             state = self.atlas.state
             if self._described is None or self._described.tables.state != state:
                 self.close()
-                self._described = Described(self.atlas)
+                self._described = Described(self.atlas, self._described)
                 self._described.prepare()
             return self._described
 

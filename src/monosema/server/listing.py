@@ -104,7 +104,8 @@ class Listing:
         if sort == "fit":
             if found is None:
                 raise InputError("The order 'fit' needs a text to search for: give q, or another sort.")
-            order = found.rows[np.lexsort((found.rows, -found.fit))]
+            margin = tables.columns["label_margin"][found.rows]  # equally fit ones as `Atlas.search` has them
+            order = found.rows[np.lexsort((found.rows, np.where(np.isfinite(margin), -margin, np.inf), -found.fit))]
         else:
             order = self._order(sort)
         rows = order[kept[order]]

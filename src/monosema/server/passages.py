@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 _OFTEN = 0.25
 _SHORTEST_PREFIX = 3
+_LONGEST_PART = 40
 
 
 class Words:
@@ -51,7 +52,7 @@ class Words:
         can't be made."""
         found = []
         while word:
-            length = next((n for n in range(len(word), 0, -1) if self.exact(word[:n])), 0)
+            length = next((n for n in range(min(len(word), _LONGEST_PART), 0, -1) if self.exact(word[:n])), 0)
             if not length:
                 return []
             found += self.exact(word[:length])

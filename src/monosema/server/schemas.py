@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BaseModel, Field
 
 
@@ -255,5 +256,56 @@ class VoteGiven(BaseModel):
     of: str | None = Field(None, max_length=200)
 
 
-Offset = Annotated[int, Field(ge=0, le=10_000_000)]
-Limit = Annotated[int, Field(ge=0, le=500)]
+class ComparedMetric(BaseModel):
+    """A metric of two runs, and the second less the first."""
+
+    metric: str
+    a: Measured
+    b: Measured
+    difference: Measured
+
+
+class Comparison(BaseModel):
+    """Two runs and the metrics that both have."""
+
+    a: RunCard
+    b: RunCard
+    metrics: list[ComparedMetric]
+
+
+class NamedFeature(BaseModel):
+    """A feature's number and label; `nearest` is the cosine of the nearest in the other run."""
+
+    latent: int
+    label: str
+    nearest: float | None = None
+
+
+class MatchedPair(BaseModel):
+    """Two features that are each other's nearest, and the cosine of their directions."""
+
+    cosine: float
+    a: NamedFeature
+    b: NamedFeature
+
+
+class MatchedFeatures(BaseModel):
+    """Features of two runs that point the same way.
+
+    Attributes:
+        threshold, above: the cosine from which two count as the same, and how many pairs reach it.
+        of: features of the first run.
+        chance: the cosine that a random direction's nearest has, the median of many.
+        only: features of the first run that the second has the least of.
+    """
+
+    threshold: float
+    chance: float
+    above: int
+    of: int
+    pairs: list[MatchedPair]
+    only: list[NamedFeature]
+
+
+Offset = Annotated[int, Query(ge=0, le=10_000_000)]
+Limit = Annotated[int, Query(ge=0, le=500)]

@@ -39,9 +39,8 @@ class Searches:
         self._labels = pa.array([text.lower() for text in tables.labels])
         latents, texts = tables.judgements.texts()
         rows = np.searchsorted(tables.latent, latents).tolist()
-        others = [(row, text.lower()) for row, text in zip(rows, texts, strict=True) if text != tables.labels[row]]
-        self._other_rows = np.array([row for row, _ in others], np.int64)
-        self._others = pa.array([text for _, text in others], pa.string())
+        self._other_rows = np.array(rows, np.int64)
+        self._others = pa.array([text.lower() for text in texts], pa.string())
 
     def read_passages(self, path: Any, wanted: Callable[[], bool] = lambda: True) -> None:
         """Index the words of the strongest passages, as long as it is wanted; until then a search does without."""

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from monosema.core import MonosemaError
 from monosema.server.errors import NotFoundError
+from monosema.server.library import ServedRun
 from monosema.server.state import OfRun, Served, Serving
 
 router = APIRouter(include_in_schema=False)
@@ -29,10 +30,19 @@ def _page(
     from monosema.pages.report import environment
     from monosema.pages.words import languages, say
 
-    runs = [{"name": one.name, "folder": str(one.folder)} for one in serving.library.runs()]
+    found = sorted(serving.library.runs(), key=_is_damaged)
+    runs = [{"name": one.name, "folder": str(one.folder)} for one in found]
     known = {"page": name, "title": title, **languages(), "words": [], "runs": runs, **facts}
     template = environment().get_template(f"app/{name}.html.j2")
     return HTMLResponse(template.render(page=name, title=title, facts=script_json(known), **{"say": say, **shown}))
+
+
+def _is_damaged(run: ServedRun) -> bool:
+    """Return whether a run can't be opened, so that the pages don't begin with it."""
+    try:
+        return run.run is None
+    except MonosemaError:
+        return True
 
 
 @router.get("/")
@@ -120,6 +130,10 @@ def _static(path: str) -> tuple[bytes, str, str]:
         if not source.is_file():
             raise NotFoundError("There is nothing at this address.")
         body = source.read_bytes()
+        if suffix == ".js":
+            from monosema.pages.modules import lean
+
+            body = lean(body.decode()).encode()
     else:
         raise NotFoundError("There is nothing at this address.")
     return body, TYPES[suffix], f'"{hashlib.sha256(body).hexdigest()[:16]}"'

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 from fastapi import Depends, Request
 
 from monosema.core import MonosemaError
+from monosema.server.jobs import Jobs
 from monosema.server.library import Library, ServedRun
 from monosema.server.worker import Source, Worker
 
@@ -25,11 +26,13 @@ class Serving:
 
     Attributes:
         library: the runs.
+        jobs: long work.
         model: name or path of a model to use in place of the runs' own; None for these.
         worker: the thread that computes with models.
     """
 
     library: Library
+    jobs: Jobs
     model: str | None = None
     worker: Worker = field(default_factory=Worker)
 

@@ -1,6 +1,6 @@
 """Steerings as the app is asked for them: the JSON form of `Steering`, with directions that are made on the way.
 
-Besides what a file may say, the direction of an edit may be made of examples or at random:
+Besides its name, the direction of an edit may say how it is made, of examples or at random:
 
     {"direction": {"name": "joy", "positive": ["I loved it."], "negative": ["I hated it."]}, "add": 1}
     {"direction": {"name": "random direction", "random": 0}, "add": 0.3, "unit": "norm"}
@@ -10,19 +10,30 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
-import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from monosema.core import InputError, MonosemaError
+from monosema.core import InputError, MonosemaError, Site
 from monosema.models import LanguageModel
 from monosema.server.library import ServedRun
-from monosema.steering import Add, Clamp, Direction, Edit, Latent, Scale, Steering, Where
+from monosema.steering import Direction, Resolver, Steering, mean_difference, random_direction, read_directions
 
-KEPT, TEXTS = 64, 256
-"""Directions that are kept once made, and texts that one may be made of."""
+KEPT = 64
+"""Directions that are kept once made."""
+
+
+class Made(BaseModel):
+    """A direction to be made: the mean difference of examples, or a random one of this seed."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str = Field("direction", min_length=1, max_length=80)
+    site: str | None = Field(None, max_length=80)
+    positive: list[str] = Field(default_factory=list, max_length=256)
+    negative: list[str] = Field(default_factory=list, max_length=256)
+    random: int | None = Field(None, ge=0, lt=2**31)
 
 
 def steering_of(run: ServedRun, model: LanguageModel, spec: Mapping[str, Any]) -> Steering:
@@ -31,60 +42,71 @@ def steering_of(run: ServedRun, model: LanguageModel, spec: Mapping[str, Any]) -
     Raises:
         InputError: no such latent or direction, or a value that is not valid; the message names it.
     """
+    made: dict[str, Direction] = {}
     edits = spec.get("edits")
-    if not isinstance(edits, Sequence) or isinstance(edits, str):
-        raise InputError('A steering is {"edits": [...]}: a list of edits.')
-    return Steering([_edit(run, model, edit) for edit in edits], spec.get("strength", 1.0))
+    if isinstance(edits, list):
+        spec = {**spec, "edits": [_with_name(run, model, edit, made) for edit in edits]}
+    site = _site(run)
+    files = sorted((run.folder / "directions").glob("*"))
+    named = [direction for file in files for direction in read_directions(file)]
+    resolver = Resolver({site: run.dictionary}, {site: _maximum(run)}, [*named, *made.values()], files=False)
+    return Steering.from_dict(spec, resolver)
 
 
-def _edit(run: ServedRun, model: LanguageModel, edit: Mapping[str, Any]) -> Edit:
-    if "latent" in edit:
-        coordinate: Any = Latent(run.dictionary, edit["latent"], maximum=_maximum(run, edit["latent"]))
-    else:
-        coordinate = _direction(run, model, edit["direction"])
-    if "add" in edit:
-        move: Any = Add(edit["add"])
-    elif "scale" in edit:
-        move = Scale(edit["scale"])
-    else:
-        low, high = edit["clamp"]
-        move = Clamp(-float("inf") if low is None else low, float("inf") if high is None else high)
-    part: dict[str, Any] = {
-        key: tuple(value) if isinstance(value := edit[key], list) else value for key in _PARTS if key in edit
-    }
-    where = Where(**part)
-    return Edit(coordinate, move, where, edit.get("unit", "raw"))
-
-
-_PARTS = ("prompt", "generated", "special", "template")
-
-
-def _maximum(run: ServedRun, latent: int) -> float | None:
+def _with_name(run: ServedRun, model: LanguageModel, edit: Any, made: dict[str, Direction]) -> Any:
+    """Return an edit whose direction, if it is to be made, is made and named."""
+    if not isinstance(edit, Mapping) or not isinstance(edit.get("direction"), Mapping):
+        return edit
     try:
-        tables = run.described.tables
-        return tables.brief(tables.row_of(latent))["max"] or None
-    except MonosemaError:
-        return None
+        asked = Made.model_validate(edit["direction"])
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"direction.{field}: {first['msg']}.") from None
+    direction = _direction(run, model, asked)
+    name = f"{direction.name} ({len(made) + 1})" if made else direction.name
+    made[name] = Direction(direction.site, direction.vector, name, direction.maximum)
+    return {**edit, "direction": name}
 
 
 _made: OrderedDict[str, Direction] = OrderedDict()
 _lock = Lock()
 
 
-def _direction(run: ServedRun, model: LanguageModel, asked: Mapping[str, Any]) -> Direction:
-    """Return a direction at the dictionary's site; once made, it is kept."""
-    site = run.dictionary.metadata.site
-    if site is None:
-        raise InputError("The run's dictionary does not say its site, so no direction can be made there.")
-    key = json.dumps([run.name, run.changed, model.name, asked], sort_keys=True)
+def _direction(run: ServedRun, model: LanguageModel, asked: Made) -> Direction:
+    """Make a direction, at the dictionary's site unless it says another; once made, it is kept."""
+    site = _site(run) if asked.site is None else Site.parse(asked.site)
+    key = json.dumps([model.name, site.short, asked.model_dump()], sort_keys=True)
     with _lock:
         if key in _made:
             return _made[key]
-    name = str(asked.get("name") or "direction")[:80]
-    generator = torch.Generator().manual_seed(int(asked.get("random", 0)))
-    made = Direction(site, torch.randn(run.dictionary.d_out, generator=generator), name)
+    if asked.random is not None:
+        vector = random_direction(model, site, asked.random).vector
+        made = Direction(site, vector, asked.name)
+    else:
+        made = mean_difference(model, site, asked.positive, asked.negative, name=asked.name)
     with _lock:
         _made[key] = made
         while len(_made) > KEPT:
             _made.popitem(last=False)
     return made
+
+
+def _site(run: ServedRun) -> Site:
+    site = run.dictionary.metadata.site
+    if site is None:
+        raise InputError("The run's dictionary does not say its site, so nothing can be steered with it.")
+    return site
+
+
+def _maximum(run: ServedRun) -> Callable[[int], float | None]:
+    """Return the maxima of the run's atlas; of a run without one, of no latent."""
+
+    def maximum(latent: int) -> float | None:
+        try:
+            tables = run.described.tables
+            return tables.brief(tables.row_of(latent))["max"] or None
+        except MonosemaError:
+            return None
+
+    return maximum

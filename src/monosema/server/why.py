@@ -113,7 +113,7 @@ def _by_ablation(read: DictionaryReading, question: Question, most: int) -> Answ
     estimates, value = _gradient_scores(read, question)
     rows, columns = _largest(estimates, min(EXACT, int((estimates != 0).sum())))
     chosen = [(row, int(read.latents[row, column])) for row, column in zip(rows, columns, strict=True)]
-    seen = sorted({row for row in range(len(estimates)) if bool(read.where[row]) and float(read.values[row, 0]) > 0})
+    seen = [row for row in range(question.position + 1) if float(read.values[row, 0]) > 0]  # 0 at special tokens
     whole = [[(row, int(latent)) for latent in read.latents[row, read.values[row] > 0]] for row in seen]
     effects = read.effects([*([one] for one in chosen), *whole], question)
     tokens = [0.0] * len(read.reading.ids)

@@ -64,7 +64,7 @@ class Worker:
         self.limits = limits or Limits()
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._desks: OrderedDict[str, Desk] = OrderedDict()
-        self._waiting: deque[Writing] = deque()
+        self._waiting: deque[tuple[Desk, Writing]] = deque()
         self._known: OrderedDict[str, Writing] = OrderedDict()
         self._thread: Thread | None = None
         self._lock = Lock()
@@ -119,9 +119,10 @@ class Worker:
             )
 
         def take(_: LanguageModel) -> Writing:
-            writing = self._desk(source).read(request)
+            desk = self._desk(source)
+            writing = desk.read(request)
             self._known[writing.id] = writing
-            self._waiting.append(writing)
+            self._waiting.append((desk, writing))
             self._admit()
             return writing
 
@@ -155,7 +156,7 @@ class Worker:
             from monosema.server.desk import Desk
 
             idle = [name for name, desk in self._desks.items() if not desk.writings]
-            needed = {writing.desk for writing in self._waiting}
+            needed = [desk for desk, _ in self._waiting]
             for name in [name for name in idle if self._desks[name] not in needed][: self._spare()]:
                 del self._desks[name]
             self._desks[source.name] = Desk(source.load(), self.limits.grace)
@@ -168,8 +169,11 @@ class Worker:
     def _run(self) -> None:
         while self._turn():
             pass
-        for writing in [*self._waiting, *(one for desk in self._desks.values() for one in desk.writings)]:
+        for _, writing in self._waiting:
             writing.end("cancelled")
+        for desk in self._desks.values():
+            for writing in desk.writings:
+                writing.end("cancelled")
         while not self._work.empty():
             if (work := self._work.get()) is not None:
                 work()
@@ -202,18 +206,18 @@ class Worker:
     def _admit(self) -> None:
         """Move requests from the queue into their batches, in order, as far as there is room; tell the rest their
         places."""
-        gone = [writing for writing in self._waiting if writing.unwanted(self.limits.grace)]
-        for writing in gone:
-            self._waiting.remove(writing)
-            writing.end("cancelled")
+        for entry in list(self._waiting):
+            if entry[1].unwanted(self.limits.grace):
+                self._waiting.remove(entry)
+                entry[1].end("cancelled")
         while self._waiting:
-            writing = self._waiting[0]
-            rows = len(writing.desk.rows)
+            desk, writing = self._waiting[0]
+            rows = len(desk.rows)
             if rows and rows + len(writing.rows) > self.limits.rows:
                 break
             self._waiting.popleft()
-            writing.desk.join(writing)
-        for place, writing in enumerate(self._waiting, start=1):
+            desk.join(writing)
+        for place, (_, writing) in enumerate(self._waiting, start=1):
             writing.tell_place(place)
         ended = [id for id, writing in self._known.items() if writing.stream.closed]
         for id in ended[: max(0, len(ended) - self.limits.kept)]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from monosema.steering.baselines import BASELINES, Baseline, probe_direction, register_baseline
 from monosema.steering.candidates import Candidate, Prefix, at_strengths
 from monosema.steering.choice import CHOICES, ChoiceRule, Chosen, Evidence, choose, register_choice
+from monosema.steering.choice_by_effect import BY_EFFECT
+from monosema.steering.comparison import Comparison, ComparisonConfig, compare_choices, comparison_steps
 from monosema.steering.concepts import CONCEPTS, Concept, concept_named
 from monosema.steering.coordinates import Coordinate, Direction, Head, Latent
 from monosema.steering.directions import mean_activations, mean_difference, random_direction
@@ -20,18 +23,24 @@ from monosema.steering.spec import Resolve
 from monosema.steering.steered import SteeredBatch, SteeredRow, steered
 from monosema.steering.strength import for_divergence
 from monosema.steering.sweep import Sample, SweepConfig, SweepPoint, SweepResult, SweepStep, sweep, sweep_steps
+from monosema.steering.unsteered import UnsteeredTexts
 from monosema.steering.where import Where
 
 __all__ = [
+    "BASELINES",
+    "BY_EFFECT",
     "CHOICES",
     "CONCEPTS",
     "MEASURES",
     "Add",
     "BagOfWords",
+    "Baseline",
     "Candidate",
     "ChoiceRule",
     "Chosen",
     "Clamp",
+    "Comparison",
+    "ComparisonConfig",
     "Concept",
     "Coordinate",
     "Direction",
@@ -58,17 +67,22 @@ __all__ = [
     "SweepResult",
     "SweepStep",
     "Unit",
+    "UnsteeredTexts",
     "Where",
     "at_strengths",
     "choose",
+    "compare_choices",
+    "comparison_steps",
     "concept_named",
     "for_divergence",
     "mean_activations",
     "mean_difference",
+    "probe_direction",
     "random_direction",
     "read_directions",
     "read_edit",
     "read_steering",
+    "register_baseline",
     "register_choice",
     "register_measure",
     "register_steering_format",

@@ -136,33 +136,36 @@ class SiteChanges:
     def _moved(
         self, flat: Float[Tensor, "batch pos width"], table: _Table, masks: Sequence[Mask], seen: Mapping[Site, Tensor]
     ) -> Tensor:
-        batch = torch.arange(len(flat), device=flat.device)
-        none = torch.zeros_like(masks[0].positions)
-        # [batch, pos, entries]: where the entries of each row hold.
-        active = torch.stack([*(mask.positions for mask in masks), none])[
-            table.clause.T.expand(-1, len(flat)), batch
-        ].permute(1, 2, 0)
-        where = active.any(dim=-1)
-        if not bool(where.any()):
-            return flat
-        row = where.nonzero()[:, 0] if self._rows > 1 else where.new_zeros(int(where.sum()), dtype=torch.int64)
-        x, column, numbers = flat[where], table.column[row], table.numbers[row]
-        given = {self.site: x, **{site: seen[site].flatten(2)[where].float() for site in self.reads}}
-        values, scale = self._read(given, table)
-        c = values.gather(1, column)
-        u = torch.ones_like(c)
-        if table.uses_norm:
-            share = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / table.norms[column]
-            u = torch.where(numbers[..., _BY_NORM] > 0, share, u)
-        low, high = (
-            torch.where(numbers[..., at].isinf(), numbers[..., at], numbers[..., at] * u) for at in (_LOW, _HIGH)
-        )
-        g = (numbers[..., _FACTOR] * c + numbers[..., _ADD] * u).clamp(low, high)
-        still = ((numbers[..., _ONLY_ACTIVE] > 0) & (c <= 0)) | ~active[where]
-        change = torch.where(still, 0, (g - c) * numbers[..., _STRENGTH])
+        batch, length, width = flat.shape
+        if table.full and all(masks[clause].every for clause in table.clauses):
+            # The usual step of generation: every entry holds at every position.
+            where = active = None
+            x, sites = flat.reshape(-1, width), {site: seen[site].flatten(2).flatten(0, 1) for site in self.reads}
+            row = None if self._rows == batch and length == 1 else torch.arange(batch, device=flat.device)
+            row = row if row is None else row.repeat_interleave(length)
+        else:
+            # [batch, pos, entries]: where the entries of each row hold.
+            held = torch.stack([*(mask.positions for mask in masks), torch.zeros_like(masks[0].positions)])
+            clause = table.clause.T.expand(-1, batch)
+            active = held[clause, torch.arange(batch, device=flat.device)].permute(1, 2, 0)
+            where = active.any(dim=-1)
+            if not bool(where.any()):
+                return flat
+            x, sites = flat[where], {site: seen[site].flatten(2)[where] for site in self.reads}
+            row, active = where.nonzero()[:, 0], active[where]
+        if row is not None and self._rows == 1:
+            row = torch.zeros_like(row)
+        column = table.column if row is None else table.column[row]
+        numbers = table.numbers if row is None else table.numbers[row]
+        values, scale = self._read({self.site: x, **{site: one.float() for site, one in sites.items()}}, table)
+        change = _change(x, values.gather(1, column), column, numbers, table)
+        if active is not None:
+            change = torch.where(active, change, 0)
         step = torch.zeros_like(values).scatter_add(1, column, change)
-        moved = x + (step if scale is None else step * scale) @ table.directions
-        return flat.index_put((where,), moved)
+        step = step if scale is None else step * scale
+        if where is None:
+            return torch.addmm(x, step, table.directions).view(flat.shape)
+        return flat.index_put((where,), x + step @ table.directions)
 
     def _read(self, given: Mapping[Site, Tensor], table: _Table) -> tuple[Tensor, Tensor | None]:
         """The coordinates of rows, and what multiplies their directions there; None for 1."""
@@ -209,7 +212,11 @@ class SiteChanges:
             directions,
             directions.norm(dim=1),
             readers,
-            bool(held[..., _BY_NORM].any()),
+            full=min(map(len, self._entries)) == most,
+            clauses=tuple({entry.clause for row in self._entries for entry in row}),
+            uses_norm=bool(held[..., _BY_NORM].any()),
+            clamps=bool(held[..., [_LOW, _HIGH]].isfinite().any()),
+            spares_inactive=bool(held[..., _ONLY_ACTIVE].any()),
         )
 
 
@@ -223,7 +230,10 @@ class _Table:
         numbers: its move, see the indices above.
         directions, norms: d of the coordinates, and their norms.
         readers: how each group of coordinates is read.
+        full: True if all rows have as many entries.
+        clauses: the where-clauses of all entries.
         uses_norm: True where a strength is a share of the norm.
+        clamps, spares_inactive: True where an entry has bounds, or holds only where its coordinate is above 0.
     """
 
     column: Int[Tensor, "rows entries"]
@@ -232,7 +242,33 @@ class _Table:
     directions: Float[Tensor, "columns width"]
     norms: Float[Tensor, " columns"]
     readers: list[NamedLatents | Tensor]
+    full: bool
+    clauses: tuple[int, ...]
     uses_norm: bool
+    clamps: bool
+    spares_inactive: bool
+
+
+def _change(
+    x: Float[Tensor, "n width"],
+    c: Float[Tensor, "n entries"],
+    column: Int[Tensor, "_ entries"],
+    numbers: Float[Tensor, "_ entries 7"],
+    table: _Table,
+) -> Float[Tensor, "n entries"]:
+    """Compute s · (g(c) − c)."""
+    factor, add, low, high, only_active, by_norm, strength = numbers.unbind(-1)
+    if table.uses_norm:
+        share = torch.linalg.vector_norm(x, dim=-1, keepdim=True) / table.norms[column]
+        u = torch.where(by_norm > 0, share, 1.0)
+        # An infinite bound stays one where x is 0.
+        low, high = (torch.where(bound.isinf(), bound, bound * u) for bound in (low, high))
+        add = add * u
+    g = torch.addcmul(add, factor, c)
+    if table.clamps:
+        g = g.clamp(low, high)
+    change = (g - c) * strength
+    return torch.where((only_active > 0) & (c <= 0), 0, change) if table.spares_inactive else change
 
 
 def _is_normalised(coordinate: Coordinate) -> bool:

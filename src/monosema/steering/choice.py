@@ -12,7 +12,8 @@ An open list of scores, each of which orders all latents of a dictionary by a co
                  (Δ token confidence with k = 1; Wang et al. 2025, arXiv 2510.03659). Departure: both directions count.
 
 To amplify is to add, at the last token of "From my experience,", the latent's direction times 10 × the largest
-activation that any latent has there, as the first paper does. `register_choice` adds a score of your own.
+activation that any latent has there, as the first paper does. `choice_by_effect` tries latents out; `register_choice`
+adds a score of your own.
 """
 
 from __future__ import annotations
@@ -28,19 +29,23 @@ from torch import Tensor
 
 from monosema.core import ConfigError, InputError, Site, SiteError, nearest
 from monosema.dictionaries import Dictionary, written_at
-from monosema.models import LanguageModel
+from monosema.models import GenerationConfig, LanguageModel, Prompt
 from monosema.steering.concepts import Concept
 from monosema.steering.coordinates import Latent
+from monosema.steering.unsteered import UnsteeredTexts
 
 NEUTRAL = "From my experience,"
 """The beginning at which latents are amplified."""
 AMPLIFICATION = 10.0
 """Multiple of the largest activation there."""
+UNSTEERED_TOKENS = 24
+"""Tokens of each text on which strengths are solved for."""
+_UNSTEERED_TEXTS = 8
 _FIRES_ON = 2
 """Texts for the concept on which a latent must fire to be chosen by its input."""
 _SHORTLIST = 20
 """Latents, of those with the best input scores, among which confidence chooses."""
-_ROWS = 128
+_ROWS, _TEXTS = 128, 16
 
 
 @dataclass(eq=False)
@@ -51,12 +56,14 @@ class Evidence:
         model, dictionary: of the latents.
         concept: what they are to stand for.
         at: the site that the dictionary reads; None is that of its metadata.
+        chat: true where the concept's questions are to be answered, instead of its prompts continued.
     """
 
     model: LanguageModel
     dictionary: Dictionary
     concept: Concept
     at: Site | str | None = None
+    chat: bool = False
     _activations: dict[tuple[str, ...], Float[np.ndarray, "texts n_latents"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -69,22 +76,47 @@ class Evidence:
         """Largest activation of each latent on each text, special tokens left out."""
         key = tuple(texts)
         if key not in self._activations:
-            self._activations[key] = np.stack([self._strongest(text) for text in texts])
+            parts = [self._strongest(key[start : start + _TEXTS]) for start in range(0, len(key), _TEXTS)]
+            self._activations[key] = np.concatenate(parts)
         return self._activations[key]
 
     @torch.inference_mode()
-    def _strongest(self, text: str) -> Float[np.ndarray, " n_latents"]:
-        ids = self.model.tokenizer.encode(text)
-        rows = self.model.activations(torch.tensor([ids], device=self.model.device), [self.site])[self.site]
-        keep = torch.tensor([id not in self.model.tokenizer.special_ids for id in ids], device=rows.device)
-        dense = self.dictionary.encode(rows.flatten(2)[0][keep].float()).dense()
-        return np.asarray(dense.amax(dim=0).cpu(), dtype=np.float64) if len(dense) else np.zeros(dense.shape[-1])
+    def _strongest(self, texts: Sequence[str]) -> Float[np.ndarray, "texts n_latents"]:
+        ids = self.model.tokenizer.encode_batch(list(texts))
+        width, special = max(map(len, ids)), self.model.tokenizer.special_ids
+        tokens = torch.tensor([row + [0] * (width - len(row)) for row in ids], device=self.model.device)
+        there = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in ids], device=tokens.device)
+        rows = self.model.activations(tokens, [self.site], there)[self.site].flatten(2)
+        keep = there & ~torch.isin(tokens, torch.tensor(sorted(special), device=tokens.device))
+        dense = self.dictionary.encode(rows[keep].float()).dense()
+        found = [own.amax(dim=0) if len(own) else dense.new_zeros(dense.shape[-1])
+                 for own in dense.split(keep.sum(dim=1).tolist())]  # fmt: skip
+        return np.asarray(torch.stack(found).cpu(), dtype=np.float64)
 
     @cached_property
     def maxima(self) -> Float[np.ndarray, " n_latents"]:
         """Largest activation of each latent on all texts of the concept, for and against; 0 where it never fired."""
         parts = (*self.concept.fitting, *self.concept.judging)
         return np.max([self.strongest(texts).max(axis=0) for texts in parts], axis=0)
+
+    @property
+    def fitting(self) -> tuple[Prompt, ...]:
+        """Beginnings that latents and strengths may be chosen with."""
+        return self.concept.beginnings(self.chat)[::2]
+
+    @property
+    def judging(self) -> tuple[Prompt, ...]:
+        """The other beginnings. Raises InputError where there are none."""
+        found = self.concept.beginnings(self.chat)[1::2]
+        if not found:
+            raise InputError(f"The concept {self.concept.name!r} needs two beginnings at least: to fit, and to judge.")
+        return found
+
+    @cached_property
+    def unsteered(self) -> UnsteeredTexts:
+        """What the model writes after the fitting beginnings."""
+        config = GenerationConfig(max_new_tokens=UNSTEERED_TOKENS, temperature=1.0)
+        return UnsteeredTexts.write(self.model, self.fitting[:_UNSTEERED_TEXTS], config)
 
     @cached_property
     def amplified(self) -> Float[Tensor, "n_latents vocab"]:

@@ -7,7 +7,7 @@ A concept is a TOML file (`concepts/` holds those of the package; a user's own h
     negative = ["…"]          texts that don't, otherwise alike
     prompts = ["…"]           beginnings that leave both open
     questions = ["…"]         words of a user that leave both open; for chats
-    prefix = "…"              the baseline by prompt: text before a beginning
+    prefix = "…"              the baseline by prompt: text before a beginning; without it, four texts for the concept
     instruction = "…"         the same before a question
     words, against = ["…"]    words that measure it; without them a classifier is learned from the texts
     tasks = ["sentiment"]     tasks that are no side skills, as they are about the concept itself
@@ -38,7 +38,7 @@ from monosema.steering.metrics.effect import Effect, Lexicon, accuracy
 _FOLDER = files("monosema.steering") / "concepts"
 CONCEPTS: tuple[str, ...] = ("sentiment", "french", "code", "name")
 """Names of the concepts that come with the package."""
-_LEAST = 4
+_LEAST = _EXAMPLES = 4
 _OCCURS, _OFTENER = 2, 4.0
 
 
@@ -115,10 +115,10 @@ class Concept:
         return tuple([{"role": "user", "content": question}] for question in self.questions)
 
     def baseline(self, chat: bool) -> Prefix | None:
-        """The words that ask for the concept; None where there are none."""
+        """The words that lead to the concept; None in a chat where there are none."""
         if chat:
             return Prefix(f"{self.instruction} ") if self.instruction else None
-        return Prefix(self.prefix) if self.prefix else None
+        return Prefix(self.prefix or " ".join([*self.fitting[0][:_EXAMPLES], ""]))
 
     def tokens(self, model: LanguageModel, n: int = 20) -> list[int]:
         """Return tokens that fitting texts for the concept have far oftener than those against it, most telling first.

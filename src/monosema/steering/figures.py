@@ -68,7 +68,9 @@ class Figures:
     def of_skills(
         tasks: Sequence[str], right: Bool[np.ndarray, " n"], before: Bool[np.ndarray, " n"]
     ) -> dict[str, Estimate]:
-        """Estimate the share of right answers, and what of it is lost, over all tasks and of each."""
+        """Estimate the share of right answers, and what of it is lost, over all tasks and of each; nothing of none."""
+        if not len(right):
+            return {}
         found = {"skills": _share(right), "skills_lost": bootstrap_mean(before.astype(float) - right)}
         for task in dict.fromkeys(tasks):
             found[f"skill:{task}"] = _share(right[[name == task for name in tasks]])

@@ -7,8 +7,7 @@ leave it: its rows may be set anew between two passes.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Bool
@@ -21,26 +20,42 @@ from monosema.steering.edits import Edit, Steering
 from monosema.steering.where import Tokens, Where
 
 
-@dataclass(eq=False)
 class SteeredRow:
     """A row of a batch with its steering, and what was edited of it so far.
 
     Attributes:
         steering: its edits.
-        prompt: tokens of the prompt that were edited: their positions in the row, padding left out.
-        generated: tokens of what the model wrote that were edited, counted from 0.
         matched: where-clauses that selected a token.
     """
 
-    steering: Steering
-    prompt: set[int] = field(default_factory=set)
-    generated: set[int] = field(default_factory=set)
-    matched: set[Where] = field(default_factory=set)
+    def __init__(self, steering: Steering) -> None:
+        self.steering = steering
+        self.matched: set[Where] = set()
+        self._positions: set[int] = set()
+        self._prompt = 0
+
+    @property
+    def prompt(self) -> set[int]:
+        """Tokens of the prompt that were edited: their positions in the row, padding left out."""
+        return {at for at in self._positions if at < self._prompt}
+
+    @property
+    def generated(self) -> set[int]:
+        """Tokens of what the model wrote that were edited, counted from 0."""
+        return {at - self._prompt for at in self._positions if at >= self._prompt}
 
     @property
     def unmatched(self) -> list[Edit]:
         """Edits whose where-clause selected nothing so far."""
         return [edit for edit in self.steering.edits if edit.where not in self.matched]
+
+    def note(self, positions: Iterable[int], prompt: int | None = None) -> None:
+        """Add edited positions of the row; `prompt`: where its prompt ends, of a pass that reads it."""
+        self._positions.update(positions)
+        self._prompt = self._prompt if prompt is None else prompt
+
+    def __repr__(self) -> str:
+        return f"SteeredRow({self.steering!r}, prompt={sorted(self.prompt)}, generated={sorted(self.generated)})"
 
 
 class SteeredBatch:
@@ -92,6 +107,8 @@ class SteeredBatch:
 
     @rows.setter
     def rows(self, rows: Sequence[SteeredRow | None]) -> None:
+        if len(rows) == len(self._rows) and all(one is other for one, other in zip(rows, self._rows, strict=True)):
+            return
         self._rows = list(rows)
         self._plan([None if row is None else row.steering for row in rows])
 
@@ -172,19 +189,26 @@ class SteeredBatch:
         self._note(tokens)
 
     def _note(self, tokens: Tokens) -> None:
-        live = [(clause, mask.positions) for clause, mask in zip(self._clauses, self._masks, strict=True) if mask.some]
-        for clause, positions in live:
-            for number in positions.any(dim=1).nonzero()[:, 0].tolist():
+        live = [(clause, mask) for clause, mask in zip(self._clauses, self._masks, strict=True) if mask.some]
+        for clause, mask in live:
+            have = range(len(self._rows)) if mask.every else mask.positions.any(dim=1).nonzero()[:, 0].tolist()
+            for number in have:
                 self._of(number).matched.add(clause)
-        if not live:
-            return
-        self.edited = torch.stack([positions for _, positions in live]).any(dim=0)
-        edited = self.edited
-        row, position, written = (
-            x.tolist() for x in (edited.nonzero()[:, 0], tokens.positions[edited], tokens.written[edited])
-        )
-        for number, at, index in zip(row, position, written, strict=True):
-            (self._of(number).prompt if index < 0 else self._of(number).generated).add(at if index < 0 else index)
+        if live:
+            first = live[0][1].positions
+            self.edited = first if len(live) == 1 else torch.stack([mask.positions for _, mask in live]).any(dim=0)
+        edited = None if self.edited is None else self.edited.tolist()
+        positions = tokens.positions.tolist()
+        prompts = (tokens.written < 0).tolist() if tokens.may_hold_prompt else None
+        for number, row in enumerate(self._rows):
+            if row is not None:
+                at = positions[number]
+                ends = (
+                    None
+                    if prompts is None
+                    else max((p + 1 for p, own in zip(at, prompts[number], strict=True) if own), default=None)
+                )
+                row.note([] if edited is None else (p for p, own in zip(at, edited[number], strict=True) if own), ends)
 
     def _of(self, number: int) -> SteeredRow:
         row = self._rows[number]

@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.core import ConfigError
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, Role
 from monosema.steering.edits import Steering
 from monosema.steering.steered import steered
 
@@ -35,13 +35,19 @@ _STEP, _UNSEEN = 100.0, 1e-7
 
 @torch.no_grad()
 def for_divergence(
-    model: LanguageModel, steerings: Sequence[Steering], tokens: Int[Tensor, "n pos"], kl: float
+    model: LanguageModel,
+    steerings: Sequence[Steering],
+    tokens: Int[Tensor, "n pos"],
+    kl: float,
+    *,
+    roles: Int[Tensor, "n pos"] | None = None,
 ) -> list[float | None]:
     """Find the strength of each steering at which it moves next-token distributions by `kl`.
 
     Args:
         steerings: of any strengths but 0; those found take their place (`Steering.at`).
-        tokens: ids of texts of one length; special tokens among them are not counted in the mean.
+        tokens: ids of texts; special tokens among them are not counted in the mean.
+        roles: the `Role` of each; the mean is then over the distributions that generated tokens are drawn from.
         kl: nats a token.
 
     Returns:
@@ -56,7 +62,10 @@ def for_divergence(
     tokens = tokens.to(model.device)
     special = torch.tensor(sorted(model.tokenizer.special_ids), device=model.device)
     counted = ~torch.isin(tokens, special)
-    before = model(tokens).float().log_softmax(-1)[counted]
+    if roles is not None:
+        roles = roles.to(model.device)
+        counted = torch.nn.functional.pad(roles[:, 1:] == Role.GENERATED, (0, 1))
+    before = model(tokens, roles=roles).float().log_softmax(-1)[counted]
     searches = [_Search(kl) for _ in steerings]
     together = max(1, LOGITS_AT_ONCE // (tokens.numel() * before.shape[-1]))
     for first in range(0, len(steerings), together):
@@ -65,7 +74,8 @@ def for_divergence(
             part = [(steering, search) for steering, search in part if not search.ended]
             if not part:
                 break
-            moved = _divergences(model, [one.at(search.strength) for one, search in part], tokens, counted, before)
+            tried = [steering.at(search.strength) for steering, search in part]
+            moved = _divergences(model, tried, tokens, roles, counted, before)
             for (_, search), found in zip(part, moved, strict=True):
                 search.note(found)
     return [search.best for search in searches]
@@ -75,13 +85,15 @@ def _divergences(
     model: LanguageModel,
     steerings: Sequence[Steering],
     tokens: Tensor,
+    roles: Tensor | None,
     counted: Tensor,
     before: Float[Tensor, "m vocab"],
 ) -> list[float]:
     """Mean KL(steered ‖ unsteered) of each steering."""
     n, rows = len(tokens), len(steerings)
     with steered(model, [one for one in steerings for _ in range(n)]):
-        logits = model(tokens.repeat(rows, 1)).float()
+        repeated = None if roles is None else roles.repeat(rows, 1)
+        logits = model(tokens.repeat(rows, 1), roles=repeated).float()
     found = []
     for own in logits.chunk(rows):
         after = own[counted].log_softmax(-1)

@@ -16,7 +16,8 @@ from typing import Any
 from pydantic import Field
 
 from monosema.core import Config, Estimate, InputError
-from monosema.models import GenerationConfig, LanguageModel, Prompt, read_prompt
+from monosema.core.display import Shown
+from monosema.models import GenerationConfig, LanguageModel, Prompt, read_prompt, require_logits
 from monosema.models.row import Finish
 from monosema.steering.candidates import Candidate, Prefix
 from monosema.steering.edits import Steering
@@ -90,7 +91,7 @@ class SweepPoint:
 
 
 @dataclass(frozen=True)
-class SweepResult:
+class SweepResult(Shown):
     """A sweep.
 
     Attributes:
@@ -108,8 +109,8 @@ class SweepResult:
     seconds: float = field(compare=False)
 
     def __getitem__(self, name: str) -> SweepPoint:
-        """The point of a candidate."""
-        return next(point for point in (*self.points, self.base) if point.name == name)
+        """The point of a candidate, or the unsteered one. Raises KeyError for another name."""
+        return {point.name: point for point in (self.base, *self.points)}[name]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -191,9 +192,11 @@ def sweep_steps(
 
     Raises:
         InputError: no prompts or no candidates, an edit that matches no token, or no such task.
+        UnsupportedModelError: the model continues no text.
     """
     if not prompts or not candidates:
         raise InputError(f"A sweep needs prompts and candidates, and got {len(prompts)} and {len(candidates)}.")
+    require_logits(model)
     config, began = config or SweepConfig(), time.monotonic()
     named = {UNSTEERED: (None,)} | {name: _draws(one) for name, one in candidates.items() if name != UNSTEERED}
     settings = GenerationConfig(**config.model_dump(include=set(GenerationConfig.model_fields)))

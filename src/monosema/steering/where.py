@@ -103,7 +103,15 @@ class Tokens:
     @functools.cached_property
     def positions(self) -> Int[Tensor, "batch pos"]:
         """The number of each position in its row, padding left out."""
-        return ((self._whole != Role.PADDING).cumsum(dim=1) - 1).clamp(min=0)[:, -self.roles.shape[1] :]
+        if self.roles.shape[1] == 1:
+            return (self._whole != Role.PADDING).sum(dim=1, keepdim=True) - 1
+        return ((self._whole != Role.PADDING).cumsum(dim=1) - 1)[:, -self.roles.shape[1] :]
+
+    @property
+    def may_hold_prompt(self) -> bool:
+        """True unless this is one token behind others, all of which were written."""
+        single = self.roles.shape[1] == 1 and self._whole.shape[1] > 1
+        return not single or bool(((self.roles == Role.PROMPT) | (self.roles == Role.TEMPLATE)).any())
 
 
 def prompt_part(value: object) -> Literal["all", "last"] | Window | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -32,6 +32,7 @@ from monosema.training.checkpoint import Checkpoint, Checkpoints, RunState
 from monosema.training.config import TrainConfig, TrainResult
 from monosema.training.distribution import Mesh
 from monosema.training.finished import finished_before
+from monosema.training.interrupts import waiting_interrupts
 from monosema.training.memory import PeakMemory
 from monosema.training.objective import Objective
 from monosema.training.sharded_step import losses_of_batch
@@ -153,8 +154,13 @@ class Trainer:
 
         Raises:
             AnomalyError: all runs were stopped.
+            KeyboardInterrupt: Ctrl-C, or SIGINT; one process alone writes a checkpoint before.
         """
         self.begin()
+        with waiting_interrupts(self.mesh.alone) as interrupted:
+            return self._train(interrupted)
+
+    def _train(self, interrupted: Callable[[], bool]) -> list[TrainResult | None]:
         saved_at = time.monotonic()
         try:
             for batches in zip(*self.streams, strict=True):
@@ -167,9 +173,11 @@ class Trainer:
                     self._watch(losses, batches)
                 if recording:
                     self._record(losses)
-                if due:
+                if due or interrupted():
                     self._save()
                     saved_at = time.monotonic()
+                if interrupted():
+                    raise KeyboardInterrupt
             return self._finish()
         finally:
             for run in self.runs:

@@ -6,6 +6,7 @@ python tests/pages/js/api_types.py
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 import monosema.pages
@@ -18,7 +19,7 @@ def types() -> str:
     """Return the shapes of the API as TypeScript."""
     from monosema.server.app import create_app
 
-    schemas = create_app([]).openapi()["components"]["schemas"]
+    schemas = create_app([], jobs=Path(gettempdir()) / "monosema-jobs").openapi()["components"]["schemas"]
     shapes = [_shape(name, schema) for name, schema in sorted(schemas.items())]
     return "// Shapes of the API, made by tests/pages/js/api_types.py; not to be changed by hand.\n\n" + "\n".join(
         shapes

@@ -10,13 +10,26 @@ from rich.console import Console
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver, results_console
-from monosema.cli.writing import AS_USUAL, UNCHANGED, Changes, Drawing, show_side_by_side, show_stream
+from monosema.cli.writing import (
+    AS_USUAL,
+    NO_EDITS,
+    UNCHANGED,
+    Changes,
+    Drawing,
+    Edits,
+    edited_line,
+    edited_values,
+    show_side_by_side,
+    show_stream,
+    steering_block,
+)
 from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
     from monosema.models import LanguageModel
     from monosema.runs.subject import Subject
+    from monosema.steering import SteeredRow
 
 _TOKENS = 200
 
@@ -26,6 +39,7 @@ def chat(
     model: str | None = None,
     system: str | None = None,
     drawing: Drawing = AS_USUAL,
+    edits: Edits = NO_EDITS,
     changes: Changes = UNCHANGED,
     common: Common = DEFAULTS,
 ) -> int:
@@ -38,6 +52,7 @@ def chat(
     ```
     monosema chat
     monosema chat "What is the capital of France?" "And of Spain?" --system "Answer in one word."
+    monosema chat "Tell me about dogs." --run runs/smollm2 --steer 17=+0.5 --beside
     monosema chat "Tell me about dogs." --run runs/smollm2 --splice drop
     ```
 
@@ -53,23 +68,30 @@ def chat(
     """
     if common.json and not messages:
         raise InputError("--json needs the messages: monosema chat MESSAGE… --json.")
-    subject = changes.open(model, common, "smollm2")
+    subject = changes.open(model, edits, common, "smollm2")
     _require_template(subject.model)
     said = [] if system is None else [{"role": "system", "content": system}]
     settings = drawing.settings(common, _TOKENS)
-    if changes.beside:
-        return _compared(subject, messages, said, changes, settings, common)
+    if changes.compares:
+        return _compared(subject, messages, said, changes, edits, settings, common)
     if not messages:
-        return _talk(subject.model, said, settings)
+        return _talk(subject, said, edits, settings)
+    edited: list[SteeredRow | None] = []
     for message in messages:
         said.append({"role": "user", "content": message})
-        said.append({"role": "assistant", "content": subject.model.generate(said, **settings).text})
+        with steering_block(subject, edits) as held:
+            said.append({"role": "assistant", "content": subject.model.generate(said, **settings).text})
+        edited += held
 
     def show(console: Console) -> None:
         for one in said:
             console.print(Text.assemble((f"{translate(one['role'])}: ", "bold"), one["content"]))
+        for row in edited[-1:]:
+            if row is not None:
+                console.print(Text(edited_line(row), style="dim"))
 
-    return deliver({"model": subject.model.name, "messages": said}, common, show)
+    values = {"edited": [edited_values(row) for row in edited]} if edited else {}
+    return deliver({"model": subject.model.name, "messages": said, **values}, common, show)
 
 
 def _require_template(model: LanguageModel) -> None:
@@ -80,12 +102,13 @@ def _require_template(model: LanguageModel) -> None:
         )
 
 
-def _talk(model: LanguageModel, said: list[dict[str, str]], settings: dict[str, Any]) -> int:
+def _talk(subject: Subject, said: list[dict[str, str]], edits: Edits, settings: dict[str, Any]) -> int:
     """Answer each line that is typed, until the input ends."""
     console = results_console()
     for line in _lines(console):
         said.append({"role": "user", "content": line})
-        answer, _ = show_stream(model, said, settings, console)
+        with steering_block(subject, edits):
+            answer, _ = show_stream(subject.model, said, settings, console)
         said.append({"role": "assistant", "content": answer})
     return 0
 
@@ -108,6 +131,7 @@ def _compared(
     messages: tuple[str, ...],
     said: list[dict[str, str]],
     changes: Changes,
+    edits: Edits,
     settings: dict[str, Any],
     common: Common,
 ) -> int:
@@ -116,8 +140,8 @@ def _compared(
         console = results_console()
         for line in _lines(console):
             said.append({"role": "user", "content": line})
-            result = changes.compare(subject, [said], settings)
-            show_side_by_side(result, console)
+            result = changes.compare(subject, edits, [said], settings)
+            show_side_by_side(result, subject.model, console)
             said.append({"role": "assistant", "content": result.rows[0].texts[0].text})
         return 0
     prompts = []
@@ -126,5 +150,5 @@ def _compared(
         prompts.append(list(said))
         if len(prompts) < len(messages):
             said.append({"role": "assistant", "content": subject.model.generate(said, **settings).text})
-    result = changes.compare(subject, prompts, settings)
-    return deliver(result.to_dict(), common, lambda console: show_side_by_side(result, console))
+    result = changes.compare(subject, edits, prompts, settings)
+    return deliver(result.to_dict(), common, lambda console: show_side_by_side(result, subject.model, console))

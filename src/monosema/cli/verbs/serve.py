@@ -21,6 +21,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8000,
     token: str | None = None,
+    jobs: Path | None = None,
     open_: Annotated[bool, Parameter(name="--open", negative="")] = False,
     common: Common = DEFAULTS,
 ) -> int:
@@ -47,6 +48,8 @@ def serve(
         Port to listen at.
     token
         What every request must bring; the address that is printed has it.
+    jobs
+        Folder of long work that was begun in the app. Without it: .jobs in the first of the folders.
     open_
         Open the page in the browser.
     """
@@ -62,7 +65,9 @@ def serve(
 
     from monosema.server import create_app
 
-    app = create_app(runs or (RUNS,), model=model, token=token, hosts=(host.lower(), socket.gethostname().lower()))
+    app = create_app(
+        runs or (RUNS,), model=model, token=token, jobs=jobs, hosts=(host.lower(), socket.gethostname().lower())
+    )
     shown = f"[{host}]" if ":" in host else host
     address = f"http://{shown}:{port}/" + (f"?token={token}" if token else "")
     config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_keep_alive=30, limit_concurrency=500)

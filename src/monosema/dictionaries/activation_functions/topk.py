@@ -41,7 +41,7 @@ class TopK(AuxK):
     name = "topk"
     title = "TopK"
     kind = "topk"
-    depends_on = "others"
+    depends_on = "rank"
     divisible = True
 
     k: int = Field(32, gt=0)

@@ -7,12 +7,100 @@ export interface Activations {
   latents: Record<string, Array<number>>;
   maxima: Record<string, number>;
   labels: Record<string, string>;
+  costs?: Array<number | null> | null;
 }
 
 export interface ActivationsOf {
   text: string;
   latents?: Array<number> | null;
   limit: number;
+  without?: number | null;
+}
+
+export interface AskedBaselines {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<Turn> | null;
+  steering: Record<string, any>;
+  seed: number;
+}
+
+export interface AskedCosts {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<Turn> | null;
+  steerings: Array<Record<string, any> | null>;
+}
+
+export interface AskedFeatures {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+}
+
+export interface AskedFile {
+  run?: string | null;
+  steering: Record<string, any>;
+}
+
+export interface AskedPrompt {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  top: number;
+}
+
+export interface AskedStrength {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<Turn> | null;
+  steering: Record<string, any>;
+  kl: number;
+}
+
+export interface AskedWhy {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+  methods?: Array<string> | null;
+  most: number;
+}
+
+export interface ChatMessage {
+  role: "system" | "user" | "assistant";
+  content: string;
+}
+
+export interface ComparedMetric {
+  metric: string;
+  a: Measured;
+  b: Measured;
+  difference: Measured;
+}
+
+export interface Comparison {
+  a: RunCard;
+  b: RunCard;
+  metrics: Array<ComparedMetric>;
+}
+
+export interface ComparisonAsked {
+  run: string;
+  concept: "sentiment" | "french" | "code" | "name";
+  kl: Array<number>;
+  chat: boolean;
+  seeds: number;
+  max_new_tokens: number;
+  skill_prompts: number;
+  seed: number;
 }
 
 export interface ErrorReply {
@@ -89,6 +177,43 @@ export interface FeatureRow {
   why?: string | null;
 }
 
+export interface GenerateRequest {
+  run?: string | null;
+  prompt?: string | null;
+  messages?: Array<ChatMessage> | null;
+  steerings: Array<Record<string, any> | null>;
+  seed: number;
+  temperature: number;
+  top_k?: number | null;
+  top_p?: number | null;
+  max_new_tokens: number;
+  stop: Array<string>;
+  likely: number;
+}
+
+export interface JobList {
+  jobs: Array<JobReply>;
+}
+
+export interface JobReply {
+  id: string;
+  kind: string;
+  title: string;
+  request: Record<string, any>;
+  state: string;
+  created: number;
+  started: number | null;
+  ended: number | null;
+  done: number;
+  total: number | null;
+  said: string;
+  error: string | null;
+}
+
+export interface JobRequest {
+  kind: string;
+}
+
 export interface LabelGiven {
   text: string;
   author: string;
@@ -108,6 +233,21 @@ export interface MapOfFeatures {
   labels: Array<string>;
 }
 
+export interface MatchedFeatures {
+  threshold: number;
+  chance: number;
+  above: number;
+  of: number;
+  pairs: Array<MatchedPair>;
+  only: Array<NamedFeature>;
+}
+
+export interface MatchedPair {
+  cosine: number;
+  a: NamedFeature;
+  b: NamedFeature;
+}
+
 export interface Measured {
   value: number;
   low: number | null;
@@ -120,6 +260,12 @@ export interface Metrics {
   lines: Array<Record<string, any>>;
   next: number;
   live: boolean;
+}
+
+export interface NamedFeature {
+  latent: number;
+  label: string;
+  nearest?: number | null;
 }
 
 export interface Near {
@@ -181,6 +327,7 @@ export interface RunDetail {
   absent: Record<string, string>;
   position_buckets: Array<[number, number]>;
   sides?: [string, string] | null;
+  searches: Record<string, string>;
   notes: Array<string>;
 }
 
@@ -195,6 +342,24 @@ export interface StageCard {
   name: string;
   state: string;
   seconds?: number | null;
+}
+
+export interface SweepAsked {
+  run: string;
+  prompt?: string | null;
+  messages?: Array<Record<string, string>> | null;
+  steering: Record<string, any>;
+  strengths: Array<number>;
+  seeds: number;
+  seed: number;
+  temperature: number;
+  max_new_tokens: number;
+  concept?: string | null;
+}
+
+export interface Turn {
+  role: "system" | "user" | "assistant";
+  content: string;
 }
 
 export interface VoteGiven {

@@ -79,7 +79,7 @@ function head(feature, context) {
     el(
       "div",
       { class: "feature-bar" },
-      button(say("‹ List"), say("Back to the list"), context.close, { class: "back" }),
+      button(say("‹ List"), say("Back to the list"), context.close, { class: "back", "aria-label": null }),
       el("span", { class: "eyebrow" }, say("Feature"), " ", el("b", {}, String(feature.latent))),
       el("span", { class: "gap" }),
       button("‹", say("Previous feature (k)"), () => context.step(-1)),
@@ -215,7 +215,6 @@ function tabButton(tab, selected, show) {
       "data-tab": tab.id,
       "aria-selected": String(selected),
       "aria-controls": "passage-panel",
-      "aria-label": tab.small ? tab.about : null,
       title: tab.about,
       tabindex: selected ? null : "-1",
       on: { click: () => show(tab.id, true) },

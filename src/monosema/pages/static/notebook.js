@@ -3,7 +3,7 @@ import { card } from "./card.js";
 import { byId, el, tips } from "./elements.js";
 import { Reader } from "./language.js";
 import { featureRow } from "./row.js";
-import { texts } from "./texts.js";
+import { sweep, texts } from "./texts.js";
 import { heatmap, tokenTip } from "./tokens.js";
 
 /** @import {FeatureDetail, Passage} from "./api.js" */
@@ -21,6 +21,7 @@ const VIEWS = {
   /** @param {{features: Brief[], said: string}} data */
   features: ({ features, said }) => el("section", {}, el("p", { class: "soft" }, said), el("div", { class: "list still", role: "list" }, features.map((brief, at) => featureRow(brief, { at, of: features.length })))),
   texts,
+  sweep,
   /** @param {{title: string, lede: string, cards: {name: string, value: string, interval: string}[], stages: string}} data */
   run: ({ title, lede, cards, stages }) =>
     el(

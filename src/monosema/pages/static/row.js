@@ -39,7 +39,7 @@ export function featureRow(brief, { at, of, chosen, starred, why, onOpen, onStar
       el("span", { class: "id" }, String(latent)),
       el("span", { class: "label" + (label ? "" : " soft"), dir: "auto", title: legend(label) || label || null }, label ? labelled(label) : say("no label")),
       score(brief),
-      onStar && el("button", { class: "star", type: "button", tabindex: "-1", "aria-label": starred ? say("Take from my list") : say("Add to my list"), "aria-pressed": String(starred), on: { click: press } }, starred ? "★" : "☆")
+      onStar && el("span", { class: "star" + (starred ? " kept" : ""), title: starred ? say("Take from my list (s)") : say("Add to my list (s)"), on: { click: press } }, starred ? "★" : "☆")
     ),
     el("div", { class: "row-line low" }, why ? reasons(why) : [spark(brief.spark), chips(brief)], el("span", { class: "density" }, alive ? share(brief.density) : say("dead")))
   );

@@ -3,7 +3,7 @@ import { el, measured, say } from "./elements.js";
 
 /** @import {Passage} from "./api.js" */
 /** @typedef {{from: number, to: number, text: string}} Piece - tokens that are read together */
-/** @typedef {HTMLElement & {passage?: Passage}} Line */
+/** @typedef {HTMLElement & {passage?: object}} Line */
 /** @typedef {HTMLElement & {piece?: Piece}} Token */
 
 /** @type {Record<string, string>} */
@@ -154,7 +154,7 @@ export function legend(text) {
 
 /**
  * One passage. `scale` is the activation of the full shade; `full` shows all context, not only what is near the peak.
- * @param {Passage} passage
+ * @param {Pick<Passage, "tokens" | "activations" | "peak" | "maximum">} passage
  * @param {{scale: number, full?: boolean}} look
  * @returns {Line}
  */

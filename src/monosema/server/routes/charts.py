@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Response
-from fastapi.responses import JSONResponse
 
 from monosema.core import InputError
 from monosema.server.errors import NotFoundError
 from monosema.server.library import ServedRun
 from monosema.server.metrics import read_metrics
+from monosema.server.replies import PlainJSON
 from monosema.server.schemas import MapOfFeatures
 from monosema.server.state import OfRun, Served
 
@@ -86,7 +86,7 @@ def map_of_features(run: OfRun) -> Response:
         "margin": margin,
         "labels": [tables.labels[row] for row in rows.tolist()] if rows.size <= MOST_LABELS else [],
     }
-    return JSONResponse({**about, "areas": [area for _, area in drawn.views], **dots}, headers=_FRESH)
+    return PlainJSON({**about, "areas": [area for _, area in drawn.views], **dots}, headers=_FRESH)
 
 
 @router.get("/{name}.svg", response_class=Response, responses={200: {"content": {"image/svg+xml": {}}}})

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import JSONResponse
-from pydantic import Field
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from monosema.core import InputError, digest
 from monosema.core.language import translate
 from monosema.server.errors import NotFoundError, language_of
 from monosema.server.library import ServedRun
 from monosema.server.listing import Filters, Found, Labels, Sort, State
+from monosema.server.replies import PlainJSON
 from monosema.server.schemas import (
     Activations,
     ActivationsOf,
@@ -35,16 +35,48 @@ Mode = Literal["words", "token", "effect", "passage", "meaning"]
 Ends = Annotated[
     str | None, Query(pattern=r"^[0-9.eE+-]{1,24}(,|\.\.)[0-9.eE+-]{1,24}$", description="Ends, such as 0.001,0.01.")
 ]
-Text = Annotated[str, Query(max_length=2000)]
-Latent = Annotated[int, Field(ge=0, le=2**31 - 1)]
+_NUMBERS = r"^\d{1,9}(,\d{1,9})*$"
+Latent = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
-@router.get("/features", response_model=FeatureList)
-def features(
+@dataclass(frozen=True)
+class Question:
+    """What is asked of a run's list of features."""
+
+    run: ServedRun
+    served: Serving
+    text: str
+    mode: Mode
+    sort: Sort | None
+    filters: Filters
+    on: frozenset[int] = frozenset()
+
+    def page(self, offset: int, limit: int, language: str) -> dict[str, Any]:
+        """Return a part of the list, and how was searched."""
+        found = self._found()
+        sort: Sort = self.sort or ("margin" if found is None else "fit")
+        page = self.run.described.listing.page(self.filters, sort, offset, limit, found)
+        note = None
+        if found is not None:
+            note = found.note and translate(found.note, language)
+            for line in page["features"]:
+                line["why"] = line["why"] and translate(line["why"], language)
+        about = {"run": self.run.name, "offset": offset, "limit": limit, "note": note}
+        return {**about, "mode": self.mode if found is None else found.mode, **page}
+
+    def _found(self) -> Found | None:
+        """Return what the search finds; None without a text. A blank is a token, but no word."""
+        if not (self.text.strip() or (self.text and self.mode in ("token", "effect"))):
+            return None
+        if self.mode == "passage":
+            return _fires_on(self.run, self.served, self.text, self.on)
+        return self.run.described.find(self.text, self.mode)
+
+
+def _question(
     run: OfRun,
     served: Served,
-    request: Request,
-    q: Text = "",
+    q: Annotated[str, Query(max_length=2000)] = "",
     mode: Mode = "words",
     sort: Sort | None = None,
     alive: State = "alive",
@@ -52,27 +84,33 @@ def features(
     score: Ends = None,
     margin: Ends = None,
     labels: Labels = "any",
-    latents: Annotated[str | None, Query(pattern=r"^\d{1,9}(,\d{1,9})*$", max_length=20_000)] = None,
-    offset: Annotated[Offset, Query()] = 0,
-    limit: Annotated[Limit, Query()] = 50,
-) -> Response:
+    latents: Annotated[str | None, Query(pattern=_NUMBERS, max_length=20_000)] = None,
+    on: Annotated[
+        str | None,
+        Query(pattern=_NUMBERS, max_length=2000, description="Tokens of a passage, from 0, that features fire on."),
+    ] = None,
+) -> Question:
+    chosen = None if latents is None else _numbers(latents)
+    filters = Filters(alive, _ends(density), _ends(score), _ends(margin), labels, chosen)
+    return Question(run, served, q, mode, sort, filters, frozenset(() if on is None else _numbers(on)))
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(one) for one in text.split(",")]
+
+
+Asked = Annotated[Question, Depends(_question)]
+"""Parameter of a route: the list as a query asks for it."""
+
+
+@router.get("/features", response_model=FeatureList)
+def features(asked: Asked, request: Request, offset: Offset = 0, limit: Limit = 50) -> Response:
     """List features that fit a search and filters, a page of them at a time."""
-    described = run.described
-    language = language_of(request)
+    described, language = asked.run.described, language_of(request)
     headers = _headers(described.tables.state, *described.states.values(), language)
     if _is_known(request, headers):
         return Response(status_code=304, headers=headers)
-    found = None
-    if q.strip() or (q and mode in ("token", "effect")):
-        found = _fires_on(run, served, q) if mode == "passage" else described.find(q, mode)
-    chosen = None if latents is None else [int(one) for one in latents.split(",")]
-    filters = Filters(alive, _ends(density), _ends(score), _ends(margin), labels, chosen)
-    page = described.listing.page(filters, sort or ("fit" if found is not None else "margin"), offset, limit, found)
-    about = {"run": run.name, "offset": offset, "limit": limit, "mode": mode if found is None else found.mode}
-    note = None if found is None or found.note is None else translate(found.note, language)
-    for line in page["features"] if found is not None else ():
-        line["why"] = line["why"] and translate(line["why"], language)
-    return JSONResponse({**about, "note": note, **page}, headers=headers)
+    return PlainJSON(asked.page(offset, limit, language), headers=headers)
 
 
 def _headers(*state: str) -> dict[str, str]:
@@ -84,20 +122,25 @@ def _is_known(request: Request, headers: Mapping[str, str]) -> bool:
     return request.headers.get("if-none-match") == headers["etag"]
 
 
-def _fires_on(run: ServedRun, served: Serving, text: str) -> Found:
-    """Find features that fire on a passage; `fit` is their activation as a part of their maximum."""
+def _fires_on(run: ServedRun, served: Serving, text: str, on: frozenset[int]) -> Found:
+    """Find features that fire on a passage, or on some of its tokens; `fit` is their activation as a part of their
+    maximum."""
     import numpy as np
 
     tables, fired = run.described.tables, _fired(run, served, text)
-    by_row = {tables.row_of(one.latent): one for one in fired.firings}
+    strongest: dict[int, tuple[float, int]] = {}
+    for one in fired.firings:
+        places = [pair for pair in zip(one.activations, one.positions, strict=True) if not on or pair[1] in on]
+        if places:
+            strongest[tables.row_of(one.latent)] = max(places)
 
     def why(row: int) -> str:
-        one = by_row[row]
-        return f"{one.maximum:.3g} on “{fired.tokens[one.positions[one.activations.index(one.maximum)]].strip()}”"
+        value, place = strongest[row]
+        return f"{value:.3g} on “{fired.tokens[place].strip()}”"
 
-    rows = np.array(sorted(by_row), np.int64)
-    fit = np.array([by_row[row].share or 0.0 for row in rows.tolist()], np.float64)
-    return Found(rows, fit, "passage", why)
+    rows = np.array(sorted(strongest), np.int64)
+    values = np.array([strongest[row][0] for row in rows.tolist()], np.float64)
+    return Found(rows, values / np.maximum(tables.columns["max"][rows], 1e-9), "passage", why)
 
 
 def _fired(run: ServedRun, served: Serving, text: str) -> FiredText:
@@ -123,7 +166,7 @@ def feature(run: OfRun, latent: Latent, request: Request) -> Response:
     headers = _headers(tables.state)
     if _is_known(request, headers):
         return Response(status_code=304, headers=headers)
-    return JSONResponse(tables.feature(_known(run, latent)), headers=headers)
+    return PlainJSON(tables.feature(known(run, latent)), headers=headers)
 
 
 @router.post("/activations", response_model=Activations)
@@ -167,7 +210,7 @@ def label(run: OfRun, latent: Latent, given: LabelGiven) -> Any:
     """Label a feature in a person's name, in place of that person's earlier label; an empty text takes it back."""
     import monosema.atlas as station
 
-    shown = _known(run, latent)
+    shown = known(run, latent)
     if given.text.strip():
         station.label(run.atlas, shown, given.text, given.author)
     else:
@@ -180,7 +223,7 @@ def vote(run: OfRun, latent: Latent, given: VoteGiven) -> Any:
     """Say that an explanation is right (1) or wrong (-1), or take that back (0)."""
     import monosema.atlas as station
 
-    shown = _known(run, latent)
+    shown = known(run, latent)
     if given.vote:
         station.vote(run.atlas, shown, given.vote > 0, given.voter, given.of)
     else:
@@ -188,7 +231,7 @@ def vote(run: OfRun, latent: Latent, given: VoteGiven) -> Any:
     return run.described.tables.feature(latent)
 
 
-def _known(run: ServedRun, latent: int) -> int:
+def known(run: ServedRun, latent: int) -> int:
     """Return the latent. Raises NotFoundError where the run has none of this number."""
     try:
         run.described.tables.row_of(latent)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -14,6 +14,7 @@ from monosema.core import InputError
 from monosema.server.errors import NotFoundError
 from monosema.server.events import seen_number, send
 from monosema.server.state import Served, Serving
+from monosema.server.text import ChatMessage, Words
 from monosema.server.worker import Source
 
 if TYPE_CHECKING:
@@ -22,23 +23,6 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/api/generate", tags=["generate"])
 MOST_TEXTS = 8
-
-
-def _encodable(text: str) -> str:
-    if any(0xD800 <= ord(char) < 0xE000 for char in text):
-        raise ValueError("half a character (a lone surrogate) is no text")
-    return text
-
-
-Words = Annotated[str, AfterValidator(_encodable)]
-"""Text that can be encoded."""
-
-
-class ChatMessage(BaseModel):
-    """A message of a chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: Words
 
 
 class GenerateRequest(BaseModel):

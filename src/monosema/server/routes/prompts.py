@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -15,6 +13,7 @@ from pydantic import BaseModel, Field, model_validator
 
 from monosema.core import InputError, MonosemaError
 from monosema.models import LanguageModel, Prompt
+from monosema.server.events import encode
 from monosema.server.library import ServedRun
 from monosema.server.reading import DictionaryReading, PromptReading, Question
 from monosema.server.state import Served, Serving
@@ -119,7 +118,7 @@ def features(asked: AskedFeatures, served: Served) -> dict[str, Any]:
     return served.with_model(_run(served, asked), read)
 
 
-@router.post("/why")
+@router.post("/why", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
 def why(asked: AskedWhy, served: Served) -> StreamingResponse:
     """Say why a token came rather than another, method by method, as server-sent events.
 
@@ -154,16 +153,13 @@ def _events(
 ) -> StreamingResponse:
     """Return what work on the run's model yields as server-sent events; others have the model between two of them."""
 
-    def lines() -> Iterator[str]:
-        steps = served.with_model(run, work)
-        for number in itertools.count(1):
-            try:
-                step = served.with_model(run, lambda _: next(steps, None))
-            except MonosemaError as error:
-                step = "error", {"message": str(error)}
-            if step is None:
-                return
-            yield f"id: {number}\nevent: {step[0]}\ndata: {json.dumps(step[1], allow_nan=False)}\n\n"
+    def lines() -> Iterator[bytes]:
+        number = 0
+        try:
+            for number, (event, data) in enumerate(served.worker.iterate(served.source(run), work), start=1):
+                yield encode(number, event, data)
+        except MonosemaError as error:
+            yield encode(number + 1, "error", {"message": str(error)})
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 

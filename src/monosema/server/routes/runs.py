@@ -18,7 +18,7 @@ HEADLINE = ("fvu", "l0", "alive", "loss_recovered")
 
 
 @router.get("", response_model=RunList)
-def runs(served: Served, offset: Annotated[Offset, Query()] = 0, limit: Annotated[Limit, Query()] = 100) -> Any:
+def runs(served: Served, offset: Offset = 0, limit: Limit = 100) -> Any:
     """List the runs, the newest first."""
     found = served.library.runs()
     cards = [card(one) for one in found[offset : offset + limit]]

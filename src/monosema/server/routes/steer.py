@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, TypeVar
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any, Literal, TypeVar
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field, model_validator
 
 from monosema.core import InputError, MonosemaError, numpy_generator
 from monosema.models import LanguageModel
+from monosema.server import sweeps  # noqa: F401 – registers its kind
 from monosema.server.costs import Prices
 from monosema.server.library import ServedRun
 from monosema.server.routes.prompts import Turn
 from monosema.server.state import Served, Serving
 from monosema.server.steerings import steering_of
+from monosema.steering import write_steering
 
 router = APIRouter(prefix="/api/steer", tags=["steer"])
 T = TypeVar("T")
@@ -46,6 +50,16 @@ class AskedStrength(OnPrompt):
 
     steering: Spec
     kl: Annotated[float, Field(gt=0, le=20)]
+
+
+class AskedFile(BaseModel):
+    """A steering to be saved, of a run's features."""
+
+    run: str | None = Field(None, max_length=200)
+    steering: Spec
+
+
+Format = Literal["toml", "json", "safetensors", "gguf"]
 
 
 class AskedBaselines(OnPrompt):
@@ -106,6 +120,25 @@ def baselines(asked: AskedBaselines, served: Served) -> dict[str, Any]:
         return {"kl": own.kl, "baselines": alike, "absent": absent}
 
     return _on_prompt(asked, served, make)
+
+
+@router.post("/save", response_class=Response)
+def save(asked: AskedFile, served: Served, format: Format = "toml") -> Response:
+    """Give a steering as a file: TOML or JSON for monosema, safetensors, or a control vector in GGUF.
+
+    A control vector acts on all tokens, wherever the steering does.
+    """
+    run = served.library.runs()[0] if asked.run is None else served.library[asked.run]
+
+    def write(model: LanguageModel) -> bytes:
+        steering = steering_of(run, model, asked.steering)
+        if format == "gguf":  # these hold all tokens
+            steering = steering.everywhere()
+        with TemporaryDirectory() as folder:
+            return write_steering(Path(folder) / f"steering.{format}", steering, model).read_bytes()
+
+    headers = {"content-disposition": f'attachment; filename="steering.{format}"'}
+    return Response(served.with_model(run, write), media_type="application/octet-stream", headers=headers)
 
 
 def _candidates(run: ServedRun, asked: AskedBaselines) -> list[tuple[str, Spec]]:

@@ -58,9 +58,9 @@ export function cardElement(card, { run, label, cost, failed, change, duplicate,
   const tool = (/** @type {string} */ text, /** @type {string} */ name, /** @type {() => void} */ run) => el("button", { type: "button", class: "quiet", "aria-label": say(name), title: say(name), on: { click: run } }, text);
   const head = el("header", {},
     el("label", { class: "toggle", title: say("On or off") }, el("input", { type: "checkbox", checked: card.on, "aria-label": say("On or off"), on: { change: (/** @type {any} */ event) => change({ on: event.target.checked }) } }), el("span", { class: "kind" }, say(kinds[card.kind]))),
-    el("span", { class: "gap" }), tool("×2", "Duplicate", duplicate), tool("×", "Remove", away));
+    el("span", { class: "gap" }), tool("×2", "Duplicate ×2", duplicate), tool("×", "Remove", away));
   const plain = card.kind === "prompt" || card.kind === "spec";
-  return el("article", { class: "steer-card" + (card.on ? "" : " off"), "aria-label": card.kind === "latent" ? label || `#${card.latent}` : nameOf(card) },
+  return el("article", { class: `steer-card ${card.kind}` + (card.on ? "" : " off"), "aria-label": card.kind === "latent" ? label || `#${card.latent}` : nameOf(card) },
     head, el("p", { class: "card-title" }, title),
     plain ? el("p", { class: "soft small" }, say(card.kind === "prompt" ? "written before the prompt, in a column of its own" : "as strong as the steering was, in a column of its own")) : [controls(card, change), slider(card, change)],
     plain ? null : el("p", { class: "soft small cost", "aria-live": "polite" }, failed ? el("span", { class: "refused" }, failed) : costs(card, cost)));

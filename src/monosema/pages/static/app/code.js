@@ -1,4 +1,5 @@
 // Python that gives what a page shows.
+/** @type {Record<string, string>} Columns by order. */
 const ORDERS = { margin: "label_margin", score: "label_score", density: "density", rare: "density", max: "max", label: "label", latent: "latent" };
 const text = JSON.stringify; // a string is written alike in both languages
 
@@ -7,16 +8,16 @@ export const opened = (folder) => ["import monosema as ms", "", `atlas = ms.open
 
 /**
  * The list of features, as it stands. Null for a search that only the server can do.
- * @param {{q: string, mode: string, sort: string, state: string, density: string, labels: string, latents: number[]}} state
+ * @param {{q: string, mode: string, on: number[], sort: string, state: string, density: string, labels: string, latents: number[]}} state
  * @param {string} folder
  * @param {number[]} stars
  */
-export function listCode({ q, mode, sort, state, density, labels, latents }, folder, stars) {
+export function listCode({ q, mode, on, sort, state, density, labels, latents }, folder, stars) {
   const searching = q.trim() !== "";
   const all = state !== "alive" || latents.length > 0;
   if (searching && mode === "meaning") return null;
   if (searching && mode === "passage")
-    return ["import monosema as ms", "from monosema.atlas import fires_on", "from monosema.runs import open_model", "", `run = ms.Run.open(${text(folder)})`, `found = fires_on(run.atlas(), open_model(run.recipe), run.dictionary(), ${text(q)}, limit=None)`, "for one in found.firings:", "    print(one.latent, one.maximum, one.label)"].join("\n");
+    return ["import monosema as ms", "from monosema.atlas import fires_on", "from monosema.runs import open_model", "", `run = ms.Run.open(${text(folder)})`, `found = fires_on(run.atlas(), open_model(run.recipe), run.dictionary(), ${text(q)}, limit=None)`, "for one in found.firings:", ...(on.length ? [`    if {${on.join(", ")}} & set(one.positions):`] : []), (on.length ? "    " : "") + "    print(one.latent, one.maximum, one.label)"].join("\n");
   const lines = [...opened(folder), `rows = ${searching ? searched(q, mode, all) : listed(sort || "margin", all)}`];
   const tests = [
     state === "dead" && 'not row["alive"]',

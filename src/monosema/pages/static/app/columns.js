@@ -26,16 +26,11 @@ export class Line {
     this.finish = null;
   }
 
-  clear() {
-    this.body.replaceChildren();
-    this.deltas = [];
-    this.finish = null;
-  }
-
   /** @param {Delta} delta */
   add(delta) {
     this.deltas.push(delta);
     this.finish = delta.finish;
+    this.body.classList.toggle("ended", delta.finish !== null);
     if (!delta.text) return;
     const moved = Math.min(1, (delta.kl ?? 0) / MOVED);
     const span = el("span", { class: "g" + (delta.edited ? " edited" : "") + (moved > 0.04 ? " moved" : ""), style: { "--k": moved.toFixed(3) }, tabindex: delta.likely ? "-1" : null }, delta.text);

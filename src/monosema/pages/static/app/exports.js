@@ -2,10 +2,12 @@
 import { el, say } from "../elements.js";
 import { runAddress } from "./shell.js";
 
+/** @typedef {number | number[] | (() => URLSearchParams)} What - a latent, several, or the query of a list */
+
 const OF_ONE = { json: "JSON", parquet: "Parquet", neuronpedia: "Neuronpedia’s JSON", html: "HTML page" };
 const OF_MANY = { json: "JSON", parquet: "Parquet", tsv: "TSV", neuronpedia: "Neuronpedia’s JSON" };
 
-// A menu that opens over the page. what: a latent, a list of latents, or a function that gives the query of a list.
+/** A menu that opens over the page. @param {string} run @param {What} what */
 export function exportMenu(run, what) {
   const menu = el("details", { class: "menu" }, el("summary", { class: "quiet" }, say("Export")));
   const one = typeof what === "number";
@@ -18,11 +20,12 @@ export function exportMenu(run, what) {
     return link;
   });
   menu.append(el("div", { class: "menu-list" }, links));
-  menu.addEventListener("focusout", (event) => menu.contains(event.relatedTarget) || menu.removeAttribute("open"));
-  menu.addEventListener("keydown", (event) => event.key === "Escape" && (menu.removeAttribute("open"), event.stopPropagation()));
+  menu.addEventListener("focusout", (event) => menu.contains(/** @type {Node | null} */ (event.relatedTarget)) || menu.removeAttribute("open"));
+  menu.addEventListener("keydown", (event) => void (event.key === "Escape" && (menu.removeAttribute("open"), event.stopPropagation())));
   return menu;
 }
 
+/** @param {string} run @param {What} what @param {string} format */
 function address(run, what, format) {
   if (typeof what === "number") return `/api${runAddress(run, "features", what, "export")}?format=${format}`;
   const query = typeof what === "function" ? what() : new URLSearchParams({ latents: what.join(","), alive: "all" });

@@ -1,18 +1,21 @@
 // The features of a run: search, filter and sort on the left, the chosen feature on the right; several can be marked.
-import { el, number, say } from "../elements.js";
+import { byId as $, el, number, say } from "../elements.js";
 import { get } from "./api.js";
 import { listCode } from "./code.js";
 import { exportMenu } from "./exports.js";
 import { PagedList } from "./list.js";
 import { feature } from "./one.js";
+import { pressable } from "./passage.js";
 import { button, copy, facts, folderOf, failure, runAddress, shell, skeleton, toast } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, choice, list as several, number as numeric, text } from "./state.js";
 
-const $ = (id) => document.getElementById(id);
-const { run } = facts;
+/** @import {FeatureList, FeatureRow} from "../api.js" */
+
+const { run = "" } = facts;
 const WIDE = matchMedia("(min-width: 900px)");
 const NONE = 999999999; // a latent that no run has
+/** @type {Record<string, [name: string, about: string]>} */
 const MODES = {
   words: ["words", "A word of a label, or a token"],
   token: ["fires on", "A token that it fires on, such as Monday"],
@@ -30,22 +33,26 @@ export const FIELDS = {
   state: choice(["alive", "dead", "all", "starred"]),
   density: choice(DENSITIES),
   labels: choice(["any", "above", "below", "none"]),
+  on: several(numeric(0, { low: 0, high: 2 ** 31, whole: true })),
   latents: several(latentField),
   at: latentField,
   with: latentField,
 };
 
 const kept = stars(run);
+/** @type {Set<number>} */
 const marks = new Set();
-let list = null;
+/** @type {PagedList} */
+let list;
 /** @type {View<typeof FIELDS>} */
 let view;
 
-// The query of the list that the address asks for.
+/** The query of the list that the address asks for. @param {number} offset @param {number} limit */
 function query(offset, limit) {
-  const { q, mode, sort, state: shown, density, labels, latents } = view.state;
+  const { q, mode, sort, state: shown, density, labels, latents, on } = view.state;
   const asked = new URLSearchParams({ offset: String(offset), limit: String(limit) });
   if (q.trim()) asked.set("q", q), asked.set("mode", mode);
+  if (mode === "passage" && on.length) asked.set("on", on.join(","));
   if (sort && !(sort === "fit" && !q.trim())) asked.set("sort", sort);
   asked.set("alive", shown === "starred" || latents.length ? "all" : shown);
   if (density) asked.set("density", density);
@@ -55,9 +62,11 @@ function query(offset, limit) {
   return asked;
 }
 
+/** @type {import("./list.js").Host["load"]} */
 const load = (offset, limit, signal) => get(`/api${runAddress(run, "features")}?${query(offset, limit)}`, { signal });
 
 let ticket = 0;
+/** @param {number} latent @returns {Promise<void>} */
 async function open(latent, { at = -1, focus = false, replace = false } = {}) {
   const mine = ++ticket;
   list.choose(latent, at);
@@ -69,8 +78,9 @@ async function open(latent, { at = -1, focus = false, replace = false } = {}) {
     step,
     close,
     stars: kept,
-    onStar: () => star(latent),
+    onStar: star,
     beside: view.state.with,
+    alone: () => (view.set({ with: -1 }, { push: true }), open(latent, { replace: true })),
   });
   if (mine === ticket && focus && !WIDE.matches) $("feature-title")?.focus({ preventScroll: true });
 }
@@ -80,11 +90,13 @@ function close() {
   $("rows").focus({ preventScroll: true });
 }
 
+/** @param {number} by */
 async function step(by) {
   const next = await list.step(by);
   if (next) open(next.brief.latent, { at: next.at, replace: true });
 }
 
+/** @param {number} latent */
 function star(latent) {
   kept.toggle(latent);
   if (view.state.state === "starred") list.reset();
@@ -98,6 +110,7 @@ function star(latent) {
 
 const counted = () => ($("state").querySelector("[value=starred]").textContent = say("my list ({n})", kept.size));
 
+/** @param {number} latent */
 function mark(latent) {
   if (!marks.delete(latent)) marks.add(latent);
   list.paint();
@@ -114,10 +127,14 @@ function showMarks() {
     all.length === 2 ? button("Side by side", () => side(all), { class: "quiet" }) : "",
     exportMenu(run, all),
     button("Keep in my list", () => (all.forEach((latent) => kept.has(latent) || star(latent)), unmark()), { class: "quiet" }),
-    button("Copy link to these", () => copy(`${location.origin}${runAddress(run, "features")}?latents=${all.join(",")}`, "Link copied."), { class: "quiet" }),
+    button("Copy link to these", () => copyList(all), { class: "quiet" }),
     button("Clear", unmark, { class: "quiet" })
   );
 }
+
+// A list is in its address, since stars are in this browser only.
+/** @param {number[]} latents */
+const copyList = (latents) => copy(`${location.origin}${runAddress(run, "features")}?latents=${latents.join(",")}`, "Link copied.");
 
 function unmark() {
   marks.clear();
@@ -125,12 +142,13 @@ function unmark() {
   showMarks();
 }
 
+/** @param {number[]} pair */
 function side([first, second]) {
   view.set({ with: second }, { push: true });
   open(first);
 }
 
-// What the answer says beside its rows: how many fit, and where none does, which filters to loosen.
+/** What the answer says beside its rows: how many fit, and where none does, which filters to loosen. @param {FeatureList} answer */
 function changed(answer) {
   const { total, of, note, removed, mode } = answer;
   $("count").textContent = say("{n} of {n}", number(total), number(of)) + (note ? " · " + say(note) : "");
@@ -150,6 +168,7 @@ function changed(answer) {
   );
 }
 
+/** @type {Record<string, string>} */
 const FILTERS = { alive: "Show", density: "Density", labels: "Labels", search: "Search", list: "my list", score: "Score", margin: "Above controls" };
 
 // Puts the address into the controls.
@@ -163,6 +182,8 @@ function arrive() {
   $("state").value = shown;
   $("density").value = density;
   $("labels").value = labels;
+  pressable($("tokens"), run, mode === "passage" ? q : "", view.state.on, (on) => change({ on }, true)).catch(() => null); // the list tells of what is wrong
+  $("share-list").hidden = shown !== "starred" || !kept.size;
   return list.reset();
 }
 
@@ -171,31 +192,36 @@ function controls() {
     ...Object.entries(MODES).map(([value, [text, about]]) => el("label", { title: say(about) }, el("input", { type: "radio", name: "mode", value, on: { change: () => change({ mode: value }, true) } }), el("span", {}, say(text))))
   );
   $("sort").append(...Object.entries(SORTS).map(([value, text]) => el("option", { value }, say(text))));
-  let timer = null;
+  let timer = 0;
   $("search").addEventListener("input", () => {
     clearTimeout(timer);
-    timer = setTimeout(() => change({ q: $("search").value, sort: "" }), 120);
+    timer = setTimeout(() => change({ q: $("search").value, sort: "", on: [] }), ["passage", "meaning"].includes(view.state.mode) ? 400 : 120);
   });
   for (const name of ["sort", "state", "density", "labels"]) $(name).addEventListener("change", () => change({ [name]: $(name).value }, true));
-  $("search").addEventListener("keydown", (event) => {
-    const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.one(Math.max(0, list.at)).then((brief) => brief && open(brief.latent, { at: Math.max(0, list.at), focus: true })) }[event.key];
+  $("search").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    /** @type {Record<string, () => unknown>} */
+    const acts = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.one(Math.max(0, list.at)).then((brief) => brief && open(brief.latent, { at: Math.max(0, list.at), focus: true })) };
+    const act = acts[event.key];
     if (act) event.preventDefault(), act();
   });
-  $("rows").addEventListener("keydown", (event) => {
-    const act = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.chosen !== null && open(list.chosen, { at: list.at, focus: true }) }[event.key];
+  $("rows").addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+    /** @type {Record<string, () => unknown>} */
+    const acts = { ArrowDown: () => step(1), ArrowUp: () => step(-1), Enter: () => list.chosen !== null && open(list.chosen, { at: list.at, focus: true }) };
+    const act = acts[event.key];
     if (act) event.preventDefault(), act();
   });
-  $("actions").append(exportMenu(run, () => query(0, 500)));
+  $("actions").append(button("Copy link to my list", () => copyList([...kept]), { id: "share-list", class: "quiet" }), exportMenu(run, () => query(0, 500)));
   counted();
 }
 
+/** @param {Partial<import("./state.js").State<typeof FIELDS>>} values */
 async function change(values, push = false) {
   await view.set(values, { push });
   await arrive();
 }
 
 async function start() {
-  view = await View.open(FIELDS, () => arrive().then(() => view.state.at >= 0 && view.state.at !== list.chosen && open(view.state.at, { replace: true })));
+  view = await View.open(FIELDS, () => arrive().then(() => void (view.state.at >= 0 && view.state.at !== list.chosen && open(view.state.at, { replace: true }))));
   shell({
     crumbs: [
       [run, runAddress(run)],
@@ -223,14 +249,16 @@ async function start() {
     const first = inviting(answer.features);
     await open(first.latent, { at: answer.features.indexOf(first), replace: true });
     if (!WIDE.matches) document.body.classList.remove("reading");
-  }
+  } else $("detail").replaceChildren(el("p", { class: "none" }, say("A feature that is chosen in the list is shown here.")));
   if (WIDE.matches) $("search").focus();
   document.documentElement.dataset.ready = "yes";
 }
 
 // Where to begin: the first that fires on words, and not on every page.
-const inviting = (rows) => rows.find(({ density, top_tokens: top }) => density < 0.02 && top.slice(0, 3).every((token) => /\p{L}{3}/u.test(token))) || rows[0];
+/** @param {FeatureRow[]} rows */
+const inviting = (rows) => rows.find(({ density, top_tokens: top }) => (density ?? 1) < 0.02 && top.slice(0, 3).every((token) => /\p{L}{3}/u.test(token))) || rows[0];
 
+/** @param {any} error */
 function failed(error) {
   if (list.pages.size) return toast(error.message, { retry: () => list.reset(), detail: error.whatToDo });
   $("rows").hidden = true;

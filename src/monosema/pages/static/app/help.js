@@ -13,6 +13,7 @@ const KEYS = [
   ["Feature", [["j ]", "Next feature"], ["k [", "Previous feature"], ["1 … 9 0", "A tenth of the passages"], ["f", "Full context"], ["c", "Test your text"], ["y", "Steer here"], ["e", "Label it"], ["s", "Keep the feature in my list"]]],
 ];
 
+/** @param {[string, [string, string][]]} group */
 function keyGroup([name, keys]) {
   const lines = keys.map(([key, about]) => [el("dt", {}, key.split(" ").map((part) => (part === "…" ? "…" : el("kbd", {}, part)))), el("dd", {}, say(about))]);
   return el("section", {}, el("h3", {}, say(name)), el("dl", { class: "key-list" }, lines.flat()));
@@ -21,12 +22,13 @@ function keyGroup([name, keys]) {
 // The routes that the server describes, as one table; those that only read are links.
 async function routes() {
   const { paths } = await get("/api/openapi.json");
-  const lines = Object.entries(paths).flatMap(([path, methods]) => Object.entries(methods).map(([method, about]) => line(path, method, about)));
-  return el("div", { class: "scroll" }, el("table", { class: "routes", translate: "no" }, el("tbody", {}, lines)));
+  const lines = Object.entries(/** @type {Record<string, Record<string, any>>} */ (paths)).flatMap(([path, methods]) => Object.entries(methods).map(([method, about]) => line(path, method, about)));
+  return el("div", { class: "scroll", tabindex: "0", role: "group", "aria-label": say("The API") }, el("table", { class: "routes", translate: "no" }, el("tbody", {}, lines)));
 }
 
+/** @param {string} path @param {string} method @param {any} about - as OpenAPI has it */
 function line(path, method, about) {
-  const needs = (about.parameters || []).filter((one) => one.in === "query").map((one) => one.name);
+  const needs = (about.parameters || []).filter((/** @type {any} */ one) => one.in === "query").map((/** @type {any} */ one) => one.name);
   const plain = method === "get" && !path.includes("{");
   return el(
     "tr",

@@ -2,18 +2,36 @@
 import { el, say } from "../elements.js";
 import { ROW, featureRow } from "../row.js";
 
+/** @import {FeatureList, FeatureRow} from "../api.js" */
+/**
+ * @typedef {object} Host
+ * @property {(offset: number, limit: number, signal: AbortSignal) => Promise<FeatureList>} load
+ * @property {(brief: FeatureRow, at: number) => void} onOpen
+ * @property {(latent: number) => void} onStar
+ * @property {(latent: number) => void} onMark
+ * @property {(answer: FeatureList) => void} onChange
+ * @property {(error: any) => void} onFail
+ * @property {{has(latent: number): boolean}} stars
+ * @property {{has(latent: number): boolean}} marks
+ */
+
 const PAGE = 100; // rows asked for at once
 const AROUND = 4; // rows drawn above and below those in view
 
+/** @param {number} at */
 const waiting = (at) => el("div", { class: "row waiting", "aria-hidden": "true", style: { top: at * ROW + "px" } });
 
 export class PagedList {
-  // host: the scrolling element. load(offset, limit, signal) → {total, features}; onOpen(brief), onStar(latent),
-  // onMark(latent) and onChange(answer) are called back; stars and marks are {has(latent)}.
-  constructor(host, { load, onOpen, onStar, onMark, onChange, onFail, stars, marks }) {
-    Object.assign(this, { host, load, onOpen, onStar, onMark, onChange, onFail, stars, marks });
-    this.pages = new Map(); // page → its rows, or the promise of them
+  #ending = new AbortController();
+
+  /** @param {HTMLElement} host - the scrolling element @param {Host} back */
+  constructor(host, back) {
+    this.host = host;
+    this.back = back;
+    /** @type {Map<number, FeatureRow[] | Promise<FeatureRow[]>>} A page's rows, or the promise of them. */
+    this.pages = new Map();
     this.total = 0;
+    /** @type {number | null} */
     this.chosen = null; // latent
     this.at = -1; // its place, where known
     this.space = el("div", { class: "rows" }, Array.from({ length: 8 }, (_, at) => waiting(at)));
@@ -22,14 +40,14 @@ export class PagedList {
     new ResizeObserver(() => this.paint()).observe(host);
   }
 
-  // Begins anew, after a change of search, filter or order. Resolves to the answer's first page.
+  /** Begins anew, after a change of search, filter or order. Resolves to the answer's first page. @returns {Promise<FeatureList | null>} */
   async reset() {
-    this.ending?.abort();
-    this.ending = new AbortController();
-    const { signal } = this.ending;
+    this.#ending.abort();
+    this.#ending = new AbortController();
+    const { signal } = this.#ending;
     this.host.setAttribute("aria-busy", "true");
     try {
-      const answer = await this.load(0, PAGE, signal);
+      const answer = await this.back.load(0, PAGE, signal);
       if (signal.aborted) return null;
       this.pages = new Map([[0, answer.features]]);
       this.total = answer.total;
@@ -37,22 +55,22 @@ export class PagedList {
       this.host.scrollTop = 0;
       this.at = answer.features.findIndex(({ latent }) => latent === this.chosen);
       this.paint();
-      this.onChange(answer);
+      this.back.onChange(answer);
       return answer;
     } catch (error) {
-      if (!signal.aborted) this.onFail(error);
+      if (!signal.aborted) this.back.onFail(error);
       return null;
     } finally {
       if (!signal.aborted) this.host.removeAttribute("aria-busy");
     }
   }
 
-  // The rows of a page, from the server where they are not here yet.
+  /** The rows of a page, from the server where they are not here yet. @param {number} number @returns {Promise<FeatureRow[]>} */
   async page(number) {
     const here = this.pages.get(number);
     if (here) return here;
-    const { signal } = this.ending;
-    const coming = this.load(number * PAGE, PAGE, signal).then(({ features }) => features);
+    const { signal } = this.#ending;
+    const coming = this.back.load(number * PAGE, PAGE, signal).then(({ features }) => features);
     this.pages.set(number, coming);
     try {
       const rows = await coming;
@@ -62,12 +80,12 @@ export class PagedList {
       return rows;
     } catch (error) {
       this.pages.delete(number);
-      if (!signal.aborted) this.onFail(error);
+      if (!signal.aborted) this.back.onFail(error);
       return [];
     }
   }
 
-  // The feature at a place of the list, or null beyond its ends.
+  /** The feature at a place of the list, or null beyond its ends. @param {number} at */
   async one(at) {
     if (at < 0 || at >= this.total) return null;
     return (await this.page(Math.floor(at / PAGE)))[at % PAGE] ?? null;
@@ -89,21 +107,23 @@ export class PagedList {
     else this.host.removeAttribute("aria-activedescendant");
   }
 
+  /** @param {FeatureRow} brief @param {number} at */
   line(brief, at) {
     const { latent } = brief;
     const line = featureRow(brief, {
       at,
       of: this.total,
       chosen: latent === this.chosen,
-      starred: this.stars.has(latent),
+      starred: this.back.stars.has(latent),
       why: brief.why ? [say(brief.why)] : null,
-      onOpen: (event) => (event.ctrlKey || event.metaKey || event.shiftKey ? this.onMark(latent) : this.onOpen(brief, at)),
-      onStar: this.onStar,
+      onOpen: (event) => (event.ctrlKey || event.metaKey || event.shiftKey ? this.back.onMark(latent) : this.back.onOpen(brief, at)),
+      onStar: this.back.onStar,
     });
-    if (this.marks.has(latent)) line.classList.add("marked");
+    if (this.back.marks.has(latent)) line.classList.add("marked");
     return line;
   }
 
+  /** @param {number | null} latent */
   choose(latent, at = -1) {
     this.chosen = latent;
     this.at = at >= 0 ? at : this.place(latent);
@@ -115,7 +135,7 @@ export class PagedList {
     this.paint();
   }
 
-  // Where a feature stands in what was fetched; −1 where it is not there.
+  /** Where a feature stands in what was fetched; −1 where it is not there. @param {number | null} latent */
   place(latent) {
     for (const [number, rows] of this.pages) {
       const at = Array.isArray(rows) ? rows.findIndex((row) => row.latent === latent) : -1;
@@ -124,7 +144,7 @@ export class PagedList {
     return -1;
   }
 
-  // The feature before or after the chosen one, with its place; null at the ends.
+  /** The feature before or after the chosen one, with its place; null at the ends. @param {number} by */
   async step(by) {
     const at = this.at < 0 ? 0 : this.at + by;
     const brief = await this.one(at);

@@ -4,17 +4,21 @@ import { keep, recall } from "../kept.js";
 import { stream } from "./api.js";
 import { button, toast } from "./shell.js";
 
+/** @import {FeatureDetail} from "../api.js" */
+
 const [MOST, STEP, TOKENS] = [10, 0.5, 40];
 const EXAMPLE = "Once upon a time";
 
+/** @param {string} run @param {FeatureDetail} feature */
 export function nudge(run, feature) {
   const prompt = el("textarea", { id: "nudge-prompt", rows: "1", "aria-label": say("Prompt"), spellcheck: "false" });
   prompt.value = recall("nudge prompt:" + run) || EXAMPLE;
-  const slider = el("input", { type: "range", min: -MOST, max: MOST, step: STEP, value: 2, "aria-label": say("Strength, in multiples of the feature’s maximum"), on: { input: told, change: go } });
+  const slider = el("input", { type: "range", min: -MOST, max: MOST, step: STEP, value: 1, "aria-label": say("Strength, in multiples of the feature’s maximum"), on: { input: told, change: go } });
   const strength = el("output", { class: "strength-value" });
   const lines = ["unsteered", "steered"].map((name) => el("div", { class: "nudge-line " + name }, el("span", { class: "soft" }, say(name)), el("p", { dir: "auto", translate: "no" })));
   const start = button("Run", () => (running ? running.abort() : go()));
   const open = el("a", { class: "quiet" }, say("Open in the playground"));
+  /** @type {AbortController | null} */
   let running = null;
 
   function told() {
@@ -29,20 +33,20 @@ export function nudge(run, feature) {
     keep("nudge prompt:" + run, prompt.value);
     told();
     start.textContent = say("Stop");
-    const texts = lines.map((line) => line.lastChild);
+    const texts = lines.map((line) => /** @type {HTMLElement} */ (line.lastChild));
     texts.forEach((text) => text.replaceChildren(el("span", { class: "soft" }, prompt.value)));
     const steerings = [null, { edits: [{ latent: feature.latent, add: Number(slider.value), unit: "max" }] }];
     try {
       const asked = { run, prompt: prompt.value, steerings, seed: 0, temperature: 0.7, max_new_tokens: TOKENS };
       for await (const { data } of stream("/api/generate", asked, { signal: mine.signal })) if (typeof data.text === "string") texts[data.row]?.append(data.text);
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (error.name !== "AbortError") toast(error.message, { retry: go, detail: error.whatToDo });
     }
     if (mine === running) [running, start.textContent] = [null, say("Run")];
   }
 
   prompt.addEventListener("input", told);
-  prompt.addEventListener("keydown", (event) => event.key === "Enter" && !event.shiftKey && (event.preventDefault(), go()));
+  prompt.addEventListener("keydown", (event) => void (event.key === "Enter" && !event.shiftKey && (event.preventDefault(), go())));
   told();
   return el(
     "section",

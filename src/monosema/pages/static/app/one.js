@@ -8,24 +8,34 @@ import { get } from "./api.js";
 import { exportMenu } from "./exports.js";
 import { labelling, voting } from "./labelling.js";
 import { nudge } from "./nudge.js";
-import { fill, runAddress, skeleton } from "./shell.js";
+import { button, fill, runAddress, skeleton } from "./shell.js";
 import { tryText } from "./try.js";
 
+/** @import {FeatureDetail, FeatureRow, RunDetail} from "../api.js" */
+/** @import {Context, Settings} from "../feature.js" */
+/** @import {Stars} from "./stars.js" */
+/**
+ * What a page gives: `fresh` is false once another feature was asked for; `settings` and `save` keep a view.
+ * @typedef {{fresh(): boolean, open(latent: number): void, step(by: number): void, close(): void, alone(): void, onStar(latent: number): void, stars: Stars, settings?: Settings & {text?: string}, save?: () => void, beside?: number}} Options
+ */
+
 const NAME = "feature settings";
+/** @type {Map<string, Promise<RunDetail & {items?: any}>>} */
 const runs = new Map();
 
-// A run as the server tells it, asked for once.
+/** A run as the server tells it, asked for once. @param {string} run */
 export function about(run) {
-  if (!runs.has(run)) runs.set(run, get("/api" + runAddress(run)).catch((error) => (runs.delete(run), Promise.reject(error))));
-  return runs.get(run);
+  const asked = runs.get(run) ?? get("/api" + runAddress(run)).catch((error) => (runs.delete(run), Promise.reject(error)));
+  runs.set(run, asked);
+  return asked;
 }
 
-// Shows a feature in `host`, and beside it another where one is given. fresh() is false once another was asked for;
-// open(latent), step(by), close() and onStar() are the page's; settings {tab, full, scale, text} and save() keep a view.
+/** Shows a feature in `host`, and beside it another where one is given. @param {HTMLElement} host @param {string} run @param {number} latent @param {Options} options @returns {Promise<void>} */
 export async function feature(host, run, latent, options) {
+  const { beside = -1 } = options;
   if (!host.querySelector("article")) host.replaceChildren(skeleton(9));
   await fill(host, async () => {
-    const others = options.beside >= 0 && options.beside !== latent ? [options.beside] : [];
+    const others = beside >= 0 && beside !== latent ? [beside] : [];
     const pages = await Promise.all([latent, ...others].map((one, i) => page(run, one, { ...options, second: i > 0, again: () => feature(host, run, latent, options) })));
     if (!options.fresh()) throw Object.assign(new Error(), { name: "AbortError" });
     host.scrollTop = 0;
@@ -35,11 +45,14 @@ export async function feature(host, run, latent, options) {
   host.dataset.tips = "yes";
 }
 
+/** @param {string} run @param {number} latent @param {Options & {second: boolean, again(): void}} options */
 async function page(run, latent, options) {
+  /** @type {[FeatureDetail, RunDetail & {items?: any}]} */
   const [found, told] = await Promise.all([get(`/api${runAddress(run, "features", latent)}`), about(run)]);
   const labels = await near(run, found);
   const settings = options.settings || Object.assign({ tab: "top", full: false, scale: "feature" }, recall(NAME));
   const save = options.save || (() => keep(NAME, { tab: settings.tab, full: settings.full, scale: settings.scale }));
+  /** @type {Context} */
   const context = {
     index: { rows: { get: (other) => other }, label: (other) => labels.get(other) || say("no label"), buckets: told.position_buckets },
     settings,
@@ -51,10 +64,14 @@ async function page(run, latent, options) {
     step: options.step,
     close: options.close,
     starred: options.stars.has(latent),
-    onStar: options.onStar,
+    onStar: () => options.onStar(latent),
     address: (other) => runAddress(run, "features", other),
     suffix: options.second ? "-second" : "",
-    tools: [el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"), exportMenu(run, latent)],
+    tools: [
+      options.second ? button("Close", options.alone, { class: "quiet" }) : "",
+      el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"),
+      exportMenu(run, latent),
+    ],
     panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found))] : [],
     evidence: found.alive ? [labelling(run, found, options.again)] : [],
     vote: (explanation) => voting(run, found, explanation),
@@ -64,10 +81,10 @@ async function page(run, latent, options) {
   return article;
 }
 
-// Labels of the features that are near.
+/** Labels of the features that are near. @param {string} run @param {FeatureDetail} feature @returns {Promise<Map<number, string>>} */
 async function near(run, { neighbours }) {
   const others = [...new Set(Object.values(neighbours).flatMap((list) => list.map(({ other }) => other)))];
   if (!others.length) return new Map();
   const { features } = await get(`/api${runAddress(run, "features")}?alive=all&limit=${others.length}&sort=latent&latents=${others.join(",")}`);
-  return new Map(features.map(({ latent, label }) => [latent, label]));
+  return new Map(features.map((/** @type {FeatureRow} */ { latent, label }) => [latent, label]));
 }

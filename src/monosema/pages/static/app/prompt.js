@@ -3,7 +3,7 @@ import { el, measured, say, share } from "../elements.js";
 import { labelled, visible } from "../tokens.js";
 import { post } from "./api.js";
 import { drawTokens, nextBars, pieces, signed } from "./reading.js";
-import { currentRun, facts, failure, runAddress, shell, skeleton, status } from "./shell.js";
+import { currentRun, facts, failure, folderOf, runAddress, shell, skeleton, status } from "./shell.js";
 import { View, choice, json, number, optional, text } from "./state.js";
 import { answer } from "./why.js";
 
@@ -84,7 +84,7 @@ function look() {
   $("next").replaceChildren(
     el("h2", {}, say("After"), " ", el("span", { class: "chip" }, visible(tokens[at].token))),
     nextBars(tokens[at].next, { target: shown(target, tokens), foil: shown(foil, tokens) }, aim("target"), aim("foil")),
-    el("p", { class: "soft small" }, say("entropy {} nats", measured(tokens[at].entropy)) + (following ? " · " + say("the text goes on with “{}”, surprise {} nats", visible(following.token), measured(following.surprise)) : ""))
+    el("p", { class: "soft small" }, el("span", {}, say("entropy {} nats", measured(tokens[at].entropy))), following ? [" · ", el("span", {}, say("the text goes on with “{}”", visible(following.token))), " · ", el("span", {}, say("surprise {} nats", measured(following.surprise)))] : null)
   );
   const body = { run: run(), ...prompt(), at, target: asked(target), foil: foil ? asked(foil) : "" };
   features({ ...body, position: at });
@@ -119,7 +119,7 @@ async function features(body) {
 const FEW = 12;
 let [byEffect, every] = [false, false];
 
-/** @param {{features: ActiveFeature[], site: string}} found */
+/** @param {{features: ActiveFeature[], site: string}} found @returns {HTMLElement} */
 function featureTable(found) {
   const redraw = () => $("features").querySelector("table")?.replaceWith(featureTable(found));
   const effect = (/** @type {ActiveFeature} */ one) => Math.abs(one.effect ?? one.kl ?? 0);
@@ -223,7 +223,7 @@ function code() {
     "from monosema.server.reading import DictionaryReading, PromptReading, Question",
     "from monosema.server.why import answers",
     "",
-    `run = Run.open(${JSON.stringify(run())})`,
+    `run = Run.open(${JSON.stringify(folderOf(run()))})`,
     `reading = PromptReading(open_model(run.recipe), ${given})`,
     "features = DictionaryReading(reading, run.dictionary())",
     `question = Question.about(reading${state.at === null ? "" : `, position=${state.at}`})`,
@@ -243,7 +243,7 @@ async function start() {
     keys: { ArrowLeft: [() => step(-1), "Token before"], ArrowRight: [() => step(1), "Token after"] },
   });
   if (!facts.runs.length) return;
-  $("examples").replaceChildren(...EXAMPLES.map(([name, value]) => el("button", { type: "button", class: "quiet", title: value, on: { click: () => again({ text: value, mode: "text" }) } }, say(name))));
+  $("examples").replaceChildren(...EXAMPLES.map(([name, value]) => el("button", { type: "button", class: "quiet", on: { click: () => again({ text: value, mode: "text" }) } }, say(name))));
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const area = $("prompt-text").querySelector("textarea");

@@ -3,19 +3,19 @@ import { el, say } from "../elements.js";
 import { get, path, post, remove } from "./api.js";
 import { button, status, toast } from "./shell.js";
 
-/** The job that works on a run, or null; a server without jobs has none. @param {string} run */
-async function jobOf(run) {
-  const { jobs } = await get(path("jobs")).catch(() => ({ jobs: [] }));
+/** The job that works on a run, or null. @param {string} run */
+export async function jobOf(run) {
+  const { jobs } = await get(path("jobs"));
   return jobs.find((/** @type {any} */ job) => job.request.run === run && ["waiting", "running"].includes(job.state)) ?? null;
 }
 
 /**
  * The buttons of a run.
  * @param {string} run
- * @param {boolean} live - whether a process works on it
+ * @param {{id: string} | null} job - of this server, that works on it
+ * @param {boolean} live - whether any process works on it
  */
-export async function running(run, live) {
-  const job = await jobOf(run);
+export function running(run, job, live) {
   if (job)
     return el(
       "p",

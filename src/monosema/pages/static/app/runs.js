@@ -1,15 +1,18 @@
 // All runs as cards: what each is, how far it got and how well it did; two of them are compared.
-import { el, known, number, say, share } from "../elements.js";
+import { byId as $, el, known, number, say, share } from "../elements.js";
 import { get } from "./api.js";
 import { command, empty, fill, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, list, text } from "./state.js";
 
-const $ = (id) => document.getElementById(id);
+/** @import {Measured, RunCard, StageCard} from "../api.js" */
+
+/** @type {Record<string, [text: string, order: (a: RunCard, b: RunCard) => number]>} */
 const SORTS = {
   date: ["Newest first", (a, b) => b.changed - a.changed],
   name: ["Name", (a, b) => a.name.localeCompare(b.name)],
   fvu: ["FVU, best first", (a, b) => (a.metrics.fvu?.value ?? Infinity) - (b.metrics.fvu?.value ?? Infinity)],
 };
+/** @type {[key: string, name: string, text: (value: number) => string][]} */
 const METRICS = [
   ["fvu", "FVU", number],
   ["loss_recovered", "Loss recovered", share],
@@ -18,11 +21,13 @@ const METRICS = [
 export const FIELDS = { sort: choice(Object.keys(SORTS)), pick: list(text()) };
 /** @type {View<typeof FIELDS>} */
 let view;
+/** @type {RunCard[]} */
 let runs = [];
 let at = -1; // card that the keys are at
 
 const picked = () => view.state.pick;
 
+/** @param {string} name */
 function pick(name) {
   const chosen = picked();
   const next = chosen.includes(name) ? chosen.filter((one) => one !== name) : [...chosen, name].slice(-2);
@@ -40,6 +45,7 @@ function paint() {
   else $("compare").removeAttribute("href");
 }
 
+/** @param {RunCard} run @param {boolean} chosen */
 function card(run, chosen) {
   const facts = [run.model, run.site, [run.architecture, run.n_latents && say("{n} latents", number(run.n_latents))].filter(Boolean).join(" ")].filter(Boolean);
   return el(
@@ -52,42 +58,51 @@ function card(run, chosen) {
   );
 }
 
+/** @param {RunCard} run */
 function damaged(run) {
-  return [el("p", { class: "trouble" }, run.problem), command(`monosema run ${folderOf(run.name)}`)];
+  return [el("p", { class: "trouble" }, run.problem ?? ""), command(`monosema run ${folderOf(run.name)}`)];
 }
 
+/** @param {Record<string, Measured>} metrics */
 function figures(metrics) {
   const found = METRICS.filter(([key]) => metrics[key]);
   if (!found.length) return el("p", { class: "soft" }, say("Not evaluated yet."));
   return el("dl", {}, found.map(([key, name, text]) => el("div", {}, el("dt", {}, say(name)), el("dd", {}, text(metrics[key].value)), el("dd", { class: "interval" }, range(metrics[key], text)))));
 }
 
+/** @param {Measured} metric @param {(value: number) => string} text */
 const range = ({ low, high, n }, text) => (known(low) && known(high) ? el("span", { class: "interval", title: n ? `n = ${number(n)}` : null }, `[${text(low).replace(" %", "")}, ${text(high).replace(" %", "")}]`) : "");
 
-// Stages as dots on a line.
+/** Stages as dots on a line. @param {StageCard[]} stages */
 function dots(stages) {
   const done = stages.filter((stage) => stage.state === "done").length;
-  const name = ({ name, state: at }) => say(name) + ": " + say({ done: "done", waiting: "waits" }[at] ?? "begun");
-  return el("span", { class: "dots", role: "img", "aria-label": say("{n} of {n} stages done", done, stages.length) }, stages.map((stage) => el("i", { class: { done: "done", waiting: "" }[stage.state] ?? "begun", title: name(stage) })));
+  /** @param {StageCard} stage */
+  const name = ({ name, state: at }) => say(name) + ": " + say(at === "done" ? "done" : at === "waiting" ? "waits" : "begun");
+  return el("span", { class: "dots", role: "img", "aria-label": say("{n} of {n} stages done", done, stages.length) }, stages.map((stage) => el("i", { class: stage.state === "waiting" ? "" : stage.state === "done" ? "done" : "begun", title: name(stage) })));
 }
 
-const UNITS = [["year", 31557600], ["month", 2629800], ["day", 86400], ["hour", 3600], ["minute", 60]];
+/** @type {[string, number][]} */
+const AGES = [["{n} years ago", 31557600], ["{n} months ago", 2629800], ["{n} days ago", 86400], ["{n} hours ago", 3600], ["{n} minutes ago", 60]];
+/** @param {number} changed */
 function age(changed) {
   const seconds = Date.now() / 1000 - changed;
-  const [unit, size] = UNITS.find(([, size]) => seconds >= size) ?? ["minute", 60];
-  return new Intl.RelativeTimeFormat(document.documentElement.lang || "en", { numeric: "auto" }).format(-Math.floor(seconds / size), unit);
+  const [text, size] = AGES.find(([, size]) => seconds >= 2 * size) ?? ["just now", 60];
+  return say(text, Math.floor(seconds / size));
 }
 
+/** @param {number} by */
 function walk(by) {
-  const links = [...document.querySelectorAll(".run-card h2 a")];
+  /** @type {HTMLElement[]} */
+  const links = [...document.querySelectorAll(".run-card h2 a")].filter((one) => one instanceof HTMLElement);
   if (!links.length) return;
   at = Math.min(links.length - 1, Math.max(0, at + by));
   links[at].focus();
 }
 
-const here = () => document.activeElement?.dataset?.run;
+const here = () => document.activeElement?.getAttribute("data-run") ?? "";
 
 function page() {
+  /** @type {HTMLSelectElement} */
   const select = el("select", { id: "sort", on: { change: () => (view.set({ sort: select.value }), paint()) } }, Object.entries(SORTS).map(([value, [text]]) => el("option", { value, selected: value === view.state.sort }, say(text))));
   return el(
     "div",

@@ -6,7 +6,7 @@ import { adder } from "./adding.js";
 import { beyond } from "./beyond.js";
 import { areCards, cardElement, check, editOf, nameOf, newCard, specOf } from "./cards.js";
 import { Line, figures, hovers, trouble, write } from "./columns.js";
-import { currentRun, empty, facts, runAddress, shell } from "./shell.js";
+import { currentRun, empty, facts, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, flag, json, list, number, text } from "./state.js";
 import { code, saveMenu } from "./taking.js";
 
@@ -59,6 +59,9 @@ function asked() {
   ].map((column, i) => ({ ...column, own: view.state.same ? 0 : 1000 * i, lines: /** @type {Line[][]} */ ([]) }));
 }
 
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let pricing;
+
 /** Draws the columns and writes their texts, all over or from one turn of a chat on. */
 async function go() {
   working.abort();
@@ -67,6 +70,9 @@ async function go() {
   columns = asked();
   drawColumns();
   busy(true);
+  // The model is one: the texts' first tokens come before their price.
+  clearTimeout(pricing);
+  pricing = setTimeout(price, 400);
   const turns = view.state.mode === "chat" ? view.state.said.length : 1;
   for (let turn = 0; turn < turns && !signal.aborted; turn++) {
     /** @type {Job[]} */
@@ -88,7 +94,7 @@ const seedOf = (column, turn, sample) => view.state.seed + column.own + sample +
 /** @param {Column} column @param {number} turn @returns {import("./columns.js").Prompt} */
 function promptOf(column, turn) {
   const { mode, prompt, said } = view.state;
-  if (mode === "text") return column.before ? `${column.before}\n${prompt}` : prompt;
+  if (mode === "text") return column.before ? `${column.before} ${prompt}` : prompt;
   const before = column.before ? [{ role: "system", content: column.before }] : [];
   const talk = said.slice(0, turn + 1).flatMap((content, i) => [{ role: "user", content }, ...(i < turn ? [{ role: "assistant", content: given(column, i) ?? column.lines[i][0].text }] : [])]);
   return [...before, ...talk];
@@ -137,7 +143,7 @@ function drawColumns() {
 function sample(column, prompt, i) {
   const line = new Line();
   column.lines[0] = [...(column.lines[0] ?? []), line];
-  const shown = column.before ? `${column.before}\n${prompt}` : prompt;
+  const shown = column.before ? `${column.before} ${prompt}` : prompt;
   return el("div", { class: "sample" }, i ? el("hr") : null, el("span", { class: "given", dir: "auto", translate: "no" }, shown), line.body);
 }
 
@@ -180,7 +186,7 @@ async function put(cards, { quick = false } = {}) {
 
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let timer;
-const soon = () => (clearTimeout(timer), (timer = setTimeout(() => (price(), solveThenGo()), 180)));
+const soon = () => (clearTimeout(timer), (timer = setTimeout(solveThenGo, 180)));
 
 /** @type {(number | null | undefined)[]} */
 let costs = [];
@@ -247,7 +253,6 @@ async function solveThenGo() {
     const solved = await Promise.all(open.map((card) => post("/api/steer/solve", { run: run(), ...prompt, kl: card.amount, steering: { edits: [editOf({ ...card, solved: 1 })] } }).then((answer) => answer.strength, () => null)));
     await view.set({ cards: view.state.cards.map((card) => (open.includes(card) ? { ...card, solved: solved[open.indexOf(card)] } : card)) });
     drawCards();
-    price();
   }
   return go();
 }
@@ -259,8 +264,13 @@ function promptBoxes() {
   const tab = (/** @type {"text" | "chat"} */ value, /** @type {string} */ title) => el("label", {}, el("input", { type: "radio", name: "mode", value, checked: mode === value, on: { change: () => again({ mode: value, tokens: value === "chat" ? Math.max(80, view.state.tokens) : view.state.tokens }) } }), el("span", {}, say(title)));
   $("mode").replaceChildren(tab("text", "Completion"), tab("chat", "Chat"));
   const boxes = mode === "text" ? [box(prompt, say("Prompt"), (value) => ({ prompt: value }))] : said.map((content, i) => el("div", { class: "turn" }, el("span", { class: "soft" }, say("user")), box(content, say("Message {n}", i + 1), (value) => ({ said: said.map((one, n) => (n === i ? value : one)) })), said.length > 1 ? el("button", { type: "button", class: "quiet", "aria-label": say("Remove"), on: { click: () => again({ said: said.toSpliced(i, 1), changed: {} }) } }, "×") : null));
-  const more = mode === "chat" ? [el("button", { type: "button", class: "quiet", on: { click: () => (view.set({ said: [...said, ""] }), promptBoxes(), $("prompt-text").querySelector(".turn:last-of-type textarea"))?.focus() } }, say("+ message"))] : [];
-  $("prompt-text").replaceChildren(...boxes, ...more);
+  const more = () => {
+    view.set({ said: [...view.state.said, ""] });
+    promptBoxes();
+    [...$("prompt-text").querySelectorAll("textarea")].at(-1)?.focus();
+  };
+  const adding = mode === "chat" ? [el("button", { type: "button", class: "quiet", on: { click: more } }, say("+ message"))] : [];
+  $("prompt-text").replaceChildren(...boxes, ...adding);
 }
 
 /** @param {string} value @param {string} name @param {(value: string) => Partial<import("./state.js").State<typeof FIELDS>>} change */
@@ -291,7 +301,6 @@ async function again(change) {
   await view.set(change, { push: true });
   if ("mode" in change || "said" in change) promptBoxes();
   options();
-  price();
   go();
 }
 
@@ -318,7 +327,6 @@ function draw() {
   options();
   drawCards();
   readLabels();
-  price();
   return go();
 }
 
@@ -327,7 +335,7 @@ async function start() {
   const seed = () => again({ seed: view.state.seed + 1, changed: {} });
   shell({
     crumbs: [[run(), run() ? runAddress(run()) : null], [say("Steer"), null, false]],
-    code: () => code(view.state, run(), steered()),
+    code: () => code(view.state, folderOf(run()) ?? "", steered()),
     title: say("Steer"),
     keys: { "+": [() => adding.focus(), "Add a feature"], r: [seed, "New seed"], b: [() => $("baselines")?.click(), "Baselines"], Escape: [stop, "Stop"], Enter: [go, "Run"] },
   });
@@ -341,7 +349,7 @@ async function start() {
     again(view.state.mode === "text" ? { prompt: area.value } : {});
   });
   $("stop").addEventListener("click", stop);
-  $("examples").replaceChildren(...EXAMPLES.map((prompt) => el("button", { type: "button", class: "quiet", on: { click: () => (view.set({ mode: "text", prompt }, { push: true }).then(draw)) } }, prompt + " …")));
+  $("examples").replaceChildren(...EXAMPLES.map((prompt) => el("button", { type: "button", class: "quiet", translate: "no", on: { click: () => (view.set({ mode: "text", prompt }, { push: true }).then(draw)) } }, prompt + " …")));
   adding = adder($("adding"), run(), (card, label) => {
     if (label) labels.set(card.latent ?? -1, label);
     put([...view.state.cards, card]);

@@ -56,7 +56,7 @@ export function code(state, run, cards) {
   ].join("\n");
 }
 
-const FORMATS = [["toml", "TOML, for monosema complete --steering"], ["safetensors", "safetensors: the vectors"], ["gguf", "GGUF control vector, for llama.cpp and repeng"]];
+const FORMATS = [["toml", "TOML, for monosema complete --steering"], ["safetensors", "safetensors: the vectors"], ["gguf", "GGUF control vector of all tokens, for llama.cpp and repeng"]];
 
 /** @param {() => {run: string, steering: {edits: unknown[]}}} now */
 export function saveMenu(now) {
@@ -69,6 +69,7 @@ export function saveMenu(now) {
     link.click();
     URL.revokeObjectURL(link.getAttribute("href") ?? "");
   };
+  /** @type {HTMLElement} */
   const menu = el("details", { class: "menu" }, el("summary", { class: "quiet" }, say("Save as file")),
     el("div", { class: "menu-list" }, FORMATS.map(([format, text]) => el("button", { type: "button", class: "quiet", on: { click: () => (menu.removeAttribute("open"), fetched(format)) } }, say(text)))));
   return menu;

@@ -46,7 +46,7 @@ export async function answer(host, asked, about, onQuestion) {
 }
 
 /** @param {Method} method */
-const row = ({ name, title, about }) => el("section", { class: "method", "data-method": name }, el("h3", {}, el("span", {}, say(title)), el("small", {}, say(about))));
+const row = ({ name, title, about }) => el("section", { class: "answer", "data-method": name }, el("h3", {}, el("span", {}, say(title)), el("small", {}, say(about))));
 
 /** @param {{tokens: number[], features: FeatureShare[], value: number, control: number | null, seconds: number}} data @param {{run: string, tokens: ReadToken[], onPosition: (at: number) => void}} about */
 function answered({ tokens: scores, features, control, seconds }, { run, tokens, onPosition }) {
@@ -60,6 +60,6 @@ function answered({ tokens: scores, features, control, seconds }, { run, tokens,
   return [
     strip(tokens.slice(0, scores.length), scores),
     lines.length ? el("ol", { class: "shares" }, lines) : el("p", { class: "soft" }, say("No feature is active here.")),
-    el("p", { class: "soft small" }, [say("{} s", measured(seconds)), control === null ? null : say("random directions of the same size: {} nats", measured(control))].filter(Boolean).join(" · ")),
+    el("p", { class: "soft small" }, el("span", {}, say("{} s", measured(seconds))), control === null ? null : [" · ", el("span", {}, say("random directions of the same size: {} nats", measured(control)))]),
   ];
 }

@@ -1,0 +1,69 @@
+"""Ways to steer towards a concept, compared at equal divergence, as a job of the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from monosema.models import LanguageModel
+from monosema.server.jobs import Kind, Task, register_kind
+from monosema.steering import (
+    Comparison,
+    ComparisonConfig,
+    SweepConfig,
+    SweepStep,
+    comparison_steps,
+    concept_named,
+)
+
+if TYPE_CHECKING:
+    from monosema.server.state import Serving
+
+
+class ComparisonAsked(BaseModel):
+    """Ways to choose a latent beside prompt, mean difference, probe, random latent and random direction.
+
+    Attributes:
+        run: whose model and dictionary are used.
+        concept: what texts are steered towards.
+        kl: divergences in nats a token at which all are compared.
+        chat: True to begin with the concept's questions.
+        skill_prompts: prompts of each other skill whose accuracy is the price.
+    """
+
+    run: str = Field(max_length=200)
+    concept: Literal["sentiment", "french", "code", "name"]
+    kl: list[Annotated[float, Field(gt=0, le=20)]] = Field([0.25, 0.5, 1.0], min_length=1, max_length=8)
+    chat: bool = False
+    seeds: int = Field(2, ge=1, le=16)
+    max_new_tokens: int = Field(40, ge=1, le=512)
+    skill_prompts: int = Field(20, ge=0, le=500)
+    seed: int = Field(0, ge=0, lt=2**31)
+
+
+def _check(asked: ComparisonAsked, served: Serving) -> None:
+    _ = served.library[asked.run].dictionary
+
+
+def _work(task: Task, served: Serving) -> Mapping[str, object]:
+    asked: ComparisonAsked = task.request
+    run = served.library[asked.run]
+    sweep = SweepConfig(
+        seeds=tuple(range(asked.seeds)), max_new_tokens=asked.max_new_tokens, skill_prompts=asked.skill_prompts
+    )
+    config = ComparisonConfig(kl=tuple(asked.kl), chat=asked.chat, sweep=sweep, seed=asked.seed)
+    concept = concept_named(asked.concept)
+
+    def steps(model: LanguageModel) -> Iterator[SweepStep | Comparison]:
+        yield (yield from comparison_steps(model, run.dictionary, concept, config))
+
+    for step in served.worker.iterate(served.source(run), steps):
+        if isinstance(step, Comparison):
+            return step.to_dict()
+        task.progress(step.done, step.total)
+    raise AssertionError("a comparison ends with its result")
+
+
+register_kind("baselines", Kind(ComparisonAsked, lambda asked: f"Baselines for {asked.concept}", _work, _check))

@@ -1,0 +1,79 @@
+"""Jobs that are sweeps: a steering at several strengths, written with several seeds, and what each strength gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, Field, model_validator
+
+from monosema.models import LanguageModel
+from monosema.server.jobs import Kind, Task, register_kind
+from monosema.server.steerings import steering_of
+from monosema.steering import SweepConfig, SweepResult, SweepStep, at_strengths, concept_named, sweep_steps
+
+if TYPE_CHECKING:
+    from monosema.server.state import Serving
+
+STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
+
+
+class SweepAsked(BaseModel):
+    """A sweep.
+
+    Attributes:
+        run: whose model and dictionary are used.
+        prompt, messages: what all texts go on from: one of them.
+        steering: its edits; strengths are factors of it.
+        seeds: texts for each strength.
+        concept: whose measure says how much of it a text shows, by the name of one that is built in.
+    """
+
+    run: str = Field(max_length=200)
+    prompt: str | None = Field(None, min_length=1, max_length=20_000)
+    messages: list[dict[str, str]] | None = Field(None, min_length=1, max_length=200)
+    steering: dict[str, Any]
+    strengths: list[Annotated[float, Field(ge=0, le=1000)]] = Field(list(STRENGTHS), min_length=1, max_length=32)
+    seeds: int = Field(4, ge=1, le=32)
+    seed: int = Field(0, ge=0, lt=2**31)
+    temperature: float = Field(1.0, ge=0, le=100)
+    max_new_tokens: int = Field(40, ge=1, le=512)
+    concept: str | None = Field(None, pattern=r"^[a-z_]{1,40}$")
+
+    @model_validator(mode="after")
+    def _one_prompt(self) -> SweepAsked:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+
+def _check(asked: SweepAsked, served: Serving) -> None:
+    run = served.library[asked.run]
+    if asked.concept is not None:
+        concept_named(asked.concept)
+    served.with_model(run, lambda model: steering_of(run, model, asked.steering))
+
+
+def _work(task: Task, served: Serving) -> Mapping[str, Any]:
+    asked: SweepAsked = task.request
+    run = served.library[asked.run]
+    config = SweepConfig(
+        max_new_tokens=asked.max_new_tokens,
+        temperature=asked.temperature,
+        seeds=tuple(range(asked.seed, asked.seed + asked.seeds)),
+    )
+    effect = None if asked.concept is None else concept_named(asked.concept).effect
+    prompt: Any = asked.prompt if asked.messages is None else asked.messages
+
+    def steps(model: LanguageModel) -> Iterator[SweepStep | SweepResult]:
+        candidates = at_strengths(steering_of(run, model, asked.steering), asked.strengths)
+        yield (yield from sweep_steps(model, [prompt], candidates, config, effect))
+
+    for step in served.worker.iterate(served.source(run), steps):
+        if isinstance(step, SweepResult):
+            return step.to_dict()
+        task.progress(step.done, step.total)
+    raise AssertionError("a sweep ends with its result")
+
+
+register_kind("sweep", Kind(SweepAsked, lambda asked: f"Sweep of {len(asked.strengths)} strengths", _work, _check))

@@ -1,0 +1,151 @@
+"""Steering from the command line: edits, sweeps, solved strengths, choices for a concept, files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from monosema.runs import Run
+
+Command = Callable[..., tuple[int, str, str]]
+CONCEPT = """
+positive = ["the cat sees a dog", "a cat and a dog", "the old cat runs", "a red cat sleeps"]
+negative = ["the house is green", "a green house", "not a red house", "the old house sees"]
+prompts = ["the cat", "a dog", "the house", "old"]
+questions = ["the cat?", "a dog?", "the house?", "old?"]
+prefix = "cat: "
+words = ["cat", "dog"]
+"""
+
+
+def parsed(result: tuple[int, str, str]) -> dict[str, Any]:
+    code, out, err = result
+    assert code == 0, err
+    values = json.loads(out)
+    assert isinstance(values, dict)
+    return values
+
+
+@pytest.fixture(scope="module")
+def latent(finished: Run) -> int:
+    """A latent that fires often."""
+    return int(finished.atlas().features(sort="density", limit=1)[0]["latent"])
+
+
+@pytest.fixture
+def concept(tmp_path: Path) -> Path:
+    path = tmp_path / "cats.toml"
+    path.write_text(CONCEPT)
+    return path
+
+
+def test_texts_stand_beside_the_unsteered_ones(finished: Run, latent: int, command: Command) -> None:
+    words = ("steer", finished.folder, "the cat", "a dog", "--steer", f"{latent}=+3", "--tokens", "4")
+    found = parsed(command(*words, "--json"))
+    (point,) = found["points"]
+    assert found["prompts"] == ["the cat", "a dog"]
+    assert point["figures"]["kl"]["value"] > 0
+    assert found["base"]["figures"]["kl"]["value"] == 0
+    assert found["steering"]["edits"][0]["latent"] == latent
+    code, out, _ = command(*words)
+    assert (code, "unsteered" in out, "KL per token" in out) == (0, True, True)
+
+
+def test_a_sweep_tries_strengths_and_seeds(finished: Run, latent: int, command: Command, concept: Path) -> None:
+    words = ("steer", finished.folder, "--steer", f"{latent}=+1", "--sweep", "0,1", "--concept", concept)
+    words = (*words, "--seeds", "2", "--temperature", "0.9", "--tokens", "3")
+    found = parsed(command(*words, "--json"))
+    assert [point["strength"] for point in found["points"]] == [0, 1]
+    none, some = (point["figures"] for point in found["points"])
+    assert (none["kl"]["value"], none["effect"]["n"]) == (0, 4)
+    assert some["kl"]["value"] > 0
+    assert len(found["points"][0]["samples"]) == 4 * 2
+    assert command(*words)[0] == 0
+
+
+def test_the_strength_of_a_divergence_is_solved_and_kept_in_a_file(
+    finished: Run, latent: int, command: Command, tmp_path: Path
+) -> None:
+    out = tmp_path / "steering.toml"
+    words = ("steer", finished.folder, "the cat", "--tokens", "6", "--json")
+    found = parsed(command(*words, "--steer", f"{latent}=+1", "--kl", "0.05", "--out", out))
+    assert found["steering"]["strength"] != 1
+    again = parsed(command(*words, "--steering", out))
+    assert again["points"][0]["samples"] == found["points"][0]["samples"]
+    completed = parsed(
+        command("complete", "the cat", "--run", finished.folder, "--steering", out, "--tokens", "6", "--json")
+    )
+    assert completed["completions"][0]["completion"] == found["points"][0]["samples"][0]["text"]
+    assert completed["completions"][0]["edited"]["generated"]
+
+
+def test_a_divergence_that_no_strength_reaches_is_said_with_the_largest(
+    finished: Run, latent: int, command: Command
+) -> None:
+    words = ("steer", finished.folder, "the cat", "--steer", f"{latent}=x0.999", "--tokens", "4", "--kl", "300")
+    code, _, err = command(*words)
+    assert (code, "No strength" in err) == (2, True)
+
+
+def test_latents_of_a_concept_are_listed_and_compared(
+    finished: Run, command: Command, concept: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "chosen.toml"
+    words = ("steer", finished.folder, "--concept", concept)
+    found = parsed(command(*words, "--choose", "output", "--out", out, "--json"))
+    best = found["latents"][0]["latent"]
+    assert f"latent = {best}" in out.read_text()
+    assert command(*words, "--choose", "input")[0] == 0
+    compared = parsed(command(*words, "--kl", "0.1", "--tokens", "3", "--json"))
+    assert {entry["kind"] for entry in compared["entries"]} == {"latent", "baseline"}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "--steer"),
+        (("the cat", "--choose", "input"), "--concept"),
+        (("the cat", "--steer", "99999999=+1"), "99999999"),
+        (("the cat", "--steer", "0+1"), "no edit"),
+        (("--steer", "0=+1raw"), "text to go on from"),
+        (("the cat", "--steer", "0=+1raw", "--sweep", "a,b"), "--sweep"),
+        (("the cat", "--steer", "0=+1raw", "--seeds", "2"), "--temperature"),
+        (("the cat", "--steer", "0=+1raw", "--seeds", "0"), "--seeds"),
+        (("the cat", "--steer", "0=+1raw@prompt[90:95]"), "selects no token"),
+        (("the cat", "--steer", "77.resid_post:0=+1raw"), "77.resid_post"),
+        (("--concept", "sentimant"), "sentiment"),
+    ],
+)
+def test_what_cannot_be_steered_is_said(words: tuple[str, ...], says: str, finished: Run, command: Command) -> None:
+    code, _, err = command("steer", finished.folder, *words)
+    assert (code, says in err) == (2, True), err
+
+
+def test_a_dead_latent_has_no_largest_activation(finished: Run, command: Command) -> None:
+    dead = next((one.latent for one in finished.atlas() if not one.alive), None)
+    if dead is None:
+        pytest.skip("no dead latent in the tiny run")
+    code, _, err = command("steer", finished.folder, "the cat", "--steer", f"{dead}=+1")
+    assert (code, "largest" in err) == (2, True)
+
+
+def test_completion_beside_the_untouched_one_counts_edited_tokens(finished: Run, latent: int, command: Command) -> None:
+    words = ("complete", "the cat", "--run", finished.folder, "--steer", f"{latent}=+3@last,generated", "--tokens", "4")
+    found = parsed(command(*words, "--beside", "--json"))
+    untouched, steered = found["versions"]
+    assert "edited" not in untouched["texts"][0]
+    assert len(steered["texts"][0]["edited"]["prompt"]) == 1
+    assert steered["metrics"]["kl"] > 0
+    code, out, _ = command(*words, "--beside")
+    assert (code, "edited: 1 tokens of the prompt" in out) == (0, True)
+    assert command(*words, "--stream")[0] == 0
+    for more, says in (
+        (("--steer", "0=0", "--splice", "drop"), "two experiments"),
+        (("--beside",), "--steer"),
+    ):
+        code, _, err = command("complete", "a", "--run", finished.folder, *more)
+        assert (code, says in err) == (2, True)
