@@ -74,7 +74,7 @@ def test_files_hold_them(format: str, client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("mode", ["words", "token", "effect", "passage", "meaning"])
-@pytest.mark.parametrize("text", [*NASTY, LONG[:2000], "* ( [ \\", "한국어", "-- ; drop table features", "{} %s"])
+@pytest.mark.parametrize("text", [*NASTY, LONG[:1000], "* ( [ \\", "한국어", "-- ; drop table features", "{} %s"])
 def test_nothing_that_is_searched_for_does_harm(mode: str, text: str, client: TestClient) -> None:
     assert client.get(FEATURES, params={"q": text, "mode": mode}).status_code in (200, 400)
 
