@@ -25,7 +25,7 @@ class Numbers(NamedTuple):
 class Add:
     """g(c) = c + amount."""
 
-    amount: float
+    amount: float | int
 
     def __post_init__(self) -> None:
         _require_number("add", self.amount)
@@ -40,7 +40,7 @@ class Add:
 class Scale:
     """g(c) = factor · c."""
 
-    factor: float
+    factor: float | int
 
     def __post_init__(self) -> None:
         _require_number("scale", self.factor)
@@ -55,8 +55,8 @@ class Scale:
 class Clamp:
     """g(c) = min(max(c, low), high); with `only_active`, g(c) = c where c is not above 0."""
 
-    low: float = -math.inf
-    high: float = math.inf
+    low: float | int = -math.inf
+    high: float | int = math.inf
     only_active: bool = False
 
     def __post_init__(self) -> None:
@@ -74,6 +74,6 @@ class Clamp:
 Move = Add | Scale | Clamp
 
 
-def _require_number(field: str, value: float) -> None:
+def _require_number(field: str, value: float | int) -> None:
     if not math.isfinite(value):
         raise ConfigError(f"{field} = {value} is not valid: give a finite number.")

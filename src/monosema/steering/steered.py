@@ -190,19 +190,19 @@ class SteeredBatch:
 
     def _note(self, tokens: Tokens) -> None:
         live = [(clause, mask) for clause, mask in zip(self._clauses, self._masks, strict=True) if mask.some]
+        positions = tokens.positions.tolist()
         for clause, mask in live:
-            have = range(len(self._rows)) if mask.every else mask.positions.any(dim=1).nonzero()[:, 0].tolist()
+            have = range(len(positions)) if mask.every else mask.positions.any(dim=1).nonzero()[:, 0].tolist()
             for number in have:
                 self._of(number).matched.add(clause)
         if live:
             first = live[0][1].positions
             self.edited = first if len(live) == 1 else torch.stack([mask.positions for _, mask in live]).any(dim=0)
         edited = None if self.edited is None else self.edited.tolist()
-        positions = tokens.positions.tolist()
         prompts = (tokens.written < 0).tolist() if tokens.may_hold_prompt else None
-        for number, row in enumerate(self._rows):
+        # One steering for all has a row for each of the largest pass so far: this pass may have fewer.
+        for number, (row, at) in enumerate(zip(self._rows, positions, strict=False)):
             if row is not None:
-                at = positions[number]
                 ends = (
                     None
                     if prompts is None

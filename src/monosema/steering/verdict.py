@@ -75,12 +75,13 @@ def _choice(comparison: Comparison, best: Entry) -> list[str]:
     plain = comparison.at("input", best.kl)
     if plain is None or plain.method == best.method:
         return []
-    gains = [entry.point.figures["effect_gain"].value for entry in (best, plain)]
-    if gains[1] <= 0 < gains[0]:
-        return ["The latent with the best input score has no effect, or the opposite one."]
-    if gains[1] <= 0:
-        return []
-    return [f"It gains {gains[0] / gains[1]:.1f} times what the latent with the best input score gains."]
+    gain, other = (entry.point.figures["effect_gain"] for entry in (best, plain))
+    if other.low <= 0:
+        # A ratio to what may be nothing says nothing.
+        return (
+            ["The latent with the best input score has no effect that can be told from none."] if gain.low > 0 else []
+        )
+    return [f"It gains {gain.value / other.value:.1f} times what the latent with the best input score gains."]
 
 
 def _price(comparison: Comparison, best: Entry) -> list[str]:
