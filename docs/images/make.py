@@ -1,6 +1,6 @@
-"""Take the pictures of this folder from a run's report, with Debian's Chromium:
+"""Take the pictures of this folder from a run's report, and from the app that shows it, with Debian's Chromium:
 
-python docs/images/make.py RUN FEATURE
+python docs/images/make.py RUN FEATURE [http://127.0.0.1:8000/]
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from typing import Any
 
 HERE = Path(__file__).parent
 PICTURES = {"report": ("", 1360, 900), "feature": ("#feature-{feature}", 1360, 860)}
+APP = {
+    "app-features": ("runs/{run}/features?at={feature}", 1360, 860),
+    "app-prompt": ("prompt?run={run}", 1360, 900),
+    "app-steer": ("steer?run={run}&add={feature}:1", 1360, 900),
+}
 FLAGS = (
     "--headless=new",
     "--no-sandbox",
@@ -53,18 +58,21 @@ def picture(browser: Any, address: str, width: int, height: int) -> bytes:
         if browser.execute_script("return document.documentElement.dataset.ready") == "yes":
             break
         time.sleep(0.05)
-    time.sleep(0.5)
+    time.sleep(4)  # texts of the app are written meanwhile
     return base64.b64decode(browser.execute_cdp_cmd("Page.captureScreenshot", {"format": "png"})["data"])
 
 
-def main(run: str, feature: str) -> None:
-    """Write report.png and feature.png."""
+def main(run: str, feature: str, app: str | None = None) -> None:
+    """Write the report's pictures, and the app's where its address is given."""
     page = next((Path(run) / "report").glob("*.html")).resolve().as_uri()
+    views = [(name, page + view, *size) for name, (view, *size) in PICTURES.items()]
+    if app is not None:
+        views += [(name, app + view, *size) for name, (view, *size) in APP.items()]
     with tempfile.TemporaryDirectory() as profile:
         browser = open_browser(profile)
         try:
-            for name, (fragment, width, height) in PICTURES.items():
-                address = page + fragment.format(feature=feature)
+            for name, view, width, height in views:
+                address = view.format(feature=feature, run=Path(run).name)
                 (HERE / f"{name}.png").write_bytes(picture(browser, address, width, height))
         finally:
             browser.quit()

@@ -78,10 +78,13 @@ def _led(text: str, source: str, page: str, pages: dict[str, str]) -> str:
         if not target or "://" in target:
             return match[0]
         path = posixpath.normpath(posixpath.join(posixpath.dirname(source), target))
-        if path in pages:
+        if path == "docs/tutorial.ipynb":
+            inside = "tutorial.md"
+        elif path in pages:
             inside = pages[path]
-            if inside == "index.ko.md":
-                return f'<a href="ko/index.html">{words}</a>'
+            if inside.endswith(".ko.md") and not page.endswith(".ko.md"):
+                return f'<a href="ko/{inside.removesuffix(".ko.md")}.html">{words}</a>'
+            inside = inside.replace(".ko.md", ".md")  # a page of a language links pages of its own
         elif picture:
             inside = path.removeprefix("docs/").replace("benchmarks/results/", "results/")
         else:
