@@ -103,7 +103,7 @@ def test_what_fails_says_why_and_can_be_taken_up(jobs: Jobs) -> None:
 
 def test_a_cancelled_job_ends_and_goes_on_later(jobs: Jobs) -> None:
     job = jobs.start("count", {"to": 5, "seconds": 30}, SERVED)
-    waiting = [jobs.start("count", {"to": 1, "seconds": 30}, SERVED) for _ in range(2)]
+    waiting = [jobs.start("count", {"to": 2, "seconds": 30}, SERVED) for _ in range(2)]
     _wait(lambda: job.record.said == "at 0")
     assert waiting[1].record.state == "waiting"
     for one in (*waiting, job):
