@@ -125,14 +125,6 @@ def test_what_cannot_be_steered_is_said(words: tuple[str, ...], says: str, finis
     assert (code, says in err) == (2, True), err
 
 
-def test_a_dead_latent_has_no_largest_activation(finished: Run, command: Command) -> None:
-    dead = next((one.latent for one in finished.atlas() if not one.alive), None)
-    if dead is None:
-        pytest.skip("no dead latent in the tiny run")
-    code, _, err = command("steer", finished.folder, "the cat", "--steer", f"{dead}=+1")
-    assert (code, "largest" in err) == (2, True)
-
-
 def test_completion_beside_the_untouched_one_counts_edited_tokens(finished: Run, latent: int, command: Command) -> None:
     words = ("complete", "the cat", "--run", finished.folder, "--steer", f"{latent}=+3@last,generated", "--tokens", "4")
     found = parsed(command(*words, "--beside", "--json"))
