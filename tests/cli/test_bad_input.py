@@ -225,6 +225,7 @@ def test_a_full_disk_ends_with_1_and_nothing_is_lost(
 @pytest.mark.parametrize(
     ("action", "says"),
     [
+        (("3442",), "no feature 3442: this atlas has 0 to 63"),
         (("show", "64"), "no feature 64: this atlas has 0 to 63"),
         (("show", "cats"), "'cats' is not the number of a feature"),
         (("show",), "`show` needs the number of a feature"),
