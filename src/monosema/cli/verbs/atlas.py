@@ -51,7 +51,9 @@ def atlas(
     if action.isdecimal():
         action, rest = "show", [action, *rest]
     if action not in _ACTIONS:
-        raise InputError(f"An atlas has no action {action!r}.{nearest(action, _ACTIONS)} Use one of: {', '.join(_ACTIONS)}.")
+        raise InputError(
+            f"An atlas has no action {action!r}.{nearest(action, _ACTIONS)} Use one of: {', '.join(_ACTIONS)}."
+        )
     argument = _argument(action, rest)
     from monosema.runs import Run
 
