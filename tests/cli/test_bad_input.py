@@ -225,10 +225,11 @@ def test_a_full_disk_ends_with_1_and_nothing_is_lost(
 @pytest.mark.parametrize(
     ("action", "says"),
     [
+        (("3442",), "no feature 3442: this atlas has 0 to 63"),
         (("show", "64"), "no feature 64: this atlas has 0 to 63"),
         (("show", "cats"), "'cats' is not the number of a feature"),
         (("show",), "`show` needs the number of a feature"),
-        (("serach", "cats"), "can't 'serach'. Did you mean 'search'"),
+        (("serach", "cats"), "no action 'serach'. Did you mean 'search'"),
         (("list", "cats"), "takes no further words"),
         (("list", "--sort", "beauty"), "can't be sorted by 'beauty'"),
         (("sql", "select nothing from nowhere"), "nowhere"),
