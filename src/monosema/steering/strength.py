@@ -143,6 +143,7 @@ class StrengthSearch:
 
     @property
     def ended(self) -> bool:
+        """True where the target is met, or no strength is left to try."""
         return self._missed <= WITHIN or not 1e-12 < self.strength < 1e12
 
     @property

@@ -147,8 +147,8 @@ def _solved(
         return steering.at(search.best)
     if max(search.tried, default=(0.0, 0.0))[0] < _NOTHING:
         raise InputError(
-            f"No strength moves predictions by {kl:g} nats a token: these edits change nothing here, at any strength. A "
-            "latent that is set, scaled or taken out must fire on the texts."
+            f"No strength moves predictions by {kl:g} nats a token: these edits change nothing here, at any strength. "
+            "A latent that is set, scaled or taken out must fire on the texts."
         )
     about = 0.95 * min(search.nearest[0], kl)
     strength, nearest = min((at, found) for found, at in search.tried if found >= about)

@@ -88,8 +88,8 @@ def _read_tensors(path: Path) -> Steering:
         held = torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise FormatError(
-            f"{path} is no file of tensors that torch.save wrote, or is damaged, or holds more than tensors and numbers, "
-            "which is not loaded: it could run code."
+            f"{path} is no file of tensors that torch.save wrote, or is damaged, or holds more than tensors and "
+            "numbers, which is not loaded: it could run code."
         ) from error
     if not isinstance(held, Mapping) or not all(isinstance(one, Mapping) for one in held.values()):
         raise FormatError(f"{path} is no steering file of lm-evaluation-harness: it maps hookpoints to what is done.")
