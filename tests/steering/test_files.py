@@ -166,10 +166,10 @@ def test_a_table_of_lm_evaluation_harness_names_latents(tmp_path: Path) -> None:
     ("edit", "says"),
     [
         (Edit(Direction(SITE, vector(1)), Scale(2.0), EVERY), "constant additions"),
-        (Edit(Direction(SITE, vector(1)), Add(2.0)), "special = true"),
+        (Edit(Direction(SITE, vector(1)), Add(2.0)), r"--steer direction=\+2@special,template"),
         (Edit(Direction(SITE, vector(1)), Add(2.0), EVERY, "norm"), "share of the norm"),
         (Edit(Direction("1.resid_mid", vector(1)), Add(2.0), EVERY), "1.resid_mid"),
-        (Edit(Latent(CODER, 5), Clamp(1.0, 1.0), EVERY), "constant additions|can't hold the clamp"),
+        (Edit(Latent(CODER, 5), Clamp(1.0, 1.0), EVERY), "constant additions|can't hold 5=1raw@special,template"),
     ],
 )
 def test_what_others_files_can_not_hold_is_an_error(tmp_path: Path, suffix: str, edit: Edit, says: str) -> None:

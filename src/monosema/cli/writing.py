@@ -80,10 +80,12 @@ AS_USUAL = Drawing()
 class Edits:
     """Edits that hold while a model reads and writes."""
 
-    steer: tuple[str, ...] = ()
+    steer: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = ()
     """An edit: `17=+2` adds latent 17's direction, twice its largest activation; `17=0` takes it out; `17=1.5` sets it;
-    `17=x0.5` scales it; `17=0..1` clamps it; `FILE=+1` adds a direction; `@last`, `@prompt`, `@generated[0:8]` behind
-    say where. May be repeated: all hold together."""
+    `17=x0.5` scales it; `17=0..1` clamps it, with `?` behind only where it is active; `FILE=+1` adds a direction. A
+    number may have a unit: `17=+40raw`, `17=+0.1norm`. `@last`, `@prompt`, `@generated[0:8]` behind say where, several
+    with commas between; `@special,template` takes special tokens and a chat's template in. May be repeated: all hold
+    together."""
     steering: Path | None = None
     """A file of edits, as `monosema steer --out` writes it: .toml, .json, .safetensors, .gguf or .pt."""
 
@@ -169,19 +171,35 @@ def steering_block(subject: Subject, edits: Edits) -> contextlib.AbstractContext
     return steered(subject.model, edits.open(subject))
 
 
-def show_stream(model: LanguageModel, prompt: Prompt, settings: dict[str, Any], console: Console) -> tuple[str, bool]:
-    """Show a text as it is written; Ctrl-C ends it. Returns the text, and true if it was ended so."""
-    shown = []
+def require_template(model: LanguageModel) -> None:
+    """Raise InputError for a model that knows no turns of a chat."""
+    if model.tokenizer.chat_template is None:
+        raise InputError(
+            f"{model.name} has no chat template: it continues texts, and knows no turns. Use `monosema complete`, or "
+            "chat with one that has, such as --model smollm2."
+        )
+
+
+def show_stream(
+    model: LanguageModel, prompt: Prompt, settings: dict[str, Any], console: Console, before: str = ""
+) -> tuple[str, bool]:
+    """Show a text as it is written, behind what was `before` it; Ctrl-C ends it. Nothing is shown before the first
+    token is there. Returns the text, and true if it was ended so.
+    """
+    shown: list[str] = []
     with contextlib.closing(model.stream(prompt, **settings)) as pieces:
         try:
             for piece in pieces:
+                if not shown:
+                    console.print(Text(before, "dim"), end="")
                 shown.append(piece.text)
                 console.file.write(piece.text)
                 console.file.flush()
         except KeyboardInterrupt:
             return "".join(shown), True
         finally:
-            console.file.write("\n")
+            if shown:
+                console.file.write("\n")
     return "".join(shown), False
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from monosema.core import FormatError, Site, nearest
+from monosema.core import ConfigError, FormatError, Site, nearest
 from monosema.models import LanguageModel
 from monosema.steering.coordinates import Direction, Head
 from monosema.steering.edits import Steering
@@ -82,6 +82,8 @@ def write_steering(path: str | Path, steering: Steering, model: LanguageModel | 
         ConfigError: a steering that the format can't hold; the message says which it can.
         FormatError: an unknown ending.
     """
+    if not isinstance(path, (str, Path)):
+        raise ConfigError("write_steering(path, steering): the path comes first, then the steering.")
     file = Path(path)
     _format(file).write(file, steering, model)
     return file

@@ -27,6 +27,7 @@ from monosema.steering.coordinates import Direction
 from monosema.steering.edits import Edit, Steering
 from monosema.steering.files.constant import EVERY_TOKEN, constants
 from monosema.steering.moves import Add, Clamp
+from monosema.steering.short import named
 from monosema.steering.spec import Resolve
 
 _COLUMNS = ("feature_index", "steering_coefficient")
@@ -60,7 +61,7 @@ def write(path: Path, steering: Steering, model: LanguageModel | None) -> None:
         value = _clamped_to(edit)
         if value is None or not isinstance(direction, Direction) or steering.strength != 1 or hookpoint in held:
             raise ConfigError(
-                f"A steering file of lm-evaluation-harness can't hold the clamp of {direction.name}: it holds, at "
+                f"A steering file of lm-evaluation-harness can't hold {named(edit)}: it holds, at "
                 "every token, one clamp of a direction to one value at a site, and no other edit there."
             )
         held[hookpoint] = _entry("clamp", direction.vector.cpu(), value * float(direction.vector.norm()))
