@@ -250,9 +250,10 @@ def test_an_atlas_that_is_not_built_yet(command: Command, words: Words, tmp_path
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--temperature", "-1"), "temperature = -1"),
-        (("--tokens", "0"), "max_new_tokens = 0"),
-        (("--top-p", "2"), "top_p = 2"),
+        (("--temperature", "-1"), "--temperature -1"),
+        (("--tokens", "0"), "--tokens 0"),
+        (("--top-p", "2"), "--top-p 2"),
+        (("--top-k", "3"), "--temperature"),
     ],
 )
 def test_settings_of_a_completion(more: tuple[str, ...], says: str, command: Command, tiny_directory: Path) -> None:

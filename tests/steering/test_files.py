@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from monosema.core import ConfigError, FormatError, Site
+from monosema.core import ConfigError, FormatError, InputError, Site
 from monosema.dictionaries import Metadata, make_coder
 from monosema.models import random_model
 from monosema.steering import (
@@ -216,3 +216,20 @@ def test_the_list_of_formats_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files, "FORMATS", dict(files.FORMATS))
     register_steering_format(".mine", Mine())
     assert read_steering(write_steering(tmp_path / "one.mine", CONSTANT)) is CONSTANT
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "a,b\n", "no column feature_index"),
+        ("b.csv", "action,hookpoint,feature_index,steering_coefficient\n", "no edits"),
+        ("c.toml", "", "needs a list of edits"),
+        ("d.json", '{"edits": []}', "no edits"),
+        ("e.json", '{"edits": [{"latent": 1}]}', "one of add, scale and clamp"),
+        ("f.pt", "x", "no file of tensors"),
+    ],
+)
+def test_a_file_without_edits_is_named_and_refused(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name}.*{says}"):
+        read_steering(tmp_path / name, Resolver({SITE: CODER}))

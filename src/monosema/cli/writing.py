@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,25 @@ class Drawing:
     stop: tuple[str, ...] = ()
     """Texts at which to stop."""
 
+    def check(self, drawn: bool = False) -> None:
+        """Raise InputError, which names the option, for a value that can't be; `drawn`: tokens are drawn anyway."""
+        if self.tokens is not None and self.tokens < 1:
+            raise InputError(f"--tokens {self.tokens} is not valid: give 1 or more.")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"--temperature {self.temperature:g} is not valid: give 0, or a number above it.")
+        if self.top_k is not None and self.top_k < 1:
+            raise InputError(f"--top-k {self.top_k} is not valid: give 1 or more.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InputError(f"--top-p {self.top_p:g} is not valid: give a probability above 0, at most 1.")
+        if self.temperature == 0 and not drawn and (self.top_k, self.top_p) != (None, None):
+            raise InputError(
+                "--top-k and --top-p say which tokens may be drawn, and at temperature 0 none is: the likeliest is "
+                "taken. Give --temperature too, as in 0.8."
+            )
+
     def settings(self, common: Common, tokens: int) -> dict[str, Any]:
-        """Return the fields of `GenerationConfig`; `tokens` is for those who gave none."""
+        """Return the fields of `GenerationConfig`; `tokens` is for those who gave none. Raises as `check` does."""
+        self.check()
         return {
             "max_new_tokens": tokens if self.tokens is None else self.tokens,
             "temperature": self.temperature,
@@ -194,8 +212,12 @@ def written(model: LanguageModel, one: Generation, row: SteeredRow | None) -> Te
 
 
 def edited_line(row: SteeredRow) -> str:
-    """Say how many tokens were edited."""
-    return f"edited: {len(row.prompt):,} tokens of the prompt, {len(row.generated):,} of the text"
+    """Say how many tokens were edited, or selected by edits that read what is there and may leave it as it is."""
+    done = "edited" if row.steering.only_adds else "selected"
+    prompt, text = len(row.prompt), len(row.generated)
+    if prompt == 1:
+        return f"{done}: 1 token of the prompt, {text:,} of the text"
+    return f"{done}: {prompt:,} tokens of the prompt, {text:,} of the text"
 
 
 def show_side_by_side(result: SideBySide, model: LanguageModel, console: Console) -> None:
@@ -220,7 +242,15 @@ def show_side_by_side(result: SideBySide, model: LanguageModel, console: Console
     for row in result.rows:
         table.add_row(translate(row.name), *_cells(row))
     console.print(table)
+    if any(row.edited and row.metrics["kl"] == 0 for row in result.rows):
+        console.print(Text(translate(SILENT)))
     console.print(Text(translate(MOVED), style="dim"))
+
+
+SILENT = (
+    "The edits changed nothing here: at all tokens selected, what they read has the wanted value already. A latent "
+    "that is silent there can't be scaled or taken out."
+)
 
 
 MOVED = (

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from monosema.steering import Comparison, Concept, Steering, SweepPoint, SweepResult
 
 _TOKENS, _LISTED = 40, 10
-_SHARES = (0.8, 0.6, 0.4, 0.2, 0.1, 0.03, 0.01)
-"""Shares of a divergence that are tried where all of it can't be had."""
+_NOTHING = 1e-6
+"""Divergence below which edits have changed nothing but rounding."""
 _KL = (0.25, 0.5, 1.0)
 """Divergences of a comparison."""
 
@@ -95,6 +95,12 @@ def steer(
         raise InputError("Say what to steer: edits, as in --steer 17=+2, or a concept, as in --concept sentiment.")
     if choose is not None and (about is None or edits.given):
         raise InputError("--choose looks for latents that stand for a --concept: give that, and no edits.")
+    if sweep is not None and kl is not None:
+        raise InputError("--sweep and --kl are two ways to choose strengths: give one of them.")
+    if sweep is not None and not edits.given:
+        raise InputError("--sweep tries strengths of edits: give some with --steer, or leave it out.")
+    drawing.check(drawn=not edits.given and choose is None)
+    strengths = _strengths(sweep)
     subject = open_subject(run, model, device=common.device)
     if not edits.given and about is not None:
         if choose is None:
@@ -106,7 +112,6 @@ def steer(
         steering = _solved(subject, steering, given, kl, drawing, common)
     if out is not None:
         _save(out, steering, subject)
-    strengths = _strengths(sweep)
     result = _swept(subject, steering, strengths, given, about, seeds, skills, drawing, common)
     values = {"model": subject.model.name, "steering": steering.to_dict(), **result.to_dict()}
     return deliver(values, common, lambda console: _show(result, steering, bool(strengths), out, console))
@@ -137,19 +142,19 @@ def _solved(
     from monosema.steering import UnsteeredTexts
 
     texts = UnsteeredTexts.write(subject.model, prompts, GenerationConfig(**drawing.settings(common, _TOKENS)))
-    (found,) = texts.strengths([steering], kl)
-    if found is not None:
-        return steering.at(found)
-    for share in _SHARES:
-        (found,) = texts.strengths([steering], share * kl)
-        if found is not None:
-            raise InputError(
-                f"No strength moves predictions by {kl:g} nats a token: the largest found is {share * kl:.3g}, at "
-                f"strength {found:.3g}. Ask for less with --kl, or steer otherwise."
-            )
+    search = texts.search(steering, kl)
+    if search.best is not None:
+        return steering.at(search.best)
+    if max(search.tried, default=(0.0, 0.0))[0] < _NOTHING:
+        raise InputError(
+            f"No strength moves predictions by {kl:g} nats a token: these edits change nothing here, at any strength. "
+            "A latent that is set, scaled or taken out must fire on the texts."
+        )
+    about = 0.95 * min(search.nearest[0], kl)
+    strength, nearest = min((at, found) for found, at in search.tried if found >= about)
     raise InputError(
-        f"No strength moves predictions by {kl:g} nats a token, nor by a hundredth of it: these edits change nothing "
-        "here. A latent that is to be taken out must fire on the texts."
+        f"No strength moves predictions by {kl:g} nats a token: the nearest found is {nearest:.3g}, at strength "
+        f"{strength:.3g}. Ask for that with --kl, or steer otherwise."
     )
 
 

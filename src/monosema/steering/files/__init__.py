@@ -60,13 +60,16 @@ def read_steering(path: str | Path, resolve: Resolve | None = None, site: Site |
         site: where vectors are of that don't say their site.
 
     Raises:
-        FormatError: no such file, or not of a known format.
+        FormatError: no such file, not of a known format, or without an edit.
         ConfigError: values that are not valid, or sources that are not there.
     """
     file = Path(path)
     if not file.is_file():
         raise FormatError(f"{file} is no file. Name a steering file: {', '.join(FORMATS)}.")
-    return _format(file).read(file, resolve, site)
+    found = _format(file).read(file, resolve, site)
+    if not found.edits:
+        raise FormatError(f"{file} holds no edits, so it steers nothing. Write one with `monosema steer --out`.")
+    return found
 
 
 def write_steering(path: str | Path, steering: Steering, model: LanguageModel | None = None) -> Path:
