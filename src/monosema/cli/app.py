@@ -155,7 +155,8 @@ def _say(message: str, code: int, error: BaseException | None = None, words: Seq
         traceback.print_exception(error)
     prefix = "" if code == _INTERRUPTED else "error: "
     paragraph = translate(prefix) + translate(" ".join(message.split()))
-    width = min(100, shutil.get_terminal_size((100, 24)).columns)
+    told = sys.stderr.isatty() or "COLUMNS" in os.environ
+    width = min(100, shutil.get_terminal_size((100, 24)).columns) if told else 100
     # Letters of Korean are two columns wide: while lines are filled, a filler stands behind each.
     filled = "".join(letter + _FILLER * (east_asian_width(letter) in "WF") for letter in paragraph)
     lines = textwrap.fill(filled, width, break_long_words=False, break_on_hyphens=False)
