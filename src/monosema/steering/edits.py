@@ -50,7 +50,8 @@ class Edit:
                 known = "is not known" if maximum is None else f"is {maximum:g}"
                 raise ConfigError(
                     f'unit = "max" is not valid for {self.coordinate.name}: its largest value {known}. '
-                    'Give numbers of its own with unit = "raw", or shares of the norm with unit = "norm".'
+                    f"Give numbers of its own, as in {self.coordinate.name}=+20raw, or shares of the norm, as in "
+                    f"{self.coordinate.name}=+0.1norm; or build the atlas, which knows it: monosema atlas RUN."
                 )
 
 
