@@ -225,10 +225,11 @@ def test_a_full_disk_ends_with_1_and_nothing_is_lost(
 @pytest.mark.parametrize(
     ("action", "says"),
     [
+        (("3442",), "no feature 3442: this atlas has 0 to 63"),
         (("show", "64"), "no feature 64: this atlas has 0 to 63"),
         (("show", "cats"), "'cats' is not the number of a feature"),
         (("show",), "`show` needs the number of a feature"),
-        (("serach", "cats"), "can't 'serach'. Did you mean 'search'"),
+        (("serach", "cats"), "no action 'serach'. Did you mean 'search'"),
         (("list", "cats"), "takes no further words"),
         (("list", "--sort", "beauty"), "can't be sorted by 'beauty'"),
         (("sql", "select nothing from nowhere"), "nowhere"),
@@ -249,9 +250,10 @@ def test_an_atlas_that_is_not_built_yet(command: Command, words: Words, tmp_path
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        (("--temperature", "-1"), "temperature = -1"),
-        (("--tokens", "0"), "max_new_tokens = 0"),
-        (("--top-p", "2"), "top_p = 2"),
+        (("--temperature", "-1"), "--temperature -1"),
+        (("--tokens", "0"), "--tokens 0"),
+        (("--top-p", "2"), "--top-p 2"),
+        (("--top-k", "3"), "--temperature"),
     ],
 )
 def test_settings_of_a_completion(more: tuple[str, ...], says: str, command: Command, tiny_directory: Path) -> None:

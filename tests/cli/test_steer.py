@@ -86,9 +86,11 @@ def test_the_strength_of_a_divergence_is_solved_and_kept_in_a_file(
 def test_a_divergence_that_no_strength_reaches_is_said_with_the_largest(
     finished: Run, latent: int, command: Command
 ) -> None:
-    words = ("steer", finished.folder, "the cat", "--steer", f"{latent}=x0.999", "--tokens", "4", "--kl", "300")
+    words = ("steer", finished.folder, "the cat", "--steer", f"{latent}=+1", "--tokens", "4", "--kl", "300")
     code, _, err = command(*words)
-    assert (code, "No strength" in err) == (2, True)
+    assert (code, "the nearest found is" in err, "change nothing" in err) == (2, True, False)
+    code, _, err = command(*words[:4], f"{latent}=x1", *words[5:])
+    assert (code, "change nothing here" in err) == (2, True)
 
 
 def test_latents_of_a_concept_are_listed_and_compared(
@@ -113,11 +115,14 @@ def test_latents_of_a_concept_are_listed_and_compared(
         (("the cat", "--steer", "0+1"), "no edit"),
         (("--steer", "0=+1raw"), "text to go on from"),
         (("the cat", "--steer", "0=+1raw", "--sweep", "a,b"), "--sweep"),
+        (("the cat", "--steer", "0=+1raw", "--sweep", "1", "--kl", "1"), "--kl"),
         (("the cat", "--steer", "0=+1raw", "--seeds", "2"), "--temperature"),
         (("the cat", "--steer", "0=+1raw", "--seeds", "0"), "--seeds"),
         (("the cat", "--steer", "0=+1raw@prompt[90:95]"), "selects no token"),
         (("the cat", "--steer", "77.resid_post:0=+1raw"), "77.resid_post"),
         (("--concept", "sentimant"), "sentiment"),
+        (("--concept", "sentiment", "--choose", "best"), "--choose best"),
+        (("a", "--chat", "--steer", "0=+1raw"), "no chat template"),
     ],
 )
 def test_what_cannot_be_steered_is_said(words: tuple[str, ...], says: str, finished: Run, command: Command) -> None:
@@ -133,7 +138,7 @@ def test_completion_beside_the_untouched_one_counts_edited_tokens(finished: Run,
     assert len(steered["texts"][0]["edited"]["prompt"]) == 1
     assert steered["metrics"]["kl"] > 0
     code, out, _ = command(*words, "--beside")
-    assert (code, "edited: 1 tokens of the prompt" in out) == (0, True)
+    assert (code, "edited: 1 token of the prompt" in out) == (0, True)
     assert command(*words, "--stream")[0] == 0
     for more, says in (
         (("--steer", "0=0", "--splice", "drop"), "two experiments"),
@@ -141,3 +146,23 @@ def test_completion_beside_the_untouched_one_counts_edited_tokens(finished: Run,
     ):
         code, _, err = command("complete", "a", "--run", finished.folder, *more)
         assert (code, says in err) == (2, True)
+
+
+def test_edits_that_read_what_is_there_select_tokens_and_say_where_nothing_changed(
+    finished: Run, latent: int, command: Command
+) -> None:
+    words = ("complete", "the cat", "--run", finished.folder, "--tokens", "4", "--steer", f"{latent}=x1")
+    code, out, err = command(*words, "--beside")
+    assert (code, "selected: " in out, "The edits changed nothing here" in out) == (0, True, True), err
+
+
+def test_nothing_is_printed_before_an_error_of_a_stream(finished: Run, command: Command) -> None:
+    words = ("complete", "the cat", "--run", finished.folder, "--stream")
+    for edit, says in (("nofile.npy=+1", "no file nofile.npy"), ("0=+1,1=+1", "--steer 1=+1")):
+        code, out, err = command(*words, "--steer", edit)
+        assert (code, out, says in err) == (2, "", True), err
+
+
+def test_another_model_is_named_beside_the_run_s(finished: Run, command: Command) -> None:
+    code, _, err = command("complete", "a", "--run", finished.folder, "--model", "specimen", "--steer", "0=+1raw")
+    assert (code, "of the model" in err, "specimen" in err) == (2, True, True), err

@@ -67,7 +67,7 @@ def test_without_cards_both_columns_are_the_same_and_a_link_brings_cards(page: A
     assert plain != steered
     assert find(page, ".text-column.steered .g.edited")
     assert not find(page, ".text-column.plain .g.edited")
-    wait(page, "return /costs [\\d.]/.test(document.querySelector('.steer-card .cost').textContent)")
+    wait(page, "return /untouched text [\\d.]/.test(document.querySelector('.steer-card .cost').textContent)")
     visit(page, page.current_url)
     assert column_texts(page) == [plain, steered]
 
@@ -126,3 +126,32 @@ def test_a_direction_of_examples_steers(page: Any, app: str) -> None:
         area.send_keys(text)
     find(page, "dialog .action")[0].click()
     wait(page, "return document.querySelectorAll('.text-column.steered .g.edited').length > 0")
+
+
+def test_a_sweep_is_shown_again_by_its_link_with_its_prompt_and_cards(page: Any, app: str) -> None:
+    visit(page, f"{app}/steer?run=first&tokens=4&prompt=the+cat&add=3:4")
+    column_texts(page)
+    find(page, "#sweep")[0].click()
+    wait(page, "return document.querySelectorAll('.sweep-curve circle').length === 8", 60)
+    sweep = page.execute_script("return new URLSearchParams(location.search).get('sweep')")
+    visit(page, f"{app}/steer?run=first&sweep={sweep}")
+    wait(page, "return document.querySelectorAll('.sweep-curve circle').length === 8")
+    assert "#3" in texts(page, ".steer-card")[0]
+    assert page.execute_script("return document.querySelector('#prompt-text textarea').value") == "the cat"
+    assert "effect" not in texts(page, ".sweep-table th")
+
+
+def test_jobs_are_there_at_once(page: Any, app: str) -> None:
+    visit(page, f"{app}/jobs")
+    assert find(page, "#jobs > *")
+
+
+def test_what_a_damaged_link_says_is_named_and_left_out(page: Any, app: str) -> None:
+    visit(page, f"{app}/steer?run=first&tokens=4&cards=[bad")
+    assert "cards" in texts(page, ".ignored")[0]
+
+
+def test_examples_of_completion_are_not_there_in_a_chat(page: Any, app: str) -> None:
+    visit(page, f"{app}/steer?run=first&tokens=4&mode=chat")
+    assert not find(page, "#examples")[0].is_displayed()
+    forget(page)

@@ -78,6 +78,25 @@ def test_after_the_last_block_the_direct_effect_is_the_logit_difference_that_a_p
     assert sum(answer.tokens) == pytest.approx(sum(one.score for one in answer.features), rel=1e-4)
 
 
+def test_parts_and_what_the_reconstruction_leaves_make_up_the_value(model: Transformer) -> None:
+    read, question = read_at(model, "0.resid_post")
+    answer = answer_of("direct", read, question)
+    assert answer.whole is not None
+    assert answer.n == len(answer.features) == 4
+    assert answer.whole == pytest.approx(sum(one.score for one in answer.features), rel=1e-4)
+    assert answer.whole + sum(answer.rest.values()) == pytest.approx(answer.value, abs=1e-4)
+    last, question = read_at(model, f"{model.n_layers - 1}.resid_post")
+    assert answer_of("direct", last, question).rest["other layers"] == pytest.approx(0, abs=0.05)
+
+
+def test_all_features_at_once_are_not_the_sum_of_each(model: Transformer) -> None:
+    read, question = read_at(model, "0.resid_post")
+    every = [(at, int(one)) for at in range(len(read.reading.ids)) for one in read.latents[at, read.values[at] > 0]]
+    answer = answer_of("ablation", read, question)
+    assert answer.whole is None
+    assert answer.rest["all features at once"] == pytest.approx(read.effects([every], question)[0], abs=1e-5)
+
+
 def test_a_site_off_the_stream_gives_the_reason_and_the_other_methods_answer(model: Transformer) -> None:
     made = make_coder("topk", model.site_width("0.mlp.post"), 64, k=4, seed=1)
     made.metadata = made.metadata.replace(site=Site.parse("0.mlp.post"))

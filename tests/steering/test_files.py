@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from monosema.core import ConfigError, FormatError, Site
+from monosema.core import ConfigError, FormatError, InputError, Site
 from monosema.dictionaries import Metadata, make_coder
 from monosema.models import random_model
 from monosema.steering import (
@@ -166,10 +166,10 @@ def test_a_table_of_lm_evaluation_harness_names_latents(tmp_path: Path) -> None:
     ("edit", "says"),
     [
         (Edit(Direction(SITE, vector(1)), Scale(2.0), EVERY), "constant additions"),
-        (Edit(Direction(SITE, vector(1)), Add(2.0)), "special = true"),
+        (Edit(Direction(SITE, vector(1)), Add(2.0)), r"--steer direction=\+2@special,template"),
         (Edit(Direction(SITE, vector(1)), Add(2.0), EVERY, "norm"), "share of the norm"),
         (Edit(Direction("1.resid_mid", vector(1)), Add(2.0), EVERY), "1.resid_mid"),
-        (Edit(Latent(CODER, 5), Clamp(1.0, 1.0), EVERY), "constant additions|can't hold the clamp"),
+        (Edit(Latent(CODER, 5), Clamp(1.0, 1.0), EVERY), "constant additions|can't hold 5=1raw@special,template"),
     ],
 )
 def test_what_others_files_can_not_hold_is_an_error(tmp_path: Path, suffix: str, edit: Edit, says: str) -> None:
@@ -216,3 +216,20 @@ def test_the_list_of_formats_is_open(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(files, "FORMATS", dict(files.FORMATS))
     register_steering_format(".mine", Mine())
     assert read_steering(write_steering(tmp_path / "one.mine", CONSTANT)) is CONSTANT
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("a.csv", "a,b\n", "no column feature_index"),
+        ("b.csv", "action,hookpoint,feature_index,steering_coefficient\n", "no edits"),
+        ("c.toml", "", "needs a list of edits"),
+        ("d.json", '{"edits": []}', "no edits"),
+        ("e.json", '{"edits": [{"latent": 1}]}', "one of add, scale and clamp"),
+        ("f.pt", "x", "no file of tensors"),
+    ],
+)
+def test_a_file_without_edits_is_named_and_refused(tmp_path: Path, name: str, text: str, says: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InputError, match=f"{name}.*{says}"):
+        read_steering(tmp_path / name, Resolver({SITE: CODER}))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import os
+import shutil
 import sys
 import textwrap
 import traceback
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
+from unicodedata import east_asian_width
 
 from cyclopts import App, CycloptsError, Group
 
@@ -53,6 +55,7 @@ _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
 }
 _GROUPS: dict[str, Group] = {}
 _FAILED, _BAD_INPUT, _INTERRUPTED = 1, 2, 130
+_FILLER = "\ue000"
 EXTENSIONS = "monosema.extensions"
 """Group of entry points whose modules are imported before the words are parsed; MONOSEMA_EXTENSIONS names others."""
 
@@ -151,10 +154,13 @@ def _say(message: str, code: int, error: BaseException | None = None, words: Seq
     if error is not None and "--debug" in words:
         traceback.print_exception(error)
     prefix = "" if code == _INTERRUPTED else "error: "
-    width = min(100, os.get_terminal_size().columns) if sys.stderr.isatty() else 100
-    paragraph = translate(" ".join(message.split()))
-    paragraph = translate(prefix) + paragraph
-    print(textwrap.fill(paragraph, width, break_long_words=False, break_on_hyphens=False), file=sys.stderr)
+    paragraph = translate(prefix) + translate(" ".join(message.split()))
+    told = sys.stderr.isatty() or "COLUMNS" in os.environ
+    width = min(100, shutil.get_terminal_size((100, 24)).columns) if told else 100
+    # Letters of Korean are two columns wide: while lines are filled, a filler stands behind each.
+    filled = "".join(letter + _FILLER * (east_asian_width(letter) in "WF") for letter in paragraph)
+    lines = textwrap.fill(filled, width, break_long_words=False, break_on_hyphens=False)
+    print(lines.replace(_FILLER, ""), file=sys.stderr)
     return code
 
 

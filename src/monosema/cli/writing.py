@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +43,25 @@ class Drawing:
     stop: tuple[str, ...] = ()
     """Texts at which to stop."""
 
+    def check(self, drawn: bool = False) -> None:
+        """Raise InputError, which names the option, for a value that can't be; `drawn`: tokens are drawn anyway."""
+        if self.tokens is not None and self.tokens < 1:
+            raise InputError(f"--tokens {self.tokens} is not valid: give 1 or more.")
+        if not 0 <= self.temperature < math.inf:
+            raise InputError(f"--temperature {self.temperature:g} is not valid: give 0, or a number above it.")
+        if self.top_k is not None and self.top_k < 1:
+            raise InputError(f"--top-k {self.top_k} is not valid: give 1 or more.")
+        if self.top_p is not None and not 0 < self.top_p <= 1:
+            raise InputError(f"--top-p {self.top_p:g} is not valid: give a probability above 0, at most 1.")
+        if self.temperature == 0 and not drawn and (self.top_k, self.top_p) != (None, None):
+            raise InputError(
+                "--top-k and --top-p say which tokens may be drawn, and at temperature 0 none is: the likeliest is "
+                "taken. Give --temperature too, as in 0.8."
+            )
+
     def settings(self, common: Common, tokens: int) -> dict[str, Any]:
-        """Return the fields of `GenerationConfig`; `tokens` is for those who gave none."""
+        """Return the fields of `GenerationConfig`; `tokens` is for those who gave none. Raises as `check` does."""
+        self.check()
         return {
             "max_new_tokens": tokens if self.tokens is None else self.tokens,
             "temperature": self.temperature,
@@ -62,10 +80,12 @@ AS_USUAL = Drawing()
 class Edits:
     """Edits that hold while a model reads and writes."""
 
-    steer: tuple[str, ...] = ()
+    steer: Annotated[tuple[str, ...], Parameter(allow_leading_hyphen=True)] = ()
     """An edit: `17=+2` adds latent 17's direction, twice its largest activation; `17=0` takes it out; `17=1.5` sets it;
-    `17=x0.5` scales it; `17=0..1` clamps it; `FILE=+1` adds a direction; `@last`, `@prompt`, `@generated[0:8]` behind
-    say where. May be repeated: all hold together."""
+    `17=x0.5` scales it; `17=0..1` clamps it, with `?` behind only where it is active; `FILE=+1` adds a direction. A
+    number may have a unit: `17=+40raw`, `17=+0.1norm`. `@last`, `@prompt`, `@generated[0:8]` behind say where, several
+    with commas between; `@special,template` takes special tokens and a chat's template in. May be repeated: all hold
+    together."""
     steering: Path | None = None
     """A file of edits, as `monosema steer --out` writes it: .toml, .json, .safetensors, .gguf or .pt."""
 
@@ -151,19 +171,35 @@ def steering_block(subject: Subject, edits: Edits) -> contextlib.AbstractContext
     return steered(subject.model, edits.open(subject))
 
 
-def show_stream(model: LanguageModel, prompt: Prompt, settings: dict[str, Any], console: Console) -> tuple[str, bool]:
-    """Show a text as it is written; Ctrl-C ends it. Returns the text, and true if it was ended so."""
-    shown = []
+def require_template(model: LanguageModel) -> None:
+    """Raise InputError for a model that knows no turns of a chat."""
+    if model.tokenizer.chat_template is None:
+        raise InputError(
+            f"{model.name} has no chat template: it continues texts, and knows no turns. Use `monosema complete`, or "
+            "chat with one that has, such as --model smollm2."
+        )
+
+
+def show_stream(
+    model: LanguageModel, prompt: Prompt, settings: dict[str, Any], console: Console, before: str = ""
+) -> tuple[str, bool]:
+    """Show a text as it is written, behind what was `before` it; Ctrl-C ends it. Nothing is shown before the first
+    token is there. Returns the text, and true if it was ended so.
+    """
+    shown: list[str] = []
     with contextlib.closing(model.stream(prompt, **settings)) as pieces:
         try:
             for piece in pieces:
+                if not shown:
+                    console.print(Text(before, "dim"), end="")
                 shown.append(piece.text)
                 console.file.write(piece.text)
                 console.file.flush()
         except KeyboardInterrupt:
             return "".join(shown), True
         finally:
-            console.file.write("\n")
+            if shown:
+                console.file.write("\n")
     return "".join(shown), False
 
 
@@ -194,8 +230,12 @@ def written(model: LanguageModel, one: Generation, row: SteeredRow | None) -> Te
 
 
 def edited_line(row: SteeredRow) -> str:
-    """Say how many tokens were edited."""
-    return f"edited: {len(row.prompt):,} tokens of the prompt, {len(row.generated):,} of the text"
+    """Say how many tokens were edited, or selected by edits that read what is there and may leave it as it is."""
+    done = "edited" if row.steering.only_adds else "selected"
+    prompt, text = len(row.prompt), len(row.generated)
+    if prompt == 1:
+        return f"{done}: 1 token of the prompt, {text:,} of the text"
+    return f"{done}: {prompt:,} tokens of the prompt, {text:,} of the text"
 
 
 def show_side_by_side(result: SideBySide, model: LanguageModel, console: Console) -> None:
@@ -220,7 +260,15 @@ def show_side_by_side(result: SideBySide, model: LanguageModel, console: Console
     for row in result.rows:
         table.add_row(translate(row.name), *_cells(row))
     console.print(table)
+    if any(row.edited and row.metrics["kl"] == 0 for row in result.rows):
+        console.print(Text(translate(SILENT)))
     console.print(Text(translate(MOVED), style="dim"))
+
+
+SILENT = (
+    "The edits changed nothing here: at all tokens selected, what they read has the wanted value already. A latent "
+    "that is silent there can't be scaled or taken out."
+)
 
 
 MOVED = (

@@ -134,7 +134,10 @@ class Row:
         if not n:
             raise InputError(f"Prompt {index} has no tokens, so there is nothing to continue.")
         if n >= model.context:
-            raise InputError(f"Prompt {index} has {n} tokens; the model's context of {model.context} leaves no room.")
+            raise InputError(
+                f"Prompt {index} has {n:,} tokens, and the model's context of {model.context:,} leaves no room to "
+                f"write. Shorten it to {model.context - 1:,} or fewer, or take a model with a longer context."
+            )
         self.prompt, self.config, self.index, self.leader = prompt, config, index, leader
         self.written: list[int] = []
         self.finish: Finish | None = None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from monosema.core import ConfigError, InputError, Site
+from monosema.core import ConfigError, InputError, RunError, Site
 from monosema.data import TextConfig, open_corpus, token_batches
 from monosema.data.batches import TokenBatches
 from monosema.dictionaries import Dictionary
@@ -83,6 +84,7 @@ def open_subject(
 
     Raises:
         ConfigError: a dictionary that names no model, where none is given.
+        InputError: a model in which the dictionary's site is not, or is of another width.
         FormatError, UnknownModelError: as `load_dictionary` and `load_model`.
     """
     if place is None:
@@ -93,7 +95,22 @@ def open_subject(
     named = model or open_dictionary(place).metadata.model
     if named is None:
         raise ConfigError(f"The dictionary {place} does not say which model it is of: give it with --model.")
-    return Subject(load_model(named, device=device), Path(place), device)
+    subject = Subject(load_model(named, device=device), Path(place), device)
+    with contextlib.suppress(RunError):  # nothing is trained yet that could be of another model
+        _require_fit(subject.model, subject.dictionary, subject.place)
+    return subject
+
+
+def _require_fit(model: LanguageModel, dictionary: Dictionary, place: Path | None) -> None:
+    site, own = dictionary.metadata.site, dictionary.metadata.model
+    if site is None or site.layer is None:
+        return
+    other_width = site.component.startswith("resid") and dictionary.d_in % model.d_model
+    if site.layer >= model.n_layers or other_width:
+        raise InputError(
+            f"{place} is of the model {own}, at {site.short} with width {dictionary.d_in:,}, and not of {model.name}, "
+            f"which has {model.n_layers} blocks of width {model.d_model:,}. Leave out --model, or name a copy of {own}."
+        )
 
 
 def _run_at(place: Path) -> Run | None:

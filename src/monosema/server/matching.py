@@ -43,8 +43,10 @@ def match(a: Float[Tensor, "n_a d"], b: Tensor) -> Matching:
         InputError: they are of different widths, or too many to compare all pairs.
     """
     if a.shape[1] != b.shape[1]:
-        widths = f"directions of one have {a.shape[1]} values, of the other {b.shape[1]}"
-        raise InputError(f"These dictionaries can’t be matched: {widths}.")
+        one, other = a.shape[1], b.shape[1]
+        raise InputError(
+            f"These dictionaries can’t be matched: directions of one have {one} values, of the other {other}."
+        )
     if a.shape[0] * b.shape[0] * a.shape[1] > MOST_PRODUCTS:
         raise InputError(f"These dictionaries are too large to match here: {a.shape[0]:,} and {b.shape[0]:,} latents.")
     a, b = (torch.nn.functional.normalize(one.detach().float().cpu(), dim=1) for one in (a, b))

@@ -8,8 +8,9 @@ that of the question.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
 import torch
 from jaxtyping import Float
@@ -20,6 +21,9 @@ from monosema.server.reading import DictionaryReading, Question
 
 EXACT = 48
 """Features on one token each that are taken out by a forward pass of their own: those of the largest estimates."""
+
+LEFT = "left by the reconstruction"
+"""Name of the part of the activation that features leave: the decoder's bias and the error."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class Answer:
         tokens: a score for each token of the prompt; 0 where no feature is read.
         features: the largest scores, whatever their sign, the largest first.
         value: F of the question.
+        n: active features, on one token each, that have a score.
+        whole: sum of the scores of all; None where they do not add up.
+        rest: further parts of F by name, in nats.
         control: median size of the score of random directions in the place of features; None where it makes no sense.
         seconds: time that it took.
     """
@@ -48,6 +55,9 @@ class Answer:
     tokens: list[float]
     features: list[FeatureShare]
     value: float
+    n: int = 0
+    whole: float | None = None
+    rest: Mapping[str, float] = field(default_factory=dict)
     control: float | None = None
     seconds: float = 0.0
 
@@ -100,8 +110,8 @@ def answers(
 
 def _by_gradient(read: DictionaryReading, question: Question, most: int) -> Answer:
     """a_j d_j · ∂F/∂x: attribution patching to zero (Nanda 2023), a first-order estimate of what removal does."""
-    scores, value = _gradient_scores(read, question)
-    return _answer("gradient", read, scores, value, most)
+    scores, value, whole = _gradient_scores(read, question)
+    return _answer("gradient", read, scores, value, most, {LEFT: whole - float(scores.sum())})
 
 
 def _by_ablation(read: DictionaryReading, question: Question, most: int) -> Answer:
@@ -110,21 +120,24 @@ def _by_ablation(read: DictionaryReading, question: Question, most: int) -> Answ
     A token's score is the fall of F when all that is active on it goes. The control takes out, at the same positions, a
     random direction as long as the feature's part.
     """
-    estimates, value = _gradient_scores(read, question)
+    estimates, value, _ = _gradient_scores(read, question)
     rows, columns = _largest(estimates, min(EXACT, int((estimates != 0).sum())))
     chosen = [(row, int(read.latents[row, column])) for row, column in zip(rows, columns, strict=True)]
     seen = [row for row in range(question.position + 1) if float(read.values[row, 0]) > 0]  # 0 at special tokens
     whole = [[(row, int(latent)) for latent in read.latents[row, read.values[row] > 0]] for row in seen]
-    effects = read.effects([*([one] for one in chosen), *whole], question)
+    effects = read.effects([*([one] for one in chosen), *whole, [*chain(*whole)]], question)
     tokens = [0.0] * len(read.reading.ids)
-    for row, effect in zip(seen, effects[len(chosen) :], strict=True):
+    for row, effect in zip(seen, effects[len(chosen) : -1], strict=True):
         tokens[row] = effect
     shares = [
         FeatureShare(latent, row, read.part(row, latent), effect)
         for (row, latent), effect in zip(chosen, effects, strict=False)
     ]
     shares.sort(key=lambda share: -abs(share.score))
-    return Answer("ablation", tokens, shares[:most], value, _random_effect(read, question, shares[:most]))
+    n, rest = int((estimates != 0).sum()), {"all features at once": effects[-1]}
+    return Answer(
+        "ablation", tokens, shares[:most], value, n, None, rest, _random_effect(read, question, shares[:most])
+    )
 
 
 def _by_logits(read: DictionaryReading, question: Question, most: int) -> Answer:
@@ -139,12 +152,16 @@ def _by_logits(read: DictionaryReading, question: Question, most: int) -> Answer
         )
     with torch.inference_mode():
         values, latents = read.values[at], read.latents[at]
-        logits = model.unembed(read.directions[latents]).float() / _norm_scale(read, at)
+        stream = read.fork(at).activation[0, at].flatten()
+        parts = torch.cat([read.directions[latents], stream[None].to(read.directions)])
+        logits = model.unembed(parts).float() / _norm_scale(read, at)
         direct = logits[:, question.target] - (logits.mean(-1) if question.foil is None else logits[:, question.foil])
         scores = torch.zeros_like(read.values)
-        scores[at] = values * direct
+        scores[at] = values * direct[:-1]
         value = float(question.value(read.reading.logits[at]))
-    return _answer("direct", read, scores, value, most)
+    whole = float(direct[-1])
+    rest = {LEFT: whole - float(scores.sum()), "other layers": value - whole}
+    return _answer("direct", read, scores, value, most, rest)
 
 
 def _norm_scale(read: DictionaryReading, at: int) -> float:
@@ -156,8 +173,8 @@ def _norm_scale(read: DictionaryReading, at: int) -> float:
     return float(model.activations(read.reading.tokens, [scale])[scale][0, at].float().mean())
 
 
-def _gradient_scores(read: DictionaryReading, question: Question) -> tuple[Float[Tensor, "pos k"], float]:
-    """Return a_j d_j · ∂F/∂x of every active latent up to the question's position, and F."""
+def _gradient_scores(read: DictionaryReading, question: Question) -> tuple[Float[Tensor, "pos k"], float, float]:
+    """Return a_j d_j · ∂F/∂x of every active latent up to the question's position, F, and x · ∂F/∂x in all."""
     at = question.position
     fork = read.fork(at)
     with torch.enable_grad():
@@ -169,7 +186,8 @@ def _gradient_scores(read: DictionaryReading, question: Question) -> tuple[Float
     rows = gradient[0].flatten(1).float()
     for place in range(at + 1):
         along[place] = read.directions[read.latents[place]].float() @ rows[place]
-    return read.values * along, float(value.detach())
+    whole = float((x.detach()[0].flatten(1).float() * rows).sum())
+    return read.values * along, float(value.detach()), whole
 
 
 @torch.inference_mode()
@@ -191,13 +209,21 @@ def _largest(scores: Float[Tensor, "pos k"], n: int) -> tuple[list[int], list[in
     return (order // scores.shape[1]).tolist(), (order % scores.shape[1]).tolist()
 
 
-def _answer(method: str, read: DictionaryReading, scores: Float[Tensor, "pos k"], value: float, most: int) -> Answer:
-    rows, columns = _largest(scores, min(most, int((scores != 0).sum())))
+def _answer(
+    method: str,
+    read: DictionaryReading,
+    scores: Float[Tensor, "pos k"],
+    value: float,
+    most: int,
+    rest: Mapping[str, float],
+) -> Answer:
+    n = int((scores != 0).sum())
+    rows, columns = _largest(scores, min(most, n))
     shares = [
         FeatureShare(int(read.latents[row, column]), row, float(read.values[row, column]), float(scores[row, column]))
         for row, column in zip(rows, columns, strict=True)
     ]
-    return Answer(method, scores.sum(1).tolist(), shares, value)
+    return Answer(method, scores.sum(1).tolist(), shares, value, n, float(scores.sum()), rest)
 
 
 for _method in (

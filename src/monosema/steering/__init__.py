@@ -18,7 +18,7 @@ from monosema.steering.metrics.measures import MEASURES, Measure, MeasuredText, 
 from monosema.steering.metrics.skills import Skills
 from monosema.steering.moves import Add, Clamp, Move, Scale
 from monosema.steering.resolver import Resolver
-from monosema.steering.short import read_edit, spec_of_text, text_of
+from monosema.steering.short import named, read_edit, spec_of_text, text_of
 from monosema.steering.spec import Resolve
 from monosema.steering.steered import SteeredBatch, SteeredRow, steered
 from monosema.steering.strength import for_divergence
@@ -77,6 +77,7 @@ __all__ = [
     "for_divergence",
     "mean_activations",
     "mean_difference",
+    "named",
     "probe_direction",
     "random_direction",
     "read_directions",

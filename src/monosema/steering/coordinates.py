@@ -199,6 +199,7 @@ def _fitting(values: Tensor, shape: tuple[int, ...], what: str, site: Site) -> T
     width = torch.Size(shape).numel()
     if len(values) != width:
         raise VectorError(
-            f"{what} has width {len(values):,}, and {site.short} has width {width:,}. Name the site that it is of."
+            f"{what} has width {len(values):,}, and {site.short} has width {width:,} in this model. "
+            "Name the site and the model that it is of."
         )
     return values

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import NamedTuple
 
 from monosema.core import ConfigError
@@ -60,6 +61,11 @@ class Clamp:
     only_active: bool = False
 
     def __post_init__(self) -> None:
+        for bound in (self.low, self.high):
+            if not isinstance(bound, Real):
+                raise ConfigError(
+                    f"clamp = {bound!r} is not valid: give numbers, infinite ones where there is no bound."
+                )
         if math.isnan(self.low) or math.isnan(self.high) or self.low > self.high:
             raise ConfigError(f"clamp = [{self.low}, {self.high}] is not valid: give two numbers, the lower one first.")
         if self.low == math.inf or self.high == -math.inf:
@@ -75,5 +81,9 @@ Move = Add | Scale | Clamp
 
 
 def _require_number(field: str, value: float | int) -> None:
-    if not math.isfinite(value):
-        raise ConfigError(f"{field} = {value} is not valid: give a finite number.")
+    try:
+        valid = math.isfinite(value)
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ConfigError(f"{field} = {value!r} is not valid: give a finite number.")

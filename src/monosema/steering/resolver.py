@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from monosema.atlas import open_atlas
-from monosema.core import ConfigError, Site, nearest
+from monosema.core import ConfigError, FormatError, Site, nearest
 from monosema.dictionaries import Dictionary, load_dictionary
 from monosema.steering.coordinates import Direction, Latent
-from monosema.steering.files import read_directions
+from monosema.steering.files import FORMATS, read_directions
 
 Maximum = Callable[[int], float | None]
 """The largest activation of a latent; None where it is not known."""
@@ -85,7 +85,7 @@ class Resolver:
 
         Raises:
             ConfigError: no such direction, or several.
-            FormatError: a file that holds none.
+            FormatError: a file that holds none, or no such file.
         """
         named = [one for one in self._directions if one.name == name and site in (None, one.site)]
         if not named and self._files and Path(name).is_file():
@@ -95,6 +95,8 @@ class Resolver:
         if named:
             sites = ", ".join(one.site.short for one in named)
             raise ConfigError(f"direction = {name!r} is at several sites: say at which, {sites}.")
+        if self._files and ("/" in name or Path(name).suffix in FORMATS):
+            raise FormatError(f"There is no file {name}. Name a file that holds a direction: {', '.join(FORMATS)}.")
         names = sorted({one.name for one in self._directions})
         there = f"There are: {', '.join(names)}." if names else "There are no directions here by name."
         raise ConfigError(

@@ -15,6 +15,7 @@ import re
 from typing import Any
 
 from monosema.core import ConfigError
+from monosema.steering.coordinates import Latent
 from monosema.steering.edits import UNITS, Edit
 from monosema.steering.spec import Resolve, edit_of, spec_of_edit
 
@@ -37,6 +38,8 @@ def read_edit(text: str, resolve: Resolve) -> Edit:
 
 def spec_of_text(text: str) -> dict[str, Any]:
     """Return the plain values (`spec`) of an edit in one word."""
+    if len(several := re.split(r",(?=[^,=@]+=)", text)) > 1:
+        raise ConfigError(f"{text!r} is several edits: give each on its own, --steer {' --steer '.join(several)}.")
     what, equals, rest = text.strip().rpartition("=")
     move, at, places = rest.partition("@")
     if not equals or not what:
@@ -62,8 +65,21 @@ def text_of(edit: Edit) -> str:
     return f"{what}={move}{spec.get('unit', '')}{active}{_text_of_places(edit)}"
 
 
+def named(edit: Edit) -> str:
+    """Return an edit in the word that people write: without the site, and the unit that is as usual."""
+    try:
+        text = text_of(edit)
+    except ConfigError:  # a coordinate that has no plain values
+        return edit.coordinate.name
+    move, at, places = text.rpartition("=")[2].partition("@")
+    usual = "max" if isinstance(edit.coordinate, Latent) else "raw"
+    return f"{edit.coordinate.name}={move.replace(usual, '')}{at}{places}"
+
+
 def _coordinate(what: str, text: str) -> dict[str, Any]:
     site, colon, name = what.rpartition(":")
+    if re.fullmatch(r"-\d+", name):
+        raise ConfigError(f"{text!r} is no edit: latents are counted from 0, and {name} is below.")
     if not name:
         raise ConfigError(f"{text!r} names nothing before the =. {_FORM}.")
     if head := re.fullmatch(r"(\d+)\.(\d+)", site):

@@ -17,6 +17,7 @@ from monosema.core import InputError, Site, SiteError
 from monosema.models import Action, ForwardContext, LanguageModel
 from monosema.steering.changes import Mask, SiteChanges
 from monosema.steering.edits import Edit, Steering
+from monosema.steering.short import named
 from monosema.steering.where import Tokens, Where
 
 
@@ -26,23 +27,24 @@ class SteeredRow:
     Attributes:
         steering: its edits.
         matched: where-clauses that selected a token.
+        prompt_length: tokens of the prompt.
     """
 
     def __init__(self, steering: Steering) -> None:
         self.steering = steering
         self.matched: set[Where] = set()
         self._positions: set[int] = set()
-        self._prompt = 0
+        self.prompt_length = 0
 
     @property
     def prompt(self) -> set[int]:
         """Tokens of the prompt that were edited: their positions in the row, padding left out."""
-        return {at for at in self._positions if at < self._prompt}
+        return {at for at in self._positions if at < self.prompt_length}
 
     @property
     def generated(self) -> set[int]:
         """Tokens of what the model wrote that were edited, counted from 0."""
-        return {at - self._prompt for at in self._positions if at >= self._prompt}
+        return {at - self.prompt_length for at in self._positions if at >= self.prompt_length}
 
     @property
     def unmatched(self) -> list[Edit]:
@@ -52,7 +54,7 @@ class SteeredRow:
     def note(self, positions: Iterable[int], prompt: int | None = None) -> None:
         """Add edited positions of the row; `prompt`: where its prompt ends, of a pass that reads it."""
         self._positions.update(positions)
-        self._prompt = self._prompt if prompt is None else prompt
+        self.prompt_length = self.prompt_length if prompt is None else prompt
 
     def __repr__(self) -> str:
         return f"SteeredRow({self.steering!r}, prompt={sorted(self.prompt)}, generated={sorted(self.generated)})"
@@ -124,10 +126,14 @@ class SteeredBatch:
         edits = dict.fromkeys(edit for row in rows for edit in row.steering.edits)
         for edit in edits:
             if all(edit in row.unmatched for row in rows if edit in row.steering.edits):
+                longest = max(row.prompt_length for row in rows)
+                have = f"prompts have at most {longest:,} tokens"
+                if len(rows) == 1:
+                    have = "the prompt has 1 token" if longest == 1 else f"the prompt has {longest:,} tokens"
                 raise InputError(
-                    f"The edit of {edit.coordinate.name} at {edit.coordinate.site.short} changed nothing: {edit.where} "
-                    "selects no token of any text here. Windows count tokens from 0; special tokens and those of a "
-                    "chat's template are edited only where special or template is true."
+                    f"{named(edit)} selects no token at {edit.coordinate.site.short}, so it changed nothing: {have}. "
+                    "Windows count them from 0; special tokens and those of a "
+                    "chat's template are edited only with @special and @template."
                 )
 
     def _plan(self, rows: Sequence[Steering | None]) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from jaxtyping import Float, Int
@@ -33,7 +33,6 @@ LOGITS_AT_ONCE = 2**25
 _STEP, _UNSEEN = 100.0, 1e-7
 
 
-@torch.no_grad()
 def for_divergence(
     model: LanguageModel,
     steerings: Sequence[Steering],
@@ -43,6 +42,8 @@ def for_divergence(
     roles: Int[Tensor, "n pos"] | None = None,
 ) -> list[float | None]:
     """Find the strength of each steering at which it moves next-token distributions by `kl`.
+
+    `strengths_tried` does the same, and tells what was found on the way.
 
     Args:
         steerings: of any strengths but 0; those found take their place (`Steering.at`).
@@ -57,6 +58,19 @@ def for_divergence(
         ConfigError: a divergence that is not above 0.
         InputError: a where-clause that selects none of the tokens.
     """
+    return [one.best for one in strengths_tried(model, steerings, tokens, kl, roles=roles)]
+
+
+@torch.no_grad()
+def strengths_tried(
+    model: LanguageModel,
+    steerings: Sequence[Steering],
+    tokens: Int[Tensor, "n pos"],
+    kl: float,
+    *,
+    roles: Int[Tensor, "n pos"] | None = None,
+) -> list[StrengthSearch]:
+    """Search the strength of each steering as `for_divergence` does, and return the searches."""
     if not kl > 0:
         raise ConfigError(f"kl = {kl} is not valid: give a divergence above 0, in nats a token.")
     tokens = tokens.to(model.device)
@@ -66,7 +80,7 @@ def for_divergence(
         roles = roles.to(model.device)
         counted = torch.nn.functional.pad(roles[:, 1:] == Role.GENERATED, (0, 1))
     before = model(tokens, roles=roles).float().log_softmax(-1)[counted]
-    searches = [_Search(kl) for _ in steerings]
+    searches = [StrengthSearch(kl) for _ in steerings]
     together = max(1, LOGITS_AT_ONCE // (tokens.numel() * before.shape[-1]))
     for first in range(0, len(steerings), together):
         part = list(zip(steerings, searches, strict=True))[first : first + together]
@@ -78,7 +92,7 @@ def for_divergence(
             moved = _divergences(model, tried, tokens, roles, counted, before)
             for (_, search), found in zip(part, moved, strict=True):
                 search.note(found)
-    return [search.best for search in searches]
+    return searches
 
 
 def _divergences(
@@ -102,30 +116,48 @@ def _divergences(
 
 
 @dataclass
-class _Search:
-    """The search for one strength."""
+class StrengthSearch:
+    """The search for one strength.
+
+    Attributes:
+        target: the divergence that is sought, in nats a token.
+        strength: the one that is tried next.
+        low, high: the tightest strengths with their divergences that are too small, and too large.
+        tried: divergences that were found, finite ones, each with its strength.
+    """
 
     target: float
     strength: float = 1.0
     low: tuple[float, float] | None = None
     high: tuple[float, float] | None = None
-    nearest: tuple[float, float] = (math.inf, 0.0)
+    tried: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def nearest(self) -> tuple[float, float]:
+        """The divergence that comes nearest to the target, and its strength; (0, 0) before any."""
+        return min(self.tried, key=lambda one: abs(one[0] / self.target - 1), default=(0.0, 0.0))
+
+    @property
+    def _missed(self) -> float:
+        return abs(self.nearest[0] / self.target - 1)
 
     @property
     def ended(self) -> bool:
-        return self.nearest[0] <= WITHIN or not 1e-12 < self.strength < 1e12
+        """True where the target is met, or no strength is left to try."""
+        return self._missed <= WITHIN or not 1e-12 < self.strength < 1e12
 
     @property
     def best(self) -> float | None:
         """The strength that comes nearest, where it is near."""
-        return self.nearest[1] if self.nearest[0] <= NEAR else None
+        return self.nearest[1] if self._missed <= NEAR else None
 
     def note(self, found: float) -> None:
         """Take what the strength in hand gives, and choose the next."""
         at, target = self.strength, self.target
-        if not math.isfinite(found):
+        if math.isfinite(found):
+            self.tried.append((found, at))
+        else:
             found = math.inf
-        self.nearest = min(self.nearest, (abs(found / target - 1), at))
         again = (self.low if found < target else self.high) is not None
         if found < target:
             self.low = (at, max(found, _UNSEEN * target))

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from monosema.models import GenerationConfig, LanguageModel, Prompt, Role, read_prompt
 from monosema.steering.edits import Steering
-from monosema.steering.strength import for_divergence
+from monosema.steering.strength import StrengthSearch, for_divergence, strengths_tried
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,3 +45,7 @@ class UnsteeredTexts:
     def strengths(self, steerings: Sequence[Steering], kl: float) -> list[float | None]:
         """Find the strength of each steering at which it moves what written tokens were drawn from by `kl` nats."""
         return for_divergence(self.model, steerings, self.tokens, kl, roles=self.roles)
+
+    def search(self, steering: Steering, kl: float) -> StrengthSearch:
+        """Find the strength of one steering likewise, and return what was tried."""
+        return strengths_tried(self.model, [steering], self.tokens, kl, roles=self.roles)[0]

@@ -48,8 +48,12 @@ def atlas(
     if len(words) < 2 or words[1].startswith("--") or words[0].startswith("--"):
         return run_until("atlas", words, out, update, common)
     folder, action, *rest = words
+    if action.isdecimal():
+        action, rest = "show", [action, *rest]
     if action not in _ACTIONS:
-        raise InputError(f"The atlas can't {action!r}.{nearest(action, _ACTIONS)} Use one of: {', '.join(_ACTIONS)}.")
+        raise InputError(
+            f"An atlas has no action {action!r}.{nearest(action, _ACTIONS)} Use one of: {', '.join(_ACTIONS)}."
+        )
     argument = _argument(action, rest)
     from monosema.runs import Run
 

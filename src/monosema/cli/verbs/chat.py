@@ -19,6 +19,7 @@ from monosema.cli.writing import (
     Edits,
     edited_line,
     edited_values,
+    require_template,
     show_side_by_side,
     show_stream,
     steering_block,
@@ -27,7 +28,6 @@ from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.models import LanguageModel
     from monosema.runs.subject import Subject
     from monosema.steering import SteeredRow
 
@@ -69,7 +69,9 @@ def chat(
     if common.json and not messages:
         raise InputError("--json needs the messages: monosema chat MESSAGE… --json.")
     subject = changes.open(model, edits, common, "smollm2")
-    _require_template(subject.model)
+    require_template(subject.model)
+    if edits.given:
+        edits.open(subject)  # what is wrong in them is said before anything is typed
     said = [] if system is None else [{"role": "system", "content": system}]
     settings = drawing.settings(common, _TOKENS)
     if changes.compares:
@@ -92,14 +94,6 @@ def chat(
 
     values = {"edited": [edited_values(row) for row in edited]} if edited else {}
     return deliver({"model": subject.model.name, "messages": said, **values}, common, show)
-
-
-def _require_template(model: LanguageModel) -> None:
-    if model.tokenizer.chat_template is None:
-        raise InputError(
-            f"{model.name} has no chat template: it continues texts, and knows no turns. Use `monosema complete`, or "
-            "chat with one that has, such as --model smollm2."
-        )
 
 
 def _talk(subject: Subject, said: list[dict[str, str]], edits: Edits, settings: dict[str, Any]) -> int:

@@ -97,9 +97,8 @@ def complete(
 
 def _streamed(subject: Subject, edits: Edits, prompt: str, settings: dict[str, Any]) -> int:
     console = results_console()
-    console.print(Text(prompt, "dim"), end="")
     with steering_block(subject, edits) as held:
-        _, ended = show_stream(subject.model, prompt, settings, console)
+        _, ended = show_stream(subject.model, prompt, settings, console, prompt)
         for row in held:
             if row is not None:
                 console.print(Text(edited_line(row), style="dim"))

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
 from monosema.cli.printing import number
-from monosema.cli.writing import AS_USUAL, NO_EDITS, Drawing, Edits
-from monosema.core import InputError
+from monosema.cli.writing import AS_USUAL, NO_EDITS, Drawing, Edits, require_template
+from monosema.core import InputError, nearest
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from monosema.steering import Comparison, Concept, Steering, SweepPoint, SweepResult
 
 _TOKENS, _LISTED = 40, 10
-_SHARES = (0.8, 0.6, 0.4, 0.2, 0.1, 0.03, 0.01)
-"""Shares of a divergence that are tried where all of it can't be had."""
+_NOTHING = 1e-6
+"""Divergence below which edits have changed nothing but rounding."""
 _KL = (0.25, 0.5, 1.0)
 """Divergences of a comparison."""
 
@@ -80,7 +80,7 @@ def steer(
     concept
         sentiment, french, code, name, or a TOML file of your own. With edits: the effect is how much of it texts show.
     choose
-        List the latents that stand for the concept by one score: input, output or confidence.
+        List the latents that stand for the concept by one score: input, output, confidence or effect.
     skills
         Prompts of each side skill whose accuracy is measured too; 0 measures none.
     out
@@ -88,25 +88,36 @@ def steer(
         repeng; .pt for lm-evaluation-harness.
     """
     from monosema.runs.subject import open_subject
-    from monosema.steering import concept_named
+    from monosema.steering import CHOICES, concept_named
 
     about = None if concept is None else concept_named(concept)
     if not edits.given and about is None:
         raise InputError("Say what to steer: edits, as in --steer 17=+2, or a concept, as in --concept sentiment.")
     if choose is not None and (about is None or edits.given):
         raise InputError("--choose looks for latents that stand for a --concept: give that, and no edits.")
+    if choose is not None and choose not in CHOICES:
+        raise InputError(f"--choose {choose} is not valid.{nearest(choose, CHOICES)} Choose from {', '.join(CHOICES)}.")
+    if sweep is not None and kl is not None:
+        raise InputError("--sweep and --kl are two ways to choose strengths: give one of them.")
+    if sweep is not None and not edits.given:
+        raise InputError("--sweep tries strengths of edits: give some with --steer, or leave it out.")
+    drawing.check(drawn=not edits.given and choose is None)
+    strengths = _strengths(sweep)
     subject = open_subject(run, model, device=common.device)
     if not edits.given and about is not None:
         if choose is None:
+            if chat:
+                require_template(subject.model)
             return _compared(subject, about, kl, chat, seeds, skills, drawing, common)
         return _chosen(subject, about, choose, out, common)
+    if chat:
+        require_template(subject.model)
     given = _prompts(prompts, about, chat)
     steering = edits.open(subject)
     if kl is not None:
         steering = _solved(subject, steering, given, kl, drawing, common)
     if out is not None:
         _save(out, steering, subject)
-    strengths = _strengths(sweep)
     result = _swept(subject, steering, strengths, given, about, seeds, skills, drawing, common)
     values = {"model": subject.model.name, "steering": steering.to_dict(), **result.to_dict()}
     return deliver(values, common, lambda console: _show(result, steering, bool(strengths), out, console))
@@ -137,19 +148,19 @@ def _solved(
     from monosema.steering import UnsteeredTexts
 
     texts = UnsteeredTexts.write(subject.model, prompts, GenerationConfig(**drawing.settings(common, _TOKENS)))
-    (found,) = texts.strengths([steering], kl)
-    if found is not None:
-        return steering.at(found)
-    for share in _SHARES:
-        (found,) = texts.strengths([steering], share * kl)
-        if found is not None:
-            raise InputError(
-                f"No strength moves predictions by {kl:g} nats a token: the largest found is {share * kl:.3g}, at "
-                f"strength {found:.3g}. Ask for less with --kl, or steer otherwise."
-            )
+    search = texts.search(steering, kl)
+    if search.best is not None:
+        return steering.at(search.best)
+    if max(search.tried, default=(0.0, 0.0))[0] < _NOTHING:
+        raise InputError(
+            f"No strength moves predictions by {kl:g} nats a token: these edits change nothing here, at any strength. "
+            "A latent that is set, scaled or taken out must fire on the texts."
+        )
+    about = 0.95 * min(search.nearest[0], kl)
+    strength, nearest = min((at, found) for found, at in search.tried if found >= about)
     raise InputError(
-        f"No strength moves predictions by {kl:g} nats a token, nor by a hundredth of it: these edits change nothing "
-        "here. A latent that is to be taken out must fire on the texts."
+        f"No strength moves predictions by {kl:g} nats a token: the nearest found is {nearest:.3g}, at strength "
+        f"{strength:.3g}. Ask for that with --kl, or steer otherwise."
     )
 
 
@@ -258,17 +269,21 @@ def _cell(name: str, figure: Estimate | None) -> str:
 
 def _chosen(subject: Subject, concept: Concept, by: str, out: Path | None, common: Common) -> int:
     """List the latents that stand for a concept by one score."""
-    from monosema.steering import Add, Edit, Steering, choose
+    from monosema.steering import Add, Edit, Evidence, Steering, choose, named
 
-    found = choose(subject.model, subject.dictionary, concept, by, _LISTED, at=subject.site)
+    evidence = Evidence(subject.model, subject.dictionary, concept, subject.site)
+    found = choose(subject.model, subject.dictionary, concept, by, _LISTED, evidence=evidence)
     labels = _labels(subject, [one.latent for one in found])
     rows: list[dict[str, Any]] = [
         {"latent": one.latent, "score": one.score, "heldout": one.heldout, "label": labels.get(one.latent)}
         for one in found
     ]
+    best = subject.resolver.latent(found[0].latent, subject.site)
+    largest = evidence.latent(best.index).maximum or 1.0
+    # Without an atlas the largest activation is not known but on the concept's own texts.
+    edit = Edit(best, Add(1.0), unit="max") if best.maximum else Edit(best, Add(float(f"{largest:.3g}")))
     if out is not None:
-        latent = subject.resolver.latent(found[0].latent)
-        _save(out, Steering(Edit(latent, Add(1.0), unit="max")), subject)
+        _save(out, Steering(edit), subject)
 
     def show(console: Console) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
@@ -278,7 +293,7 @@ def _chosen(subject: Subject, concept: Concept, by: str, out: Path | None, commo
         for row in rows:
             table.add_row(str(row["latent"]), number(row["score"]), f"{row['heldout']:.2f}", Text(row["label"] or "–"))
         console.print(table)
-        said = f"Try one: monosema steer {subject.place} --steer {rows[0]['latent']}=+1 --concept {concept.name}"
+        said = f"Try one: monosema steer {subject.place} --steer {named(edit)} --concept {concept.name}"
         console.print(Text(translate(said), style="dim"))
 
     return deliver({"concept": concept.name, "by": by, "latents": rows}, common, show)
@@ -355,7 +370,8 @@ def _show_comparison(result: Comparison, console: Console) -> None:
     for name in have:
         table.add_column(METHOD_COLUMNS[name], justify="right")
     for one in sorted(result.entries, key=lambda one: (one.kl is not None, one.kl or 0.0)):
-        named = f"{one.method} ({one.about})" if one.about else one.method
+        method = translate(one.method)
+        named = f"{method} ({translate(one.about)})" if one.about else method
         cells = (_cell(name, one.point.figures.get(name)) for name in have)
         table.add_row("–" if one.kl is None else f"{one.kl:g}", Text(named), *cells)
     console.print(table)

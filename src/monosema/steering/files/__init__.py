@@ -12,7 +12,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from monosema.core import FormatError, Site, nearest
+from monosema.core import ConfigError, FormatError, Site, nearest
 from monosema.models import LanguageModel
 from monosema.steering.coordinates import Direction, Head
 from monosema.steering.edits import Steering
@@ -60,13 +60,16 @@ def read_steering(path: str | Path, resolve: Resolve | None = None, site: Site |
         site: where vectors are of that don't say their site.
 
     Raises:
-        FormatError: no such file, or not of a known format.
+        FormatError: no such file, not of a known format, or without an edit.
         ConfigError: values that are not valid, or sources that are not there.
     """
     file = Path(path)
     if not file.is_file():
         raise FormatError(f"{file} is no file. Name a steering file: {', '.join(FORMATS)}.")
-    return _format(file).read(file, resolve, site)
+    found = _format(file).read(file, resolve, site)
+    if not found.edits:
+        raise FormatError(f"{file} holds no edits, so it steers nothing. Write one with `monosema steer --out`.")
+    return found
 
 
 def write_steering(path: str | Path, steering: Steering, model: LanguageModel | None = None) -> Path:
@@ -79,6 +82,8 @@ def write_steering(path: str | Path, steering: Steering, model: LanguageModel | 
         ConfigError: a steering that the format can't hold; the message says which it can.
         FormatError: an unknown ending.
     """
+    if not isinstance(path, (str, Path)):
+        raise ConfigError("write_steering(path, steering): the path comes first, then the steering.")
     file = Path(path)
     _format(file).write(file, steering, model)
     return file

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +14,7 @@ from monosema.models import LanguageModel
 from monosema.steering.coordinates import Latent
 from monosema.steering.edits import Edit, Steering
 from monosema.steering.moves import Add
+from monosema.steering.short import named
 from monosema.steering.where import Where
 
 EVERY_TOKEN = Where(special=True, template=True)
@@ -20,9 +23,9 @@ EVERY_TOKEN = Where(special=True, template=True)
 def constants(steering: Steering, what: str, model: LanguageModel | None) -> dict[Site, Float[Tensor, " width"]]:
     """Return what a steering adds at each site. Raises ConfigError, which names the edit, where it does more."""
     totals: dict[Site, Tensor] = {}
-    for number, edit in enumerate(steering.edits):
+    for edit in steering.edits:
         if reason := _why_not(edit):
-            raise ConfigError(f"{what} can't hold edits[{number}], of {edit.coordinate.name}: {reason}.")
+            raise ConfigError(f"{what} can't hold {named(edit)}: {reason}.")
         assert isinstance(edit.move, Add)
         unit = (edit.coordinate.maximum if edit.unit == "max" else None) or 1.0
         one = edit.coordinate.site
@@ -41,8 +44,9 @@ def _why_not(edit: Edit) -> str:
         return "it holds constant additions, and this one is a share of the norm at each token"
     if edit.where != EVERY_TOKEN:
         return (
-            "there all tokens are changed, special ones and a chat's template among them. Say so of the edit: prompt "
-            "and generated all, special = true, template = true (`Steering.everywhere()`)"
+            "there all tokens are changed, special ones and a chat's template among them. Say so of the edit, as in "
+            f"--steer {named(replace(edit, where=EVERY_TOKEN))} (special = true, template = true in a file; in "
+            "Python steering.everywhere())"
         )
     if edit.coordinate.site.component != "resid_post" and not edit.coordinate.site.is_module:
         return f"it holds the residual stream behind a block (resid_post), and this is at {edit.coordinate.site.short}"

@@ -27,8 +27,10 @@ from monosema.steering.coordinates import Direction
 from monosema.steering.edits import Edit, Steering
 from monosema.steering.files.constant import EVERY_TOKEN, constants
 from monosema.steering.moves import Add, Clamp
+from monosema.steering.short import named
 from monosema.steering.spec import Resolve
 
+_COLUMNS = ("feature_index", "steering_coefficient")
 _BLOCK = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)")
 
 
@@ -59,7 +61,7 @@ def write(path: Path, steering: Steering, model: LanguageModel | None) -> None:
         value = _clamped_to(edit)
         if value is None or not isinstance(direction, Direction) or steering.strength != 1 or hookpoint in held:
             raise ConfigError(
-                f"A steering file of lm-evaluation-harness can't hold the clamp of {direction.name}: it holds, at "
+                f"A steering file of lm-evaluation-harness can't hold {named(edit)}: it holds, at "
                 "every token, one clamp of a direction to one value at a site, and no other edit there."
             )
         held[hookpoint] = _entry("clamp", direction.vector.cpu(), value * float(direction.vector.norm()))
@@ -86,7 +88,10 @@ def _read_tensors(path: Path) -> Steering:
     try:
         held = torch.load(path, weights_only=True, map_location="cpu")
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
-        raise FormatError(f"{path} can't be read as tensors: {str(error).splitlines()[0]}") from None
+        raise FormatError(
+            f"{path} is no file of tensors that torch.save wrote, or is damaged, or holds more than tensors and "
+            "numbers, which is not loaded: it could run code."
+        ) from error
     if not isinstance(held, Mapping) or not all(isinstance(one, Mapping) for one in held.values()):
         raise FormatError(f"{path} is no steering file of lm-evaluation-harness: it maps hookpoints to what is done.")
     edits = []
@@ -107,12 +112,18 @@ def _read_rows(path: Path, resolve: Resolve | None) -> Steering:
     if resolve is None:
         raise ConfigError(f"{path} names latents: say which dictionary they are of (`Resolver.of`).")
     edits = []
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        rows = csv.DictReader(file)
+        if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
+            raise FormatError(
+                f"{path} has no column {', '.join(missing)}: a steering file of lm-evaluation-harness "
+                "begins with the line action,hookpoint,feature_index,steering_coefficient, and has a row for each edit."
+            )
+        for row in rows:
             try:
                 index, value = int(row["feature_index"]), float(row["steering_coefficient"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise FormatError(f"{path} is no steering file of lm-evaluation-harness: {error!r}.") from None
+            except (TypeError, ValueError) as error:
+                raise FormatError(f"{path}, line {rows.line_num}: no number of a latent, or no coefficient.") from error
             latent = resolve.latent(index, _site(row["hookpoint"]) if row.get("hookpoint") else None)
             coder = latent.dictionary
             bias = coder.b_dec.detach() if isinstance(coder, SparseCoder) else None

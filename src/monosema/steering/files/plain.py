@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from monosema.core import ConfigError, FormatError, Site, atomic_path, write_json
+from monosema.core import ConfigError, FormatError, InputError, Site, atomic_path, write_json
 from monosema.models import LanguageModel
 from monosema.steering.coordinates import Direction, Latent
 from monosema.steering.edits import Steering
@@ -23,7 +23,10 @@ def read(path: Path, resolve: Resolve | None, site: Site | None) -> Steering:
         spec = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
     except (ValueError, UnicodeDecodeError) as error:
         raise FormatError(f"{path} can't be read as {path.suffix[1:].upper()}: {error}") from None
-    return of_values(spec, resolve)
+    try:
+        return of_values(spec, resolve)
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def write(path: Path, steering: Steering, model: LanguageModel | None) -> None:

@@ -5,11 +5,14 @@ import { runAddress } from "./shell.js";
 
 /**
  * @typedef {{
- *   kind: "latent" | "direction" | "prompt" | "spec", latent?: number, name?: string, positive?: string[], negative?: string[], text?: string, edits?: Record<string, unknown>[],
+ *   kind: "latent" | "direction" | "prompt" | "spec", latent?: number, name?: string, positive?: string[], negative?: string[], text?: string, edits?: Record<string, unknown>[], kl?: number,
  *   move: "add" | "scale" | "set" | "ablate" | "cap", amount: number, unit: "max" | "norm" | "raw" | "kl", active: boolean,
  *   where: "both" | "prompt" | "generated" | "last", template: boolean, special: boolean, on: boolean, solved?: number | null
  * }} Card
  */
+
+/** The measure that strengths and baselines are matched by, as a tooltip. */
+export const ALONG_UNTOUCHED = "Nats a token along 16 tokens that the untouched model writes: one text for all, so that strengths and baselines are matched by it. Along the text that the steering itself writes, as below the columns and in a sweep, it is another figure.";
 
 export const MOVES = { add: "add", scale: "scale", set: "set to", ablate: "take out", cap: "cap at" };
 const UNITS = { max: "× max", norm: "share of ‖x‖", raw: "raw", kl: "KL target" };
@@ -42,6 +45,17 @@ export function editOf(card) {
   return { ...what, ...moves[card.move], ...places[card.where], ...(card.active && ["set", "cap"].includes(card.move) ? { only_active: true } : {}), ...(card.template ? { template: true } : {}), ...(card.special ? { special: true } : {}) };
 }
 
+/** The card of an edit; null for an edit that no card makes. @param {Record<string, any>} edit @returns {Card | null} */
+export function cardOf({ latent, direction, add, scale, clamp, unit = "max", ...rest }) {
+  const named = typeof direction === "string" ? { name: direction } : direction?.positive ? direction : null;
+  const what = latent !== undefined ? { kind: /** @type {const} */ ("latent"), latent } : named && { kind: /** @type {const} */ ("direction"), ...named };
+  if (!what || Array.isArray(rest.prompt) || Array.isArray(rest.generated)) return null;
+  const move = add !== undefined ? { move: "add", amount: add } : scale === 0 ? { move: "ablate" } : scale !== undefined ? { move: "scale", amount: scale } : clamp?.[0] === null ? { move: "cap", amount: clamp[1] } : { move: "set", amount: clamp?.[0] };
+  const where = rest.prompt === "last" ? "last" : rest.prompt === null ? "generated" : rest.generated === null ? "prompt" : "both";
+  const card = newCard({ ...what, .../** @type {Partial<Card>} */ (move), unit, where, active: !!rest.only_active, special: !!rest.special, template: !!rest.template });
+  return areCards([card]) ? card : null;
+}
+
 /** In a few words, for a column's head and the terminal. @param {Card} card */
 export const nameOf = (card) => (card.kind === "latent" ? `#${card.latent}` : (card.name ?? (card.text ?? "").slice(0, 40)));
 
@@ -62,8 +76,8 @@ export function cardElement(card, { run, label, cost, failed, change, duplicate,
   const plain = card.kind === "prompt" || card.kind === "spec";
   return el("article", { class: `steer-card ${card.kind}` + (card.on ? "" : " off"), "aria-label": card.kind === "latent" ? label || `#${card.latent}` : nameOf(card) },
     head, el("p", { class: "card-title" }, title),
-    plain ? el("p", { class: "soft small" }, say(card.kind === "prompt" ? "written before the prompt, in a column of its own" : "as strong as the steering was, in a column of its own")) : [controls(card, change), slider(card, change)],
-    plain ? null : el("p", { class: "soft small cost", "aria-live": "polite" }, failed ? el("span", { class: "refused" }, failed) : costs(card, cost)));
+    plain ? el("p", { class: "soft small" }, card.kind === "prompt" ? say("written before the prompt, in a column of its own") : card.kl === undefined ? say("as strong as the steering was, in a column of its own") : el("span", { title: say(ALONG_UNTOUCHED) }, say("KL along untouched text {}, as the steering had", measured(card.kl)))) : [controls(card, change), slider(card, change)],
+    plain ? null : el("p", { class: "soft small cost", "aria-live": "polite", title: say(ALONG_UNTOUCHED) }, failed ? el("span", { class: "refused" }, failed) : costs(card, cost)));
 }
 
 /** @param {Card} card @param {number | null | undefined} cost */
@@ -71,7 +85,7 @@ function costs(card, cost) {
   if (!card.on) return say("off");
   if (card.unit === "kl" && card.solved === null) return say("no strength reaches this KL");
   const kl = cost === undefined || cost === null ? "…" : measured(cost);
-  return card.unit === "kl" && card.solved ? say("{} × max · costs {} nats a token", measured(card.solved), kl) : say("costs {} nats a token", kl);
+  return card.unit === "kl" && card.solved ? say("{} × max · KL along untouched text {}", measured(card.solved), kl) : say("KL along untouched text {}", kl);
 }
 
 /** @param {Card} card @param {(change: Partial<Card>) => void} change */

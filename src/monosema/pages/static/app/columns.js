@@ -121,7 +121,7 @@ export function figures(lines, plain) {
   const perplexity = over("perplexity");
   /** @type {[string, string, string][]} */
   const shown = [
-    ...(lines === plain ? [] : [/** @type {[string, string, string]} */ (["KL a token", measured(over("kl")), "How far the next-token distributions are from the untouched model’s, on this text, in nats"])]),
+    ...(lines === plain ? [] : [/** @type {[string, string, string]} */ (["KL along this text", measured(over("kl")), "How far the next-token distributions are from the untouched model’s, in nats a token, along the text of this column. Baselines are matched by the KL along untouched text, and may differ here: each writes a text of its own."])]),
     lines === plain || base === null || perplexity === null
       ? ["perplexity", measured(perplexity), "Of this text under the untouched model"]
       : ["perplexity", "× " + measured(perplexity / base), "Of this text under the untouched model, in multiples of the unsteered text’s"],

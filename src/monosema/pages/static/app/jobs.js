@@ -39,7 +39,7 @@ function paint(id) {
   const open = view.state.job === id;
   card.className = "job " + job.state;
   card.replaceChildren(
-    el("div", { class: "job-head" }, el("h2", { dir: "auto", translate: "no" }, job.title || job.kind), el("span", { class: job.state === "running" ? "live" : "job-state" }, say(STATES[job.state])), times(job)),
+    el("div", { class: "job-head" }, el("h2", { dir: "auto" }, say(job.title || job.kind)), el("span", { class: job.state === "running" ? "live" : "job-state" }, say(STATES[job.state])), times(job)),
     live || job.state === "interrupted" ? bar(job.done, job.total, job.said, job.started) : "",
     job.error ? el("p", { class: "job-error" }, say(job.error)) : "",
     job.state === "interrupted" ? el("p", { class: "soft" }, say("The server ended before this was done. What is finished of it is kept.")) : "",
@@ -70,7 +70,7 @@ async function act(work) {
   } catch (/** @type {any} */ error) {
     toast(error.message, { detail: error.whatToDo, retry: () => act(work) });
   }
-  await look();
+  await again();
 }
 
 /** Follows the events of a job: of one that goes on, or whose log is open. @param {string} id */
@@ -92,7 +92,7 @@ async function listen(id) {
   one.following = null;
 }
 
-/** The list as the server has it. */
+/** The cards of the jobs that the server has. */
 async function look() {
   const { jobs } = await get(path("jobs"));
   for (const [id, one] of all)
@@ -110,8 +110,10 @@ async function look() {
   const cards = jobs.map((/** @type {Job} */ job) => all.get(job.id)?.card);
   const run = currentRun();
   const none = empty("No job has run yet. Sweeps of the playground, and runs that are gone on with, appear here.", run ? { text: "To the playground", href: "/steer?run=" + encodeURIComponent(run) } : null);
-  $("jobs").replaceChildren(...(cards.length ? cards : [none]));
+  return cards.length ? cards : [none];
 }
+
+const again = async () => $("jobs").replaceChildren(...(await look()));
 
 async function start() {
   view = await View.open(FIELDS, () => all.forEach((_, id) => (paint(id), listen(id))));
@@ -119,7 +121,7 @@ async function start() {
   shell({ crumbs: [[say("Jobs"), null, false]], title: say("Jobs"), code });
   await fill($("page"), () => el("div", { class: "column" }, el("div", { class: "head-line" }, el("h1", {}, say("Jobs"))), el("div", { id: "jobs", class: "jobs" })), 4);
   await fill($("jobs"), look, 4);
-  setInterval(() => document.hidden || look().catch(() => null), 5000);
+  setInterval(() => document.hidden || again().catch(() => null), 5000);
   document.documentElement.dataset.ready = "yes";
 }
 

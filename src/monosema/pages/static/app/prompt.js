@@ -154,7 +154,7 @@ function why(body, target, foil) {
   const head = el("h2", {}, el("span", {}, say("Why")), el("span", { class: "chip target" }, visible(shown(target, tokens))), el("span", {}, say("after")), el("span", { class: "chip" }, visible(tokens[at].token)), el("span", {}, say("rather than")), box, options);
   $("why").replaceChildren(head, figure, rows);
   answer(rows, { ...body, most: 12 }, { run: run() ?? "", tokens: tokens.slice(0, at + 1), methods: read.methods, signal: question.signal, again: look, onPosition: choose }, (said) => {
-    figure.textContent = said.foil === null ? say("log p = {} nats", measured(said.value)) : say("log-odds {} nats: what is above 0 speaks for the first, what is below 0 for the second", signed(said.value));
+    figure.textContent = said.foil === null ? say("log p = {} nats", measured(said.value)) : say("log-odds {} nats: what is above 0 speaks for {}, what is below 0 for {}", signed(said.value), visible(said.target), visible(said.foil));
   });
 }
 

@@ -129,6 +129,18 @@ export function parse(fields, query) {
 }
 
 /**
+ * Names of what stands in an address and is no value of its field, so that it is left out.
+ * @param {Fields} fields
+ * @param {{search: string, hash: string}} address
+ * @returns {Promise<string[]>}
+ */
+export async function ignored(fields, { search, hash }) {
+  const packed = hash.startsWith(PACKED) ? await unpack(hash.slice(PACKED.length)).catch(() => null) : search;
+  if (packed === null) return ["#z"];
+  return [...new URLSearchParams(packed)].filter(([name, said]) => fields[name]?.read(said) === undefined && name in fields).map(([name]) => name);
+}
+
+/**
  * The query of a state, without what is as the view begins.
  * @template {Fields} F
  * @param {F} fields

@@ -3,11 +3,11 @@ import { el, measured, say } from "../elements.js";
 import { keep } from "../kept.js";
 import { get, post } from "./api.js";
 import { adder } from "./adding.js";
-import { beyond } from "./beyond.js";
+import { beyond, cardsOf } from "./beyond.js";
 import { areCards, cardElement, check, editOf, nameOf, newCard, specOf } from "./cards.js";
 import { Line, figures, hovers, trouble, write } from "./columns.js";
 import { currentRun, empty, facts, folderOf, runAddress, shell } from "./shell.js";
-import { View, choice, flag, json, list, number, text } from "./state.js";
+import { View, choice, flag, ignored, json, list, number, text } from "./state.js";
 import { code, saveMenu } from "./taking.js";
 
 /** @typedef {import("./cards.js").Card} Card */
@@ -30,6 +30,7 @@ export const FIELDS = {
   samples: number(1, { low: 1, high: 4, whole: true }),
   same: flag(true),
   add: text(),
+  sweep: text(),
 };
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -208,19 +209,33 @@ function drawCards() {
   if (!cards.length) $("cards").append(recipes());
 }
 
-// Without cards: three to begin with.
+/** @type {Map<string, Promise<{latent: number, label: string} | undefined>>} */
+const fired = new Map();
+
+/** The feature that fires most on a word alone, if any does. @param {string} word */
+function firing(word) {
+  const found = fired.get(word) ?? get(`/api${runAddress(run(), "features")}?${new URLSearchParams({ q: word, mode: "token", limit: "1" })}`).then(({ features: [one] }) => (one?.top_tokens.some((/** @type {string} */ token) => token.trim() === word) ? one : undefined), () => undefined);
+  fired.set(word, found);
+  return found;
+}
+
+// Without cards: three to begin with, of words that a feature fires on.
 function recipes() {
   const begin = (/** @type {string} */ title, /** @type {string} */ word, /** @type {string} */ prompt, /** @type {Partial<Card>} */ more) =>
-    el("li", {}, el("button", { type: "button", class: "recipe", on: { click: async () => {
-      const { features: [one] } = await get(`/api${runAddress(run(), "features")}?${new URLSearchParams({ q: word, mode: "words", limit: "1" })}`);
-      if (!one) return;
+{
+    const starter = el("li", { hidden: true }, el("button", { type: "button", class: "recipe", on: { click: async () => {
+      const one = await firing(word);
       labels.set(one.latent, one.label);
-      await view.set({ prompt });
+      if (view.state.mode === "text") await view.set({ prompt });
       promptBoxes();
       put([newCard({ latent: one.latent, ...more })]);
     } } }, say(title)));
-  return el("div", { class: "empty-steering" }, el("p", {}, say("Nothing is steered yet, so both columns are the same: they draw the same noise. Add a feature below, or begin with one of these.")),
-    el("ul", {}, begin("More of “Monday”", "monday", "On the first day of the week we", { amount: 2 }), begin("Money wherever it goes", "money", "Once upon a time there was a", { amount: 2 }), begin("Without “the”", "the", "I thought the film was", { move: "ablate" })));
+    firing(word).then((one) => ((starter.hidden = !one), (begun.hidden &&= !one)));
+    return starter;
+  };
+  const begun = el("p", { hidden: true }, say("Or begin with one of these:"));
+  return el("div", { class: "empty-steering" }, el("p", {}, say("Nothing is steered yet, so both columns are the same: they draw the same noise. Add a feature below.")), begun,
+    el("ul", {}, begin("More of “Monday”", "Monday", "On the first day of the week we", { amount: 2 }), begin("Money wherever it goes", "money", "Once upon a time there was a", { amount: 2 }), begin("Without “the”", "the", "I thought the film was", { move: "ablate" })));
 }
 
 // What each card costs now, in KL.
@@ -235,10 +250,10 @@ async function price() {
     costs = answer.costs.map((/** @type {{kl: number | null}} */ one) => one.kl);
     refusals = answer.costs.map((/** @type {{problem: string | null}} */ one) => one.problem ?? "");
     const whole = costs.at(-1);
-    $("cost").textContent = whole === null || whole === undefined ? "" : say("KL {} nats a token in all", measured(whole));
+    $("cost").textContent = whole === null || whole === undefined ? "" : say("KL along untouched text {} in all", measured(whole));
     [...$("cards").querySelectorAll(".cost")].forEach((host) => {
       const i = [...$("cards").children].indexOf(/** @type {Element} */ (host.closest(".steer-card")));
-      host.replaceChildren(refusals[i] ? el("span", { class: "refused" }, refusals[i]) : costs[i] === null ? "" : say("costs {} nats a token", measured(costs[i])));
+      host.replaceChildren(refusals[i] ? el("span", { class: "refused" }, refusals[i]) : costs[i] === null ? "" : say("KL along untouched text {}", measured(costs[i])));
     });
   } catch (error) {
     $("cost").textContent = /** @type {Error} */ (error).message;
@@ -261,7 +276,8 @@ async function solveThenGo() {
 function promptBoxes() {
   const { mode, prompt, said } = view.state;
   $("mode").hidden = !chats && mode === "text";
-  const tab = (/** @type {"text" | "chat"} */ value, /** @type {string} */ title) => el("label", {}, el("input", { type: "radio", name: "mode", value, checked: mode === value, on: { change: () => again({ mode: value, tokens: value === "chat" ? Math.max(80, view.state.tokens) : view.state.tokens }) } }), el("span", {}, say(title)));
+  $("examples").hidden = mode === "chat";
+  const tab = (/** @type {"text" | "chat"} */ value, /** @type {string} */ title) => el("label", {}, el("input", { type: "radio", name: "mode", value, checked: mode === value, on: { change: () => again({ mode: value }) } }), el("span", {}, say(title)));
   $("mode").replaceChildren(tab("text", "Completion"), tab("chat", "Chat"));
   const boxes = mode === "text" ? [box(prompt, say("Prompt"), (value) => ({ prompt: value }))] : said.map((content, i) => el("div", { class: "turn" }, el("span", { class: "soft" }, say("user")), box(content, say("Message {n}", i + 1), (value) => ({ said: said.map((one, n) => (n === i ? value : one)) })), said.length > 1 ? el("button", { type: "button", class: "quiet", "aria-label": say("Remove"), on: { click: () => again({ said: said.toSpliced(i, 1), changed: {} }) } }, "×") : null));
   const more = () => {
@@ -314,6 +330,16 @@ async function brought() {
   if (add) await view.set({ add: "", cards: [...cards, ...more] });
 }
 
+// What a link to a sweep brings where it says no cards: those of the sweep, and what it went on from.
+async function swept() {
+  const { sweep, cards } = view.state;
+  if (!sweep || cards.length) return;
+  const { request } = await get(`/api/jobs/${encodeURIComponent(sweep)}`).catch(() => ({}));
+  if (!request?.steering) return;
+  const before = request.messages ? { mode: /** @type {const} */ ("chat"), said: request.messages.filter((/** @type {any} */ { role }) => role === "user").map((/** @type {any} */ { content }) => content) } : { mode: /** @type {const} */ ("text"), prompt: request.prompt };
+  await view.set({ ...before, run: request.run, cards: cardsOf(request.steering.edits), seed: request.seed, temperature: request.temperature, tokens: request.max_new_tokens });
+}
+
 async function readLabels() {
   const wanted = view.state.cards.flatMap(({ latent }) => (latent === undefined || labels.has(latent) ? [] : [latent]));
   if (!wanted.length) return;
@@ -331,6 +357,7 @@ function draw() {
 }
 
 async function start() {
+  const lost = await ignored(FIELDS, location);
   view = await View.open(FIELDS, draw);
   const seed = () => again({ seed: view.state.seed + 1, changed: {} });
   shell({
@@ -341,7 +368,9 @@ async function start() {
   });
   if (!facts.runs.length) return void $("cards").replaceChildren(empty("There is no run to steer with.", { command: "monosema run" }));
   keep("run", run());
+  if (lost.length) $("ask").before(el("p", { class: "ignored", role: "status" }, say("Of the link, this can’t be read and was left out: {}", lost.join(", "))));
   await brought();
+  await swept();
   get(`/api${runAddress(run())}`).then((about) => about, () => null);
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -355,9 +384,10 @@ async function start() {
     put([...view.state.cards, card]);
   });
   $("steering-tools").append(saveMenu(() => ({ run: run(), steering: specOf(steered()) })));
-  beyond($("beyond"), () => ({ state: view.state, run: run(), steering: specOf(steered()), cards: steered() }), (cards) => put(cards), () => view.state.cards);
+  const shown = beyond($("beyond"), () => ({ state: view.state, run: run(), steering: specOf(steered()), cards: steered() }), (cards) => put(cards), () => view.state.cards, (sweep) => view.set({ sweep }));
   hovers($("columns"));
   post("/api/prompt", { run: run(), text: "a", top: 1 }).then((about) => ((chats = about.chat), promptBoxes()), () => {});
+  if (view.state.sweep) shown(view.state.sweep);
   await draw();
   document.documentElement.dataset.ready = "yes";
 }

@@ -1,5 +1,5 @@
 // "Why this token?": one row a method on the same tokens, each with the features that count most; rows come as they are done.
-import { el, measured, say } from "../elements.js";
+import { el, measured, number, say } from "../elements.js";
 import { labelled, visible } from "../tokens.js";
 import { stream } from "./api.js";
 import { signed, strip } from "./reading.js";
@@ -48,8 +48,8 @@ export async function answer(host, asked, about, onQuestion) {
 /** @param {Method} method */
 const row = ({ name, title, about }) => el("section", { class: "answer", "data-method": name }, el("h3", {}, el("span", {}, say(title)), el("small", {}, say(about))));
 
-/** @param {{tokens: number[], features: FeatureShare[], value: number, control: number | null, seconds: number}} data @param {{run: string, tokens: ReadToken[], onPosition: (at: number) => void}} about */
-function answered({ tokens: scores, features, control, seconds }, { run, tokens, onPosition }) {
+/** @param {{tokens: number[], features: FeatureShare[], value: number, n: number, whole: number | null, rest: Record<string, number>, control: number | null, seconds: number}} data @param {{run: string, tokens: ReadToken[], onPosition: (at: number) => void}} about */
+function answered({ tokens: scores, features, n, whole, rest, control, seconds }, { run, tokens, onPosition }) {
   const most = Math.max(...features.map(({ score }) => Math.abs(score)), 1e-9);
   const lines = features.slice(0, SHOWN).map((one) => {
     const link = el("a", { class: "label", href: runAddress(run, "features", String(one.latent)), translate: "no" }, one.label ? labelled(one.label) : `#${one.latent}`);
@@ -57,9 +57,13 @@ function answered({ tokens: scores, features, control, seconds }, { run, tokens,
     const side = el("span", { class: "two-sided", "aria-hidden": "true" }, el("i", { class: one.score > 0 ? "for" : "against", style: { "--w": (50 * Math.abs(one.score)) / most + "%" } }));
     return el("li", {}, side, el("span", { class: "num" }, signed(one.score)), link, where);
   });
+  const sum = features.slice(0, SHOWN).reduce((all, { score }) => all + score, 0);
+  /** @type {[string, number][]} */
+  const totals = [[say("these {n}", lines.length), sum], ...(whole === null || n <= lines.length ? [] : [/** @type {[string, number]} */ ([say("the other {n} features", number(n - lines.length)), whole - sum])]), ...Object.entries(rest).map(([name, value]) => /** @type {[string, number]} */ ([say(name), value]))];
   return [
     strip(tokens.slice(0, scores.length), scores),
     lines.length ? el("ol", { class: "shares" }, lines) : el("p", { class: "soft" }, say("No feature is active here.")),
+    !lines.length ? "" : el("dl", { class: "totals", title: say("Sums, in nats: those shown are the largest of many") }, totals.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", { class: "num", translate: "no" }, signed(value))))),
     el("p", { class: "soft small" }, el("span", {}, say("{} s", measured(seconds))), control === null ? null : [" · ", el("span", {}, say("random directions of the same size: {} nats", measured(control)))]),
   ];
 }
