@@ -121,6 +121,8 @@ def test_latents_of_a_concept_are_listed_and_compared(
         (("the cat", "--steer", "0=+1raw@prompt[90:95]"), "selects no token"),
         (("the cat", "--steer", "77.resid_post:0=+1raw"), "77.resid_post"),
         (("--concept", "sentimant"), "sentiment"),
+        (("--concept", "sentiment", "--choose", "best"), "--choose best"),
+        (("a", "--chat", "--steer", "0=+1raw"), "no chat template"),
     ],
 )
 def test_what_cannot_be_steered_is_said(words: tuple[str, ...], says: str, finished: Run, command: Command) -> None:
@@ -152,3 +154,15 @@ def test_edits_that_read_what_is_there_select_tokens_and_say_where_nothing_chang
     words = ("complete", "the cat", "--run", finished.folder, "--tokens", "4", "--steer", f"{latent}=x1")
     code, out, err = command(*words, "--beside")
     assert (code, "selected: " in out, "The edits changed nothing here" in out) == (0, True, True), err
+
+
+def test_nothing_is_printed_before_an_error_of_a_stream(finished: Run, command: Command) -> None:
+    words = ("complete", "the cat", "--run", finished.folder, "--stream")
+    for edit, says in (("nofile.npy=+1", "no file nofile.npy"), ("0=+1,1=+1", "--steer 1=+1")):
+        code, out, err = command(*words, "--steer", edit)
+        assert (code, out, says in err) == (2, "", True), err
+
+
+def test_another_model_is_named_beside_the_run_s(finished: Run, command: Command) -> None:
+    code, _, err = command("complete", "a", "--run", finished.folder, "--model", "specimen", "--steer", "0=+1raw")
+    assert (code, "of the model" in err, "specimen" in err) == (2, True, True), err

@@ -75,6 +75,48 @@ def test_a_search_is_in_the_address_and_reloading_shows_the_same(page: Any, app:
     wait(page, f"return document.querySelector('article')?.dataset.latent === '{found[-1]}'")
 
 
+def test_a_search_opens_its_first_hit_and_nothing_where_none_fits(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    shown = "return Number(document.querySelector('article')?.dataset.latent ?? -1)"
+    last = page.execute_script(ROWS)[-1]
+    page.execute_script(f"document.querySelector('#row-{last}').click()")
+    wait(page, f"{shown} === {last}")
+    label = page.execute_script("return document.querySelector('#rows .quoted').textContent.trim()")
+    find(page, "#search")[0].send_keys(label)
+    searched(page, label)
+    rows = page.execute_script(ROWS)
+    wait(page, f"{shown} === {last if last in rows else rows[0]}")
+    find(page, "#search")[0].send_keys(" no such token")
+    page.execute_script("document.querySelector('#modes [value=token]').click()")
+    wait(page, "return document.querySelector('#detail .none') && !location.search.includes('at=')")
+    visit(page, f"{app}/runs/first/features?q={label}")
+    wait(page, f"{shown} === {page.execute_script(ROWS)[0]}")
+
+
+def test_what_is_tried_beside_the_list_is_in_the_address(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    wait(page, "return document.querySelector('#try-text')")
+    find(page, "#try-text")[0].send_keys("the cat")
+    find(page, "#nudge-prompt")[0].send_keys(" and so")
+    wait(page, "return location.search.includes('text=the+cat') && location.search.includes('prompt=')")
+    visit(page, page.current_url)
+    wait(page, "return document.querySelector('#try-text')?.value === 'the cat'")
+    assert find(page, "#nudge-prompt")[0].get_property("value").endswith(" and so")
+
+
+def test_a_persons_label_leaves_the_best_score_in_the_heading_and_changes_the_row(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    wait(page, "return document.querySelector('.byline .scored')")
+    for field, text in (("#own-label", "a word of mine"), ("#own-name", "me")):
+        find(page, field)[0].clear()
+        find(page, field)[0].send_keys(text)
+    page.execute_script("document.querySelector('.labelling').requestSubmit()")
+    wait(page, "return document.querySelector('.row[aria-selected=true] .label').textContent === 'a word of mine'")
+    wait(page, "return /label by me/.test(document.querySelector('.byline')?.textContent)")
+    assert "best explanation, by" in texts(page, ".byline")[0]
+    assert find(page, ".byline .scored")
+
+
 def test_keys_walk_keep_and_mark_and_what_is_marked_steers(page: Any, app: str) -> None:
     visit(page, f"{app}/runs/first/features")
     rows = page.execute_script(ROWS)

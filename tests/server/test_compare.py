@@ -42,5 +42,6 @@ def test_a_run_beside_its_copy_differs_in_nothing(served_run: Path, tmp_path: Pa
         matched = client.get("/api/compare/features", params=asked).json()
         MatchedFeatures.model_validate(matched)
         assert matched["above"] == matched["of"] == 64
-        assert all(pair["a"] == pair["b"] for pair in matched["pairs"])
+        assert all(pair["a"] == pair["b"] and pair["cosine"] <= 1 for pair in matched["pairs"])
+        assert client.get("/api/compare/features", params={**asked, "threshold": "nan"}).status_code == 422
         assert client.get("/api/compare", params={"a": "one", "b": "three"}).status_code == 404

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -58,6 +59,11 @@ def test_a_page_of_its_own_fetches_nothing_and_holds_the_feature(client: TestCli
         assert "default-src 'none'" in page
         assert "src=" not in page.split("<script")[0]
         assert "http://" not in page.replace("http://www.w3.org", "")
+    shown = client.get(f"{FEATURES}/5").json()
+    page = client.get(f"{FEATURES}/5/export", params={"format": "html"}).text
+    held = json.loads(page.split('<script type="application/json">')[1].split("</script>")[0])
+    assert held["view"] == "page"
+    assert held["data"]["feature"] == shown
 
 
 def test_formats_that_there_are_not_are_refused(client: TestClient) -> None:

@@ -141,6 +141,42 @@ def test_a_feature_that_there_is_not_is_not_found(latent: int, client: TestClien
     assert client.post("/api/runs/small/activations", json=asked).status_code == 404
 
 
+def test_a_search_whose_passages_are_not_read_yet_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    wait_for_passages(client)
+    whole = listed(client, q="the")
+    assert (whole["waits"], whole["note"]) == (False, None)
+    described = client.app.state.serving.library["small"].described
+    monkeypatch.setattr("monosema.server.described.LONGEST_WAIT", 0.01)
+    monkeypatch.setattr(described.searches, "passages", None)
+    found = listed(client, q="the")
+    assert found["waits"]
+    assert "still being read" in found["note"]
+    assert found["total"] <= whole["total"]
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"temperature": "nan"}, "body.temperature: NaN이나 무한대가 아닌 숫자여야 합니다"),
+        ({"max_new_tokens": 0}, "body.max_new_tokens: 0보다 커야 합니다"),
+    ],
+)
+def test_what_is_wrong_with_a_value_is_said_in_the_readers_language(
+    body: dict[str, Any], said: str, client: TestClient
+) -> None:
+    answer = client.post("/api/generate", json={"prompt": "a", **body}, headers={"accept-language": "ko"})
+    assert said in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("address", ["/nope", "/runs/nope", "/runs/small/features/x"])
+def test_an_address_that_leads_nowhere_is_a_page_for_a_browser_and_json_else(address: str, client: TestClient) -> None:
+    page = client.get(address, headers={"accept": "text/html", "accept-language": "ko"})
+    assert page.status_code in (404, 422)
+    assert '<a class="action" href="/">' in page.text
+    assert '"language":"ko"' in page.text.replace(" ", "")
+    assert client.get(address).json()["error"]["message"]
+
+
 def test_errors_are_in_the_readers_language(client: TestClient) -> None:
     answer = client.get("/api/runs/none", headers={"accept-language": "ko-KR,ko;q=0.9,en;q=0.8"})
     assert "실행" in answer.json()["error"]["message"]

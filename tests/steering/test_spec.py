@@ -149,3 +149,9 @@ def test_a_resolver_opens_a_dictionary_or_a_run_with_its_directions(tmp_path: An
 
 def test_words_can_be_read_without_what_they_name() -> None:
     assert spec_of_text("5=+2@last") == {"latent": 5, "add": 2.0, "prompt": "last", "generated": None}
+
+
+@pytest.mark.parametrize(("text", "says"), [("17=+1,18=+1", "--steer 17=.1 --steer 18=.1"), ("-5=+1", "from 0")])
+def test_what_is_no_edit_says_how_it_is_written(text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        spec_of_text(text)

@@ -59,8 +59,8 @@ def by_text(alive_only: bool) -> str:
     """A search for words. Parameters: words, their number, limit, offset.
 
     The relevance of a word is the sum of: 1 + 3 · its share where it is a top token; 2 where the label has it as a
-    whole word, or 1 as a part of one; ½ where another explanation has it; ½ where it is a promoted token; and, of the
-    strongest passages, 2 · the share with the word on active tokens and 0.3 · the share with it anywhere.
+    whole word, or 1 as a part of one, or as much where another explanation has it; ½ where it is a promoted token; and,
+    of the strongest passages, 2 · the share with the word on active tokens and 0.3 · the share with it anywhere.
     """
     alive = "and features.alive" if alive_only else ""
     return f"""
@@ -84,7 +84,8 @@ def by_text(alive_only: bool) -> str:
                     for pair in list_zip(top_tokens, top_token_shares)]) as share,
                 if(list_contains(regexp_split_to_array(lower(coalesce(label, '')), '[^\\pL\\pN]+'), word), 2,
                     if(contains(lower(coalesce(label, '')), word), 1, 0)) as in_label,
-                contains(coalesce(text, ''), word) as in_others,
+                if(list_contains(regexp_split_to_array(coalesce(text, ''), '[^\\pL\\pN]+'), word), 2,
+                    if(contains(coalesce(text, ''), word), 1, 0)) as in_others,
                 list_contains([lower(trim(token)) for token in promoted], word) as is_promoted,
                 coalesce(on_active, 0) as on_active, coalesce(anywhere, 0) as anywhere
             from features cross join words left join others on others.latent = features.latent
@@ -92,7 +93,7 @@ def by_text(alive_only: bool) -> str:
             where true {alive}
         ),
         relevances as (
-            select *, if(share > 0, 1 + 3 * share, 0) + in_label + if(in_others, 0.5, 0) + if(is_promoted, 0.5, 0)
+            select *, if(share > 0, 1 + 3 * share, 0) + greatest(in_label, in_others) + if(is_promoted, 0.5, 0)
                 + 2 * on_active + 0.3 * anywhere as relevance from fits
         ),
         found as (

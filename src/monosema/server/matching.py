@@ -12,8 +12,6 @@ from torch import Tensor
 
 from monosema.core import InputError
 
-THRESHOLD = 0.7
-"""Cosine from which two features count as the same; as in arXiv 2309.08600, which asks how universal features are."""
 MOST_PRODUCTS = 2e12
 """Multiplications up to which all pairs are compared."""
 _BLOCK = 2048
@@ -56,7 +54,7 @@ def match(a: Float[Tensor, "n_a d"], b: Tensor) -> Matching:
     from_b = torch.zeros(len(b), dtype=torch.long)
     nearest, to_b = torch.zeros(len(a)), torch.zeros(len(a), dtype=torch.long)
     for start in range(0, len(a), _BLOCK):
-        cosine = a[start : start + _BLOCK] @ b.T
+        cosine = (a[start : start + _BLOCK] @ b.T).clamp(-1, 1)  # products of unit vectors, but for rounding
         nearest[start : start + _BLOCK], to_b[start : start + _BLOCK] = cosine.max(dim=1)
         best, row = cosine.max(dim=0)
         better = best > best_of_b

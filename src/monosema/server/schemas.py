@@ -154,6 +154,7 @@ class FeatureList(BaseModel):
     Attributes:
         total: how many fit.
         of: how many there are.
+        waits: whether more will be found in a moment, once what is searched has been made.
         mode: how the text was searched for; another one than was asked for where `note` says why.
         removed: where nothing fits, how many each filter alone would have left out, the most first.
     """
@@ -165,6 +166,7 @@ class FeatureList(BaseModel):
     limit: int
     mode: str
     note: str | None = None
+    waits: bool = False
     removed: dict[str, int] = {}
     features: list[FeatureRow]
 

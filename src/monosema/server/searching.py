@@ -89,19 +89,17 @@ class Searches:
 
     def _word(self, word: str) -> dict[str, NDArray[Any]]:
         """Return by name for each feature how the word fits it."""
-        import pyarrow.compute as pc
-
         n = len(self.tables)
-        share, in_label = np.zeros(n, np.float32), np.zeros(n, np.float32)
-        in_others, is_promoted = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+        share, in_label, in_others = (np.zeros(n, np.float32) for _ in range(3))
+        is_promoted = np.zeros(n, np.bool_)
         ids = np.flatnonzero(np.isin(self.words_of.of_token, self.words_of.exact(word))).tolist()
         rows, weights = self._weights("top_tokens", ids)
         np.add.at(share, rows, weights)
         is_promoted[self._weights("promoted", ids)[0]] = True
-        holds = np.flatnonzero(pc.match_substring(self._labels, word).to_numpy(zero_copy_only=False))
-        whole = [word in _NOT_LETTERS.split(self.tables.labels[row].lower()) for row in holds.tolist()]
-        in_label[holds] = np.where(whole, 2, 1)
-        in_others[self._other_rows[pc.match_substring(self._others, word).to_numpy(zero_copy_only=False)]] = True
+        rows, fits = _holding(self._labels, word)
+        in_label[rows] = fits
+        texts, fits = _holding(self._others, word)
+        np.maximum.at(in_others, self._other_rows[texts], fits)
         parts = {"share": share, "in_label": in_label, "in_others": in_others, "is_promoted": is_promoted}
         heard = (np.zeros(n, np.float32),) * 2 if self.passages is None else self.passages.shares(word)
         return {**parts, "on_active": heard[0], "anywhere": heard[1]}
@@ -117,7 +115,16 @@ class Searches:
         return np.searchsorted(lists.first, at, side="right") - 1, weights.values[at]
 
 
+def _holding(texts: Any, word: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return which of the texts have a word, and how: 2 as a whole word, 1 as a part of one."""
+    import pyarrow.compute as pc
+
+    holds = np.flatnonzero(pc.match_substring(texts, word).to_numpy(zero_copy_only=False))
+    whole = [word in _NOT_LETTERS.split(text) for text in texts.take(holds).to_pylist()]
+    return holds, np.where(whole, 2, 1).astype(np.float32)
+
+
 def _relevance(one: dict[str, NDArray[Any]]) -> NDArray[np.float64]:
     share = np.where(one["share"] > 0, 1 + 3 * one["share"], 0)
-    rest = one["in_label"] + 0.5 * one["in_others"] + 0.5 * one["is_promoted"]
+    rest = np.maximum(one["in_label"], one["in_others"]) + 0.5 * one["is_promoted"]
     return (share + rest + 2 * one["on_active"] + 0.3 * one["anywhere"]).astype(np.float64)

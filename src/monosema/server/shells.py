@@ -3,38 +3,59 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from types import MappingProxyType
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 
 from monosema.core import MonosemaError
-from monosema.server.errors import NotFoundError
+from monosema.server.errors import NOT_FOUND, NotFoundError, language_of
 from monosema.server.library import ServedRun
-from monosema.server.state import OfRun, Served, Serving
+from monosema.server.state import OfRun
 
 router = APIRouter(include_in_schema=False)
 TYPES = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json"}
 """Types of static files; others are not served."""
 
 
-def _page(
-    name: str, serving: Serving, title: str, shown: Mapping[str, Any] = MappingProxyType({}), **facts: Any
+def page(
+    request: Request, name: str, title: str, shown: Mapping[str, Any] = MappingProxyType({}), **facts: Any
 ) -> HTMLResponse:
+    """Return the shell of a page: `shown` is what its template says, `facts` what its module is told."""
     from monosema.pages.packing import script_json
     from monosema.pages.report import environment
     from monosema.pages.words import languages, say
 
-    found = sorted(serving.library.runs(), key=_is_damaged)
+    found = sorted(request.app.state.serving.library.runs(), key=_is_damaged)
     runs = [{"name": one.name, "folder": str(one.folder)} for one in found]
-    known = {"page": name, "title": title, **languages(), "words": [], "runs": runs, **facts}
+    spoken = languages()
+    if "accept-language" in request.headers:
+        spoken["language"] = language_of(request)
+    known = {"page": name, "title": title, **spoken, "words": [], "runs": runs, **facts}
     template = environment().get_template(f"app/{name}.html.j2")
-    return HTMLResponse(template.render(page=name, title=title, facts=script_json(known), **{"say": say, **shown}))
+    text = template.render(page=name, title=title, facts=script_json(known), **{"say": say, **shown})
+    return HTMLResponse(text, headers={"vary": "accept-language"})
+
+
+def trouble(request: Request, message: str, status: int) -> HTMLResponse:
+    """Return a page that says what was wrong with an address, with a way back."""
+    title = "Nothing here" if status == NOT_FOUND else "This page can’t be shown"
+    answer = page(request, "trouble", title, {"message": message})
+    answer.status_code = status
+    return answer
+
+
+def _drawer(request: Request) -> Callable[..., HTMLResponse]:
+    return partial(page, request)
+
+
+Draw = Annotated[Callable[..., HTMLResponse], Depends(_drawer)]
+"""Parameter of a route: draws a page for the request."""
 
 
 def _is_damaged(run: ServedRun) -> bool:
@@ -46,13 +67,13 @@ def _is_damaged(run: ServedRun) -> bool:
 
 
 @router.get("/")
-def runs(serving: Served) -> HTMLResponse:
+def runs(draw: Draw) -> HTMLResponse:
     """Show all runs."""
-    return _page("runs", serving, "Runs")
+    return draw("runs", "Runs")
 
 
 @router.get("/runs/{run}")
-def run(run: OfRun, serving: Served) -> HTMLResponse:
+def run(run: OfRun, draw: Draw) -> HTMLResponse:
     """Show one run: what its report says, as far as it is made."""
     from monosema.pages.report import said
 
@@ -60,27 +81,27 @@ def run(run: OfRun, serving: Served) -> HTMLResponse:
         shown = said(*run.report)
     except MonosemaError as error:
         shown = {"data": None, "problem": str(error)}
-    return _page("run", serving, run.name, shown, run=run.name)
+    return draw("run", run.name, shown, run=run.name)
 
 
 @router.get("/runs/{run}/features")
-def features(run: OfRun, serving: Served) -> HTMLResponse:
+def features(run: OfRun, draw: Draw) -> HTMLResponse:
     """Show the list of features."""
-    return _page("features", serving, f"Features of {run.name}", run=run.name)
+    return draw("features", f"Features of {run.name}", run=run.name)
 
 
 @router.get("/runs/{run}/features/{latent}")
-def feature(run: OfRun, latent: int, serving: Served) -> HTMLResponse:
+def feature(run: OfRun, latent: int, draw: Draw) -> HTMLResponse:
     """Show one feature."""
-    return _page("feature", serving, f"Feature {latent} of {run.name}", run=run.name, latent=latent)
+    return draw("feature", f"Feature {latent} of {run.name}", run=run.name, latent=latent)
 
 
 def _alone(name: str, title: str) -> None:
     """Serve a page that belongs to no run."""
 
     @router.get(f"/{name}", name=name)
-    def page(serving: Served) -> HTMLResponse:
-        return _page(name, serving, title)
+    def alone(draw: Draw) -> HTMLResponse:
+        return draw(name, title)
 
 
 for _name, _title in {
@@ -92,19 +113,19 @@ for _name, _title in {
 
 
 @router.get("/compare")
-def compare(serving: Served) -> HTMLResponse:
+def compare(draw: Draw) -> HTMLResponse:
     """Show two runs side by side."""
     from monosema.pages.glossary import METRICS
 
-    return _page("compare", serving, "Compare", metrics=[asdict(metric) for metric in METRICS])
+    return draw("compare", "Compare", metrics=[asdict(metric) for metric in METRICS])
 
 
 @router.get("/help")
-def help_(serving: Served) -> HTMLResponse:
+def help_(draw: Draw) -> HTMLResponse:
     """Show keys, terms, controls and the API."""
     from monosema.pages.help import help_page
 
-    return _page("help", serving, "Help", help_page())
+    return draw("help", "Help", help_page())
 
 
 @router.get("/static/{path:path}")

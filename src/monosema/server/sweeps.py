@@ -36,7 +36,7 @@ class SweepAsked(BaseModel):
     strengths: list[Annotated[float, Field(ge=0, le=1000)]] = Field(list(STRENGTHS), min_length=1, max_length=32)
     seeds: int = Field(4, ge=1, le=32)
     seed: int = Field(0, ge=0, lt=2**31)
-    temperature: float = Field(1.0, ge=0, le=100)
+    temperature: float = Field(1.0, ge=0, le=100, allow_inf_nan=False)
     max_new_tokens: int = Field(40, ge=1, le=512)
     concept: str | None = Field(None, pattern=r"^[a-z_]{1,40}$")
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from monosema.core import ConfigError, Site
-from monosema.steering.coordinates import Coordinate
+from monosema.steering.coordinates import Coordinate, Latent
 from monosema.steering.moves import Add, Move
 from monosema.steering.where import EVERYWHERE, Where
 
@@ -48,10 +48,15 @@ class Edit:
             maximum = self.coordinate.maximum
             if maximum is None or maximum <= 0:
                 known = "is not known" if maximum is None else f"is {maximum:g}"
+                otherwise = (
+                    " Or build the atlas, which knows it: monosema atlas RUN."
+                    if isinstance(self.coordinate, Latent)
+                    else ""
+                )
                 raise ConfigError(
                     f'unit = "max" is not valid for {self.coordinate.name}: its largest value {known}. '
                     f"Give numbers of its own, as in {self.coordinate.name}=+20raw, or shares of the norm, as in "
-                    f"{self.coordinate.name}=+0.1norm; or build the atlas, which knows it: monosema atlas RUN."
+                    f"{self.coordinate.name}=+0.1norm.{otherwise}"
                 )
 
 

@@ -370,7 +370,8 @@ def _show_comparison(result: Comparison, console: Console) -> None:
     for name in have:
         table.add_column(METHOD_COLUMNS[name], justify="right")
     for one in sorted(result.entries, key=lambda one: (one.kl is not None, one.kl or 0.0)):
-        named = f"{one.method} ({one.about})" if one.about else one.method
+        method = translate(one.method)
+        named = f"{method} ({translate(one.about)})" if one.about else method
         cells = (_cell(name, one.point.figures.get(name)) for name in have)
         table.add_row("–" if one.kl is None else f"{one.kl:g}", Text(named), *cells)
     console.print(table)

@@ -147,6 +147,7 @@ export interface FeatureList {
   limit: number;
   mode: string;
   note?: string | null;
+  waits: boolean;
   removed: Record<string, number>;
   features: Array<FeatureRow>;
 }

@@ -1,5 +1,5 @@
 // A feature's page: what it is, where it fires, what it does, what is near it.
-import { el, measured, number, save, say, share } from "./elements.js";
+import { el, known, measured, number, save, say, share } from "./elements.js";
 import { columns } from "./plots.js";
 import { headline, others, table } from "./scores.js";
 import { bare, chip, heatmap, joined, labelled, legend } from "./tokens.js";
@@ -107,8 +107,20 @@ export function byline(feature) {
     const scores = label ? feature.scores.filter(ofExplanation(label)) : [];
     parts.push(headline(feature, scores.find(({ scorer }) => scorer === feature.label_scorer)));
     parts.push(...others(scores, feature.label_scorer));
-  } else if (feature.alive) parts.push(el("span", { class: "soft" }, say("no score")));
+  } else if (feature.alive) parts.push(el("span", { class: "soft" }, say("no score")), ...machine(feature));
   return el("p", { class: "byline" }, parts);
+}
+
+/** The best score of a machine's explanation, beside a person's label that has none: by margin, else by value. @param {FeatureDetail} feature */
+function machine(feature) {
+  /** @param {Told} one */
+  const height = ({ margin, value }) => (known(margin) ? 1000 + margin : value);
+  const scored = feature.scores.filter(({ method, scorer, value }) => method !== PERSON && known(value) && !scorer.includes(" ("));
+  if (feature.label_method !== PERSON || !scored.length) return [];
+  const best = scored.reduce((one, other) => (height(other) > height(one) ? other : one));
+  const made = feature.explanations.find(ofExplanation(best));
+  const { scorer, value, low, high, control, random, margin } = best;
+  return [el("span", {}, say("best explanation, by {}:", best.method), " ", made ? labelled(made.text) : ""), headline({ ...feature, label_scorer: scorer, label_score: value, label_low: low, label_high: high, label_control: control, label_random: random, label_margin: margin }, best)];
 }
 
 /** @param {FeatureDetail} feature @param {[string, string] | null} [sides] */
@@ -125,6 +137,27 @@ export function figures(feature, sides) {
     item(say("Strongest"), measured(feature.max)),
     sides ? item(say("Decoder norm"), share(feature.share), say("at {}", sides[1])) : null
   );
+}
+
+/** A feature's page where nothing can be done with it but read it: no list to go back to, nothing to keep. @param {FeatureDetail} feature @param {{sides?: [string, string] | null, buckets: [number, number][]}} about */
+export function still(feature, { sides, buckets }) {
+  /** @type {Context} */
+  const context = {
+    index: { rows: { get: () => undefined }, label: () => "", buckets },
+    settings: { tab: "top", full: false, scale: "feature" },
+    sides,
+    view: "passages",
+    save: () => {},
+    open: () => {},
+    step: () => {},
+    close: () => {},
+    starred: false,
+    onStar: () => {},
+  };
+  const page = featurePage(feature, context);
+  page.querySelectorAll(".feature-bar > :not(.eyebrow)").forEach((tool) => tool.remove());
+  for (const link of page.querySelectorAll(".near a")) link.replaceWith(...link.childNodes);
+  return page;
 }
 
 /** Passages: a tab for the strongest, one for a walk through all tenths, one for each tenth. @param {FeatureDetail} feature @param {Context} context */

@@ -1,6 +1,7 @@
 // What a notebook shows: one thing in an output cell, in a shadow of its own, so that neither's styles reach the other's.
 import { card } from "./card.js";
 import { byId, el, tips } from "./elements.js";
+import { still } from "./feature.js";
 import { Reader } from "./language.js";
 import { featureRow } from "./row.js";
 import { sweep, texts } from "./texts.js";
@@ -16,6 +17,8 @@ import { heatmap, tokenTip } from "./tokens.js";
 const VIEWS = {
   /** @param {{feature: FeatureDetail}} data */
   feature: ({ feature }) => card(feature),
+  /** @param {{feature: FeatureDetail, sides: [string, string] | null, buckets: [number, number][]}} data */
+  page: ({ feature, ...about }) => still(feature, about),
   /** @param {{passages: Passage[]}} data */
   heat: ({ passages }) => el("div", {}, passages.map((passage) => heatmap(passage, { scale: passage.maximum, full: true }))),
   /** @param {{features: Brief[], said: string}} data */

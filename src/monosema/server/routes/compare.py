@@ -17,6 +17,8 @@ from monosema.server.state import Served
 if TYPE_CHECKING:
     from monosema.server.matching import Matching
 
+THRESHOLD = 0.7
+"""Cosine from which two features count as the same; as in arXiv 2309.08600, which asks how universal features are."""
 router = APIRouter(prefix="/api/compare", tags=["compare"])
 Name = Annotated[str, Query(max_length=200)]
 
@@ -51,11 +53,15 @@ def _row(name: str, a: Estimate, b: Estimate) -> dict[str, Any]:
 
 
 @router.get("/features", response_model=MatchedFeatures)
-def matched_features(served: Served, a: Name, b: Name, limit: Annotated[int, Query(ge=0, le=2000)] = 200) -> Any:
+def matched_features(
+    served: Served,
+    a: Name,
+    b: Name,
+    limit: Annotated[int, Query(ge=0, le=2000)] = 200,
+    threshold: Annotated[float, Query(ge=-1, le=1, allow_inf_nan=False)] = THRESHOLD,
+) -> Any:
     """Match features of two runs by the cosine of their decoder directions: pairs that are each other's nearest, the
     nearest first, and features of the first run that nothing in the second is near to."""
-    from monosema.server.matching import THRESHOLD
-
     runs = served.library[a], served.library[b]
     found = _matched(*runs)
     pairs = [
@@ -64,8 +70,8 @@ def matched_features(served: Served, a: Name, b: Name, limit: Annotated[int, Que
     ]
     alone = found.nearest.argsort(kind="stable")[:limit].tolist()
     only = [{**_named(runs[0], latent), "nearest": float(found.nearest[latent])} for latent in alone]
-    above = int((found.cosine >= THRESHOLD).sum())
-    about = {"threshold": THRESHOLD, "chance": found.chance, "above": above, "of": len(found.nearest)}
+    above = int((found.cosine >= threshold).sum())
+    about = {"threshold": threshold, "chance": found.chance, "above": above, "of": len(found.nearest)}
     return {**about, "pairs": pairs, "only": only}
 
 

@@ -85,8 +85,13 @@ def _html(run: ServedRun, rows: Rows, whole: bool) -> bytes:
     from monosema.pages.notebook import cell
 
     title = f"Feature {rows[0]['latent']} of {run.name}" if whole else f"Features of {run.name}"
-    data = {"feature": rows[0]} if whole else {"features": rows, "said": title}
-    body = cell("feature" if whole else "features", data, title)
+    if whole and run.run.recipe.of_items:
+        body = cell("feature", {"feature": rows[0]}, title)
+    elif whole:
+        tables = run.described.tables
+        body = cell("page", {"feature": rows[0], "sides": tables.sides, "buckets": tables.buckets}, title)
+    else:
+        body = cell("features", {"features": rows, "said": title}, title)
     return _PAGE.format(policy=_POLICY, title=html.escape(title), body=body).encode("utf-8", "replace")
 
 

@@ -61,7 +61,13 @@ class Question:
             note = found.note and translate(found.note, language)
             for line in page["features"]:
                 line["why"] = line["why"] and translate(line["why"], language)
-        about = {"run": self.run.name, "offset": offset, "limit": limit, "note": note}
+        about = {
+            "run": self.run.name,
+            "offset": offset,
+            "limit": limit,
+            "note": note,
+            "waits": found is not None and found.waits,
+        }
         return {**about, "mode": self.mode if found is None else found.mode, **page}
 
     def _found(self) -> Found | None:

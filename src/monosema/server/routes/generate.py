@@ -41,7 +41,7 @@ class GenerateRequest(BaseModel):
     messages: list[ChatMessage] | None = Field(None, min_length=1, max_length=500)
     steerings: list[dict[str, Any] | None] = Field([None], min_length=1, max_length=MOST_TEXTS)
     seed: int = Field(0, ge=0, lt=2**63)
-    temperature: float = Field(0.0, ge=0, le=100)
+    temperature: float = Field(0.0, ge=0, le=100, allow_inf_nan=False)
     top_k: int | None = Field(None, gt=0, le=2**31)
     top_p: float | None = Field(None, gt=0, le=1)
     max_new_tokens: int = Field(64, gt=0, le=8192)

@@ -116,7 +116,7 @@ def _read_rows(path: Path, resolve: Resolve | None) -> Steering:
         rows = csv.DictReader(file)
         if missing := [name for name in _COLUMNS if name not in (rows.fieldnames or ())]:
             raise FormatError(
-                f"{path} has no column {' and no column '.join(missing)}: a steering file of lm-evaluation-harness "
+                f"{path} has no column {', '.join(missing)}: a steering file of lm-evaluation-harness "
                 "begins with the line action,hookpoint,feature_index,steering_coefficient, and has a row for each edit."
             )
         for row in rows:

@@ -45,6 +45,9 @@ function written(value, unit) {
   return negative + (unit === "share" ? (100 * size).toFixed(1) + " %" : unit === "nats" ? size.toFixed(3) : size.toPrecision(3));
 }
 
+/** A difference: shares differ by points. @param {number | null | undefined} value @param {string} unit */
+const gapOf = (value, unit) => (unit === "share" && known(value) ? say("{n} points", written(value, unit).replace(" %", "")) : written(value, unit));
+
 /** @param {number | null} low @param {number | null} high @param {string} unit */
 const range = (low, high, unit) => (known(low) && known(high) ? ` [${written(low, unit).replace(" %", "")}, ${written(high, unit).replace(" %", "")}]` : "");
 
@@ -57,6 +60,7 @@ async function figures() {
   const named = new Map(glossary.map((metric) => [metric.key, metric]));
   const order = glossary.map(({ key }) => key);
   metrics.sort((/** @type {{metric: string}} */ one, /** @type {{metric: string}} */ other) => order.indexOf(one.metric) - order.indexOf(other.metric));
+  const samePieces = told.a.model === told.b.model; // else losses are of different tokens
   const alike = told.a.model === told.b.model && told.a.site === told.b.site;
   /** @param {Measured} one @param {string} unit */
   const cell = (one, unit) => el("td", { title: one.n ? `n = ${number(one.n)} (${one.method})` : null }, el("b", {}, written(one.value, unit)), el("span", { class: "interval" }, range(one.low, one.high, unit)));
@@ -71,14 +75,14 @@ async function figures() {
     return el(
       "tr",
       {},
-      el("th", { scope: "row", title: say(means) }, say(name), better ? el("small", {}, " " + (better === "lower" ? "↓" : "↑")) : null),
+      el("th", { scope: "row", title: say(means) }, say(name), better && (samePieces || unit !== "nats") ? el("small", {}, " " + (better === "lower" ? "↓" : "↑")) : null),
       pair.map((one) => cell(one, unit)),
-      el("td", { class: "gap " + (good === null ? "" : good ? "better" : "worse") }, el("b", {}, (gap.value > 0 ? "+" : "") + written(gap.value, unit)), el("span", { class: "interval" }, range(gap.low, gap.high, unit))),
+      el("td", { class: "gap " + (good === null ? "" : good ? "better" : "worse") }, el("b", {}, gap.value > 0 ? "+" : "", gapOf(gap.value, unit)), el("span", { class: "interval" }, range(gap.low, gap.high, unit))),
       el("td", { class: "strip-cell" }, strip({ points: [points[1], points[0]], domain: [Math.min(0, ...ends), Math.max(unit === "share" ? 1 : 0, ...ends) || 1] }))
     );
   };
   return [
-    alike ? null : el("p", { class: "soft" }, say("The two read different activations: each figure says how well a dictionary rebuilds its own.")),
+    alike ? null : el("p", { class: "soft" }, say("The two read different activations: each figure says how well a dictionary rebuilds its own."), samePieces ? null : " " + say("The models cut text into different tokens, so their losses can’t be compared.")),
     el(
       "div",
       { class: "scroll", tabindex: "0", role: "region", "aria-label": say("Figures") },

@@ -2,13 +2,13 @@
 import { byId as $, say } from "../elements.js";
 import { plain } from "../tokens.js";
 import { get } from "./api.js";
-import { feature } from "./one.js";
+import { VIEWED, feature } from "./one.js";
 import { facts, folderOf, runAddress, shell, where } from "./shell.js";
 import { stars } from "./stars.js";
-import { View, choice, flag, number, text } from "./state.js";
+import { View, number } from "./state.js";
 
 const { run = "", latent = 0 } = facts;
-export const FIELDS = { tab: text("top"), scale: choice(["feature", "passage"]), full: flag(), text: text(), with: number(-1, { low: -1, whole: true }) };
+export const FIELDS = { ...VIEWED, with: number(-1, { low: -1, whole: true }) };
 /** @type {View<typeof FIELDS>} */
 let view;
 const kept = stars(run);
@@ -16,7 +16,6 @@ const kept = stars(run);
 const to = (other) => location.assign(runAddress(run, "features", other));
 
 function show() {
-  const of = { ...view.state };
   return feature($("detail"), run, latent, {
     fresh: () => true,
     open: to,
@@ -26,8 +25,8 @@ function show() {
     onStar: star,
     beside: view.state.with,
     alone: () => view.set({ with: -1 }, { push: true }).then(show),
-    settings: of,
-    save: () => view.set({ tab: of.tab, scale: of.scale, full: of.full, text: of.text }),
+    settings: { ...view.state },
+    save: (settings) => view.set(settings),
   });
 }
 

@@ -4,13 +4,13 @@ import { get } from "./api.js";
 import { listCode } from "./code.js";
 import { exportMenu } from "./exports.js";
 import { PagedList } from "./list.js";
-import { feature } from "./one.js";
+import { VIEWED, feature } from "./one.js";
 import { pressable } from "./passage.js";
 import { button, copy, facts, folderOf, failure, runAddress, shell, skeleton, toast } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, choice, list as several, number as numeric, text } from "./state.js";
 
-/** @import {FeatureList, FeatureRow} from "../api.js" */
+/** @import {FeatureList} from "../api.js" */
 
 const { run = "" } = facts;
 const WIDE = matchMedia("(min-width: 900px)");
@@ -37,6 +37,7 @@ export const FIELDS = {
   latents: several(latentField),
   at: latentField,
   with: latentField,
+  ...VIEWED,
 };
 
 const kept = stars(run);
@@ -66,12 +67,12 @@ function query(offset, limit) {
 const load = (offset, limit, signal) => get(`/api${runAddress(run, "features")}?${query(offset, limit)}`, { signal });
 
 let ticket = 0;
-/** @param {number} latent @returns {Promise<void>} */
-async function open(latent, { at = -1, focus = false, replace = false } = {}) {
+/** Shows a feature beside the list; on a narrow page in its place, unless it is only the one that comes first. @param {number} latent @returns {Promise<void>} */
+async function open(latent, { at = -1, focus = false, replace = false, first = false } = {}) {
   const mine = ++ticket;
   list.choose(latent, at);
   view.set({ at: latent }, { push: !replace });
-  document.body.classList.add("reading");
+  if (!first) document.body.classList.add("reading");
   await feature($("detail"), run, latent, {
     fresh: () => mine === ticket,
     open: (other) => open(other, { focus: true }),
@@ -81,8 +82,43 @@ async function open(latent, { at = -1, focus = false, replace = false } = {}) {
     onStar: star,
     beside: view.state.with,
     alone: () => (view.set({ with: -1 }, { push: true }), open(latent, { replace: true })),
+    settings: { ...view.state },
+    save: (settings) => view.set(settings),
+    changed: () => renew(latent),
   });
   if (mine === ticket && focus && !WIDE.matches) $("feature-title")?.focus({ preventScroll: true });
+}
+
+/** Asks anew for a feature's row, whose label has changed. @param {number} latent */
+async function renew(latent) {
+  const { features } = await get(`/api${runAddress(run, "features")}?alive=all&latents=${latent}`);
+  if (features.length) list.renew(features[0]);
+}
+
+/**
+ * Keeps the feature beside the list one of those that it holds: else the first is opened, and none where none fits.
+ * @param {FeatureList | null} answer
+ */
+async function follow(answer) {
+  const { chosen } = list;
+  if (!answer || (chosen !== null && answer.total && (await holds(chosen)))) return;
+  if (answer.total) return open(answer.features[0].latent, { at: 0, replace: true, first: true });
+  ticket++;
+  list.choose(null);
+  view.set({ at: -1 });
+  document.body.classList.remove("reading");
+  $("detail").replaceChildren(el("p", { class: "none" }, say("No feature fits, so none is shown here.")));
+}
+
+/** @param {number} latent */
+async function holds(latent) {
+  const asked = query(0, 1);
+  const of = asked.get("latents")?.split(",");
+  if (list.place(latent) >= 0 || list.complete) return list.place(latent) >= 0;
+  if (of && !of.includes(String(latent))) return false;
+  asked.set("latents", String(latent));
+  const { total } = await get(`/api${runAddress(run, "features")}?${asked}`).catch(() => ({ total: 0 }));
+  return total > 0;
 }
 
 function close() {
@@ -148,9 +184,13 @@ function side([first, second]) {
   open(first);
 }
 
+const AGAIN = 2000; // milliseconds until a list that is not whole yet is asked for again
+let again = 0;
 /** What the answer says beside its rows: how many fit, and where none does, which filters to loosen. @param {FeatureList} answer */
 function changed(answer) {
-  const { total, of, note, removed, mode } = answer;
+  const { total, of, note, removed, mode, waits } = answer;
+  clearTimeout(again);
+  if (waits) again = setTimeout(() => list.reset().then(follow), AGAIN);
   $("count").textContent = say("{n} of {n}", number(total), number(of)) + (note ? " · " + say(note) : "");
   $("rows").hidden = total === 0;
   $("nothing").hidden = total > 0;
@@ -162,6 +202,7 @@ function changed(answer) {
       "div",
       { class: "empty" },
       el("p", {}, shown === "starred" && !kept.size ? say("Your list is empty: press s on a feature to keep it.") : mode === "token" && q ? say("No feature has this token among those that it fires on most.") : say("No feature fits.")),
+      ["token", "effect"].includes(mode) && /\S\s+\S/.test(q) ? el("p", { class: "soft" }, say("This search takes one token, such as Monday; for several words, search by words or a passage.")) : null,
       reasons.length > 1 ? [el("p", { class: "soft" }, say("Each filter alone leaves out:")), el("ul", {}, reasons)] : null,
       button("Show all features", () => change({ q: "", state: "all", density: "", labels: "any", latents: [] }, true), { class: "action" })
     )
@@ -189,7 +230,7 @@ function arrive() {
 
 function controls() {
   $("modes").append(
-    ...Object.entries(MODES).map(([value, [text, about]]) => el("label", { title: say(about) }, el("input", { type: "radio", name: "mode", value, on: { change: () => change({ mode: value }, true) } }), el("span", {}, say(text))))
+    ...Object.entries(MODES).map(([value, [text, about]]) => el("label", { title: say(about) }, el("input", { type: "radio", name: "mode", value, on: { change: () => change({ mode: value, q: $("search").value }, true) } }), el("span", {}, say(text))))
   );
   $("sort").append(...Object.entries(SORTS).map(([value, text]) => el("option", { value }, say(text))));
   let timer = 0;
@@ -217,7 +258,7 @@ function controls() {
 /** @param {Partial<import("./state.js").State<typeof FIELDS>>} values */
 async function change(values, push = false) {
   await view.set(values, { push });
-  await arrive();
+  await arrive().then(follow);
 }
 
 async function start() {
@@ -245,18 +286,10 @@ async function start() {
   const answer = await arrive();
   const { at } = view.state;
   if (at >= 0) await open(at, { replace: true });
-  else if (answer?.features.length) {
-    const first = inviting(answer.features);
-    await open(first.latent, { at: answer.features.indexOf(first), replace: true });
-    if (!WIDE.matches) document.body.classList.remove("reading");
-  } else $("detail").replaceChildren(el("p", { class: "none" }, say("A feature that is chosen in the list is shown here.")));
+  else await follow(answer);
   if (WIDE.matches) $("search").focus();
   document.documentElement.dataset.ready = "yes";
 }
-
-// Where to begin: the first that fires on words, and not on every page.
-/** @param {FeatureRow[]} rows */
-const inviting = (rows) => rows.find(({ density, top_tokens: top }) => (density ?? 1) < 0.02 && top.slice(0, 3).every((token) => /\p{L}{3}/u.test(token))) || rows[0];
 
 /** @param {any} error */
 function failed(error) {

@@ -9,8 +9,8 @@ const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.get
 const KEYS = [
   ["Everywhere", [["/", "Search"], ["g r", "Runs"], ["g f", "Features"], ["g p", "Prompt"], ["g s", "Steer"], ["g c", "Compare"], ["g j", "Jobs"], [".", "Copy the link to this view"], ["t", "Light or dark"], ["?", "These keys"], ["Esc", "Close"]]],
   ["Runs", [["j", "Next run"], ["k", "Previous run"], ["Enter", "Open"], ["x", "Choose the run to compare"]]],
-  ["Features", [["j ]", "Next feature"], ["k [", "Previous feature"], ["s", "Keep the feature in my list"], ["x", "Mark the feature"]]],
-  ["Feature", [["j ]", "Next feature"], ["k [", "Previous feature"], ["1 … 9 0", "A tenth of the passages"], ["f", "Full context"], ["c", "Test your text"], ["y", "Steer here"], ["e", "Label it"], ["s", "Keep the feature in my list"]]],
+  ["List of features", [["j ]", "Next feature"], ["k [", "Previous feature"], ["s", "Keep the feature in my list"], ["x", "Mark the feature"]]],
+  ["One feature", [["j ]", "Next feature"], ["k [", "Previous feature"], ["1 … 9 0", "A tenth of the passages"], ["f", "Full context"], ["c", "Test your text"], ["y", "Steer here"], ["e", "Label it"], ["s", "Keep the feature in my list"]]],
 ];
 
 /** @param {[string, [string, string][]]} group */

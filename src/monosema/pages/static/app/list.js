@@ -123,6 +123,20 @@ export class PagedList {
     return line;
   }
 
+  // True where the answer's first page is all of it.
+  get complete() {
+    return this.total <= PAGE;
+  }
+
+  /** Puts a feature's new row, with what a search said of it, in the place of the old. @param {FeatureRow} row */
+  renew(row) {
+    for (const rows of this.pages.values()) {
+      const at = Array.isArray(rows) ? rows.findIndex(({ latent }) => latent === row.latent) : -1;
+      if (Array.isArray(rows) && at >= 0) rows[at] = { ...rows[at], ...row, fit: rows[at].fit, why: rows[at].why };
+    }
+    this.paint();
+  }
+
   /** @param {number | null} latent */
   choose(latent, at = -1) {
     this.chosen = latent;

@@ -6,14 +6,19 @@ import { button, toast } from "./shell.js";
 
 /** @import {FeatureDetail} from "../api.js" */
 
-const [MOST, STEP, TOKENS] = [10, 0.5, 40];
+export const MOST = 10; // multiples of the maximum
+const [STEP, TOKENS] = [0.5, 40];
 const EXAMPLE = "Once upon a time";
 
-/** @param {string} run @param {FeatureDetail} feature */
-export function nudge(run, feature) {
+/**
+ * @param {string} run @param {FeatureDetail} feature
+ * @param {{prompt: string, strength: number}} settings - keep what was typed and chosen
+ * @param {() => void} save - puts them into the address
+ */
+export function nudge(run, feature, settings, save) {
   const prompt = el("textarea", { id: "nudge-prompt", rows: "1", "aria-label": say("Prompt"), spellcheck: "false" });
-  prompt.value = recall("nudge prompt:" + run) || EXAMPLE;
-  const slider = el("input", { type: "range", min: -MOST, max: MOST, step: STEP, value: 1, "aria-label": say("Strength, in multiples of the feature’s maximum"), on: { input: told, change: go } });
+  prompt.value = settings.prompt || recall("nudge prompt:" + run) || EXAMPLE;
+  const slider = el("input", { type: "range", min: -MOST, max: MOST, step: STEP, value: settings.strength, "aria-label": say("Strength, in multiples of the feature’s maximum"), on: { input: chosen, change: go } });
   const strength = el("output", { class: "strength-value" });
   const lines = ["unsteered", "steered"].map((name) => el("div", { class: "nudge-line " + name }, el("span", { class: "soft" }, say(name)), el("p", { dir: "auto", translate: "no" })));
   const start = button("Run", () => (running ? running.abort() : go()));
@@ -27,11 +32,17 @@ export function nudge(run, feature) {
     open.href = "/steer?" + new URLSearchParams({ run, prompt: prompt.value, add: `${feature.latent}:${slider.value}` });
   }
 
+  function chosen() {
+    [settings.prompt, settings.strength] = [prompt.value, Number(slider.value)];
+    save();
+    told();
+  }
+
   async function go() {
     running?.abort();
     const mine = (running = new AbortController());
     keep("nudge prompt:" + run, prompt.value);
-    told();
+    chosen();
     start.textContent = say("Stop");
     const texts = lines.map((line) => /** @type {HTMLElement} */ (line.lastChild));
     texts.forEach((text) => text.replaceChildren(el("span", { class: "soft" }, prompt.value)));
@@ -45,7 +56,7 @@ export function nudge(run, feature) {
     if (mine === running) [running, start.textContent] = [null, say("Run")];
   }
 
-  prompt.addEventListener("input", told);
+  prompt.addEventListener("input", chosen);
   prompt.addEventListener("keydown", (event) => void (event.key === "Enter" && !event.shiftKey && (event.preventDefault(), go())));
   told();
   return el(

@@ -2,24 +2,27 @@
 import { el, say, tips } from "../elements.js";
 import { featurePage } from "../feature.js";
 import "../items.js";
-import { keep, recall } from "../kept.js";
 import { tokenTip } from "../tokens.js";
 import { get } from "./api.js";
 import { exportMenu } from "./exports.js";
 import { labelling, voting } from "./labelling.js";
-import { nudge } from "./nudge.js";
+import { MOST, nudge } from "./nudge.js";
 import { button, fill, runAddress, skeleton } from "./shell.js";
+import { choice, flag, number, text } from "./state.js";
 import { tryText } from "./try.js";
 
 /** @import {FeatureDetail, FeatureRow, RunDetail} from "../api.js" */
-/** @import {Context, Settings} from "../feature.js" */
+/** @import {Context} from "../feature.js" */
+/** @import {State} from "./state.js" */
 /** @import {Stars} from "./stars.js" */
 /**
- * What a page gives: `fresh` is false once another feature was asked for; `settings` and `save` keep a view.
- * @typedef {{fresh(): boolean, open(latent: number): void, step(by: number): void, close(): void, alone(): void, onStar(latent: number): void, stars: Stars, settings?: Settings & {text?: string}, save?: () => void, beside?: number}} Options
+ * What a page gives: `fresh` is false once another feature was asked for; `settings` and `save` keep a view in the
+ * address; `changed` is told of a new label.
+ * @typedef {{fresh(): boolean, open(latent: number): void, step(by: number): void, close(): void, alone(): void, onStar(latent: number): void, stars: Stars, settings: State<typeof VIEWED>, save(settings: State<typeof VIEWED>): void, changed?(): void, beside?: number}} Options
  */
 
-const NAME = "feature settings";
+/** Fields of an address for what is chosen and typed on a feature's page. */
+export const VIEWED = { tab: text("top"), scale: choice(["feature", "passage"]), full: flag(), text: text(), prompt: text(), strength: number(1, { low: -MOST, high: MOST }) };
 /** @type {Map<string, Promise<RunDetail & {items?: any}>>} */
 const runs = new Map();
 
@@ -36,7 +39,7 @@ export async function feature(host, run, latent, options) {
   if (!host.querySelector("article")) host.replaceChildren(skeleton(9));
   await fill(host, async () => {
     const others = beside >= 0 && beside !== latent ? [beside] : [];
-    const pages = await Promise.all([latent, ...others].map((one, i) => page(run, one, { ...options, second: i > 0, again: () => feature(host, run, latent, options) })));
+    const pages = await Promise.all([latent, ...others].map((one, i) => page(run, one, { ...options, second: i > 0, again: () => (options.changed?.(), feature(host, run, latent, options)) })));
     if (!options.fresh()) throw Object.assign(new Error(), { name: "AbortError" });
     host.scrollTop = 0;
     return others.length ? el("div", { class: "side-by-side" }, pages) : pages;
@@ -50,8 +53,8 @@ async function page(run, latent, options) {
   /** @type {[FeatureDetail, RunDetail & {items?: any}]} */
   const [found, told] = await Promise.all([get(`/api${runAddress(run, "features", latent)}`), about(run)]);
   const labels = await near(run, found);
-  const settings = options.settings || Object.assign({ tab: "top", full: false, scale: "feature" }, recall(NAME));
-  const save = options.save || (() => keep(NAME, { tab: settings.tab, full: settings.full, scale: settings.scale }));
+  const { settings } = options;
+  const save = () => options.save(pick(settings));
   /** @type {Context} */
   const context = {
     index: { rows: { get: (other) => other }, label: (other) => labels.get(other) || say("no label"), buckets: told.position_buckets },
@@ -72,7 +75,7 @@ async function page(run, latent, options) {
       el("a", { class: "quiet", href: runAddress(run, "features", latent), title: say("This feature on a page of its own") }, "⤢"),
       exportMenu(run, latent),
     ],
-    panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found))] : [],
+    panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found, settings, save))] : [],
     evidence: found.alive ? [labelling(run, found, options.again)] : [],
     vote: (explanation) => voting(run, found, explanation),
   };
@@ -80,6 +83,9 @@ async function page(run, latent, options) {
   article.dataset.latent = String(latent);
   return article;
 }
+
+/** @param {State<typeof VIEWED>} settings */
+const pick = ({ tab, scale, full, text, prompt, strength }) => ({ tab, scale, full, text, prompt, strength });
 
 /** Labels of the features that are near. @param {string} run @param {FeatureDetail} feature @returns {Promise<Map<number, string>>} */
 async function near(run, { neighbours }) {

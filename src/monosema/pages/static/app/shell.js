@@ -207,10 +207,13 @@ export function command(text) {
   return el("div", { class: "command" }, el("code", { translate: "no" }, text), button("Copy", () => copy(text, "Command copied.")));
 }
 
-/** A view that could not be shown: what was wrong, what to do, and another try. @param {any} error @param {(() => unknown) | null} [retry] */
+/** True where the same may succeed another time: not where the request itself was wrong. @param {{status?: number}} error */
+const mayPass = ({ status = 0 }) => ![400, 404, 413, 422].includes(status);
+
+/** A view that could not be shown: what was wrong, what to do, and another try where that may help. @param {any} error @param {(() => unknown) | null} [retry] */
 export function failure(error, retry = null) {
   const about = error.whatToDo || error.what_to_do;
-  return el("div", { class: "trouble", role: "alert" }, el("p", {}, say(error.message || String(error))), about ? el("p", { class: "soft" }, say(about)) : null, retry ? button("Try again", retry) : null);
+  return el("div", { class: "trouble", role: "alert" }, el("p", {}, say(error.message || String(error))), about ? el("p", { class: "soft" }, say(about)) : null, retry && mayPass(error) ? button("Try again", retry) : null);
 }
 
 /**

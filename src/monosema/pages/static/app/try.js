@@ -5,7 +5,6 @@ import { post } from "./api.js";
 import { button, failure, runAddress } from "./shell.js";
 
 /** @import {FeatureDetail} from "../api.js" */
-/** @import {Settings} from "../feature.js" */
 /** @typedef {{tokens: string[], latents: Record<string, number[]>, costs?: (number | null)[] | null}} Answer */
 
 const LEAST = 0.01; // nats that are told
@@ -13,14 +12,14 @@ const PAUSE = 200; // milliseconds after the last key
 
 /**
  * @param {string} run @param {FeatureDetail} feature
- * @param {Settings & {text?: string}} settings - `text` keeps what was typed
+ * @param {{text: string}} settings - `text` keeps what was typed
  * @param {() => void} save - puts it into the address
  */
 export function tryText(run, feature, settings, save) {
   const { latent, max } = feature;
   const shown = el("div", { class: "tried", "aria-live": "polite" });
   const field = el("textarea", { id: "try-text", rows: "1", spellcheck: "false", placeholder: say("Type a text to see where it fires"), on: { input: later } });
-  field.value = settings.text || "";
+  field.value = settings.text;
   let timer = 0;
   /** @type {AbortController | null} */
   let asking = null;
