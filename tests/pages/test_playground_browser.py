@@ -147,8 +147,9 @@ def test_jobs_are_there_at_once(page: Any, app: str) -> None:
 
 
 def test_what_a_damaged_link_says_is_named_and_left_out(page: Any, app: str) -> None:
-    visit(page, f"{app}/steer?run=first&tokens=4&cards=[bad")
-    assert "cards" in texts(page, ".ignored")[0]
+    visit(page, f"{app}/steer?run=first&tokens=4&cards=[bad&add=3,abc")
+    assert texts(page, ".ignored")[0].endswith("cards, add")
+    assert len(find(page, ".steer-card")) == 1
 
 
 def test_examples_of_completion_are_not_there_in_a_chat(page: Any, app: str) -> None:

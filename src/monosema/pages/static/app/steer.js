@@ -225,6 +225,7 @@ function recipes() {
 {
     const starter = el("li", { hidden: true }, el("button", { type: "button", class: "recipe", on: { click: async () => {
       const one = await firing(word);
+      if (!one) return;
       labels.set(one.latent, one.label);
       if (view.state.mode === "text") await view.set({ prompt });
       promptBoxes();
@@ -320,7 +321,7 @@ async function again(change) {
   go();
 }
 
-// Features that a link brings: 17 or 17:2.5, with commas between.
+// Features that a link brings: 17 or 17:2.5, with commas between; false where one of them is none.
 async function brought() {
   const { add, cards } = view.state;
   const more = add.split(",").flatMap((one) => {
@@ -328,6 +329,7 @@ async function brought() {
     return one && Number.isInteger(latent) && latent >= 0 ? [newCard({ latent, ...(Number.isFinite(amount) ? { amount } : {}) })] : [];
   });
   if (add) await view.set({ add: "", cards: [...cards, ...more] });
+  return !add || more.length === add.split(",").length;
 }
 
 // What a link to a sweep brings where it says no cards: those of the sweep, and what it went on from.
@@ -368,8 +370,8 @@ async function start() {
   });
   if (!facts.runs.length) return void $("cards").replaceChildren(empty("There is no run to steer with.", { command: "monosema run" }));
   keep("run", run());
+  if (!(await brought())) lost.push("add");
   if (lost.length) $("ask").before(el("p", { class: "ignored", role: "status" }, say("Of the link, this can’t be read and was left out: {}", lost.join(", "))));
-  await brought();
   await swept();
   get(`/api${runAddress(run())}`).then((about) => about, () => null);
   $("ask").addEventListener("submit", (event) => {
