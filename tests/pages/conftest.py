@@ -9,6 +9,7 @@ import shutil
 import socket
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -351,6 +352,9 @@ def app(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
     gc.enable()
 
 
