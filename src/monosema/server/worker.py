@@ -7,6 +7,7 @@ the next token. What a row is given depends on its own prompt, seed and steering
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import time
@@ -104,7 +105,9 @@ class Worker:
         finally:
             close = getattr(pieces, "close", None)
             if close is not None:
-                self.call(source, lambda _: close())
+                # Not waited for: a dropped iterator may be freed within the worker's own thread.
+                with contextlib.suppress(BusyError):
+                    self.submit(source, lambda _: close())
 
     def write(self, source: Source, request: Request) -> Future[Writing]:
         """Let a model write texts; the future has them as soon as they are read and have a place.
