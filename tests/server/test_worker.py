@@ -254,7 +254,7 @@ def test_closing_a_dropped_iterator_loads_no_model(worker: Worker) -> None:
     def source(name: str) -> Source:
         return Source(name, lambda: loaded.append(name) or random_model(seed=0))  # type: ignore[func-returns-value]
 
-    pieces = worker.iterate(source("a"), lambda _: iter(range(5)))
+    pieces = worker.iterate(source("a"), lambda _: (number for number in range(5)))
     next(pieces)
     for name in ("b", "c"):
         worker.call(source(name), lambda _: None)
