@@ -94,12 +94,10 @@ def test_who_is_told_that_a_job_is_done_finds_its_result(jobs: Jobs, monkeypatch
     monkeypatch.setattr(Stream, "close", lambda stream: (time.sleep(0.3), close(stream)))
     job = jobs.start("count", {"to": 1}, SERVED)
 
-    async def result() -> Any:
-        async for piece in job.stream.read():
-            if b'"state": "done"' in piece:
-                return jobs.result(job.record.id)
+    async def results() -> list[Any]:
+        return [jobs.result(job.record.id) async for piece in job.stream.read() if b'"state": "done"' in piece]
 
-    assert asyncio.run(result()) == {"counted": [0]}
+    assert asyncio.run(results()) == [{"counted": [0]}]
 
 
 def test_what_fails_says_why_and_can_be_taken_up(jobs: Jobs) -> None:
