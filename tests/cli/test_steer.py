@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from printed import parsed
 
 from monosema.runs import Run
 
@@ -20,14 +19,6 @@ questions = ["the cat?", "a dog?", "the house?", "old?"]
 prefix = "cat: "
 words = ["cat", "dog"]
 """
-
-
-def parsed(result: tuple[int, str, str]) -> dict[str, Any]:
-    code, out, err = result
-    assert code == 0, err
-    values = json.loads(out)
-    assert isinstance(values, dict)
-    return values
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +112,7 @@ def test_latents_of_a_concept_are_listed_and_compared(
         (("the cat", "--steer", "0=+1raw@prompt[90:95]"), "selects no token"),
         (("the cat", "--steer", "77.resid_post:0=+1raw"), "77.resid_post"),
         (("--concept", "sentimant"), "sentiment"),
+        (("--concept", "sentiment", "--seeds", "0"), "--seeds"),
         (("--concept", "sentiment", "--choose", "best"), "--choose best"),
         (("a", "--chat", "--steer", "0=+1raw"), "no chat template"),
     ],

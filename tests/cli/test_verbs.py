@@ -8,20 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from printed import parsed
 
 from monosema.runs import Run
 
 Command = Callable[..., tuple[int, str, str]]
 Words = Callable[..., list[str]]
-
-
-def parsed(result: tuple[int, str, str]) -> dict[str, object]:
-    code, out, err = result
-    assert code == 0, err
-    assert out.count("\n") == 1
-    values = json.loads(out)
-    assert isinstance(values, dict)
-    return values
 
 
 def test_run_gives_the_figures_as_json(finished: Run, command: Command) -> None:

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
+from printed import parsed
 
 from monosema.models import Piece, Transformer
 from monosema.runs import Run
 
 Command = Callable[..., tuple[int, str, str]]
 TEMPLATE = "{% for message in messages %}{{ message.role }}:{{ message.content }};{% endfor %}a:"
-
-
-def parsed(result: tuple[int, str, str]) -> dict[str, Any]:
-    code, out, err = result
-    assert code == 0, err
-    values = json.loads(out)
-    assert isinstance(values, dict)
-    return values
 
 
 @pytest.fixture(scope="module")

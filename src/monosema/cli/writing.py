@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @Parameter(name="*", group=Group("How it writes", sort_key=0))
 @dataclass(frozen=True)
 class Drawing:
-    """How a model writes."""
+    """Settings of a model's writing."""
 
     tokens: Annotated[int | None, Parameter(metavar="INT")] = None
     """Tokens to write at most [40; of an answer in a chat 200]."""
@@ -201,11 +201,6 @@ def show_stream(
             if shown:
                 console.file.write("\n")
     return "".join(shown), False
-
-
-def edited_values(row: SteeredRow | None) -> dict[str, list[int]]:
-    """Return the tokens that were edited, of the prompt and of what was written, as plain values."""
-    return {} if row is None else {"prompt": sorted(row.prompt), "generated": sorted(row.generated)}
 
 
 def marked(tokens: Sequence[str], edited: set[int], style: str = "") -> Text:

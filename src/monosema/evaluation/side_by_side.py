@@ -46,7 +46,7 @@ _FOR_INTERVALS = 5
 
 @dataclass(frozen=True)
 class Moved:
-    """How far a version moved on one prompt.
+    """Distance of a version from the untouched model on one prompt.
 
     Attributes:
         tokens: of the untouched model's text, along which `kl` and `equal` are means.
@@ -142,7 +142,7 @@ def _row_values(row: Row) -> dict[str, Any]:
         for text, moved in zip(row.texts, row.moved, strict=True)
     ]
     for text, edited in zip(texts, row.edited, strict=False):
-        text["edited"] = {"prompt": sorted(edited.prompt), "generated": sorted(edited.generated)}
+        text["edited"] = edited.to_dict()
     intervals = {name: estimate.to_dict() for name, estimate in row.intervals.items()}
     return {"name": row.name, "metrics": row.metrics, "intervals": intervals, "texts": texts}
 

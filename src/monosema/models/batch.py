@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from monosema.models.generation import TextGeneration
 
 Around = Callable[[Sequence[Row]], contextlib.AbstractContextManager[object]]
-"""What holds around a forward pass over rows, one below another."""
+"""The block that holds around a forward pass over rows, one below another."""
 
 
 class Batch:

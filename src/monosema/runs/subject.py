@@ -57,7 +57,7 @@ class Subject:
 
     @functools.cached_property
     def resolver(self) -> Resolver:
-        """What finds latents, their maxima and directions by name."""
+        """The finder of latents, their maxima and directions by name."""
         return Resolver() if self.place is None else Resolver.of(self.place, device=str(self.model.device))
 
     def text(self, tokens: int = CONTROL_ROWS) -> TokenBatches | ItemBatches:

@@ -167,7 +167,7 @@ def divergence(logits: Float[Tensor, " vocab"], other: Float[Tensor, " vocab"]) 
 def _outcome(line: Line) -> dict[str, Any]:
     about: dict[str, Any] = {"row": line.row.index, "finish": line.row.finish}
     if line.steered is not None:
-        about["edited"] = {"prompt": sorted(line.steered.prompt), "generated": sorted(line.steered.generated)}
+        about["edited"] = line.steered.to_dict()
         about["unmatched"] = [edit.coordinate.name for edit in line.steered.unmatched]
     return about
 

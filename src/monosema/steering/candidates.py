@@ -37,7 +37,7 @@ class Prefix:
 
 
 Candidate = Steering | Prefix | None
-"""What holds while a text is written; None is nothing."""
+"""A change that holds while a text is written; None is none."""
 
 
 def at_strengths(steering: Steering, strengths: Iterable[float]) -> dict[str, Candidate]:

@@ -74,7 +74,7 @@ class Evidence:
         self.site = Site.parse(site)
 
     def strongest(self, texts: Sequence[str]) -> Float[np.ndarray, "texts n_latents"]:
-        """Largest activation of each latent on each text, special tokens left out."""
+        """Return the largest activation of each latent on each text, special tokens left out."""
         key = tuple(texts)
         if key not in self._activations:
             parts = [self._strongest(key[start : start + _TEXTS]) for start in range(0, len(key), _TEXTS)]
@@ -114,7 +114,7 @@ class Evidence:
 
     @cached_property
     def unsteered(self) -> UnsteeredTexts:
-        """What the model writes after the fitting beginnings."""
+        """The model's own text after the fitting beginnings."""
         config = GenerationConfig(max_new_tokens=UNSTEERED_TOKENS, temperature=1.0)
         return UnsteeredTexts.write(self.model, self.fitting[:_UNSTEERED_TEXTS], config)
 

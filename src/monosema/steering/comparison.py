@@ -24,7 +24,7 @@ from monosema.steering.candidates import Candidate
 from monosema.steering.choice import CHOICES, Evidence, choose
 from monosema.steering.concepts import Concept
 from monosema.steering.edits import Steering
-from monosema.steering.sweep import UNSTEERED, SweepConfig, SweepPoint, SweepStep, sweep_steps
+from monosema.steering.sweep import UNSTEERED, SweepConfig, SweepPoint, SweepStep, result_of, sweep_steps
 from monosema.steering.unsteered import UnsteeredTexts
 from monosema.steering.verdict import markdown, sentences
 
@@ -37,13 +37,13 @@ class ComparisonConfig(Config):
     choices: tuple[str, ...] | None = None
     """Ways to choose a latent; None for all there are."""
     baselines: tuple[str, ...] | None = None
-    """What to set beside them; None for all there are."""
+    """Baselines beside them; None for all there are."""
     kl: tuple[float, ...] = Field((0.25, 0.5, 1.0), min_length=1)
     """Divergences, in nats a token, at which all are compared."""
     chat: bool = False
     """True to begin with the concept's questions instead of its beginnings."""
     sweep: SweepConfig = SweepConfig(seeds=(0, 1), skill_prompts=50)
-    """How texts are written and measured; skills that are not named are all but the concept's own tasks."""
+    """Settings of writing and measuring texts; skills that are not named are all but the concept's own tasks."""
     seed: int = 0
     """Seed of what is drawn at random."""
 
@@ -67,7 +67,7 @@ class Entry:
     point: SweepPoint
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the texts."""
+        """Return plain values for JSON, without the texts."""
         figures = {name: figure.to_dict() for name, figure in self.point.figures.items()}
         samples = [sample.text for sample in self.point.samples[:3]]
         return {
@@ -83,7 +83,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was compared.
+    """Choices of a latent for a concept, beside baselines.
 
     Attributes:
         concept: its name.
@@ -109,7 +109,7 @@ class Comparison:
     seconds: float
 
     def best(self, kind: str, kl: float | None = None) -> Entry | None:
-        """The line of the kind with the greatest gain of effect, at one divergence or at any; None where there is none.
+        """Return the line of the kind with the greatest gain of effect, at one divergence or at any; None for no line.
 
         Of ties, the first.
         """
@@ -117,12 +117,12 @@ class Comparison:
         return max(found, key=lambda one: one.point.figures["effect_gain"].value) if found else None
 
     def at(self, method: str, kl: float | None) -> Entry | None:
-        """The line of a method at a divergence; None where there is none."""
+        """Return the line of a method at a divergence; None where there is none."""
         return next((one for one in self.entries if one.method == method and one.kl == kl), None)
 
     @property
     def sentences(self) -> list[str]:
-        """What it found, in words."""
+        """Its findings, in words."""
         return sentences(self)
 
     def markdown(self) -> str:
@@ -130,7 +130,7 @@ class Comparison:
         return markdown(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """Return plain values for JSON."""
         return {
             "concept": self.concept,
             "model": self.model,
@@ -155,13 +155,7 @@ def compare_choices(
     at: Site | str | None = None,
 ) -> Comparison:
     """Compare all choices of a latent with the baselines; see `comparison_steps`."""
-    steps = comparison_steps(model, dictionary, concept, config, at=at)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Comparison = end.value
-            return result
+    return result_of(comparison_steps(model, dictionary, concept, config, at=at))
 
 
 def comparison_steps(

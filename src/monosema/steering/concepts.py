@@ -96,7 +96,7 @@ class Concept:
 
     @cached_property
     def effect(self) -> Effect:
-        """How much of the concept a text shows: by its words, or by a classifier that is learned from judging texts."""
+        """The measure of the concept in a text: by its words, or by a classifier that is learned from judging texts."""
         if self.words:
             return Lexicon(frozenset(self.words), frozenset(self.against))
         return BagOfWords(*self.judging)

@@ -41,7 +41,7 @@ class Figures:
         kept.units.append(unit)
 
     def effects(self, name: str) -> list[float] | list[None]:
-        """How much of the concept each text shows; None where nothing measures it."""
+        """Return how much of the concept each text shows; None where nothing measures it."""
         kept = self._by_name[name]
         if self._effect is None:
             return [None] * len(kept.texts)

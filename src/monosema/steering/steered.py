@@ -51,6 +51,10 @@ class SteeredRow:
         """Edits whose where-clause selected nothing so far."""
         return [edit for edit in self.steering.edits if edit.where not in self.matched]
 
+    def to_dict(self) -> dict[str, list[int]]:
+        """Return the tokens that were edited, of the prompt and of what was written, as plain values."""
+        return {"prompt": sorted(self.prompt), "generated": sorted(self.generated)}
+
     def note(self, positions: Iterable[int], prompt: int | None = None) -> None:
         """Add edited positions of the row; `prompt`: where its prompt ends, of a pass that reads it."""
         self._positions.update(positions)

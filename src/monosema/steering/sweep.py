@@ -9,9 +9,9 @@ where there is one prompt.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import Field
 
@@ -27,6 +27,7 @@ from monosema.steering.metrics.skills import Skills
 from monosema.steering.writing import SteeredText, measured_texts, write_texts
 
 UNSTEERED = "unsteered"
+Result = TypeVar("Result")
 
 
 class SweepConfig(Config):
@@ -73,7 +74,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class SweepPoint:
-    """What one candidate gave.
+    """Figures and texts of one candidate.
 
     Attributes:
         name: the candidate's key.
@@ -152,7 +153,7 @@ def _point(values: Mapping[str, Any]) -> SweepPoint:
 
 @dataclass(frozen=True)
 class SweepStep:
-    """How far a sweep is: units of work done, of all; a unit is a token of a row, written or read again."""
+    """Progress of a sweep: units of work done, of all; a unit is a token of a row, written or read again."""
 
     done: int
     total: int
@@ -166,12 +167,18 @@ def sweep(
     effect: Effect | None = None,
 ) -> SweepResult:
     """Write on from all prompts under all candidates, and measure the texts; see `sweep_steps`."""
-    steps = sweep_steps(model, prompts, candidates, config, effect)
+    return result_of(sweep_steps(model, prompts, candidates, config, effect))
+
+
+def result_of(
+    steps: Generator[SweepStep, None, Result], progress: Callable[[SweepStep], object] = lambda step: None
+) -> Result:
+    """Do all steps, each told to `progress`, and return their result."""
     while True:
         try:
-            next(steps)
+            progress(next(steps))
         except StopIteration as end:
-            result: SweepResult = end.value
+            result: Result = end.value
             return result
 
 

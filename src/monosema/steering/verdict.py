@@ -1,4 +1,4 @@
-"""What a comparison says, in sentences made of its numbers, and as a table."""
+"""Findings of a comparison, in sentences made of its numbers, and as a table."""
 
 from __future__ import annotations
 

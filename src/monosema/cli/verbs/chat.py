@@ -18,7 +18,6 @@ from monosema.cli.writing import (
     Drawing,
     Edits,
     edited_line,
-    edited_values,
     require_template,
     show_side_by_side,
     show_stream,
@@ -92,7 +91,7 @@ def chat(
             if row is not None:
                 console.print(Text(edited_line(row), style="dim"))
 
-    values = {"edited": [edited_values(row) for row in edited]} if edited else {}
+    values = {"edited": [{} if row is None else row.to_dict() for row in edited]} if edited else {}
     return deliver({"model": subject.model.name, "messages": said, **values}, common, show)
 
 

@@ -18,7 +18,6 @@ from monosema.cli.writing import (
     Drawing,
     Edits,
     edited_line,
-    edited_values,
     show_side_by_side,
     show_stream,
     steering_block,
@@ -82,7 +81,7 @@ def complete(
         rows = list(held) or [None] * len(texts)
     completions = [
         {"prompt": one.prompt, "completion": one.text, "tokens": len(one.tokens), "finish": one.finish}
-        | ({} if row is None else {"edited": edited_values(row)})
+        | ({} if row is None else {"edited": row.to_dict()})
         for one, row in zip(texts, rows, strict=True)
     ]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from monosema.core import Estimate
     from monosema.models import Prompt
     from monosema.runs.subject import Subject
-    from monosema.steering import Comparison, Concept, Steering, SweepPoint, SweepResult
+    from monosema.steering import Comparison, Concept, Steering, SweepConfig, SweepPoint, SweepResult
 
 _TOKENS, _LISTED = 40, 10
 _NOTHING = 1e-6
@@ -181,23 +181,29 @@ def _swept(
     drawing: Drawing,
     common: Common,
 ) -> SweepResult:
-    from monosema.steering import SweepConfig, at_strengths, sweep
+    from monosema.steering import at_strengths, sweep
 
     if seeds > 1 and drawing.temperature == 0:
         raise InputError(f"--seeds {seeds} draws texts that differ by their noise: give --temperature too, as in 0.8.")
+    config = _config(drawing, drawing.temperature, seeds, skills, common)
+    candidates = at_strengths(steering, [steering.strength * one for one in strengths or [1.0]])
+    return sweep(subject.model, prompts, candidates, config, None if concept is None else concept.effect)
+
+
+def _config(drawing: Drawing, temperature: float, seeds: int, skills: int, common: Common) -> SweepConfig:
+    from monosema.steering import SweepConfig
+
     if seeds < 1:
         raise InputError(f"--seeds {seeds} is not valid: give 1 or more.")
     first = common.seed or 0
-    config = SweepConfig(
+    return SweepConfig(
         max_new_tokens=_TOKENS if drawing.tokens is None else drawing.tokens,
-        temperature=drawing.temperature,
+        temperature=temperature,
         top_k=drawing.top_k,
         top_p=drawing.top_p,
         seeds=tuple(range(first, first + seeds)),
         skill_prompts=skills,
     )
-    candidates = at_strengths(steering, [steering.strength * one for one in strengths or [1.0]])
-    return sweep(subject.model, prompts, candidates, config, None if concept is None else concept.effect)
 
 
 COLUMNS: Mapping[str, str] = {
@@ -325,28 +331,15 @@ def _compared(
     """Compare latents with other ways to steer, at equal divergence."""
     from rich.progress import Progress
 
-    from monosema.steering import ComparisonConfig, SweepConfig, comparison_steps
+    from monosema.steering import ComparisonConfig, comparison_steps
+    from monosema.steering.sweep import result_of
 
-    first = common.seed or 0
-    sweep = SweepConfig(
-        max_new_tokens=_TOKENS if drawing.tokens is None else drawing.tokens,
-        temperature=drawing.temperature or 1.0,
-        top_k=drawing.top_k,
-        top_p=drawing.top_p,
-        seeds=tuple(range(first, first + seeds)),
-        skill_prompts=skills,
-    )
-    config = ComparisonConfig(kl=_KL if kl is None else (kl,), chat=chat, sweep=sweep, seed=first)
+    sweep = _config(drawing, drawing.temperature or 1.0, seeds, skills, common)
+    config = ComparisonConfig(kl=_KL if kl is None else (kl,), chat=chat, sweep=sweep, seed=common.seed or 0)
     steps = comparison_steps(subject.model, subject.dictionary, concept, config, at=subject.site)
     with Progress(console=errors_console(), transient=True) as progress:
         task = progress.add_task(translate("comparing"))
-        while True:
-            try:
-                step = next(steps)
-                progress.update(task, completed=step.done, total=step.total)
-            except StopIteration as end:
-                result: Comparison = end.value
-                break
+        result = result_of(steps, lambda step: progress.update(task, completed=step.done, total=step.total))
     return deliver(result.to_dict(), common, lambda console: _show_comparison(result, console))
 
 

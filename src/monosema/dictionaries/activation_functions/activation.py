@@ -88,8 +88,9 @@ class Activation(Config, ABC):
     averaged: ClassVar[tuple[str, ...]] = ()
     """Tensors of the coder of which a latent with a new start gets the living ones' mean."""
     depends_on: ClassVar[Literal["itself", "rank", "all"]] = "all"
-    """What a latent's activation depends on outside training, by which a few latents are encoded alone: "itself", its
-    own pre-activation; "rank", that too, if it is above 0 and among the `kept` largest, and 0 else; "all", anything."""
+    """The values that a latent's activation depends on outside training, by which a few latents are encoded alone:
+    "itself", its own pre-activation; "rank", that too, if it is above 0 and among the `kept` largest, and 0 else;
+    "all", anything."""
     divisible: ClassVar[bool] = False
     """True where processes can share the latents: all it asks of other latents goes through the grid."""
     learns_b_dec: ClassVar[bool] = True
