@@ -1,6 +1,6 @@
 // Small drawings made in the browser from a feature's own numbers, and the map of features on a canvas.
 // Larger charts come as SVG from Python (pages/charts.py).
-import { el, known, number, place, say, share, signed, two } from "./elements.js";
+import { el, known, number, place, say, share, two } from "./elements.js";
 import { bare, labelled } from "./tokens.js";
 
 /** @import {FeatureBrief, Index} from "./data.js" */

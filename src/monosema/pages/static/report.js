@@ -21,7 +21,6 @@ const stars = new Set(kept.stars || []);
 const settings = Object.assign({ tab: "top", full: false, scale: "feature" }, kept.settings);
 const remember = () => keep(facts.title, { stars: [...stars], settings });
 
-/** @import {FeatureDetail} from "./api.js" */
 /** @import {Index} from "./data.js" */
 
 const source = new Embedded(document);

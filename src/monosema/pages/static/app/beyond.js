@@ -7,7 +7,7 @@ import { button, failure, status, toast } from "./shell.js";
 /** @typedef {import("./cards.js").Card} Card */
 /** @typedef {{value: number, low: number | null, high: number | null, n?: number}} Figure */
 /** @typedef {{name: string, strength: number | null, figures: Record<string, Figure>, samples: {text: string}[]}} Point */
-/** @typedef {{state: any, run: string, steering: {edits: any[]}, cards: Card[]}} Now */
+/** @typedef {{state: any, run: string, steering: {edits: any[]}}} Now */
 
 const CONCEPTS = { "": "no concept", sentiment: "sentiment", french: "French", code: "code", name: "a name" };
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [560, 250, 52, 34];

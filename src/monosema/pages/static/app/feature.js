@@ -1,9 +1,7 @@
 // The page of one feature: the address holds the tab, the shading and the text that was tried.
 import { byId as $, say } from "../elements.js";
-import { plain } from "../tokens.js";
-import { get } from "./api.js";
 import { VIEWED, feature } from "./one.js";
-import { facts, folderOf, runAddress, shell, where } from "./shell.js";
+import { facts, folderOf, runAddress, shell } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, number } from "./state.js";
 

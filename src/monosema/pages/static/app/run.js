@@ -1,5 +1,5 @@
 // One run: what the report says of it, its charts, and while it trains the curves as they grow.
-import { byId as $, el, known, number, say, share } from "../elements.js";
+import { byId as $, el, known, number, say } from "../elements.js";
 import { maps, strip } from "../plots.js";
 import { get } from "./api.js";
 import { curves } from "./curves.js";

@@ -373,7 +373,6 @@ async function start() {
   if (!(await brought())) lost.push("add");
   if (lost.length) $("ask").before(el("p", { class: "ignored", role: "status" }, say("Of the link, this can’t be read and was left out: {}", lost.join(", "))));
   await swept();
-  get(`/api${runAddress(run())}`).then((about) => about, () => null);
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const [area] = $("prompt-text").querySelectorAll("textarea");
@@ -386,7 +385,7 @@ async function start() {
     put([...view.state.cards, card]);
   });
   $("steering-tools").append(saveMenu(() => ({ run: run(), steering: specOf(steered()) })));
-  const shown = beyond($("beyond"), () => ({ state: view.state, run: run(), steering: specOf(steered()), cards: steered() }), (cards) => put(cards), () => view.state.cards, (sweep) => view.set({ sweep }));
+  const shown = beyond($("beyond"), () => ({ state: view.state, run: run(), steering: specOf(steered()) }), put, () => view.state.cards, (sweep) => view.set({ sweep }));
   hovers($("columns"));
   post("/api/prompt", { run: run(), text: "a", top: 1 }).then((about) => ((chats = about.chat), promptBoxes()), () => {});
   if (view.state.sweep) shown(view.state.sweep);
