@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import re
 import shutil
 import socket
 import threading
 import time
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -342,20 +340,12 @@ def app(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         port = free.getsockname()[1]
     server = uvicorn.Server(uvicorn.Config(create_app([home]), port=port, log_level="warning"))
     thread = threading.Thread(target=server.run)
-    # Connections of DuckDB that other tests have dropped, freed by a collection within a thread of the server, can hold
-    # it up for ever.
-    gc.collect()
-    gc.disable()
     thread.start()
     while not server.started:
         time.sleep(0.02)
     yield f"http://127.0.0.1:{port}"
     server.should_exit = True
     thread.join()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-    gc.enable()
 
 
 @pytest.fixture
