@@ -9,6 +9,7 @@ from fastapi.testclient import TestClient
 
 from monosema.atlas import open_atlas
 from monosema.server.schemas import Activations, FeatureDetail, FeatureList
+from monosema.server.searching import Searches
 
 FEATURES = "/api/runs/small/features"
 
@@ -139,6 +140,13 @@ def test_a_feature_that_there_is_not_is_not_found(latent: int, client: TestClien
     assert client.post(f"{FEATURES}/{latent}/label", json={"text": "x", "author": "me"}).status_code == 404
     asked = {"text": "the cat", "latents": [latent]}
     assert client.post("/api/runs/small/activations", json=asked).status_code == 404
+
+
+def test_passages_that_were_given_up_are_not_searched(client: TestClient) -> None:
+    described = client.app.state.serving.library["small"].described  # type: ignore[attr-defined]
+    searches = Searches(described.tables)
+    searches.read_passages(described.atlas.file("examples"), lambda: False)
+    assert searches.passages is None
 
 
 def test_a_search_whose_passages_are_not_read_yet_says_so(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:

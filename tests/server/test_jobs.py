@@ -24,6 +24,7 @@ from monosema.core import InputError, RunError
 from monosema.runs import Run
 from monosema.server import create_app
 from monosema.server.errors import NotFoundError
+from monosema.server.events import Stream
 from monosema.server.jobs import KINDS, Job, Jobs, Kind, Task, register_kind
 
 
@@ -86,6 +87,17 @@ def test_a_job_runs_and_gives_its_result(jobs: Jobs) -> None:
     assert events_of(again[job.record.id]) == events_of(job)
     jobs.cancel(job.record.id)
     assert not job.folder.exists()
+
+
+def test_who_is_told_that_a_job_is_done_finds_its_result(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    close = Stream.close
+    monkeypatch.setattr(Stream, "close", lambda stream: (time.sleep(0.3), close(stream)))
+    job = jobs.start("count", {"to": 1}, SERVED)
+
+    async def results() -> list[Any]:
+        return [jobs.result(job.record.id) async for piece in job.stream.read() if b'"state": "done"' in piece]
+
+    assert asyncio.run(results()) == [{"counted": [0]}]
 
 
 def test_what_fails_says_why_and_can_be_taken_up(jobs: Jobs) -> None:

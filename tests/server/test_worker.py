@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
 import time
@@ -219,6 +220,47 @@ def test_other_work_comes_between_tokens_untouched_by_steering(
     assert events_of(writing)[-1][2]["state"] == "done"
     with pytest.raises(ZeroDivisionError):
         worker.call(source, lambda _: 1 // 0)
+
+
+def test_a_dropped_iterator_is_closed_in_the_worker_even_where_that_frees_it(source: Source) -> None:
+    worker, closed_in = Worker(), []
+
+    def work(_: LanguageModel) -> Iterator[int]:
+        try:
+            yield from range(5)
+        finally:
+            closed_in.append(threading.current_thread().name)
+
+    def half_read() -> None:
+        pieces = worker.iterate(source, work)
+        assert next(pieces) == 0
+        ring: list[Any] = [pieces]
+        ring.append(ring)  # only a collection frees it
+
+    gc.disable()
+    try:
+        half_read()
+        worker.submit(source, lambda _: gc.collect()).result(timeout=30)
+    finally:
+        gc.enable()
+    worker.call(source, lambda _: None)
+    assert closed_in == ["worker"]
+    worker.close()
+
+
+def test_closing_a_dropped_iterator_loads_no_model(worker: Worker) -> None:
+    loaded: list[str] = []
+
+    def source(name: str) -> Source:
+        return Source(name, lambda: loaded.append(name) or random_model(seed=0))  # type: ignore[func-returns-value]
+
+    pieces = worker.iterate(source("a"), lambda _: (number for number in range(5)))
+    next(pieces)
+    for name in ("b", "c"):
+        worker.call(source(name), lambda _: None)
+    del pieces
+    worker.call(source("c"), lambda _: None)
+    assert loaded == ["a", "b", "c"]
 
 
 def test_models_that_are_not_used_make_room(worker: Worker) -> None:

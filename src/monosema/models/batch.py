@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import AnomalyError
-from monosema.models.context import KVCache, Role
+from monosema.models.context import KVCache, Role, padded
 from monosema.models.row import GenerationConfig, Row
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ class Batch:
         else:
             ids = [row.tokens for row in rows]
             roles = [row.roles for row in rows]
-        tokens = _pad_left(ids, pad).to(model.device)
-        known = _pad_left(roles, Role.PADDING).to(model.device)
+        tokens = padded(ids, pad, left=True).to(model.device)
+        known = padded(roles, Role.PADDING, left=True).to(model.device)
         with contextlib.nullcontext() if self._around is None else self._around(rows):
             return model.next_logits(tokens, known != Role.PADDING, cache, known)
 
@@ -170,8 +170,3 @@ def _not_finite(dtype: torch.dtype) -> AnomalyError:
     if dtype == torch.float16:
         cause = "It computes values beyond the range of float16: load it with dtype='bfloat16' or 'float32'."
     return AnomalyError(f"The model's logits are not finite, so there is no next token ({precision}). {cause}")
-
-
-def _pad_left(rows: Sequence[Sequence[int]], pad: int) -> Int[Tensor, "batch pos"]:
-    width = max(map(len, rows))
-    return torch.tensor([[pad] * (width - len(row)) + list(row) for row in rows])

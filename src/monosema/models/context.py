@@ -102,6 +102,13 @@ class KVCache:
         self.roles = None if self.roles is None else change(self.roles)
 
 
+def padded(rows: Sequence[Sequence[int]], value: int, *, left: bool = False) -> Int[Tensor, "batch pos"]:
+    """Return rows of ids or roles as one tensor, filled up with a value on the right, or on the left."""
+    width = max(map(len, rows))
+    fill = [[value] * (width - len(row)) for row in rows]
+    return torch.tensor([[*own, *row] if left else [*row, *own] for row, own in zip(rows, fill, strict=True)])
+
+
 def _pad_to(x: Shaped[Tensor, "batch pos ..."], length: int) -> Shaped[Tensor, "batch length ..."]:
     """Zeros on the left, which are `Role.PADDING` where x holds roles."""
     missing = length - x.shape[1]

@@ -11,6 +11,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from monosema.core import InputError, Site
+from monosema.models.context import padded
 from monosema.models.generation import TextGeneration
 from monosema.models.hooks import Captured, HookedModel
 
@@ -79,10 +80,9 @@ class TextModel(HookedModel, TextGeneration):
         rows = self.tokenizer.encode_batch([texts] if isinstance(texts, str) else texts, bos)
         if not all(rows):
             raise InputError(f"Text {[bool(row) for row in rows].index(False)} has no tokens. Give one with words.")
-        width, pad = max(map(len, rows)), self.tokenizer.pad_id or 0
-        tokens = torch.tensor([row + [pad] * (width - len(row)) for row in rows], device=self.device)
+        tokens = padded(rows, self.tokenizer.pad_id or 0).to(self.device)
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
-        mask = torch.arange(width, device=self.device) < lengths[:, None]
+        mask = torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
         return tokens, None if bool(mask.all()) else mask
 
     @abstractmethod

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-from monosema.models import LanguageModel
 from monosema.server.jobs import Kind, Task, register_kind
-from monosema.steering import (
-    Comparison,
-    ComparisonConfig,
-    SweepConfig,
-    SweepStep,
-    comparison_steps,
-    concept_named,
-)
+from monosema.server.sweeps import follow
+from monosema.steering import ComparisonConfig, SweepConfig, comparison_steps, concept_named
 
 if TYPE_CHECKING:
     from monosema.server.state import Serving
@@ -55,15 +48,7 @@ def _work(task: Task, served: Serving) -> Mapping[str, object]:
     )
     config = ComparisonConfig(kl=tuple(asked.kl), chat=asked.chat, sweep=sweep, seed=asked.seed)
     concept = concept_named(asked.concept)
-
-    def steps(model: LanguageModel) -> Iterator[SweepStep | Comparison]:
-        yield (yield from comparison_steps(model, run.dictionary, concept, config))
-
-    for step in served.worker.iterate(served.source(run), steps):
-        if isinstance(step, Comparison):
-            return step.to_dict()
-        task.progress(step.done, step.total)
-    raise AssertionError("a comparison ends with its result")
+    return follow(task, served, run, lambda model: comparison_steps(model, run.dictionary, concept, config)).to_dict()
 
 
 register_kind("baselines", Kind(ComparisonAsked, lambda asked: f"Baselines for {asked.concept}", _work, _check))

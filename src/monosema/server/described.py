@@ -76,7 +76,7 @@ class Described:
 
     @property
     def states(self) -> dict[str, str]:
-        """Whether passages, and labels' vectors, can be searched yet."""
+        """Readiness of passages and of labels' vectors, by name."""
         vectors = READY if self.vectors.ready else WAITING if self.vectors.encoder.installed else ABSENT
         return {"passages": WAITING if self.searches.passages is None else READY, "meaning": vectors}
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 import shutil
 import time
 import uuid
@@ -41,7 +40,6 @@ AT_ONCE = 2
 MOST_WAITING = 16
 BETWEEN = 0.25
 """Seconds between two events of progress."""
-_ID = re.compile(r"[0-9a-f]{12}")
 _log = logging.getLogger(__name__)
 
 
@@ -157,7 +155,6 @@ class Job:
     """A job: its record, its events, and the flag that ends it.
 
     Attributes:
-        record: as it is on disk.
         folder: where it is.
         stream: its events.
         unwanted: is set once it is to end.
@@ -165,7 +162,7 @@ class Job:
     """
 
     def __init__(self, record: Record, folder: Path) -> None:
-        self.record, self.folder = record, folder
+        self._record, self.folder = record, folder
         self.unwanted, self.stopping = Event(), False
         self.stream = Stream()
         self._lock = RLock()
@@ -174,20 +171,26 @@ class Job:
             self.stream.add(kind, data)
 
     @property
+    def record(self) -> Record:
+        """The record as it is on disk; while a change is made and told, that is waited for."""
+        with self._lock:
+            return self._record
+
+    @property
     def live(self) -> bool:
         """True while it waits or runs."""
         return self.record.state in LIVE
 
     def change(self, told: str | None, **values: Any) -> None:
-        """Change its record, on disk first, tell of it by an event of this kind, and only then show it."""
+        """Change its record, on disk first, and tell of it by an event of this kind."""
         with self._lock:
-            record = replace(self.record, **values)
+            record = replace(self._record, **values)
             write_json(self.folder / "job.json", record.to_dict())
+            self._record = record
             if told is not None:
                 self.tell(told, record.to_dict() if told == "state" else values)
             if record.state not in LIVE:
                 self.stream.close()
-            self.record = record
 
     def tell(self, kind: str, data: Mapping[str, Any]) -> None:
         """Add an event."""
@@ -229,9 +232,10 @@ class Jobs:
 
     def __getitem__(self, id: str) -> Job:
         """Return a job. Raises NotFoundError."""
-        if id not in self._jobs:
+        job = self._jobs.get(id)
+        if job is None:
             raise NotFoundError(f"There is no job {id[:20]!r}; GET /api/jobs lists those that there are.")
-        return self._jobs[id]
+        return job
 
     def start(self, kind: str, asked: Mapping[str, Any], served: Serving) -> Job:
         """Begin a job.
@@ -259,21 +263,22 @@ class Jobs:
 
     def resume(self, id: str, served: Serving) -> Job:
         """Take up a job that has ended before it was done. Raises RunError for one that goes on or is done."""
-        job = self[id]
-        if job.live or job.record.state == "done":
-            raise RunError(f"The job is {job.record.state}: there is nothing to take up again.")
-        job.reopen()
-        job.change("state", state="waiting", error=None, ended=None)
+        with self._lock:
+            job = self[id]
+            if job.live or job.record.state == "done":
+                raise RunError(f"The job is {job.record.state}: there is nothing to take up again.")
+            job.reopen()
+            job.change("state", state="waiting", error=None, ended=None)
         self._pool.submit(self._work, job, served)
         return job
 
     def cancel(self, id: str) -> None:
         """Let a job end; of one that has ended, remove all."""
-        job = self[id]
-        if job.live:
-            job.unwanted.set()
-            return
         with self._lock:
+            job = self[id]
+            if job.live:
+                job.unwanted.set()
+                return
             del self._jobs[id]
         shutil.rmtree(job.folder, ignore_errors=True)
 
@@ -292,16 +297,16 @@ class Jobs:
         self._pool.shutdown(cancel_futures=False)
 
     def _work(self, job: Job, served: Serving) -> None:
-        state: State = "interrupted" if job.stopping else "cancelled"
+        state: State = "done"
         error: str | None = None
         try:
-            if not job.unwanted.is_set():
-                _interrupt(job.record, wait=True)
-                job.change("state", state="running", started=time.time(), process=None)
-                request = _read(job.record.kind, job.record.request)
-                result = KINDS[job.record.kind].work(Task(job, request), served)
-                write_json(job.folder / "result.json", dict(result))
-                state = "done"
+            if job.unwanted.is_set():
+                raise Cancelled
+            _interrupt(job.record, wait=True)
+            job.change("state", state="running", started=time.time(), process=None)
+            request = _read(job.record.kind, job.record.request)
+            result = KINDS[job.record.kind].work(Task(job, request), served)
+            write_json(job.folder / "result.json", dict(result))
         except Cancelled:
             state = "interrupted" if job.stopping else "cancelled"
         except MonosemaError as failure:

@@ -89,7 +89,7 @@ class ServedRun:
 
     @property
     def report(self) -> tuple[ReportData, ReportBundle]:
-        """What a report says of the run, without its features. Raises MonosemaError where a stage is not made yet."""
+        """The content of the run's report, without its features. Raises MonosemaError where a stage is not made yet."""
         from monosema.pages.bundle import overview
         from monosema.runs.context import RunContext
         from monosema.runs.report_data import report_data

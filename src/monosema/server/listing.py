@@ -51,8 +51,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Filters:
-    """What a feature must be to be listed: ends of its density, score and margin; whether it is alive and labelled; one
-    of a list of latents. None asks for nothing."""
+    """Conditions on a listed feature: ends of its density, score and margin; whether it is alive and labelled; one of a
+    list of latents. None asks for nothing."""
 
     alive: State = "alive"
     density: tuple[float, float] | None = None

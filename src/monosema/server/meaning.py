@@ -63,7 +63,7 @@ class LabelVectors:
     """Vectors of an atlas's labels: equal labels have one.
 
     Attributes:
-        ready: whether all are there.
+        ready: True once all are there.
     """
 
     def __init__(self, labels: Sequence[str], encoder: Encoder) -> None:

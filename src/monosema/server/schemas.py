@@ -9,7 +9,7 @@ from pydantic import BaseModel, Field
 
 
 class Problem(BaseModel):
-    """What was wrong."""
+    """The error in words."""
 
     message: str
 

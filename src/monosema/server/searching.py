@@ -44,7 +44,9 @@ class Searches:
 
     def read_passages(self, path: Any, wanted: Callable[[], bool] = lambda: True) -> None:
         """Index the words of the strongest passages, as long as it is wanted; until then a search does without."""
-        self.passages = PassageWords(self.words_of, path, self.tables.latent, wanted)
+        passages = PassageWords(self.words_of, path, self.tables.latent, wanted)
+        if wanted():  # else they are not all there
+            self.passages = passages
 
     def token(self, text: str) -> Found:
         """Find features that fire on a token, the most devoted first; `fit` is its share of their activation."""

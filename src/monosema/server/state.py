@@ -1,4 +1,4 @@
-"""What the routes share: the library of runs, and settings of the app."""
+"""State that the routes share: the library of runs, and settings of the app."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass
 class Serving:
-    """What one app serves.
+    """The runs, jobs and models of one app.
 
     Attributes:
         library: the runs.

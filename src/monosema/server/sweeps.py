@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Callable, Generator, Iterator, Mapping
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, model_validator
 
@@ -13,8 +13,10 @@ from monosema.server.steerings import steering_of
 from monosema.steering import SweepConfig, SweepResult, SweepStep, at_strengths, concept_named, sweep_steps
 
 if TYPE_CHECKING:
+    from monosema.server.library import ServedRun
     from monosema.server.state import Serving
 
+R = TypeVar("R")
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
@@ -65,15 +67,25 @@ def _work(task: Task, served: Serving) -> Mapping[str, Any]:
     effect = None if asked.concept is None else concept_named(asked.concept).effect
     prompt: Any = asked.prompt if asked.messages is None else asked.messages
 
-    def steps(model: LanguageModel) -> Iterator[SweepStep | SweepResult]:
+    def steps(model: LanguageModel) -> Generator[SweepStep, None, SweepResult]:
         candidates = at_strengths(steering_of(run, model, asked.steering), asked.strengths)
-        yield (yield from sweep_steps(model, [prompt], candidates, config, effect))
+        return (yield from sweep_steps(model, [prompt], candidates, config, effect))
 
-    for step in served.worker.iterate(served.source(run), steps):
-        if isinstance(step, SweepResult):
-            return step.to_dict()
+    return follow(task, served, run, steps).to_dict()
+
+
+def follow(
+    task: Task, served: Serving, run: ServedRun, steps: Callable[[LanguageModel], Generator[SweepStep, None, R]]
+) -> R:
+    """Take steps with a run's model, telling each as progress, and return what they give in the end."""
+    given: list[R] = []
+
+    def pieces(model: LanguageModel) -> Iterator[SweepStep]:
+        given.append((yield from steps(model)))
+
+    for step in served.worker.iterate(served.source(run), pieces):
         task.progress(step.done, step.total)
-    raise AssertionError("a sweep ends with its result")
+    return given[0]
 
 
 register_kind("sweep", Kind(SweepAsked, lambda asked: f"Sweep of {len(asked.strengths)} strengths", _work, _check))

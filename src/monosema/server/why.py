@@ -38,7 +38,7 @@ class FeatureShare:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method answers.
+    """A method's answer.
 
     Attributes:
         tokens: a score for each token of the prompt; 0 where no feature is read.

@@ -15,7 +15,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from monosema.server.errors import BusyError
@@ -68,7 +68,7 @@ class Worker:
         self._waiting: deque[tuple[Desk, Writing]] = deque()
         self._known: OrderedDict[str, Writing] = OrderedDict()
         self._thread: Thread | None = None
-        self._lock = Lock()
+        self._lock = RLock()  # not Lock: a collection while it is held may free an iterator, which takes it too
         self._closed = False
 
     def call(self, source: Source, work: Callable[[LanguageModel], T]) -> T:
@@ -80,13 +80,16 @@ class Worker:
 
     def submit(self, source: Source, work: Callable[[LanguageModel], T]) -> Future[T]:
         """Return the future of `call`, for who doesn't want to wait."""
+        return self._later(lambda: work(self._desk(source).model))
+
+    def _later(self, work: Callable[[], T]) -> Future[T]:
         future: Future[T] = Future()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(work(self._desk(source).model))
+                future.set_result(work())
             except BaseException as error:
                 future.set_exception(error)
 
@@ -103,11 +106,9 @@ class Worker:
             while (piece := self.call(source, lambda _: next(pieces, _END))) is not _END:
                 yield cast(T, piece)
         finally:
-            close = getattr(pieces, "close", None)
-            if close is not None:
-                # Not waited for: a dropped iterator may be freed within the worker's own thread.
-                with contextlib.suppress(BusyError):
-                    self.submit(source, lambda _: close())
+            # Not waited for: a dropped iterator may be freed within the worker's own thread.
+            with contextlib.suppress(BusyError):
+                self._later(lambda: getattr(pieces, "close", lambda: None)())
 
     def write(self, source: Source, request: Request) -> Future[Writing]:
         """Let a model write texts; the future has them as soon as they are read and have a place.
@@ -151,7 +152,7 @@ class Worker:
             if self._thread is None:
                 self._thread = Thread(target=self._run, name="worker", daemon=True)
                 self._thread.start()
-        self._work.put(work)
+            self._work.put(work)  # within the lock: nothing comes behind what ends the thread
 
     def _desk(self, source: Source) -> Desk:
         """Return the model's desk; of those that write nothing, the one unused for longest makes room for another."""
@@ -177,9 +178,6 @@ class Worker:
         for desk in self._desks.values():
             for writing in desk.writings:
                 writing.end("cancelled")
-        while not self._work.empty():
-            if (work := self._work.get()) is not None:
-                work()
 
     def _turn(self) -> bool:
         """Do one turn; returns False when the thread is to end."""

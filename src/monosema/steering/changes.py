@@ -18,8 +18,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from monosema.core import Site
-from monosema.dictionaries import NamedLatents, SparseCoder
-from monosema.steering.coordinates import Coordinate, Latent
+from monosema.dictionaries import NamedLatents
+from monosema.steering.coordinates import Coordinate, Latent, is_normalised
 from monosema.steering.edits import Edit, Steering
 from monosema.steering.moves import Add
 from monosema.steering.where import Where
@@ -91,8 +91,8 @@ class SiteChanges:
 
     def _take(self, row: int, edit: Edit, clause: int, strength: float) -> None:
         by_norm = edit.unit == "norm"
-        unit = (edit.coordinate.maximum if edit.unit == "max" else None) or 1.0
-        if isinstance(edit.move, Add) and not _is_normalised(edit.coordinate):
+        unit = edit.factor
+        if isinstance(edit.move, Add) and not is_normalised(edit.coordinate):
             added = self._added.setdefault((clause, by_norm), [])
             added.append((row, edit.coordinate, edit.move.amount * unit * strength))
             return
@@ -183,7 +183,7 @@ class SiteChanges:
                 values.append(reader.encode(x))
                 scale = reader.scale(x)
             scales.append(x.new_ones(len(x), 1) if scale is None else scale.expand(len(x), 1))
-        normalised = any(_is_normalised(one) for one in self._columns)
+        normalised = any(is_normalised(one) for one in self._columns)
         widths = [len(group.coordinates) for group in self._groups]
         scale = (
             torch.cat([one.expand(-1, n) for one, n in zip(scales, widths, strict=True)], dim=1) if normalised else None
@@ -269,10 +269,3 @@ def _change(
         g = g.clamp(low, high)
     change = (g - c) * strength
     return torch.where((only_active > 0) & (c <= 0), 0, change) if table.spares_inactive else change
-
-
-def _is_normalised(coordinate: Coordinate) -> bool:
-    if not isinstance(coordinate, Latent):
-        return False
-    coder = coordinate.dictionary
-    return isinstance(coder, SparseCoder) and coder.normalisation != "none"

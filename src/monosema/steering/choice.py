@@ -30,6 +30,7 @@ from torch import Tensor
 from monosema.core import ConfigError, InputError, Site, SiteError, nearest
 from monosema.dictionaries import Dictionary, written_at
 from monosema.models import GenerationConfig, LanguageModel, Prompt
+from monosema.models.context import padded
 from monosema.steering.concepts import Concept
 from monosema.steering.coordinates import Latent
 from monosema.steering.unsteered import UnsteeredTexts
@@ -83,11 +84,10 @@ class Evidence:
     @torch.inference_mode()
     def _strongest(self, texts: Sequence[str]) -> Float[np.ndarray, "texts n_latents"]:
         ids = self.model.tokenizer.encode_batch(list(texts))
-        width, special = max(map(len, ids)), self.model.tokenizer.special_ids
-        tokens = torch.tensor([row + [0] * (width - len(row)) for row in ids], device=self.model.device)
-        there = torch.tensor([[True] * len(row) + [False] * (width - len(row)) for row in ids], device=tokens.device)
+        tokens = padded(ids, 0).to(self.model.device)
+        there = padded([[1] * len(row) for row in ids], 0).bool().to(self.model.device)
         rows = self.model.activations(tokens, [self.site], there)[self.site].flatten(2)
-        keep = there & ~torch.isin(tokens, torch.tensor(sorted(special), device=tokens.device))
+        keep = there & ~torch.isin(tokens, torch.tensor(sorted(self.model.tokenizer.special_ids), device=tokens.device))
         dense = self.dictionary.encode(rows[keep].float()).dense()
         found = [own.amax(dim=0) if len(own) else dense.new_zeros(dense.shape[-1])
                  for own in dense.split(keep.sum(dim=1).tolist())]  # fmt: skip

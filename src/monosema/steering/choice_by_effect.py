@@ -11,10 +11,9 @@ import contextlib
 import numpy as np
 
 from monosema.core import InputError
+from monosema.steering.baselines import push
 from monosema.steering.candidates import Candidate
 from monosema.steering.choice import CHOICES, ChoiceRule, Evidence, Scores, choose, register_choice
-from monosema.steering.edits import Edit, Steering
-from monosema.steering.moves import Add
 from monosema.steering.sweep import SweepConfig, sweep
 
 _SHORTLIST = 8
@@ -23,7 +22,7 @@ _CONFIG = SweepConfig(max_new_tokens=24)
 
 
 def _by_effect(evidence: Evidence) -> Scores:
-    steerings = {latent: Steering(Edit(evidence.latent(latent), Add(1.0))) for latent in _shortlist(evidence)}
+    steerings = {latent: push(evidence.latent(latent)) for latent in _shortlist(evidence)}
     strengths = evidence.unsteered.strengths(list(steerings.values()), _KL)
     candidates: dict[str, Candidate] = {
         str(latent): steering.at(strength)

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, InputError, Site, VectorError
-from monosema.dictionaries import Dictionary, sites_read, written_at
+from monosema.dictionaries import Dictionary, SparseCoder, sites_read, written_at
 
 
 @runtime_checkable
@@ -184,6 +184,12 @@ class Head:
         out = torch.zeros(shape)
         out[self.head] = self.vector.cpu()
         return out.flatten()
+
+
+def is_normalised(coordinate: Coordinate) -> bool:
+    """Return True for a latent whose dictionary normalises rows, so that its d differs from row to row."""
+    coder = coordinate.dictionary if isinstance(coordinate, Latent) else None
+    return isinstance(coder, SparseCoder) and coder.normalisation != "none"
 
 
 def _checked(vector: Tensor, name: str) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from monosema.core import InputError, Site, torch_generator
 from monosema.models import GenerationConfig, LanguageModel, Prompt, Role, read_prompt, vector_width
+from monosema.models.context import padded
 from monosema.steering.coordinates import Direction
 
 _TEXTS_AT_ONCE = 16
@@ -62,9 +63,7 @@ def mean_activations(
     special = torch.tensor(sorted(model.tokenizer.special_ids))
     for first in range(0, len(texts), _TEXTS_AT_ONCE):
         read = [read_prompt(text, model.tokenizer, _TEXTS) for text in texts[first : first + _TEXTS_AT_ONCE]]
-        longest = max(len(one.ids) for one in read)
-        ids = torch.tensor([one.ids + [0] * (longest - len(one.ids)) for one in read])
-        roles = torch.tensor([one.roles + [Role.PADDING] * (longest - len(one.ids)) for one in read])
+        ids, roles = padded([one.ids for one in read], 0), padded([one.roles for one in read], Role.PADDING)
         ours = (roles == Role.PROMPT) & ~torch.isin(ids, special)
         if not bool(ours.any(dim=1).all()):
             raise InputError(f"Text {first + int((~ours.any(dim=1)).nonzero()[0])} has no tokens to look at.")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from monosema.core import ConfigError, Site
 from monosema.steering.coordinates import Coordinate, Latent
 from monosema.steering.moves import Add, Move
-from monosema.steering.where import EVERYWHERE, Where
+from monosema.steering.where import DEFAULT, EVERY_TOKEN, Where
 
 if TYPE_CHECKING:
     from monosema.steering.spec import Resolve
@@ -39,7 +39,7 @@ class Edit:
 
     coordinate: Coordinate
     move: Move
-    where: Where = EVERYWHERE
+    where: Where = DEFAULT
     unit: Unit = "raw"
 
     def __post_init__(self) -> None:
@@ -58,6 +58,11 @@ class Edit:
                     f"Give numbers of its own, as in {self.coordinate.name}=+20raw, or shares of the norm, as in "
                     f"{self.coordinate.name}=+0.1norm.{otherwise}"
                 )
+
+    @property
+    def factor(self) -> float:
+        """Number that those of the move are multiplied with: the coordinate's maximum for the unit "max", else 1."""
+        return (self.coordinate.maximum if self.unit == "max" else None) or 1.0
 
 
 @dataclass(frozen=True)
@@ -83,8 +88,7 @@ class Steering:
 
     def everywhere(self) -> Steering:
         """Return the same edits at all tokens, special ones and a chat's template too, as other programs steer."""
-        where = Where(special=True, template=True)
-        return replace(self, edits=tuple(replace(edit, where=where) for edit in self.edits))
+        return replace(self, edits=tuple(replace(edit, where=EVERY_TOKEN) for edit in self.edits))
 
     @property
     def sites(self) -> tuple[Site, ...]:

@@ -23,7 +23,7 @@ from monosema.core import ConfigError, InputError, Site, nearest
 from monosema.steering.coordinates import Coordinate, Direction, Head, Latent
 from monosema.steering.edits import Edit, Steering, unit_of
 from monosema.steering.moves import Add, Clamp, Move, Scale
-from monosema.steering.where import EVERYWHERE, Where, generated_part, prompt_part
+from monosema.steering.where import DEFAULT, Where, generated_part, prompt_part
 
 _COORDINATES, _MOVES = ("latent", "direction", "head"), ("add", "scale", "clamp")
 _FIELDS = (
@@ -100,7 +100,7 @@ def spec_of_edit(edit: Edit, whole: bool = False) -> dict[str, Any]:
         spec["unit"] = edit.unit
     for field in ("prompt", "generated", "special", "template"):
         value = getattr(edit.where, field)
-        if value != getattr(EVERYWHERE, field):
+        if value != getattr(DEFAULT, field):
             spec[field] = list(value) if isinstance(value, tuple) else value
     return spec
 

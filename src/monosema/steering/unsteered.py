@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Int
 from torch import Tensor
 
 from monosema.models import GenerationConfig, LanguageModel, Prompt, Role, read_prompt
+from monosema.models.context import padded
 from monosema.steering.edits import Steering
 from monosema.steering.strength import StrengthSearch, for_divergence, strengths_tried
 
@@ -35,12 +35,7 @@ class UnsteeredTexts:
         written = [one.tokens for one in model.generate(list(prompts), **config.to_dict())]
         ids = [one.ids + list(tokens) for one, tokens in zip(read, written, strict=True)]
         roles = [one.roles + [int(Role.GENERATED)] * len(tokens) for one, tokens in zip(read, written, strict=True)]
-        width, pad = max(map(len, ids)), model.tokenizer.pad_id or 0
-        return cls(
-            model,
-            torch.tensor([row + [pad] * (width - len(row)) for row in ids]),
-            torch.tensor([row + [int(Role.PADDING)] * (width - len(row)) for row in roles]),
-        )
+        return cls(model, padded(ids, model.tokenizer.pad_id or 0), padded(roles, Role.PADDING))
 
     def strengths(self, steerings: Sequence[Steering], kl: float) -> list[float | None]:
         """Find the strength of each steering at which it moves what written tokens were drawn from by `kl` nats."""

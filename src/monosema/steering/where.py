@@ -150,5 +150,7 @@ def _window(field: str, value: object, words: str) -> Window:
     return first, last
 
 
-EVERYWHERE = Where()
+DEFAULT = Where()
 """All text, of the prompt and of what is written."""
+EVERY_TOKEN = Where(special=True, template=True)
+"""The same with special tokens and a chat's template, as other programs steer."""

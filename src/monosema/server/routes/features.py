@@ -41,7 +41,7 @@ Latent = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a run's list of features."""
+    """A query of a run's list of features."""
 
     run: ServedRun
     served: Serving

@@ -9,15 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, Site
-from monosema.dictionaries import SparseCoder
 from monosema.models import LanguageModel
-from monosema.steering.coordinates import Latent
+from monosema.steering.coordinates import Latent, is_normalised
 from monosema.steering.edits import Edit, Steering
 from monosema.steering.moves import Add
 from monosema.steering.short import named
-from monosema.steering.where import Where
-
-EVERY_TOKEN = Where(special=True, template=True)
+from monosema.steering.where import EVERY_TOKEN
 
 
 def constants(steering: Steering, what: str, model: LanguageModel | None) -> dict[Site, Float[Tensor, " width"]]:
@@ -27,11 +24,10 @@ def constants(steering: Steering, what: str, model: LanguageModel | None) -> dic
         if reason := _why_not(edit):
             raise ConfigError(f"{what} can't hold {named(edit)}: {reason}.")
         assert isinstance(edit.move, Add)
-        unit = (edit.coordinate.maximum if edit.unit == "max" else None) or 1.0
         one = edit.coordinate.site
         vector = edit.coordinate.row((_width(edit, model),)).cpu()
         total = totals.get(one, torch.zeros_like(vector))
-        totals[one] = total + vector * (edit.move.amount * unit * steering.strength)
+        totals[one] = total + vector * (edit.move.amount * edit.factor * steering.strength)
     if not totals:
         raise ConfigError(f"{what} holds vectors, and this steering has no edits.")
     return totals
@@ -50,8 +46,7 @@ def _why_not(edit: Edit) -> str:
         )
     if edit.coordinate.site.component != "resid_post" and not edit.coordinate.site.is_module:
         return f"it holds the residual stream behind a block (resid_post), and this is at {edit.coordinate.site.short}"
-    coder = edit.coordinate.dictionary if isinstance(edit.coordinate, Latent) else None
-    if isinstance(coder, SparseCoder) and coder.normalisation != "none":
+    if is_normalised(edit.coordinate):
         return "its dictionary normalises each row, so that what it adds differs from token to token"
     return ""
 

@@ -17,9 +17,10 @@ from monosema.models import LanguageModel, Transformer
 from monosema.models.gguf_file import open_gguf
 from monosema.steering.coordinates import Direction
 from monosema.steering.edits import Edit, Steering
-from monosema.steering.files.constant import EVERY_TOKEN, constants
+from monosema.steering.files.constant import constants
 from monosema.steering.moves import Add
 from monosema.steering.spec import Resolve
+from monosema.steering.where import EVERY_TOKEN
 
 _KIND, _DIRECTION = "controlvector", "direction."
 

@@ -25,10 +25,11 @@ from monosema.dictionaries import SparseCoder
 from monosema.models import AdaptedModel, LanguageModel, Transformer
 from monosema.steering.coordinates import Direction
 from monosema.steering.edits import Edit, Steering
-from monosema.steering.files.constant import EVERY_TOKEN, constants
+from monosema.steering.files.constant import constants
 from monosema.steering.moves import Add, Clamp
 from monosema.steering.short import named
 from monosema.steering.spec import Resolve
+from monosema.steering.where import EVERY_TOKEN
 
 _COLUMNS = ("feature_index", "steering_coefficient")
 _BLOCK = re.compile(r"(?:.*\.)?(?:layers|h|blocks)\.(\d+)")
@@ -81,7 +82,7 @@ def _clamped_to(edit: Edit) -> float | None:
     if not sets or edit.where != EVERY_TOKEN or edit.unit == "norm":
         return None
     assert isinstance(move, Clamp)
-    return move.low * (edit.coordinate.maximum or 1.0 if edit.unit == "max" else 1.0)
+    return move.low * edit.factor
 
 
 def _read_tensors(path: Path) -> Steering:

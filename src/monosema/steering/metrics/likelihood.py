@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.models import LanguageModel, ReadPrompt, Role
+from monosema.models.context import padded
 from monosema.steering.edits import Steering
 from monosema.steering.steered import SteeredBatch, SteeredRow
 
@@ -102,11 +103,9 @@ def _log_probabilities(
     """Return the logarithms of the distributions that each written token was drawn from."""
     ids = [prompt.ids + list(tokens) for prompt, tokens in texts]
     roles = [prompt.roles + [int(Role.GENERATED)] * len(tokens) for prompt, tokens in texts]
-    width = max(map(len, ids))
-    pad = model.tokenizer.pad_id or 0
     # Padding behind a text changes nothing before it.
-    tokens = torch.tensor([row + [pad] * (width - len(row)) for row in ids], device=model.device)
-    kinds = torch.tensor([row + [int(Role.PADDING)] * (width - len(row)) for row in roles], device=model.device)
+    tokens = padded(ids, model.tokenizer.pad_id or 0).to(model.device)
+    kinds = padded(roles, Role.PADDING).to(model.device)
     logits = model(tokens, attention_mask=kinds != Role.PADDING, roles=kinds)
     return [
         logits[row, len(prompt.ids) - 1 : len(prompt.ids) - 1 + len(written)].float().log_softmax(-1)

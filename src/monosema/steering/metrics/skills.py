@@ -20,6 +20,7 @@ from torch import Tensor
 from monosema.core import InputError, derive_seed, nearest
 from monosema.data.tasks import ALL_TASKS, Prompt
 from monosema.models import GenerationConfig, LanguageModel, Role, read_prompt
+from monosema.models.context import padded
 from monosema.steering.candidates import Candidate, Prefix
 from monosema.steering.edits import Steering
 from monosema.steering.steered import SteeredBatch, SteeredRow
@@ -90,15 +91,8 @@ class Skills:
         tokenizer, device = self._model.tokenizer, self._model.device
         put = [one.before(text) if isinstance(one, Prefix) else text for one, text in zip(given, texts, strict=True)]
         ids = [read_prompt(text, tokenizer, GenerationConfig()).ids for text in put]
-        width, pad = max(map(len, ids)), tokenizer.pad_id or 0
-        tokens = torch.tensor([row + [pad] * (width - len(row)) for row in ids], device=device)
-        roles = torch.tensor(
-            [
-                [_role(one)] * len(row) + [Role.PADDING] * (width - len(row))
-                for one, row in zip(given, ids, strict=True)
-            ],
-            device=device,
-        )
+        tokens = padded(ids, tokenizer.pad_id or 0).to(device)
+        roles = padded([[_role(one)] * len(row) for one, row in zip(given, ids, strict=True)], Role.PADDING).to(device)
         with SteeredBatch(self._model) as batch:
             batch.rows = [SteeredRow(one) if isinstance(one, Steering) else None for one in given]
             logits = self._model(tokens, attention_mask=roles != Role.PADDING, roles=roles)
