@@ -1,4 +1,4 @@
-"""How values show themselves in notebooks: a class asks here, and a view of another station draws it.
+"""Values that show themselves in notebooks: a class asks here, and a view of another station draws it.
 
 `VIEWS` is an open list of names, as what draws stands above what is drawn and is imported when a notebook asks for it.
 """

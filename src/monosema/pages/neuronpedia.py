@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 _TOP = {"bin_min": -1.0, "bin_contains": -1.0}
-"""How the strongest passages, which are no interval, are told from the others."""
+"""Ends of the strongest passages, which are no interval, by which they are told from the others."""
 _ABSENT = (
     *(f"neuron_alignment_{part}" for part in ("indices", "values", "l1")),
     *(f"correlated_{kind}_{part}" for kind in ("neurons", "features") for part in ("indices", "l1", "pearson")),

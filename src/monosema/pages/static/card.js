@@ -5,9 +5,11 @@ import { labelled, legend } from "./tokens.js";
 
 /** @import {FeatureDetail} from "./api.js" */
 
-/** @param {FeatureDetail} feature @param {number} [most] - passages shown */
-export function card(feature, most = 6) {
-  const passages = feature.passages.filter(({ kind }) => kind === "top").slice(0, most);
+const SHOWN = 6; // passages
+
+/** @param {FeatureDetail} feature */
+export function card(feature) {
+  const passages = feature.passages.filter(({ kind }) => kind === "top").slice(0, SHOWN);
   return el(
     "article",
     { class: "feature at-a-glance", "aria-label": say("Feature {}", feature.latent) },

@@ -49,6 +49,20 @@ export function el(tag, attributes, ...children) {
   return element;
 }
 
+/**
+ * An element of a drawing.
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Record<string, string | number | null | undefined> | null} [attributes]
+ * @param {(string | Node | null | (Node | null)[])[]} children
+ */
+export function svg(tag, attributes, ...children) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes || {})) if (value !== null && value !== undefined) element.setAttribute(name, String(value));
+  element.append(...children.flat().filter((child) => child !== null));
+  return element;
+}
+
 /** @param {any} child @returns {child is string | Node} */
 const isThere = (child) => child !== null && child !== undefined && child !== false;
 

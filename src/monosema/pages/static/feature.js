@@ -93,6 +93,12 @@ function head(feature, context) {
   );
 }
 
+/** Shows on a page's button whether its feature is in the reader's list. @param {Element} button @param {boolean} starred */
+export function showStar(button, starred) {
+  button.textContent = starred ? "★" : "☆";
+  button.setAttribute("aria-pressed", String(starred));
+}
+
 /** @param {Told} one @param {FeatureDetail} feature */
 const isLabel = (one, feature) => one.text === feature.label && one.method === feature.label_method && one.author === feature.label_author;
 /** @param {Told} one */

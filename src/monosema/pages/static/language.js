@@ -16,7 +16,7 @@ const LISTED = /(\(|\)|, |; |: | · | or | and )/;
 const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
 /** Texts of a language: whole ones, and patterns of those with places, the longest first. */
-export class Catalogue {
+class Catalogue {
   /** @param {Texts} texts */
   constructor(texts) {
     this.whole = new Map(Object.entries(texts));

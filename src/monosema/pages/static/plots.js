@@ -1,6 +1,6 @@
 // Small drawings made in the browser from a feature's own numbers, and the map of features on a canvas.
 // Larger charts come as SVG from Python (pages/charts.py).
-import { el, known, number, place, say, share, signed, two } from "./elements.js";
+import { el, known, number, place, say, share, svg, two } from "./elements.js";
 import { bare, labelled } from "./tokens.js";
 
 /** @import {FeatureBrief, Index} from "./data.js" */
@@ -8,19 +8,6 @@ import { bare, labelled } from "./tokens.js";
 /** @typedef {{x: [number, number], y: [number, number], log: boolean, column: string, label: string}} MapFacts - ends of the axes, and the column that says a feature's height */
 
 const EDGE = 8; // pixels of canvas around the plot area, so that dots on an axis are whole
-
-/**
- * @template {keyof SVGElementTagNameMap} Tag
- * @param {Tag} tag
- * @param {Record<string, string | number | null | undefined> | null} [attributes]
- * @param {(string | Node | null | (Node | null)[])[]} children
- */
-function svg(tag, attributes, ...children) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes || {})) if (value !== null && value !== undefined) element.setAttribute(name, String(value));
-  element.append(...children.flat().filter((child) => child !== null));
-  return element;
-}
 
 /**
  * Columns of counts, stretched to the width there is: title(i) is the tooltip of one, `top` says the tallest's height,
@@ -60,8 +47,8 @@ export function spark(values) {
 }
 
 /** A dot with its interval for each of a few values on one line; the first is ours, the others controls. @param {Strip} strip */
-export function strip({ points, domain }, width = 120) {
-  const height = 18;
+export function strip({ points, domain }) {
+  const [width, height] = [120, 18];
   /** @param {number} value */
   const X = (value) => 5 + ((Math.min(domain[1], Math.max(domain[0], value)) - domain[0]) / (domain[1] - domain[0])) * (width - 10);
   const picture = svg("svg", { class: "strip", width, height, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
@@ -73,6 +60,11 @@ export function strip({ points, domain }, width = 120) {
     picture.append(svg("line", { class: kind, x1: low, x2: high, y1: 9, y2: 9 }), svg("circle", { class: kind, cx: value, cy: 9, r: i ? 3 : 4 }));
   }
   return picture;
+}
+
+/** Draws the strips of a page's tables, whose cells hold what they show. */
+export function strips() {
+  for (const cell of document.querySelectorAll("[data-strip]")) cell.append(strip(JSON.parse(cell.getAttribute("data-strip") ?? "")));
 }
 
 /** A label's interval on the line from 0 to 1, beside the highest of its controls. @param {FeatureBrief} brief */

@@ -1,11 +1,11 @@
 // The report: opens the blocks, draws the plots, and ties list, map, keyboard and address together.
 import { Embedded } from "./data.js";
 import { byId as $, el, reword, save, say, tips } from "./elements.js";
-import { featurePage } from "./feature.js";
+import { featurePage, showStar } from "./feature.js";
 import "./items.js";
 import { keep, recall } from "./kept.js";
 import { speak } from "./language.js";
-import { maps, strip } from "./plots.js";
+import { maps, strips } from "./plots.js";
 import { Search } from "./search.js";
 import { FeatureList, LABELS, SORTS } from "./table.js";
 import { theme } from "./theme.js";
@@ -21,7 +21,6 @@ const stars = new Set(kept.stars || []);
 const settings = Object.assign({ tab: "top", full: false, scale: "feature" }, kept.settings);
 const remember = () => keep(facts.title, { stars: [...stars], settings });
 
-/** @import {FeatureDetail} from "./api.js" */
 /** @import {Index} from "./data.js" */
 
 const source = new Embedded(document);
@@ -33,10 +32,6 @@ let search;
 let list;
 /** @type {ReturnType<typeof maps> | undefined} */
 let map;
-
-function strips() {
-  for (const cell of document.querySelectorAll("[data-strip]")) cell.append(strip(JSON.parse(cell.getAttribute("data-strip") ?? "")));
-}
 
 speak($("language"), facts);
 
@@ -96,10 +91,7 @@ function star(latent) {
   else list.paint();
   starred();
   const button = $("detail").dataset.latent === String(latent) && $("detail").querySelector(".star");
-  if (button) {
-    button.textContent = stars.has(latent) ? "★" : "☆";
-    button.setAttribute("aria-pressed", String(stars.has(latent)));
-  }
+  if (button) showStar(button, stars.has(latent));
 }
 
 function starred() {

@@ -8,7 +8,7 @@ import { lastAtMost } from "./data.js";
 import { el, say } from "./elements.js";
 import { bare, joined, plain } from "./tokens.js";
 
-/** @import {Block, Index, Passages} from "./data.js" */
+/** @import {Index, Passages} from "./data.js" */
 /** @typedef {{field: string | null, whole: boolean, word: string}} Term */
 /** @typedef {Term & {tokens: Set<number>, parts: Set<number>, passages: Map<number, Seen> | null}} Prepared */
 /** @typedef {{active: number, anywhere: number, of: number}} Seen - strongest passages active on a word, those that have it, and all */

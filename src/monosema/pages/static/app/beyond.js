@@ -1,5 +1,5 @@
 // Sweep and baselines: how effect and fluency go with the strength, and what other means do at the same KL.
-import { el, interval, measured, say } from "../elements.js";
+import { el, interval, measured, say, svg } from "../elements.js";
 import { follow, get, post, remove } from "./api.js";
 import { ALONG_UNTOUCHED, cardOf, newCard } from "./cards.js";
 import { button, failure, status, toast } from "./shell.js";
@@ -7,7 +7,7 @@ import { button, failure, status, toast } from "./shell.js";
 /** @typedef {import("./cards.js").Card} Card */
 /** @typedef {{value: number, low: number | null, high: number | null, n?: number}} Figure */
 /** @typedef {{name: string, strength: number | null, figures: Record<string, Figure>, samples: {text: string}[]}} Point */
-/** @typedef {{state: any, run: string, steering: {edits: any[]}, cards: Card[]}} Now */
+/** @typedef {{state: any, run: string, steering: {edits: any[]}}} Now */
 
 const CONCEPTS = { "": "no concept", sentiment: "sentiment", french: "French", code: "code", name: "a name" };
 const [WIDTH, HEIGHT, LEFT, BOTTOM] = [560, 250, 52, 34];
@@ -23,7 +23,7 @@ export function beyond(host, now, put, cards, keep) {
   /** @type {AbortController | null} */
   let working = null;
 
-  const asked = (/** @type {Now} */ { state, run, steering }) => ({ run, steering, seed: state.seed, ...(state.mode === "chat" ? { messages: [{ role: "user", content: state.said[0] }] } : { prompt: state.prompt }) });
+  const asked = (/** @type {Now} */ { state, run, steering }) => ({ run, steering, seed: state.seed, ...startOf(state) });
   const something = () => now().steering.edits.length || toast("Steer with something first: strengths are multiples of what it is now.");
 
   async function baselines() {
@@ -87,6 +87,9 @@ export function beyond(host, now, put, cards, keep) {
   return shown;
 }
 
+/** What costs, sweeps and baselines go on from: the prompt, or the first message of a chat. @param {{mode: string, said: string[], prompt: string}} state */
+export const startOf = ({ mode, said, prompt }) => (mode === "chat" ? { messages: [{ role: "user", content: said[0] }] } : { prompt });
+
 /** @param {Record<string, any>[]} edits */
 export const cardsOf = (edits) => edits.flatMap((edit) => cardOf(edit) ?? []);
 
@@ -123,14 +126,6 @@ function drawn(result, load) {
     el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": say("The sweep as a table") }, el("table", { class: "sweep-table" }, el("thead", {}, el("tr", {}, el("th", { scope: "col" }, say("strength")), measures.map(([, title, about]) => el("th", { scope: "col", title: about ? say(about) : null }, say(title))))), el("tbody", {}, row(base), points.map(row)))),
     texts ? el("p", { class: "soft small" }, say("Intervals of 95 %, each over {n} texts.", texts)) : "",
   ];
-}
-
-/** @param {string} tag @param {Record<string, unknown>} attributes @param {...(Node | string)} children */
-function svg(tag, attributes, ...children) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, String(value));
-  made.append(...children);
-  return made;
 }
 
 /** A figure of each point against its KL, with intervals; a click shows the texts. @param {Point[]} points @param {string} measure @param {(point: Point) => void} show */

@@ -14,7 +14,7 @@ import { runAddress } from "./shell.js";
 /** The measure that strengths and baselines are matched by, as a tooltip. */
 export const ALONG_UNTOUCHED = "Nats a token along 16 tokens that the untouched model writes: one text for all, so that strengths and baselines are matched by it. Along the text that the steering itself writes, as below the columns and in a sweep, it is another figure.";
 
-export const MOVES = { add: "add", scale: "scale", set: "set to", ablate: "take out", cap: "cap at" };
+const MOVES = { add: "add", scale: "scale", set: "set to", ablate: "take out", cap: "cap at" };
 const UNITS = { max: "× max", norm: "share of ‖x‖", raw: "raw", kl: "KL target" };
 const WHERE = { both: "prompt and answer", generated: "answer", prompt: "prompt", last: "last token of the prompt" };
 /** Range and step of the slider, by move, or by unit for additions. @type {Record<string, [number, number, number]>} */

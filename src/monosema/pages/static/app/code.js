@@ -4,7 +4,7 @@ const ORDERS = { margin: "label_margin", score: "label_score", density: "density
 const text = JSON.stringify; // a string is written alike in both languages
 
 /** The lines that open a run's atlas. @param {string} folder */
-export const opened = (folder) => ["import monosema as ms", "", `atlas = ms.open_atlas(${text(folder)})`];
+const opened = (folder) => ["import monosema as ms", "", `atlas = ms.open_atlas(${text(folder)})`];
 
 /**
  * The list of features, as it stands. Null for a search that only the server can do.

@@ -10,7 +10,7 @@ import { View, choice, text } from "./state.js";
 import { tabs } from "./tabs.js";
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
-/** @import {Measured, RunDetail} from "../api.js" */
+/** @import {Measured} from "../api.js" */
 /** @typedef {"figures" | "curves" | "matched" | "recipe" | "text"} Tab */
 
 /** @type {Record<Tab, string>} */

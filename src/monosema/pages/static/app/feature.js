@@ -1,9 +1,8 @@
 // The page of one feature: the address holds the tab, the shading and the text that was tried.
 import { byId as $, say } from "../elements.js";
-import { plain } from "../tokens.js";
-import { get } from "./api.js";
+import { showStar } from "../feature.js";
 import { VIEWED, feature } from "./one.js";
-import { facts, folderOf, runAddress, shell, where } from "./shell.js";
+import { facts, folderOf, runAddress, shell } from "./shell.js";
 import { stars } from "./stars.js";
 import { View, number } from "./state.js";
 
@@ -33,9 +32,7 @@ function show() {
 function star(of = latent) {
   kept.toggle(of);
   const button = document.querySelector(`#detail [data-latent="${of}"] .star`);
-  if (!button) return;
-  button.textContent = kept.has(of) ? "★" : "☆";
-  button.setAttribute("aria-pressed", String(kept.has(of)));
+  if (button) showStar(button, kept.has(of));
 }
 
 /** @param {number} digit */

@@ -1,5 +1,6 @@
 // The features of a run: search, filter and sort on the left, the chosen feature on the right; several can be marked.
 import { byId as $, el, number, say } from "../elements.js";
+import { showStar } from "../feature.js";
 import { get } from "./api.js";
 import { listCode } from "./code.js";
 import { exportMenu } from "./exports.js";
@@ -137,10 +138,7 @@ function star(latent) {
   kept.toggle(latent);
   if (view.state.state === "starred") list.reset();
   else list.paint();
-  for (const button of document.querySelectorAll(`#detail [data-latent="${latent}"] .star`)) {
-    button.textContent = kept.has(latent) ? "★" : "☆";
-    button.setAttribute("aria-pressed", String(kept.has(latent)));
-  }
+  for (const button of document.querySelectorAll(`#detail [data-latent="${latent}"] .star`)) showStar(button, kept.has(latent));
   counted();
 }
 

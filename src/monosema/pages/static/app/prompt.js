@@ -2,6 +2,7 @@
 import { el, measured, say, share } from "../elements.js";
 import { labelled, visible } from "../tokens.js";
 import { post } from "./api.js";
+import { modes, promptBox } from "./promptbox.js";
 import { drawTokens, nextBars, pieces, signed } from "./reading.js";
 import { currentRun, facts, failure, folderOf, runAddress, shell, skeleton, status } from "./shell.js";
 import { View, choice, json, number, optional, text } from "./state.js";
@@ -163,24 +164,13 @@ function form() {
   const { mode, messages } = view.state;
   const chat = Boolean(read?.chat) || mode === "chat";
   $("mode").hidden = !chat;
-  const tab = (/** @type {"text" | "chat"} */ value, /** @type {string} */ title) => el("label", {}, el("input", { type: "radio", name: "mode", value, checked: mode === value, on: { change: () => again({ mode: value }) } }), el("span", {}, say(title)));
-  $("mode").replaceChildren(tab("text", "Text"), tab("chat", "Chat"));
+  $("mode").replaceChildren(...modes({ text: "Text", chat: "Chat" }, mode, (mode) => again({ mode })));
   if (document.activeElement instanceof HTMLElement && $("prompt-text").contains(document.activeElement)) return;
   $("prompt-text").replaceChildren(...(mode === "chat" ? chatBoxes(messages) : [box(view.state.text, say("Prompt"), (value) => ({ text: value }))]));
 }
 
 /** @param {string} value @param {string} name @param {(value: string) => Partial<import("./state.js").State<typeof FIELDS>>} change */
-function box(value, name, change) {
-  const area = el("textarea", { rows: "2", "aria-label": name, spellcheck: "false", "data-search": name === say("Prompt") });
-  area.value = value;
-  area.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    again(change(area.value));
-  });
-  area.addEventListener("change", () => view.set(change(area.value)));
-  return area;
-}
+const box = (value, name, change) => promptBox(value, name, { send: (typed) => again(change(typed)), keep: (typed) => view.set(change(typed)) }, { rows: "2", "data-search": name === say("Prompt") });
 
 /** @param {Message[]} messages */
 function chatBoxes(messages) {

@@ -1,6 +1,6 @@
 // One run: what the report says of it, its charts, and while it trains the curves as they grow.
-import { byId as $, el, known, number, say, share } from "../elements.js";
-import { maps, strip } from "../plots.js";
+import { byId as $, el, known, number, say } from "../elements.js";
+import { maps, strips } from "../plots.js";
 import { get } from "./api.js";
 import { curves } from "./curves.js";
 import { chart } from "./charts.js";
@@ -116,7 +116,7 @@ const code = () => ["import monosema as ms", "", `run = ms.Run.open(${JSON.strin
 
 async function start() {
   shell({ crumbs: [[run]], title: run, code });
-  for (const cell of document.querySelectorAll("[data-strip]")) cell.append(strip(JSON.parse(cell.getAttribute("data-strip") ?? "")));
+  strips();
   const figures = document.querySelector(".headline");
   if (figures) figures.after(el("p", { class: "onward" }, el("a", { class: "action", href: runAddress(run, "features") }, say("Browse its features"))));
   if ($("plots")) plots($("plots"));

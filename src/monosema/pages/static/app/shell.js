@@ -7,7 +7,7 @@ import { theme } from "../theme.js";
 /** @import {Attributes, Child} from "../elements.js" */
 /** @typedef {[text: string, address?: string | null, data?: boolean]} Crumb - `data` for a name that is never translated */
 /** @typedef {Record<string, [run: (event: KeyboardEvent) => unknown, about: string]>} Keys */
-/** @typedef {{text: string, href: string} | {text: string, run: () => unknown} | {command: string}} Action */
+/** @typedef {{text: string, href: string} | {command: string}} Action */
 
 /**
  * What the server tells the page.
@@ -59,7 +59,7 @@ export function shell({ crumbs = [], keys: own = {}, code = null, title = null }
   $("pages").replaceChildren(
     ...PAGES.map(([, page, text, address]) => el("a", { href: address(run) || "/", "aria-current": page === facts.page || (page === "features" && facts.page === "feature") ? "page" : null, "data-go": page }, say(text)))
   );
-  for (const [key, page, text, address] of PAGES) keys.set("g " + key, { run: go(address(run)), about: text });
+  for (const [key, , text, address] of PAGES) keys.set("g " + key, { run: go(address(run)), about: text });
   keys.set("g r", { run: go("/"), about: "Runs" });
   keys.set("/", { run: search, about: "Search" });
   keys.set(".", { run: copyLink, about: "Copy the link to this view" });
@@ -75,7 +75,7 @@ export function shell({ crumbs = [], keys: own = {}, code = null, title = null }
 }
 
 /** Adds keys of a view. @param {Keys} own */
-export function bind(own) {
+function bind(own) {
   for (const [key, [run, about]] of Object.entries(own)) keys.set(key, { run, about });
 }
 
@@ -135,10 +135,10 @@ function showKeys() {
   dialog("Keys", el("dl", { class: "key-list" }, lines.flat()), el("p", {}, el("a", { href: "/help" }, say("Help: terms, controls, and the API"))));
 }
 
-/** A box over the page, closed by Esc or by its button. @param {string} title @param {(Node | null)[]} content */
+/** A box over the page, closed by Esc or by its button. @param {string} title @param {Node[]} content */
 export function dialog(title, ...content) {
   const box = el("dialog", { "aria-labelledby": "dialog-title" });
-  box.append(el("header", {}, el("h2", { id: "dialog-title" }, say(title)), button("Close", () => box.close(), { class: "quiet" })), ...content.filter((one) => one !== null));
+  box.append(el("header", {}, el("h2", { id: "dialog-title" }, say(title)), button("Close", () => box.close(), { class: "quiet" })), ...content);
   box.addEventListener("close", () => box.remove());
   box.addEventListener("click", (event) => void (event.target === box && box.close()));
   document.body.append(box);
@@ -161,10 +161,10 @@ export async function copy(text, said) {
   }
 }
 
-export const copyLink = () => copy(location.href, "Link copied.");
+const copyLink = () => copy(location.href, "Link copied.");
 
 /** A button that shows the Python of a view and copies it. @param {() => string | null} code */
-export function codeButton(code) {
+function codeButton(code) {
   const show = () => {
     const text = code();
     if (!text) return toast("There is nothing to say in Python yet.");
@@ -174,9 +174,9 @@ export function codeButton(code) {
   return button("As Python", show, { title: say("Code that gives the same result") });
 }
 
-/** The one line that tells of long work; an empty text clears it. @param {string} text @param {unknown[]} values */
-export function status(text, ...values) {
-  $("status").textContent = text ? say(text, ...values) : "";
+/** The one line that tells of long work; an empty text clears it. @param {string} text */
+export function status(text) {
+  $("status").textContent = text && say(text);
 }
 
 /** A short notice; `retry` adds a button, and such a notice stays until it is answered. @param {string} text @param {{retry?: (() => unknown) | null, detail?: string}} [more] */
@@ -196,10 +196,10 @@ export function skeleton(lines = 6, height = 18) {
   return el("div", { class: "skeleton", "aria-busy": "true" }, el("span", { class: "unseen" }, say("Loading …")), bars);
 }
 
-/** A view without content: why, and the one action that fills it. @param {string} text @param {Action | null} [action] @param {string} [detail] */
-export function empty(text, action = null, detail = "") {
-  const act = !action ? null : "command" in action ? command(action.command) : "href" in action ? el("a", { class: "action", href: action.href }, say(action.text)) : button(action.text, action.run, { class: "action" });
-  return el("div", { class: "empty" }, el("p", {}, say(text)), detail ? el("p", { class: "soft" }, detail) : null, act);
+/** A view without content: why, and the one action that fills it. @param {string} text @param {Action | null} [action] */
+export function empty(text, action = null) {
+  const act = !action ? null : "command" in action ? command(action.command) : el("a", { class: "action", href: action.href }, say(action.text));
+  return el("div", { class: "empty" }, el("p", {}, say(text)), act);
 }
 
 /** A command of the terminal, with a button that copies it. @param {string} text */
@@ -212,7 +212,7 @@ const mayPass = ({ status = 0 }) => ![400, 404, 413, 422].includes(status);
 
 /** A view that could not be shown: what was wrong, what to do, and another try where that may help. @param {any} error @param {(() => unknown) | null} [retry] */
 export function failure(error, retry = null) {
-  const about = error.whatToDo || error.what_to_do;
+  const { whatToDo: about } = error;
   return el("div", { class: "trouble", role: "alert" }, el("p", {}, say(error.message || String(error))), about ? el("p", { class: "soft" }, say(about)) : null, retry && mayPass(error) ? button("Try again", retry) : null);
 }
 
@@ -238,7 +238,7 @@ async function jobs() {
     const answer = await fetch("/api/jobs");
     if (!answer.ok) return;
     const { jobs: found = [] } = await answer.json();
-    const open = found.filter((/** @type {{state: string}} */ { state }) => ["running", "waiting", "queued"].includes(state)).length;
+    const open = found.filter((/** @type {{state: string}} */ { state }) => ["running", "waiting"].includes(state)).length;
     if (open) link?.append(" ", el("span", { class: "count" }, String(open)));
   } catch {
     return; // the bar does without

@@ -43,16 +43,15 @@ export const number = (initial, { low = -Infinity, high = Infinity, whole = fals
 });
 
 /**
- * One of a few texts; the first is what the view begins with, unless another is given.
+ * One of a few texts; the first is what the view begins with.
  * @template {string} T
  * @param {readonly T[]} options
- * @param {T} [initial]
  * @returns {Field<T>}
  */
-export const choice = (options, initial = options[0]) => ({
+export const choice = (options) => ({
   kind: "choice",
   values: options,
-  initial: /** @type {T} */ (initial),
+  initial: options[0],
   write: (value) => value,
   read: (written) => options.find((option) => option === written),
 });
@@ -244,10 +243,5 @@ export class View {
     const behind = await written(this.#fields, this.state);
     if (mine !== this.#turn) return;
     if (behind !== location.search + location.hash) history[push ? "pushState" : "replaceState"](null, "", location.pathname + behind);
-  }
-
-  /** The address of a state with these changes, to be linked to. @param {Partial<State<F>>} [change] */
-  async address(change = {}) {
-    return location.pathname + (await written(this.#fields, { ...this.state, ...change }));
   }
 }

@@ -3,9 +3,10 @@ import { el, measured, say } from "../elements.js";
 import { keep } from "../kept.js";
 import { get, post } from "./api.js";
 import { adder } from "./adding.js";
-import { beyond, cardsOf } from "./beyond.js";
+import { beyond, cardsOf, startOf } from "./beyond.js";
 import { areCards, cardElement, check, editOf, nameOf, newCard, specOf } from "./cards.js";
 import { Line, figures, hovers, trouble, write } from "./columns.js";
+import { modes, promptBox } from "./promptbox.js";
 import { currentRun, empty, facts, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, flag, ignored, json, list, number, text } from "./state.js";
 import { code, saveMenu } from "./taking.js";
@@ -244,9 +245,8 @@ async function price() {
   const own = view.state.cards;
   const steerings = own.map((card) => (card.on && (card.kind === "latent" || card.kind === "direction") && !(card.unit === "kl" && card.solved === undefined) ? { edits: [editOf(card)] } : null));
   if (!steerings.some(Boolean)) return ($("cost").textContent = "");
-  const prompt = view.state.mode === "chat" ? { messages: [{ role: "user", content: view.state.said[0] }] } : { prompt: view.state.prompt };
   try {
-    const answer = await post("/api/steer/cost", { run: run(), ...prompt, steerings: [...steerings, specOf(steered())] });
+    const answer = await post("/api/steer/cost", { run: run(), ...startOf(view.state), steerings: [...steerings, specOf(steered())] });
     if (own !== view.state.cards) return;
     costs = answer.costs.map((/** @type {{kl: number | null}} */ one) => one.kl);
     refusals = answer.costs.map((/** @type {{problem: string | null}} */ one) => one.problem ?? "");
@@ -265,8 +265,7 @@ async function price() {
 async function solveThenGo() {
   const open = view.state.cards.filter((card) => card.on && card.unit === "kl" && card.solved === undefined);
   if (open.length) {
-    const prompt = view.state.mode === "chat" ? { messages: [{ role: "user", content: view.state.said[0] }] } : { prompt: view.state.prompt };
-    const solved = await Promise.all(open.map((card) => post("/api/steer/solve", { run: run(), ...prompt, kl: card.amount, steering: { edits: [editOf({ ...card, solved: 1 })] } }).then((answer) => answer.strength, () => null)));
+    const solved = await Promise.all(open.map((card) => post("/api/steer/solve", { run: run(), ...startOf(view.state), kl: card.amount, steering: { edits: [editOf({ ...card, solved: 1 })] } }).then((answer) => answer.strength, () => null)));
     await view.set({ cards: view.state.cards.map((card) => (open.includes(card) ? { ...card, solved: solved[open.indexOf(card)] } : card)) });
     drawCards();
   }
@@ -278,8 +277,7 @@ function promptBoxes() {
   const { mode, prompt, said } = view.state;
   $("mode").hidden = !chats && mode === "text";
   $("examples").hidden = mode === "chat";
-  const tab = (/** @type {"text" | "chat"} */ value, /** @type {string} */ title) => el("label", {}, el("input", { type: "radio", name: "mode", value, checked: mode === value, on: { change: () => again({ mode: value }) } }), el("span", {}, say(title)));
-  $("mode").replaceChildren(tab("text", "Completion"), tab("chat", "Chat"));
+  $("mode").replaceChildren(...modes({ text: "Completion", chat: "Chat" }, mode, (mode) => again({ mode })));
   const boxes = mode === "text" ? [box(prompt, say("Prompt"), (value) => ({ prompt: value }))] : said.map((content, i) => el("div", { class: "turn" }, el("span", { class: "soft" }, say("user")), box(content, say("Message {n}", i + 1), (value) => ({ said: said.map((one, n) => (n === i ? value : one)) })), said.length > 1 ? el("button", { type: "button", class: "quiet", "aria-label": say("Remove"), on: { click: () => again({ said: said.toSpliced(i, 1), changed: {} }) } }, "×") : null));
   const more = () => {
     view.set({ said: [...view.state.said, ""] });
@@ -291,17 +289,7 @@ function promptBoxes() {
 }
 
 /** @param {string} value @param {string} name @param {(value: string) => Partial<import("./state.js").State<typeof FIELDS>>} change */
-function box(value, name, change) {
-  const area = el("textarea", { rows: "1", "aria-label": name, spellcheck: "false" });
-  area.value = value;
-  area.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
-    if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
-    event.preventDefault();
-    again(change(area.value));
-  });
-  area.addEventListener("change", () => view.set(change(area.value)));
-  return area;
-}
+const box = (value, name, change) => promptBox(value, name, { send: (typed) => again(change(typed)), keep: (typed) => view.set(change(typed)) }, { rows: "1" });
 
 function options() {
   const { seed, temperature, tokens, samples, same } = view.state;
@@ -373,7 +361,6 @@ async function start() {
   if (!(await brought())) lost.push("add");
   if (lost.length) $("ask").before(el("p", { class: "ignored", role: "status" }, say("Of the link, this can’t be read and was left out: {}", lost.join(", "))));
   await swept();
-  get(`/api${runAddress(run())}`).then((about) => about, () => null);
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const [area] = $("prompt-text").querySelectorAll("textarea");
@@ -386,7 +373,7 @@ async function start() {
     put([...view.state.cards, card]);
   });
   $("steering-tools").append(saveMenu(() => ({ run: run(), steering: specOf(steered()) })));
-  const shown = beyond($("beyond"), () => ({ state: view.state, run: run(), steering: specOf(steered()), cards: steered() }), (cards) => put(cards), () => view.state.cards, (sweep) => view.set({ sweep }));
+  const shown = beyond($("beyond"), () => ({ state: view.state, run: run(), steering: specOf(steered()) }), put, () => view.state.cards, (sweep) => view.set({ sweep }));
   hovers($("columns"));
   post("/api/prompt", { run: run(), text: "a", top: 1 }).then((about) => ((chats = about.chat), promptBoxes()), () => {});
   if (view.state.sweep) shown(view.state.sweep);

@@ -19,7 +19,7 @@ function python(value) {
 const quoted = (text) => (/^[\w.,=+@:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`);
 
 /** An edit as the command line has it; null where it has no such form. @param {Card} card */
-export function short(card) {
+function short(card) {
   if (card.kind !== "latent") return null;
   const amount = card.unit === "kl" ? (card.solved ?? 0) : card.amount;
   const unit = card.unit === "kl" || card.unit === "max" ? "" : card.unit;
