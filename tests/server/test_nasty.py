@@ -81,3 +81,21 @@ def test_nothing_that_is_searched_for_does_harm(mode: str, text: str, client: Te
 def test_shells_of_a_nasty_run_hold_no_script_of_its_own(client: TestClient) -> None:
     for address in ("/runs/nasty", "/runs/nasty/features", "/runs/nasty/features/1"):
         assert "<script>alert(1)" not in client.get(address).text
+
+
+@pytest.mark.parametrize(
+    ("address", "asked"),
+    [
+        ("/api/prompt", '{"text": "a\\ud800b"}'),
+        ("/api/prompt/features", '{"text": "a", "target": "\\ud800"}'),
+        ("/api/steer/cost", '{"prompt": "a\\ud800b", "steerings": [null]}'),
+        (
+            "/api/steer/solve",
+            '{"prompt": "a", "kl": 1, "steering": {"edits": [{"direction": {"positive": ["\\ud800"]}}]}}',
+        ),
+    ],
+)
+def test_half_a_character_is_refused(address: str, asked: str, client: TestClient) -> None:
+    answer = client.post(address, content=asked, headers={"content-type": "application/json"})
+    assert answer.status_code in (400, 422)
+    assert "half a character" in answer.json()["error"]["message"]

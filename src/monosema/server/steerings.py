@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from monosema.core import InputError, MonosemaError, Site
 from monosema.models import LanguageModel
 from monosema.server.library import ServedRun
+from monosema.server.text import Words
 from monosema.steering import Direction, Resolver, Steering, mean_difference, random_direction, read_directions
 
 KEPT = 64
@@ -31,8 +32,8 @@ class Made(BaseModel):
     model_config = ConfigDict(extra="forbid")
     name: str = Field("direction", min_length=1, max_length=80)
     site: str | None = Field(None, max_length=80)
-    positive: list[str] = Field(default_factory=list, max_length=256)
-    negative: list[str] = Field(default_factory=list, max_length=256)
+    positive: list[Words] = Field(default_factory=list, max_length=256)
+    negative: list[Words] = Field(default_factory=list, max_length=256)
     random: int | None = Field(None, ge=0, lt=2**31)
 
 

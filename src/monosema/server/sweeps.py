@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field
 
 from monosema.models import LanguageModel
 from monosema.server.jobs import Kind, Task, register_kind
 from monosema.server.steerings import steering_of
+from monosema.server.text import OnPrompt
 from monosema.steering import SweepConfig, SweepResult, SweepStep, at_strengths, concept_named, sweep_steps
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ R = TypeVar("R")
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
-class SweepAsked(BaseModel):
+class SweepAsked(OnPrompt):
     """A sweep.
 
     Attributes:
@@ -32,8 +33,6 @@ class SweepAsked(BaseModel):
     """
 
     run: str = Field(max_length=200)
-    prompt: str | None = Field(None, min_length=1, max_length=20_000)
-    messages: list[dict[str, str]] | None = Field(None, min_length=1, max_length=200)
     steering: dict[str, Any]
     strengths: list[Annotated[float, Field(ge=0, le=1000)]] = Field(list(STRENGTHS), min_length=1, max_length=32)
     seeds: int = Field(4, ge=1, le=32)
@@ -41,12 +40,6 @@ class SweepAsked(BaseModel):
     temperature: float = Field(1.0, ge=0, le=100, allow_inf_nan=False)
     max_new_tokens: int = Field(40, ge=1, le=512)
     concept: str | None = Field(None, pattern=r"^[a-z_]{1,40}$")
-
-    @model_validator(mode="after")
-    def _one_prompt(self) -> SweepAsked:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give either prompt or messages")
-        return self
 
 
 def _check(asked: SweepAsked, served: Serving) -> None:
@@ -65,11 +58,10 @@ def _work(task: Task, served: Serving) -> Mapping[str, Any]:
         seeds=tuple(range(asked.seed, asked.seed + asked.seeds)),
     )
     effect = None if asked.concept is None else concept_named(asked.concept).effect
-    prompt: Any = asked.prompt if asked.messages is None else asked.messages
 
     def steps(model: LanguageModel) -> Generator[SweepStep, None, SweepResult]:
         candidates = at_strengths(steering_of(run, model, asked.steering), asked.strengths)
-        return (yield from sweep_steps(model, [prompt], candidates, config, effect))
+        return (yield from sweep_steps(model, [asked.given], candidates, config, effect))
 
     return follow(task, served, run, steps).to_dict()
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel
+from pydantic import AfterValidator, BaseModel, Field, model_validator
+
+from monosema.models import Prompt
 
 
 def _encodable(text: str) -> str:
@@ -22,3 +24,27 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "user", "assistant"]
     content: Words
+
+
+class Turn(ChatMessage):
+    """A message of a chat, of bounded length."""
+
+    content: Words = Field(max_length=100_000)
+
+
+class OnPrompt(BaseModel):
+    """A prompt, or the messages of a chat: one of them."""
+
+    prompt: Words | None = Field(None, min_length=1, max_length=20_000)
+    messages: list[Turn] | None = Field(None, min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _one(self) -> OnPrompt:
+        if (self.prompt is None) == (self.messages is None):
+            raise ValueError("give either prompt or messages")
+        return self
+
+    @property
+    def given(self) -> Prompt:
+        """The prompt as models take it."""
+        return self.prompt if self.messages is None else [turn.model_dump() for turn in self.messages]  # type: ignore[return-value]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
@@ -17,6 +17,7 @@ from monosema.server.events import encode
 from monosema.server.library import ServedRun
 from monosema.server.reading import DictionaryReading, PromptReading, Question
 from monosema.server.state import Served, Serving
+from monosema.server.text import Turn, Words
 from monosema.server.why import METHODS, Answer, answers
 
 router = APIRouter(prefix="/api/prompt", tags=["prompt"])
@@ -24,18 +25,11 @@ SHOWN = 1024
 """Tokens of a prompt that a page shows."""
 
 
-class Turn(BaseModel):
-    """A message of a chat."""
-
-    role: Literal["system", "user", "assistant"]
-    content: str = Field(max_length=100_000)
-
-
 class Asked(BaseModel):
     """A prompt: a text, or the messages of a chat; `run` names whose model reads it, the newest run's without."""
 
     run: str | None = Field(None, max_length=200)
-    text: str | None = Field(None, max_length=100_000)
+    text: Words | None = Field(None, max_length=100_000)
     messages: list[Turn] | None = Field(None, min_length=1, max_length=200)
 
     @model_validator(mode="after")
@@ -65,8 +59,8 @@ class AskedFeatures(Asked):
 
     position: int = Field(-1, ge=-100_000, le=100_000)
     at: int = Field(-1, ge=-100_000, le=100_000)
-    target: int | str | None = None
-    foil: int | str | None = None
+    target: int | Words | None = None
+    foil: int | Words | None = None
 
 
 class AskedWhy(AskedFeatures):

@@ -8,16 +8,16 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field
 
 from monosema.core import InputError, MonosemaError, numpy_generator
 from monosema.models import LanguageModel
 from monosema.server import sweeps  # noqa: F401 – registers its kind
 from monosema.server.costs import Prices
 from monosema.server.library import ServedRun
-from monosema.server.routes.prompts import Turn
 from monosema.server.state import Served, Serving
 from monosema.server.steerings import steering_of
+from monosema.server.text import OnPrompt
 from monosema.steering import write_steering
 
 router = APIRouter(prefix="/api/steer", tags=["steer"])
@@ -25,27 +25,19 @@ T = TypeVar("T")
 Spec = dict[str, Any]
 
 
-class OnPrompt(BaseModel):
-    """A prompt, or the messages of a chat; `run` names whose model and dictionary are used, the newest without."""
+class OnRun(OnPrompt):
+    """A prompt; `run` names whose model and dictionary are used, the newest without."""
 
     run: str | None = Field(None, max_length=200)
-    prompt: str | None = Field(None, min_length=1, max_length=20_000)
-    messages: list[Turn] | None = Field(None, min_length=1, max_length=200)
-
-    @model_validator(mode="after")
-    def _one(self) -> OnPrompt:
-        if (self.prompt is None) == (self.messages is None):
-            raise ValueError("give either prompt or messages")
-        return self
 
 
-class AskedCosts(OnPrompt):
+class AskedCosts(OnRun):
     """Steerings to price; null for none."""
 
     steerings: list[Spec | None] = Field(min_length=1, max_length=65)
 
 
-class AskedStrength(OnPrompt):
+class AskedStrength(OnRun):
     """A steering and the price that it is to have."""
 
     steering: Spec
@@ -62,7 +54,7 @@ class AskedFile(BaseModel):
 Format = Literal["toml", "json", "safetensors", "gguf"]
 
 
-class AskedBaselines(OnPrompt):
+class AskedBaselines(OnRun):
     """A steering whose price others are to have."""
 
     steering: Spec
@@ -158,7 +150,6 @@ def _candidates(run: ServedRun, asked: AskedBaselines) -> list[tuple[str, Spec]]
 _PLACE = ("site", "prompt", "generated", "special", "template")
 
 
-def _on_prompt(asked: OnPrompt, served: Serving, work: Callable[[ServedRun, LanguageModel, Prices], T]) -> T:
+def _on_prompt(asked: OnRun, served: Serving, work: Callable[[ServedRun, LanguageModel, Prices], T]) -> T:
     run = served.library.runs()[0] if asked.run is None else served.library[asked.run]
-    prompt: Any = asked.prompt if asked.messages is None else [turn.model_dump() for turn in asked.messages]
-    return served.with_model(run, lambda model: work(run, model, Prices(model, prompt)))
+    return served.with_model(run, lambda model: work(run, model, Prices(model, asked.given)))
