@@ -123,7 +123,7 @@ class SiteChanges:
         return self._made
 
     def _vectors(self, shape: tuple[int, ...], device: torch.device) -> dict[tuple[int, bool], Tensor]:
-        """What is added to each row, [rows, 1, width], by clause; of shares of the norm, directions of norm 1."""
+        """Sums that are added to each row, [rows, 1, width], by clause; of shares of the norm, directions of norm 1."""
         made = {}
         for key, added in self._added.items():
             total = torch.zeros(self._rows, 1, torch.Size(shape).numel())

@@ -207,7 +207,7 @@ def comparison_steps(
 
 @dataclass(frozen=True)
 class _Line:
-    """What a line of the table is about."""
+    """Subject of a line of the table."""
 
     method: str
     kind: str
