@@ -1,4 +1,4 @@
-"""Answers about steerings for the playground: their price, the strength for a price, baselines of the same, and files."""
+"""Answers about steerings for the playground: price, strength for a price, baselines of the same, and files."""
 
 from __future__ import annotations
 
