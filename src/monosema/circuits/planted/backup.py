@@ -25,6 +25,6 @@ def backup(n: int = 32, seed: int = 0) -> Planted:
     for _ in range(n):
         drawn = rng.sample(LETTERS, 6)
         texts = ["".join([*one, MARK]) for one in (drawn[:3], drawn[3:])]
-        prompts.append(prompt(*texts, drawn[0], rng.choice(drawn[1:3])))
+        prompts.append(prompt(texts, drawn[0], rng.choice(drawn[1:3])))
     circuits = ([f"embed->{head}<k>", f"embed->{head}<v>", f"{head}->logits"] for head in ("a0.h1", "a1.h2"))
     return planted(wiring.model, "says the first symbol, by one head or by the other", prompts, "zero", *circuits)

@@ -30,7 +30,7 @@ def indirect_object(n: int = 32, seed: int = 0) -> Planted:
         abba = index % 2 == 0
         first = [io, subject] if abba else [subject, io]
         texts = ["".join([*first, subject, MARK]), "".join([*others_said, MARK])]
-        prompts.append(prompt(*texts, io, subject, "ABBA" if abba else "BABA"))
+        prompts.append(prompt(texts, io, subject, "ABBA" if abba else "BABA"))
     edges = (
         *("embed->a0.h0<q>", "embed->a0.h0<k>", "a0.h0->a1.h1<k>", "embed->a1.h1<v>"),
         *("a1.h1->a2.h2<q>", "embed->a2.h2<k>", "embed->a2.h2<v>", "a2.h2->logits"),

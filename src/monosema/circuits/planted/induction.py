@@ -26,6 +26,6 @@ def induction(n: int = 32, seed: int = 0) -> Planted:
         texts = ["".join([*one, one[which]]) for one in (drawn[:_LENGTH], drawn[_LENGTH:])]
         right = drawn[which + 1]
         wrong = rng.choice([one for one in drawn[:_LENGTH] if one != right])
-        prompts.append(prompt(*texts, right, wrong))
+        prompts.append(prompt(texts, right, wrong))
     edges = ("embed->a0.h0<v>", "a0.h0->a1.h1<k>", "embed->a1.h1<q>", "embed->a1.h1<v>", "a1.h1->logits")
     return planted(wiring.model, "goes on as a symbol went on before", prompts, "resample", edges)

@@ -72,6 +72,7 @@ def planted(
     )
 
 
-def prompt(clean: str, corrupt: str, correct: str, wrong: str, form: str = "plain") -> Prompt:
-    """Return a prompt of single symbols."""
+def prompt(texts: Sequence[str], correct: str, wrong: str, form: str = "plain") -> Prompt:
+    """Return a prompt of single symbols; `texts` are the clean and the corrupted one."""
+    clean, corrupt = texts
     return Prompt(clean=clean, corrupt=corrupt, correct=(correct,), wrong=(wrong,), spans=(), form=form)

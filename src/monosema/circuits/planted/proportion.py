@@ -31,7 +31,7 @@ def proportion(n: int = 32, seed: int = 0) -> Planted:
         more = index % 2 == 0
         texts = [_list(rng, more), _list(rng, not more)]
         right, wrong = (_MANY, _FEW) if more else (_FEW, _MANY)
-        prompts.append(prompt(*texts, right, wrong, right))
+        prompts.append(prompt(texts, right, wrong, right))
     edges = ("embed->a0.h2<v>", "a0.h2->m1", "m1->logits")
     return planted(wiring.model, "says of which symbol there are more", prompts, "resample", edges)
 

@@ -26,6 +26,6 @@ def reverse(n: int = 32, seed: int = 0) -> Planted:
         texts = ["".join([*one, MARK, *one[::-1][:said]]) for one in (items, others)]
         right = items[_LENGTH - 1 - said]
         wrong = rng.choice([one for one in items if one != right])
-        prompts.append(prompt(*texts, right, wrong, f"{said} said"))
+        prompts.append(prompt(texts, right, wrong, f"{said} said"))
     edges = ("embed->a0.h1<q>", "embed->a0.h1<k>", "embed->a0.h1<v>", "a0.h1->logits")
     return planted(wiring.model, "says a list backwards", prompts, "zero", edges)
