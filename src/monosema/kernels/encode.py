@@ -33,7 +33,7 @@ BLOCK_BYTES = 24 * 2**20
 GPU_BLOCK_BYTES = 2**29
 """Rows at once on a GPU, where no fused kernel serves: bounds its memory."""
 FEW_ROWS = 32
-"""Rows up to which the bias is added by itself: the copy beside the encoder costs as much as a product of so few reads."""
+"""Rows up to which the bias is added by itself: a copy beside the encoder costs as much as their product."""
 FUSED_K = 256
 """Largest k that the fused GPU kernel is used for."""
 
