@@ -17,6 +17,7 @@ from monosema.circuits.metrics import (
 )
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
+from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 
 __all__ = [
     "ABLATIONS",
@@ -27,6 +28,7 @@ __all__ = [
     "Contrasts",
     "EdgeScores",
     "Graph",
+    "Kept",
     "Kind",
     "LogitDifference",
     "Mean",
@@ -38,6 +40,9 @@ __all__ = [
     "Provenance",
     "Reader",
     "Resample",
+    "ShownEdge",
+    "ShownGraph",
+    "ShownNode",
     "Zero",
     "ablation_named",
     "agreement",
@@ -51,4 +56,5 @@ __all__ = [
     "last_logits",
     "metric_of",
     "register_ablation",
+    "show_circuit",
 ]
