@@ -23,6 +23,7 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "heads",
     "steer",
     "complete",
     "chat",

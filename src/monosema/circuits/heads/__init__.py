@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from monosema.circuits.heads.ablating import ablated, all_heads, component_outputs, layer_sets, means
 from monosema.circuits.heads.paths import path_effects
-from monosema.circuits.heads.roles import HeadRoles, HeadTexts, head_roles, head_texts, score_heads
+from monosema.circuits.heads.roles import PER_ROLE, HeadRoles, HeadTexts, head_roles, head_texts, score_heads
 from monosema.circuits.heads.scores import HEAD_SCORES, Attends, HeadScore, LayerReading, register_head_score
 from monosema.circuits.heads.texts import Repeated, repeated_tokens
 
 __all__ = [
     "HEAD_SCORES",
+    "PER_ROLE",
     "Attends",
     "HeadRoles",
     "HeadScore",

@@ -24,8 +24,10 @@ from monosema.data.tasks import ALL_TASKS, Split
 from monosema.models import LanguageModel, Transformer
 from monosema.models.randomised import randomised
 
+PER_ROLE = 6
+"""Heads that look most like each role, whose effects are measured."""
 OTHERS = 8
-"""Heads without a role whose ablation stands beside those that have one."""
+"""Heads that look like none, whose effects stand beside those."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -106,7 +108,7 @@ class HeadRoles:
         control: by role, the highest head of the model with weights drawn anew.
         effects: by kind of text, of the heads that were ablated, what it took: nats a token of the second block, or
             nats of logit difference.
-        paths: nats of logit difference along a path, of heads that look as a role does that acts along it.
+        paths: nats of logit difference along a path, of the heads that look most like a role that acts along it.
         others: heads that look like none, drawn at random.
         texts: what they were read on.
     """
@@ -123,30 +125,30 @@ class HeadRoles:
     def looks(self, head: Node) -> list[str]:
         """Return the roles that it looks like: a score of `enough`, its interval above every head of the control."""
         row = self.heads.index(head)
-        return [
-            name
-            for name, values in self.scores.items()
-            if float(values[row].mean()) >= HEAD_SCORES[name].enough
-            and self.estimate(name, head).low > self.control[name]
-        ]
+        high = [name for name, values in self.scores.items() if float(values[row].mean()) >= HEAD_SCORES[name].enough]
+        return [name for name in high if self.estimate(name, head).low > self.control[name]]
 
     def roles(self, head: Node) -> list[str]:
-        """Return the roles of a head: those it looks like, and acts as where they are ones of doing."""
+        """Return the roles of a head: those it looks like, and acts as where they are ones of doing.
+
+        Where its effect along a role's path was not measured, it doesn't have that role.
+        """
         return [name for name in self.looks(head) if self._acts(HEAD_SCORES[name], head)]
 
     def _acts(self, score: HeadScore, head: Node) -> bool:
         if score.acts is None:
             return True
-        effect = self.paths[score.acts][head]
-        return (effect.low if score.sign > 0 else -effect.high) > 0
+        effect = self.paths.get(score.acts, {}).get(head)
+        return effect is not None and (effect.low if score.sign > 0 else -effect.high) > 0
 
     def estimate(self, role: str, head: Node) -> Estimate:
         """Return the mean score of a head over texts."""
         return bootstrap_mean(self.scores[role][self.heads.index(head)].cpu().numpy())
 
-    def best(self, role: str, n: int = 3) -> list[Node]:
-        """Return the heads with the highest score."""
-        return [self.heads[row] for row in self.scores[role].mean(1).topk(min(n, len(self.heads))).indices.tolist()]
+    def looking(self, role: str) -> list[Node]:
+        """Return the heads that look like a role, the highest score first."""
+        order = self.scores[role].mean(1).argsort(descending=True, stable=True).tolist()
+        return [self.heads[row] for row in order if role in self.looks(self.heads[row])]
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON: of each head its scores, roles and effects, and the control."""
@@ -196,15 +198,16 @@ def head_roles(model: LanguageModel, n: int = 32, seed: int = 0) -> HeadRoles:
         others=(),
         texts=texts,
     )
-    named = [head for head in found.heads if found.looks(head)]
-    rest = [head for head in found.heads if head not in named]
+    most = {role: found.looking(role)[:PER_ROLE] for role in scores}
+    named = sorted({head for heads in most.values() for head in heads})
+    rest = [head for head in found.heads if not found.looks(head)]
     picked = numpy_generator(seed, "heads without a role").permutation(len(rest))[:OTHERS]
     others = tuple(sorted(rest[index] for index in picked))
     effects: dict[TextKind, dict[Node, Estimate]] = {
         kind: ablation_effects(decoder, texts, kind, [*named, *others]) for kind in get_args(TextKind)
     }
     acting = {
-        path: [head for head in named if any(HEAD_SCORES[name].acts == path for name in found.looks(head))]
+        path: sorted({head for role, heads in most.items() if HEAD_SCORES[role].acts == path for head in heads})
         for path in get_args(PathKind)
     }
     paths = {path: _path_estimates(decoder, texts, heads, path) for path, heads in acting.items() if heads}

@@ -111,27 +111,30 @@ class Attends:
 
 @dataclass(frozen=True)
 class Positional:
-    """Share of a pattern that position alone explains, whatever the tokens.
+    """Share of a pattern that position alone explains, whatever the tokens; of attention behind the first position.
 
-        1 − Σ (A − Ā)² / Σ (A − U)²,     Ā: mean over texts;  U: equal attention on all that is seen
+        m · (1 − Σ (A − Ā)² / Σ (A − U)²),     Ā: mean over texts;  U: equal attention on all that is seen
 
+    m is the share of attention that does not go to the first position, and A is what goes elsewhere, as shares of it.
     0 also for a head that spreads its attention equally. A text's figure is that of its own cells.
     """
 
     name: str = "positional"
     about: str = "where it looks depends on position alone"
     text: TextKind = "repeated"
-    enough: float = 0.9
+    enough: float = 2 / 3
     acts: PathKind | None = None
     sign: Literal[1, -1] = 1
 
     def score(self, reading: LayerReading) -> Float[Tensor, "n head"]:
         """Return the share."""
-        pattern = reading.pattern
-        seen = torch.ones_like(pattern[0, 0]).tril()
-        from_mean = (pattern - pattern.mean(0)).square().sum((-2, -1))
-        from_equal = (pattern - seen / seen.sum(-1, keepdim=True)).square().sum((-2, -1))
-        return (1 - from_mean / from_equal.clamp_min(1e-9)).clamp(0, 1)
+        elsewhere = reading.pattern[:, :, 1:, 1:]
+        mass = elsewhere.sum(-1, keepdim=True)
+        shares = elsewhere / mass.clamp_min(1e-6)
+        seen = torch.ones_like(shares[0, 0]).tril()
+        from_mean = (shares - shares.mean(0)).square().sum((-2, -1))
+        from_equal = (shares - seen / seen.sum(-1, keepdim=True)).square().sum((-2, -1))
+        return mass.mean((-2, -1)) * (1 - from_mean / from_equal.clamp_min(1e-9)).clamp(0, 1)
 
 
 @dataclass(frozen=True)

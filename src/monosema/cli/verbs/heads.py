@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -14,7 +14,6 @@ from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.circuits.graph import Node
     from monosema.circuits.heads import HeadRoles
     from monosema.core import Estimate
 
@@ -50,48 +49,61 @@ def heads(model: str = "specimen", /, *, prompts: int = 32, common: Common = DEF
     return deliver(found.to_dict(), common, lambda console: _show(found, console))
 
 
-EFFECTS: Mapping[str, str] = {
-    "repeated": "costs on the second block",
-    "ioi": "costs on names",
-    "straight": "straight to the logits",
-    "queries": "through later queries",
-}
-"""Columns of effects, and their headings."""
+ABOUT = (
+    "Costs of ablating a head: nats a token of the second of two equal blocks (others' mean in its place), and nats of "
+    "logit difference between indirect object and subject (its output on other names in its place). acts: what it does "
+    "along its role's path alone, in nats of logit difference; straight is to the logits, queries is through all later "
+    "queries. A head that looks so has the role where it does so."
+)
 
 
 def _show(found: HeadRoles, console: Console) -> None:
-    effects: dict[str, Mapping[Node, Estimate]] = {**found.effects, **found.paths}
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column("head", no_wrap=True)
-    table.add_column("role", overflow="fold")
-    for name, heading in EFFECTS.items():
-        if name in effects:
-            table.add_column(heading, justify="right")
-    for head in found.heads:
-        roles = found.roles(head)
-        if not roles and not found.looks(head) and head not in found.others:
-            continue
-        cells = [_figure(figures.get(head)) for name in EFFECTS if (figures := effects.get(name)) is not None]
-        table.add_row(head.name, Text(_role(found, head, roles)), *cells)
-    console.print(table)
+    from monosema.circuits.heads import HEAD_SCORES, PER_ROLE
+
+    for name in found.scores:
+        score, looking = HEAD_SCORES[name], found.looking(name)
+        console.print(Text.assemble((_spoken(name), "bold"), f": {translate(score.about)}"))
+        said = (
+            f"{len(looking)} of {len(found.heads)} heads look so; weights drawn anew: at most {found.control[name]:.2f}"
+        )
+        console.print(Text(translate(said), style="dim"))
+        if looking:
+            # The other kind of text has no place beside an effect along a path.
+            costs = [kind for kind in found.effects if score.acts is None or kind == score.text]
+            table = _table(costs, score.acts)
+            for head in looking[:PER_ROLE]:
+                cells = [_figure(found.estimate(name, head)), *(_figure(found.effects[kind][head]) for kind in costs)]
+                if score.acts is not None:
+                    cells += [_figure(found.paths[score.acts][head]), "✓" if name in found.roles(head) else "–"]
+                table.add_row(head.name, *cells)
+            console.print(table)
+    if found.others:
+        console.print(
+            Text.assemble((translate("none"), "bold"), f": {translate('heads that look like no role, at random')}")
+        )
+        table = _table(found.effects, None)
+        for head in found.others:
+            table.add_row(head.name, "–", *(_figure(figures[head]) for figures in found.effects.values()))
+        console.print(table)
     console.print(Text(translate(ABOUT), style="dim"))
-    console.print()
-    console.print(_control(found))
     if found.texts.absent:
         console.print(Text(translate(f"No prompts with names: {found.texts.absent}")))
 
 
-ABOUT = (
-    "Costs: nats a token of a repeated block, and nats of logit difference between indirect object and subject, "
-    "when the head is ablated; the two paths exchange its output for that on the corrupted prompt where it is read. "
-    "(looks): it looks so, and has no effect along the role's path. none: drawn at random among heads without a role."
-)
+COSTS: Mapping[str, str] = {"repeated": "costs, block", "ioi": "costs, names"}
+"""Headings of what ablation costs, by the kind of text."""
+ACTS: Mapping[str, str] = {"straight": "acts, straight", "queries": "acts, queries"}
+"""Headings of what heads do along a path."""
 
 
-def _role(found: HeadRoles, head: Node, roles: list[str]) -> str:
-    said = [f"{_spoken(name)} {found.estimate(name, head).value:.2f}" for name in roles]
-    said += [f"({translate('looks')}) {_spoken(name)}" for name in found.looks(head) if name not in roles]
-    return ", ".join(said) or translate("none")
+def _table(costs: Iterable[str], acts: str | None) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("head", no_wrap=True, min_width=7)
+    for heading in ("score", *(COSTS[kind] for kind in costs), *(() if acts is None else (ACTS[acts],))):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=17)
+    if acts is not None:
+        table.add_column("role", justify="center")
+    return table
 
 
 def _spoken(name: str) -> str:
@@ -100,23 +112,3 @@ def _spoken(name: str) -> str:
 
 def _figure(figure: Estimate | None) -> str:
     return "–" if figure is None else f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
-
-
-def _control(found: HeadRoles) -> Table:
-    """Return the table of scores: the best heads of each role beside the highest of the control."""
-    from monosema.circuits.heads import HEAD_SCORES
-
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("role", "heads that have it", "highest score", "weights drawn anew", "meaning"):
-        table.add_column(name, overflow="fold")
-    for name in found.scores:
-        having = [head.name for head in found.heads if name in found.roles(head)]
-        (best,) = found.best(name, 1)
-        table.add_row(
-            Text(_spoken(name)),
-            Text(", ".join(having) or "–"),
-            f"{best.name} {_figure(found.estimate(name, best))}",
-            f"{found.control[name]:.2f}",
-            Text(translate(HEAD_SCORES[name].about), style="dim"),
-        )
-    return table
