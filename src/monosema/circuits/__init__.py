@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.circuits.ablations import ABLATIONS, Ablation, Mean, Resample, Zero, ablation_named, register_ablation
+from monosema.circuits.alignment import Alignment, AlignmentConfig, Interchanged, Subspace, align, swapped
 from monosema.circuits.circuit import Circuit
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.contributions import contributions, exchanged
@@ -23,11 +24,14 @@ __all__ = [
     "ABLATIONS",
     "Ablation",
     "Agreement",
+    "Alignment",
+    "AlignmentConfig",
     "Circuit",
     "Contrast",
     "Contrasts",
     "EdgeScores",
     "Graph",
+    "Interchanged",
     "Kept",
     "Kind",
     "LogitDifference",
@@ -43,9 +47,11 @@ __all__ = [
     "ShownEdge",
     "ShownGraph",
     "ShownNode",
+    "Subspace",
     "Zero",
     "ablation_named",
     "agreement",
+    "align",
     "circuit_logits",
     "circuit_metrics",
     "component_graph",
@@ -57,4 +63,5 @@ __all__ = [
     "metric_of",
     "register_ablation",
     "show_circuit",
+    "swapped",
 ]
