@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.circuits.ablations import ABLATIONS, Ablation, Mean, Resample, Zero, ablation_named, register_ablation
+from monosema.circuits.alignment import Alignment, AlignmentConfig, Interchanged, Subspace, align, swapped
 from monosema.circuits.circuit import Circuit
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.contributions import contributions, exchanged
@@ -17,16 +18,21 @@ from monosema.circuits.metrics import (
 )
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
+from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 
 __all__ = [
     "ABLATIONS",
     "Ablation",
     "Agreement",
+    "Alignment",
+    "AlignmentConfig",
     "Circuit",
     "Contrast",
     "Contrasts",
     "EdgeScores",
     "Graph",
+    "Interchanged",
+    "Kept",
     "Kind",
     "LogitDifference",
     "Mean",
@@ -38,9 +44,14 @@ __all__ = [
     "Provenance",
     "Reader",
     "Resample",
+    "ShownEdge",
+    "ShownGraph",
+    "ShownNode",
+    "Subspace",
     "Zero",
     "ablation_named",
     "agreement",
+    "align",
     "circuit_logits",
     "circuit_metrics",
     "component_graph",
@@ -51,4 +62,6 @@ __all__ = [
     "last_logits",
     "metric_of",
     "register_ablation",
+    "show_circuit",
+    "swapped",
 ]

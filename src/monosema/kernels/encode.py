@@ -32,6 +32,8 @@ BLOCK_BYTES = 24 * 2**20
 """Size of the block of pre-activations that is worked on at once: measured best where it fits the last-level cache."""
 GPU_BLOCK_BYTES = 2**29
 """Rows at once on a GPU, where no fused kernel serves: bounds its memory."""
+FEW_ROWS = 32
+"""Rows up to which the bias is added by itself: a copy beside the encoder costs as much as their product."""
 FUSED_K = 256
 """Largest k that the fused GPU kernel is used for."""
 
@@ -69,6 +71,8 @@ def encode_top_k(
 
         return fused(x, encoder, bias, k, precision(matmul_dtype, x))
     dtype = precision(matmul_dtype, x)
+    if len(x) <= FEW_ROWS and dtype == encoder.dtype:
+        return top_k(torch.addmm(bias, x, encoder.T), k)
     weight, rows = with_bias(encoder, bias, dtype), with_ones(x, dtype)
     n, m = len(x), len(encoder)
     block_bytes = BLOCK_BYTES if x.device.type == "cpu" else GPU_BLOCK_BYTES

@@ -18,17 +18,17 @@ export interface ActivationsOf {
 }
 
 export interface AskedBaselines {
-  run?: string | null;
   prompt?: string | null;
   messages?: Array<Turn> | null;
+  run?: string | null;
   steering: Record<string, any>;
   seed: number;
 }
 
 export interface AskedCosts {
-  run?: string | null;
   prompt?: string | null;
   messages?: Array<Turn> | null;
+  run?: string | null;
   steerings: Array<Record<string, any> | null>;
 }
 
@@ -55,9 +55,9 @@ export interface AskedPrompt {
 }
 
 export interface AskedStrength {
-  run?: string | null;
   prompt?: string | null;
   messages?: Array<Turn> | null;
+  run?: string | null;
   steering: Record<string, any>;
   kl: number;
 }
@@ -346,9 +346,9 @@ export interface StageCard {
 }
 
 export interface SweepAsked {
-  run: string;
   prompt?: string | null;
-  messages?: Array<Record<string, string>> | null;
+  messages?: Array<Turn> | null;
+  run: string;
   steering: Record<string, any>;
   strengths: Array<number>;
   seeds: number;
