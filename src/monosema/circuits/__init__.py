@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.circuits.ablations import ABLATIONS, Ablation, Mean, Resample, Zero, ablation_named, register_ablation
+from monosema.circuits.alignment import Alignment, AlignmentConfig, Interchanged, Subspace, align, swapped
 from monosema.circuits.circuit import Circuit
 from monosema.circuits.completeness import Completeness, NodeTest, completeness, minimality
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
@@ -28,6 +29,8 @@ __all__ = [
     "SHARES",
     "Ablation",
     "Agreement",
+    "Alignment",
+    "AlignmentConfig",
     "Circuit",
     "Completeness",
     "Contrast",
@@ -35,6 +38,7 @@ __all__ = [
     "Curve",
     "EdgeScores",
     "Graph",
+    "Interchanged",
     "Kept",
     "Kind",
     "LogitDifference",
@@ -53,10 +57,12 @@ __all__ = [
     "ShownGraph",
     "ShownNode",
     "Stability",
+    "Subspace",
     "Trial",
     "Zero",
     "ablation_named",
     "agreement",
+    "align",
     "circuit_logits",
     "circuit_metrics",
     "completeness",
@@ -77,5 +83,6 @@ __all__ = [
     "smallest",
     "specificity",
     "stability",
+    "swapped",
     "trial_of",
 ]
