@@ -23,6 +23,7 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "circuit",
     "heads",
     "steer",
     "complete",
