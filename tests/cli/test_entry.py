@@ -25,6 +25,7 @@ VERBS = (
     "compare",
     "circuit",
     "heads",
+    "prune",
     "steer",
     "complete",
     "chat",
