@@ -59,7 +59,7 @@ class Patching:
         self._change = change[..., self.latents]
         self._directions = dictionary.directions.detach()[self.latents].float()
         (self.corrupt,) = self._logs(other, [None])
-        self.clean, self.all_patched = self._logs(self._fork, [None, self._patched(self.every)])
+        self.clean, self.all_patched = self._logs(self._fork, [None, self.patched(self.every)])
 
     @property
     def every(self) -> Bool[Tensor, " m"]:
@@ -75,11 +75,12 @@ class Patching:
         return tuple(self.latents[mask].tolist())
 
     @torch.no_grad()
-    def without(self, kept: Bool[Tensor, " m"], latent: int) -> Float[Tensor, " n"]:
-        """Return KL(all patched ‖ kept, less the one at this place in `latents`) of each prompt, in nats."""
-        fewer = kept.clone()
-        fewer[latent] = False
-        return self.divergence(self._logs(self._fork, [self._patched(fewer)])[0])
+    def without(
+        self, patched: Float[Tensor, "n pos d"], places: Sequence[int]
+    ) -> tuple[Float[Tensor, "n pos d"], float]:
+        """Return activations less what the latents at these places of `latents` changed, and KL(all patched ‖ that)."""
+        fewer = patched - self._change[..., places] @ self._directions[places]
+        return fewer, float(self.divergence(self._logs(self._fork, [fewer])[0]).mean())
 
     def divergence(self, logs: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
         """Return KL(all patched ‖ a run) of each prompt, in nats."""
@@ -88,11 +89,12 @@ class Patching:
     @torch.no_grad()
     def run(self, kept: Bool[Tensor, " m"]) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, " n"]]:
         """Return log-probabilities with these latents patched, and ‖x′ − x‖, the mean over a prompt's positions."""
-        patched = self._patched(kept)
+        patched = self.patched(kept)
         sizes = torch.where(self._within, (patched - self._fork.activation.float()).norm(dim=-1), 0)
         return self._logs(self._fork, [patched])[0], sizes.sum(1) / (self._end + 1)
 
-    def _patched(self, kept: Bool[Tensor, " m"]) -> Float[Tensor, "n pos d"]:
+    def patched(self, kept: Bool[Tensor, " m"]) -> Float[Tensor, "n pos d"]:
+        """Return x′."""
         return self._fork.activation.float() + self._change[..., kept] @ self._directions[kept]
 
     def _logs(self, fork: Fork, versions: Sequence[Tensor | None]) -> list[Float[Tensor, "n vocab"]]:
@@ -105,30 +107,63 @@ class Patching:
 
 
 def identify(
-    patching: Patching, thresholds: Sequence[float], seed: int = 0, progress: Progress | None = None
+    patching: Patching,
+    thresholds: Sequence[float],
+    seed: int = 0,
+    group: int = 1,
+    progress: Progress | None = None,
 ) -> list[Selection]:
     """Return what is left at each of rising thresholds, after the selection of all and before the empty one.
 
-    A latent that was kept is not tried again before another has been dropped, since the outcome is known.
+    Latents are tried in groups: dropped together where that raises the divergence by less than τ, else each half is
+    tried. This asks more than the paper does, of whose single drops each may raise it by τ, and takes a fraction of the
+    passes. What was kept is not tried again before something has been dropped, since the outcome is known.
 
     Args:
         seed: of the orders in which latents are tried.
+        group: latents that are tried at first; 1 is the paper's way.
         progress: advanced at each threshold.
     """
     generator, progress = torch_generator(seed, "feature identification"), progress or SilentProgress()
-    kept, now, found = patching.every, 0.0, [patching.selection(patching.every)]
-    known: dict[int, float] = {}
+    search = _Search(patching)
+    found = [patching.selection(search.kept)]
     for threshold in sorted(thresholds):
-        places = kept.nonzero().flatten()
-        for place in places[torch.randperm(len(places), generator=generator).to(places.device)].tolist():
-            if place not in known:
-                known[place] = float(patching.without(kept, place).mean())
-            if known[place] - now < threshold:
-                kept[place] = False
-                now, known = known[place], {}
-        found.append(patching.selection(kept))
+        places = search.kept.nonzero().flatten()
+        order = places[torch.randperm(len(places), generator=generator).to(places.device)].tolist()
+        for start in range(0, len(order), group):
+            search.drop(order[start : start + group], threshold)
+        search.settle()
+        found.append(patching.selection(search.kept))
         progress.advance(1)
     return list(dict.fromkeys([*found, ()]))
+
+
+class _Search:
+    """The latents that are left, and the run with them patched."""
+
+    def __init__(self, patching: Patching) -> None:
+        self._patching, self.kept = patching, patching.every
+        self._now, self._known = 0.0, dict[tuple[int, ...], float]()
+        self.settle()
+
+    def settle(self) -> None:
+        """Compute the activations anew, without the rounding of what was taken off one by one."""
+        self._patched = self._patching.patched(self.kept)
+
+    def drop(self, places: list[int], threshold: float) -> None:
+        """Drop these latents, or those parts of them that can be."""
+        key = tuple(sorted(places))
+        if key not in self._known or self._known[key] - self._now < threshold:
+            fewer, divergence = self._patching.without(self._patched, places)
+            if divergence - self._now < threshold:
+                self.kept[places] = False
+                self._patched, self._now, self._known = fewer, divergence, {}
+                return
+            self._known[key] = divergence
+        if len(places) > 1:
+            half = len(places) // 2
+            self.drop(places[:half], threshold)
+            self.drop(places[half:], threshold)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
