@@ -14,6 +14,8 @@ _PREFIXES = {
     **dict.fromkeys(("mlp.pre", "mlp.pre_linear", "mlp.post"), "mlp.hook_"),
     **dict.fromkeys(("ln1.scale", "ln1.normalized"), "ln1.hook_"),
     **dict.fromkeys(("ln2.scale", "ln2.normalized"), "ln2.hook_"),
+    **dict.fromkeys(("ln1_post.scale", "ln1_post.normalized"), "ln1_post.hook_"),
+    **dict.fromkeys(("ln2_post.scale", "ln2_post.normalized"), "ln2_post.hook_"),
 }
 _LAYERLESS = {
     "embed": "hook_embed",

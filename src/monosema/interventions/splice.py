@@ -7,8 +7,8 @@ With the error kept the model computes what it did before: values are those of t
 upstream of the site, since what flows back through c′ and through −x̂(c) cancels. Gradients reach c′ and ε on the way:
 every latent, and what the dictionary does not explain, is a node (Marks et al. 2024, arXiv:2403.19647). For the same
 reason the dictionary's own weights have no gradient then. With the error dropped, gradients go back through decoder,
-codes and encoder, and nowhere past them. Positions that are padding or special tokens stay as they are, since
-dictionaries are not trained on them.
+codes and encoder, and nowhere past them. An action on latents makes c′ of c before it is decoded; ε stays that of c.
+Positions that are padding or special tokens stay as they are, since dictionaries are not trained on them.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ def splice(
     *,
     error: str = "drop",
     roles: Collection[Role] = TEXT,
+    latents: Mapping[Site | str, Action] | None = None,
 ) -> Iterator[BySite[Spliced]]:
     """Put dictionaries in the place of activations in every forward pass of the block, generation included.
 
@@ -61,12 +62,15 @@ def splice(
             writes the site that its metadata names; a crosscoder stands in for the last of its sites.
         error: "keep" adds ε, "drop" leaves it out.
         roles: positions that the dictionaries stand in for.
+        latents: what is done to activations of latents before they are decoded, by the site that the dictionary reads:
+            an action on [batch, pos, n_latents], 0 at positions that stay as they are. `within` does it to some.
 
     Yields:
         The parts of the dictionaries in the latest pass, by the site that they write.
 
     Raises:
-        ConfigError: another word for `error`, or a dictionary that writes before it has read.
+        ConfigError: another word for `error`, a dictionary that writes before it has read, or `latents` of a site
+            that no dictionary is for.
         SiteError: the model has no such site, or no forward pass in the block came to it.
         VectorError: a dictionary of another width than the site's.
     """
@@ -74,6 +78,9 @@ def splice(
         raise ConfigError(f'error = {error!r} is not valid: "keep" adds what is not reconstructed, "drop" does not.')
     if not isinstance(dictionaries, Mapping):
         raise ConfigError('Say which site each dictionary reads: splice(model, {"3.resid_post": dictionary}).')
+    actions = {Site.parse(site): action for site, action in (latents or {}).items()}
+    if without := [site.short for site in actions if site not in map(Site.parse, dictionaries)]:
+        raise ConfigError(f"latents names {without[0]}, and no dictionary that is spliced in reads it.")
     parts = BySite[Spliced]()
     with contextlib.ExitStack() as stack:
         for key, dictionary in dictionaries.items():
@@ -88,7 +95,9 @@ def splice(
             for site in dict.fromkeys(read):
                 if site != place:
                     stack.enter_context(model.attach(site, _remember(seen, site)))
-            stack.enter_context(model.attach(place, _put(writer, read, place, seen, parts, error == "keep", roles)))
+            change = actions.get(Site.parse(key))
+            put = _put(writer, read, place, seen, parts, error == "keep", roles, change)
+            stack.enter_context(model.attach(place, put))
         yield parts
 
 
@@ -139,6 +148,7 @@ def _put(
     parts: BySite[Spliced],
     keeps: bool,
     roles: Collection[Role],
+    change: Action | None,
 ) -> Action:
     def action(x: Tensor, context: ForwardContext) -> Tensor:
         where = torch.isin(context.roles, torch.tensor([*roles], device=x.device))
@@ -148,16 +158,27 @@ def _put(
         rows = torch.cat([seen.get(site, x).flatten(2)[where] for site in read], dim=1).float()
         target, codes = x.flatten(2)[where].float(), writer.encode(rows)
         plain = writer.decode(codes)
+        rest = target - plain
+        if change is not None:
+            codes = _changed(codes, change, where, context)
         if not torch.is_grad_enabled():
-            parts.put(place, Spliced(where, codes, plain, target - plain))
-            return x if keeps else put_rows(x, where, plain)
+            made = plain if change is None else writer.decode(codes)
+            parts.put(place, Spliced(where, codes, made, rest))
+            return x if keeps and change is None else put_rows(x, where, made + rest if keeps else made)
         codes = replace(codes, values=_node(codes.values))
         made = writer.decode(codes)
-        rest = _node(target - plain) if keeps else (target - plain).detach()
+        rest = _node(rest) if keeps else rest.detach()
         parts.put(place, Spliced(where, codes, made, rest))
         return put_rows(x, where, made + rest if keeps else made)
 
     return action
+
+
+def _changed(codes: Codes, change: Action, where: Bool[Tensor, "batch pos"], context: ForwardContext) -> Codes:
+    """Return the codes after an action on them, laid out by batch and position."""
+    rows = codes.dense()
+    whole = rows.new_zeros(*where.shape, codes.n_latents).index_put((where,), rows)
+    return Codes.of(change(whole, context)[where], codes.n_latents, rows).with_bypass(codes.scale, codes.shift)
 
 
 def _node(values: Tensor) -> Tensor:

@@ -237,7 +237,7 @@ class Block(nn.Module):
         """Go on from the value at the site ``resid_pre``."""
         attended = self.attn(self._attention_input(x, hooks), context, hooks)
         if self.ln1_post is not None:
-            attended = self.ln1_post(attended)
+            attended = self.ln1_post(attended, hooks, "ln1_post")
         if hooks is not None:
             attended = hooks("attn_out", attended)
         if self.parallel:
@@ -252,7 +252,7 @@ class Block(nn.Module):
         read = x if hooks is None else hooks("mlp_in", x)
         out = self.mlp(read if self.ln2 is None else self.ln2(read, hooks, "ln2"), hooks)
         if self.ln2_post is not None:
-            out = self.ln2_post(out)
+            out = self.ln2_post(out, hooks, "ln2_post")
         if hooks is not None:
             out = hooks("mlp_out", out)
         x = (x if attended is None else x + attended) + out

@@ -280,6 +280,7 @@ class Transformer(nn.Module, TextModel):
             "rot_k": "queries and keys are not rotated here",
             "mlp.pre_linear": "its MLP has no gate",
             **dict.fromkeys(_INPUT_NORMS, "attention and MLP read the stream as it is"),
+            **dict.fromkeys(_OUTPUT_NORMS, "what attention and MLP give is added as it is"),
             "attn_in": "heads share keys and values, so there are fewer of these: use q_input, k_input, v_input",
         }
         if site.component in reasons:
@@ -295,6 +296,8 @@ def _sites_of(config: TransformerConfig) -> tuple[Site, ...]:
         absent.add("mlp.pre_linear")
     if not config.norm_inputs:
         absent.update(_INPUT_NORMS)
+    if not config.norm_outputs:
+        absent.update(_OUTPUT_NORMS)
     if config.n_kv_heads != config.n_heads:
         absent.add("attn_in")
     sites = [Site(None, "embed")] + ([Site(None, "pos_embed")] if config.learned_positions else [])
@@ -305,9 +308,22 @@ def _sites_of(config: TransformerConfig) -> tuple[Site, ...]:
 
 
 _INPUT_NORMS = ("ln1.scale", "ln1.normalized", "ln2.scale", "ln2.normalized")
+_OUTPUT_NORMS = ("ln1_post.scale", "ln1_post.normalized", "ln2_post.scale", "ln2_post.normalized")
 _BLOCK_ORDER = (
     *("resid_pre", "attn_in", "q_input", "k_input", "v_input", "ln1.scale", "ln1.normalized"),
-    *("q", "k", "v", "rot_q", "rot_k", "attn_scores", "pattern", "z", "result", "attn_out"),
-    *("resid_mid", "mlp_in", "ln2.scale", "ln2.normalized", "mlp.pre", "mlp.pre_linear", "mlp.post", "mlp_out"),
-    "resid_post",
+    *(
+        "q",
+        "k",
+        "v",
+        "rot_q",
+        "rot_k",
+        "attn_scores",
+        "pattern",
+        "z",
+        "result",
+        "ln1_post.scale",
+        "ln1_post.normalized",
+    ),
+    *("attn_out", "resid_mid", "mlp_in", "ln2.scale", "ln2.normalized", "mlp.pre", "mlp.pre_linear", "mlp.post"),
+    *("ln2_post.scale", "ln2_post.normalized", "mlp_out", "resid_post"),
 )
