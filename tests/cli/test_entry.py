@@ -23,6 +23,7 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "experiments",
     "steer",
     "complete",
     "chat",

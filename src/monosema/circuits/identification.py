@@ -4,7 +4,7 @@
 
 c and c̄ are the codes on the clean and on the corrupted prompt. F begins with all features that differ. For rising
 thresholds τ each feature of F, in random order, is dropped where that raises KL(all patched ‖ F patched) at the last
-token by less than τ, the mean over the prompts (Cunningham et al. 2023, arXiv:2309.08600, § 4, after Conmy et al. 2023).
+token by less than τ, the mean over prompts (Cunningham et al. 2023, arXiv:2309.08600, § 4, after Conmy et al. 2023).
 What is left at each τ is a selection.
 
 A dictionary that reconstructs little changes little when all is patched, and comes half of that way with few features.
@@ -55,7 +55,9 @@ class Patching:
         change = torch.where(self._within.unsqueeze(-1), after - before, 0)
         self.latents: Int[Tensor, " m"] = change.flatten(0, 1).abs().amax(0).nonzero().flatten()
         if not len(self.latents):
-            raise InputError(f"No latent differs between clean and corrupted prompts at {site.short}: try a later layer.")
+            raise InputError(
+                f"No latent differs between clean and corrupted prompts at {site.short}: try a later layer."
+            )
         self._change = change[..., self.latents]
         self._directions = dictionary.directions.detach()[self.latents].float()
         (self.corrupt,) = self._logs(other, [None])

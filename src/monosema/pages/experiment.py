@@ -1,4 +1,4 @@
-"""Experiments as pages: a question, its answer in a sentence, figures, tables; HTML that opens anywhere, and Markdown."""
+"""Experiments as pages: a question, its answer in a sentence, figures and tables; as HTML and as Markdown."""
 
 from __future__ import annotations
 

@@ -33,11 +33,11 @@ def experiments(
     update: Annotated[bool, Parameter(negative="")] = False,
     common: Common = DEFAULTS,
 ) -> int:
-    """Repeat the causal experiments of the paper on sparse dictionaries, on any model, and say if its claims hold.
+    """Repeat the causal experiments of 2309.08600 on any model, and say whether its claims hold there.
 
-    ioi: how few features, and how small an edit, carry an answer over, for sparse dictionaries at several weights of
-    the penalty, without a penalty, PCA, ICA and random directions. Each trains the dictionaries that it needs, and goes
-    on where it was interrupted. The result is a page with figures, as Markdown and JSON too.
+    ioi: how few features, and how small an edit, carry an answer over: sparse dictionaries with several weights of the
+    penalty, without one, PCA, ICA and random directions. Each experiment trains the dictionaries that it needs, goes on
+    where it was interrupted, and writes a page with figures, as Markdown and JSON too.
 
     ```
     monosema experiments ioi
@@ -47,7 +47,7 @@ def experiments(
     Parameters
     ----------
     name
-        ioi.
+        The experiment: ioi.
     model
         A model, as for `run`.
     layers

@@ -1,9 +1,9 @@
 """Feature identification on indirect object identification: does a sparse dictionary need fewer features, and smaller
 edits, than others to carry an answer over? (Cunningham et al. 2023, arXiv:2309.08600, § 4.)
 
-Departures: prompts and templates are our own; features are tried in groups first (`identify`); they are chosen with some
-prompts and measured on others; each divergence is measured against the corrupted run too, which is one and the same for
-all dictionaries.
+Departures: prompts and templates are our own; features are tried in groups first (`identify`); they are chosen with
+some prompts and measured on others; each divergence is measured against the corrupted run too, which is one and the
+same for all dictionaries.
 """
 
 from __future__ import annotations
@@ -147,9 +147,13 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
     curve = functools.partial(_curves, rows)
     table, ratios = [], dict[str, dict[str, Estimate | None]]()
     for name in names:
-        own = {(to, of): curve(name, "measured", to, of) for to in ("divergence", "distance") for of in ("sizes", "edit")}
+        own = {
+            (to, of): curve(name, "measured", to, of) for to in ("divergence", "distance") for of in ("sizes", "edit")
+        }
         figures = {key: needed(curves) for key, curves in own.items()}
-        reach = 1 - np.mean([one.divergences[0].mean() / one.divergences[-1].mean() for one in own["distance", "sizes"]])
+        reach = 1 - np.mean(
+            [one.divergences[0].mean() / one.divergences[-1].mean() for one in own["distance", "sizes"]]
+        )
         ratios[name] = {
             "features": needed_against(curve(best, "measured", "divergence", "sizes"), own["divergence", "sizes"]),
             "edit": needed_against(curve(best, "measured", "divergence", "edit"), own["divergence", "edit"]),
@@ -184,7 +188,8 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
             "accuracy": accuracy.to_dict(),
             "best": best,
             "ratios": {
-                name: {of: one.to_dict() if one else None for of, one in found.items()} for name, found in ratios.items()
+                name: {of: one.to_dict() if one else None for of, one in found.items()}
+                for name, found in ratios.items()
             },
             "half_way": table,
             "settings": work.config.to_dict(),
@@ -224,9 +229,10 @@ def _table(best: str, rows: list[list[str]]) -> Table:
 
 
 def _ratio_table(best: str, ratios: dict[str, dict[str, Estimate | None]]) -> Table:
-    rows = [[name, *("–" if one is None else str(one) for one in found.values())] for name, found in ratios.items()]
+    rows = [[name, *("–" if one is None else str(one) for one in of.values())] for name, of in ratios.items()]
     head = ["against", "features, to all patched", "edit, to all patched", "features, to corrupted"]
-    return Table(f"What {best} needs as a share of what each needs, with 95 % intervals over prompts and seeds.", head, rows)
+    about = f"What {best} needs as a share of what each needs, with 95 % intervals over prompts and seeds."
+    return Table(about, head, rows)
 
 
 def _dictionaries(members: list[Member]) -> Table:

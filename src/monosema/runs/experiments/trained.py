@@ -1,4 +1,4 @@
-"""The dictionaries of an experiment: captured activations of some layers, and small dictionaries of them, in one pass."""
+"""The dictionaries of an experiment: activations of some layers, and small dictionaries of them, in one pass."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from monosema.activations import ActivationStream, JoinedStream, Store, capture_
 from monosema.core import Config, Site, progress_bar
 from monosema.data import TextConfig, open_corpus, token_batches
 from monosema.data.batches import TokenBatches
+from monosema.data.corpus import Split
 from monosema.dictionaries import Dictionary, dictionary_config, load_dictionary
 from monosema.models import LanguageModel
 from monosema.runs.sweeps import sweep_vectors
@@ -62,12 +63,12 @@ class Member:
         return load_dictionary(self.folder)
 
 
-def text_of(model: LanguageModel, choice: TrainingChoice, tokens: int, split: str = "train") -> TokenBatches:
+def text_of(model: LanguageModel, choice: TrainingChoice, tokens: int, split: Split = "train") -> TokenBatches:
     """Return batches of the experiment's text."""
     cut = TextConfig(
         window=min(128, model.context),
         tokens=tokens,
-        split=split,  # type: ignore[arg-type]
+        split=split,
         skip_first=choice.skip_first,
     )
     return token_batches(open_corpus(choice.text), model.tokenizer, cut)
