@@ -23,6 +23,7 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "circuit",
     "experiments",
     "steer",
     "complete",

@@ -180,7 +180,7 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
             f"{work.config.training.tokens:,} tokens."
         ),
         figures=_figures(rows, names),
-        tables=[_table(best, table), _ratio_table(best, ratios), _dictionaries(members)],
+        tables=[_table(table), _ratio_table(best, ratios), _dictionaries(members)],
         notes=_notes(rows),
         values={
             "model": work.model.name,
@@ -218,14 +218,13 @@ def _amount(value: float) -> str:
     return f"{value:.3g}" if np.isfinite(value) else "never"
 
 
-def _table(best: str, rows: list[list[str]]) -> Table:
-    return Table(
-        "What it takes to halve the divergence, on held-out prompts (geometric mean over seeds). Reach: how much of the "
-        "way to the corrupted run it is when all features are patched.",
-        ["dictionary", "features in all", "reach", "edit, to corrupted", "features, to corrupted", "edit, to all patched",
-         "features, to all patched"],
-        rows,
-    )  # fmt: skip
+def _table(rows: list[list[str]]) -> Table:
+    about = (
+        "What it takes to halve the divergence, on held-out prompts (geometric mean over seeds). Reach: how much of "
+        "the way to the corrupted run is gone when all features are patched."
+    )
+    head = ["edit, to corrupted", "features, to corrupted", "edit, to all patched", "features, to all patched"]
+    return Table(about, ["dictionary", "features in all", "reach", *head], rows)
 
 
 def _ratio_table(best: str, ratios: dict[str, dict[str, Estimate | None]]) -> Table:
