@@ -24,6 +24,7 @@ VERBS = (
     "label",
     "compare",
     "circuit",
+    "heads",
     "steer",
     "complete",
     "chat",
