@@ -25,6 +25,7 @@ VERBS = (
     "compare",
     "circuit",
     "experiments",
+    "heads",
     "steer",
     "complete",
     "chat",
