@@ -23,6 +23,9 @@ from monosema.circuits.metrics import (
     last_logits,
     metric_of,
 )
+from monosema.circuits.patching import Patching, patching
+from monosema.circuits.paths import mediation, path_effects
+from monosema.circuits.places import PLACES, Places, Positions, register_places
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
@@ -31,6 +34,7 @@ from monosema.circuits.stability import Stability, jaccard, stability
 
 __all__ = [
     "ABLATIONS",
+    "PLACES",
     "SHARES",
     "TESTS",
     "Ablation",
@@ -58,6 +62,9 @@ __all__ = [
     "Node",
     "NodeScores",
     "NodeTest",
+    "Patching",
+    "Places",
+    "Positions",
     "ProbabilityDifference",
     "Provenance",
     "Reader",
@@ -86,12 +93,16 @@ __all__ = [
     "judge",
     "last_logits",
     "mask_gradients",
+    "mediation",
     "metric_of",
     "minimality",
+    "patching",
+    "path_effects",
     "prompts_of",
     "random_curve",
     "read_circuit",
     "register_ablation",
+    "register_places",
     "require_skill",
     "say",
     "score_edges",

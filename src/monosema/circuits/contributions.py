@@ -79,8 +79,7 @@ def exchanged(
             version. The batch of the pass holds the rows of all versions, one version below another.
         stand_ins: what stands in for each writer, for the rows of one version, or for all rows of the batch.
     """
-    gaps = list[Tensor]()
-    versions = len(exchange)
+    gaps, versions = list[Tensor](), len(exchange)
 
     def added(layer: int, kind: Kind, x: Tensor) -> None:
         if layer < 0:
@@ -93,15 +92,13 @@ def exchanged(
 
     def seen(columns: slice, writers: int) -> Callable[[Tensor], Tensor]:
         def change(x: Tensor) -> Tensor:
-            start = 0
-            for gap in gaps:
-                shares = exchange[:, start : min(start + len(gap), writers), columns]
-                start += len(gap)
-                if shares.numel() and (shares.requires_grad or bool(shares.any())):
-                    moved = torch.einsum("vwr,wvnpd->vnprd", shares.to(gap.dtype), gap[: shares.shape[1]])
-                    moved = moved.flatten(0, 1)
-                    x = x + (moved if x.ndim == 4 else moved[:, :, 0])
-            return x
+            shares = exchange[:, :writers, columns]
+            if not (shares.requires_grad or bool(shares.any())):
+                return x
+            # One product over all writers: a sum writer by writer would go through the whole of x each time.
+            gaps[:] = [torch.cat(gaps)] if len(gaps) > 1 else gaps
+            moved = torch.einsum("vwr,wvnpd->vnprd", shares.to(x.dtype), gaps[0][:writers]).flatten(0, 1)
+            return x + (moved if x.ndim == 4 else moved[:, :, 0])
 
         return change
 
