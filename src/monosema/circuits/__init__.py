@@ -14,7 +14,7 @@ from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import Graph, Kind, Node, Reader, component_graph
 from monosema.circuits.judging import TESTS, Judgement, judge, require_skill, say
-from monosema.circuits.mask_gradients import mask_gradients
+from monosema.circuits.methods import METHODS, Method, method_named, register_method
 from monosema.circuits.metrics import (
     LogitDifference,
     Metric,
@@ -34,6 +34,7 @@ from monosema.circuits.stability import Stability, jaccard, stability
 
 __all__ = [
     "ABLATIONS",
+    "METHODS",
     "PLACES",
     "SHARES",
     "TESTS",
@@ -57,6 +58,7 @@ __all__ = [
     "LogitDifference",
     "Matrix",
     "Mean",
+    "Method",
     "Metric",
     "NegativeDivergence",
     "Node",
@@ -92,8 +94,8 @@ __all__ = [
     "jaccard",
     "judge",
     "last_logits",
-    "mask_gradients",
     "mediation",
+    "method_named",
     "metric_of",
     "minimality",
     "patching",
@@ -102,6 +104,7 @@ __all__ = [
     "random_curve",
     "read_circuit",
     "register_ablation",
+    "register_method",
     "register_places",
     "require_skill",
     "say",

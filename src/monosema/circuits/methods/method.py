@@ -25,18 +25,17 @@ Said = Callable[[str], None]
 
 @runtime_checkable
 class Method(Protocol):
-    """A way to score edges.
-
-    Attributes:
-        name: key of `METHODS`.
-        about: one line for people.
-    """
+    """A way to score edges."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Key of `METHODS`."""
+        ...
 
     @property
-    def about(self) -> str: ...
+    def about(self) -> str:
+        """One line for people."""
+        ...
 
     def __call__(
         self,
@@ -120,9 +119,7 @@ def score_parts(
         # A mean is one of the whole group, whatever part of it a pass takes.
         whole = ablation.stand_ins(model, group)
         for part, values in _portions(group, whole, row_bytes):
-            found.append(
-                score(Part(model=model, graph=graph, contrast=part, metric=metric, stand_ins=values)).cpu()
-            )
+            found.append(score(Part(model=model, graph=graph, contrast=part, metric=metric, stand_ins=values)).cpu())
     by_prompt = torch.cat(found)
     if not bool(by_prompt.isfinite().all()):
         raise InputError(
