@@ -24,6 +24,8 @@ VERBS = (
     "label",
     "compare",
     "circuit",
+    "experiments",
+    "heads",
     "steer",
     "complete",
     "chat",

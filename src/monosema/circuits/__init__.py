@@ -18,7 +18,7 @@ from monosema.circuits.graph_checks import GraphChecks, check_graph
 from monosema.circuits.graph_files import show_graph, to_circuit_tracer
 from monosema.circuits.influence import GraphScores, Pruned, prune, score_graph
 from monosema.circuits.judging import TESTS, Judgement, judge, require_skill, say
-from monosema.circuits.mask_gradients import mask_gradients
+from monosema.circuits.methods import METHODS, Method, method_named, register_method
 from monosema.circuits.metrics import (
     LogitDifference,
     Metric,
@@ -27,6 +27,9 @@ from monosema.circuits.metrics import (
     last_logits,
     metric_of,
 )
+from monosema.circuits.patching import Patching, patching
+from monosema.circuits.paths import mediation, path_effects
+from monosema.circuits.places import PLACES, Places, Positions, register_places
 from monosema.circuits.replacement import Replacement
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
@@ -36,6 +39,8 @@ from monosema.circuits.stability import Stability, jaccard, stability
 
 __all__ = [
     "ABLATIONS",
+    "METHODS",
+    "PLACES",
     "SHARES",
     "TESTS",
     "Ablation",
@@ -61,11 +66,15 @@ __all__ = [
     "LogitDifference",
     "Matrix",
     "Mean",
+    "Method",
     "Metric",
     "NegativeDivergence",
     "Node",
     "NodeScores",
     "NodeTest",
+    "Patching",
+    "Places",
+    "Positions",
     "ProbabilityDifference",
     "PromptGraph",
     "Provenance",
@@ -99,14 +108,19 @@ __all__ = [
     "jaccard",
     "judge",
     "last_logits",
-    "mask_gradients",
+    "mediation",
+    "method_named",
     "metric_of",
     "minimality",
+    "patching",
+    "path_effects",
     "prompts_of",
     "prune",
     "random_curve",
     "read_circuit",
     "register_ablation",
+    "register_method",
+    "register_places",
     "require_skill",
     "say",
     "score_edges",
