@@ -21,6 +21,8 @@ from monosema.models.row import GenerationConfig, Row
 if TYPE_CHECKING:
     from monosema.models.generation import TextGeneration
 
+_COLDEST = 1e-30
+"""Temperature below which float32 would divide by 0."""
 Around = Callable[[Sequence[Row]], contextlib.AbstractContextManager[object]]
 """The block that holds around a forward pass over rows, one below another."""
 
@@ -144,11 +146,11 @@ def next_token_probabilities(
     logits = logits.float()
     if config.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    logits = logits / config.temperature
     if config.top_k is not None and config.top_k < logits.shape[-1]:
         least = logits.topk(config.top_k).values[:, -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
-    probabilities = logits.softmax(-1)
+    # The largest becomes 0, so that no temperature, however small, makes it infinite.
+    probabilities = ((logits - logits.amax(-1, keepdim=True)) / max(config.temperature, _COLDEST)).softmax(-1)
     if config.top_p is not None:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered
