@@ -23,6 +23,7 @@ from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenan
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 from monosema.circuits.specificity import Matrix, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
+from monosema.circuits.testing import Tested, Tester
 
 __all__ = [
     "ABLATIONS",
@@ -58,6 +59,8 @@ __all__ = [
     "ShownNode",
     "Stability",
     "Subspace",
+    "Tested",
+    "Tester",
     "Trial",
     "Zero",
     "ablation_named",
