@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from monosema.atlas import build_atlas, fires_on
-from monosema.core import InputError
+from monosema.core import InputError, choose_product
 from monosema.dictionaries import RandomDirections
 
 
@@ -16,7 +16,7 @@ def test_features_that_fire_are_those_of_the_codes(atlas, model, dictionary, sit
     special = int(len(ids) - len(model.tokenizer.encode(text, bos=False)))
     with torch.inference_mode():
         x = model.activations(torch.tensor([ids]), [site])[site][0]
-        dense = dictionary.encode(x.float()).dense().numpy()
+        dense = dictionary.encode(x.float(), choose_product(x.device)).dense().numpy()
     fired = fires_on(atlas, model, dictionary, text, limit=None)
     assert "".join(fired.tokens) == text
     dense = dense[special:] * torch.tensor(fired.looked_at).numpy()[:, None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -65,6 +67,15 @@ def test_exactly_the_edges_of_the_circuit_matter(name: str) -> None:
     whole = metrics(subject, subject.truth).mean()
     assert scores.values[subject.truth.keep].min() > 0.1 * whole
     assert scores.values[~subject.truth.keep].abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ONE_CIRCUIT)
+def test_no_part_of_the_circuit_does_the_task(name: str) -> None:
+    subject = PLANTED[name](8)
+    names = subject.truth.edge_names()
+    parts = [part for n in range(1, len(names)) for part in itertools.combinations(names, n)]
+    whole, *figures = metrics(subject, subject.truth, *(Circuit.of_edges(subject.graph, part) for part in parts))
+    assert max(row.mean() for row in figures) < 0.6 * whole.mean()
 
 
 @pytest.mark.parametrize("name", ONE_CIRCUIT)

@@ -23,6 +23,8 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "circuit",
+    "heads",
     "steer",
     "complete",
     "chat",

@@ -238,3 +238,9 @@ def test_wrong_settings_and_prompts(model: Transformer) -> None:
     assert model.generate([]) == []
     with pytest.raises(InputError, match="0 to 258"):
         model.generate([300])
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 1e-40, 1e-20])
+def test_a_temperature_of_next_to_nothing_draws_the_largest(temperature: float) -> None:
+    got = next_token_probabilities(torch.tensor([[3.0, -2.0, 3.5]]), GenerationConfig(temperature=temperature))
+    assert got.tolist() == [[0.0, 0.0, 1.0]]

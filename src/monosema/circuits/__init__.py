@@ -8,8 +8,13 @@ from monosema.circuits.circuit import Circuit
 from monosema.circuits.completeness import Completeness, NodeTest, completeness, minimality
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.contributions import contributions, exchanged
+from monosema.circuits.dot import to_dot
 from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_curve, sizes_of, smallest, trial_of
+from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score_edges
+from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import Graph, Kind, Node, Reader, component_graph
+from monosema.circuits.judging import TESTS, Judgement, judge, require_skill, say
+from monosema.circuits.mask_gradients import mask_gradients
 from monosema.circuits.metrics import (
     LogitDifference,
     Metric,
@@ -28,6 +33,7 @@ from monosema.circuits.testing import Tested, Tester
 __all__ = [
     "ABLATIONS",
     "SHARES",
+    "TESTS",
     "Ablation",
     "Agreement",
     "Alignment",
@@ -38,8 +44,11 @@ __all__ = [
     "Contrasts",
     "Curve",
     "EdgeScores",
+    "FindConfig",
+    "Found",
     "Graph",
     "Interchanged",
+    "Judgement",
     "Kept",
     "Kind",
     "LogitDifference",
@@ -75,17 +84,27 @@ __all__ = [
     "curve",
     "end_metrics",
     "exchanged",
+    "find",
     "jaccard",
+    "judge",
     "last_logits",
+    "mask_gradients",
     "metric_of",
     "minimality",
+    "prompts_of",
     "random_curve",
+    "read_circuit",
     "register_ablation",
+    "require_skill",
+    "say",
+    "score_edges",
     "show_circuit",
     "sizes_of",
     "smallest",
     "specificity",
     "stability",
     "swapped",
+    "to_dot",
     "trial_of",
+    "write_circuit",
 ]

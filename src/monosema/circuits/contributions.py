@@ -65,7 +65,7 @@ def exchanged(
     model: Transformer,
     graph: Graph,
     exchange: Float[Tensor, "versions w r"],
-    stand_ins: Float[Tensor, "w n pos d_model"],
+    stand_ins: Float[Tensor, "w rows pos d_model"],
 ) -> Iterator[None]:
     """Let readers see the stand-ins of some writers in the place of what these add in the same pass.
 
@@ -77,7 +77,7 @@ def exchanged(
     Args:
         exchange: 0 where the edge stays, 1 where it is exchanged, between them a share of it; one matrix for each
             version. The batch of the pass holds the rows of all versions, one version below another.
-        stand_ins: what stands in for each writer, for the rows of one version.
+        stand_ins: what stands in for each writer, for the rows of one version, or for all rows of the batch.
     """
     gaps = list[Tensor]()
     versions = len(exchange)
@@ -87,7 +87,9 @@ def exchanged(
             gaps.clear()
         first = sum(map(len, gaps))
         own = x.unflatten(1, (versions, -1))  # w × versions × n × pos × d_model
-        gaps.append((stand_ins[first : first + len(x), None] - own).to(x.dtype))
+        values = stand_ins[first : first + len(x)]
+        values = values.unflatten(1, (versions, -1)) if values.shape[1] == x.shape[1] else values[:, None]
+        gaps.append((values - own).to(x.dtype))
 
     def seen(columns: slice, writers: int) -> Callable[[Tensor], Tensor]:
         def change(x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ shared ones. An edge stands for all positions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -100,6 +101,11 @@ class Graph:
         """Column of each reader."""
         return {reader: index for index, reader in enumerate(self.readers)}
 
+    @cached_property
+    def edge_index(self) -> dict[str, tuple[int, int]]:
+        """Row and column of each edge by its name."""
+        return {self.edge_name(w, r): (w, r) for w, r in self.allowed.nonzero().tolist()}
+
     def writers_before(self, layer: int, kind: Kind) -> int:
         """Return the number of writers that a reader of this kind in a layer sees; they are the first ones."""
         columns = [index for reader, index in self.reader_index.items() if reader.node.layer == layer]
@@ -118,16 +124,23 @@ class Graph:
             found.append(columns[node.head * len(columns) // queries])
         return found
 
+    def nodes(self, names: Sequence[str]) -> list[Node]:
+        """Return writers by their names. Raises InputError for one that there is not."""
+        known = {node.name: node for node in self.writers}
+        for name in names:
+            if name not in known:
+                raise InputError(f"There is no node {name!r} in this graph.{nearest(name, known)}")
+        return [known[name] for name in names]
+
     def edge_name(self, writer: int, reader: int) -> str:
         """Return the name of an edge: `a0.h1->a3.h5<q>`."""
         return f"{self.writers[writer].name}->{self.readers[reader].name}"
 
     def edge(self, name: str) -> tuple[int, int]:
         """Return row and column of an edge by its name. Raises InputError where there is none."""
-        names = {self.edge_name(w, r): (w, r) for w, r in self.allowed.nonzero().tolist()}
-        if name not in names:
-            raise InputError(f"There is no edge {name!r} in this graph.{nearest(name, names)}")
-        return names[name]
+        if name not in self.edge_index:
+            raise InputError(f"There is no edge {name!r} in this graph.{nearest(name, self.edge_index)}")
+        return self.edge_index[name]
 
 
 def component_graph(model: LanguageModel) -> Graph:

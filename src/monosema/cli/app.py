@@ -22,12 +22,14 @@ from monosema.cli.process import settle
 from monosema.cli.verbs import (
     atlas,
     chat,
+    circuit,
     compare,
     complete,
     convert,
     doctor,
     encode,
     explain,
+    heads,
     inspect,
     label,
     plan,
@@ -49,6 +51,7 @@ _HELP = """See inside a language model: text → tokens → activations → dict
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
+    "Cause": (circuit.circuit, heads.heads),
     "Control": (steer.steer, complete.complete, chat.chat),
     "Look around": (serve.serve, inspect.inspect, plan.plan, doctor.doctor),
     "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),

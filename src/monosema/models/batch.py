@@ -21,6 +21,8 @@ from monosema.models.row import GenerationConfig, Row
 if TYPE_CHECKING:
     from monosema.models.generation import TextGeneration
 
+_COLDEST = 1e-30
+"""Temperature below which float32 would divide by 0."""
 Around = Callable[[Sequence[Row]], contextlib.AbstractContextManager[object]]
 """The block that holds around a forward pass over rows, one below another."""
 
@@ -144,7 +146,8 @@ def next_token_probabilities(
     logits = logits.float()
     if config.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    logits = logits / config.temperature
+    # The largest is 0, so that no temperature, however small, makes it infinite.
+    logits = (logits - logits.amax(-1, keepdim=True)) / max(config.temperature, _COLDEST)
     if config.top_k is not None and config.top_k < logits.shape[-1]:
         least = logits.topk(config.top_k).values[:, -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))

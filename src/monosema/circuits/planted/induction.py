@@ -11,7 +11,7 @@ _LENGTH = 5
 
 
 def induction(n: int = 32, seed: int = 0) -> Planted:
-    """Return the model and n prompts: `cabfd` `b` → `f`; the corruption has other symbols throughout."""
+    """Return the model and n prompts: `cabfd` `b` → `f`; the corruption has other symbols, and repeats none."""
     wiring = Wiring("induction", 2)
     before = [((at("position", p), at("position", p - 1)), 12.0) for p in range(1, _LENGTH + 2)]
     wiring.head(0, 0, attend=before, copy=same("token", "carried"))
@@ -21,9 +21,10 @@ def induction(n: int = 32, seed: int = 0) -> Planted:
     )
     rng, prompts = random.Random(seed), []
     for _ in range(n):
-        drawn = rng.sample(LETTERS, 2 * _LENGTH)
+        *drawn, stranger = rng.sample(LETTERS, 2 * _LENGTH + 1)
         which = rng.randrange(_LENGTH - 1)
-        texts = ["".join([*one, one[which]]) for one in (drawn[:_LENGTH], drawn[_LENGTH:])]
+        # Were the corruption to repeat a symbol too, its pattern would be that of the clean prompt.
+        texts = ["".join([*drawn[:_LENGTH], drawn[which]]), "".join([*drawn[_LENGTH:], stranger])]
         right = drawn[which + 1]
         wrong = rng.choice([one for one in drawn[:_LENGTH] if one != right])
         prompts.append(prompt(texts, right, wrong))

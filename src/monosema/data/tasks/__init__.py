@@ -1,6 +1,7 @@
 """Prompt-pair tasks and the sentences that teach them: one file per skill, one frozen `Task` for all methods."""
 
 from monosema.data.tasks import brackets, gender, greater_than, ioi, sentiment, truth, weekdays
+from monosema.data.tasks.own import read_task
 from monosema.data.tasks.task import (
     Metric,
     Prompt,
@@ -39,5 +40,6 @@ __all__ = [
     "fill",
     "in_split",
     "is_held_out",
+    "read_task",
     "token_index",
 ]

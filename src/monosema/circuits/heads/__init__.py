@@ -1,0 +1,31 @@
+"""Heads: what each attention head looks at, what role it has, and what it causes."""
+
+from __future__ import annotations
+
+from monosema.circuits.heads.ablating import ablated, all_heads, component_outputs, layer_sets, means
+from monosema.circuits.heads.paths import path_effects
+from monosema.circuits.heads.roles import PER_ROLE, HeadRoles, HeadTexts, head_roles, head_texts, score_heads
+from monosema.circuits.heads.scores import HEAD_SCORES, Attends, HeadScore, LayerReading, register_head_score
+from monosema.circuits.heads.texts import Repeated, repeated_tokens
+
+__all__ = [
+    "HEAD_SCORES",
+    "PER_ROLE",
+    "Attends",
+    "HeadRoles",
+    "HeadScore",
+    "HeadTexts",
+    "LayerReading",
+    "Repeated",
+    "ablated",
+    "all_heads",
+    "component_outputs",
+    "head_roles",
+    "head_texts",
+    "layer_sets",
+    "means",
+    "path_effects",
+    "register_head_score",
+    "repeated_tokens",
+    "score_heads",
+]

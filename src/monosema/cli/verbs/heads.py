@@ -1,0 +1,114 @@
+"""heads: the roles of attention heads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.core import InputError
+from monosema.core.language import translate
+
+if TYPE_CHECKING:
+    from monosema.circuits.heads import HeadRoles
+    from monosema.core import Estimate
+
+
+def heads(model: str = "specimen", /, *, prompts: int = 32, common: Common = DEFAULTS) -> int:
+    """Find the roles of a model's attention heads: where they look, and what they cause.
+
+    Each head is scored as a previous-token, duplicate, induction, positional head and so on, on random tokens that come
+    twice and on prompts of indirect object identification. A head has a role where its score lies above those of all
+    heads of the same model with weights drawn anew, and, for roles of doing, where its effect along its path lies above
+    0. Beside that stands what ablating it costs, and what ablating heads without a role does.
+
+    ```
+    monosema heads specimen
+    monosema heads ./my-llama --prompts 50 --json
+    ```
+
+    Parameters
+    ----------
+    model
+        `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
+    prompts
+        Texts of each kind. Intervals are over these.
+    """
+    from monosema.circuits.heads import head_roles
+    from monosema.models import load_model
+
+    if prompts < 2:
+        raise InputError(f"--prompts {prompts} is not valid: an interval needs 2 or more.")
+    opened = load_model(model, device=common.device, dtype="float32")
+    with errors_console().status(translate("reading heads")):
+        found = head_roles(opened, prompts, common.seed or 0)
+    return deliver(found.to_dict(), common, lambda console: _show(found, console))
+
+
+ABOUT = (
+    "Costs of ablating a head: nats a token of the second of two equal blocks (others' mean in its place), and nats of "
+    "logit difference between indirect object and subject (its output on other names in its place). acts: what it does "
+    "along its role's path alone, in nats of logit difference; straight is to the logits, queries is through all later "
+    "queries. A head that looks so has the role where it does so."
+)
+
+
+def _show(found: HeadRoles, console: Console) -> None:
+    from monosema.circuits.heads import HEAD_SCORES, PER_ROLE
+
+    for name in found.scores:
+        score, looking = HEAD_SCORES[name], found.looking(name)
+        console.print(Text.assemble((_spoken(name), "bold"), f": {translate(score.about)}"))
+        said = (
+            f"{len(looking)} of {len(found.heads)} heads look so; weights drawn anew: at most {found.control[name]:.2f}"
+        )
+        console.print(Text(translate(said), style="dim"))
+        if looking:
+            # The other kind of text has no place beside an effect along a path.
+            costs = [kind for kind in found.effects if score.acts is None or kind == score.text]
+            table = _table(costs, score.acts)
+            for head in looking[:PER_ROLE]:
+                cells = [_figure(found.estimate(name, head)), *(_figure(found.effects[kind][head]) for kind in costs)]
+                if score.acts is not None:
+                    cells += [_figure(found.paths[score.acts][head]), "✓" if name in found.roles(head) else "–"]
+                table.add_row(head.name, *cells)
+            console.print(table)
+    if found.others:
+        console.print(
+            Text.assemble((translate("none"), "bold"), f": {translate('heads that look like no role, at random')}")
+        )
+        table = _table(found.effects, None)
+        for head in found.others:
+            table.add_row(head.name, "–", *(_figure(figures[head]) for figures in found.effects.values()))
+        console.print(table)
+    console.print(Text(translate(ABOUT), style="dim"))
+    if found.texts.absent:
+        console.print(Text(translate(f"No prompts with names: {found.texts.absent}")))
+
+
+COSTS: Mapping[str, str] = {"repeated": "costs, block", "ioi": "costs, names"}
+"""Headings of what ablation costs, by the kind of text."""
+ACTS: Mapping[str, str] = {"straight": "acts, straight", "queries": "acts, queries"}
+"""Headings of what heads do along a path."""
+
+
+def _table(costs: Iterable[str], acts: str | None) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column("head", no_wrap=True, min_width=7)
+    for heading in ("score", *(COSTS[kind] for kind in costs), *(() if acts is None else (ACTS[acts],))):
+        table.add_column(heading, justify="right", no_wrap=True, min_width=17)
+    if acts is not None:
+        table.add_column("role", justify="center")
+    return table
+
+
+def _spoken(name: str) -> str:
+    return translate(name.replace("_", " "))
+
+
+def _figure(figure: Estimate | None) -> str:
+    return "–" if figure is None else f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"

@@ -1,0 +1,122 @@
+"""circuit: a planted circuit is found, judged and written, and what can't be judged is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from monosema.circuits import ShownGraph
+from monosema.circuits.planted import PLANTED, Planted
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def subject() -> Planted:
+    return PLANTED["induction"](40)
+
+
+@pytest.fixture
+def pairs(subject: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Its prompts as a file of one's own; every name of a model is that model's."""
+
+    def load(name: str, **_: Any) -> object:
+        return subject.model
+
+    monkeypatch.setattr("monosema.models.load_model", load)
+    path = tmp_path / "repeats.jsonl"
+    lines = [
+        {"clean": one.clean, "corrupt": one.corrupt, "correct": one.correct, "wrong": one.wrong[0]}
+        for one in subject.contrasts.prompts
+    ]
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+def test_a_circuit_is_found_judged_and_written(subject: Planted, pairs: Path, command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    code, text, err = command("circuit", pairs, "--out", out, "--json", "--debug")
+    assert code == 0, err
+    (found,) = json.loads(text)["circuits"]
+    assert (found["task"], found["n"], found["edges"]) == ("repeats", 20, len(subject.truth))
+    assert found["faithfulness"]["low"] > 0.9
+    assert found["random"]["high"] < 0.1
+    assert found["completeness"]["without"]["high"] < 0.1
+    assert [one["idle"] for one in found["minimality"]] == [False] * 3
+    assert found["curves"]["size"]["cmd"]["linear"]["value"] < found["curves"]["random"]["cmd"]["linear"]["value"]
+    assert set(json.loads((out / "circuit.json").read_text())["edges"]) == set(subject.truth.edge_names())
+    assert '"a0.h0" -> "a1.h1" [label="k"' in (out / "circuit.dot").read_text()
+    shown = ShownGraph.read(out)
+    assert (shown.about["edges"], len(shown.curve)) == (len(subject.truth), len(found["curves"]["size"]["points"]))
+    with safe_open(out / "scores.safetensors", "pt") as file:
+        names = {key: json.loads(file.metadata()[key]) for key in ("writers", "readers")}
+        shape = [len(names["writers"]), len(names["readers"])]
+        assert file.get_slice("scores").get_shape() == shape
+
+
+def test_tables_and_sentences_are_printed(pairs: Path, command: Command) -> None:
+    code, text, _ = command("circuit", pairs, "--tests", "curve,completeness")
+    assert code == 0
+    for part in ("f, random", "CMD, linear axis", "100% of 20", "nothing else does the task"):
+        assert part in " ".join(text.split())
+
+
+def test_a_circuit_that_is_given_is_judged(subject: Planted, pairs: Path, command: Command, tmp_path: Path) -> None:
+    own = tmp_path / "own.json"
+    words = ("circuit", pairs, "--from", own, "--tests", "none", "--json")
+    for value, faithful in (({"nodes": ["a0.h0", "a1.h1"]}, 1), ({"edges": ["embed->logits"]}, 0)):
+        own.write_text(json.dumps(value))
+        code, text, _ = command(*words)
+        assert code == 0
+        (found,) = json.loads(text)["circuits"]
+        assert found["faithfulness"]["value"] == pytest.approx(faithful, abs=0.05)
+        assert found["scores"] is None
+    own.write_text('{"edges": ["embed->a9.h0<q>"]}')
+    code, _, err = command(*words)
+    assert (code, "a9.h0" in err) == (2, True)
+    own.write_text('{"heads": []}')
+    assert "holds no circuit" in command(*words)[2]
+
+
+def test_several_tasks_give_the_matrix_and_its_verdict(pairs: Path, command: Command, tmp_path: Path) -> None:
+    other = tmp_path / "again.jsonl"
+    other.write_text(pairs.read_text())
+    code, text, _ = command("circuit", pairs, other, "--tests", "none", "--json")
+    found = json.loads(text)
+    assert (code, found["verdict"]) == (0, "Double dissociation: none among 1 pairs of tasks.")
+    assert found["matrix"]["lost"]["repeats"]["again"]["value"] == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ((), "which task"),
+        (("ioy",), "'ioi'"),
+        (("ioi", "--prompts", "2"), "--prompts = 2"),
+        (("ioi", "--ranking", "best"), "--ranking = 'best'"),
+        (("ioi", "--tests", "curv"), "--tests"),
+        (("ioi", "--threshold", "2"), "--threshold = 2"),
+        (("ioi", "gender", "--from", "x.json"), "one task"),
+        (("ioi", "--method", "exactly"), "no method"),
+        (("ioi", "--ablation", "noise"), "no ablation"),
+        (("ioi", "--metric", "loss"), "no metric"),
+    ],
+)
+def test_what_cannot_be_found_is_said(
+    words: tuple[str, ...], says: str, subject: Planted, command: Command, pairs: Path
+) -> None:
+    # The planted model reads its own prompts only: they come after what is wrong, or in the place of a task.
+    code, _, err = command("circuit", *(str(pairs) if one == "ioi" else one for one in words))
+    assert (code, says in err) == (2, True)
+
+
+def test_a_task_that_the_model_cannot_do_ends_with_its_accuracy(pairs: Path, command: Command) -> None:
+    turned = [json.loads(line) for line in pairs.read_text().splitlines()]
+    pairs.write_text("\n".join(json.dumps(one | {"correct": one["wrong"], "wrong": one["correct"]}) for one in turned))
+    code, _, err = command("circuit", pairs)
+    assert (code, "answers 0% of 20 prompts" in err) == (2, True)
