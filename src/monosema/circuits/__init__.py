@@ -23,12 +23,12 @@ from monosema.circuits.metrics import (
     last_logits,
     metric_of,
 )
+from monosema.circuits.parts import PartFigures, PartTrial
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 from monosema.circuits.specificity import Matrix, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
-from monosema.circuits.testing import Tested, Tester
 
 __all__ = [
     "ABLATIONS",
@@ -59,6 +59,8 @@ __all__ = [
     "Node",
     "NodeScores",
     "NodeTest",
+    "PartFigures",
+    "PartTrial",
     "ProbabilityDifference",
     "Provenance",
     "Reader",
@@ -68,8 +70,6 @@ __all__ = [
     "ShownNode",
     "Stability",
     "Subspace",
-    "Tested",
-    "Tester",
     "Trial",
     "Zero",
     "ablation_named",

@@ -306,6 +306,17 @@ export interface PartAsked {
   nodes: Array<string>;
 }
 
+export interface PartFigures {
+  size: number;
+  n: number;
+  faithfulness?: Estimate | null;
+  random?: Estimate | null;
+  predicted?: number | null;
+  measured?: Estimate | null;
+  control?: Estimate | null;
+  absent: string;
+}
+
 export interface Passage {
   kind: string;
   rank: number;
@@ -420,17 +431,6 @@ export interface SweepAsked {
   temperature: number;
   max_new_tokens: number;
   concept?: string | null;
-}
-
-export interface Tested {
-  size: number;
-  n: number;
-  faithfulness?: Estimate | null;
-  random?: Estimate | null;
-  predicted?: number | null;
-  measured?: Estimate | null;
-  control?: Estimate | null;
-  absent: string;
 }
 
 export interface Turn {

@@ -47,7 +47,7 @@ export function circuitPage(graph, context) {
   function draw() {
     const shown = part(graph, n);
     slider.setAttribute("aria-valuetext", String(n));
-    count.textContent = graph.unit === "edges" ? say("{0} of {1} edges", number(n), number(graph.total)) : say("{0} of {1} nodes", number(n), number(graph.total));
+    count.textContent = graph.unit === "edges" ? say("{n} of {n} edges", number(n), number(graph.total)) : say("{n} of {n} nodes", number(n), number(graph.total));
     const focused = document.activeElement?.closest?.("[data-node]")?.getAttribute("data-node");
     const left = stage.querySelector(".wires")?.scrollLeft ?? 0;
     stage.replaceChildren(settings.table ? table(graph, shown) : drawing(graph, shown, view()));

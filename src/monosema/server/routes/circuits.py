@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from monosema.circuits.parts import PartFigures, PartTrial
 from monosema.circuits.shown import FILE, ShownGraph
-from monosema.circuits.testing import Tested, Tester
 from monosema.core import InputError, MonosemaError, nearest
 from monosema.models import LanguageModel
 from monosema.server.errors import NotFoundError
@@ -63,18 +63,18 @@ def circuit(run: OfRun, circuit: str) -> Any:
     return _read(_folder(run, circuit))
 
 
-@router.post("/{circuit}/test", response_model=Tested)
+@router.post("/{circuit}/test", response_model=PartFigures)
 def tested(run: OfRun, circuit: str, asked: PartAsked, served: Served) -> Any:
     """Test a part of a circuit on its prompts: what it keeps by itself, or what is lost without some nodes."""
     folder = _folder(run, circuit)
     _read(folder)
     changed = (folder / FILE).stat().st_mtime_ns
 
-    def work(model: LanguageModel) -> Tested:
+    def work(model: LanguageModel) -> PartFigures:
         try:
             tester = _tester(cast(Hashable, model), folder, changed)
         except InputError as error:
-            return Tested(size=asked.size, absent=str(error))
+            return PartFigures(size=asked.size, absent=str(error))
         return tester.test(asked.size, asked.nodes)
 
     return served.worker.call(_source(run.run.recipe), work)
@@ -103,8 +103,8 @@ def _kept(folder: Path, changed: int) -> ShownGraph:
 
 
 @lru_cache(2)  # Models are hashed by identity.
-def _tester(model: Any, folder: Path, changed: int) -> Tester:
-    return Tester(model, _kept(folder, changed))
+def _tester(model: Any, folder: Path, changed: int) -> PartTrial:
+    return PartTrial(model, _kept(folder, changed))
 
 
 def _card(folder: Path) -> CircuitCard:

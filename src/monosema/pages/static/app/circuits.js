@@ -13,13 +13,13 @@ let view;
 
 /** @param {import("../api.js").CircuitCard} card */
 function entry({ name, title, edges, nodes, about, problem }) {
-  const told = problem ?? [about.method, about.task && say("{n} prompts of {0}", number(about.n), about.task), say("{n} edges", number(edges)), say("{n} nodes", number(nodes))].filter(Boolean).join(" · ");
+  const told = problem ?? [about.method, about.task && say("{n} prompts of {}", number(about.n), about.task), say("{n} edges", number(edges)), say("{n} nodes", number(nodes))].filter(Boolean).join(" · ");
   return el("li", { class: "run-card" }, el("h2", {}, problem ? name : el("a", { href: runAddress(run, "circuits", encodeURIComponent(name)) }, title || name)), el("p", { class: problem ? "trouble" : "what" }, told));
 }
 
 async function listed() {
   const { circuits } = await get(path("runs", run, "circuits"));
-  if (!circuits.length) return empty("No circuit has been found in this run’s model yet. Find one:", { command: `monosema circuit ioi --out ${folderOf(run)}/circuits/ioi` });
+  if (!circuits.length) return empty("No circuit has been found in this run’s model yet. Find one:", { command: `monosema circuit ioi --run ${folderOf(run)}` });
   return el("div", { class: "column" }, el("div", { class: "head-line" }, el("h1", {}, say("Circuits"))), el("ul", { class: "run-cards" }, circuits.map(entry)));
 }
 

@@ -28,7 +28,7 @@ DRAWS = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class PartFigures:
     """Figures of a part of a circuit.
 
     Attributes:
@@ -51,7 +51,7 @@ class Tested:
     absent: str = ""
 
 
-class Tester:
+class PartTrial:
     """Prompts, model and graph of a shown circuit, ready for tests.
 
     Attributes:
@@ -79,7 +79,7 @@ class Tester:
         self._trial = trial_of(decoder, read, ablation_named(str(about["ablation"])), metric)
         self._nodes = {node.name: node for node in self._trial.graph.writers}
 
-    def test(self, size: int, nodes: Sequence[str] = ()) -> Tested:
+    def test(self, size: int, nodes: Sequence[str] = ()) -> PartFigures:
         """Measure the first `size` edges by themselves, or, where nodes are given, the whole model without these.
 
         Raises:
@@ -87,21 +87,21 @@ class Tester:
         """
         return self._without(size, nodes) if nodes else self._alone(size)
 
-    def _alone(self, size: int) -> Tested:
+    def _alone(self, size: int) -> PartFigures:
         edges, graph, trial = self.shown.edges, self._trial.graph, self._trial
         if size > len(edges):
             raise InputError(f"The file holds {len(edges)} edges of the circuit; {size} can’t be tested.")
         circuits = [Circuit.of_edges(graph, [edge.name for edge in edges[:size]])]
         circuits += [Circuit.random(graph, size, seed) for seed in range(DRAWS)]
         own, *others = trial.run(circuits)
-        return Tested(
+        return PartFigures(
             size=size,
             n=len(trial.contrasts),
             faithfulness=trial.faithfulness(own),
             random=trial.faithfulness(torch.stack(others).mean(0)),
         )
 
-    def _without(self, size: int, names: Sequence[str]) -> Tested:
+    def _without(self, size: int, names: Sequence[str]) -> PartFigures:
         for name in names:
             if name not in self._nodes:
                 raise InputError(f"No node {name!r} writes in this graph.{nearest(name, self._nodes)}")
@@ -109,7 +109,7 @@ class Tester:
         drawn = [_alike(chosen, trial.graph.writers, seed) for seed in range(DRAWS)]
         own, *others = trial.run([Circuit(trial.graph, self._keep(part)) for part in (chosen, *drawn)])
         predicted = [node.predicted for node in self.shown.nodes if node.name in {*names}]
-        return Tested(
+        return PartFigures(
             size=size,
             n=len(trial.contrasts),
             predicted=sum(one for one in predicted if one is not None),
