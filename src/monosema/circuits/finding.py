@@ -31,7 +31,7 @@ Scored = Callable[["FindConfig", Transformer, Contrasts], EdgeScores]
 class FindConfig(Config):
     """Settings of a circuit's search and tests."""
 
-    method: str = "eap-ig"
+    method: str = "eap-ig-masks"
     """Name of the method that scores edges."""
     ablation: str = "resample"
     """Name of what stands in for what is left out."""
@@ -175,7 +175,7 @@ def score_edges(model: Transformer, prompts: Contrasts, config: FindConfig) -> E
     return scores
 
 
-_STEPS: Mapping[str, int] = {"eap-ig": 5, "eap": 1}
+_STEPS: Mapping[str, int] = {"eap-ig-masks": 5, "eap": 1}
 
 
 def prompts_of(task: str, model: Transformer, config: FindConfig) -> tuple[Contrasts, Contrasts]:

@@ -50,7 +50,7 @@ def mask_gradients(
                 total -= exchange.grad.cpu() / len(alphas)
             parts.append(total * graph.allowed)
     about = Provenance(
-        method="EAP" if steps == 1 else f"mask gradients ({steps} steps)",
+        method="eap" if steps == 1 else "eap-ig-masks",
         ablation=ablation.name,
         metric=metric.name,
         task=contrasts.task,

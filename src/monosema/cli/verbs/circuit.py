@@ -34,7 +34,7 @@ def circuit(
     *tasks: str,
     run: Path | None = None,
     model: str | None = None,
-    method: str = "eap-ig",
+    method: str = "eap-ig-masks",
     ablation: str = "resample",
     metric: str | None = None,
     prompts: int = 40,
