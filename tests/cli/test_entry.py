@@ -24,6 +24,7 @@ VERBS = (
     "label",
     "compare",
     "circuit",
+    "experiments",
     "heads",
     "steer",
     "complete",

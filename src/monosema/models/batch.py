@@ -146,12 +146,11 @@ def next_token_probabilities(
     logits = logits.float()
     if config.temperature == 0:
         return torch.nn.functional.one_hot(logits.argmax(-1), logits.shape[-1]).float()
-    # The largest is 0, so that no temperature, however small, makes it infinite.
-    logits = (logits - logits.amax(-1, keepdim=True)) / max(config.temperature, _COLDEST)
     if config.top_k is not None and config.top_k < logits.shape[-1]:
         least = logits.topk(config.top_k).values[:, -1:]
         logits = logits.masked_fill(logits < least, float("-inf"))
-    probabilities = logits.softmax(-1)
+    # The largest becomes 0, so that no temperature, however small, makes it infinite.
+    probabilities = ((logits - logits.amax(-1, keepdim=True)) / max(config.temperature, _COLDEST)).softmax(-1)
     if config.top_p is not None:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered

@@ -9,6 +9,7 @@ A checkpoint is written beside and renamed into place, so that a kill leaves eit
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ class Checkpoints:
         building.mkdir(parents=True)
         try:
             with atomic_path(building / TENSORS) as temporary:
-                save_file(checkpoint.tensors, str(temporary))
+                save_file(_apart(checkpoint.tensors), str(temporary))
             facts = {
                 "step": checkpoint.step,
                 "recipe": checkpoint.recipe,
@@ -145,6 +146,16 @@ class Checkpoints:
         runs = [RunState(**run) for run in facts["members"]]
         tensors = load_file(str(path / TENSORS))
         return Checkpoint(facts["step"], facts["recipe"], facts["streams"], runs, tensors)
+
+
+def _apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors with a copy of each that shares another's memory, as tied weights do: the format has none."""
+    seen, apart = set[int](), dict[str, Tensor]()
+    for name, tensor in tensors.items():
+        at = tensor.data_ptr()
+        apart[name] = tensor.clone() if at in seen and tensor.numel() else tensor
+        seen.add(at)
+    return apart
 
 
 def _fvu(path: Path) -> float | None:

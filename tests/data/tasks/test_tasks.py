@@ -70,6 +70,16 @@ def test_ioi_orders_and_roles():
             assert io not in prompt.corrupt.split()
 
 
+def test_ioi_corruptions_replace_the_names_that_they_say():
+    for corruption, changed in (("io", {"IO"}), ("s2", {"S2"}), ("abc", {"IO", "S1", "S2"})):
+        for prompt in ioi.prompts(random.Random(0), 20, "test", corruption=corruption):
+            clean, corrupt = prompt.clean.split(), prompt.corrupt.split()
+            spans = [span for span in prompt.spans if span.role in ("IO", "S1", "S2")]
+            at = {span.role: prompt.clean[: span.start].count(" ") for span in spans}
+            differ = {i for i, (one, other) in enumerate(zip(clean, corrupt, strict=True)) if one != other}
+            assert differ == {at[role] for role in changed}
+
+
 def test_unseen_templates_are_for_the_test_split():
     with pytest.raises(InputError, match="held out"):
         ioi.prompts(random.Random(0), 1, "train", templates="unseen")

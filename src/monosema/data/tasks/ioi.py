@@ -2,7 +2,9 @@
 
 Wang et al. 2022, "Interpretability in the Wild" (arXiv 2211.00593): fifteen templates in two orders (ABBA: the
 indirect object comes first; BABA: the subject comes first), metric logit(IO) − logit(S) at the last position, and the
-ABC corruption, in which the three names are replaced by three unrelated ones.
+ABC corruption, in which the three names are replaced by three unrelated ones. `corruption="io"` replaces the indirect
+object alone (Cunningham et al. 2023, arXiv 2309.08600), `corruption="s2"` the second mention of the subject by the
+indirect object, which turns the answer round.
 
 Departures: the templates are our own; three quarters of the training sentences come from a small grammar with far
 more forms than fifteen, since a model that sees fifteen alone learns in each where the indirect object stands, and
@@ -103,6 +105,7 @@ PAUSES = ("", "", "", " for an hour", " again", " with some friends", " in the r
 ASIDES = ("", "", "", "", "quickly ", "once more ", "at last ", "with a smile ")
 Order = Literal["ABBA", "BABA"]
 ORDERS: tuple[Order, ...] = ("ABBA", "BABA")
+Corruption = Literal["abc", "io", "s2"]
 
 
 def _draw_words(rng: random.Random, split: Split) -> tuple[str, str, str, str]:
@@ -117,14 +120,21 @@ def _draw_words(rng: random.Random, split: Split) -> tuple[str, str, str, str]:
             return io, subject, place, thing
 
 
-def _prompt(rng: random.Random, split: Split, template: str, order: Order, form: str) -> Prompt:
+def _prompt(
+    rng: random.Random, split: Split, template: str, order: Order, form: str, corruption: Corruption = "abc"
+) -> Prompt:
     io, subject, place, thing = _draw_words(rng, split)
     first, second = (io, subject) if order == "ABBA" else (subject, io)
     roles = {"N1": "IO" if order == "ABBA" else "S1", "N2": "S1" if order == "ABBA" else "IO"}
     words = {"N1": first, "N2": second, "S2": subject, "PLACE": place, "OBJECT": thing}
     clean, spans = fill(template, words, roles)
     others = rng.sample([name for name in NAMES if name not in (io, subject)], 3)
-    corrupt, _ = fill(template, words | dict(zip(("N1", "N2", "S2"), others, strict=True)))
+    swaps = {
+        "abc": dict(zip(("N1", "N2", "S2"), others, strict=True)),
+        "io": {"N1" if order == "ABBA" else "N2": others[0]},
+        "s2": {"S2": io},
+    }
+    corrupt, _ = fill(template, words | swaps[corruption])
     return Prompt(
         clean=clean, corrupt=corrupt, correct=(f" {io}",), wrong=(f" {subject}",), spans=spans, form=f"{form}-{order}"
     )
@@ -195,15 +205,21 @@ def prompts(
     *,
     templates: Templates = "seen",
     order: Order | None = None,
+    corruption: Corruption = "abc",
 ) -> Task:
-    """n prompts with pairs of the split; `templates="unseen"` uses the templates that no training sentence has."""
+    """n prompts with pairs of the split; `templates="unseen"` uses the templates that no training sentence has.
+
+    `corruption` says which names the corrupted prompts have others for: all three, the indirect object, or the second
+    mention of the subject.
+    """
     if templates == "unseen" and split != "test":
         raise InputError("templates='unseen' needs split='test': the unseen templates are held out from training.")
     pool = {"seen": TEMPLATES, "unseen": UNSEEN_TEMPLATES}[templates]
     made = []
     for index in range(n):
         which = rng.randrange(len(pool))
-        made.append(_prompt(rng, split, pool[which], order or ORDERS[index % 2], f"{templates}{which}"))
+        form = f"{templates}{which}"
+        made.append(_prompt(rng, split, pool[which], order or ORDERS[index % 2], form, corruption))
     return Task(name="ioi", metric="logit_difference", split=split, prompts=tuple(made))
 
 

@@ -9,7 +9,7 @@ import { el, say, svg } from "./elements.js";
 /** @typedef {{nodes: Set<number>, edges: GraphEdge[]}} Part */
 
 const ENDS = ["embed", "token", "logits"]; // always there, and not counted
-const [LEFT, TOP, ROW, WIDE, ROOM] = [58, 26, 74, 46, 760];
+const [LEFT, TOP, ROW, WIDE, ROOM] = [58, 26, 74, 46, 700];
 
 /** Places of nodes that are counted, by what matters most. @param {Graph} graph */
 export const counted = ({ nodes }) => nodes.flatMap(({ kind }, i) => (ENDS.includes(kind) ? [] : [i]));

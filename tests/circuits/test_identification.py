@@ -1,0 +1,96 @@
+"""Feature identification: what matters is found, groups find what single drops find, and half-way is where it is."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from tests.circuits.test_circuit import task_of_letters
+
+from monosema.circuits.contrast import contrasts
+from monosema.circuits.halfway import Curve, needed, needed_against
+from monosema.circuits.identification import Patching, identify, measure
+from monosema.core import Site
+from monosema.dictionaries import Neurons, Pca
+from monosema.dictionaries.signs_apart import SignsApart
+from monosema.models import Transformer, random_model
+
+SITE = Site(0, "resid_post")
+THRESHOLDS = (1e-6, 1e-4, 1e-2)
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    return random_model()
+
+
+@pytest.fixture(scope="module")
+def patching(model: Transformer) -> Patching:
+    return Patching(model, SITE, contrasts(task_of_letters(), model), Neurons(model.d_model))
+
+
+def test_all_latents_of_an_exact_dictionary_are_the_corrupted_run_and_none_the_clean_one(patching: Patching) -> None:
+    logs, edit = patching.run(patching.every)
+    assert torch.allclose(logs, patching.corrupt, atol=1e-5)
+    assert bool((edit > 0).all())
+    logs, edit = patching.run(~patching.every)
+    assert torch.allclose(logs, patching.clean, atol=1e-6)
+    assert not edit.any()
+
+
+def test_selections_shrink_and_what_goes_first_costs_less_than_what_stays(patching: Patching) -> None:
+    found = identify(patching, THRESHOLDS)
+    assert found[0] == patching.selection(patching.every)
+    assert found[-1] == ()
+    assert all(set(after) < set(before) for before, after in pairwise(found))
+    path = measure(patching, found)
+    assert path.sizes.tolist() == sorted(path.sizes.tolist(), reverse=True)
+    some = next(selection for selection in reversed(found) if selection)
+    chosen, chance = patching.mask(some), patching.every
+    chance[torch.randperm(len(chance), generator=torch.Generator().manual_seed(0))[len(some) :]] = False
+    costs = [float(patching.divergence(patching.run(mask)[0]).mean()) for mask in (chosen, chance)]
+    assert costs[0] < costs[1]
+
+
+def test_groups_never_cost_more_at_a_threshold_than_single_drops_may(patching: Patching) -> None:
+    """Either way a latent is dropped for less than τ; a group is dropped for less than τ in all."""
+    (single, grouped) = (identify(patching, [1e-3], group=group) for group in (1, 8))
+    costs = [float(measure(patching, found).divergence[1].mean()) for found in (single, grouped)]
+    dropped = len(single[0]) - len(single[1])
+    assert costs[0] < 1e-3 * dropped
+    assert costs[1] < 1e-3 * dropped
+    assert abs(len(single[1]) - len(grouped[1])) <= len(single[0]) / 4
+
+
+def test_prompts_of_two_lengths_in_one_batch_are_as_each_alone(model: Transformer) -> None:
+    both = contrasts(task_of_letters(), model)
+    whole = Patching(model, SITE, both, Neurons(model.d_model))
+    alone = torch.cat([model(group.clean, last=True)[:, -1].log_softmax(-1) for group in both])
+    assert len(both.groups) == 2
+    assert torch.allclose(whole.clean, alone, atol=1e-5)
+
+
+def test_signs_apart_add_up_to_the_components() -> None:
+    rows = torch.randn(50, 6)
+    pca = Pca.fit([rows], 4)
+    apart = SignsApart(pca)
+    codes = apart.encode(rows)
+    assert bool((codes.values >= 0).all())
+    assert apart.n_latents == 8
+    assert torch.allclose(apart.decode(codes), pca(rows), atol=1e-5)
+
+
+def test_half_way_lies_on_the_line_between_points_and_ratios_are_of_what_is_needed() -> None:
+    left = np.array([[0.0, 0.0], [1.0, 3.0], [4.0, 4.0]])
+    own = Curve(np.array([[10.0], [4.0], [0.0]]), left)
+    assert own.halfway() == pytest.approx(4.0)
+    far = Curve(np.array([[40.0], [16.0], [0.0]]), left)
+    found = needed_against([own], [far])
+    assert found is not None
+    assert found.value == pytest.approx(0.25)
+    assert found.low <= 0.25 <= found.high
+    never = Curve(np.array([[5.0], [0.0]]), np.array([[3.0, 3.0], [4.0, 4.0]]))
+    assert needed([never]) == float("inf")
+    assert needed_against([own], [never]) is None
