@@ -46,7 +46,7 @@ def each_contribution(model: Transformer, added: Added) -> Iterator[None]:
             stack.enter_context(model.attach("pos_embed", placed))
         for layer, block in enumerate(model.blocks):
             assert isinstance(block, Block)
-            stack.enter_context(model.attach(Site(layer, "result"), _heads(layer, block, added)))
+            stack.enter_context(model.attach(Site(layer, "z"), _heads(layer, block, added)))
             stack.enter_context(model.attach(Site(layer, "mlp_out"), _mlp(layer, added)))
         yield
 
@@ -79,8 +79,7 @@ def exchanged(
             version. The batch of the pass holds the rows of all versions, one version below another.
         stand_ins: what stands in for each writer, for the rows of one version, or for all rows of the batch.
     """
-    gaps = list[Tensor]()
-    versions = len(exchange)
+    gaps, versions = list[Tensor](), len(exchange)
 
     def added(layer: int, kind: Kind, x: Tensor) -> None:
         if layer < 0:
@@ -93,15 +92,13 @@ def exchanged(
 
     def seen(columns: slice, writers: int) -> Callable[[Tensor], Tensor]:
         def change(x: Tensor) -> Tensor:
-            start = 0
-            for gap in gaps:
-                shares = exchange[:, start : min(start + len(gap), writers), columns]
-                start += len(gap)
-                if shares.numel() and (shares.requires_grad or bool(shares.any())):
-                    moved = torch.einsum("vwr,wvnpd->vnprd", shares.to(gap.dtype), gap[: shares.shape[1]])
-                    moved = moved.flatten(0, 1)
-                    x = x + (moved if x.ndim == 4 else moved[:, :, 0])
-            return x
+            shares = exchange[:, :writers, columns]
+            if not (shares.requires_grad or bool(shares.any())):
+                return x
+            # One product over all writers: a sum writer by writer would go through the whole of x each time.
+            gaps[:] = [torch.cat(gaps)] if len(gaps) > 1 else gaps
+            moved = torch.einsum("vwr,wvnpd->vnprd", shares.to(x.dtype), gaps[0][:writers]).flatten(0, 1)
+            return x + (moved if x.ndim == 4 else moved[:, :, 0])
 
         return change
 
@@ -138,16 +135,17 @@ def _reading(change: Callable[[Tensor], Tensor]) -> Action:
 
 
 def _heads(layer: int, block: Block, added: Added) -> Action:
-    norm, bias = block.ln1_post, block.attn.o.bias
+    norm, out = block.ln1_post, block.attn.o
+    weights = out.weight.unflatten(1, (block.n_heads, -1))  # d_model × head × d_head
 
-    def action(result: Tensor, _: ForwardContext) -> Tensor:
-        parts = result.permute(2, 0, 1, 3)
+    def action(z: Tensor, _: ForwardContext) -> Tensor:
+        parts = torch.einsum("bphk,dhk->hbpd", z, weights)
         if norm is not None:
-            whole = result.float().sum(2) if bias is None else result.float().sum(2) + bias.float()
+            whole = parts.float().sum(0) if out.bias is None else parts.float().sum(0) + out.bias.float()
             scale = (whole.square().mean(-1, keepdim=True) + norm.eps).sqrt()
-            parts = (parts / scale * norm.gain()).to(result.dtype)
+            parts = (parts / scale * norm.gain()).to(z.dtype)
         added(layer, Kind.HEAD, parts)
-        return result
+        return z
 
     return action
 
