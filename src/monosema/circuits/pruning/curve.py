@@ -191,8 +191,9 @@ def verdict(points: Sequence[PrunedPoint], name: str) -> str:
         by_size.setdefault(point.removed, {})[point.importance] = point
     compared = [ones for ones in by_size.values() if name in ones]
     rivals = [one for one in ("magnitude", "random") if one != name and any(one in ones for ones in compared)]
+    n = len(compared)
     return " ".join(
-        f"Pruned by {name}, the model loses less than by {one} at {_wins(compared, name, one)} of {len(compared)} sizes."
+        f"Pruned by {name}, the model loses less than by {one} at {_wins(compared, name, one)} of {n} sizes."
         for one in rivals
     )
 
