@@ -26,6 +26,7 @@ VERBS = (
     "circuit",
     "experiments",
     "heads",
+    "prune",
     "steer",
     "complete",
     "chat",
