@@ -90,6 +90,7 @@ def test_estimates_are_the_first_order_of_what_is_measured(model: Transformer, p
     for one in ranked:
         measured, estimated = one.table.moved.unbind(1)
         assert float((measured - estimated).abs().max()) < 0.03 * float(measured.abs().max()) + 2e-5
+        assert one.agreement is not None
         assert one.agreement.pearson > 0.97
         assert one.to_dict()["agreement"]["n"] == one.largest + one.drawn
 

@@ -31,6 +31,8 @@ from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenan
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 from monosema.circuits.specificity import Matrix, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
+from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
+from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 
 __all__ = [
     "ABLATIONS",
@@ -62,11 +64,14 @@ __all__ = [
     "Node",
     "NodeScores",
     "NodeTest",
+    "PatchConfig",
+    "PatchTable",
     "Patching",
     "Places",
     "Positions",
     "ProbabilityDifference",
     "Provenance",
+    "Ranked",
     "Reader",
     "Resample",
     "ShownEdge",
@@ -96,10 +101,13 @@ __all__ = [
     "mediation",
     "metric_of",
     "minimality",
+    "patch_table",
     "patching",
     "path_effects",
     "prompts_of",
     "random_curve",
+    "rank_latents",
+    "rank_neurons",
     "read_circuit",
     "register_ablation",
     "register_places",

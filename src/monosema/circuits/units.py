@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -52,7 +52,7 @@ class Ranked:
             those that stand for many.
         largest, drawn: number of rows of the first two kinds.
         units: number of all units.
-        agreement: of estimates with measurements over the rows of single units.
+        agreement: of estimates with measurements over the rows of single units; None where either are all equal.
         estimated: mean estimates of all units, as shares.
     """
 
@@ -60,13 +60,13 @@ class Ranked:
     largest: int
     drawn: int
     units: int
-    agreement: Agreement
+    agreement: Agreement | None
     estimated: Float[Tensor, " units"]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         found = {"largest": self.largest, "drawn": self.drawn, "units": self.units}
-        agrees = {"pearson": self.agreement.pearson, "spearman": self.agreement.spearman, "n": self.agreement.n}
+        agrees = None if self.agreement is None else asdict(self.agreement)
         return {**self.table.to_dict(), **found, "agreement": agrees}
 
 
@@ -200,12 +200,13 @@ def _rank(
         about=about,
     )
     single = moved[: len(chosen)].mean(-1)
+    equal = bool((single == single[:1]).all(0).any())
     return Ranked(
         table=table,
         largest=min(n, len(order)),
         drawn=len(random),
         units=len(names),
-        agreement=agreement(single[:, 1], single[:, 0]),
+        agreement=None if equal else agreement(single[:, 1], single[:, 0]),
         estimated=every.mean(0) / gap.mean(),
     )
 
@@ -224,18 +225,18 @@ def _parts(
     model: Transformer, group: Contrast, writer: Dictionary, site: Site, written: Site, ends: Ends
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor | None]:
     """Return codes and errors, each as they are and as they are put, and what undoes the normalisation of rows."""
-    read = []
+    read, scales = list[tuple[Tensor, Tensor]](), list[Tensor | None]()
     for tokens in (group.clean, group.corrupt):
         got = model.activations(tokens, [site, written])
         codes = writer.encode(got[site].flatten(0, 1).float())
-        scale = None if codes.scale is None else codes.scale.unflatten(0, tokens.shape)
+        scales.append(None if codes.scale is None else codes.scale.unflatten(0, tokens.shape))
         dense = codes.dense().unflatten(0, tokens.shape)
-        read.append((dense, got[written] - writer.decode(codes).unflatten(0, tokens.shape), scale))
+        read.append((dense, got[written] - writer.decode(codes).unflatten(0, tokens.shape)))
     clean, corrupt = read
     if ends.direction == "denoising":
-        return (corrupt[0], clean[0]), (corrupt[1], clean[1]), corrupt[2]
+        return (corrupt[0], clean[0]), (corrupt[1], clean[1]), scales[1]
     put = [ends.ablation.values(clean[part], corrupt[part], group) for part in (0, 1)]
-    return (clean[0], put[0]), (clean[1], put[1]), clean[2]
+    return (clean[0], put[0]), (clean[1], put[1]), scales[0]
 
 
 def _is_text(model: Transformer, tokens: Tensor) -> Bool[Tensor, "n pos"]:
