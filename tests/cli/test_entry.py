@@ -27,6 +27,7 @@ VERBS = (
     "circuit",
     "experiments",
     "heads",
+    "prune",
     "steer",
     "complete",
     "chat",

@@ -46,7 +46,7 @@ def each_contribution(model: Transformer, added: Added) -> Iterator[None]:
             stack.enter_context(model.attach("pos_embed", placed))
         for layer, block in enumerate(model.blocks):
             assert isinstance(block, Block)
-            stack.enter_context(model.attach(Site(layer, "result"), _heads(layer, block, added)))
+            stack.enter_context(model.attach(Site(layer, "z"), _heads(layer, block, added)))
             stack.enter_context(model.attach(Site(layer, "mlp_out"), _mlp(layer, added)))
         yield
 
@@ -135,16 +135,17 @@ def _reading(change: Callable[[Tensor], Tensor]) -> Action:
 
 
 def _heads(layer: int, block: Block, added: Added) -> Action:
-    norm, bias = block.ln1_post, block.attn.o.bias
+    norm, out = block.ln1_post, block.attn.o
+    weights = out.weight.unflatten(1, (block.n_heads, -1))  # d_model × head × d_head
 
-    def action(result: Tensor, _: ForwardContext) -> Tensor:
-        parts = result.permute(2, 0, 1, 3)
+    def action(z: Tensor, _: ForwardContext) -> Tensor:
+        parts = torch.einsum("bphk,dhk->hbpd", z, weights)
         if norm is not None:
-            whole = result.float().sum(2) if bias is None else result.float().sum(2) + bias.float()
+            whole = parts.float().sum(0) if out.bias is None else parts.float().sum(0) + out.bias.float()
             scale = (whole.square().mean(-1, keepdim=True) + norm.eps).sqrt()
-            parts = (parts / scale * norm.gain()).to(result.dtype)
+            parts = (parts / scale * norm.gain()).to(z.dtype)
         added(layer, Kind.HEAD, parts)
-        return result
+        return z
 
     return action
 

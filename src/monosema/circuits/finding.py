@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,7 @@ from monosema.circuits.faithfulness import THRESHOLD, Trial, smallest, trial_of
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import component_graph
 from monosema.circuits.judging import TESTS, Judgement, Said, judge, require_skill
-from monosema.circuits.mask_gradients import mask_gradients
+from monosema.circuits.methods import method_named
 from monosema.circuits.metrics import metric_of
 from monosema.circuits.scores import EdgeScores
 from monosema.circuits.shown import ShownGraph, show_circuit
@@ -31,7 +31,7 @@ Scored = Callable[["FindConfig", Transformer, Contrasts], EdgeScores]
 class FindConfig(Config):
     """Settings of a circuit's search and tests."""
 
-    method: str = "eap-ig"
+    method: str = "eap-ig-masks"
     """Name of the method that scores edges."""
     ablation: str = "resample"
     """Name of what stands in for what is left out."""
@@ -161,21 +161,8 @@ def score_edges(model: Transformer, prompts: Contrasts, config: FindConfig) -> E
     Raises:
         InputError: a method that there is not, or scores that are no numbers.
     """
-    if config.method not in _STEPS:
-        raise InputError(
-            f"There is no method {config.method!r}.{nearest(config.method, _STEPS)} Methods: {', '.join(_STEPS)}."
-        )
     metric, ablation = metric_of(prompts, model, config.metric), ablation_named(config.ablation)
-    scores = mask_gradients(model, prompts, ablation, metric, _STEPS[config.method])
-    if not bool(scores.by_prompt.isfinite().all()):
-        raise InputError(
-            f"{config.method} gives scores on {prompts.task!r} that are no numbers. Take the model in float32, and "
-            "another metric."
-        )
-    return scores
-
-
-_STEPS: Mapping[str, int] = {"eap-ig": 5, "eap": 1}
+    return method_named(config.method)(model, prompts, ablation, metric)
 
 
 def prompts_of(task: str, model: Transformer, config: FindConfig) -> tuple[Contrasts, Contrasts]:

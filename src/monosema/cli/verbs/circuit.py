@@ -34,7 +34,7 @@ def circuit(
     *tasks: str,
     run: Path | None = None,
     model: str | None = None,
-    method: str = "eap-ig",
+    method: str = "eap-ig-masks",
     ablation: str = "resample",
     metric: str | None = None,
     prompts: int = 40,
@@ -69,7 +69,7 @@ def circuit(
     model
         A model in place of the run's own, or without a run. Without both: specimen.
     method
-        How edges are scored.
+        How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks.
     ablation
         What stands in for what is left out: resample (the corrupted prompt), mean or zero.
     metric

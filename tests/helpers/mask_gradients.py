@@ -1,18 +1,10 @@
-"""Mask gradients: the score of every edge at once, by the gradient of the metric with respect to its exchange.
-
-    score_e = − mean over α of ∂m / ∂exchange_e, at exchange = α for all edges together
-
-With one step at α = 0 it is edge attribution patching (Syed et al. 2023, arXiv:2310.10348); with the midpoints of more
-steps the scores sum to m(M) − m(∅), the error falling with their number (the integral of Sundararajan et al. 2017,
-arXiv:1703.01365, over masks). It passes whole copies of each head's input through the model: the plain, slow twin of
-faster methods.
-"""
+"""The slow twin of attribution: gradients with respect to masks, through a copy of the stream for every head."""
 
 from __future__ import annotations
 
-import time
-
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from monosema.circuits.ablations import Ablation
 from monosema.circuits.contrast import Contrasts
@@ -20,7 +12,6 @@ from monosema.circuits.contributions import exchanged
 from monosema.circuits.graph import component_graph
 from monosema.circuits.metrics import Metric, last_logits
 from monosema.circuits.running import ROW_BYTES
-from monosema.circuits.scores import EdgeScores, Provenance
 from monosema.models import Transformer
 
 
@@ -31,9 +22,9 @@ def mask_gradients(
     metric: Metric,
     steps: int = 5,
     row_bytes: int = ROW_BYTES,
-) -> EdgeScores:
-    """Score all edges; `steps` = 1 takes the gradient at the clean run alone."""
-    begun, graph, parts = time.perf_counter(), component_graph(model), []
+) -> Float[Tensor, "n w r"]:
+    """Score all edges of each prompt; `steps` = 1 takes the gradient at the clean run alone, others midpoints."""
+    graph, parts = component_graph(model), list[Tensor]()
     alphas = [0.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
     for group in contrasts:
         whole = ablation.stand_ins(model, group)
@@ -49,15 +40,4 @@ def mask_gradients(
                 assert exchange.grad is not None
                 total -= exchange.grad.cpu() / len(alphas)
             parts.append(total * graph.allowed)
-    about = Provenance(
-        method="EAP" if steps == 1 else f"mask gradients ({steps} steps)",
-        ablation=ablation.name,
-        metric=metric.name,
-        task=contrasts.task,
-        model=model.name,
-        n=len(contrasts),
-        forward=float(len(alphas) + 1),
-        backward=float(len(alphas)),
-        seconds=time.perf_counter() - begun,
-    )
-    return EdgeScores(graph=graph, by_prompt=torch.cat(parts), about=about)
+    return torch.cat(parts)

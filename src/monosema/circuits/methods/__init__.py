@@ -1,0 +1,8 @@
+"""Methods that score all edges of a graph: one signature, one file each, an open list."""
+
+from __future__ import annotations
+
+from monosema.circuits.methods.attribution import Attribution
+from monosema.circuits.methods.method import METHODS, Method, method_named, register_method
+
+__all__ = ["METHODS", "Attribution", "Method", "method_named", "register_method"]
