@@ -11,18 +11,21 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 
 from monosema.activations import Store
+from monosema.circuits import identification
 from monosema.circuits.contrast import Contrasts, contrasts
 from monosema.circuits.halfway import Curve, needed, needed_against
-from monosema.circuits.identification import Patching, Path, identify, measure
+from monosema.circuits.identification import Patching, identify, measure
 from monosema.circuits.metrics import metric_of
 from monosema.circuits.running import end_metrics
-from monosema.core import Estimate, InputError, Site, derive_seed, progress_bar, wilson
+from monosema.core import Estimate, InputError, Site, atomic_path, derive_seed, progress_bar, wilson
 from monosema.data.tasks import ioi
 from monosema.dictionaries import Dictionary, Ica, Pca, RandomDirections
 from monosema.dictionaries.signs_apart import SignsApart
@@ -36,7 +39,7 @@ THRESHOLDS = tuple(float(value) for value in np.logspace(-3, 0, 7))
 """τ; the paper has 50 of them from 1e-5 to 1."""
 ABLE = 0.6
 """Share of prompts that a model must answer rightly for its features to be looked for."""
-ICA_ROWS, ICA_ITERATIONS = 8_192, 200
+ICA_ROWS, ICA_ITERATIONS = 4_096, 100
 PCA, PCA_APART, ICA, RANDOM = "PCA", "PCA, signs apart", "ICA", "random directions"
 
 Maker = Callable[[], Dictionary]
@@ -52,7 +55,7 @@ def run(work: Work) -> ExperimentPage:
     accuracy = _accuracy(work, measured_on)
     store = captured(work.reader, [site], work.config.training, work.folder / "activations")
     members = trained(store, work.config.training, work.folder / "dictionaries", work.device)
-    makers = _makers(store, site, members, work.config.training.seeds)
+    makers = _makers(store, site, members, work.config.training.seeds, work.folder)
     rows = []
     with progress_bar("identify", len(makers) * len(THRESHOLDS), "thresholds") as bar:
         for (name, seed), make in makers.items():
@@ -97,7 +100,7 @@ def _accuracy(work: Work, prompts: Contrasts) -> Estimate:
     return found
 
 
-def _makers(store: Store, site: Site, members: list[Member], seeds: int) -> dict[tuple[str, int], Maker]:
+def _makers(store: Store, site: Site, members: list[Member], seeds: int, folder: Path) -> dict[tuple[str, int], Maker]:
     """Return what makes each dictionary, by name and seed; what has no seed of its own is tried in as many orders."""
 
     @functools.cache
@@ -110,7 +113,13 @@ def _makers(store: Store, site: Site, members: list[Member], seeds: int) -> dict
 
     @functools.cache
     def ica() -> Ica:
-        return Ica.fit(sample()[:ICA_ROWS], store.width(site), iterations=ICA_ITERATIONS)
+        path = folder / "ica.safetensors"
+        if not path.exists():
+            made = Ica.fit(sample()[:ICA_ROWS], store.width(site), iterations=ICA_ITERATIONS)
+            tensors = {"mean": made.mean, "unmixing": made.reading, "directions": made.directions}
+            with atomic_path(path) as temporary:
+                save_file(tensors, str(temporary))
+        return Ica(**load_file(str(path)))
 
     l0 = [member.l0 for member in members if member.alpha > 0 and member.l0]
     k = max(1, round(float(np.median(l0)))) if l0 else 32
@@ -124,7 +133,7 @@ def _makers(store: Store, site: Site, members: list[Member], seeds: int) -> dict
     return makers
 
 
-def _plain(path: Path) -> dict[str, Any]:
+def _plain(path: identification.Path) -> dict[str, Any]:
     return {
         "sizes": path.sizes.tolist(),
         **{name: getattr(path, name).double().tolist() for name in ("divergence", "distance", "edit")},
