@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from monosema.circuits.ablations import ABLATIONS, Ablation, Mean, Resample, Zero, ablation_named, register_ablation
 from monosema.circuits.alignment import Alignment, AlignmentConfig, Interchanged, Subspace, align, swapped
+from monosema.circuits.attribution_graph import GraphConfig, PromptGraph, attribution_graph, graph_of
 from monosema.circuits.circuit import Circuit
 from monosema.circuits.completeness import Completeness, NodeTest, completeness, minimality
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
@@ -13,6 +14,9 @@ from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_c
 from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score_edges
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import Graph, Kind, Node, Reader, component_graph
+from monosema.circuits.graph_checks import GraphChecks, check_graph
+from monosema.circuits.graph_files import show_graph, to_circuit_tracer
+from monosema.circuits.influence import GraphScores, Pruned, prune, score_graph
 from monosema.circuits.judging import TESTS, Judgement, judge, require_skill, say
 from monosema.circuits.methods import METHODS, Method, method_named, register_method
 from monosema.circuits.metrics import (
@@ -23,14 +27,18 @@ from monosema.circuits.metrics import (
     last_logits,
     metric_of,
 )
+from monosema.circuits.parts import PartFigures, PartTrial
 from monosema.circuits.patching import Patching, patching
 from monosema.circuits.paths import mediation, path_effects
 from monosema.circuits.places import PLACES, Places, Positions, register_places
+from monosema.circuits.replacement import Replacement
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 from monosema.circuits.specificity import Matrix, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
+from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
+from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 
 __all__ = [
     "ABLATIONS",
@@ -51,6 +59,9 @@ __all__ = [
     "FindConfig",
     "Found",
     "Graph",
+    "GraphChecks",
+    "GraphConfig",
+    "GraphScores",
     "Interchanged",
     "Judgement",
     "Kept",
@@ -64,12 +75,20 @@ __all__ = [
     "Node",
     "NodeScores",
     "NodeTest",
+    "PartFigures",
+    "PartTrial",
+    "PatchConfig",
+    "PatchTable",
     "Patching",
     "Places",
     "Positions",
     "ProbabilityDifference",
+    "PromptGraph",
     "Provenance",
+    "Pruned",
+    "Ranked",
     "Reader",
+    "Replacement",
     "Resample",
     "ShownEdge",
     "ShownGraph",
@@ -81,6 +100,8 @@ __all__ = [
     "ablation_named",
     "agreement",
     "align",
+    "attribution_graph",
+    "check_graph",
     "circuit_logits",
     "circuit_metrics",
     "completeness",
@@ -91,6 +112,7 @@ __all__ = [
     "end_metrics",
     "exchanged",
     "find",
+    "graph_of",
     "jaccard",
     "judge",
     "last_logits",
@@ -98,10 +120,14 @@ __all__ = [
     "method_named",
     "metric_of",
     "minimality",
+    "patch_table",
     "patching",
     "path_effects",
     "prompts_of",
+    "prune",
     "random_curve",
+    "rank_latents",
+    "rank_neurons",
     "read_circuit",
     "register_ablation",
     "register_method",
@@ -109,12 +135,15 @@ __all__ = [
     "require_skill",
     "say",
     "score_edges",
+    "score_graph",
     "show_circuit",
+    "show_graph",
     "sizes_of",
     "smallest",
     "specificity",
     "stability",
     "swapped",
+    "to_circuit_tracer",
     "to_dot",
     "trial_of",
     "write_circuit",
