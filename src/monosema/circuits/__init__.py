@@ -38,6 +38,8 @@ from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenan
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 from monosema.circuits.specificity import Matrix, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
+from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
+from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 
 __all__ = [
     "ABLATIONS",
@@ -78,6 +80,8 @@ __all__ = [
     "NodeTest",
     "PartFigures",
     "PartTrial",
+    "PatchConfig",
+    "PatchTable",
     "Patching",
     "Places",
     "Positions",
@@ -85,6 +89,7 @@ __all__ = [
     "PromptGraph",
     "Provenance",
     "Pruned",
+    "Ranked",
     "Reader",
     "Replacement",
     "Resample",
@@ -119,11 +124,14 @@ __all__ = [
     "method_named",
     "metric_of",
     "minimality",
+    "patch_table",
     "patching",
     "path_effects",
     "prompts_of",
     "prune",
     "random_curve",
+    "rank_latents",
+    "rank_neurons",
     "read_circuit",
     "register_ablation",
     "register_method",
