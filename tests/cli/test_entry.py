@@ -23,6 +23,7 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "patch",
     "circuit",
     "experiments",
     "heads",
