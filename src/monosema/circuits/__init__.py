@@ -27,6 +27,7 @@ from monosema.circuits.metrics import (
     last_logits,
     metric_of,
 )
+from monosema.circuits.parts import PartFigures, PartTrial
 from monosema.circuits.patching import Patching, patching
 from monosema.circuits.paths import mediation, path_effects
 from monosema.circuits.places import PLACES, Places, Positions, register_places
@@ -72,6 +73,8 @@ __all__ = [
     "Node",
     "NodeScores",
     "NodeTest",
+    "PartFigures",
+    "PartTrial",
     "Patching",
     "Places",
     "Positions",

@@ -13,7 +13,7 @@ So each run is also compared with the corrupted run itself, which is the same fo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monosema.circuits.contrast import Contrasts
-from monosema.core import InputError, Progress, SilentProgress, Site, torch_generator
+from monosema.core import InputError, Site, torch_generator
 from monosema.dictionaries import Dictionary
 from monosema.models import Fork, LanguageModel, unembed_of
 
@@ -77,11 +77,9 @@ class Patching:
         return tuple(self.latents[mask].tolist())
 
     @torch.no_grad()
-    def without(
-        self, patched: Float[Tensor, "n pos d"], places: Sequence[int]
-    ) -> tuple[Float[Tensor, "n pos d"], float]:
-        """Return activations less what the latents at these places of `latents` changed, and KL(all patched ‖ that)."""
-        fewer = patched - self._change[..., places] @ self._directions[places]
+    def without(self, patched: Float[Tensor, "n pos d"], place: int) -> tuple[Float[Tensor, "n pos d"], float]:
+        """Return activations less what the latent at this place of `latents` changed, and KL(all patched ‖ that)."""
+        fewer = patched - self._change[..., place].unsqueeze(-1) * self._directions[place]
         return fewer, float(self.divergence(self._logs(self._fork, [fewer])[0]).mean())
 
     def divergence(self, logs: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
@@ -109,63 +107,32 @@ class Patching:
 
 
 def identify(
-    patching: Patching,
-    thresholds: Sequence[float],
-    seed: int = 0,
-    group: int = 1,
-    progress: Progress | None = None,
-) -> list[Selection]:
-    """Return what is left at each of rising thresholds, after the selection of all and before the empty one.
+    patching: Patching, thresholds: Sequence[float], seed: int = 0, found: Sequence[Selection] = ()
+) -> Iterator[Selection]:
+    """Give what is left at each of rising thresholds, after the selection of all.
 
-    Latents are tried in groups: dropped together where that raises the divergence by less than τ, else each half is
-    tried. This asks more than the paper does, of whose single drops each may raise it by τ, and takes a fraction of the
-    passes. What was kept is not tried again before something has been dropped, since the outcome is known.
+    What was kept is not tried again before something has been dropped, since the outcome is known.
 
     Args:
         seed: of the orders in which latents are tried.
-        group: latents that are tried at first; 1 is the paper's way.
-        progress: advanced at each threshold.
+        found: selections that were given before, from the first on; goes on behind them.
     """
-    generator, progress = torch_generator(seed, "feature identification"), progress or SilentProgress()
-    search = _Search(patching)
-    found = [patching.selection(search.kept)]
-    for threshold in sorted(thresholds):
-        places = search.kept.nonzero().flatten()
-        order = places[torch.randperm(len(places), generator=generator).to(places.device)].tolist()
-        for start in range(0, len(order), group):
-            search.drop(order[start : start + group], threshold)
-        search.settle()
-        found.append(patching.selection(search.kept))
-        progress.advance(1)
-    return list(dict.fromkeys([*found, ()]))
-
-
-class _Search:
-    """The latents that are left, and the run with them patched."""
-
-    def __init__(self, patching: Patching) -> None:
-        self._patching, self.kept = patching, patching.every
-        self._now, self._known = 0.0, dict[tuple[int, ...], float]()
-        self.settle()
-
-    def settle(self) -> None:
-        """Compute the activations anew, without the rounding of what was taken off one by one."""
-        self._patched = self._patching.patched(self.kept)
-
-    def drop(self, places: list[int], threshold: float) -> None:
-        """Drop these latents, or those parts of them that can be."""
-        key = tuple(sorted(places))
-        if key not in self._known or self._known[key] - self._now < threshold:
-            fewer, divergence = self._patching.without(self._patched, places)
-            if divergence - self._now < threshold:
-                self.kept[places] = False
-                self._patched, self._now, self._known = fewer, divergence, {}
-                return
-            self._known[key] = divergence
-        if len(places) > 1:
-            half = len(places) // 2
-            self.drop(places[:half], threshold)
-            self.drop(places[half:], threshold)
+    kept, now, known = patching.every, 0.0, dict[int, float]()
+    if not found:
+        yield patching.selection(kept)
+    elif len(found) > 1:
+        kept = patching.mask(found[-1])
+        now = float(patching.divergence(patching.run(kept)[0]).mean())
+    for number, threshold in list(enumerate(sorted(thresholds)))[max(0, len(found) - 1) :]:
+        generator = torch_generator(seed, "feature identification", number)
+        patched, places = patching.patched(kept), kept.nonzero().flatten()
+        for place in places[torch.randperm(len(places), generator=generator).to(places.device)].tolist():
+            if place not in known or known[place] - now < threshold:
+                fewer, known[place] = patching.without(patched, place)
+                if known[place] - now < threshold:
+                    kept[place], patched = False, fewer
+                    now, known = known[place], {}
+        yield patching.selection(kept)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -6,15 +6,16 @@ transcoders. What comes first in the list of its unit matters most, so the circu
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 from monosema.circuits.circuit import Circuit, Ranking
 from monosema.circuits.graph import Kind, Node
 from monosema.circuits.scores import EdgeScores
-from monosema.core import Estimate, FormatError, read_json, write_json
+from monosema.core import Estimate, FormatError, MonosemaError, read_json, write_json
 
 FILE = "graph.json"
 """Name of the file in the folder of a circuit; a run keeps such folders below ``circuits/``."""
@@ -88,7 +89,8 @@ class ShownGraph:
 
     Attributes:
         title: headline.
-        unit: which of the two lists is by importance, and counted by the curve.
+        unit: which of the two lists is by importance, and counted by the curve; tokens, embedding and logits are no
+            nodes to count, and always there.
         n_layers: rows between the embedding and the logits.
         nodes, edges: what there is to draw.
         total: edges (or nodes) of the whole graph, of which these may be the first.
@@ -118,6 +120,10 @@ class ShownGraph:
         if ends and not 0 <= min(ends) <= max(ends) < len(names):
             raise FormatError(f"An edge ends at node {max(ends)}, but the graph has {len(names)} nodes.")
 
+    def first(self, edges: int) -> ShownGraph:
+        """Return the graph with its most important edges only, where edges are what is by importance."""
+        return replace(self, edges=self.edges[:edges]) if self.unit == "edges" else self
+
     def write(self, folder: str | Path) -> Path:
         """Write the graph into a circuit's folder; return the file."""
         path = Path(folder) / FILE
@@ -136,6 +142,15 @@ class ShownGraph:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise FormatError(f"{path} is no graph of this form: {where}: {first['msg']}.") from None
+
+
+def shown_in(run: str | Path) -> list[ShownGraph]:
+    """Return the graphs of the circuits in a run's folder, by name; those that can't be read are left out."""
+    found = list[ShownGraph]()
+    for path in sorted(Path(run).glob(f"circuits/*/{FILE}")):
+        with contextlib.suppress(MonosemaError):
+            found.append(ShownGraph.read(path.parent))
+    return found
 
 
 def show_circuit(

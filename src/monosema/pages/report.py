@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from monosema.atlas import Atlas
+from monosema.circuits import ShownGraph
 from monosema.core import atomic_path
 from monosema.core.language import translate
 from monosema.evaluation import EvaluationRow
@@ -27,6 +28,9 @@ from monosema.pages.words import ITEMS, languages, of_script, rewording, say
 
 if TYPE_CHECKING:
     import jinja2
+
+EDGES = 600
+"""Edges of a circuit that a report holds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +59,7 @@ class ReportData:
         pictures: further charts as SVG.
         created: when the run was made, as shown.
         items: what the tokens are, of a run over items; None where they are tokens.
+        circuits: graphs of circuits that were found in the model.
     """
 
     title: str
@@ -75,6 +80,7 @@ class ReportData:
     pictures: Sequence[str] = ()
     created: str = ""
     items: Items | None = None
+    circuits: Sequence[ShownGraph] = ()
 
 
 def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, limit_mb: float | int = 14.0) -> Path:
@@ -162,6 +168,7 @@ def _drawn(data: ReportData, packed: ReportBundle) -> dict[str, Any]:
             "sides": packed.sides,
             "map": drawn.to_dict() if drawn else None,
             "view": "passages" if data.items is None else "items",
+            "circuits": [asdict(one.first(EDGES)) for one in data.circuits],
         },
     }
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from monosema.circuits.shown import shown_in
 from monosema.core import MonosemaError, read_json
 from monosema.evaluation import Evaluation
 from monosema.items import ItemModel, Items
@@ -83,6 +84,7 @@ def _report_data(ctx: RunContext) -> ReportData:
         notes=(*_origin(ctx), *evaluation.notes),
         run=str(ctx.folder),
         pictures=pictures(ctx),
+        circuits=shown_in(ctx.folder),
     )
 
 

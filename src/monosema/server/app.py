@@ -20,7 +20,10 @@ from monosema.server.schemas import ErrorReply
 from monosema.server.security import Guard
 from monosema.server.state import Serving
 
-ROUTES = ("runs", "charts", "export", "features", "prompts", "steer", "compare", "generate", "jobs", "sweeps", "live")
+ROUTES = (
+    *("runs", "charts", "export", "features", "circuits", "prompts", "steer", "compare", "generate", "jobs", "sweeps"),
+    "live",
+)
 """Modules of `server.routes`, each with its `router`; a line here serves another. The first that fits an address is
 asked."""
 

@@ -96,6 +96,18 @@ def feature(run: OfRun, latent: int, draw: Draw) -> HTMLResponse:
     return draw("feature", f"Feature {latent} of {run.name}", run=run.name, latent=latent)
 
 
+@router.get("/runs/{run}/circuits")
+def circuits(run: OfRun, draw: Draw) -> HTMLResponse:
+    """Show the list of circuits."""
+    return draw("circuits", f"Circuits of {run.name}", run=run.name, circuit=None)
+
+
+@router.get("/runs/{run}/circuits/{circuit}")
+def circuit(run: OfRun, circuit: str, draw: Draw) -> HTMLResponse:
+    """Show one circuit."""
+    return draw("circuits", f"Circuit {circuit} of {run.name}", run=run.name, circuit=circuit)
+
+
 def _alone(name: str, title: str) -> None:
     """Serve a page that belongs to no run."""
 

@@ -36,24 +36,29 @@ def experiments(
     """Repeat the causal experiments of 2309.08600 on any model, and say whether its claims hold there.
 
     ioi: how few features, and how small an edit, carry an answer over: sparse dictionaries with several weights of the
-    penalty, without one, PCA, ICA and random directions. Each experiment trains the dictionaries that it needs, goes on
-    where it was interrupted, and writes a page with figures, as Markdown and JSON too.
+    penalty, without one, PCA, ICA and random directions. erasure: a latent's direction against the mean difference,
+    LEACE and random ones in taking gender out, with the damage on other text. perplexity: what the model predicts on
+    reconstructions, layer by layer, beside PCA.
+
+    Each experiment trains the dictionaries that it needs, goes on where it was interrupted, and writes a page with
+    figures, as Markdown and JSON too.
 
     ```
     monosema experiments ioi
+    monosema experiments erasure --layers 2
     monosema experiments ioi smollm2 --layers 22 --text books.parquet --skip-first 2 --seeds 1
     ```
 
     Parameters
     ----------
     name
-        The experiment: ioi.
+        The experiment: ioi, erasure or perplexity.
     model
         A model, as for `run`.
     layers
         Layers whose residual stream is looked at, with commas between.
     prompts
-        Prompts to choose features with; as many others are measured on.
+        Of ioi: prompts to choose features with; as many others are measured on.
     text
         What dictionaries are trained on: builtin, a file or folder, or hf:NAME.
     tokens

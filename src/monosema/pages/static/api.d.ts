@@ -79,6 +79,19 @@ export interface ChatMessage {
   content: string;
 }
 
+export interface CircuitCard {
+  name: string;
+  title: string;
+  edges: number;
+  nodes: number;
+  about: Record<string, any>;
+  problem?: string | null;
+}
+
+export interface CircuitList {
+  circuits: Array<CircuitCard>;
+}
+
 export interface ComparedMetric {
   metric: string;
   a: Measured;
@@ -105,6 +118,14 @@ export interface ComparisonAsked {
 
 export interface ErrorReply {
   error: Problem;
+}
+
+export interface Estimate {
+  value: number;
+  low: number;
+  high: number;
+  n: number;
+  method: string;
 }
 
 export interface FeatureDetail {
@@ -215,6 +236,12 @@ export interface JobRequest {
   kind: string;
 }
 
+export interface Kept {
+  size: number;
+  faithfulness: Estimate;
+  random?: Estimate | null;
+}
+
 export interface LabelGiven {
   text: string;
   author: string;
@@ -272,6 +299,22 @@ export interface NamedFeature {
 export interface Near {
   other: number;
   value: number;
+}
+
+export interface PartAsked {
+  size: number;
+  nodes: Array<string>;
+}
+
+export interface PartFigures {
+  size: number;
+  n: number;
+  faithfulness?: Estimate | null;
+  random?: Estimate | null;
+  predicted?: number | null;
+  measured?: Estimate | null;
+  control?: Estimate | null;
+  absent: string;
 }
 
 export interface Passage {
@@ -337,6 +380,38 @@ export interface RunList {
   offset: number;
   limit: number;
   runs: Array<RunCard>;
+}
+
+export interface ShownEdge {
+  source: number;
+  target: number;
+  weight: number;
+  name: string;
+}
+
+export interface ShownGraph {
+  title: string;
+  unit: "edges" | "nodes";
+  n_layers: number;
+  nodes: Array<ShownNode>;
+  edges: Array<ShownEdge>;
+  total: number;
+  tokens: Array<string>;
+  curve: Array<Kept>;
+  about: Record<string, string | number | boolean>;
+  notes: Array<string>;
+}
+
+export interface ShownNode {
+  name: string;
+  kind: string;
+  layer: number;
+  column?: number | null;
+  label: string;
+  latent?: number | null;
+  run?: string | null;
+  predicted?: number | null;
+  measured?: Estimate | null;
 }
 
 export interface StageCard {

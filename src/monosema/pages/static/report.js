@@ -1,4 +1,5 @@
 // The report: opens the blocks, draws the plots, and ties list, map, keyboard and address together.
+import { circuitPage } from "./circuit.js";
 import { Embedded } from "./data.js";
 import { byId as $, el, reword, save, say, tips } from "./elements.js";
 import { featurePage, showStar } from "./feature.js";
@@ -198,6 +199,23 @@ function inviting() {
   return list.rows.slice(0, 500).find(wordy) ?? list.rows[0];
 }
 
+// Each circuit is drawn when it is first opened.
+function circuits() {
+  const pages = facts.circuits.map((/** @type {import("./graph.js").Graph} */ graph, /** @type {number} */ i) => {
+    const box = el("details", {}, el("summary", {}, graph.title));
+    const draw = () => {
+      if (!box.open || box.childElementCount > 1) return;
+      const settings = { n: 0, at: "", picked: [], table: false, query: "" };
+      const feature = (/** @type {number} */ latent, /** @type {string | null} */ run) => (run === null && index.rows.has(latent) ? "#feature-" + latent : null);
+      box.append(circuitPage(graph, { settings, save: () => null, feature, test: null }));
+    };
+    box.addEventListener("toggle", draw);
+    box.open = i === 0;
+    return box;
+  });
+  $("circuits")?.append(...pages);
+}
+
 async function start() {
   theme($("theme"), () => map?.paint());
   strips();
@@ -218,6 +236,7 @@ async function start() {
   if (facts.map) map = maps(/** @type {NodeListOf<HTMLCanvasElement>} */ (document.querySelectorAll(".map canvas")), index, facts.map, (row) => open(row, { jump: true }));
   list.update({});
   tips($("detail"), ".t", tokenTip);
+  circuits();
   document.addEventListener("keydown", keys);
   addEventListener("hashchange", () => fromAddress({ jump: true }));
   if (!fromAddress({ jump: true }) && list.rows.length) await open(inviting(), { quiet: true });

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monosema.runs.experiments import ioi
+from monosema.runs.experiments import erasure, ioi, perplexity
 from monosema.runs.experiments.experiment import (
     EXPERIMENTS,
     Experiment,
@@ -20,8 +20,10 @@ __all__ = [
     "ExperimentConfig",
     "TrainingChoice",
     "Work",
+    "erasure",
     "experiment_named",
     "ioi",
+    "perplexity",
     "register_experiment",
     "run_experiment",
 ]

@@ -42,12 +42,19 @@ class Work:
         folder: where everything is kept.
         config: its settings.
         device: where to compute; None for the best there is.
+        source: what the model was loaded from; None where it can't be loaded again.
     """
 
     model: LanguageModel
     folder: Path
     config: ExperimentConfig
     device: str | None = None
+    source: str | None = None
+
+    @property
+    def reader(self) -> LanguageModel:
+        """The model in the precision that is fastest here, as a run captures activations."""
+        return self.model if self.source is None else load_model(self.source, device=self.device)
 
     def sites(self, default: tuple[int, ...]) -> tuple[Site, ...]:
         """Return the residual stream after each chosen layer. Raises ConfigError for layers that there are not."""
@@ -65,8 +72,20 @@ class Work:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, make())
+            self._begun(name).unlink(missing_ok=True)
         found: dict[str, Any] = read_json(path)
         return found
+
+    def kept(self, name: str) -> list[Any]:
+        """Return what was kept of a part that is not finished; nothing where it was not begun."""
+        return read_json(self._begun(name)) if self._begun(name).exists() else []
+
+    def keep(self, name: str, found: list[Any]) -> None:
+        """Keep what has been found of a part so far."""
+        write_json(self._begun(name), found)
+
+    def _begun(self, name: str) -> Path:
+        return self.folder / "parts" / f"{name}.begun.json"
 
 
 @dataclass(frozen=True)
@@ -132,6 +151,6 @@ def run_experiment(
             shutil.rmtree(folder / part, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, asked)
-    page = experiment.run(Work(lm, folder, config, device))
+    page = experiment.run(Work(lm, folder, config, device, model))
     page.write(folder)
     return page

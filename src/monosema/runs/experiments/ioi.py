@@ -1,9 +1,9 @@
 """Feature identification on indirect object identification: does a sparse dictionary need fewer features, and smaller
 edits, than others to carry an answer over? (Cunningham et al. 2023, arXiv:2309.08600, § 4.)
 
-Departures: prompts and templates are our own; features are tried in groups first (`identify`); they are chosen with
-some prompts and measured on others; each divergence is measured against the corrupted run too, which is one and the
-same for all dictionaries.
+Departures: prompts and templates are our own; there are fewer thresholds; features are chosen with some prompts and
+measured on others; each divergence is measured against the corrupted run too, which is one and the same for all
+dictionaries.
 """
 
 from __future__ import annotations
@@ -30,12 +30,10 @@ from monosema.models import Transformer
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.experiment import ExperimentPage, Figure, Table
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
-from monosema.runs.experiments.trained import Member, captured, sample_of, trained
+from monosema.runs.experiments.trained import Member, captured, sample_of, sparse_name, trained
 
-THRESHOLDS = tuple(float(value) for value in np.logspace(-4, 0, 9))
+THRESHOLDS = tuple(float(value) for value in np.logspace(-3, 0, 7))
 """τ; the paper has 50 of them from 1e-5 to 1."""
-GROUP = 16
-"""Features that are tried together at first."""
 ABLE = 0.6
 """Share of prompts that a model must answer rightly for its features to be looked for."""
 ICA_ROWS, ICA_ITERATIONS = 8_192, 200
@@ -52,25 +50,32 @@ def run(work: Work) -> ExperimentPage:
         raise InputError("The experiment ioi is about one layer: give --layers one number.")
     chosen_with, measured_on = (_prompts(work, part) for part in ("choice", "measurement"))
     accuracy = _accuracy(work, measured_on)
-    store = captured(work.model, [site], work.config.training, work.folder / "activations")
+    store = captured(work.reader, [site], work.config.training, work.folder / "activations")
     members = trained(store, work.config.training, work.folder / "dictionaries", work.device)
     makers = _makers(store, site, members, work.config.training.seeds)
     rows = []
     with progress_bar("identify", len(makers) * len(THRESHOLDS), "thresholds") as bar:
         for (name, seed), make in makers.items():
+            key = f"{name.replace(' ', '-')}-{seed}"
 
-            def found(make: Maker = make, seed: int = seed) -> Row:
+            def found(make: Maker = make, seed: int = seed, key: str = key) -> Row:
                 dictionary = make().to(work.model.device)
                 patching = Patching(work.model, site, chosen_with, dictionary)
-                selections = identify(patching, THRESHOLDS, derive_seed(work.config.seed, "order", seed), GROUP, bar)
+                selections = [tuple(one) for one in work.kept(key)]
+                bar.advance(max(0, len(selections) - 1))
+                for one in identify(patching, THRESHOLDS, derive_seed(work.config.seed, "order", seed), selections):
+                    selections.append(one)
+                    work.keep(key, selections)
+                    bar.advance(int(len(selections) > 1))
+                falling = list(dict.fromkeys([*selections, ()]))
                 on_others = Patching(work.model, site, measured_on, dictionary)
                 return {
-                    "selections": selections,
-                    "chosen": _plain(measure(patching, selections)),
-                    "measured": _plain(measure(on_others, selections)),
+                    "selections": falling,
+                    "chosen": _plain(measure(patching, falling)),
+                    "measured": _plain(measure(on_others, falling)),
                 }
 
-            part = work.part(f"{name.replace(' ', '-')}-{seed}", found)
+            part = work.part(key, found)
             rows.append({"name": name, "seed": seed, **part})
     return _page(work, site, accuracy, members, rows)
 
@@ -112,15 +117,11 @@ def _makers(store: Store, site: Site, members: list[Member], seeds: int) -> dict
     width = members[0].open().n_latents
     makers: dict[tuple[str, int], Maker] = {}
     for seed in range(seeds):
-        makers |= {(_sparse(one.alpha), seed): one.open for one in members if one.seed == seed}
+        makers |= {(sparse_name(one.alpha), seed): one.open for one in members if one.seed == seed}
         makers[PCA, seed], makers[PCA_APART, seed] = pca, lambda: SignsApart(pca())
         makers[ICA, seed] = ica
         makers[RANDOM, seed] = lambda seed=seed: RandomDirections.fit(sample(), width, min(k, width), seed)  # type: ignore[misc]
     return makers
-
-
-def _sparse(alpha: float) -> str:
-    return f"sparse, α = {alpha:g}"
 
 
 def _plain(path: Path) -> dict[str, Any]:
@@ -141,7 +142,7 @@ def _curves(rows: list[Row], name: str, part: str, against: str, amounts: str) -
 
 def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], rows: list[Row]) -> ExperimentPage:
     names = list(dict.fromkeys(row["name"] for row in rows))
-    penalised = [_sparse(alpha) for alpha in work.config.training.alphas if alpha > 0]
+    penalised = [sparse_name(alpha) for alpha in work.config.training.alphas if alpha > 0]
     # The weight is chosen where features were, and judged on other prompts.
     best = min(penalised, key=lambda name: needed(_curves(rows, name, "chosen", "divergence", "sizes")))
     curve = functools.partial(_curves, rows)
@@ -199,7 +200,7 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
 
 def _verdict(best: str, ratios: dict[str, dict[str, Estimate | None]]) -> str:
     parts, fewer = [], []
-    for name in (PCA, PCA_APART, _sparse(0.0)):
+    for name in (PCA, PCA_APART, sparse_name(0.0)):
         if name not in ratios:
             continue
         one = ratios[name]["features"]
@@ -236,7 +237,7 @@ def _ratio_table(best: str, ratios: dict[str, dict[str, Estimate | None]]) -> Ta
 
 def _dictionaries(members: list[Member]) -> Table:
     rows = [
-        [_sparse(one.alpha), str(one.seed), "–" if one.l0 is None else f"{one.l0:.1f}",
+        [sparse_name(one.alpha), str(one.seed), "–" if one.l0 is None else f"{one.l0:.1f}",
          "–" if one.fvu is None else f"{one.fvu:.3f}"]
         for one in members
     ]  # fmt: skip

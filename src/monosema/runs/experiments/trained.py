@@ -11,7 +11,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
+from monosema.activations import ActivationStream, CaptureConfig, JoinedStream, Store, capture_to_store
 from monosema.core import Config, Site, progress_bar
 from monosema.data import TextConfig, open_corpus, token_batches
 from monosema.data.batches import TokenBatches
@@ -22,6 +22,8 @@ from monosema.runs.sweeps import sweep_vectors
 from monosema.runs.vectors import VectorRecipe
 from monosema.training import TrainConfig, held_out_rows
 
+SHARD_ROWS = 4096
+"""Rows of a shard: a capture that is killed loses no more."""
 FITTED_ROWS = 16_384
 """Rows that PCA and random directions are fitted on."""
 
@@ -63,6 +65,11 @@ class Member:
         return load_dictionary(self.folder)
 
 
+def sparse_name(alpha: float) -> str:
+    """Name dictionaries with this weight of the penalty."""
+    return f"sparse, α = {alpha:g}"
+
+
 def text_of(model: LanguageModel, choice: TrainingChoice, tokens: int, split: Split = "train") -> TokenBatches:
     """Return batches of the experiment's text."""
     cut = TextConfig(
@@ -77,7 +84,8 @@ def text_of(model: LanguageModel, choice: TrainingChoice, tokens: int, split: Sp
 def captured(model: LanguageModel, sites: Sequence[Site], choice: TrainingChoice, folder: Path) -> Store:
     """Capture what dictionaries are trained on; what was captured before is kept."""
     with progress_bar("capture", choice.tokens, "tokens") as bar:
-        return capture_to_store(model, text_of(model, choice, choice.tokens), sites, folder, progress=bar)
+        batches = text_of(model, choice, choice.tokens)
+        return capture_to_store(model, batches, sites, folder, CaptureConfig(shard_rows=SHARD_ROWS), progress=bar)
 
 
 def trained(store: Store, choice: TrainingChoice, out: Path, device: str | None = None) -> list[Member]:

@@ -36,6 +36,7 @@ const PAGES = [
   ["f", "features", "Features", (run) => run && runAddress(run, "features")],
   ["p", "prompt", "Prompt", (run) => "/prompt" + (run ? "?run=" + encodeURIComponent(run) : "")],
   ["s", "steer", "Steer", (run) => "/steer" + (run ? "?run=" + encodeURIComponent(run) : "")],
+  ["i", "circuits", "Circuits", (run) => run && runAddress(run, "circuits")],
   ["c", "compare", "Compare", () => "/compare"],
   ["j", "jobs", "Jobs", () => "/jobs"],
 ];
@@ -95,7 +96,7 @@ function runSwitch(run) {
   select.hidden = facts.runs.length === 0;
   select.replaceChildren(...facts.runs.map(({ name }) => el("option", { value: name, selected: name === run }, name)));
   select.addEventListener("change", () => {
-    const place = ["features", "feature"].includes(facts.page) ? ["features"] : [];
+    const place = ["features", "feature"].includes(facts.page) ? ["features"] : facts.page === "circuits" ? ["circuits"] : [];
     if (["prompt", "steer"].includes(facts.page)) location.assign(`/${facts.page}?run=${encodeURIComponent(select.value)}`);
     else location.assign(runAddress(select.value, ...place));
   });

@@ -1,0 +1,102 @@
+"""Experiments: what they say follows from what was found, controls stand beside, and what is finished is kept."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+
+from monosema.core import ConfigError, Estimate, InputError, RunError, wilson
+from monosema.models import random_model
+from monosema.pages.experiment import ExperimentPage
+from monosema.runs.experiments import (
+    EXPERIMENTS,
+    ExperimentConfig,
+    TrainingChoice,
+    Work,
+    erasure,
+    experiment_named,
+    ioi,
+    perplexity,
+    run_experiment,
+)
+from monosema.runs.experiments.experiment import Experiment, register_experiment
+
+
+def work_in(folder: Path, **training: Any) -> Work:
+    """An experiment on a random model."""
+    return Work(random_model(), folder, ExperimentConfig(training=TrainingChoice(**training)))
+
+
+def found(name: str, seed: int, features: float) -> dict[str, Any]:
+    """A dictionary that comes half-way with so many features, with some noise over prompts."""
+    noise = np.random.default_rng(seed).uniform(0.9, 1.1, (4, 12))
+    left = np.array([[0.01], [1.0], [2.0], [4.0]]) * noise
+    sizes = [400, features, features / 2, 0]
+    edits = np.array(sizes)[:, None] * noise / 100
+    path = {"sizes": sizes, "divergence": left.tolist(), "distance": (left + 1).tolist(), "edit": edits.tolist()}
+    return {"name": name, "seed": seed, "selections": [], "chosen": path, "measured": path}
+
+
+@pytest.mark.parametrize(("sparse", "claim"), [(10, "holds here."), (90, "does not hold here")])
+def test_the_sentence_of_ioi_follows_from_the_figures(sparse: float, claim: str, tmp_path: Path) -> None:
+    work = work_in(tmp_path, alphas=(0.0, 0.01), seeds=2)
+    names = {"sparse, α = 0.01": sparse, "sparse, α = 0": 60, ioi.PCA: 60, ioi.PCA_APART: 60}
+    rows = [found(name, seed, features) for name, features in names.items() for seed in range(2)]
+    (site,) = work.sites((1,))
+    page = ioi._page(work, site, wilson(11, 12), [], rows)
+    assert claim in page.verdict
+    ratio = page.values["ratios"][ioi.PCA]["features"]
+    assert ratio["low"] < sparse / 60 < ratio["high"]
+    assert page.write(tmp_path).exists()
+    assert {"result.json", "result.md", "features.svg"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_latents_auc_is_that_of_the_library() -> None:
+    codes = torch.randn(60, 5).relu()
+    labels = (torch.rand(60) < 0.5).float()
+    expected = [roc_auc_score(labels, column) for column in codes.T]
+    assert np.allclose(erasure._auc(codes, labels), expected)
+
+
+def test_perplexity_has_controls_at_each_layer_and_keeps_what_is_finished(tmp_path: Path) -> None:
+    text = tmp_path / "text.jsonl"
+    lines = (json.dumps({"text": f"Line {i} says that {i % 7} is a number. " * 9}) for i in range(300))
+    text.write_text("\n".join(lines))
+    work = work_in(tmp_path / "out", text=str(text), tokens=6_000, ratio=2, alphas=(0.01,), batch=64, passes=1)
+    page = perplexity.run(work)
+    assert len(page.tables[0].rows) == work.model.n_layers
+    assert all({"dictionary", "pca", "random"} <= row["rows"].keys() for row in page.values["rows"])
+    times = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "out").rglob("*")
+        if path.suffix in (".json", ".safetensors")
+    }
+    assert perplexity.run(work).verdict == page.verdict
+    assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_layers_and_names_that_there_are_not_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="erasure"):
+        experiment_named("erasur")
+    with pytest.raises(ConfigError, match="layers 0 to"):
+        work_in(tmp_path).sites((9,))
+
+
+def test_a_folder_of_other_settings_is_not_mixed_with_new_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("monosema.runs.experiments.experiment.load_model", lambda *_, **__: random_model())
+    monkeypatch.setattr("monosema.runs.experiments.experiment.EXPERIMENTS", dict(EXPERIMENTS))
+    page = ExperimentPage(
+        title="t", question="q", verdict="v", method="m", values={"n": Estimate(1, 0, 2, 3).to_dict()}
+    )
+    register_experiment(Experiment("made up", "nothing", lambda work: page))
+    run_experiment("made up", "x", tmp_path, ExperimentConfig())
+    run_experiment("made up", "x", tmp_path, ExperimentConfig())
+    with pytest.raises(RunError, match="--update"):
+        run_experiment("made up", "x", tmp_path, ExperimentConfig(seed=1))
+    run_experiment("made up", "x", tmp_path, ExperimentConfig(seed=1), update=True)
