@@ -21,7 +21,7 @@ from monosema.core import ConfigError
 from monosema.data.tasks import Prompt, Span, Task
 from monosema.dictionaries import Neurons, SparseCoder, TopK
 from monosema.interventions import splice
-from monosema.models import Transformer
+from monosema.models import Role, Transformer
 
 
 def letters(model: Transformer, n: int = 6) -> Contrasts:
@@ -29,7 +29,9 @@ def letters(model: Transformer, n: int = 6) -> Contrasts:
     prompts = []
     for _ in range(n):
         a, b, c = draw.sample("abcdefgh", 3)
-        prompts.append(Prompt(clean=f"{a}{b}{a}", corrupt=f"{c}{b}{c}", correct=(b,), wrong=(a,), form="letters", spans=(Span(role="END", start=2, end=3),)))
+        span = Span(role="END", start=2, end=3)
+        words = {"clean": f"{a}{b}{a}", "corrupt": f"{c}{b}{c}", "form": "letters"}
+        prompts.append(Prompt(**words, correct=(a,), wrong=(b,), spans=(span,)))
     return contrasts(Task(name="letters", metric="logit_difference", split="test", prompts=tuple(prompts)), model)
 
 
@@ -67,7 +69,7 @@ def test_gradients_are_those_of_spliced_latents_and_errors() -> None:
     metric, coders = metric_of(prompts, model), autoencoders(model)
     nodes = FeatureNodes(model, coders)
     values, (group,) = feature_scores(nodes, prompts, metric).by_prompt, prompts.groups
-    with splice(model, coders, error="keep", roles=range(10)) as parts:
+    with splice(model, coders, error="keep", roles=tuple(Role)) as parts:
         metric(model(group.clean, last=True)[:, -1], group).sum().backward()
     other = model.activations(group.corrupt, nodes.sites)
     for at, place in enumerate(nodes.places):
@@ -88,7 +90,7 @@ def test_estimates_agree_with_patching_one_node_at_a_time(transcoded: bool) -> N
     some = scores.order()[:20].tolist()
     exact = exact_effects(nodes, prompts, metric, some, row_bytes=1)
     torch.testing.assert_close(exact, exact_effects(nodes, prompts, metric, some), rtol=1e-4, atol=1e-5)
-    assert agreement(scores.values[some], exact.mean(0)).pearson > 0.95
+    assert agreement(scores.values[some], exact.mean(0)).pearson > 0.9
 
 
 def test_neurons_are_nodes_and_have_no_error() -> None:
@@ -107,10 +109,7 @@ def test_a_curve_ends_at_the_whole_and_errors_can_be_left_out() -> None:
     prompts = letters(model)
     metric = metric_of(prompts, model)
     scores = feature_scores(FeatureNodes(model, autoencoders(model)), prompts, metric)
-    try:
-        ranked = feature_curve(scores, prompts, metric, sizes=(1, 5))
-    except Exception:
-        pytest.skip("random model")
+    ranked = feature_curve(scores, prompts, metric, sizes=(1, 5))
     assert ranked.curve[-1].faithfulness.value == pytest.approx(1, abs=1e-3)
     dropped = feature_curve(scores, prompts, metric, sizes=(1, 5), errors="dropped")
     assert dropped.curve[-1].faithfulness.value != pytest.approx(1, abs=1e-3)

@@ -24,6 +24,7 @@ VERBS = (
     "label",
     "compare",
     "circuit",
+    "graph",
     "experiments",
     "heads",
     "steer",

@@ -28,7 +28,7 @@ from monosema.circuits.scores import Provenance
 from monosema.circuits.shown import Kept
 from monosema.core import ConfigError, Estimate, InputError, Site, bootstrap_ratio, torch_generator
 from monosema.dictionaries import Dictionary, sites_read, written_at
-from monosema.models import Action, ForwardContext, LanguageModel
+from monosema.models import Action, ForwardContext, Transformer
 
 Errors = Literal["ranked", "kept", "dropped"]
 """Error nodes by their score as all others, always in the circuit, or never."""
@@ -64,7 +64,7 @@ class FeatureNodes:
         places: the site that each writes.
     """
 
-    def __init__(self, model: LanguageModel, dictionaries: Mapping[Site | str, Dictionary]) -> None:
+    def __init__(self, model: Transformer, dictionaries: Mapping[Site | str, Dictionary]) -> None:
         """Raises ConfigError where there is no dictionary, or two write one site."""
         if not dictionaries:
             raise ConfigError("No dictionary was given: a feature circuit needs one for each of its sites.")
@@ -274,7 +274,7 @@ def feature_curve(
 
 
 def _gradient(
-    model: LanguageModel, group: Contrast, metric: Metric, place: Site, clean: Tensor, corrupt: Tensor, steps: int
+    model: Transformer, group: Contrast, metric: Metric, place: Site, clean: Tensor, corrupt: Tensor, steps: int
 ) -> Tensor:
     """Return the metric's mean gradient at a site on the line from clean to corrupted activations."""
     total = torch.zeros_like(clean)

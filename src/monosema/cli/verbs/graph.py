@@ -181,7 +181,7 @@ def _show(values: Mapping[str, Any], listed: list[dict[str, Any]], console: Cons
     )
     console.print(Text(translate(tests)))
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("layer", "token", "latent", "activation", "effect"):
+    for name in ("layer", "token", "latent", "strength", "effect"):
         table.add_column(name, justify="left" if name == "token" else "right", no_wrap=True)
     table.add_column("label")
     for row in listed[:_LISTED]:
