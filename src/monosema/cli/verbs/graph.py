@@ -128,7 +128,8 @@ def _opened(folder: Path) -> tuple[dict[Site | str, Dictionary], dict[int, Path]
 
     if not folder.is_dir():
         raise InputError(f"--transcoders {folder} is no folder. monosema.recipes.transcoders makes one.")
-    found, homes = dict[Site | str, Dictionary](), dict[int, Path]()
+    found: dict[Site | str, Dictionary] = {}
+    homes = dict[int, Path]()
     for path in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "activations"):
         dictionary = open_dictionary(path)
         site = dictionary.metadata.site
