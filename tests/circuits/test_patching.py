@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 
 import pytest
 import torch
 from families import family_model
+from letters import METRIC, letters
 from torch import Tensor
 
 from monosema.circuits import (
     Contrasts,
-    LogitDifference,
     Mean,
     circuit_metrics,
     component_graph,
-    contrasts,
     end_metrics,
 )
 from monosema.circuits.ablations import Resample
@@ -25,43 +23,8 @@ from monosema.circuits.paths import Path, mediation, path_effects
 from monosema.circuits.places import PLACES, Places, Positions, register_places
 from monosema.circuits.running import last_logits
 from monosema.core import ConfigError, InputError
-from monosema.data.tasks import Prompt, Span, Task
 from monosema.interventions import Part, intervene, patch
 from monosema.models import Transformer
-
-METRIC = LogitDifference()
-
-
-def letters(model: Transformer, n: int = 6, lengths: int = 2) -> Contrasts:
-    """Read prompts of bytes whose ends differ by their metric as they are told, the larger one clean."""
-    rng, prompts = random.Random(0), []
-    for index in range(n):
-        end = "xy"[: 1 + index % lengths]
-        first, other, right, wrong = rng.sample("abcdefgh", 4)
-        spans = (Span(role="FIRST", start=0, end=1), Span(role="END", start=1 + len(end), end=2 + len(end)))
-        prompts.append(
-            Prompt(
-                clean=f"{first}q{end}",
-                corrupt=f"{other}q{end}",
-                correct=(right,),
-                wrong=(wrong,),
-                spans=spans,
-                form=end,
-            )
-        )
-    task = Task(name="letters", metric="logit_difference", split="test", prompts=tuple(prompts))
-    clean, corrupt = end_metrics(model, contrasts(task, model), METRIC)
-    order = [row for group in contrasts(task, model) for row in group.prompts]
-    better = {prompt: bool(gain > 0) for prompt, gain in zip(order, clean - corrupt, strict=True)}
-
-    def turned(prompt: Prompt) -> Prompt:
-        right, wrong = (prompt.correct, prompt.wrong) if better[prompt] else (prompt.wrong, prompt.correct)
-        return Prompt(
-            clean=prompt.clean, corrupt=prompt.corrupt, correct=right, wrong=wrong, spans=prompt.spans, form=prompt.form
-        )
-
-    turned_task = Task(name="letters", metric=task.metric, split="test", prompts=tuple(map(turned, prompts)))
-    return contrasts(turned_task, model)
 
 
 @pytest.fixture(scope="module", params=["llama", "gpt_neox", "gemma2"])

@@ -20,24 +20,20 @@ def mask_gradients(
     contrasts: Contrasts,
     ablation: Ablation,
     metric: Metric,
-    steps: int = 5,
+    share: float = 0.0,
     row_bytes: int = ROW_BYTES,
 ) -> Float[Tensor, "n w r"]:
-    """Score all edges of each prompt; `steps` = 1 takes the gradient at the clean run alone, others midpoints."""
+    """Score all edges of each prompt by the gradient where all of them are exchanged by a share."""
     graph, parts = component_graph(model), list[Tensor]()
-    alphas = [0.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
     for group in contrasts:
         whole = ablation.stand_ins(model, group)
         rows = max(row_bytes // (6 * len(graph.writers) * group.clean.shape[1] * model.d_model * 4), 1)
         for start in range(0, len(group), rows):
             part, values = group[start : start + rows], whole[:, start : start + rows]
-            total = torch.zeros(len(part), *graph.allowed.shape)
-            for alpha in alphas:
-                # One version for each prompt, so that each has a gradient of its own.
-                exchange = (alpha * graph.allowed.float()).repeat(len(part), 1, 1).to(model.device).requires_grad_()
-                with torch.enable_grad(), exchanged(model, graph, exchange, values):
-                    metric(last_logits(model, part.clean), part).sum().backward()
-                assert exchange.grad is not None
-                total -= exchange.grad.cpu() / len(alphas)
-            parts.append(total * graph.allowed)
+            # One version for each prompt, so that each has a gradient of its own.
+            exchange = (share * graph.allowed.float()).repeat(len(part), 1, 1).to(model.device).requires_grad_()
+            with torch.enable_grad(), exchanged(model, graph, exchange, values):
+                metric(last_logits(model, part.clean), part).sum().backward()
+            assert exchange.grad is not None
+            parts.append(-exchange.grad.cpu() * graph.allowed)
     return torch.cat(parts)

@@ -9,6 +9,7 @@ from monosema.circuits.circuit import Circuit
 from monosema.circuits.completeness import Completeness, NodeTest, completeness, minimality
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.contributions import contributions, exchanged
+from monosema.circuits.debugging import Culprit, Debugged, debug
 from monosema.circuits.dot import to_dot
 from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_curve, sizes_of, smallest, trial_of
 from monosema.circuits.feature_circuits import (
@@ -47,6 +48,8 @@ from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenan
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
 from monosema.circuits.specificity import Matrix, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
+from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
+from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 
 __all__ = [
     "ABLATIONS",
@@ -62,7 +65,9 @@ __all__ = [
     "Completeness",
     "Contrast",
     "Contrasts",
+    "Culprit",
     "Curve",
+    "Debugged",
     "EdgeScores",
     "FeatureNode",
     "FeatureNodes",
@@ -89,6 +94,8 @@ __all__ = [
     "NodeTest",
     "PartFigures",
     "PartTrial",
+    "PatchConfig",
+    "PatchTable",
     "Patching",
     "Places",
     "Positions",
@@ -96,6 +103,7 @@ __all__ = [
     "PromptGraph",
     "Provenance",
     "Pruned",
+    "Ranked",
     "Reader",
     "Replacement",
     "Resample",
@@ -118,6 +126,7 @@ __all__ = [
     "contrasts",
     "contributions",
     "curve",
+    "debug",
     "end_metrics",
     "exact_effects",
     "exchanged",
@@ -133,11 +142,14 @@ __all__ = [
     "method_named",
     "metric_of",
     "minimality",
+    "patch_table",
     "patching",
     "path_effects",
     "prompts_of",
     "prune",
     "random_curve",
+    "rank_latents",
+    "rank_neurons",
     "read_circuit",
     "register_ablation",
     "register_method",

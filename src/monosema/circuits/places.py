@@ -44,7 +44,7 @@ class Places:
         """Return name, site and head of each row."""
         sites = [Site(layer, self.component) for layer in range(model.n_layers)]
         if self.across != "heads and positions":
-            return [(str(site.layer), site, None) for site in sites]
+            return [(f"block {site.layer}", site, None) for site in sites]
         return [(f"a{site.layer}.h{head}", site, head) for site in sites for head in range(self.n_heads(model))]
 
     def columns(self, model: Transformer, positions: Positions) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from monosema.models.pair import ModelPair, resolve_site
 from monosema.models.protocol import LanguageModel, require_logits, vector_width
 from monosema.models.random_model import byte_tokenizer, random_model
 from monosema.models.row import Generation, GenerationConfig, Piece, ReadPrompt, Row
+from monosema.models.saving import save_model
 from monosema.models.shown_tokens import ShownToken, quoted, shown_text, shown_tokens, visible
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.transformer import Transformer
@@ -60,6 +61,7 @@ __all__ = [
     "register_family",
     "require_logits",
     "resolve_site",
+    "save_model",
     "shown_text",
     "shown_tokens",
     "unembed_of",

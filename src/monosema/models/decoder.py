@@ -95,17 +95,30 @@ class Attention(nn.Module):
         x: Float[Tensor, "batch pos d_model"] | tuple[Tensor, Tensor, Tensor],
         context: DecoderContext,
         hooks: LayerHooks | None = None,
-    ) -> Float[Tensor, "batch pos d_model"]:
+        *,
+        last: bool = False,
+    ) -> Float[Tensor, "batch out d_model"]:
         """Attend. `x` is the normalised residual stream, or one for each head of queries, keys and values, each
-        [batch, pos, head, d_model]."""
+        [batch, pos, head, d_model]; `last`: give what the last position reads only."""
         q, k, v = self._project(x)
+        return self.attend(q[:, -1:] if last else q, k, v, context, hooks)
+
+    def attend(
+        self,
+        q: Float[Tensor, "batch out head d_head"],
+        k: Float[Tensor, "batch pos kv_head d_head"],
+        v: Float[Tensor, "batch pos kv_head d_head"],
+        context: DecoderContext,
+        hooks: LayerHooks | None = None,
+    ) -> Float[Tensor, "batch out d_model"]:
+        """Go on from queries, keys and values as they are projected; queries may be those of the last positions."""
         if hooks is not None:
             q, k, v = hooks("q", q), hooks("k", k), hooks("v", v)
         if self.q_norm is not None and self.k_norm is not None:
             q, k = self._normalise(self.q_norm, q), self._normalise(self.k_norm, k)
         if self.settings.rotary is not None:
-            turn = context.rotation(self.settings.rotary, q.dtype)
-            q, k = rotate(q, turn), rotate(k, turn)
+            cos, sin = context.rotation(self.settings.rotary, q.dtype)
+            q, k = rotate(q, (cos[:, -q.shape[1] :], sin[:, -q.shape[1] :])), rotate(k, (cos, sin))
             if hooks is not None:
                 q, k = hooks("rot_q", q), hooks("rot_k", k)
         if context.cache is not None:
@@ -138,12 +151,12 @@ class Attention(nn.Module):
         self, q: Tensor, k: Tensor, v: Tensor, context: DecoderContext
     ) -> Float[Tensor, "batch head pos d_head"]:
         window = self.settings.window
-        causal = context.is_plainly_causal(window)
+        causal = context.is_plainly_causal(window) and q.shape[2] == k.shape[2]
         return nn.functional.scaled_dot_product_attention(
             q,
             k,
             v,
-            attn_mask=None if causal else context.mask(window),
+            attn_mask=None if causal else _last_rows(context.mask(window), q.shape[2]),
             is_causal=causal,
             scale=self.settings.scale,
             enable_gqa=self.n_kv_heads != self.n_heads,
@@ -157,7 +170,7 @@ class Attention(nn.Module):
         scores = q @ k.mT * self.settings.scale
         if self.softcap is not None:
             scores = self.softcap * torch.tanh(scores / self.softcap)
-        mask = context.mask(self.settings.window)
+        mask = _last_rows(context.mask(self.settings.window), q.shape[2])
         if mask is not None:
             scores = scores.masked_fill(~mask, float("-inf"))
         if hooks is not None:
@@ -179,6 +192,10 @@ class Attention(nn.Module):
         result = hooks("result", torch.einsum("bphk,dhk->bphd", z, heads))
         out = result.sum(dim=2)
         return out if self.o.bias is None else out + self.o.bias
+
+
+def _last_rows(mask: Tensor | None, n: int) -> Tensor | None:
+    return None if mask is None else mask[:, :, -n:]
 
 
 class Mlp(nn.Module):
@@ -226,16 +243,32 @@ class Block(nn.Module):
         self.ln2_post = Norm(config.d_model, config.norm, config.norm_eps) if after else None
 
     def forward(
-        self, x: Float[Tensor, "batch pos d_model"], context: DecoderContext, hooks: LayerHooks | None = None
+        self,
+        x: Float[Tensor, "batch pos d_model"],
+        context: DecoderContext,
+        hooks: LayerHooks | None = None,
+        *,
+        last: bool = False,
     ) -> Tensor:
-        """Return the residual stream after this block."""
+        """Return the residual stream after this block; `last`: that of the last position, where nothing is hooked."""
+        if last and hooks is None:
+            attended = self.attn(self._attention_input(x, None), context, last=True)
+            return self.after_attention(x[:, -1:], attended, None)
         return self.from_pre(x if hooks is None else hooks("resid_pre", x), context, hooks)
 
     def from_pre(
         self, x: Float[Tensor, "batch pos d_model"], context: DecoderContext, hooks: LayerHooks | None
     ) -> Tensor:
         """Go on from the value at the site ``resid_pre``."""
-        attended = self.attn(self._attention_input(x, hooks), context, hooks)
+        return self.after_attention(x, self.attn(self._attention_input(x, hooks), context, hooks), hooks)
+
+    def after_attention(
+        self,
+        x: Float[Tensor, "batch pos d_model"],
+        attended: Float[Tensor, "batch pos d_model"],
+        hooks: LayerHooks | None,
+    ) -> Tensor:
+        """Go on from the value at the site ``resid_pre`` and what the heads make of it."""
         if self.ln1_post is not None:
             attended = self.ln1_post(attended, hooks, "ln1_post")
         if hooks is not None:

@@ -186,13 +186,13 @@ def family_config(family: Family, values: dict[str, Any], path: Path) -> Transfo
     try:
         config = family.config(values)
     except ConfigError as error:
-        said = re.sub(r"\b(" + "|".join(_KEYS) + r")\b", lambda name: _key(name[0], values), str(error))
+        said = re.sub(r"\b(" + "|".join(CONFIG_KEYS) + r")\b", lambda name: _key(name[0], values), str(error))
         said = said.removeprefix("TransformerConfig is not valid: ")
         raise UnsupportedModelError(f"{path} describes no model that can be computed: {said}") from None
     return gguf.with_stored_frequencies(config, path) if path.is_file() else config
 
 
-_KEYS = {
+CONFIG_KEYS = {
     "d_model": ("hidden_size", "n_embd"),
     "n_layers": ("num_hidden_layers", "n_layer"),
     "n_heads": ("num_attention_heads", "n_head"),
@@ -209,7 +209,7 @@ _KEYS = {
 
 def _key(name: str, values: dict[str, Any]) -> str:
     """Name one of our fields as this config.json does."""
-    return next((key for key in _KEYS[name] if key in values), _KEYS[name][0])
+    return next((key for key in CONFIG_KEYS[name] if key in values), CONFIG_KEYS[name][0])
 
 
 def check_vocabularies(tokenizer: Tokenizer, vocab: int, folder: Path) -> None:

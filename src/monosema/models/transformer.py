@@ -159,22 +159,24 @@ class Transformer(nn.Module, TextModel):
         x: Float[Tensor, "batch pos d_model"],
         tokens: Int[Tensor, "batch pos"],
         attention_mask: Bool[Tensor, "_ _"] | None = None,
-    ) -> Float[Tensor, "batch pos d_model"]:
+        *,
+        last: bool = False,
+    ) -> Float[Tensor, "batch out d_model"]:
         """Go on from the value `x` at a site of the residual stream, as `final_residual` does from the tokens."""
         context = DecoderContext(tokens, attention_mask, special_ids=self._special_ids)
         if site.layer is None:
-            return self._finish(self._add_positions(x, context), context, 0)
+            return self._finish(self._add_positions(x, context), context, 0, last=last)
         block, hooks = cast(Block, self.blocks[site.layer]), self.hooks.at(site.layer, context)
         if site.component == "resid_pre":
             x = block.from_pre(x, context, hooks)
         elif site.component == "resid_mid":
             x = block.from_mid(x, hooks)
-        return self._finish(x, context, site.layer + 1)
+        return self._finish(x, context, site.layer + 1, last=last)
 
     def _finish(self, x: Tensor, context: DecoderContext, layer: int, *, last: bool = False) -> Tensor:
         """Run the blocks from a layer on, and the final norm."""
         for index, block in enumerate(self.blocks[layer:], start=layer):
-            x = block(x, context, self.hooks.at(index, context))
+            x = block(x, context, self.hooks.at(index, context), last=last and index == len(self.blocks) - 1)
         return self.ln_final(x[:, -1:] if last else x, self.hooks.at(None, context), "ln_final")
 
     @functools.cached_property

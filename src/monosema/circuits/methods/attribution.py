@@ -19,7 +19,7 @@ points, whose error falls faster than that of a left Riemann sum, which never co
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,14 +31,14 @@ from torch import Tensor
 from monosema.circuits.ablations import Ablation
 from monosema.circuits.contrast import Contrasts
 from monosema.circuits.contributions import each_contribution
-from monosema.circuits.graph import Kind
+from monosema.circuits.methods.gaps import Gaps
 from monosema.circuits.methods.gradients import reader_gradients
 from monosema.circuits.methods.method import Part, Passes, Said, register_method, score_parts
 from monosema.circuits.metrics import Metric, last_logits
 from monosema.circuits.running import ROW_BYTES
 from monosema.circuits.scores import EdgeScores
 from monosema.core import Site
-from monosema.models import Action, ForwardContext, Transformer
+from monosema.models import Action, Captured, ForwardContext, Transformer
 
 Along = Literal["clean", "inputs", "activations", "masks"]
 
@@ -77,18 +77,15 @@ class Attribution:
 
     def _score(self, part: Part) -> Float[Tensor, "n w r"]:
         if self.along == "clean":
-            return _scored(part, (), 0.0)
-        groups = writer_groups(part)
-        paths = [[group] for group in groups] if self.along == "activations" else [groups]
-        if self.along == "inputs":
-            paths = [groups[:1]]
-        points, weights = np.polynomial.legendre.leggauss(self.steps)
+            return _Run(part).scores()
+        groups, clean = writer_groups(part), None if self.along == "masks" else _clean_run(part)
         total = torch.zeros(len(part.contrast), *part.graph.allowed.shape, device=part.model.device)
-        clean = None if self.along == "masks" else gaps_of(part)
-        for path in paths:
-            rows = path[0].rows if self.along == "activations" else slice(None)
+        points, weights = np.polynomial.legendre.leggauss(self.steps)
+        for group in groups if self.along == "activations" else groups[:1]:
+            moved = groups if self.along == "masks" else [group]
+            rows = group.rows if self.along == "activations" else slice(None)
             for point, weight in zip((points + 1) / 2, weights / 2, strict=True):
-                total[:, rows] += float(weight) * _scored(part, path, float(point), clean)[:, rows]
+                total[:, rows] += float(weight) * _Run(part, moved, float(point), clean).scores(rows)
         return total
 
 
@@ -116,61 +113,71 @@ def writer_groups(part: Part) -> list[WriterGroup]:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class _Clean:
+    """The clean run: gaps, and the stream after each layer."""
+
+    gaps: Float[Tensor, "w n pos d_model"]
+    streams: Captured
+
+
 @torch.no_grad()
-def gaps_of(part: Part) -> Float[Tensor, "w n pos d_model"]:
-    """Return the stand-ins less the contributions of the clean run."""
-    gaps = _Gaps(part.stand_ins)
-    with each_contribution(part.model, gaps.add):
-        part.model.final_residual(part.contrast.clean, last=True)
-    return gaps.whole()
+def _clean_run(part: Part) -> _Clean:
+    model, gaps = part.model, Gaps(part.stand_ins)
+    sites = [Site(layer, "resid_post") for layer in range(model.n_layers)]
+    with each_contribution(model, gaps.add), model.capture(*sites) as streams:
+        model.final_residual(part.contrast.clean, last=True)
+    return _Clean(gaps.whole(), streams)
 
 
-class _Gaps:
-    """Stand-ins less what the writers of a pass add, gathered while it runs."""
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A run with the outputs of some groups moved a share of the way.
 
-    def __init__(self, stand_ins: Float[Tensor, "w n pos d_model"]) -> None:
-        self._stand_ins, self._parts = stand_ins, list[Tensor]()
-
-    @torch.no_grad()
-    def add(self, layer: int, kind: Kind, x: Tensor) -> None:
-        """Take the contributions of the next writers."""
-        first = sum(map(len, self._parts))
-        self._parts.append(self._stand_ins[first : first + len(x)] - x.detach())
-
-    def latest(self, _: slice) -> Float[Tensor, "n pos d_model"]:
-        """Return the sum over the writers that were added last."""
-        return self._parts[-1].sum(0)
-
-    def whole(self) -> Float[Tensor, "w n pos d_model"]:
-        """Return those of all writers."""
-        return torch.cat(self._parts)
-
-
-def _scored(
-    part: Part, moved: Sequence[WriterGroup], share: float, clean: Float[Tensor, "w n pos d_model"] | None = None
-) -> Float[Tensor, "n w r"]:
-    """Score edges by the gradients of one run, with some groups moved a share of the way.
-
-    Args:
-        clean: gaps to score with; None takes those of the run itself.
+    Attributes:
+        part: the prompts.
+        moved: the groups.
+        share: α.
+        clean: the run whose gaps it is moved and scored by; None takes those of the run itself.
     """
-    model, own = part.model, _Gaps(part.stand_ins)
 
-    def run() -> Tensor:
+    part: Part
+    moved: Sequence[WriterGroup] = ()
+    share: float = 0.0
+    clean: _Clean | None = None
+
+    def scores(self, rows: slice = slice(None)) -> Float[Tensor, "n some r"]:
+        """Score the edges of some writers by the gradients of the run."""
+        part, own = self.part, Gaps(self.part.stand_ins)
+        scores = torch.zeros(len(part.contrast), *part.graph.allowed[rows].shape, device=part.model.device)
+        gaps = None if self.clean is None else self.clean.gaps
+        for found in reader_gradients(part.model, part.graph, part.contrast, part.metric, lambda: self._logits(own)):
+            gaps = own.whole() if gaps is None else gaps
+            some = gaps[: found.writers][rows]
+            if len(some):
+                scores[:, : len(some), found.columns] = -edge_products(some, found.values)
+        return scores
+
+    def _logits(self, own: Gaps) -> Float[Tensor, "n vocab"]:
+        model, clean, tokens = self.part.model, self.clean, self.part.contrast.clean
         with contextlib.ExitStack() as stack:
             if clean is None:
                 stack.enter_context(each_contribution(model, own.add))
-            for group in moved:
-                gap = own.latest if clean is None else lambda rows: clean[rows].sum(0)
-                stack.enter_context(model.attach(group.site, _moving(gap, group.rows, share)))
-            return last_logits(model, part.contrast.clean)
+            for group in self.moved:
+                stack.enter_context(model.attach(group.site, self._moving(own, group.rows)))
+            layer = self.moved[0].site.layer if self.moved else None
+            if clean is None or not layer:
+                return last_logits(model, tokens)
+            before = Site(layer - 1, "resid_post")
+            return model.logits(model.resume(before, clean.streams[before], tokens, last=True))[:, -1]
 
-    scores = torch.zeros(len(part.contrast), *part.graph.allowed.shape, device=model.device)
-    gaps = clean
-    for found in reader_gradients(model, part.graph, part.contrast, part.metric, run):
-        gaps = own.whole() if gaps is None else gaps
-        scores[:, : found.writers, found.columns] = -edge_products(gaps[: found.writers], found.values)
-    return scores
+    def _moving(self, own: Gaps, rows: slice) -> Action:
+        def action(x: Tensor, _: ForwardContext) -> Tensor:
+            gap = own.latest() if self.clean is None else self.clean.gaps[rows].sum(0)
+            # The value is x + share · gap; of what came before, the share that isn't exchanged has a gradient.
+            return x + self.share * (gap + x.detach() - x)
+
+        return action
 
 
 def edge_products(
@@ -178,14 +185,6 @@ def edge_products(
 ) -> Float[Tensor, "n w r"]:
     """Return the inner products of all gaps with all gradients, over positions and dimensions."""
     return gaps.flatten(2).transpose(0, 1) @ gradients.flatten(2).transpose(1, 2)
-
-
-def _moving(gap: Callable[[slice], Tensor], rows: slice, share: float) -> Action:
-    def action(x: Tensor, _: ForwardContext) -> Tensor:
-        # The value is x + share · gap; of what came before, the share that isn't exchanged has a gradient.
-        return x + share * (gap(rows) + x.detach() - x)
-
-    return action
 
 
 register_method(Attribution())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -96,7 +96,7 @@ class Passes:
     """Passes over all prompts that a method makes."""
 
     forward: float
-    backward: float = 0
+    backward: float = 0.0
 
 
 def score_parts(
@@ -114,37 +114,51 @@ def score_parts(
     Raises:
         InputError: scores that are no numbers.
     """
-    begun, graph, found = time.perf_counter(), component_graph(model), []
-    for group in contrasts:
-        # A mean is one of the whole group, whatever part of it a pass takes.
-        whole = ablation.stand_ins(model, group)
-        for part, values in _portions(group, whole, row_bytes):
-            found.append(score(Part(model=model, graph=graph, contrast=part, metric=metric, stand_ins=values)).cpu())
+    begun, graph = time.perf_counter(), component_graph(model)
+    found = [score(part).cpu() for part in parts_of(model, contrasts, ablation, metric, row_bytes)]
     by_prompt = torch.cat(found)
     if not bool(by_prompt.isfinite().all()):
         raise InputError(
             f"{name} gives scores on {contrasts.task!r} that are no numbers. Take the model in float32, and another "
             "metric."
         )
-    made = passes(model)
-    about = Provenance(
+    about = provenance(name, model, contrasts, ablation, metric, passes(model), begun)
+    return EdgeScores(graph=graph, by_prompt=by_prompt * graph.allowed, about=about)
+
+
+def parts_of(
+    model: Transformer, contrasts: Contrasts, ablation: Ablation, metric: Metric, row_bytes: int
+) -> Iterator[Part]:
+    """Give the prompts in parts that fit memory, in their order."""
+    graph = component_graph(model)
+    for group in contrasts:
+        # A mean is one of the whole group, whatever part of it a pass takes.
+        whole = ablation.stand_ins(model, group)
+        # Besides the contributions themselves there are the stand-ins, and what is kept for a backward pass.
+        rows = max(row_bytes // (3 * whole[:, 0].numel() * whole.element_size()), 1)
+        for start in range(0, len(group), rows):
+            part, values = group[start : start + rows], whole[:, start : start + rows]
+            yield Part(model=model, graph=graph, contrast=part, metric=metric, stand_ins=values)
+
+
+def provenance(
+    name: str,
+    model: Transformer,
+    contrasts: Contrasts,
+    ablation: Ablation,
+    metric: Metric,
+    passes: Passes,
+    begun: float,
+) -> Provenance:
+    """Return the facts about scores that began to be made at a time of `time.perf_counter`."""
+    return Provenance(
         method=name,
         ablation=ablation.name,
         metric=metric.name,
         task=contrasts.task,
         model=model.name,
         n=len(contrasts),
-        forward=made.forward,
-        backward=made.backward,
+        forward=passes.forward,
+        backward=passes.backward,
         seconds=time.perf_counter() - begun,
     )
-    return EdgeScores(graph=graph, by_prompt=by_prompt * graph.allowed, about=about)
-
-
-def _portions(
-    group: Contrast, stand_ins: Float[Tensor, "w n pos d_model"], row_bytes: int
-) -> list[tuple[Contrast, Tensor]]:
-    # Besides the contributions themselves there are the stand-ins, and what is kept for the backward pass.
-    rows = max(row_bytes // (3 * stand_ins[:, 0].numel() * stand_ins.element_size()), 1)
-    starts = range(0, len(group), rows)
-    return [(group[start : start + rows], stand_ins[:, start : start + rows]) for start in starts]

@@ -69,7 +69,7 @@ def circuit(
     model
         A model in place of the run's own, or without a run. Without both: specimen.
     method
-        How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks.
+        How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks, exact, random.
     ablation
         What stands in for what is left out: resample (the corrupted prompt), mean or zero.
     metric
@@ -166,13 +166,13 @@ def _show(found: Found, console: Console) -> None:
     )
     if about is not None:
         console.print(Text(translate(f"{about.method} on {about.n} other prompts, {about.seconds:.1f} s"), style="dim"))
+    for sentence in judged.sentences:
+        console.print(Text(translate(sentence)))
     if judged.chance is not None:
         console.print(_curve(found))
         console.print(_areas(found))
     if judged.minimality:
         console.print(_nodes(found))
-    for sentence in judged.sentences:
-        console.print(Text(translate(sentence)))
     console.print()
 
 

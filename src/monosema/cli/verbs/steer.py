@@ -279,7 +279,7 @@ def _chosen(subject: Subject, concept: Concept, by: str, out: Path | None, commo
 
     evidence = Evidence(subject.model, subject.dictionary, concept, subject.site)
     found = choose(subject.model, subject.dictionary, concept, by, _LISTED, evidence=evidence)
-    labels = _labels(subject, [one.latent for one in found])
+    labels = labels_of(subject, [one.latent for one in found])
     rows: list[dict[str, Any]] = [
         {"latent": one.latent, "score": one.score, "heldout": one.heldout, "label": labels.get(one.latent)}
         for one in found
@@ -305,8 +305,8 @@ def _chosen(subject: Subject, concept: Concept, by: str, out: Path | None, commo
     return deliver({"concept": concept.name, "by": by, "latents": rows}, common, show)
 
 
-def _labels(subject: Subject, latents: Sequence[int]) -> dict[int, str]:
-    """Labels of latents in the run's atlas; none without one."""
+def labels_of(subject: Subject, latents: Sequence[int]) -> dict[int, str]:
+    """Return labels of latents in the run's atlas; none without one."""
     from monosema.core import MonosemaError
 
     if subject.run is None:

@@ -1,0 +1,201 @@
+"""Exact scores: every edge, or node, exchanged alone, and the rest of the model run again.
+
+The layers before a reader are the clean run's for all of its edges, so they are run once; versions go on from there
+below each other as one batch. Of the reader's own layer only that reader is computed anew.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from monosema.circuits.ablations import Ablation
+from monosema.circuits.contrast import Contrasts
+from monosema.circuits.contributions import each_contribution, reader_sites
+from monosema.circuits.graph import Kind, component_graph
+from monosema.circuits.methods.gaps import Gaps
+from monosema.circuits.methods.method import Part, Passes, Said, parts_of, provenance, register_method, score_parts
+from monosema.circuits.metrics import Metric
+from monosema.circuits.running import ROW_BYTES
+from monosema.circuits.scores import EdgeScores, NodeScores
+from monosema.core import Site
+from monosema.models import Transformer
+from monosema.models.context import DecoderContext
+from monosema.models.decoder import Block
+
+VERSION_BYTES = 64 << 20
+"""Memory for the stream of all versions that run as one batch."""
+
+
+@dataclass(frozen=True)
+class Exact:
+    """Every edge exchanged alone.
+
+    Attributes:
+        name, about: see `Method`.
+        version_bytes: memory for the stream of all versions that run as one batch.
+    """
+
+    name: str = "exact"
+    about: str = "every edge exchanged alone"
+    version_bytes: int = VERSION_BYTES
+
+    def __call__(
+        self,
+        model: Transformer,
+        contrasts: Contrasts,
+        ablation: Ablation,
+        metric: Metric,
+        *,
+        row_bytes: int = ROW_BYTES,
+        said: Said = lambda _: None,
+    ) -> EdgeScores:
+        """Measure all edges."""
+        graph = component_graph(model)
+
+        def score(part: Part) -> Tensor:
+            return exact_edges(part, graph.allowed, self.version_bytes, said)
+
+        passes = Passes(forward=float(graph.n_edges + 2))
+        return score_parts(self.name, score, lambda _: passes, model, contrasts, ablation, metric, row_bytes)
+
+
+@torch.no_grad()
+def exact_edges(
+    part: Part, edges: Bool[Tensor, "w r"], version_bytes: int = VERSION_BYTES, said: Said = lambda _: None
+) -> Float[Tensor, "n w r"]:
+    """Return the exact scores of some edges; those of others are 0."""
+    clean = CleanRun(part)
+    scores = torch.zeros(len(part.contrast), *edges.shape, device=part.model.device)
+    done, total = 0, int(edges.sum())
+    for site, columns, seen in reader_sites(part.model, part.graph):
+        for reader, column in enumerate(range(columns.start, columns.stop)):
+            rows = edges[:seen, column].nonzero()[:, 0]
+            for some in rows.split(clean.at_once(version_bytes)):
+                moved = clean.gaps[some.to(clean.gaps.device)]
+                scores[:, some, column] = (clean.metric - clean.read(site, reader, moved)).T
+            done += len(rows)
+        length = part.contrast.clean.shape[1]
+        said(f"{done:,} of {total:,} edges exchanged, on {len(part.contrast)} prompts of {length} tokens")
+    return scores
+
+
+def exact_nodes(
+    model: Transformer,
+    contrasts: Contrasts,
+    ablation: Ablation,
+    metric: Metric,
+    *,
+    row_bytes: int = ROW_BYTES,
+    version_bytes: int = VERSION_BYTES,
+) -> NodeScores:
+    """Return the exact score of every writer: its contribution exchanged for all that read it."""
+    begun, graph, found = time.perf_counter(), component_graph(model), list[Tensor]()
+    for part in parts_of(model, contrasts, ablation, metric, row_bytes):
+        clean = CleanRun(part)
+        scores = torch.zeros(len(part.contrast), len(graph.writers), device=model.device)
+        for row, node in enumerate(graph.writers):
+            scores[:, row] = (clean.metric - clean.write(node.layer, node.kind, clean.gaps[row : row + 1]))[0]
+        found.append(scores.cpu())
+    passes = Passes(forward=float(len(graph.writers) + 2))
+    about = provenance("exact", model, contrasts, ablation, metric, passes, begun)
+    return NodeScores(nodes=graph.writers, by_prompt=torch.cat(found), about=about)
+
+
+class CleanRun:
+    """The clean run of some prompts, from which versions go on.
+
+    Attributes:
+        gaps: stand-ins less contributions, one for each writer.
+        metric: of each prompt.
+    """
+
+    @torch.no_grad()
+    def __init__(self, part: Part) -> None:
+        self._part, model, gaps = part, part.model, Gaps(part.stand_ins)
+        layers = range(model.n_layers)
+        names = ("resid_pre", "q", "k", "v", "mlp_in", "mlp_out", "attn_out", "resid_post")
+        with (
+            each_contribution(model, gaps.add),
+            model.capture(*(Site(layer, name) for layer in layers for name in names)) as seen,
+        ):
+            logits = model(part.contrast.clean, last=True)[:, -1]
+        self._seen, self.gaps = seen, gaps.whole()
+        self.metric = part.metric(logits, part.contrast)
+
+    def at_once(self, version_bytes: int) -> int:
+        """Return the number of versions that run as one batch."""
+        return max(version_bytes // (self.gaps[0].numel() * self.gaps.element_size()), 1)
+
+    @torch.no_grad()
+    def read(self, site: Site, reader: int, moved: Float[Tensor, "v n pos d_model"]) -> Float[Tensor, "v n"]:
+        """Return the metric of each prompt where one reader at a site sees its input moved.
+
+        Args:
+            reader: its index among those at the site.
+            moved: what is added to the input, for each version.
+        """
+        model, layer = self._part.model, site.layer
+        assert layer is not None
+        block = cast(Block, model.blocks[layer])
+        if site.component == "resid_post":
+            return self._finished(model.ln_final((self._seen[site] + moved)[:, :, -1]))
+        if site.component == "mlp_in":
+            read = self._clean(layer, "mlp_in") + moved[:, :, self._needed(layer)]
+            out = block.mlp((read if block.ln2 is None else block.ln2(read)).flatten(0, 1))
+            out = (out if block.ln2_post is None else block.ln2_post(out)).unflatten(0, (len(moved), -1))
+            return self._resumed(layer, "resid_post", out - self._clean(layer, "mlp_out"))
+        attended = self._attended(block, layer, site.component[0], reader, moved)
+        after = "resid_post" if block.parallel else "mlp_in"
+        return self._resumed(layer, after, attended - self._clean(layer, "attn_out"))
+
+    @torch.no_grad()
+    def write(self, layer: int, kind: Kind, moved: Float[Tensor, "v n pos d_model"]) -> Float[Tensor, "v n"]:
+        """Return the metric of each prompt where what a writer adds to the stream is moved."""
+        if kind is Kind.EMBED:
+            return self._resumed(0, "resid_pre", moved)
+        parallel = self._part.model.config.parallel
+        return self._resumed(layer, "mlp_in" if kind is Kind.HEAD and not parallel else "resid_post", moved)
+
+    def _attended(self, block: Block, layer: int, port: str, head: int, moved: Tensor) -> Tensor:
+        stream = self._seen[Site(layer, "resid_pre")] + moved
+        normed = stream if block.ln1 is None else block.ln1(stream)
+        index, width, attn = "qkv".index(port), block.attn.d_head, block.attn
+        first = sum(attn.sizes[:index]) + head * width
+        weight, bias = attn.qkv.weight[first : first + width], attn.qkv.bias
+        changed = torch.nn.functional.linear(normed, weight, None if bias is None else bias[first : first + width])
+        versions = len(moved)
+        values = [self._seen[Site(layer, name)].repeat(versions, 1, 1, 1) for name in "qkv"]
+        values[index][:, :, head] = changed.flatten(0, 1)
+        q, k, v = values
+        q = q[:, self._needed(layer)]
+        out = attn.attend(q, k, v, DecoderContext(self._tokens(versions)))
+        return (out if block.ln1_post is None else block.ln1_post(out)).unflatten(0, (versions, -1))
+
+    def _needed(self, layer: int) -> slice:
+        # Of what the last block adds, the last position alone is read.
+        return slice(-1 if layer == self._part.model.n_layers - 1 else 0, None)
+
+    def _clean(self, layer: int, component: str) -> Float[Tensor, "n needed d_model"]:
+        return self._seen[Site(layer, component)][:, self._needed(layer)]
+
+    def _tokens(self, versions: int) -> Tensor:
+        return self._part.contrast.clean.repeat(versions, 1)
+
+    def _resumed(self, layer: int, component: str, moved: Float[Tensor, "v n _ d_model"]) -> Tensor:
+        x = (self._seen[Site(layer, component)][:, -moved.shape[2] :] + moved).flatten(0, 1)
+        site = Site(layer, "resid_mid" if component == "mlp_in" else component)
+        tokens = self._tokens(len(moved))[:, -moved.shape[2] :]
+        final = self._part.model.resume(site, x, tokens, last=True)
+        return self._finished(final[:, -1].unflatten(0, (len(moved), -1)))
+
+    def _finished(self, final: Float[Tensor, "v n d_model"]) -> Float[Tensor, "v n"]:
+        return self._part.metric(self._part.model.logits(final), self._part.contrast)
+
+
+register_method(Exact())

@@ -1,0 +1,210 @@
+"""A table of effects from a task's name: prompts, skill, places, and whichever kind of patching was asked for."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from monosema.circuits.ablations import ablation_named
+from monosema.circuits.contrast import Contrasts, contrasts
+from monosema.circuits.graph import require_decoder
+from monosema.circuits.judging import require_skill
+from monosema.circuits.metrics import Metric, metric_of
+from monosema.circuits.patching import Direction, Patching, Said, patching
+from monosema.circuits.paths import mediation, path_effects
+from monosema.circuits.places import PLACES, Naming, Positions
+from monosema.circuits.units import Ranked, rank_latents, rank_neurons
+from monosema.core import Config, Estimate, InputError, Site, nearest
+from monosema.data.tasks import ALL_TASKS, Task, read_task
+from monosema.dictionaries import Dictionary
+from monosema.models import LanguageModel, Transformer
+
+
+class PatchConfig(Config):
+    """Settings of a table of effects."""
+
+    what: str = "residual"
+    """Name of what is exchanged: one of `PLACES`, or neurons, latents, effects, paths."""
+    direction: Direction = "noising"
+    """The question: noising asks what is needed, denoising what is enough."""
+    ablation: str = "resample"
+    """Name of what stands in, where places are noised."""
+    metric: str | None = None
+    """Name of the metric; None for the task's own."""
+    prompts: int = Field(32, ge=2)
+    """Held-out prompts; of a file, at most so many."""
+    positions: Naming = "roles"
+    """Columns of tables by position: roles of words, or each token."""
+    paths: tuple[str, ...] = ()
+    """Paths, where what is paths."""
+    top: int = Field(20, ge=1)
+    """Neurons or latents that are measured, and as many drawn at random."""
+    seed: int = 0
+    """Seed of prompts and draws."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PatchTable:
+    """A table with what is known of its prompts.
+
+    Attributes:
+        config: what was asked.
+        contrasts: the prompts.
+        accuracy: share of them that the model answers rightly.
+        result: the table, or ranks of units.
+    """
+
+    config: PatchConfig
+    contrasts: Contrasts
+    accuracy: Estimate
+    result: Patching | Ranked
+
+    @property
+    def table(self) -> Patching:
+        """The table alone."""
+        return self.result.table if isinstance(self.result, Ranked) else self.result
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        table = self.table
+        n = int(table.told_apart.sum())
+        (row, column), *_ = table.largest(1)
+        name = table.rows[row] if len(table.columns) == 1 else f"{table.rows[row]}, {table.columns[column]}"
+        total = len(table.rows) * len(table.columns)
+        share = percents(table.share(row, column))
+        if table.direction == "noising":
+            return f"{n} of {total} effects are told from chance; the largest, {name}, costs {share} of the difference."
+        return f"{n} of {total} effects are told from chance; the largest, {name}, restores {share} of the difference."
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    model: Transformer
+    prompts: Contrasts
+    metric: Metric
+    config: PatchConfig
+    dictionary: tuple[Dictionary, Site] | None
+    said: Said
+
+    def places(self) -> Patching:
+        positions = Positions.of(self.prompts, self.model, self.config.positions)
+        ablation, direction = ablation_named(self.config.ablation), self.config.direction
+        return patching(
+            self.model,
+            self.prompts,
+            self.config.what,
+            self.metric,
+            ablation=ablation,
+            direction=direction,
+            positions=positions,
+            said=self.said,
+        )
+
+    def effects(self) -> Patching:
+        self._require_noising()
+        ablation = ablation_named(self.config.ablation)
+        return mediation(self.model, self.prompts, self.metric, ablation=ablation, said=self.said)
+
+    def paths(self) -> Patching:
+        self._require_noising()
+        if not self.config.paths:
+            raise InputError("--what paths needs paths: give some with --path, as in a0.h1->a3.h5<q>->logits.")
+        ablation, paths = ablation_named(self.config.ablation), self.config.paths
+        return path_effects(self.model, self.prompts, paths, self.metric, ablation=ablation, said=self.said)
+
+    def neurons(self) -> Ranked:
+        one = self.config
+        ablation = ablation_named(one.ablation)
+        return rank_neurons(
+            self.model,
+            self.prompts,
+            self.metric,
+            n=one.top,
+            ablation=ablation,
+            direction=one.direction,
+            seed=one.seed,
+        )
+
+    def latents(self) -> Ranked:
+        if self.dictionary is None:
+            raise InputError(
+                "--what latents needs a dictionary: give a run, or a dictionary in any format, with --run."
+            )
+        one, (dictionary, site) = self.config, self.dictionary
+        ablation = ablation_named(one.ablation)
+        return rank_latents(
+            self.model,
+            self.prompts,
+            self.metric,
+            dictionary,
+            site,
+            n=one.top,
+            ablation=ablation,
+            direction=one.direction,
+            seed=one.seed,
+        )
+
+    def _require_noising(self) -> None:
+        if self.config.direction != "noising":
+            raise InputError(f"--what {self.config.what} is of noising alone: leave out --direction.")
+
+
+OTHERS: Mapping[str, Callable[[_Asked], Patching | Ranked]] = {
+    "neurons": _Asked.neurons,
+    "latents": _Asked.latents,
+    "effects": _Asked.effects,
+    "paths": _Asked.paths,
+}
+"""What can be asked for besides `PLACES`."""
+
+
+def patch_table(
+    model: LanguageModel,
+    task: str,
+    config: PatchConfig,
+    dictionary: tuple[Dictionary, Site] | None = None,
+    said: Said = lambda _: None,
+) -> PatchTable:
+    """Return the table of a task.
+
+    Args:
+        task: name of a task, or a file of prompts.
+        dictionary: the one whose latents are ranked, and the site that it reads.
+        said: told what is being done.
+
+    Raises:
+        InputError: names that there are not, a task that the model can't do, no difference between clean and corrupted.
+        UnsupportedModelError: a model of another library.
+    """
+    decoder = require_decoder(model)
+    if config.what not in PLACES and config.what not in OTHERS:
+        names = [*PLACES, *OTHERS]
+        raise InputError(f"There is no --what {config.what!r}.{nearest(config.what, names)} Give {', '.join(names)}.")
+    prompts = contrasts(_task(task, config), decoder)
+    accuracy = require_skill(decoder, prompts)
+    asked = _Asked(decoder, prompts, metric_of(prompts, decoder, config.metric), config, dictionary, said)
+    result = OTHERS.get(config.what, _Asked.places)(asked)
+    return PatchTable(config=config, contrasts=prompts, accuracy=accuracy, result=result)
+
+
+def _task(name: str, config: PatchConfig) -> Task:
+    if name in ALL_TASKS:
+        return ALL_TASKS[name].prompts(random.Random(config.seed), config.prompts, "test")
+    if Path(name).suffix in (".jsonl", ".json") or Path(name).exists():
+        whole = read_task(name)
+        return Task(name=whole.name, metric=whole.metric, split=whole.split, prompts=whole.prompts[: config.prompts])
+    raise InputError(
+        f"There is no task {name!r}.{nearest(name, ALL_TASKS)} Tasks: {', '.join(ALL_TASKS)}; or a .jsonl file of "
+        "your own pairs."
+    )
+
+
+def percents(share: Estimate) -> str:
+    """Return a share with its interval, in per cent."""
+    value, low, high = (f"{round(100 * number)}" for number in (share.value, share.low, share.high))
+    return f"{value} % [{low}, {high}]"
