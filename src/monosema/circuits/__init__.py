@@ -9,6 +9,7 @@ from monosema.circuits.circuit import Circuit
 from monosema.circuits.completeness import Completeness, NodeTest, completeness, minimality
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.contributions import contributions, exchanged
+from monosema.circuits.debugging import Culprit, Debugged, debug
 from monosema.circuits.dot import to_dot
 from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_curve, sizes_of, smallest, trial_of
 from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score_edges
@@ -54,7 +55,9 @@ __all__ = [
     "Completeness",
     "Contrast",
     "Contrasts",
+    "Culprit",
     "Curve",
+    "Debugged",
     "EdgeScores",
     "FindConfig",
     "Found",
@@ -109,6 +112,7 @@ __all__ = [
     "contrasts",
     "contributions",
     "curve",
+    "debug",
     "end_metrics",
     "exchanged",
     "find",
