@@ -71,10 +71,10 @@ def test_too_few_prompts_are_refused() -> None:
 
 def test_context_learning_is_late_less_early_loss() -> None:
     model = random_model()
-    tokens = torch.randint(0, 256, (3, 110), generator=torch.Generator().manual_seed(0))
+    tokens = torch.randint(0, 256, (5, 110), generator=torch.Generator().manual_seed(0))
     found = context_learning(model, tokens, top=2)
     losses = -model(tokens).log_softmax(-1)[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
-    expected = losses[:, 69:].mean() - losses[:, 10:30].mean()
+    expected = losses[3:, 69:].mean() - losses[3:, 10:30].mean()
     assert found.score.value == pytest.approx(float(expected), abs=1e-5)
     assert (len(found.heads), len(found.others)) == (2, 2)
     with pytest.raises(InputError, match="100 tokens"):

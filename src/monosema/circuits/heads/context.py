@@ -2,9 +2,9 @@
 
     score = loss late in a window − loss early in it      below 0: the model learns from the context
 
-Source: Olsson et al. 2022, arXiv:2209.11895, there the 500th and the 50th token. A head's part is what its ablation adds to
-the score; means over windows stand in, position by position. All heads are estimated by gradients; those that come first,
-and as many at random, are ablated.
+Source: Olsson et al. 2022, arXiv:2209.11895, there the 500th and the 50th token. A head's part is what its ablation adds
+to the score; means over windows stand in, position by position. Heads are chosen by gradients on one half of the
+windows; those that come first, and as many at random, are ablated on the other half.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ class ContextLearning:
     def sentence(self) -> str:
         """The verdict."""
         having = [head.name for head, effect in self.heads.items() if effect.low > 0]
-        said = f"Tokens {self.late[0]} to {self.late[1]} cost {self.score} nats more than {self.early[0]} to {self.early[1]}"
-        return f"{said}; without {', '.join(having)}, each alone, it is more." if having else f"{said}."
+        (late, end), (early, stop) = self.late, self.early
+        said = f"Tokens {late} to {end} cost {self.score} nats more than {early} to {stop}."
+        return f"{said} Without one of {', '.join(having)} it is more." if having else said
 
     def to_dict(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -62,21 +63,22 @@ def context_learning(
 ) -> ContextLearning:
     """Measure in-context learning on windows of text, and the heads that it rests on.
 
-    Raises InputError for windows of fewer than 100 tokens.
+    Raises InputError for windows of fewer than 100 tokens, or fewer than four of them.
     """
     decoder, length = require_decoder(model), tokens.shape[1]
-    if length < 100:
-        raise InputError(f"In-context learning is seen in windows of 100 tokens or more; these have {length}.")
+    if length < 100 or len(tokens) < 4:
+        raise InputError(
+            f"In-context learning is seen in four windows of 100 tokens or more; there are {len(tokens)} of {length}."
+        )
     early, late = (length // 10, length // 10 + 20), (length - 40, length)
-    read, stand_ins, heads = (
-        _gain(decoder, tokens, early, late),
-        means(component_outputs(decoder, tokens)),
-        all_heads(decoder),
-    )
-    guessed = first_order(decoder, tokens, stand_ins, [(head,) for head in heads], read).mean(1)
+    heads, (chosen, tokens) = all_heads(decoder), tokens.tensor_split(2)
+    stand_ins = means(component_outputs(decoder, tokens))
+    nodes = [(head,) for head in heads]
+    guessed = first_order(decoder, chosen, stand_ins, nodes, _gain(decoder, chosen, early, late)).mean(1)
     first = [heads[row] for row in guessed.argsort().tolist()[:top]]
     rest = [head for head in heads if head not in first]
     drawn = [rest[index] for index in numpy_generator(seed, "context learning").permutation(len(rest))[:top]]
+    read = _gain(decoder, tokens, early, late)
     figures = ablated(decoder, tokens, [(), *((head,) for head in (*first, *drawn))], stand_ins, read).cpu()
     added = dict(zip((*first, *drawn), map(bootstrap_mean, (figures[1:] - figures[0]).numpy()), strict=True))
     return ContextLearning(
