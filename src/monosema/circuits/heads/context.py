@@ -2,8 +2,8 @@
 
     score = loss late in a window − loss early in it      below 0: the model learns from the context
 
-Source: Olsson et al. 2022, arXiv:2209.11895, there the 500th and the 50th token. A head's part is what its ablation adds
-to the score; means over windows stand in, position by position. Heads are chosen by gradients on one half of the
+Source: Olsson et al. 2022, arXiv:2209.11895, there the 500th and the 50th token. A head's part is what its ablation
+adds to the score; means over windows stand in, position by position. Heads are chosen by gradients on one half of the
 windows; those that come first, and as many at random, are ablated on the other half.
 """
 
