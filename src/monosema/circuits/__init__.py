@@ -12,6 +12,16 @@ from monosema.circuits.contributions import contributions, exchanged
 from monosema.circuits.debugging import Culprit, Debugged, debug
 from monosema.circuits.dot import to_dot
 from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_curve, sizes_of, smallest, trial_of
+from monosema.circuits.feature_circuits import (
+    FeatureNode,
+    FeatureNodes,
+    FeatureScores,
+    FeatureTrial,
+    exact_effects,
+    feature_curve,
+    feature_metrics,
+    feature_scores,
+)
 from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score_edges
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import Graph, Kind, Node, Reader, component_graph
@@ -59,6 +69,10 @@ __all__ = [
     "Curve",
     "Debugged",
     "EdgeScores",
+    "FeatureNode",
+    "FeatureNodes",
+    "FeatureScores",
+    "FeatureTrial",
     "FindConfig",
     "Found",
     "Graph",
@@ -114,7 +128,11 @@ __all__ = [
     "curve",
     "debug",
     "end_metrics",
+    "exact_effects",
     "exchanged",
+    "feature_curve",
+    "feature_metrics",
+    "feature_scores",
     "find",
     "graph_of",
     "jaccard",
