@@ -129,3 +129,8 @@ def test_an_extension_that_is_not_there_is_named(extended: Path) -> None:
     done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
     assert "nowhere" in done.stderr
+
+
+def test_a_kind_of_place_is_patched(extended: Path) -> None:
+    found = json.loads(monosema(extended, "patch", "ioi", "--what", "gates", "--prompts", "8", "--json"))
+    assert (found["what"], len(found["rows"])) == ("gates", 6)

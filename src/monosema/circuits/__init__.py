@@ -9,8 +9,19 @@ from monosema.circuits.circuit import Circuit
 from monosema.circuits.completeness import Completeness, NodeTest, completeness, minimality
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.contributions import contributions, exchanged
+from monosema.circuits.debugging import Culprit, Debugged, debug
 from monosema.circuits.dot import to_dot
 from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_curve, sizes_of, smallest, trial_of
+from monosema.circuits.feature_circuits import (
+    FeatureNode,
+    FeatureNodes,
+    FeatureScores,
+    FeatureTrial,
+    exact_effects,
+    feature_curve,
+    feature_metrics,
+    feature_scores,
+)
 from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score_edges
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import Graph, Kind, Node, Reader, component_graph
@@ -54,8 +65,14 @@ __all__ = [
     "Completeness",
     "Contrast",
     "Contrasts",
+    "Culprit",
     "Curve",
+    "Debugged",
     "EdgeScores",
+    "FeatureNode",
+    "FeatureNodes",
+    "FeatureScores",
+    "FeatureTrial",
     "FindConfig",
     "Found",
     "Graph",
@@ -109,8 +126,13 @@ __all__ = [
     "contrasts",
     "contributions",
     "curve",
+    "debug",
     "end_metrics",
+    "exact_effects",
     "exchanged",
+    "feature_curve",
+    "feature_metrics",
+    "feature_scores",
     "find",
     "graph_of",
     "jaccard",

@@ -5,9 +5,10 @@
 A prompt and a source differ in one variable of a causal model; with the source's value in the subspace, the model
 should answer as the source does. The share of held-out prompts on which it does is the interchange intervention
 accuracy (Geiger et al. 2021, arXiv:2106.02997; Geiger et al. 2024, arXiv:2303.02536). R is a Q factor, so it is
-orthonormal by construction; Geiger et al. learn a whole rotation and use its first rows, by the cross-entropy of the
-right answer. That rewards directions which push the answer further than any source does; the squared error of the logit
-difference m (as Mueller et al. 2025, arXiv:2504.13151, judge alignments of IOI) does not.
+orthonormal by construction. Two departures from Geiger et al., who learn a whole rotation from a random start by the
+cross-entropy of the right answer: the search starts at the principal differences, and its loss is the squared error of
+the logit difference m, since cross-entropy rewards directions that push the answer further than any source does
+(Mueller et al. 2025, arXiv:2504.13151, judge alignments of IOI by squared error too).
 
 A subspace can flip an answer although the model never uses it, through directions that nothing downstream reads
 (Makelov, Lange & Nanda 2024, arXiv:2311.17030). So beside the search stand the whole vector (the ceiling), the
@@ -87,7 +88,7 @@ class AlignmentConfig:
         steps: steps of Adam, the rate falling to 0 in a line.
         rate: step size at first.
         batch: prompts in a step.
-        seed: decides the start, and the random subspaces.
+        seed: decides the random subspaces.
         randoms: random subspaces that the control is the mean of.
     """
 
@@ -145,11 +146,15 @@ class Alignment:
     def verdict(self) -> str:
         """One sentence: whether the subspace carries the variable, and what speaks against it."""
         by_name = {row.name: row.accuracy for row in self.rows}
-        found, chance = by_name["search"], max(by_name["random"].high, by_name["randomised model"].high)
-        if found.low <= chance:
-            return "No: the subspace does no better than chance, or than a search in a model of random weights."
+        found = by_name["search"]
+        if found.low <= by_name["random"].high:
+            return "No: the subspace does no better than a random one."
+        if found.low > by_name["whole vector"].high:
+            return "An illusion: the subspace flips more answers than the whole vector does, which holds all there is."
         if self.row_space is not None and by_name["row space"].value < found.value / 2:
             return "An illusion: most of the effect goes through directions that nothing downstream reads."
+        if found.low <= by_name["randomised model"].high:
+            return "No: a search in a model of random weights does as well."
         return "Yes: the subspace carries the variable on held-out prompts, and the controls do not."
 
 
@@ -195,7 +200,7 @@ def align(
     rows = [
         _interchanged("search", states, [found]),
         _interchanged("whole vector", states, [whole]),
-        _interchanged("principal", states, [_principal(decoder, train, site, role, config)]),
+        _interchanged("principal", states, [_principal([*_states(decoder, train, site, role, config.batch)], config)]),
         _interchanged("random", states, [_random(whole.rows, config, number) for number in range(config.randoms)]),
         *(_interchanged(name, states, [one]) for name, one in (beside or {}).items()),
         _interchanged("randomised model", [*_states(other, test, site, role, config.batch)], [elsewhere]),
@@ -217,8 +222,8 @@ def search(model: Transformer, train: Contrasts, site: Site, role: str, config: 
     d = states[0].base.shape[1]
     if config.dims > d:
         raise VectorError(f"dims = {config.dims} is not valid: {site.short} of {model.name} has {d} dimensions.")
-    start = torch.randn(d, config.dims, generator=torch_generator(config.seed, "alignment"))
-    weight = start.to(model.device).requires_grad_()
+    # From the directions of the largest differences; of a length at which a step turns them by about the rate.
+    weight = (_principal(states, config).rows.T * d**0.5).contiguous().requires_grad_()
     optimiser = torch.optim.Adam([weight], lr=config.rate)
     falling = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, config.steps)
     with torch.no_grad():
@@ -325,10 +330,12 @@ def _spanned(rows: Float[Tensor, "k d"]) -> Subspace:
 
 
 @torch.no_grad()
-def _principal(model: Transformer, train: Contrasts, site: Site, role: str, config: AlignmentConfig) -> Subspace:
-    """Return the directions along which sources and prompts differ most, without any search."""
-    gaps = torch.cat([state.source - state.base for state in _states(model, train, site, role, config.batch)])
-    return Subspace(torch.linalg.svd(gaps, full_matrices=False)[2][: config.dims])
+def _principal(states: Sequence[_State], config: AlignmentConfig) -> Subspace:
+    """Return the directions along which sources and prompts differ most; random ones where they differ along fewer."""
+    gaps = torch.cat([state.source - state.base for state in states])
+    drawn = torch.randn(config.dims, gaps.shape[1], generator=torch_generator(config.seed, "alignment"))
+    rows = torch.cat([torch.linalg.svd(gaps, full_matrices=False)[2][: config.dims], drawn.to(gaps)])
+    return Subspace(torch.linalg.qr(rows.T)[0].T[: config.dims])
 
 
 def _row_space(model: Transformer, site: Site) -> Subspace | None:

@@ -100,7 +100,12 @@ class Found:
             curve=[] if curve is None or judged.chance is None else curve.kept(judged.chance),
             ranking=self.config.ranking,
             measured={test.node: test.whole for test in judged.minimality or []},
-            about={"n": len(self.contrasts), "seed": self.config.seed, "split": "test", "edges": len(judged.circuit)},
+            about={
+                "n": len(self.contrasts),
+                "seed": self.config.seed + 1,
+                "split": "test",
+                "edges": len(judged.circuit),
+            },
             notes=judged.sentences,
         )
 
