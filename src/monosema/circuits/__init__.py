@@ -46,7 +46,7 @@ from monosema.circuits.replacement import Replacement
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
-from monosema.circuits.specificity import Matrix, specificity
+from monosema.circuits.specificity import Matrix, own_edges, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
 from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
 from monosema.circuits.units import Ranked, rank_latents, rank_neurons
@@ -142,6 +142,7 @@ __all__ = [
     "method_named",
     "metric_of",
     "minimality",
+    "own_edges",
     "patch_table",
     "patching",
     "path_effects",
