@@ -20,6 +20,7 @@ from monosema.circuits import (
     component_graph,
     show_circuit,
 )
+from monosema.circuits.shown import shown_in
 from monosema.core import Estimate, FormatError
 from monosema.models import random_model
 
@@ -70,6 +71,16 @@ def test_a_written_graph_is_read_as_it_was(tmp_path: Path, scores: EdgeScores) -
     shown = show_circuit(scores, title="T", curve=[HALF], notes=["a note"])
     shown.write(tmp_path)
     assert ShownGraph.read(tmp_path) == shown
+
+
+def test_a_run_s_graphs_are_found_by_name_without_those_that_can_not_be_read(
+    tmp_path: Path, scores: EdgeScores
+) -> None:
+    for name in ("b", "a"):
+        show_circuit(scores, title=name).write(tmp_path / "circuits" / name)
+    (tmp_path / "circuits" / "c").mkdir()
+    (tmp_path / "circuits" / "c" / "graph.json").write_text("{}")
+    assert [shown.title for shown in shown_in(tmp_path)] == ["a", "b"]
 
 
 def test_a_file_of_another_form_says_what_is_wrong_with_it(tmp_path: Path, scores: EdgeScores) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from planting import tried
 
-from monosema.circuits import Circuit, specificity
+from monosema.circuits import Circuit, own_edges, specificity
 from monosema.core import Estimate, InputError
 
 
@@ -25,3 +25,10 @@ def test_tasks_of_two_circuits_are_dissociated_and_of_one_are_not() -> None:
     assert two.verdict == "Double dissociation in 1 of 1 pairs of tasks, between a and b."
     half = replace(one, lost={"a": {"a": own, "b": other}, "b": {"a": own, "b": own}})
     assert half.dissociated() == []
+
+
+def test_own_edges_are_those_of_one_circuit_alone() -> None:
+    subject, _ = tried("induction", 4)
+    names = subject.truth.edge_names()
+    circuits = {"a": Circuit.of_edges(subject.graph, names[:3]), "b": Circuit.of_edges(subject.graph, names[2:])}
+    assert {name: one.edge_names() for name, one in own_edges(circuits).items()} == {"a": names[:2], "b": names[3:]}

@@ -88,8 +88,11 @@ def test_several_tasks_give_the_matrix_and_its_verdict(pairs: Path, command: Com
     other.write_text(pairs.read_text())
     code, text, _ = command("circuit", pairs, other, "--tests", "none", "--json")
     found = json.loads(text)
-    assert (code, found["verdict"]) == (0, "Double dissociation: none among 1 pairs of tasks.")
+    assert (code, found["matrix"]["verdict"]) == (0, "Double dissociation: none among 1 pairs of tasks.")
     assert found["matrix"]["lost"]["repeats"]["again"]["value"] == pytest.approx(1, abs=0.1)
+    # Of two circuits that are the same, none has an edge of its own.
+    assert found["own"]["sizes"] == {"repeats": 0, "again": 0}
+    assert found["own"]["lost"]["repeats"]["again"]["value"] == 0
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ VERBS = (
     "compare",
     "patch",
     "circuit",
+    "graph",
     "experiments",
     "heads",
     "prune",

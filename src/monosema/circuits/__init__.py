@@ -12,6 +12,16 @@ from monosema.circuits.contributions import contributions, exchanged
 from monosema.circuits.debugging import Culprit, Debugged, debug
 from monosema.circuits.dot import to_dot
 from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_curve, sizes_of, smallest, trial_of
+from monosema.circuits.feature_circuits import (
+    FeatureNode,
+    FeatureNodes,
+    FeatureScores,
+    FeatureTrial,
+    exact_effects,
+    feature_curve,
+    feature_metrics,
+    feature_scores,
+)
 from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score_edges
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import Graph, Kind, Node, Reader, component_graph
@@ -36,7 +46,7 @@ from monosema.circuits.replacement import Replacement
 from monosema.circuits.running import circuit_logits, circuit_metrics, end_metrics
 from monosema.circuits.scores import Agreement, EdgeScores, NodeScores, Provenance, agreement
 from monosema.circuits.shown import Kept, ShownEdge, ShownGraph, ShownNode, show_circuit
-from monosema.circuits.specificity import Matrix, specificity
+from monosema.circuits.specificity import Matrix, own_edges, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
 from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
 from monosema.circuits.units import Ranked, rank_latents, rank_neurons
@@ -59,6 +69,10 @@ __all__ = [
     "Curve",
     "Debugged",
     "EdgeScores",
+    "FeatureNode",
+    "FeatureNodes",
+    "FeatureScores",
+    "FeatureTrial",
     "FindConfig",
     "Found",
     "Graph",
@@ -114,7 +128,11 @@ __all__ = [
     "curve",
     "debug",
     "end_metrics",
+    "exact_effects",
     "exchanged",
+    "feature_curve",
+    "feature_metrics",
+    "feature_scores",
     "find",
     "graph_of",
     "jaccard",
@@ -124,6 +142,7 @@ __all__ = [
     "method_named",
     "metric_of",
     "minimality",
+    "own_edges",
     "patch_table",
     "patching",
     "path_effects",

@@ -144,10 +144,15 @@ class ShownGraph:
             raise FormatError(f"{path} is no graph of this form: {where}: {first['msg']}.") from None
 
 
+def graph_files(run: str | Path) -> list[Path]:
+    """Return the graphs' files in a run's folder, by the circuit's name."""
+    return sorted(Path(run).glob(f"circuits/*/{FILE}"))
+
+
 def shown_in(run: str | Path) -> list[ShownGraph]:
     """Return the graphs of the circuits in a run's folder, by name; those that can't be read are left out."""
     found = list[ShownGraph]()
-    for path in sorted(Path(run).glob(f"circuits/*/{FILE}")):
+    for path in graph_files(run):
         with contextlib.suppress(MonosemaError):
             found.append(ShownGraph.read(path.parent))
     return found

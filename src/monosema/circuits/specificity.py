@@ -90,5 +90,14 @@ def specificity(trials: Mapping[str, Trial], circuits: Mapping[str, Circuit], se
     )
 
 
+def own_edges(circuits: Mapping[str, Circuit]) -> dict[str, Circuit]:
+    """Return of each circuit the edges that are in no other.
+
+    Skills share the way in and the way out, whose loss is every skill's; what is left is what only one of them uses.
+    """
+    times = torch.stack([one.keep for one in circuits.values()]).sum(0)
+    return {name: Circuit(one.graph, one.keep & (times == 1)) for name, one in circuits.items()}
+
+
 def _cost(trial: Trial, figures: torch.Tensor) -> Estimate:
     return bootstrap_ratio((trial.whole - figures).numpy(), (trial.whole - trial.empty).numpy())

@@ -30,6 +30,7 @@ from monosema.cli.verbs import (
     encode,
     experiments,
     explain,
+    graph,
     heads,
     inspect,
     label,
@@ -54,7 +55,7 @@ _HELP = """See inside a language model: text → tokens → activations → dict
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
-    "Cause": (patch.patch, circuit.circuit, experiments.experiments, heads.heads, prune.prune),
+    "Cause": (patch.patch, circuit.circuit, graph.graph, experiments.experiments, heads.heads, prune.prune),
     "Control": (steer.steer, complete.complete, chat.chat),
     "Look around": (serve.serve, inspect.inspect, plan.plan, doctor.doctor),
     "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
+from monosema.circuits.shown import graph_files
 from monosema.core import MonosemaError, Site, choose_device, digest, progress_bar, write_json
 from monosema.dictionaries import (
     Dictionary,
@@ -261,9 +262,11 @@ def _report(ctx: RunContext) -> Mapping[str, Any]:
 
 
 def _facts_of_report(ctx: RunContext) -> Mapping[str, str]:
-    """Digests of what is added to a run after its stages: labels, votes, scores and comparisons."""
+    """Digests of what is added to a run after its stages: labels, votes, scores, comparisons and circuits."""
     atlas = open_atlas(ctx.atlas_dir, checksums=False)
-    return {"the atlas's labels, votes or scores": atlas.state, "the comparison": digest(pictures(ctx))}
+    facts = {"the atlas's labels, votes or scores": atlas.state, "the comparison": digest(pictures(ctx))}
+    circuits = [path.read_text(encoding="utf-8") for path in graph_files(ctx.folder)]
+    return facts | ({"the circuits": digest(circuits)} if circuits else {})
 
 
 for _stage in (

@@ -43,14 +43,15 @@ def found(name: str, seed: int, features: float) -> dict[str, Any]:
     return {"name": name, "seed": seed, "selections": [], "chosen": path, "measured": path}
 
 
-@pytest.mark.parametrize(("sparse", "claim"), [(10, "holds here."), (90, "does not hold here")])
+@pytest.mark.parametrize(("sparse", "claim"), [(10, "holds here."), (90, "does not hold here in full.")])
 def test_the_sentence_of_ioi_follows_from_the_figures(sparse: float, claim: str, tmp_path: Path) -> None:
     work = work_in(tmp_path, alphas=(0.0, 0.01), seeds=2)
     names = {"sparse, α = 0.01": sparse, "sparse, α = 0": 60, ioi.PCA: 60, ioi.PCA_APART: 60}
     rows = [found(name, seed, features) for name, features in names.items() for seed in range(2)]
     (site,) = work.sites((1,))
     page = ioi._page(work, site, wilson(11, 12), [], rows)
-    assert claim in page.verdict
+    assert f"its claim {claim}" in page.verdict
+    assert page.verdict.endswith("it holds too." if sparse < 60 else "it does not.")
     ratio = page.values["ratios"][ioi.PCA]["features"]
     assert ratio["low"] < sparse / 60 < ratio["high"]
     assert page.write(tmp_path).exists()
@@ -92,7 +93,7 @@ def test_a_folder_of_other_settings_is_not_mixed_with_new_ones(tmp_path: Path, m
     monkeypatch.setattr("monosema.runs.experiments.experiment.load_model", lambda *_, **__: random_model())
     monkeypatch.setattr("monosema.runs.experiments.experiment.EXPERIMENTS", dict(EXPERIMENTS))
     page = ExperimentPage(
-        title="t", question="q", verdict="v", method="m", values={"n": Estimate(1, 0, 2, 3).to_dict()}
+        title="t", question="q", verdict="v", method="m", values={"n": Estimate(1.0, 0.0, 2.0, 3).to_dict()}
     )
     register_experiment(Experiment("made up", "nothing", lambda work: page))
     run_experiment("made up", "x", tmp_path, ExperimentConfig())

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from monosema.circuits.heads.ablating import ablated, all_heads, component_outputs, layer_sets, means
+from monosema.circuits.heads.context import ContextLearning, context_learning
+from monosema.circuits.heads.distinct import Distinct, distinct_roles
 from monosema.circuits.heads.paths import path_effects
 from monosema.circuits.heads.roles import PER_ROLE, HeadRoles, HeadTexts, head_roles, head_texts, score_heads
 from monosema.circuits.heads.scores import HEAD_SCORES, Attends, HeadScore, LayerReading, register_head_score
+from monosema.circuits.heads.self_repair import SelfRepair, self_repair
 from monosema.circuits.heads.texts import Repeated, repeated_tokens
 
 __all__ = [
     "HEAD_SCORES",
     "PER_ROLE",
     "Attends",
+    "ContextLearning",
+    "Distinct",
     "HeadRoles",
     "HeadScore",
     "HeadTexts",
     "LayerReading",
     "Repeated",
+    "SelfRepair",
     "ablated",
     "all_heads",
     "component_outputs",
+    "context_learning",
+    "distinct_roles",
     "head_roles",
     "head_texts",
     "layer_sets",
@@ -28,4 +36,5 @@ __all__ = [
     "register_head_score",
     "repeated_tokens",
     "score_heads",
+    "self_repair",
 ]

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from monosema.circuits.methods.acdc import Acdc
 from monosema.circuits.methods.attribution import Attribution
 from monosema.circuits.methods.chance import Chance
 from monosema.circuits.methods.exact import Exact, exact_nodes
 from monosema.circuits.methods.method import METHODS, Method, method_named, register_method
+from monosema.circuits.methods.relevance import Relevance, relevance_rules
 
-__all__ = ["METHODS", "Attribution", "Chance", "Exact", "Method", "exact_nodes", "method_named", "register_method"]
+__all__ = [
+    "METHODS",
+    "Acdc",
+    "Attribution",
+    "Chance",
+    "Exact",
+    "Method",
+    "Relevance",
+    "exact_nodes",
+    "method_named",
+    "register_method",
+    "relevance_rules",
+]

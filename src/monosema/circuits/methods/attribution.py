@@ -32,7 +32,7 @@ from monosema.circuits.ablations import Ablation
 from monosema.circuits.contrast import Contrasts
 from monosema.circuits.contributions import each_contribution
 from monosema.circuits.methods.gaps import Gaps
-from monosema.circuits.methods.gradients import reader_gradients
+from monosema.circuits.methods.gradients import edge_products, reader_gradients
 from monosema.circuits.methods.method import Part, Passes, Said, register_method, score_parts
 from monosema.circuits.metrics import Metric, last_logits
 from monosema.circuits.running import ROW_BYTES
@@ -178,13 +178,6 @@ class _Run:
             return x + self.share * (gap + x.detach() - x)
 
         return action
-
-
-def edge_products(
-    gaps: Float[Tensor, "w n pos d_model"], gradients: Float[Tensor, "n r pos d_model"]
-) -> Float[Tensor, "n w r"]:
-    """Return the inner products of all gaps with all gradients, over positions and dimensions."""
-    return gaps.flatten(2).transpose(0, 1) @ gradients.flatten(2).transpose(1, 2)
 
 
 register_method(Attribution())

@@ -109,6 +109,13 @@ def through_norm(
     return carried / scale
 
 
+def edge_products(
+    gaps: Float[Tensor, "w n pos d_model"], gradients: Float[Tensor, "n r pos d_model"]
+) -> Float[Tensor, "n w r"]:
+    """Return the inner products of all gaps with all gradients, over positions and dimensions."""
+    return gaps.flatten(2).transpose(0, 1) @ gradients.flatten(2).transpose(1, 2)
+
+
 def _taken_at(site: Site) -> Site:
     return Site(site.layer, _OUTPUT_OF.get(site.component, site.component))
 

@@ -26,6 +26,10 @@ _AREAS: Mapping[str, Callable[[Curve], Estimate]] = {
     "CPR, linear axis": lambda curve: curve.cpr(),
     "CPR, log axis": lambda curve: curve.cpr("log"),
 }
+_ABLATED = {
+    "matrix": "Share of each task that is lost without each circuit",
+    "own": "Share that is lost without the edges that are in one circuit alone",
+}
 _LISTED = 12
 """Nodes of a circuit's table."""
 
@@ -69,7 +73,8 @@ def circuit(
     model
         A model in place of the run's own, or without a run. Without both: specimen.
     method
-        How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks, exact, random.
+        How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks, relp, acdc, exact,
+        random.
     ablation
         What stands in for what is left out: resample (the corrupted prompt), mean or zero.
     metric
@@ -91,7 +96,7 @@ def circuit(
     """
     import torch
 
-    from monosema.circuits import FindConfig, find, specificity
+    from monosema.circuits import FindConfig, find, own_edges, specificity
     from monosema.circuits.graph import require_decoder
     from monosema.models import load_model
     from monosema.runs import Run
@@ -130,23 +135,24 @@ def circuit(
         place = (out if len(tasks) == 1 else out / name) if out is not None else run and run / "circuits" / name
         if place is not None:
             one.write(place)
-    matrix = None
+    matrices: dict[str, Matrix] = {}
     if len(found) > 1:
-        said("each circuit ablated, all tasks measured")
-        judged = {name: one.judgement for name, one in found.items()}
-        trials = {name: one.trial for name, one in judged.items()}
-        matrix = specificity(trials, {name: one.circuit for name, one in judged.items()}, config.seed)
+        trials = {name: one.judgement.trial for name, one in found.items()}
+        whole = {name: one.judgement.circuit for name, one in found.items()}
+        for name, circuits in (("matrix", whole), ("own", own_edges(whole))):
+            said("each circuit ablated, all tasks measured")
+            matrices[name] = specificity(trials, circuits, config.seed)
     values = {
         "model": opened.name,
         "circuits": [one.to_dict() for one in found.values()],
-        **({} if matrix is None else {"matrix": plain(matrix), "verdict": matrix.verdict}),
+        **{name: {**plain(one), "verdict": one.verdict} for name, one in matrices.items()},
     }
 
     def show(console: Console) -> None:
         for one in found.values():
             _show(one, console)
-        if matrix is not None:
-            _show_matrix(matrix, console)
+        for name, matrix in matrices.items():
+            _show_matrix(matrix, _ABLATED[name], console)
 
     return deliver(values, common, show)
 
@@ -166,6 +172,8 @@ def _show(found: Found, console: Console) -> None:
     )
     if about is not None:
         console.print(Text(translate(f"{about.method} on {about.n} other prompts, {about.seconds:.1f} s"), style="dim"))
+    for reason, n in found.contrasts.dropped.items():
+        console.print(Text(translate(f"left out: {n}, since {reason}"), style="dim"))
     for sentence in judged.sentences:
         console.print(Text(translate(sentence)))
     if judged.chance is not None:
@@ -220,7 +228,7 @@ def _nodes(found: Found) -> Table:
     return table
 
 
-def _show_matrix(matrix: Matrix, console: Console) -> None:
+def _show_matrix(matrix: Matrix, about: str, console: Console) -> None:
     """Print which share of each task an ablated circuit costs, and the verdict."""
     from monosema.circuits import say
 
@@ -234,7 +242,7 @@ def _show_matrix(matrix: Matrix, console: Console) -> None:
         table.add_row(name, f"{matrix.sizes[name]:,}", *cells)
         chance = [_plain(matrix.random[name][other].value) for other in matrix.tasks]
         table.add_row(Text(translate("random"), style="dim"), "", *chance, style="dim")
-    console.print(Text(translate("Share of each task that is lost")))
+    console.print(Text(translate(about)))
     console.print(table)
     console.print(Text(translate(matrix.verdict)))
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -14,11 +14,19 @@ from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.circuits.heads import HeadRoles
+    from monosema.circuits.heads import Distinct, HeadRoles, SelfRepair
     from monosema.core import Estimate
+    from monosema.models import LanguageModel
 
 
-def heads(model: str = "specimen", /, *, prompts: int = 32, common: Common = DEFAULTS) -> int:
+def heads(
+    model: str = "specimen",
+    /,
+    *,
+    study: Literal["roles", "distinct", "repair", "context"] = "roles",
+    prompts: int = 32,
+    common: Common = DEFAULTS,
+) -> int:
     """Find the roles of a model's attention heads: where they look, and what they cause.
 
     Each head is scored as a previous-token, duplicate, induction, positional head and so on, on random tokens that come
@@ -28,25 +36,85 @@ def heads(model: str = "specimen", /, *, prompts: int = 32, common: Common = DEF
 
     ```
     monosema heads specimen
-    monosema heads ./my-llama --prompts 50 --json
+    monosema heads specimen --study distinct --prompts 12
+    monosema heads ./my-llama --study repair --prompts 64 --json
     ```
 
     Parameters
     ----------
     model
         `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
+    study
+        roles; distinct, over how many skills the costs of ablating a head, or a layer, are spread; repair, what
+        ablating the heads that answer takes one by one and together; context, which heads make later tokens of a text
+        easier than early ones.
     prompts
         Texts of each kind. Intervals are over these.
     """
-    from monosema.circuits.heads import head_roles
     from monosema.models import load_model
 
     if prompts < 2:
         raise InputError(f"--prompts {prompts} is not valid: an interval needs 2 or more.")
     opened = load_model(model, device=common.device, dtype="float32")
     with errors_console().status(translate("reading heads")):
-        found = head_roles(opened, prompts, common.seed or 0)
+        return _STUDIES[study](opened, prompts, common)
+
+
+def _roles(model: LanguageModel, prompts: int, common: Common) -> int:
+    from monosema.circuits.heads import head_roles
+
+    found = head_roles(model, prompts, common.seed or 0)
     return deliver(found.to_dict(), common, lambda console: _show(found, console))
+
+
+def _distinct(model: LanguageModel, prompts: int, common: Common) -> int:
+    from monosema.circuits.heads import distinct_roles
+
+    both = distinct_roles(model, prompts, common.seed or 0)
+    return deliver({one.unit: one.to_dict() for one in both}, common, lambda console: _show_distinct(both, console))
+
+
+def _repair(model: LanguageModel, prompts: int, common: Common) -> int:
+    from monosema.circuits.graph import require_decoder
+    from monosema.circuits.heads import head_texts, self_repair
+
+    texts = head_texts(require_decoder(model), prompts, common.seed or 0)
+    if texts.ioi is None:
+        raise InputError(f"Self-repair is measured on prompts with names. {texts.absent}")
+    found = self_repair(model, texts.ioi, seed=common.seed or 0)
+    return deliver(found.to_dict(), common, lambda console: _show_repair(found, console))
+
+
+def _context(model: LanguageModel, prompts: int, common: Common) -> int:
+    import torch
+
+    from monosema.circuits.heads import context_learning
+    from monosema.circuits.pruning import text_rows
+    from monosema.data import open_corpus
+
+    window = min(model.context, 512)
+    rows = torch.cat(text_rows(model, open_corpus("builtin"), prompts * window, "heldout", window))[:prompts]
+    found = context_learning(model, rows, seed=common.seed or 0)
+
+    def show(console: Console) -> None:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column("head")
+        table.add_column("adds to the difference", justify="right")
+        for heads, about in ((found.heads, ""), (found.others, f" ({translate('at random')})")):
+            for head, effect in heads.items():
+                table.add_row(f"{head.name}{about}", f"{effect.value:.3f} [{effect.low:.3f}, {effect.high:.3f}]")
+        console.print(table)
+        console.print(Text(translate(found.sentence)))
+
+    return deliver(found.to_dict(), common, show)
+
+
+_STUDIES: Mapping[str, Callable[[LanguageModel, int, Common], int]] = {
+    "roles": _roles,
+    "distinct": _distinct,
+    "repair": _repair,
+    "context": _context,
+}
 
 
 ABOUT = (
@@ -112,3 +180,38 @@ def _spoken(name: str) -> str:
 
 def _figure(figure: Estimate | None) -> str:
     return "–" if figure is None else f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
+
+
+_SHOWN = 12
+
+
+def _show_distinct(both: Sequence[Distinct], console: Console) -> None:
+    """Print the sentences, and the shares that each layer, and the heads that cost most, take of each task."""
+    for one in both:
+        order = abs(one.costs).sum(1).argsort()[::-1][:_SHOWN]
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column(one.unit)
+        for task in one.tasks:
+            table.add_column(task, justify="right")
+        for row in sorted(order.tolist()):
+            table.add_row(one.parts[row], *(f"{cost:.0%}" for cost in one.costs[row]))
+        console.print(table)
+        console.print(Text(translate(one.sentence)))
+        if one.agreement is not None:
+            said = f"Gradient estimates of these costs: Pearson {one.agreement.pearson:.2f} over {one.agreement.n}."
+            console.print(Text(translate(said), style="dim"))
+        for task, why in one.absent.items():
+            console.print(Text(f"{task}: {why}", style="dim"))
+
+
+def _show_repair(found: SelfRepair, console: Console) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("head", "costs, alone", "acts, straight"):
+        table.add_column(heading, justify="left" if heading == "head" else "right")
+    for head, single, straight in zip(found.heads, found.single, found.straight, strict=True):
+        table.add_row(head.name, _figure(single), _figure(straight))
+    table.add_row(translate("together"), _figure(found.joint), "")
+    table.add_row(translate("as many at random"), _figure(found.random_joint), "")
+    table.add_row(translate("untouched model"), _figure(found.clean), "")
+    console.print(table)
+    console.print(Text(translate(found.sentence)))

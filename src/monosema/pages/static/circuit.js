@@ -133,7 +133,7 @@ export function circuitPage(graph, context) {
       el("h4", {}, say("Marked ({n})", picked.size)),
       el("p", { class: "marks", translate: "no" }, [...picked].map((i) => el("button", { type: "button", class: "chip", title: called(graph.nodes[i]), on: { click: () => pick(i) } }, graph.nodes[i].name + " ×"))),
       el("p", { class: "soft" }, predicted.length ? say("predicted effect together {0}", number(predicted.reduce((sum, one) => sum + one, 0))) : null),
-      context.test ? ask : el("p", { class: "soft" }, say("To test them, open the run with monosema serve.")),
+      context.test ? ask : el("p", { class: "soft" }, say(graph.unit === "edges" ? "To test them, open the run with monosema serve." : "Only circuits of components are tested from here.")),
       answer,
     ];
   }

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from monosema.core import Config, ConfigError, InputError, RunError, Site, digest, nearest, read_json, write_json
 from monosema.models import LanguageModel, load_model
 from monosema.pages.experiment import ExperimentPage
@@ -25,7 +27,7 @@ class ExperimentConfig(Config):
 
     layers: tuple[int, ...] = ()
     """Layers whose residual stream is looked at; none means what the experiment says."""
-    prompts: int = 50
+    prompts: int = Field(50, gt=0)
     """Prompts that are chosen with; as many others are measured on."""
     seed: int = 0
     """Of prompts and orders."""

@@ -11,7 +11,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from monosema.circuits.parts import PartFigures, PartTrial
-from monosema.circuits.shown import FILE, ShownGraph
+from monosema.circuits.shown import FILE, ShownGraph, graph_files
 from monosema.core import InputError, MonosemaError, nearest
 from monosema.models import LanguageModel
 from monosema.server.errors import NotFoundError
@@ -82,8 +82,7 @@ def tested(run: OfRun, circuit: str, asked: PartAsked, served: Served) -> Any:
 
 def folders(run: ServedRun) -> list[Path]:
     """Return the folders of a run's circuits, by name."""
-    home = run.folder / "circuits"
-    return sorted(path.parent for path in home.glob(f"*/{FILE}")) if home.is_dir() else []
+    return [path.parent for path in graph_files(run.folder)]
 
 
 def _folder(run: ServedRun, name: str) -> Path:
