@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from monosema.circuits.heads import self_repair
+from monosema.circuits.heads import context_learning, self_repair
 from monosema.circuits.heads.ablating import all_heads, component_outputs, layer_sets
-from monosema.circuits.heads.distinct import _distinct, _estimates, spread
+from monosema.circuits.heads.distinct import _distinct, first_order, spread
 from monosema.circuits.planted import PLANTED
 from monosema.core import InputError
 from monosema.models import random_model
@@ -55,7 +55,7 @@ def test_what_writes_nothing_is_estimated_to_cost_nothing() -> None:
                 part.weight.zero_()
         model.blocks[last].mlp.out.weight.zero_()
     outputs, others = (component_outputs(model, ids) for ids in tokens)
-    guessed = _estimates(model, tokens[0], tokens[1], nodes, lambda x: x[:, -1, 0])
+    guessed = first_order(model, tokens[0], others, nodes, lambda x: x[:, -1, 0])
     assert guessed.shape == (len(nodes), 3)
     # Heads of the first layer write nothing here; those of the last one do.
     assert float(guessed[: model.n_heads].abs().max()) == 0
@@ -67,3 +67,15 @@ def test_too_few_prompts_are_refused() -> None:
     planted = PLANTED["induction"](n=1)
     with pytest.raises(InputError, match="two prompts"):
         self_repair(planted.model, planted.contrasts)
+
+
+def test_context_learning_is_late_less_early_loss() -> None:
+    model = random_model()
+    tokens = torch.randint(0, 256, (5, 110), generator=torch.Generator().manual_seed(0))
+    found = context_learning(model, tokens, top=2)
+    losses = -model(tokens).log_softmax(-1)[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
+    expected = losses[3:, 69:].mean() - losses[3:, 10:30].mean()
+    assert found.score.value == pytest.approx(float(expected), abs=1e-5)
+    assert (len(found.heads), len(found.others)) == (2, 2)
+    with pytest.raises(InputError, match="100 tokens"):
+        context_learning(model, tokens[:, :50])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.circuits.heads.ablating import ablated, all_heads, component_outputs, layer_sets, means
+from monosema.circuits.heads.context import ContextLearning, context_learning
 from monosema.circuits.heads.distinct import Distinct, distinct_roles
 from monosema.circuits.heads.paths import path_effects
 from monosema.circuits.heads.roles import PER_ROLE, HeadRoles, HeadTexts, head_roles, head_texts, score_heads
@@ -14,6 +15,7 @@ __all__ = [
     "HEAD_SCORES",
     "PER_ROLE",
     "Attends",
+    "ContextLearning",
     "Distinct",
     "HeadRoles",
     "HeadScore",
@@ -24,6 +26,7 @@ __all__ = [
     "ablated",
     "all_heads",
     "component_outputs",
+    "context_learning",
     "distinct_roles",
     "head_roles",
     "head_texts",

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from monosema.circuits.contrast import Contrasts, contrasts
 from monosema.circuits.graph import Kind, Node, require_decoder
-from monosema.circuits.heads.ablating import Read, ablated, all_heads, component_outputs, layer_sets
+from monosema.circuits.heads.ablating import Read, StandIns, ablated, all_heads, component_outputs, layer_sets
 from monosema.circuits.heads.roles import last_metric
 from monosema.circuits.metrics import metric_of
 from monosema.circuits.scores import Agreement, agreement
@@ -136,7 +136,7 @@ def _costs(model: Transformer, asked: Contrasts, sets: Sequence[Sequence[Node]])
         gaps.append(clean - corrupt)
         right.append((clean > 0).float())
         read = last_metric(model, group, metric)
-        guessed.append(_estimates(model, group.clean, group.corrupt, sets, read))
+        guessed.append(first_order(model, group.clean, component_outputs(model, group.corrupt), sets, read))
         if sum(len(one) == 1 for one in sets) <= EXACT:
             stand_ins = component_outputs(model, group.corrupt)
             figures = ablated(model, group.clean, [(), *sets], stand_ins, read)
@@ -148,13 +148,12 @@ def _costs(model: Transformer, asked: Contrasts, sets: Sequence[Sequence[Node]])
     return (torch.cat(lost, dim=1) / gap if lost else estimated), estimated
 
 
-def _estimates(
-    model: Transformer, clean: Tensor, corrupt: Tensor, sets: Sequence[Sequence[Node]], read: Read
-) -> Tensor:
+def first_order(
+    model: Transformer, tokens: Tensor, other: StandIns, sets: Sequence[Sequence[Node]], read: Read
+) -> Float[Tensor, "sets n"]:
     """Return Σ (own − stand-in) · gradient for each set: the first-order cost of its ablation."""
-    other = component_outputs(model, corrupt)
     with torch.enable_grad(), model.capture(*other, gradients=True) as got:
-        total = read(model.final_residual(clean)).sum()
+        total = read(model.final_residual(tokens)).sum()
     gradients = dict(zip(other, torch.autograd.grad(total, [got[site] for site in other]), strict=True))
     by_node = dict[Node, Tensor]()
     for site, values in other.items():

@@ -23,7 +23,7 @@ def heads(
     model: str = "specimen",
     /,
     *,
-    study: Literal["roles", "distinct", "repair"] = "roles",
+    study: Literal["roles", "distinct", "repair", "context"] = "roles",
     prompts: int = 32,
     common: Common = DEFAULTS,
 ) -> int:
@@ -46,7 +46,8 @@ def heads(
         `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
     study
         roles; distinct, over how many skills the costs of ablating a head, or a layer, are spread; repair, what
-        ablating the heads that answer takes one by one and together.
+        ablating the heads that answer takes one by one and together; context, which heads make later tokens of a text
+        easier than early ones.
     prompts
         Texts of each kind. Intervals are over these.
     """
@@ -84,10 +85,35 @@ def _repair(model: LanguageModel, prompts: int, common: Common) -> int:
     return deliver(found.to_dict(), common, lambda console: _show_repair(found, console))
 
 
+def _context(model: LanguageModel, prompts: int, common: Common) -> int:
+    import torch
+
+    from monosema.circuits.heads import context_learning
+    from monosema.circuits.pruning import text_rows
+    from monosema.data import open_corpus
+
+    window = min(model.context, 512)
+    rows = torch.cat(text_rows(model, open_corpus("builtin"), prompts * window, "heldout", window))[:prompts]
+    found = context_learning(model, rows, seed=common.seed or 0)
+
+    def show(console: Console) -> None:
+        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        table.add_column("head")
+        table.add_column("adds to the difference", justify="right")
+        for heads, about in ((found.heads, ""), (found.others, f" ({translate('at random')})")):
+            for head, effect in heads.items():
+                table.add_row(f"{head.name}{about}", f"{effect.value:.3f} [{effect.low:.3f}, {effect.high:.3f}]")
+        console.print(table)
+        console.print(Text(translate(found.sentence)))
+
+    return deliver(found.to_dict(), common, show)
+
+
 _STUDIES: Mapping[str, Callable[[LanguageModel, int, Common], int]] = {
     "roles": _roles,
     "distinct": _distinct,
     "repair": _repair,
+    "context": _context,
 }
 
 
