@@ -112,7 +112,8 @@ def patch(
     if out is not None:
         page = patch_page(found).write(out)
         errors_console().out(str(page.resolve()), style="dim")
-    values = {"verdict": found.verdict, "accuracy": found.accuracy.to_dict(), **found.result.to_dict()}
+    known = {"verdict": found.verdict, "accuracy": found.accuracy.to_dict(), "dropped": dict(found.contrasts.dropped)}
+    values = {**known, **found.result.to_dict()}
     return deliver(values, common, lambda console: _show(found, subject, console))
 
 
@@ -125,6 +126,8 @@ def _show(found: PatchTable, subject: Subject | None, console: Console) -> None:
         f"{float(table.gap.mean()):.3g} between clean and corrupted"
     )
     console.print(Text.assemble((found.contrasts.task, "bold"), translate(head)))
+    for reason, number in found.contrasts.dropped.items():
+        console.print(Text(translate(f"left out: {number}, {reason}"), style="dim"))
     said = f"{translate(table.direction)}, {about.ablation}, {about.seconds:.1f} s"
     console.print(Text(said, style="dim"))
     if isinstance(found.result, Ranked):
