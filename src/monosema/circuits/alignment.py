@@ -81,7 +81,7 @@ class Subspace:
 
 @dataclass(frozen=True, kw_only=True)
 class AlignmentConfig:
-    """How a subspace is searched for.
+    """Settings of the search for a subspace.
 
     Attributes:
         dims: k.
@@ -109,7 +109,7 @@ class AlignmentConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Interchanged:
-    """What the model answered with something of the source in place.
+    """Answers of the model with something of the source in place.
 
     Attributes:
         name: what was put in place.

@@ -27,7 +27,7 @@ _DRAWS = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Completeness:
-    """What is left without parts of a circuit.
+    """The task without parts of a circuit.
 
     Attributes:
         without: faithfulness of the model without the circuit's edges: near 0 where nothing else does the task.

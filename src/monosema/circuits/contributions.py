@@ -1,4 +1,4 @@
-"""What each writer adds to the residual stream, and the reading of it with some of that exchanged.
+"""Contributions of writers to the residual stream, and the reading of it with some of that exchanged.
 
     resid = Σ_w contribution_w + biases of the attention outputs
 

@@ -23,7 +23,7 @@ FLOOR = 1e-10
 
 @dataclass(frozen=True, kw_only=True)
 class GraphScores:
-    """How much of a graph is explained.
+    """The explained part of a graph.
 
     Attributes:
         replacement: share of influence that begins at tokens, not at errors.
@@ -36,7 +36,7 @@ class GraphScores:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Pruned:
-    """What pruning leaves of a graph.
+    """The part that pruning leaves of a graph.
 
     Attributes:
         sources: sources that stay; all tokens do.

@@ -28,7 +28,7 @@ Said = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Judgement:
-    """What tests of a circuit found, on prompts that it was not found on.
+    """Findings of tests of a circuit, on prompts that it was not found on.
 
     Attributes:
         circuit: the circuit.

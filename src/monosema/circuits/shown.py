@@ -70,7 +70,7 @@ class ShownEdge:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """How much of the task a circuit of some size keeps.
+    """The share of the task that a circuit of some size keeps.
 
     Attributes:
         size: edges (or nodes) that were kept.

@@ -160,7 +160,7 @@ OTHERS: Mapping[str, Callable[[_Asked], Patching | Ranked]] = {
     "effects": _Asked.effects,
     "paths": _Asked.paths,
 }
-"""What can be asked for besides `PLACES`."""
+"""Tables that can be asked for besides those of `PLACES`."""
 
 
 def patch_table(

@@ -25,7 +25,7 @@ from monosema.models.decoder import Block
 from monosema.models.forking import Fork
 
 Unit = Literal["heads", "neurons", "layers"]
-"""What is removed; heads that share keys and values are one."""
+"""A kind of part that is removed; heads that share keys and values are one."""
 Tokens = Int[Tensor, "n pos"]
 Importance = Callable[[Transformer, Sequence[Tokens], Unit, int], Float[Tensor, "layer part"]]
 """From a model, batches of text, the unit and a seed to a figure for each part, higher for what matters more; a layer

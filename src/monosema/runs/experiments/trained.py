@@ -32,7 +32,7 @@ class TrainingChoice(Config):
     """Text and size of the dictionaries of an experiment."""
 
     text: str = "builtin"
-    """What `open_corpus` takes."""
+    """Arguments of `open_corpus`."""
     tokens: int = Field(500_000, gt=0)
     """Tokens of the text that dictionaries are trained on."""
     skip_first: int = Field(0, ge=0)
