@@ -50,7 +50,7 @@ def heat_map(
         alt.layer(squares, words),
         title,
         title=title,
-        width=len(columns) * max(_CELL, 7 * widest),
+        width=len(columns) * max(_CELL, 8 * widest + 8),
         height=22 * len(rows),
     )
 
