@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
@@ -75,8 +76,7 @@ def test_what_latents_outside_of_the_graph_add_is_kept_as_a_sum() -> None:
 def test_little_memory_gives_the_same_graph() -> None:
     model = family_model("llama")
     graph, replacement = graph_and_replacement(model)
-    import monosema.circuits.attribution_graph as module
-
+    module = import_module("monosema.circuits.attribution_graph")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_rows_at_once", lambda *_: 3)
         torch.testing.assert_close(graph_of(replacement, GraphConfig(max_logits=3)).weights, graph.weights)
