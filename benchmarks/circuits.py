@@ -23,7 +23,7 @@ import torch
 
 def own(folder: Path, name: str, pairs: int) -> None:
     """Score all edges, and write what the peer needs."""
-    from monosema.circuits import METHODS, ablation_named, contrasts, metric_of
+    from monosema.circuits import METHODS, Problem, ablation_named, contrasts, metric_of
     from monosema.data.tasks import ALL_TASKS
     from monosema.models import load_model, save_model
 
@@ -32,7 +32,7 @@ def own(folder: Path, name: str, pairs: int) -> None:
     turned = tuple(dataclasses.replace(one, clean=one.corrupt, corrupt=one.clean) for one in prompts.groups)
     subject = dataclasses.replace(prompts, groups=turned)
     given = (model, subject, ablation_named("resample"), metric_of(subject, model))
-    runs = [METHODS["eap"](*given) for _ in range(3)]
+    runs = [METHODS["eap"](Problem(*given)) for _ in range(3)]
     scores, graph = runs[-1], runs[-1].graph
     names = {graph.edge_name(w, r): -float(scores.values[w, r]) for w, r in graph.allowed.nonzero().tolist()}
     seconds = min(run.about.seconds for run in runs)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 import torch
+from tests.helpers.letters import task_of_letters
 
 from monosema.circuits import (
     Circuit,
@@ -19,27 +18,8 @@ from monosema.circuits import (
     end_metrics,
 )
 from monosema.core import InputError
-from monosema.data.tasks import Prompt, Span, Task
+from monosema.data.tasks import Prompt, Task
 from monosema.models import Transformer, random_model
-
-
-def task_of_letters(n: int = 6) -> Task:
-    """Prompts of four bytes in two lengths, whose answers are bytes."""
-    rng, prompts = random.Random(0), []
-    for index in range(n):
-        end = "xy"[: 1 + index % 2]
-        first, other, right, wrong = rng.sample("abcdefgh", 4)
-        prompts.append(
-            Prompt(
-                clean=f"{first}q{end}",
-                corrupt=f"{other}q{end}",
-                correct=(right,),
-                wrong=(wrong,),
-                spans=(Span(role="FIRST", start=0, end=1),),
-                form=end,
-            )
-        )
-    return Task(name="letters", metric="logit_difference", split="test", prompts=tuple(prompts))
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +78,7 @@ def test_keys_and_values_that_heads_share_are_inputs_of_each(model: Transformer)
 
 def test_prompts_of_unequal_length_are_refused_with_the_pair(model: Transformer) -> None:
     good = task_of_letters(1).prompts[0]
-    bad = Prompt(clean="ab", corrupt="abc", correct=("x",), wrong=("y",), spans=good.spans, form="")
+    bad = Prompt(clean="ab", corrupt="abc", correct=("x",), wrong=("y",), spans=good.spans[:1], form="")
     task = Task(name="letters", metric="logit_difference", split="test", prompts=(bad, bad, good))
     with pytest.raises(InputError, match="'abc' has"):
         contrasts(task, model)

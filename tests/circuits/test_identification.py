@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from tests.circuits.test_circuit import task_of_letters
+from tests.helpers.letters import task_of_letters
 
 from monosema.circuits.contrast import contrasts
 from monosema.circuits.halfway import Curve, needed, needed_against

@@ -6,8 +6,8 @@ import random
 from dataclasses import replace
 
 import pytest
-from tests.circuits.test_circuit import task_of_letters
 from tests.circuits.test_shown import scores_of
+from tests.helpers.letters import task_of_letters
 
 from monosema.circuits import (
     PartTrial,

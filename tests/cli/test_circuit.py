@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors import safe_open
+from tests.helpers.planted_pairs import planted_pairs
 
 from monosema.circuits import ShownGraph
 from monosema.circuits.planted import PLANTED, Planted
@@ -23,19 +23,7 @@ def subject() -> Planted:
 
 @pytest.fixture
 def pairs(subject: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its prompts as a file of one's own; every name of a model is that model's."""
-
-    def load(name: str, **_: Any) -> object:
-        return subject.model
-
-    monkeypatch.setattr("monosema.models.load_model", load)
-    path = tmp_path / "repeats.jsonl"
-    lines = [
-        {"clean": one.clean, "corrupt": one.corrupt, "correct": one.correct, "wrong": one.wrong[0]}
-        for one in subject.contrasts.prompts
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    return path
+    return planted_pairs(subject, tmp_path, monkeypatch)
 
 
 def test_a_circuit_is_found_judged_and_written(subject: Planted, pairs: Path, command: Command, tmp_path: Path) -> None:

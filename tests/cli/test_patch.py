@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.helpers.planted_pairs import planted_pairs
 
 from monosema.circuits.planted import PLANTED, Planted
 
@@ -21,19 +22,7 @@ def subject() -> Planted:
 
 @pytest.fixture
 def pairs(subject: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Its prompts as a file of one's own; every name of a model is that model's."""
-
-    def load(name: str, **_: Any) -> object:
-        return subject.model
-
-    monkeypatch.setattr("monosema.models.load_model", load)
-    path = tmp_path / "repeats.jsonl"
-    lines = [
-        {"clean": one.clean, "corrupt": one.corrupt, "correct": one.correct, "wrong": one.wrong[0]}
-        for one in subject.contrasts.prompts
-    ]
-    path.write_text("\n".join(map(json.dumps, lines)))
-    return path
+    return planted_pairs(subject, tmp_path, monkeypatch)
 
 
 def asked(command: Command, *words: object) -> dict[str, Any]:

@@ -11,8 +11,8 @@ from monosema.models import Transformer
 METRIC = LogitDifference()
 
 
-def letters(model: Transformer, n: int = 6, lengths: int = 2) -> Contrasts:
-    """Read prompts of bytes whose ends differ by their metric as they are told, the larger one clean."""
+def task_of_letters(n: int = 6, lengths: int = 2) -> Task:
+    """Prompts of three bytes or more, in some lengths, whose answers are bytes."""
     rng, prompts = random.Random(0), []
     for index in range(n):
         end = "xy"[: 1 + index % lengths]
@@ -28,7 +28,12 @@ def letters(model: Transformer, n: int = 6, lengths: int = 2) -> Contrasts:
                 form=end,
             )
         )
-    task = Task(name="letters", metric="logit_difference", split="test", prompts=tuple(prompts))
+    return Task(name="letters", metric="logit_difference", split="test", prompts=tuple(prompts))
+
+
+def letters(model: Transformer, n: int = 6, lengths: int = 2) -> Contrasts:
+    """Read prompts of bytes whose ends differ by their metric as they are told, the larger one clean."""
+    task = task_of_letters(n, lengths)
     clean, corrupt = end_metrics(model, contrasts(task, model), METRIC)
     order = [row for group in contrasts(task, model) for row in group.prompts]
     better = {prompt: bool(gain > 0) for prompt, gain in zip(order, clean - corrupt, strict=True)}
@@ -39,5 +44,5 @@ def letters(model: Transformer, n: int = 6, lengths: int = 2) -> Contrasts:
             clean=prompt.clean, corrupt=prompt.corrupt, correct=right, wrong=wrong, spans=prompt.spans, form=prompt.form
         )
 
-    turned_task = Task(name="letters", metric=task.metric, split="test", prompts=tuple(map(turned, prompts)))
+    turned_task = Task(name="letters", metric=task.metric, split="test", prompts=tuple(map(turned, task)))
     return contrasts(turned_task, model)

@@ -29,7 +29,7 @@ from monosema.circuits.graph_checks import GraphChecks, check_graph
 from monosema.circuits.graph_files import show_graph, to_circuit_tracer
 from monosema.circuits.influence import GraphScores, Pruned, prune, score_graph
 from monosema.circuits.judging import TESTS, Judgement, judge, require_skill, say
-from monosema.circuits.methods import METHODS, Method, method_named, register_method
+from monosema.circuits.methods import METHODS, Method, Problem, method_named, register_method
 from monosema.circuits.metrics import (
     LogitDifference,
     Metric,
@@ -100,6 +100,7 @@ __all__ = [
     "Places",
     "Positions",
     "ProbabilityDifference",
+    "Problem",
     "PromptGraph",
     "Provenance",
     "Pruned",

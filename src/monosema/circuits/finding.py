@@ -17,7 +17,7 @@ from monosema.circuits.faithfulness import THRESHOLD, Trial, smallest, trial_of
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import component_graph
 from monosema.circuits.judging import TESTS, Judgement, Said, judge, require_skill
-from monosema.circuits.methods import method_named
+from monosema.circuits.methods import Problem, method_named
 from monosema.circuits.metrics import metric_of
 from monosema.circuits.scores import EdgeScores
 from monosema.circuits.shown import ShownGraph, show_circuit
@@ -167,7 +167,7 @@ def score_edges(model: Transformer, prompts: Contrasts, config: FindConfig) -> E
         InputError: a method that there is not, or scores that are no numbers.
     """
     metric, ablation = metric_of(prompts, model, config.metric), ablation_named(config.ablation)
-    return method_named(config.method)(model, prompts, ablation, metric)
+    return method_named(config.method)(Problem(model, prompts, ablation, metric))
 
 
 def prompts_of(task: str, model: Transformer, config: FindConfig) -> tuple[Contrasts, Contrasts]:

@@ -26,7 +26,7 @@ from monosema.circuits.ablations import Ablation, Resample
 from monosema.circuits.contrast import Contrast, Contrasts
 from monosema.circuits.metrics import Metric, last_logits
 from monosema.circuits.places import Places, Positions, places_named
-from monosema.circuits.scores import Provenance
+from monosema.circuits.scores import Provenance, provenance
 from monosema.core import Estimate, InputError, Site, bootstrap_ratio, numpy_generator
 from monosema.interventions import Part, patch, side_by_side, within
 from monosema.models import Fork, ForwardContext, Transformer
@@ -274,27 +274,3 @@ def require_difference(contrasts: Contrasts, moved: Tensor, gap: Tensor) -> None
             f"On {contrasts.task!r} the metric is no larger on clean prompts than on corrupted ones "
             f"(difference {float(gap.mean()):.3g}), so there is nothing to lose or restore."
         )
-
-
-def provenance(
-    model: Transformer,
-    contrasts: Contrasts,
-    metric: Metric,
-    ablation: Ablation,
-    method: str,
-    forward: int,
-    began: float,
-    backward: int = 0,
-) -> Provenance:
-    """Return the facts of a table."""
-    return Provenance(
-        method=method,
-        ablation=ablation.name,
-        metric=metric.name,
-        task=contrasts.task,
-        model=model.name,
-        n=len(contrasts),
-        forward=float(forward),
-        backward=float(backward),
-        seconds=time.perf_counter() - began,
-    )

@@ -31,10 +31,10 @@ from monosema.circuits.patching import (
     Exchanged,
     Patching,
     Said,
-    provenance,
     require_difference,
 )
 from monosema.circuits.running import ROW_BYTES
+from monosema.circuits.scores import provenance
 from monosema.core import InputError, Site, nearest
 from monosema.interventions import Part, patch, side_by_side, within
 from monosema.models import Fork, Transformer

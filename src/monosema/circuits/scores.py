@@ -7,6 +7,7 @@ whole difference.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,11 @@ from jaxtyping import Float
 from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
+from monosema.circuits.ablations import Ablation
+from monosema.circuits.contrast import Contrasts
 from monosema.circuits.graph import Graph, Node
+from monosema.circuits.metrics import Metric
+from monosema.models import Transformer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,30 @@ class Provenance:
     forward: float
     backward: float
     seconds: float
+
+
+def provenance(
+    model: Transformer,
+    contrasts: Contrasts,
+    metric: Metric,
+    ablation: Ablation,
+    method: str,
+    forward: int,
+    began: float,
+    backward: int = 0,
+) -> Provenance:
+    """Return the facts about scores that began to be made at a time of `time.perf_counter`."""
+    return Provenance(
+        method=method,
+        ablation=ablation.name,
+        metric=metric.name,
+        task=contrasts.task,
+        model=model.name,
+        n=len(contrasts),
+        forward=float(forward),
+        backward=float(backward),
+        seconds=time.perf_counter() - began,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

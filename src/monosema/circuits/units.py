@@ -28,11 +28,10 @@ from monosema.circuits.patching import (
     Exchanged,
     Patching,
     figures_of,
-    provenance,
     require_difference,
     versions_with,
 )
-from monosema.circuits.scores import Agreement, agreement
+from monosema.circuits.scores import Agreement, agreement, provenance
 from monosema.core import InputError, Site, torch_generator
 from monosema.dictionaries import Dictionary, sites_read, written_at
 from monosema.interventions import Part

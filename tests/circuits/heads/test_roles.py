@@ -16,10 +16,10 @@ from monosema.circuits.heads import (
     ablated,
     all_heads,
     component_outputs,
+    effects_along,
     head_roles,
     layer_sets,
     means,
-    path_effects,
     register_head_score,
     repeated_tokens,
     score_heads,
@@ -60,7 +60,7 @@ def test_paths_are_edges_of_the_graph() -> None:
             keep[graph.writer_index[head], torch.tensor(through)] = False
             keeps.append(keep)
         figures = circuit_metrics(model, planted.contrasts, graph, [graph.allowed, *keeps], Resample(), metric)
-        quick = torch.cat([path_effects(model, group, heads, path, metric) for group in planted.contrasts], dim=1)
+        quick = torch.cat([effects_along(model, group, heads, path, metric) for group in planted.contrasts], dim=1)
         assert torch.allclose(quick, figures[0] - figures[1:], atol=1e-4), path
         assert quick.abs().max() > 0.1
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.circuits.test_circuit import task_of_letters
 from tests.helpers.families import KINDS, family_model
+from tests.helpers.letters import task_of_letters
 
 from monosema.circuits import LogitDifference, ablation_named, circuit_metrics, component_graph, contrasts
-from monosema.circuits.methods import METHODS, Exact, exact_nodes
+from monosema.circuits.methods import METHODS, Exact, Problem, exact_nodes
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_forked_edges_and_nodes_are_those_exchanged_one_at_a_time(kind: str) -> None:
     model = family_model(kind, seed=1)
     given = (model, contrasts(task_of_letters(2), model), ablation_named("resample"), LogitDifference())
-    graph, scores = component_graph(model), METHODS["exact"](*given)
+    graph, scores = component_graph(model), METHODS["exact"](Problem(*given))
     keeps, places = [graph.allowed], [(w, r) for w, r in graph.allowed.nonzero().tolist()][::5]
     for w, r in places:
         keep = graph.allowed.clone()
@@ -30,10 +30,12 @@ def test_forked_edges_and_nodes_are_those_exchanged_one_at_a_time(kind: str) -> 
     fast = torch.stack([scores.by_prompt[:, w, r] for w, r in places], dim=1)
     assert torch.allclose(fast, slow[:, : len(places)], atol=1e-5)
     assert float(slow.abs().max()) > 1e-2
-    assert torch.allclose(exact_nodes(*given).by_prompt, slow[:, len(places) :], atol=1e-5)
+    assert torch.allclose(exact_nodes(Problem(*given)).by_prompt, slow[:, len(places) :], atol=1e-5)
 
 
 def test_versions_in_small_batches_give_the_same() -> None:
     model = family_model("llama", seed=1)
     given = (model, contrasts(task_of_letters(2), model), ablation_named("mean"), LogitDifference())
-    assert torch.allclose(Exact()(*given).by_prompt, Exact(version_bytes=1)(*given).by_prompt, atol=1e-5)
+    assert torch.allclose(
+        Exact()(Problem(*given)).by_prompt, Exact(version_bytes=1)(Problem(*given)).by_prompt, atol=1e-5
+    )

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.circuits.test_circuit import task_of_letters
 from tests.helpers.families import KINDS, family_model
+from tests.helpers.letters import task_of_letters
 
 from monosema.circuits import LogitDifference, ablation_named, component_graph, contrasts, end_metrics
-from monosema.circuits.methods import METHODS, Relevance, relevance_rules
+from monosema.circuits.methods import METHODS, Problem, Relevance, relevance_rules
 from monosema.models import random_model
 
 
@@ -20,7 +20,9 @@ def test_rules_change_gradients_and_no_values(kind: str) -> None:
         ruled = model(tokens)
     assert torch.allclose(ruled, model(tokens), atol=1e-4)
     given = (model, contrasts(task_of_letters(2), model), ablation_named("resample"), LogitDifference())
-    assert not torch.allclose(METHODS["relp"](*given).by_prompt, METHODS["eap"](*given).by_prompt, atol=1e-3)
+    assert not torch.allclose(
+        METHODS["relp"](Problem(*given)).by_prompt, METHODS["eap"](Problem(*given)).by_prompt, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize("pattern", ["half", "constant"])
@@ -28,7 +30,7 @@ def test_what_nothing_stands_in_for_is_carried_back_whole(pattern: str) -> None:
     model = random_model()
     prompts, metric = contrasts(task_of_letters(2), model), LogitDifference()
     clean, _ = end_metrics(model, prompts, metric)
-    scores = Relevance(pattern=pattern)(model, prompts, ablation_named("zero"), metric).by_prompt
+    scores = Relevance(pattern=pattern)(Problem(model, prompts, ablation_named("zero"), metric)).by_prompt
     # Every rule conserves what comes in, so what reaches the logits is the metric itself.
     assert torch.allclose(scores[:, :, -1].sum(1), clean, atol=1e-4)
     queries = [column for column, reader in enumerate(component_graph(model).readers) if reader.port == "q"]

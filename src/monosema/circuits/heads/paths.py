@@ -32,7 +32,7 @@ ROW_BYTES = 256 << 20
 
 
 @torch.no_grad()
-def path_effects(
+def effects_along(
     model: Transformer,
     contrast: Contrast,
     heads: Sequence[Node],

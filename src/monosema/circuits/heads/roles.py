@@ -15,7 +15,7 @@ from torch import Tensor
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.graph import Node, require_decoder
 from monosema.circuits.heads.ablating import Read, ablated, all_heads, component_outputs, means
-from monosema.circuits.heads.paths import PathKind, path_effects
+from monosema.circuits.heads.paths import PathKind, effects_along
 from monosema.circuits.heads.scores import HEAD_SCORES, HeadScore, LayerReading, TextKind
 from monosema.circuits.heads.texts import Repeated, repeated_tokens
 from monosema.circuits.metrics import LogitDifference, Metric
@@ -219,7 +219,7 @@ def _path_estimates(
     model: Transformer, texts: HeadTexts, heads: Sequence[Node], path: PathKind
 ) -> dict[Node, Estimate]:
     metric = LogitDifference()
-    parts = [path_effects(model, group, heads, path, metric) for group in texts.ioi or ()]
+    parts = [effects_along(model, group, heads, path, metric) for group in texts.ioi or ()]
     return dict(zip(heads, map(bootstrap_mean, torch.cat(parts, dim=1).cpu().numpy()), strict=True))
 
 

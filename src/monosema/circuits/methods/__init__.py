@@ -6,7 +6,7 @@ from monosema.circuits.methods.acdc import Acdc
 from monosema.circuits.methods.attribution import Attribution
 from monosema.circuits.methods.chance import Chance
 from monosema.circuits.methods.exact import Exact, exact_nodes
-from monosema.circuits.methods.method import METHODS, Method, method_named, register_method
+from monosema.circuits.methods.method import METHODS, Method, Problem, method_named, register_method
 from monosema.circuits.methods.relevance import Relevance, relevance_rules
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Chance",
     "Exact",
     "Method",
+    "Problem",
     "Relevance",
     "exact_nodes",
     "method_named",

@@ -15,14 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from monosema.circuits.ablations import Ablation
-from monosema.circuits.contrast import Contrasts
-from monosema.circuits.graph import Graph, component_graph
-from monosema.circuits.methods.method import Passes, Said, provenance, register_method
-from monosema.circuits.metrics import Metric
-from monosema.circuits.running import ROW_BYTES, circuit_metrics
+from monosema.circuits.graph import Graph
+from monosema.circuits.methods.method import Problem, Said, register_method, silent
+from monosema.circuits.running import circuit_metrics
 from monosema.circuits.scores import EdgeScores
-from monosema.models import Transformer
 
 
 @dataclass(frozen=True)
@@ -40,23 +36,15 @@ class Acdc:
     threshold: float = 0.01
     at_once: int = 32
 
-    def __call__(
-        self,
-        model: Transformer,
-        contrasts: Contrasts,
-        ablation: Ablation,
-        metric: Metric,
-        *,
-        row_bytes: int = ROW_BYTES,
-        said: Said = lambda _: None,
-    ) -> EdgeScores:
+    def __call__(self, problem: Problem, said: Said = silent) -> EdgeScores:
         """Remove what is not missed, and score what stays."""
-        begun, graph, runs = time.perf_counter(), component_graph(model), 0
+        began, graph, runs = time.perf_counter(), problem.graph, 0
 
         def tried(keeps: list[Tensor]) -> Tensor:
             nonlocal runs
             runs += len(keeps)
-            return circuit_metrics(model, contrasts, graph, keeps, ablation, metric, row_bytes).cpu()
+            some = (problem.model, problem.contrasts, graph, keeps, problem.ablation, problem.metric)
+            return circuit_metrics(*some, problem.row_bytes).cpu()
 
         order = removal_order(graph)
         keep = graph.allowed.clone()
@@ -76,8 +64,7 @@ class Acdc:
                     break
                 keep, now = circuit, then
             said(f"{len(order):,} of {graph.n_edges:,} edges are still to be tried, {int(keep.sum()):,} stay so far")
-        about = provenance(self.name, model, contrasts, ablation, metric, Passes(forward=float(runs)), begun)
-        return EdgeScores(graph=graph, by_prompt=scores, about=about)
+        return EdgeScores(graph=graph, by_prompt=scores, about=problem.about(self.name, began, runs))
 
 
 def removal_order(graph: Graph) -> list[tuple[int, int]]:

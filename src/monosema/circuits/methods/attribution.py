@@ -28,17 +28,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.circuits.ablations import Ablation
-from monosema.circuits.contrast import Contrasts
 from monosema.circuits.contributions import each_contribution
 from monosema.circuits.methods.gaps import Gaps
 from monosema.circuits.methods.gradients import edge_products, reader_gradients
-from monosema.circuits.methods.method import Part, Passes, Said, register_method, score_parts
-from monosema.circuits.metrics import Metric, last_logits
-from monosema.circuits.running import ROW_BYTES
+from monosema.circuits.methods.method import Part, Problem, Said, register_method, silent
+from monosema.circuits.metrics import last_logits
 from monosema.circuits.scores import EdgeScores
 from monosema.core import Site
-from monosema.models import Action, Captured, ForwardContext, Transformer
+from monosema.models import Action, Captured, ForwardContext
 
 Along = Literal["clean", "inputs", "activations", "masks"]
 
@@ -58,22 +55,10 @@ class Attribution:
     along: Along = "clean"
     steps: int = 5
 
-    def __call__(
-        self,
-        model: Transformer,
-        contrasts: Contrasts,
-        ablation: Ablation,
-        metric: Metric,
-        *,
-        row_bytes: int = ROW_BYTES,
-        said: Said = lambda _: None,
-    ) -> EdgeScores:
+    def __call__(self, problem: Problem, said: Said = silent) -> EdgeScores:
         """Score all edges."""
-        return score_parts(self.name, self._score, self._passes, model, contrasts, ablation, metric, row_bytes)
-
-    def _passes(self, model: Transformer) -> Passes:
-        n = {"clean": 1, "activations": (2 * model.n_layers + 1) * self.steps}.get(self.along, self.steps)
-        return Passes(forward=float(n + 1 + (self.along in ("inputs", "activations"))), backward=float(n))
+        n = {"clean": 1, "activations": (2 * problem.model.n_layers + 1) * self.steps}.get(self.along, self.steps)
+        return problem.scored(self.name, self._score, n + 1 + (self.along in ("inputs", "activations")), n)
 
     def _score(self, part: Part) -> Float[Tensor, "n w r"]:
         if self.along == "clean":

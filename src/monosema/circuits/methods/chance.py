@@ -6,14 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
-from monosema.circuits.ablations import Ablation
-from monosema.circuits.contrast import Contrasts
-from monosema.circuits.methods.method import Part, Passes, Said, register_method, score_parts
-from monosema.circuits.metrics import Metric
-from monosema.circuits.running import ROW_BYTES
+from monosema.circuits.methods.method import Part, Problem, Said, register_method, silent
 from monosema.circuits.scores import EdgeScores
 from monosema.core import torch_generator
-from monosema.models import Transformer
 
 
 @dataclass(frozen=True)
@@ -24,24 +19,14 @@ class Chance:
     about: str = "drawn at random: the control"
     seed: int = 0
 
-    def __call__(
-        self,
-        model: Transformer,
-        contrasts: Contrasts,
-        ablation: Ablation,
-        metric: Metric,
-        *,
-        row_bytes: int = ROW_BYTES,
-        said: Said = lambda _: None,
-    ) -> EdgeScores:
+    def __call__(self, problem: Problem, said: Said = silent) -> EdgeScores:
         """Draw the scores."""
 
         def drawn(part: Part) -> torch.Tensor:
             one = torch.randn(part.graph.allowed.shape, generator=torch_generator(self.seed, "random scores"))
             return one.expand(len(part.contrast), -1, -1)
 
-        passes = Passes(forward=0.0)
-        return score_parts(self.name, drawn, lambda _: passes, model, contrasts, ablation, metric, row_bytes)
+        return problem.scored(self.name, drawn, 0)
 
 
 register_method(Chance())

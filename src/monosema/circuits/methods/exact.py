@@ -14,17 +14,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monosema.circuits.ablations import Ablation
-from monosema.circuits.contrast import Contrasts
 from monosema.circuits.contributions import each_contribution, reader_sites
-from monosema.circuits.graph import Kind, component_graph
+from monosema.circuits.graph import Kind
 from monosema.circuits.methods.gaps import Gaps
-from monosema.circuits.methods.method import Part, Passes, Said, parts_of, provenance, register_method, score_parts
-from monosema.circuits.metrics import Metric
-from monosema.circuits.running import ROW_BYTES
+from monosema.circuits.methods.method import Part, Problem, Said, register_method, silent
 from monosema.circuits.scores import EdgeScores, NodeScores
 from monosema.core import Site
-from monosema.models import Transformer
 from monosema.models.context import DecoderContext
 from monosema.models.decoder import Block
 
@@ -45,24 +40,14 @@ class Exact:
     about: str = "every edge exchanged alone"
     version_bytes: int = VERSION_BYTES
 
-    def __call__(
-        self,
-        model: Transformer,
-        contrasts: Contrasts,
-        ablation: Ablation,
-        metric: Metric,
-        *,
-        row_bytes: int = ROW_BYTES,
-        said: Said = lambda _: None,
-    ) -> EdgeScores:
+    def __call__(self, problem: Problem, said: Said = silent) -> EdgeScores:
         """Measure all edges."""
-        graph = component_graph(model)
+        graph = problem.graph
 
         def score(part: Part) -> Tensor:
             return exact_edges(part, graph.allowed, self.version_bytes, said)
 
-        passes = Passes(forward=float(graph.n_edges + 2))
-        return score_parts(self.name, score, lambda _: passes, model, contrasts, ablation, metric, row_bytes)
+        return problem.scored(self.name, score, graph.n_edges + 2)
 
 
 @torch.no_grad()
@@ -85,25 +70,16 @@ def exact_edges(
     return scores
 
 
-def exact_nodes(
-    model: Transformer,
-    contrasts: Contrasts,
-    ablation: Ablation,
-    metric: Metric,
-    *,
-    row_bytes: int = ROW_BYTES,
-    version_bytes: int = VERSION_BYTES,
-) -> NodeScores:
+def exact_nodes(problem: Problem) -> NodeScores:
     """Return the exact score of every writer: its contribution exchanged for all that read it."""
-    begun, graph, found = time.perf_counter(), component_graph(model), list[Tensor]()
-    for part in parts_of(model, contrasts, ablation, metric, row_bytes):
+    began, graph, found = time.perf_counter(), problem.graph, list[Tensor]()
+    for part in problem.parts():
         clean = CleanRun(part)
-        scores = torch.zeros(len(part.contrast), len(graph.writers), device=model.device)
+        scores = torch.zeros(len(part.contrast), len(graph.writers), device=part.model.device)
         for row, node in enumerate(graph.writers):
             scores[:, row] = (clean.metric - clean.write(node.layer, node.kind, clean.gaps[row : row + 1]))[0]
         found.append(scores.cpu())
-    passes = Passes(forward=float(len(graph.writers) + 2))
-    about = provenance("exact", model, contrasts, ablation, metric, passes, begun)
+    about = problem.about("exact", began, len(graph.writers) + 2)
     return NodeScores(nodes=graph.writers, by_prompt=torch.cat(found), about=about)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,11 +17,15 @@ from monosema.circuits.contrast import Contrast, Contrasts
 from monosema.circuits.graph import Graph, component_graph
 from monosema.circuits.metrics import Metric
 from monosema.circuits.running import ROW_BYTES
-from monosema.circuits.scores import EdgeScores, Provenance
+from monosema.circuits.scores import EdgeScores, Provenance, provenance
 from monosema.core import ConfigError, InputError, nearest
 from monosema.models import Transformer
 
 Said = Callable[[str], None]
+
+
+def silent(_: str) -> None:
+    """Say nothing."""
 
 
 @runtime_checkable
@@ -37,23 +42,8 @@ class Method(Protocol):
         """One line for people."""
         ...
 
-    def __call__(
-        self,
-        model: Transformer,
-        contrasts: Contrasts,
-        ablation: Ablation,
-        metric: Metric,
-        *,
-        row_bytes: int = ROW_BYTES,
-        said: Said = lambda _: None,
-    ) -> EdgeScores:
-        """Return a score for every edge: positive where the edge helps the task.
-
-        Args:
-            ablation: what stands in for a writer's contribution.
-            row_bytes: bytes of contributions that one pass may hold.
-            said: told what is being done.
-        """
+    def __call__(self, problem: Problem, said: Said = silent) -> EdgeScores:
+        """Return a score for every edge: positive where the edge helps the task; `said` is told what is being done."""
         ...
 
 
@@ -91,74 +81,56 @@ class Part:
     stand_ins: Float[Tensor, "w n pos d_model"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Passes:
-    """Passes over all prompts that a method makes."""
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """All that it takes to score edges.
 
-    forward: float
-    backward: float = 0.0
-
-
-def score_parts(
-    name: str,
-    score: Callable[[Part], Float[Tensor, "n w r"]],
-    passes: Callable[[Transformer], Passes],
-    model: Transformer,
-    contrasts: Contrasts,
-    ablation: Ablation,
-    metric: Metric,
-    row_bytes: int,
-) -> EdgeScores:
-    """Score the prompts in parts that fit memory.
-
-    Raises:
-        InputError: scores that are no numbers.
+    Attributes:
+        model, contrasts, metric: these.
+        ablation: what stands in for a writer's contribution.
+        row_bytes: bytes of contributions that one pass may hold.
     """
-    begun, graph = time.perf_counter(), component_graph(model)
-    found = [score(part).cpu() for part in parts_of(model, contrasts, ablation, metric, row_bytes)]
-    by_prompt = torch.cat(found)
-    if not bool(by_prompt.isfinite().all()):
-        raise InputError(
-            f"{name} gives scores on {contrasts.task!r} that are no numbers. Take the model in float32, and another "
-            "metric."
-        )
-    about = provenance(name, model, contrasts, ablation, metric, passes(model), begun)
-    return EdgeScores(graph=graph, by_prompt=by_prompt * graph.allowed, about=about)
 
+    model: Transformer
+    contrasts: Contrasts
+    ablation: Ablation
+    metric: Metric
+    row_bytes: int = ROW_BYTES
 
-def parts_of(
-    model: Transformer, contrasts: Contrasts, ablation: Ablation, metric: Metric, row_bytes: int
-) -> Iterator[Part]:
-    """Give the prompts in parts that fit memory, in their order."""
-    graph = component_graph(model)
-    for group in contrasts:
-        # A mean is one of the whole group, whatever part of it a pass takes.
-        whole = ablation.stand_ins(model, group)
-        # Besides the contributions themselves there are the stand-ins, and what is kept for a backward pass.
-        rows = max(row_bytes // (3 * whole[:, 0].numel() * whole.element_size()), 1)
-        for start in range(0, len(group), rows):
-            part, values = group[start : start + rows], whole[:, start : start + rows]
-            yield Part(model=model, graph=graph, contrast=part, metric=metric, stand_ins=values)
+    @cached_property
+    def graph(self) -> Graph:
+        """The model's graph."""
+        return component_graph(self.model)
 
+    def parts(self) -> Iterator[Part]:
+        """Give the prompts in parts that fit memory, in their order."""
+        for group in self.contrasts:
+            # A mean is one of the whole group, whatever part of it a pass takes.
+            whole = self.ablation.stand_ins(self.model, group)
+            # Besides the contributions themselves there are the stand-ins, and what is kept for a backward pass.
+            rows = max(self.row_bytes // (3 * whole[:, 0].numel() * whole.element_size()), 1)
+            for start in range(0, len(group), rows):
+                part, values = group[start : start + rows], whole[:, start : start + rows]
+                yield Part(model=self.model, graph=self.graph, contrast=part, metric=self.metric, stand_ins=values)
 
-def provenance(
-    name: str,
-    model: Transformer,
-    contrasts: Contrasts,
-    ablation: Ablation,
-    metric: Metric,
-    passes: Passes,
-    begun: float,
-) -> Provenance:
-    """Return the facts about scores that began to be made at a time of `time.perf_counter`."""
-    return Provenance(
-        method=name,
-        ablation=ablation.name,
-        metric=metric.name,
-        task=contrasts.task,
-        model=model.name,
-        n=len(contrasts),
-        forward=passes.forward,
-        backward=passes.backward,
-        seconds=time.perf_counter() - begun,
-    )
+    def scored(
+        self, name: str, score: Callable[[Part], Float[Tensor, "n w r"]], forward: int, backward: int = 0
+    ) -> EdgeScores:
+        """Return the scores of all parts; `forward` and `backward` are the passes over all prompts that it takes.
+
+        Raises:
+            InputError: scores that are no numbers.
+        """
+        began = time.perf_counter()
+        by_prompt = torch.cat([score(part).cpu() for part in self.parts()])
+        if not bool(by_prompt.isfinite().all()):
+            raise InputError(
+                f"{name} gives scores on {self.contrasts.task!r} that are no numbers. Take the model in float32, and "
+                "another metric."
+            )
+        about = self.about(name, began, forward, backward)
+        return EdgeScores(graph=self.graph, by_prompt=by_prompt * self.graph.allowed, about=about)
+
+    def about(self, name: str, began: float, forward: int, backward: int = 0) -> Provenance:
+        """Return the facts about scores that began to be made at a time of `time.perf_counter`."""
+        return provenance(self.model, self.contrasts, self.metric, self.ablation, name, forward, began, backward)

@@ -24,14 +24,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.circuits.ablations import Ablation
-from monosema.circuits.contrast import Contrasts
 from monosema.circuits.contributions import each_contribution
 from monosema.circuits.methods.gaps import Gaps
 from monosema.circuits.methods.gradients import edge_products, reader_gradients
-from monosema.circuits.methods.method import Part, Passes, Said, register_method, score_parts
-from monosema.circuits.metrics import Metric, last_logits
-from monosema.circuits.running import ROW_BYTES
+from monosema.circuits.methods.method import Part, Problem, Said, register_method, silent
+from monosema.circuits.metrics import last_logits
 from monosema.circuits.scores import EdgeScores
 from monosema.core import Site
 from monosema.models import Action, ForwardContext, Transformer
@@ -53,19 +50,9 @@ class Relevance:
     about: str = "gradient by the rules of relevance propagation"
     pattern: Pattern = "half"
 
-    def __call__(
-        self,
-        model: Transformer,
-        contrasts: Contrasts,
-        ablation: Ablation,
-        metric: Metric,
-        *,
-        row_bytes: int = ROW_BYTES,
-        said: Said = lambda _: None,
-    ) -> EdgeScores:
+    def __call__(self, problem: Problem, said: Said = silent) -> EdgeScores:
         """Score all edges."""
-        passes = Passes(forward=2.0, backward=1.0)
-        return score_parts(self.name, self._score, lambda _: passes, model, contrasts, ablation, metric, row_bytes)
+        return problem.scored(self.name, self._score, 2, 1)
 
     def _score(self, part: Part) -> Float[Tensor, "n w r"]:
         model, gaps = part.model, Gaps(part.stand_ins)
