@@ -27,7 +27,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.circuits.contrast import Contrast, Contrasts
-from monosema.circuits.graph import require_decoder
 from monosema.circuits.metrics import LogitDifference
 from monosema.core import (
     ConfigError,
@@ -40,7 +39,7 @@ from monosema.core import (
     torch_generator,
     wilson,
 )
-from monosema.models import Fork, LanguageModel, Transformer
+from monosema.models import Fork, LanguageModel, Transformer, require_decoder
 from monosema.models.decoder import Block
 from monosema.models.randomised import randomised
 

@@ -1,10 +1,4 @@
-"""Contributions of writers to the residual stream, and the reading of it with some of that exchanged.
-
-    resid = Σ_w contribution_w + biases of the attention outputs
-
-A head's contribution is z_h W_O,h. Where the attention's or the MLP's output is normalised before it is added (Gemma,
-OLMo 2), the norm's scale is that of the pass itself and its gain is applied, so that contributions still sum to it.
-"""
+"""Contributions of writers to the residual stream, and the reading of it with some of that exchanged."""
 
 from __future__ import annotations
 
@@ -17,38 +11,7 @@ from torch import Tensor
 
 from monosema.circuits.graph import Graph, Kind
 from monosema.core import Site
-from monosema.models import Action, ForwardContext, Transformer
-from monosema.models.decoder import Block
-
-Added = Callable[[int, Kind, Tensor], None]
-"""Told the layer, the kind, and the contributions of its writers, [writers, batch, pos, d_model]."""
-
-
-@contextlib.contextmanager
-def each_contribution(model: Transformer, added: Added) -> Iterator[None]:
-    """Tell the contributions of writers in every forward pass of the block, in the order of computation."""
-    with contextlib.ExitStack() as stack:
-        last = "pos_embed" if model.config.learned_positions else "embed"
-        token = list[Tensor]()
-
-        def embedded(x: Tensor, _: ForwardContext) -> Tensor:
-            token[:] = [x]
-            if last == "embed":
-                added(-1, Kind.EMBED, x[None])
-            return x
-
-        def placed(x: Tensor, _: ForwardContext) -> Tensor:
-            added(-1, Kind.EMBED, (token[0] + x)[None])
-            return x
-
-        stack.enter_context(model.attach("embed", embedded))
-        if last == "pos_embed":
-            stack.enter_context(model.attach("pos_embed", placed))
-        for layer, block in enumerate(model.blocks):
-            assert isinstance(block, Block)
-            stack.enter_context(model.attach(Site(layer, "z"), _heads(layer, block, added)))
-            stack.enter_context(model.attach(Site(layer, "mlp_out"), _mlp(layer, added)))
-        yield
+from monosema.models import Action, ForwardContext, Transformer, each_contribution
 
 
 @torch.no_grad()
@@ -81,7 +44,7 @@ def exchanged(
     """
     gaps, versions = list[Tensor](), len(exchange)
 
-    def added(layer: int, kind: Kind, x: Tensor) -> None:
+    def added(layer: int, _: str, x: Tensor) -> None:
         if layer < 0:
             gaps.clear()
         first = sum(map(len, gaps))
@@ -130,29 +93,5 @@ def reader_sites(model: Transformer, graph: Graph) -> list[tuple[Site, slice, in
 def _reading(change: Callable[[Tensor], Tensor]) -> Action:
     def action(x: Tensor, _: ForwardContext) -> Tensor:
         return change(x)
-
-    return action
-
-
-def _heads(layer: int, block: Block, added: Added) -> Action:
-    norm, out = block.ln1_post, block.attn.o
-    weights = out.weight.unflatten(1, (block.n_heads, -1))  # d_model × head × d_head
-
-    def action(z: Tensor, _: ForwardContext) -> Tensor:
-        parts = torch.einsum("bphk,dhk->hbpd", z, weights)
-        if norm is not None:
-            whole = parts.float().sum(0) if out.bias is None else parts.float().sum(0) + out.bias.float()
-            scale = (whole.square().mean(-1, keepdim=True) + norm.eps).sqrt()
-            parts = (parts / scale * norm.gain()).to(z.dtype)
-        added(layer, Kind.HEAD, parts)
-        return z
-
-    return action
-
-
-def _mlp(layer: int, added: Added) -> Action:
-    def action(out: Tensor, _: ForwardContext) -> Tensor:
-        added(layer, Kind.MLP, out[None])
-        return out
 
     return action

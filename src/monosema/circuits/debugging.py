@@ -16,10 +16,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.circuits.graph import require_decoder
 from monosema.core import InputError, Site, VectorError
 from monosema.dictionaries import Dictionary
-from monosema.models import Fork, LanguageModel, Transformer
+from monosema.models import Fork, LanguageModel, Transformer, require_decoder
 
 BATCH = 64
 """Versions that go through the rest of the model at once."""

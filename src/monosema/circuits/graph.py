@@ -18,8 +18,8 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from monosema.core import InputError, UnsupportedModelError, nearest
-from monosema.models import LanguageModel, Transformer
+from monosema.core import InputError, nearest
+from monosema.models import LanguageModel, require_decoder
 from monosema.models.config import TransformerConfig
 
 
@@ -157,16 +157,6 @@ def component_graph(model: LanguageModel) -> Graph:
     readers.append(Reader(Node(config.n_layers, Kind.LOGITS)))
     allowed = torch.tensor([[_sees(reader.node, writer, config) for reader in readers] for writer in writers])
     return Graph(tuple(writers), tuple(readers), allowed)
-
-
-def require_decoder(model: LanguageModel) -> Transformer:
-    """Return the model where it is one of our own decoders. Raises UnsupportedModelError else."""
-    if not isinstance(model, Transformer):
-        raise UnsupportedModelError(
-            f"{model.name!r} runs by another library, whose heads and inputs can't be told apart: circuits need a "
-            "model of a family that is read into our own decoder (see docs/models.md)."
-        )
-    return model
 
 
 def _heads(layer: int, n: int) -> list[Node]:

@@ -14,12 +14,12 @@ from monosema.circuits.ablations import ablation_named
 from monosema.circuits.circuit import Circuit
 from monosema.circuits.contrast import contrasts
 from monosema.circuits.faithfulness import trial_of
-from monosema.circuits.graph import Kind, Node, require_decoder
+from monosema.circuits.graph import Kind, Node
 from monosema.circuits.metrics import metric_of
 from monosema.circuits.shown import ShownGraph
 from monosema.core import Estimate, InputError, bootstrap_mean, nearest
 from monosema.data.tasks import ALL_TASKS, Split
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, require_decoder
 
 PROMPTS = 32
 """Prompts of a test at most, so that a page needn't wait."""

@@ -11,7 +11,6 @@ from pydantic import Field
 
 from monosema.circuits.ablations import ablation_named
 from monosema.circuits.contrast import Contrasts, contrasts
-from monosema.circuits.graph import require_decoder
 from monosema.circuits.judging import require_skill
 from monosema.circuits.metrics import Metric, metric_of
 from monosema.circuits.patching import Direction, Patching, Said, patching
@@ -21,7 +20,7 @@ from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 from monosema.core import Config, Estimate, InputError, Site, nearest
 from monosema.data.tasks import ALL_TASKS, Task, read_task
 from monosema.dictionaries import Dictionary
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, require_decoder
 
 
 class PatchConfig(Config):

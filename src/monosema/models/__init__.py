@@ -7,6 +7,7 @@ from monosema.models.batch import Batch
 from monosema.models.chat import ChatTemplate
 from monosema.models.config import AttentionConfig, RotaryConfig, TransformerConfig
 from monosema.models.context import ForwardContext, KVCache, Role
+from monosema.models.contributions import Added, each_contribution
 from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.forking import Fork, can_fork, unembed_of
@@ -20,11 +21,12 @@ from monosema.models.row import Generation, GenerationConfig, Piece, ReadPrompt,
 from monosema.models.saving import save_model
 from monosema.models.shown_tokens import ShownToken, quoted, shown_text, shown_tokens, visible
 from monosema.models.tokenizer import Tokenizer
-from monosema.models.transformer import Transformer
+from monosema.models.transformer import Transformer, require_decoder
 
 __all__ = [
     "Action",
     "AdaptedModel",
+    "Added",
     "AttentionConfig",
     "Batch",
     "BySite",
@@ -52,6 +54,7 @@ __all__ = [
     "TransformerConfig",
     "byte_tokenizer",
     "can_fork",
+    "each_contribution",
     "load_model",
     "model_facts",
     "model_folder",
@@ -59,6 +62,7 @@ __all__ = [
     "random_model",
     "read_prompt",
     "register_family",
+    "require_decoder",
     "require_logits",
     "resolve_site",
     "save_model",

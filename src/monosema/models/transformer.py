@@ -20,11 +20,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from monosema.core import InputError, Site, SiteError, digest
+from monosema.core import InputError, Site, SiteError, UnsupportedModelError, digest
 from monosema.models.config import TransformerConfig
 from monosema.models.context import DecoderContext, KVCache
 from monosema.models.decoder import Block, Norm
 from monosema.models.hooks import Action, Hooks
+from monosema.models.protocol import LanguageModel
 from monosema.models.texts import TextModel, token_rows
 from monosema.models.tokenizer import Tokenizer
 from monosema.models.weights import bytes_digest, files_digest
@@ -288,6 +289,16 @@ class Transformer(nn.Module, TextModel):
         if site.component in reasons:
             return f"There is no {site} in {config.family} models: {reasons[site.component]}."
         return super()._explain_missing(site, known)
+
+
+def require_decoder(model: LanguageModel) -> Transformer:
+    """Return the model where it is one of our own decoders. Raises UnsupportedModelError else."""
+    if not isinstance(model, Transformer):
+        raise UnsupportedModelError(
+            f"{model.name!r} runs by another library, whose heads and inputs can't be told apart: this needs a "
+            "model of a family that is read into our own decoder (see docs/models.md)."
+        )
+    return model
 
 
 def _sites_of(config: TransformerConfig) -> tuple[Site, ...]:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
-from monosema.circuits.graph import Node, require_decoder
+from monosema.circuits.graph import Node
 from monosema.circuits.heads.ablating import Read, ablated, all_heads, component_outputs, means
 from monosema.circuits.heads.distinct import first_order
 from monosema.core import Estimate, InputError, bootstrap_mean, numpy_generator
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, require_decoder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,14 +19,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.circuits.contrast import Contrasts, contrasts
-from monosema.circuits.graph import Kind, Node, require_decoder
+from monosema.circuits.graph import Kind, Node
 from monosema.circuits.heads.ablating import Read, StandIns, ablated, all_heads, component_outputs, layer_sets
 from monosema.circuits.heads.roles import last_metric
 from monosema.circuits.metrics import metric_of
 from monosema.circuits.scores import Agreement, agreement
 from monosema.core import Estimate, InputError, derive_seed, numpy_generator
 from monosema.data.tasks import ALL_TASKS
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, require_decoder
 
 DRAWS = 200
 EXACT = 100

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
-from monosema.circuits.graph import Node, require_decoder
+from monosema.circuits.graph import Node
 from monosema.circuits.heads.ablating import Read, ablated, all_heads, component_outputs, means
 from monosema.circuits.heads.paths import PathKind, effects_along
 from monosema.circuits.heads.scores import HEAD_SCORES, HeadScore, LayerReading, TextKind
@@ -21,7 +21,7 @@ from monosema.circuits.heads.texts import Repeated, repeated_tokens
 from monosema.circuits.metrics import LogitDifference, Metric
 from monosema.core import Estimate, InputError, Site, bootstrap_mean, derive_seed, numpy_generator
 from monosema.data.tasks import ALL_TASKS, Split
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, require_decoder
 from monosema.models.randomised import randomised
 
 PER_ROLE = 6

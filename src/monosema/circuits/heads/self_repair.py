@@ -22,12 +22,12 @@ from torch import Tensor
 from monosema.circuits.ablations import ablation_named
 from monosema.circuits.contrast import Contrast, Contrasts
 from monosema.circuits.contributions import contributions
-from monosema.circuits.graph import Node, component_graph, require_decoder
+from monosema.circuits.graph import Node, component_graph
 from monosema.circuits.heads.ablating import StandIns, ablated, all_heads, component_outputs, replaced
 from monosema.circuits.heads.roles import last_metric
 from monosema.circuits.metrics import Metric, metric_of
 from monosema.core import Estimate, InputError, Site, bootstrap_mean, bootstrap_ratio, numpy_generator
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, require_decoder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,14 +28,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.circuits.contributions import each_contribution
 from monosema.circuits.methods.gaps import Gaps
 from monosema.circuits.methods.gradients import edge_products, reader_gradients
 from monosema.circuits.methods.method import Part, Problem, Said, register_method, silent
 from monosema.circuits.metrics import last_logits
 from monosema.circuits.scores import EdgeScores
 from monosema.core import Site
-from monosema.models import Action, Captured, ForwardContext
+from monosema.models import Action, Captured, ForwardContext, each_contribution
 
 Along = Literal["clean", "inputs", "activations", "masks"]
 

@@ -14,12 +14,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monosema.circuits.contributions import each_contribution, reader_sites
+from monosema.circuits.contributions import reader_sites
 from monosema.circuits.graph import Kind
 from monosema.circuits.methods.gaps import Gaps
 from monosema.circuits.methods.method import Part, Problem, Said, register_method, silent
 from monosema.circuits.scores import EdgeScores, NodeScores
 from monosema.core import Site
+from monosema.models import each_contribution
 from monosema.models.context import DecoderContext
 from monosema.models.decoder import Block
 
@@ -131,12 +132,12 @@ class CleanRun:
         return self._resumed(layer, after, attended - self._clean(layer, "attn_out"))
 
     @torch.no_grad()
-    def write(self, layer: int, kind: Kind, moved: Float[Tensor, "v n pos d_model"]) -> Float[Tensor, "v n"]:
+    def write(self, layer: int, kind: str, moved: Float[Tensor, "v n pos d_model"]) -> Float[Tensor, "v n"]:
         """Return the metric of each prompt where what a writer adds to the stream is moved."""
-        if kind is Kind.EMBED:
+        if kind == Kind.EMBED:
             return self._resumed(0, "resid_pre", moved)
         parallel = self._part.model.config.parallel
-        return self._resumed(layer, "mlp_in" if kind is Kind.HEAD and not parallel else "resid_post", moved)
+        return self._resumed(layer, "mlp_in" if kind == Kind.HEAD and not parallel else "resid_post", moved)
 
     def _attended(self, block: Block, layer: int, port: str, head: int, moved: Tensor) -> Tensor:
         stream = self._seen[Site(layer, "resid_pre")] + moved

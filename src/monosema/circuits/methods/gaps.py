@@ -6,8 +6,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.circuits.graph import Kind
-
 
 class Gaps:
     """Stand-ins less what the writers of a pass add, gathered while it runs."""
@@ -16,7 +14,7 @@ class Gaps:
         self._stand_ins, self._parts = stand_ins, list[Tensor]()
 
     @torch.no_grad()
-    def add(self, layer: int, kind: Kind, x: Float[Tensor, "some n pos d_model"]) -> None:
+    def add(self, layer: int, kind: str, x: Float[Tensor, "some n pos d_model"]) -> None:
         """Take the contributions of the next writers."""
         first = sum(map(len, self._parts))
         self._parts.append(self._stand_ins[first : first + len(x)] - x.detach())

@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from monosema.circuits.graph import require_decoder
 from monosema.circuits.pruning.cutting import Kept, cut
 from monosema.circuits.pruning.importance import Tokens, Unit, importance_named, text_loss
 from monosema.core import Estimate, InputError, bootstrap_mean
 from monosema.data import Corpus, Split, TextConfig, token_batches
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, require_decoder
 from monosema.models.config import TransformerConfig
 
 SHARES = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)

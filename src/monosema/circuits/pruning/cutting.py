@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from monosema.circuits.graph import require_decoder
 from monosema.core import InputError, Site, UnsupportedModelError
-from monosema.models import LanguageModel, Transformer
+from monosema.models import LanguageModel, Transformer, require_decoder
 from monosema.models.config import TransformerConfig
 
 

@@ -97,8 +97,7 @@ def circuit(
     import torch
 
     from monosema.circuits import FindConfig, find, own_edges, specificity
-    from monosema.circuits.graph import require_decoder
-    from monosema.models import load_model
+    from monosema.models import load_model, require_decoder
     from monosema.runs import Run
 
     if not tasks:

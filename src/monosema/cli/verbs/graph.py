@@ -78,9 +78,8 @@ def graph(
         show_graph,
         to_circuit_tracer,
     )
-    from monosema.circuits.graph import require_decoder
     from monosema.circuits.graph_files import to_dot
-    from monosema.models import load_model
+    from monosema.models import load_model, require_decoder
 
     if checks < 2:
         raise InputError(f"--checks {checks} is not valid: a correlation needs 2 or more.")

@@ -75,8 +75,8 @@ def _distinct(model: LanguageModel, prompts: int, common: Common) -> int:
 
 
 def _repair(model: LanguageModel, prompts: int, common: Common) -> int:
-    from monosema.circuits.graph import require_decoder
     from monosema.circuits.heads import head_texts, self_repair
+    from monosema.models import require_decoder
 
     texts = head_texts(require_decoder(model), prompts, common.seed or 0)
     if texts.ioi is None:

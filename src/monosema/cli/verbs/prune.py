@@ -59,9 +59,8 @@ def prune(
     out
         Folder for the smaller model, in Hugging Face's layout.
     """
-    from monosema.circuits.graph import require_decoder
     from monosema.circuits.pruning import importance_named
-    from monosema.models import load_model
+    from monosema.models import load_model, require_decoder
 
     importance_named(by)
     if remove is not None and not 0 < remove < 1:
