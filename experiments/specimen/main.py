@@ -42,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, help="folder of the run: tokens, checkpoint, metrics")
     parser.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="tokens of the whole run")
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="folder of exported weights to begin with")
+    parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to take; without it one is trained")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of every batch")
     parser.add_argument("--device", help="where to compute: cpu, cuda; without it, the best there is")
     parser.add_argument("--eager", action="store_true", help="do not compile the training step")
@@ -81,7 +82,7 @@ def train_and_export(options: argparse.Namespace) -> None:
     from specimen.text import prepare
     from specimen.training import Settings, train
 
-    tokenizer = options.start / "tokenizer.json" if options.start else None
+    tokenizer = options.start / "tokenizer.json" if options.start else options.tokenizer
     corpus = prepare(options.corpus, options.out, seed=options.seed, tokenizer=tokenizer)
     settings = Settings(tokens=options.tokens, seed=options.seed)
     finished = options.no_train
