@@ -13,7 +13,7 @@ from monosema.circuits.contrast import contrasts
 from monosema.circuits.halfway import Curve, needed, needed_against
 from monosema.circuits.identification import Patching, identify, measure
 from monosema.core import Site
-from monosema.dictionaries import Neurons, Pca
+from monosema.dictionaries import Codes, Neurons, Pca
 from monosema.dictionaries.signs_apart import SignsApart
 from monosema.models import Transformer, random_model
 
@@ -49,8 +49,25 @@ def test_selections_shrink_and_what_goes_first_costs_less_than_what_stays(patchi
     some = next(selection for selection in reversed(found) if selection)
     chosen, chance = patching.mask(some), patching.every
     chance[torch.randperm(len(chance), generator=torch.Generator().manual_seed(0))[len(some) :]] = False
-    costs = [float(patching.divergence(patching.run(mask)[0]).mean()) for mask in (chosen, chance)]
+    costs = [patching.patched(mask).mean for mask in (chosen, chance)]
     assert costs[0] < costs[1]
+
+
+def test_running_only_the_prompts_that_a_latent_changes_is_running_all(model: Transformer) -> None:
+    class Sparse(Neurons):
+        """Each neuron, where it is large."""
+
+        def encode(self, x: torch.Tensor) -> Codes:
+            codes = super().encode(x).dense()
+            return Codes.of(torch.where(codes > codes.std(), codes, 0.0), self.n_latents, x)
+
+    patching = Patching(model, SITE, contrasts(task_of_letters(), model), Sparse(model.d_model))
+    for place in range(len(patching.latents)):
+        kept = patching.every
+        kept[place] = False
+        some, every = patching.without(patching.patched(patching.every), place), patching.patched(kept)
+        assert torch.allclose(some.x, every.x, atol=1e-5)
+        assert torch.allclose(some.divergence, every.divergence, atol=1e-6)
 
 
 def test_an_interrupted_search_goes_on_to_the_same_selections(patching: Patching) -> None:

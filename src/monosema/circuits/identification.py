@@ -29,10 +29,28 @@ Selection = tuple[int, ...]
 """Latents that are patched."""
 
 
+@dataclass(frozen=True, eq=False)
+class Patched:
+    """A run with some latents patched.
+
+    Attributes:
+        x: activations at the site, x′.
+        divergence: KL(all patched ‖ run) of each prompt, in nats.
+    """
+
+    x: Float[Tensor, "n pos d"]
+    divergence: Float[Tensor, " n"]
+
+    @property
+    def mean(self) -> float:
+        """The divergence, the mean over prompts."""
+        return float(self.divergence.mean())
+
+
 class Patching:
     """A model on clean prompts, with the codes of chosen latents taken from the corrupted ones.
 
-    Prompts of unlike length are one batch, filled up on the right, where nothing is seen.
+    Prompts of unlike length are one batch, filled up on the left, so that all end in one column.
 
     Attributes:
         latents: those whose codes differ on any prompt.
@@ -47,9 +65,8 @@ class Patching:
             torch.cat([_filled(getattr(group, kind), most) for group in contrasts]) for kind in ("clean", "corrupt")
         )
         lengths = torch.cat([torch.full((len(group),), group.clean.shape[1]) for group in contrasts]).to(model.device)
-        self._end = lengths - 1
-        self._within = torch.arange(most, device=model.device) < lengths.unsqueeze(1)
-        self._fork, other = Fork(model, site, clean), Fork(model, site, corrupt)
+        self._within = torch.arange(most, device=model.device) >= most - lengths.unsqueeze(1)
+        self._fork, other = (Fork(model, site, tokens, self._within) for tokens in (clean, corrupt))
         self._unembed = unembed_of(model, site)
         before, after = (dictionary.encode(fork.activation.float()).dense() for fork in (self._fork, other))
         change = torch.where(self._within.unsqueeze(-1), after - before, 0)
@@ -60,8 +77,8 @@ class Patching:
             )
         self._change = change[..., self.latents]
         self._directions = dictionary.directions.detach()[self.latents].float()
-        (self.corrupt,) = self._logs(other, [None])
-        self.clean, self.all_patched = self._logs(self._fork, [None, self.patched(self.every)])
+        self.corrupt = self._logs(None, fork=other)
+        self.clean, self.all_patched = self._logs(None), self._logs(self._x(self.every))
 
     @property
     def every(self) -> Bool[Tensor, " m"]:
@@ -77,33 +94,39 @@ class Patching:
         return tuple(self.latents[mask].tolist())
 
     @torch.no_grad()
-    def without(self, patched: Float[Tensor, "n pos d"], place: int) -> tuple[Float[Tensor, "n pos d"], float]:
-        """Return activations less what the latent at this place of `latents` changed, and KL(all patched ‖ that)."""
-        fewer = patched - self._change[..., place].unsqueeze(-1) * self._directions[place]
-        return fewer, float(self.divergence(self._logs(self._fork, [fewer])[0]).mean())
+    def patched(self, kept: Bool[Tensor, " m"]) -> Patched:
+        """Return the run with these latents patched."""
+        x = self._x(kept)
+        return Patched(x, _divergence(self.all_patched, self._logs(x)))
 
-    def divergence(self, logs: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
-        """Return KL(all patched ‖ a run) of each prompt, in nats."""
-        return _divergence(self.all_patched, logs)
+    @torch.no_grad()
+    def without(self, patched: Patched, place: int) -> Patched:
+        """Return the run with the latent at this place of `latents` no longer patched.
+
+        Prompts on which its codes don't differ stay as they are, so a sparse latent costs few of them.
+        """
+        change = self._change[..., place]
+        rows = change.any(1).nonzero().flatten()
+        fewer = patched.x[rows] - change[rows].unsqueeze(-1) * self._directions[place]
+        left = _divergence(self.all_patched[rows], self._logs(fewer, rows))
+        return Patched(patched.x.index_copy(0, rows, fewer), patched.divergence.index_copy(0, rows, left))
 
     @torch.no_grad()
     def run(self, kept: Bool[Tensor, " m"]) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, " n"]]:
         """Return log-probabilities with these latents patched, and ‖x′ − x‖, the mean over a prompt's positions."""
-        patched = self.patched(kept)
-        sizes = torch.where(self._within, (patched - self._fork.activation.float()).norm(dim=-1), 0)
-        return self._logs(self._fork, [patched])[0], sizes.sum(1) / (self._end + 1)
+        x = self._x(kept)
+        sizes = torch.where(self._within, (x - self._fork.activation.float()).norm(dim=-1), 0)
+        return self._logs(x), sizes.sum(1) / self._within.sum(1)
 
-    def patched(self, kept: Bool[Tensor, " m"]) -> Float[Tensor, "n pos d"]:
-        """Return x′."""
+    def _x(self, kept: Bool[Tensor, " m"]) -> Float[Tensor, "n pos d"]:
         return self._fork.activation.float() + self._change[..., kept] @ self._directions[kept]
 
-    def _logs(self, fork: Fork, versions: Sequence[Tensor | None]) -> list[Float[Tensor, "n vocab"]]:
-        found = []
-        for out in fork.run(versions):
-            last = out[torch.arange(len(out), device=out.device), self._end]
-            logits = last if self._unembed is None else self._unembed(last)
-            found.append(logits.float().log_softmax(-1))
-        return found
+    def _logs(
+        self, version: Tensor | None, rows: Tensor | None = None, fork: Fork | None = None
+    ) -> Float[Tensor, "some vocab"]:
+        (out,) = (fork or self._fork).run([version], rows, last=True)
+        logits = out[:, -1] if self._unembed is None else self._unembed(out[:, -1])
+        return logits.float().log_softmax(-1)
 
 
 def identify(
@@ -117,21 +140,20 @@ def identify(
         seed: of the orders in which latents are tried.
         found: selections that were given before, from the first on; goes on behind them.
     """
-    kept, now, known = patching.every, 0.0, dict[int, float]()
+    kept, known = patching.every, dict[int, float]()
     if not found:
         yield patching.selection(kept)
     elif len(found) > 1:
         kept = patching.mask(found[-1])
-        now = float(patching.divergence(patching.run(kept)[0]).mean())
     for number, threshold in list(enumerate(sorted(thresholds)))[max(0, len(found) - 1) :]:
         generator = torch_generator(seed, "feature identification", number)
-        patched, places = patching.patched(kept), kept.nonzero().flatten()
+        now, places = patching.patched(kept), kept.nonzero().flatten()
         for place in places[torch.randperm(len(places), generator=generator).to(places.device)].tolist():
-            if place not in known or known[place] - now < threshold:
-                fewer, known[place] = patching.without(patched, place)
-                if known[place] - now < threshold:
-                    kept[place], patched = False, fewer
-                    now, known = known[place], {}
+            if place not in known or known[place] - now.mean < threshold:
+                fewer = patching.without(now, place)
+                known[place] = fewer.mean
+                if fewer.mean - now.mean < threshold:
+                    kept[place], now, known = False, fewer, {}
         yield patching.selection(kept)
 
 
@@ -157,7 +179,7 @@ def measure(patching: Patching, selections: Sequence[Selection]) -> Path:
     divergences, distances, edits = [], [], []
     for selection in selections:
         logs, edit = patching.run(patching.mask(selection))
-        divergences.append(patching.divergence(logs))
+        divergences.append(_divergence(patching.all_patched, logs))
         distances.append(_divergence(patching.corrupt, logs))
         edits.append(edit)
     return Path(
@@ -173,4 +195,4 @@ def _divergence(of: Float[Tensor, "n vocab"], logs: Float[Tensor, "n vocab"]) ->
 
 
 def _filled(tokens: Int[Tensor, "n pos"], most: int) -> Int[Tensor, "n most"]:
-    return torch.nn.functional.pad(tokens, (0, most - tokens.shape[1]))
+    return torch.nn.functional.pad(tokens, (most - tokens.shape[1], 0))

@@ -7,6 +7,7 @@ gives the final residual stream, from which logits are made as they are needed; 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
@@ -63,21 +64,41 @@ class Fork:
             self.activation = got[self._site]
 
     def run(
-        self, versions: Sequence[Shaped[Tensor, "batch pos ..."] | None]
-    ) -> Iterator[Float[Tensor, "batch pos width"]]:
+        self,
+        versions: Sequence[Shaped[Tensor, "some pos ..."] | None],
+        rows: Int[Tensor, " some"] | None = None,
+        *,
+        last: bool = False,
+    ) -> Iterator[Float[Tensor, "some out width"]]:
         """Go on with each version of the activation, None for the untouched one; gradients reach the versions.
 
         Yields, in order, the final residual stream, or the logits where `unembed_of` is None.
+
+        Args:
+            rows: the texts that versions are of; None for all.
+            last: give the last position only.
         """
+        if rows is not None:
+            yield from self._of(rows).run(versions, last=last)
+            return
         placed = [self.activation if one is None else one.to(self.activation.dtype) for one in versions]
         if self._shared and isinstance(self._model, Transformer):
             n = len(placed)
             mask = None if self._mask is None else self._mask.repeat(n, 1)
-            whole = self._model.resume(self._site, torch.cat(placed), self._tokens.repeat(n, 1), mask)
+            whole = self._model.resume(self._site, torch.cat(placed), self._tokens.repeat(n, 1), mask, last=last)
             yield from whole.chunk(n)
             return
         for version, value in zip(versions, placed, strict=True):
-            yield self._clean if version is None and self._clean is not None else self._edited(value)
+            out = self._clean if version is None and self._clean is not None else self._edited(value)
+            yield out[:, -1:] if last else out
+
+    def _of(self, rows: Int[Tensor, " some"]) -> Fork:
+        """Return the fork of some of the texts."""
+        some = copy.copy(self)
+        some.activation, some._tokens = self.activation[rows], self._tokens[rows]
+        some._mask = None if self._mask is None else self._mask[rows]
+        some._clean = None if self._clean is None else self._clean[rows]
+        return some
 
     def _edited(self, value: Tensor) -> Tensor:
         if not value.requires_grad:

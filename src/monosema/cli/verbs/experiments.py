@@ -23,6 +23,7 @@ def experiments(
     *,
     layers: str | None = None,
     prompts: int = 50,
+    thresholds: int = 7,
     text: str = "builtin",
     tokens: int = 500_000,
     skip_first: int = 0,
@@ -59,6 +60,8 @@ def experiments(
         Layers whose residual stream is looked at, with commas between.
     prompts
         Of ioi: prompts to choose features with; as many others are measured on.
+    thresholds
+        Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50.
     text
         What dictionaries are trained on: builtin, a file or folder, or hf:NAME.
     tokens
@@ -85,6 +88,7 @@ def experiments(
     config = ExperimentConfig(
         layers=tuple(_numbers("--layers", layers or "", int)),
         prompts=prompts,
+        thresholds=thresholds,
         seed=common.seed or 0,
         training=TrainingChoice(**chosen),
     )

@@ -29,6 +29,8 @@ class ExperimentConfig(Config):
     """Layers whose residual stream is looked at; none means what the experiment says."""
     prompts: int = Field(50, gt=0)
     """Prompts that are chosen with; as many others are measured on."""
+    thresholds: int = Field(7, gt=1)
+    """Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50."""
     seed: int = 0
     """Of prompts and orders."""
     training: TrainingChoice = TrainingChoice()

@@ -1,8 +1,7 @@
 """Feature identification on indirect object identification: does a sparse dictionary need fewer features, and smaller
 edits, than others to carry an answer over? (Cunningham et al. 2023, arXiv:2309.08600, § 4.)
 
-Departures: prompts and templates are our own; there are fewer thresholds; features are chosen with some prompts and
-measured on others; each divergence is measured against the corrupted run too, which is one and the same for all
+Departures: prompts and templates are our own; features are chosen with some prompts and measured on others; each divergence is measured against the corrupted run too, which is one and the same for all
 dictionaries.
 """
 
@@ -35,8 +34,8 @@ from monosema.pages.experiment import ExperimentPage, Figure, Table
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
 from monosema.runs.experiments.trained import Member, captured, sample_of, sparse_name, trained
 
-THRESHOLDS = tuple(float(value) for value in np.logspace(-3, 0, 7))
-"""τ; the paper has 50 of them from 1e-5 to 1."""
+FINEST = 1e-5
+"""The smallest threshold; the largest is 1, and they are equally far apart on a log scale, as in the paper."""
 ABLE = 0.6
 """Share of prompts that a model must answer rightly for its features to be looked for."""
 ICA_ROWS, ICA_ITERATIONS = 4_096, 100
@@ -56,8 +55,9 @@ def run(work: Work) -> ExperimentPage:
     store = captured(work.reader, [site], work.config.training, work.folder / "activations")
     members = trained(store, work.config.training, work.folder / "dictionaries", work.device)
     makers = _makers(store, site, members, work.config.training.seeds, work.folder)
+    thresholds = np.geomspace(FINEST, 1, work.config.thresholds).tolist()
     rows = []
-    with progress_bar("identify", len(makers) * len(THRESHOLDS), "thresholds") as bar:
+    with progress_bar("identify", len(makers) * len(thresholds), "thresholds") as bar:
         for (name, seed), make in makers.items():
             key = f"{name.replace(' ', '-')}-{seed}"
 
@@ -66,7 +66,7 @@ def run(work: Work) -> ExperimentPage:
                 patching = Patching(work.model, site, chosen_with, dictionary)
                 selections = [tuple(one) for one in work.kept(key)]
                 bar.advance(max(0, len(selections) - 1))
-                for one in identify(patching, THRESHOLDS, derive_seed(work.config.seed, "order", seed), selections):
+                for one in identify(patching, thresholds, derive_seed(work.config.seed, "order", seed), selections):
                     selections.append(one)
                     work.keep(key, selections)
                     bar.advance(int(len(selections) > 1))
@@ -186,7 +186,7 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
             f"{accuracy.n} prompts to choose features and as many others to measure; the model answers "
             f"{accuracy.value:.0%} of these rightly. At all positions of {site.short} the codes of chosen features are "
             f"taken from the corrupted prompt, the reconstruction's error stays. Features are dropped in random order "
-            f"at {len(THRESHOLDS)} rising thresholds; {work.config.training.seeds} seeds of dictionary and order. "
+            f"at {work.config.thresholds} rising thresholds; {work.config.training.seeds} seeds of dictionary and order. "
             f"Dictionaries have {work.config.training.ratio} latents for each dimension, trained on "
             f"{work.config.training.tokens:,} tokens."
         ),
