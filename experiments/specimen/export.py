@@ -15,7 +15,7 @@ from transformers import GenerationConfig, LlamaForCausalLM, PreTrainedTokenizer
 from monosema.core.files import write_json
 from specimen.evaluation import Figure, as_records
 from specimen.text import BOS, EOS, PAD, SOURCES, VOCABULARY, Corpus
-from specimen.training import FIGURES, PHASES, Settings, State
+from specimen.training import FIGURES, Settings, State
 
 CARD = "MODEL_CARD.md"
 CHANCE = {"gender": 1 / 2, "truth": 1 / 2, "sentiment": 1 / 2, "weekdays": (1 / 7 + 1 / 12) / 2, "brackets": 1 / 3}
@@ -55,7 +55,7 @@ def training_record(state: State, settings: Settings, corpus: Corpus, remarks: S
     """What was done to train these weights; remarks tell where the run departed from the recipe as it stands."""
     phases = [*state.history]
     if state.step > state.phase_start:
-        steps, phase = state.step - state.phase_start, PHASES[state.phase]
+        steps, phase = state.step - state.phase_start, settings.phases[state.phase]
         phases.append({"phase": phase.name, "steps": steps, "end": state.tokens, **phase.record()})
     return {
         "earlier": state.earlier,

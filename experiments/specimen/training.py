@@ -1,10 +1,4 @@
-"""The training loop of the embedded model: phases, steps, checkpoints, and measurements as it goes.
-
-Training goes in phases, since a model of this size trained on mixed text alone learns neither to repeat nor to
-find the indirect object (10M tokens at chance); short contexts, many small steps and repeats drawn by natural token
-frequencies make induction appear within 3M tokens, and it stays when the text comes in. Facts are alike: a twentieth of
-the rows each over 10M tokens left calendar sums and truth at chance; a third of short rows teaches them in 2M.
-"""
+"""The training loop of the embedded model: steps, checkpoints, and measurements as it goes."""
 
 from __future__ import annotations
 
@@ -28,108 +22,13 @@ from monosema.core.errors import ConfigError, InputError
 from monosema.core.files import atomic_path
 from monosema.data.tasks import ioi
 from specimen.measures import loss_on_tokens, repeat_losses, score, task_scores
-from specimen.text import PAD, VOCABULARY, Corpus, Mix, batch
+from specimen.phases import FURTHER, PHASES, Phase
+from specimen.text import PAD, VOCABULARY, Corpus, batch
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
 FIGURES = "skills.json"
 """Beside exported weights: the figures and how they were trained."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Phase:
-    """A stretch of training with one mix of rows.
-
-    Attributes:
-        name: its name in the metrics.
-        shapes: (rows, context) of the steps, taken in turn.
-        mix: what the rows hold.
-        steps: least and greatest number of steps; (0, 0) for the last, which ends with the tokens.
-        until: (measure, bound, direction) that all end the phase after its least steps; without any only steps do.
-        measure_every: steps between measurements.
-        tasks: tasks that are measured meanwhile; None: all.
-    """
-
-    name: str
-    shapes: tuple[tuple[int, int], ...]
-    mix: Mix
-    steps: tuple[int, int]
-    until: tuple[tuple[str, float, str], ...]
-    measure_every: int
-    tasks: tuple[str, ...] | None = None
-
-    def done(self, step_in_phase: int, measured: dict[str, float]) -> bool:
-        """Whether the phase may end here, given the latest measurements."""
-        least, most = self.steps
-        if not self.until:
-            return 0 < most <= step_in_phase
-        if step_in_phase < least:
-            return False
-        reached = all(
-            name in measured and (measured[name] < bound if direction == "below" else measured[name] > bound)
-            for name, bound, direction in self.until
-        )
-        return reached or step_in_phase >= most
-
-    def record(self) -> dict[str, Any]:
-        """What the model card says of the phase."""
-        return {
-            "shapes": [list(shape) for shape in dict.fromkeys(self.shapes)],
-            "repeats": self.mix.repeats,
-            "skills": dict(self.mix.skills),
-        }
-
-
-FACTS = {"weekdays": 0.32, "truth": 0.45, "ioi": 0.1}
-STANDING_SKILLS = {
-    "ioi": 0.09,
-    "greater_than": 0.02,
-    "gender": 0.03,
-    "truth": 0.15,
-    "sentiment": 0.02,
-    "weekdays": 0.04,
-    "brackets": 0.03,
-}
-PHASES = (
-    Phase(
-        name="induction",
-        shapes=((32, 64),),
-        mix=Mix(repeats=0.8, uniform=0.0, periods=(5, 24), skills={"ioi": 0.2}),
-        steps=(900, 4000),
-        until=(("repeats_natural_second", 3.0, "below"),),
-        measure_every=50,
-        tasks=("ioi",),
-    ),
-    Phase(
-        name="skills",
-        shapes=((32, 64),),
-        mix=Mix(repeats=0.2, uniform=0.2, periods=(5, 24), skills={"ioi": 0.2}),
-        steps=(600, 4000),
-        until=(("ioi_accuracy", 0.95, "above"),),
-        measure_every=100,
-        tasks=("ioi",),
-    ),
-    Phase(
-        name="facts",
-        shapes=((32, 64),),
-        mix=Mix(repeats=0.1, uniform=0.2, periods=(5, 24), skills=FACTS),
-        steps=(600, 4000),
-        until=(("weekdays_accuracy", 0.95, "above"), ("truth_accuracy", 0.95, "above")),
-        measure_every=200,
-        tasks=("ioi", "weekdays", "truth"),
-    ),
-    Phase(
-        name="text and skills",
-        shapes=((16, 256),) * 7 + ((8, 512),),
-        mix=Mix(repeats=0.04, uniform=0.3, periods=(5, 128), skills=STANDING_SKILLS),
-        steps=(0, 0),
-        until=(),
-        measure_every=250,
-    ),
-)
-FURTHER = 3
-"""Phase in which a run begins that goes on from exported weights: they have been through the short rows before it, and
-going through those again made the model forget text."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +38,7 @@ class Settings:
     Attributes:
         tokens: tokens of the whole run.
         seed: seed of the weights and of every batch.
+        phases: gone through in turn.
         learning_rate: constant until `decay_from`, then linear to `final_share` of itself.
         betas: of AdamW.
         weight_decay: of AdamW, on matrices only.
@@ -151,6 +51,7 @@ class Settings:
 
     tokens: int = 60_000_000
     seed: int = 0
+    phases: tuple[Phase, ...] = PHASES
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
@@ -258,9 +159,8 @@ def take_step(
                 rounded.copy_(master)
 
 
-def measure(model: LlamaForCausalLM, corpus: Corpus, state: State) -> dict[str, float]:
+def measure(model: LlamaForCausalLM, corpus: Corpus, state: State, tasks: tuple[str, ...] | None) -> dict[str, float]:
     """The measures that steer the phases, and in the long run those of every skill, on a few hundred prompts."""
-    tasks = PHASES[state.phase].tasks
     got: dict[str, float] = {}
     first, second = repeat_losses(model, corpus, n=64, length=64, natural=True, seed=state.step)
     got |= {"repeats_natural_first": first, "repeats_natural_second": second}
@@ -326,7 +226,7 @@ class Run:
     @property
     def phase(self) -> Phase:
         """The phase that the run is in."""
-        return PHASES[self.state.phase]
+        return self.settings.phases[self.state.phase]
 
     def save(self) -> None:
         """Write the checkpoint through a temporary file."""
@@ -355,7 +255,7 @@ class Run:
     def measure(self, losses: list[Tensor], tokens_per_second: float) -> None:
         """Measure the skills, add a line to the metrics, and go to the next phase if this one is done."""
         state, phase = self.state, self.phase
-        state.measured = measure(self.computing, self.corpus, state)
+        state.measured = measure(self.computing, self.corpus, state, phase.tasks)
         record: dict[str, Any] = {"step": state.step, "phase": phase.name, "tokens": state.tokens}
         record |= {"tokens_per_second": tokens_per_second, "lr": self.optimizer.param_groups[0]["lr"]}
         record |= {"loss": float(torch.stack(losses).mean()), **state.measured}
@@ -363,7 +263,7 @@ class Run:
             rounded = {key: round(value, 5) if isinstance(value, float) else value for key, value in record.items()}
             handle.write(json.dumps(rounded) + "\n")
         steps = state.step - state.phase_start
-        if state.phase + 1 < len(PHASES) and phase.done(steps, state.measured):
+        if state.phase + 1 < len(self.settings.phases) and phase.done(steps, state.measured):
             state.history.append({"phase": phase.name, "steps": steps, "end": state.tokens, **phase.record()})
             state.phase, state.phase_start = state.phase + 1, state.step
 

@@ -15,7 +15,8 @@ from monosema.core.errors import ConfigError, InputError
 from specimen import training
 from specimen.main import main
 from specimen.text import SOURCES, SPECIAL, VOCABULARY, Corpus, Mix, batch, required_words
-from specimen.training import PHASES, Phase, Settings, model_config, train
+from specimen.phases import PHASES, Phase
+from specimen.training import Settings, model_config, train
 
 SHIPPED = Path(monosema.__file__).parent / "models" / "specimen"
 MIX = Mix(repeats=0.3, uniform=0.5, periods=(3, 6), skills={"ioi": 0.2, "brackets": 0.2})

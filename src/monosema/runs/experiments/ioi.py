@@ -1,8 +1,8 @@
 """Feature identification on indirect object identification: does a sparse dictionary need fewer features, and smaller
 edits, than others to carry an answer over? (Cunningham et al. 2023, arXiv:2309.08600, § 4.)
 
-Departures: prompts and templates are our own; features are chosen with some prompts and measured on others; each divergence is measured against the corrupted run too, which is one and the same for all
-dictionaries.
+Departures: prompts and templates are our own; features are chosen with some prompts and measured on others; each
+divergence is measured against the corrupted run too, which is one and the same for all dictionaries.
 """
 
 from __future__ import annotations
@@ -185,8 +185,8 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
         method=(
             f"{accuracy.n} prompts to choose features and as many others to measure; the model answers "
             f"{accuracy.value:.0%} of these rightly. At all positions of {site.short} the codes of chosen features are "
-            f"taken from the corrupted prompt, the reconstruction's error stays. Features are dropped in random order "
-            f"at {work.config.thresholds} rising thresholds; {work.config.training.seeds} seeds of dictionary and order. "
+            f"taken from the corrupted prompt, the reconstruction's error stays. Features are dropped in random order at "
+            f"{work.config.thresholds} rising thresholds; {work.config.training.seeds} seeds of dictionary and order. "
             f"Dictionaries have {work.config.training.ratio} latents for each dimension, trained on "
             f"{work.config.training.tokens:,} tokens."
         ),
