@@ -14,8 +14,8 @@ import monosema
 from monosema.core.errors import ConfigError, InputError
 from specimen import training
 from specimen.main import main
-from specimen.text import SOURCES, SPECIAL, VOCABULARY, Corpus, Mix, batch, required_words
 from specimen.phases import PHASES, Phase
+from specimen.text import SOURCES, SPECIAL, VOCABULARY, Corpus, Mix, batch, required_words
 from specimen.training import Settings, model_config, train
 
 SHIPPED = Path(monosema.__file__).parent / "models" / "specimen"
@@ -86,12 +86,11 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(corpus, tmp_path, 
     small = model_config(corpus)
     small.update({"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 4})
     monkeypatch.setattr(training, "model_config", lambda _: small)
-    monkeypatch.setattr(training, "PHASES", phases)
     monkeypatch.setattr(training, "measure", lambda *_: {"loss": 1.0})
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for folder in (whole, halves):
         folder.mkdir()
-    settings = Settings(tokens=10_000)
+    settings = Settings(tokens=10_000, phases=phases)
     train(corpus, whole, settings, compiled=False, stop_after=5)
     train(corpus, halves, settings, compiled=False, stop_after=3)
     state = train(corpus, halves, settings, compiled=False, stop_after=2)

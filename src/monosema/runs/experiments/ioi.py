@@ -185,8 +185,9 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
         method=(
             f"{accuracy.n} prompts to choose features and as many others to measure; the model answers "
             f"{accuracy.value:.0%} of these rightly. At all positions of {site.short} the codes of chosen features are "
-            f"taken from the corrupted prompt, the reconstruction's error stays. Features are dropped in random order at "
-            f"{work.config.thresholds} rising thresholds; {work.config.training.seeds} seeds of dictionary and order. "
+            "taken from the corrupted prompt, the reconstruction's error stays. Features are dropped in random order "
+            f"at {work.config.thresholds} rising thresholds; "
+            f"{work.config.training.seeds} seeds of dictionary and order. "
             f"Dictionaries have {work.config.training.ratio} latents for each dimension, trained on "
             f"{work.config.training.tokens:,} tokens."
         ),
