@@ -17,6 +17,7 @@ from monosema.circuits import (
     contributions,
     end_metrics,
 )
+from monosema.circuits.memory import pass_memory
 from monosema.core import InputError
 from monosema.data.tasks import Prompt, Task
 from monosema.models import Transformer, random_model
@@ -53,7 +54,8 @@ def test_parts_that_fit_memory_give_what_one_pass_gives(model: Transformer, lett
     graph, metric = component_graph(model), LogitDifference()
     keeps = [Circuit.random(graph, n, seed=n).keep for n in (5, 20, 40)]
     whole = circuit_metrics(model, letters, graph, keeps, Resample(), metric)
-    parts = circuit_metrics(model, letters, graph, keeps, Resample(), metric, row_bytes=1)
+    with pass_memory(0):
+        parts = circuit_metrics(model, letters, graph, keeps, Resample(), metric)
     assert torch.allclose(whole, parts, atol=1e-5)
 
 

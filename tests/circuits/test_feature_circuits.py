@@ -17,6 +17,7 @@ from monosema.circuits.feature_circuits import (
     feature_metrics,
     feature_scores,
 )
+from monosema.circuits.memory import pass_memory
 from monosema.core import ConfigError
 from monosema.data.tasks import Prompt, Span, Task
 from monosema.dictionaries import Neurons, SparseCoder, TopK
@@ -88,7 +89,8 @@ def test_estimates_agree_with_patching_one_node_at_a_time(transcoded: bool) -> N
     nodes = FeatureNodes(model, random_transcoders(model) if transcoded else autoencoders(model))
     scores = feature_scores(nodes, prompts, metric, steps=8)
     some = scores.order()[:20].tolist()
-    exact = exact_effects(nodes, prompts, metric, some, row_bytes=1)
+    with pass_memory(0):
+        exact = exact_effects(nodes, prompts, metric, some)
     torch.testing.assert_close(exact, exact_effects(nodes, prompts, metric, some), rtol=1e-4, atol=1e-5)
     assert agreement(scores.values[some], exact.mean(0)).pearson > 0.9
 

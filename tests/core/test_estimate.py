@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosema.core import bootstrap_mean, bootstrap_ratio, wilson
+from monosema.core import bootstrap_correlation, bootstrap_mean, bootstrap_ratio, wilson
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -38,3 +38,14 @@ def test_wilson_holds_at_the_ends() -> None:
     assert wilson(0, 10).low == 0.0
     with pytest.raises(ValueError, match="successes"):
         wilson(3, 2)
+
+
+def test_a_correlation_is_numpys_and_its_interval_holds_the_truth() -> None:
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=400)
+    y = 0.6 * x + 0.8 * generator.normal(size=400)
+    found = bootstrap_correlation(x, y)
+    assert found.value == pytest.approx(np.corrcoef(x, y)[0, 1])
+    assert found.low < 0.6 < found.high
+    with pytest.raises(ValueError, match="differ"):
+        bootstrap_correlation([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])

@@ -10,8 +10,8 @@ from monosema.circuits.ablations import Ablation
 from monosema.circuits.contrast import Contrasts
 from monosema.circuits.contributions import exchanged
 from monosema.circuits.graph import component_graph
+from monosema.circuits.memory import contribution_bytes, rows_within
 from monosema.circuits.metrics import Metric, last_logits
-from monosema.circuits.running import ROW_BYTES
 from monosema.models import Transformer
 
 
@@ -21,15 +21,13 @@ def mask_gradients(
     ablation: Ablation,
     metric: Metric,
     share: float = 0.0,
-    row_bytes: int = ROW_BYTES,
 ) -> Float[Tensor, "n w r"]:
     """Score all edges of each prompt by the gradient where all of them are exchanged by a share."""
     graph, parts = component_graph(model), list[Tensor]()
     for group in contrasts:
-        whole = ablation.stand_ins(model, group)
-        rows = max(row_bytes // (6 * len(graph.writers) * group.clean.shape[1] * model.d_model * 4), 1)
-        for start in range(0, len(group), rows):
-            part, values = group[start : start + rows], whole[:, start : start + rows]
+        stand_ins = ablation.stand_ins(model, group)
+        for part in group.chunks(rows_within(6 * contribution_bytes(model, group.clean.shape[1]))):
+            values = stand_ins(part)
             # One version for each prompt, so that each has a gradient of its own.
             exchange = (share * graph.allowed.float()).repeat(len(part), 1, 1).to(model.device).requires_grad_()
             with torch.enable_grad(), exchanged(model, graph, exchange, values):

@@ -29,6 +29,7 @@ from monosema.circuits.graph_checks import GraphChecks, check_graph
 from monosema.circuits.graph_files import show_graph, to_circuit_tracer
 from monosema.circuits.influence import GraphScores, Pruned, prune, score_graph
 from monosema.circuits.judging import TESTS, Judgement, judge, require_skill, say
+from monosema.circuits.memory import MEMORY_MB, pass_memory
 from monosema.circuits.methods import METHODS, Method, Problem, method_named, register_method
 from monosema.circuits.metrics import (
     LogitDifference,
@@ -50,9 +51,11 @@ from monosema.circuits.specificity import Matrix, own_edges, specificity
 from monosema.circuits.stability import Stability, jaccard, stability
 from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
 from monosema.circuits.units import Ranked, rank_latents, rank_neurons
+from monosema.circuits.verification import Verification, VerifiedEdge, verify
 
 __all__ = [
     "ABLATIONS",
+    "MEMORY_MB",
     "METHODS",
     "PLACES",
     "SHARES",
@@ -114,6 +117,8 @@ __all__ = [
     "Stability",
     "Subspace",
     "Trial",
+    "Verification",
+    "VerifiedEdge",
     "Zero",
     "ablation_named",
     "agreement",
@@ -144,6 +149,7 @@ __all__ = [
     "metric_of",
     "minimality",
     "own_edges",
+    "pass_memory",
     "patch_table",
     "patching",
     "path_effects",
@@ -170,5 +176,6 @@ __all__ = [
     "to_circuit_tracer",
     "to_dot",
     "trial_of",
+    "verify",
     "write_circuit",
 ]

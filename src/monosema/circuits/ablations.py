@@ -6,6 +6,7 @@ what it has ever computed; the corrupted prompt's own values don't (Zhang & Nand
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -14,8 +15,12 @@ from torch import Tensor
 
 from monosema.circuits.contrast import Contrast
 from monosema.circuits.contributions import contributions
+from monosema.circuits.memory import contribution_bytes, rows_within
 from monosema.core import InputError, nearest
 from monosema.models import Transformer
+
+StandIns = Callable[[Contrast], Float[Tensor, "w n pos d_model"]]
+"""Gives what stands in for each writer's contribution, in the order of the graph, on some prompts of a group."""
 
 
 @runtime_checkable
@@ -30,8 +35,8 @@ class Ablation(Protocol):
         """Return what stands in for a site's values, from those of the prompts and of the corrupted ones."""
         ...
 
-    def stand_ins(self, model: Transformer, contrast: Contrast) -> Float[Tensor, "w n pos d_model"]:
-        """Return what stands in for each writer's contribution, in the order of the graph's writers."""
+    def stand_ins(self, model: Transformer, group: Contrast) -> StandIns:
+        """Return what gives the stand-ins of any prompts of a group, so that not all need be held at once."""
         ...
 
 
@@ -46,9 +51,9 @@ class Resample:
         """Return the values on the corrupted prompts."""
         return corrupt
 
-    def stand_ins(self, model: Transformer, contrast: Contrast) -> Float[Tensor, "w n pos d_model"]:
-        """Return the contributions on the corrupted prompts."""
-        return contributions(model, contrast.corrupt)
+    def stand_ins(self, model: Transformer, group: Contrast) -> StandIns:
+        """Give the contributions on the corrupted prompts."""
+        return lambda part: contributions(model, part.corrupt)
 
 
 class Mean:
@@ -69,10 +74,21 @@ class Mean:
             means[rows] = corrupt[rows].mean(dim=0, keepdim=True)
         return means
 
-    def stand_ins(self, model: Transformer, contrast: Contrast) -> Float[Tensor, "w n pos d_model"]:
-        """Return the means of contributions."""
-        own = contributions(model, contrast.corrupt).transpose(0, 1)
-        return self.values(own, own, contrast).transpose(0, 1)
+    def stand_ins(self, model: Transformer, group: Contrast) -> StandIns:
+        """Give the means of contributions, one of the whole group whatever part of it is asked for."""
+        names = list(dict.fromkeys(group.forms))
+        index = {name: number for number, name in enumerate(names)}
+
+        def rows(part: Contrast) -> Tensor:
+            return torch.tensor([index[form] for form in part.forms], device=part.corrupt.device)
+
+        sums, counts = torch.zeros(()), rows(group).bincount()
+        for part in group.chunks(rows_within(2 * contribution_bytes(model, group.corrupt.shape[1]))):
+            own = contributions(model, part.corrupt)
+            sums = own.new_zeros(own.shape[0], len(names), *own.shape[2:]) if sums.ndim == 0 else sums
+            sums.index_add_(1, rows(part), own)
+        means = sums / counts[:, None, None]
+        return lambda part: means[:, rows(part)]
 
 
 class Zero:
@@ -86,11 +102,11 @@ class Zero:
         """Return zeros."""
         return torch.zeros_like(clean)
 
-    def stand_ins(self, model: Transformer, contrast: Contrast) -> Float[Tensor, "w n pos d_model"]:
-        """Return zeros."""
+    def stand_ins(self, model: Transformer, group: Contrast) -> StandIns:
+        """Give zeros."""
         writers = 1 + model.n_layers * (model.n_heads + 1)
-        shape = (writers, *contrast.clean.shape, model.d_model)
-        return torch.zeros(shape, dtype=model.dtype, device=model.device)
+        zero = torch.zeros((), dtype=model.dtype, device=model.device)
+        return lambda part: zero.expand(writers, *part.clean.shape, model.d_model)
 
 
 ABLATIONS: dict[str, Ablation] = {one.name: one for one in (Resample(), Mean(), Zero())}

@@ -22,8 +22,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monosema.circuits.contrast import Contrast, Contrasts
+from monosema.circuits.memory import forward_bytes, rows_within
 from monosema.circuits.metrics import Metric, last_logits
-from monosema.circuits.running import ROW_BYTES, end_metrics
+from monosema.circuits.running import end_metrics
 from monosema.circuits.scores import Provenance
 from monosema.circuits.shown import Kept
 from monosema.core import ConfigError, Estimate, InputError, Site, bootstrap_ratio, torch_generator
@@ -171,13 +172,13 @@ def feature_scores(nodes: FeatureNodes, contrasts: Contrasts, metric: Metric, st
 
 
 def exact_effects(
-    nodes: FeatureNodes, contrasts: Contrasts, metric: Metric, some: Sequence[int], row_bytes: int = ROW_BYTES
+    nodes: FeatureNodes, contrasts: Contrasts, metric: Metric, some: Sequence[int]
 ) -> Float[Tensor, "n some"]:
     """Return what the metric loses when each of some nodes alone takes its value on the corrupted prompt."""
     whole, _ = end_metrics(nodes.model, contrasts, metric)
     keeps = torch.ones(len(some), len(nodes), dtype=torch.bool)
     keeps[torch.arange(len(some)), torch.tensor(some)] = False
-    return (whole - feature_metrics(nodes, contrasts, metric, keeps, row_bytes)).T
+    return (whole - feature_metrics(nodes, contrasts, metric, keeps)).T
 
 
 @torch.no_grad()
@@ -186,20 +187,19 @@ def feature_metrics(
     contrasts: Contrasts,
     metric: Metric,
     keeps: Bool[Tensor, "circuits nodes"],
-    row_bytes: int = ROW_BYTES,
 ) -> Float[Tensor, "circuits n"]:
     """Return the metric of each prompt with all nodes outside of each circuit at their values on the corrupted prompt.
 
     Args:
         keeps: nodes of each circuit, which have the values that they get from what is before them.
-        row_bytes: bytes of codes that one pass may hold.
     """
     groups = list[Tensor]()
     widest = max(writer.n_latents + writer.d_out for writer in nodes.dictionaries)
     for group in contrasts:
         corrupt = nodes.model.activations(group.corrupt, nodes.sites)
         others = [nodes.parts(at, corrupt) for at in range(len(nodes.places))]
-        at_once = max(1, row_bytes // (group.clean.numel() * widest * 4 * 3))
+        row = group.clean.shape[1] * widest * 4 * 3 + forward_bytes(nodes.model, group.clean.shape[1])
+        at_once = max(1, rows_within(row) // len(group))
         parts = list[Tensor]()
         for some in keeps.split(at_once):
             with _mixed(nodes, others, some.to(nodes.model.device)):

@@ -21,6 +21,7 @@ from monosema.circuits.methods import Problem, method_named
 from monosema.circuits.metrics import metric_of
 from monosema.circuits.scores import EdgeScores
 from monosema.circuits.shown import ShownGraph, show_circuit
+from monosema.circuits.verification import EDGES, Verification, verify
 from monosema.core import Config, Estimate, InputError, nearest
 from monosema.data.tasks import ALL_TASKS, Prompt, Task, read_task
 from monosema.models import Transformer
@@ -47,6 +48,10 @@ class FindConfig(Config):
     """Faithfulness that the circuit must reach on the prompts that it is found on."""
     tests: tuple[Literal["curve", "completeness", "minimality", "stability"], ...] = TESTS
     """Tests beside faithfulness."""
+    checked: int = Field(EDGES, ge=0)
+    """Edges, drawn at random, that are exchanged alone to see how well the method's scores agree."""
+    verify: int = Field(0, ge=0)
+    """Edges that the method ranks first, exchanged alone."""
     seed: int = 0
     """Seed of prompts, random circuits and draws."""
 
@@ -61,6 +66,7 @@ class Found:
         accuracy: share of them that the model answers rightly.
         scores: those that it was chosen by; None of a circuit that was given.
         judgement: what the tests found.
+        verification: the scores beside exact ones; None where there are none, or they are exact.
     """
 
     config: FindConfig
@@ -68,6 +74,12 @@ class Found:
     accuracy: Estimate
     scores: EdgeScores | None
     judgement: Judgement
+    verification: Verification | None
+
+    @property
+    def sentences(self) -> list[str]:
+        """The verdict, and what the scores that led to it are worth."""
+        return [*self.judgement.sentences, *([] if self.verification is None else self.verification.sentences)]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -86,6 +98,8 @@ class Found:
             "whole": float(trial.whole.mean()),
             "empty": float(trial.empty.mean()),
             **self.judgement.to_dict(),
+            "verification": None if self.verification is None else asdict(self.verification),
+            "sentences": self.sentences,
         }
 
     def shown(self) -> ShownGraph | None:
@@ -106,7 +120,7 @@ class Found:
                 "split": "test",
                 "edges": len(judged.circuit),
             },
-            notes=judged.sentences,
+            notes=self.sentences,
         )
 
     def write(self, folder: Path) -> None:
@@ -135,12 +149,16 @@ def find(
     def tried(prompts: Contrasts) -> Trial:
         return trial_of(model, prompts, ablation, metric)
 
-    scores, forms = None, list[str]()
+    scores, verified, forms = None, None, list[str]()
     if given is not None:
         circuit = read_circuit(given, component_graph(model))
     else:
         said("scores of all edges")
         scores = score_edges(model, finding, config)
+        if config.checked + config.verify:
+            said("some edges exchanged, to verify the scores")
+        problem = Problem(model, finding, ablation, metric)
+        verified = verify(problem, scores, config.ranking, edges=config.checked, first=config.verify, seed=config.seed)
         forms = [prompt.form for prompt in finding.prompts]
         if config.edges is None:
             said("the smallest circuit that does the task")
@@ -157,7 +175,9 @@ def find(
         seed=config.seed,
         said=said,
     )
-    return Found(config=config, contrasts=judging, accuracy=accuracy, scores=scores, judgement=judgement)
+    return Found(
+        config=config, contrasts=judging, accuracy=accuracy, scores=scores, judgement=judgement, verification=verified
+    )
 
 
 def score_edges(model: Transformer, prompts: Contrasts, config: FindConfig) -> EdgeScores:

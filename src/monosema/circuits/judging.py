@@ -97,7 +97,6 @@ class Judgement:
             if self.minimality is None
             else [{**asdict(test), "node": test.node.name, "idle": test.idle} for test in self.minimality],
             "stability": None if self.stability is None else asdict(self.stability),
-            "sentences": self.sentences,
         }
 
 

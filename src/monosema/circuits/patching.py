@@ -24,6 +24,7 @@ from torch import Tensor
 
 from monosema.circuits.ablations import Ablation, Resample
 from monosema.circuits.contrast import Contrast, Contrasts
+from monosema.circuits.memory import forward_bytes, rows_within
 from monosema.circuits.metrics import Metric, last_logits
 from monosema.circuits.places import Places, Positions, places_named
 from monosema.circuits.scores import Provenance, provenance
@@ -32,8 +33,6 @@ from monosema.interventions import Part, patch, side_by_side, within
 from monosema.models import Fork, ForwardContext, Transformer
 
 Direction = Literal["noising", "denoising"]
-TOKENS_AT_ONCE = 8192
-"""Tokens that one pass over several versions holds."""
 _FLIPS = 1000
 _LEAST = 1e-3
 Said = Callable[[str], None]
@@ -244,7 +243,7 @@ def versions_with(
     late = site.component.startswith(("mlp", "ln2")) and not model.config.parallel
     start = Site(site.layer, "resid_mid" if late else "resid_pre")
     fork, found = Fork(model, start, values.tokens), list[Tensor]()
-    at_once = max(TOKENS_AT_ONCE // values.tokens.numel(), 1)
+    at_once = versions_within(model, group)
     for first in range(0, len(actions), at_once):
         chunk = actions[first : first + at_once]
         with model.attach(site, side_by_side(chunk)):
@@ -257,12 +256,17 @@ def figures_of(
 ) -> Float[Tensor, "versions n"]:
     """Return the metric of each prompt under each version of the residual stream at a site."""
     tokens, found = group.clean, list[Tensor]()
-    at_once = max(TOKENS_AT_ONCE // tokens.numel(), 1)
+    at_once = versions_within(model, group)
     for first in range(0, len(versions), at_once):
         chunk = versions[first : first + at_once]
         whole = model.resume(site, torch.cat(list(chunk)), tokens.repeat(len(chunk), 1))
         found += [metric(model.logits(x[:, -1]), group) for x in whole.chunk(len(chunk))]
     return torch.stack(found)
+
+
+def versions_within(model: Transformer, group: Contrast) -> int:
+    """Return the number of versions of all prompts of a group that run as one batch."""
+    return max(rows_within(forward_bytes(model, group.clean.shape[1])) // len(group), 1)
 
 
 def require_difference(contrasts: Contrasts, moved: Tensor, gap: Tensor) -> None:

@@ -24,16 +24,16 @@ from monosema.circuits.ablations import Ablation, Resample
 from monosema.circuits.contrast import Contrast, Contrasts
 from monosema.circuits.contributions import contributions, exchanged
 from monosema.circuits.graph import Graph, Kind, Node, component_graph
+from monosema.circuits.memory import contribution_bytes, forward_bytes, rows_within
 from monosema.circuits.metrics import Metric, last_logits
 from monosema.circuits.patching import (
-    TOKENS_AT_ONCE,
     Ends,
     Exchanged,
     Patching,
     Said,
     require_difference,
+    versions_within,
 )
-from monosema.circuits.running import ROW_BYTES
 from monosema.circuits.scores import provenance
 from monosema.core import InputError, Site, nearest
 from monosema.interventions import Part, patch, side_by_side, within
@@ -87,7 +87,7 @@ def _effects(
     start = Site(site.layer, "resid_pre")
     fork, found = Fork(model, start, group.clean), list[Tensor]()
     actions = [within(site, part, patch(values.put[site])) for part in parts]
-    at_once = max(TOKENS_AT_ONCE // group.clean.numel(), 1)
+    at_once = versions_within(model, group)
 
     def lost(residual: Tensor) -> Tensor:
         return ends.clean - metric(model.logits(model.ln_final(residual)), group)
@@ -177,15 +177,12 @@ def path_effects(
     groups, gaps = list[Tensor](), list[Tensor]()
     for group in contrasts:
         ends = Ends.of(model, group, metric, ablation, "noising")
-        stand_ins = ablation.stand_ins(model, group)
-        rows = max(ROW_BYTES // (stand_ins[:, 0].numel() * 4 * 4), 1)
+        stand_ins, length = ablation.stand_ins(model, group), group.clean.shape[1]
+        rows = rows_within(4 * contribution_bytes(model, length) + forward_bytes(model, length))
         cells = []
         for path in parsed:
             said(path.name)
-            parts = [
-                metric(_along(model, part.clean, path, stand_ins[:, rows * number : rows * (number + 1)]), part)
-                for number, part in enumerate(group.chunks(rows))
-            ]
+            parts = [metric(_along(model, part.clean, path, stand_ins(part)), part) for part in group.chunks(rows)]
             cells.append(ends.moved(torch.cat(parts)))
         groups.append(torch.stack(cells)[:, None])
         gaps.append(ends.gap)

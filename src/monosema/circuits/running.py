@@ -12,11 +12,9 @@ from monosema.circuits.ablations import Ablation
 from monosema.circuits.contrast import Contrast, Contrasts
 from monosema.circuits.contributions import exchanged
 from monosema.circuits.graph import Graph
+from monosema.circuits.memory import contribution_bytes, forward_bytes, rows_within
 from monosema.circuits.metrics import Metric, last_logits
 from monosema.models import Transformer
-
-ROW_BYTES = 256 << 20
-"""Memory that one pass takes for contributions, where nothing else is said."""
 
 
 @torch.no_grad()
@@ -45,23 +43,20 @@ def circuit_metrics(
     keeps: Sequence[Bool[Tensor, "w r"]],
     ablation: Ablation,
     metric: Metric,
-    row_bytes: int = ROW_BYTES,
 ) -> Float[Tensor, "versions n"]:
-    """Return the metric of each prompt under each circuit.
+    """Return the metric of each prompt under each circuit; rows and circuits are taken in parts that fit memory.
 
     Args:
         keeps: edges that stay, one matrix a circuit.
-        row_bytes: bytes of contributions that one pass may hold; rows and circuits are taken in parts that fit.
     """
     groups = []
     for group in contrasts:
-        row = len(graph.writers) * group.clean.shape[1] * model.d_model * 4 * 3
-        rows = max(row_bytes // row, 1)
+        length = group.clean.shape[1]
+        rows = rows_within(3 * contribution_bytes(model, length) + forward_bytes(model, length))
         parts = []
-        # A mean is one of the whole group, whatever part of it a pass takes.
-        whole = ablation.stand_ins(model, group)
-        for start in range(0, len(group), rows):
-            part, values = group[start : start + rows], whole[:, start : start + rows]
+        stand_ins = ablation.stand_ins(model, group)
+        for part in group.chunks(rows):
+            values = stand_ins(part)
             at_once = max(rows // len(part), 1)
             figures = [
                 metric(circuit_logits(model, part, graph, torch.stack(list(chunk)), values), part)

@@ -27,7 +27,7 @@ from monosema.core.errors import (
     VectorError,
     nearest,
 )
-from monosema.core.estimate import Estimate, bootstrap_mean, bootstrap_ratio, wilson, wilson_ends
+from monosema.core.estimate import Estimate, bootstrap_correlation, bootstrap_mean, bootstrap_ratio, wilson, wilson_ends
 from monosema.core.files import atomic_path, checksum_file, digest, read_json, sha256_file, write_json
 from monosema.core.progress import Log, Progress, SilentProgress, progress_bar
 from monosema.core.seeds import derive_seed, numpy_generator, torch_generator
@@ -71,6 +71,7 @@ __all__ = [
     "VectorError",
     "atomic_path",
     "bf16_is_fast",
+    "bootstrap_correlation",
     "bootstrap_mean",
     "bootstrap_ratio",
     "checksum_file",

@@ -77,6 +77,32 @@ def bootstrap_ratio(numerators: ArrayLike, denominators: ArrayLike, seed: int = 
     return Estimate(float(top.sum() / bottom.sum()), float(low), float(high), int(top.size))
 
 
+def bootstrap_correlation(x: ArrayLike, y: ArrayLike, seed: int = 0) -> Estimate:
+    """Pearson's correlation over independent units, with a percentile bootstrap interval; of ranks it is Spearman's.
+
+    Args:
+        x, y: one figure a unit each, shape (n,).
+
+    Raises:
+        ValueError: fewer than 3 units, or units that are all equal.
+    """
+    pairs = np.stack([np.asarray(one, dtype=np.float64) for one in (x, y)])
+    n = pairs.shape[1]
+    if n < 3 or not np.ptp(pairs, axis=1).all():
+        raise ValueError(f"A correlation needs 3 or more units that differ, got {n}.")
+    draws = numpy_generator(seed, "bootstrap").integers(0, n, size=(_RESAMPLES, n), dtype=np.int32)
+    # A draw of equal units has no correlation.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        drawn = _pearson(pairs[:, draws])
+    low, high = np.nanquantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return Estimate(float(_pearson(pairs)), float(low), float(high), n)
+
+
+def _pearson(pairs: Float[NDArray[np.float64], "2 *draws n"]) -> Float[NDArray[np.float64], "*draws"]:
+    x, y = pairs - pairs.mean(axis=-1, keepdims=True)
+    return np.asarray((x * y).sum(-1) / np.sqrt((x * x).sum(-1) * (y * y).sum(-1)))
+
+
 def wilson(successes: int, n: int) -> Estimate:
     """Share of successes with Wilson's score interval (Wilson 1927), which holds near 0 and 1."""
     if not 0 <= successes <= n or n == 0:

@@ -8,7 +8,8 @@ from tests.helpers.families import KINDS, family_model
 from tests.helpers.letters import task_of_letters
 
 from monosema.circuits import LogitDifference, ablation_named, circuit_metrics, component_graph, contrasts
-from monosema.circuits.methods import METHODS, Exact, Problem, exact_nodes
+from monosema.circuits.memory import pass_memory
+from monosema.circuits.methods import METHODS, Problem, exact_nodes
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -36,6 +37,7 @@ def test_forked_edges_and_nodes_are_those_exchanged_one_at_a_time(kind: str) -> 
 def test_versions_in_small_batches_give_the_same() -> None:
     model = family_model("llama", seed=1)
     given = (model, contrasts(task_of_letters(2), model), ablation_named("mean"), LogitDifference())
-    assert torch.allclose(
-        Exact()(Problem(*given)).by_prompt, Exact(version_bytes=1)(Problem(*given)).by_prompt, atol=1e-5
-    )
+    whole = METHODS["exact"](Problem(*given))
+    with pass_memory(0):
+        parts = METHODS["exact"](Problem(*given))
+    assert torch.allclose(whole.by_prompt, parts.by_prompt, atol=1e-5)

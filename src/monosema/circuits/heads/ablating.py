@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.circuits.graph import Kind, Node
+from monosema.circuits.memory import forward_bytes, rows_within
 from monosema.core import Site
 from monosema.models import Action, ForwardContext, Transformer
 from monosema.models.forking import Fork
@@ -24,8 +25,6 @@ StandIns = Mapping[Site, Tensor]
 """Values at `z` and `mlp_out` of every layer, [n, pos, …]; a first dimension of 1 serves all texts."""
 Read = Callable[[Tensor], Tensor]
 """From the normalised final residual stream, [n, pos, d_model], to a figure for each text, [n]."""
-FORK_BYTES = 256 << 20
-"""Memory for the residual streams and attention of one batch of forks, where nothing else is said."""
 
 
 def component_outputs(model: Transformer, tokens: Int[Tensor, "n pos"]) -> StandIns:
@@ -59,12 +58,9 @@ def ablated(
     sets: Sequence[Sequence[Node]],
     stand_ins: StandIns,
     read: Read,
-    fork_bytes: int = FORK_BYTES,
 ) -> Float[Tensor, "sets n"]:
     """Return the figure of each text with each set of components ablated; an empty set is the untouched model."""
-    config = model.config
-    wide = max(2 * config.d_mlp, 4 * config.d_model, 2 * config.n_heads * tokens.shape[1])
-    at_once = max(fork_bytes // (tokens.numel() * wide * 4), 1)
+    at_once = max(rows_within(forward_bytes(model, tokens.shape[1])) // len(tokens), 1)
     figures: dict[int, Tensor] = {}
     for layer in range(model.n_layers):
         here = [number for number, nodes in enumerate(sets) if min((n.layer for n in nodes), default=0) == layer]

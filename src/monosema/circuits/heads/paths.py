@@ -20,6 +20,7 @@ from torch import Tensor
 from monosema.circuits.contrast import Contrast
 from monosema.circuits.contributions import contributions
 from monosema.circuits.graph import Node, component_graph
+from monosema.circuits.memory import contribution_bytes, forward_bytes, rows_within
 from monosema.circuits.metrics import Metric
 from monosema.core import Site
 from monosema.models import Action, ForwardContext, Transformer
@@ -27,8 +28,6 @@ from monosema.models.forking import Fork
 
 PathKind = Literal["straight", "queries"]
 """Where the exchanged contribution is read."""
-ROW_BYTES = 256 << 20
-"""Memory for contributions, where nothing else is said."""
 
 
 @torch.no_grad()
@@ -38,14 +37,12 @@ def effects_along(
     heads: Sequence[Node],
     path: PathKind,
     metric: Metric,
-    row_bytes: int = ROW_BYTES,
 ) -> Float[Tensor, "head n"]:
     """Return what each head does along a path, on each prompt."""
     graph = component_graph(model)
     rows = [graph.writer_index[head] for head in heads]
-    row = len(graph.writers) * contrast.clean.shape[1] * model.d_model * 4 * 3
-    parts = []
-    for part in contrast.chunks(row_bytes // row):
+    length, parts = contrast.clean.shape[1], []
+    for part in contrast.chunks(rows_within(3 * contribution_bytes(model, length) + forward_bytes(model, length))):
         gaps = contributions(model, part.corrupt)[rows] - contributions(model, part.clean)[rows]
         parts.append((_straight if path == "straight" else _queries)(model, part, heads, gaps, metric))
     return torch.cat(parts, dim=1)

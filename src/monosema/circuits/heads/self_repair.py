@@ -131,7 +131,7 @@ def _straight(
     """Return what each head does straight to the logits while some are ablated."""
     graph, final = component_graph(model), Site(model.n_layers - 1, "resid_post")
     rows = [graph.writer_index[head] for head in all_heads(model)]
-    others = ablation_named(ablation).stand_ins(model, part)[rows, :, -1]
+    others = ablation_named(ablation).stand_ins(model, part)(part)[rows, :, -1]
     with replaced(model, [ablated_heads], _stand_ins(model, part, ablation)):
         own = contributions(model, part.clean)[rows, :, -1]
         whole = model.activations(part.clean, [final])[final][:, -1]

@@ -5,11 +5,12 @@ from __future__ import annotations
 from monosema.circuits.methods.acdc import Acdc
 from monosema.circuits.methods.attribution import Attribution
 from monosema.circuits.methods.chance import Chance
-from monosema.circuits.methods.exact import Exact, exact_nodes
+from monosema.circuits.methods.exact import EXACT, Exact, exact_edges, exact_nodes
 from monosema.circuits.methods.method import METHODS, Method, Problem, method_named, register_method
 from monosema.circuits.methods.relevance import Relevance, relevance_rules
 
 __all__ = [
+    "EXACT",
     "METHODS",
     "Acdc",
     "Attribution",
@@ -18,6 +19,7 @@ __all__ = [
     "Method",
     "Problem",
     "Relevance",
+    "exact_edges",
     "exact_nodes",
     "method_named",
     "register_method",

@@ -44,7 +44,7 @@ class Acdc:
             nonlocal runs
             runs += len(keeps)
             some = (problem.model, problem.contrasts, graph, keeps, problem.ablation, problem.metric)
-            return circuit_metrics(*some, problem.row_bytes).cpu()
+            return circuit_metrics(*some).cpu()
 
         order = removal_order(graph)
         keep = graph.allowed.clone()

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from monosema.circuits.contributions import reader_sites
 from monosema.circuits.graph import Kind
+from monosema.circuits.memory import forward_bytes, rows_within
 from monosema.circuits.methods.gaps import Gaps
 from monosema.circuits.methods.method import Part, Problem, Said, register_method, silent
 from monosema.circuits.scores import EdgeScores, NodeScores
@@ -24,8 +25,8 @@ from monosema.models import each_contribution
 from monosema.models.context import DecoderContext
 from monosema.models.decoder import Block
 
-VERSION_BYTES = 64 << 20
-"""Memory for the stream of all versions that run as one batch."""
+EXACT = "exact"
+"""Name of the method that others are verified by."""
 
 
 @dataclass(frozen=True)
@@ -34,27 +35,23 @@ class Exact:
 
     Attributes:
         name, about: see `Method`.
-        version_bytes: memory for the stream of all versions that run as one batch.
     """
 
-    name: str = "exact"
+    name: str = EXACT
     about: str = "every edge exchanged alone"
-    version_bytes: int = VERSION_BYTES
 
     def __call__(self, problem: Problem, said: Said = silent) -> EdgeScores:
         """Measure all edges."""
         graph = problem.graph
 
         def score(part: Part) -> Tensor:
-            return exact_edges(part, graph.allowed, self.version_bytes, said)
+            return exact_edges(part, graph.allowed, said)
 
         return problem.scored(self.name, score, graph.n_edges + 2)
 
 
 @torch.no_grad()
-def exact_edges(
-    part: Part, edges: Bool[Tensor, "w r"], version_bytes: int = VERSION_BYTES, said: Said = lambda _: None
-) -> Float[Tensor, "n w r"]:
+def exact_edges(part: Part, edges: Bool[Tensor, "w r"], said: Said = silent) -> Float[Tensor, "n w r"]:
     """Return the exact scores of some edges; those of others are 0."""
     clean = CleanRun(part)
     scores = torch.zeros(len(part.contrast), *edges.shape, device=part.model.device)
@@ -62,7 +59,7 @@ def exact_edges(
     for site, columns, seen in reader_sites(part.model, part.graph):
         for reader, column in enumerate(range(columns.start, columns.stop)):
             rows = edges[:seen, column].nonzero()[:, 0]
-            for some in rows.split(clean.at_once(version_bytes)):
+            for some in rows.split(clean.at_once) if len(rows) else ():
                 moved = clean.gaps[some.to(clean.gaps.device)]
                 scores[:, some, column] = (clean.metric - clean.read(site, reader, moved)).T
             done += len(rows)
@@ -105,9 +102,11 @@ class CleanRun:
         self._seen, self.gaps = seen, gaps.whole()
         self.metric = part.metric(logits, part.contrast)
 
-    def at_once(self, version_bytes: int) -> int:
-        """Return the number of versions that run as one batch."""
-        return max(version_bytes // (self.gaps[0].numel() * self.gaps.element_size()), 1)
+    @property
+    def at_once(self) -> int:
+        """Number of versions that run as one batch."""
+        n, length = self._part.contrast.clean.shape
+        return max(rows_within(forward_bytes(self._part.model, length)) // n, 1)
 
     @torch.no_grad()
     def read(self, site: Site, reader: int, moved: Float[Tensor, "v n pos d_model"]) -> Float[Tensor, "v n"]:

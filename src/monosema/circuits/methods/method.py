@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,8 +16,8 @@ from torch import Tensor
 from monosema.circuits.ablations import Ablation
 from monosema.circuits.contrast import Contrast, Contrasts
 from monosema.circuits.graph import Graph, component_graph
+from monosema.circuits.memory import contribution_bytes, forward_bytes, rows_within
 from monosema.circuits.metrics import Metric
-from monosema.circuits.running import ROW_BYTES
 from monosema.circuits.scores import EdgeScores, Provenance, provenance
 from monosema.core import ConfigError, InputError, nearest
 from monosema.models import Transformer
@@ -70,10 +71,12 @@ class Part:
     """Prompts that fit memory together, and all that it takes to score edges on them.
 
     Attributes:
+        rows: theirs among all prompts of the problem.
         model, graph, contrast, metric: these.
         stand_ins: what stands in for each writer.
     """
 
+    rows: slice
     model: Transformer
     graph: Graph
     contrast: Contrast
@@ -88,30 +91,37 @@ class Problem:
     Attributes:
         model, contrasts, metric: these.
         ablation: what stands in for a writer's contribution.
-        row_bytes: bytes of contributions that one pass may hold.
     """
 
     model: Transformer
     contrasts: Contrasts
     ablation: Ablation
     metric: Metric
-    row_bytes: int = ROW_BYTES
 
     @cached_property
     def graph(self) -> Graph:
         """The model's graph."""
         return component_graph(self.model)
 
-    def parts(self) -> Iterator[Part]:
-        """Give the prompts in parts that fit memory, in their order."""
+    def parts(self, at_most: int | None = None) -> Iterator[Part]:
+        """Give the prompts, or about so many of them, of all lengths alike, in parts that fit memory, in order."""
+        share, first = 1.0 if at_most is None else min(at_most / len(self.contrasts), 1.0), 0
         for group in self.contrasts:
-            # A mean is one of the whole group, whatever part of it a pass takes.
-            whole = self.ablation.stand_ins(self.model, group)
-            # Besides the contributions themselves there are the stand-ins, and what is kept for a backward pass.
-            rows = max(self.row_bytes // (3 * whole[:, 0].numel() * whole.element_size()), 1)
-            for start in range(0, len(group), rows):
-                part, values = group[start : start + rows], whole[:, start : start + rows]
-                yield Part(model=self.model, graph=self.graph, contrast=part, metric=self.metric, stand_ins=values)
+            stand_ins, length = self.ablation.stand_ins(self.model, group), group.clean.shape[1]
+            # Contributions, the stand-ins, and the gaps between them, beside what is kept for a backward pass.
+            row = 3 * contribution_bytes(self.model, length) + forward_bytes(self.model, length, kept=True)
+            at = first
+            for part in group[: math.ceil(share * len(group))].chunks(rows_within(row)):
+                yield Part(
+                    rows=slice(at, at + len(part)),
+                    model=self.model,
+                    graph=self.graph,
+                    contrast=part,
+                    metric=self.metric,
+                    stand_ins=stand_ins(part),
+                )
+                at += len(part)
+            first += len(group)
 
     def scored(
         self, name: str, score: Callable[[Part], Float[Tensor, "n w r"]], forward: int, backward: int = 0

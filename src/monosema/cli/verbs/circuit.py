@@ -17,7 +17,7 @@ from monosema.core import ConfigError, InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.circuits import Curve, Found, Matrix
+    from monosema.circuits import Curve, Found, Matrix, Verification
     from monosema.core import Estimate
 
 _AREAS: Mapping[str, Callable[[Curve], Estimate]] = {
@@ -44,6 +44,8 @@ def circuit(
     prompts: int = 40,
     edges: int | None = None,
     ranking: str = "size",
+    checked: int = 128,
+    verify: int = 0,
     threshold: float = 0.9,
     tests: str = "curve,completeness,minimality,stability",
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
@@ -58,6 +60,7 @@ def circuit(
     ```
     monosema circuit ioi
     monosema circuit ioi --run runs/demo --ranking sign
+    monosema circuit ioi --method eap --verify 20
     monosema circuit ioi gender brackets
     monosema circuit pairs.jsonl --model smollm2 --prompts 16 --tests curve
     monosema circuit ioi --from circuits/ioi/circuit.json
@@ -85,6 +88,10 @@ def circuit(
         Edges of the circuit. Without it: the smallest found whose faithfulness reaches --threshold.
     ranking
         size takes edges by their absolute score, sign those that help first.
+    checked
+        Edges, drawn at random, that are exchanged alone, to print how well the method's scores agree with exact ones.
+    verify
+        Exchange so many edges alone, those that the method ranks first, and print what each really does.
     threshold
         Faithfulness that the circuit must reach on the prompts it is found on.
     tests
@@ -112,6 +119,8 @@ def circuit(
             prompts=prompts,
             edges=edges,
             ranking=ranking,
+            checked=checked,
+            verify=verify,
             threshold=threshold,
             tests=() if tests == "none" else tuple(tests.split(",")),
             seed=common.seed or 0,
@@ -173,13 +182,15 @@ def _show(found: Found, console: Console) -> None:
         console.print(Text(translate(f"{about.method} on {about.n} other prompts, {about.seconds:.1f} s"), style="dim"))
     for reason, n in found.contrasts.dropped.items():
         console.print(Text(translate(f"left out: {n}, since {reason}"), style="dim"))
-    for sentence in judged.sentences:
+    for sentence in found.sentences:
         console.print(Text(translate(sentence)))
     if judged.chance is not None:
         console.print(_curve(found))
         console.print(_areas(found))
     if judged.minimality:
         console.print(_nodes(found))
+    if found.verification is not None and found.verification.first:
+        console.print(_verified(found.verification))
     console.print()
 
 
@@ -224,6 +235,16 @@ def _nodes(found: Found) -> Table:
         table.add_column(name, justify="left" if name == "node" else "right", no_wrap=True)
     for test in tests[:_LISTED]:
         table.add_row(test.node.name, say(test.inside), say(test.whole))
+    return table
+
+
+def _verified(verification: Verification) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("edge", "estimated", "exchanged alone"):
+        table.add_column(name, justify="left" if name == "edge" else "right", no_wrap=True)
+    for one in verification.first:
+        style = "" if one.confirmed else "dim"
+        table.add_row(one.name, f"{one.estimated:.3f}", f"{one.exact}", style=style)
     return table
 
 

@@ -1,0 +1,42 @@
+"""Memory of passes: how many rows or versions run as one batch, wherever parts are exchanged or gradients taken."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from monosema.models import Transformer
+
+MEMORY_MB = 512
+"""Megabytes that a pass takes for what it computes, where nothing else is said."""
+_MEMORY = ContextVar("megabytes of a pass", default=MEMORY_MB)
+
+
+@contextmanager
+def pass_memory(megabytes: int) -> Iterator[None]:
+    """Let a pass in the block take so many megabytes for what it computes, beside the weights."""
+    token = _MEMORY.set(megabytes)
+    try:
+        yield
+    finally:
+        _MEMORY.reset(token)
+
+
+def rows_within(row_bytes: int) -> int:
+    """Return the number of rows, of so many bytes each, that a pass may hold; one is always tried."""
+    return max((_MEMORY.get() << 20) // row_bytes, 1)
+
+
+def contribution_bytes(model: Transformer, length: int) -> int:
+    """Return the bytes of what all writers add on one prompt of so many tokens."""
+    return (1 + model.n_layers * (model.n_heads + 1)) * length * model.d_model * model.dtype.itemsize
+
+
+def forward_bytes(model: Transformer, length: int, *, kept: bool = False) -> int:
+    """Return the bytes that a forward pass computes on one prompt: at its widest place, or all, kept to go back."""
+    config = model.config
+    attention = 4 * config.n_heads * config.d_head + 2 * config.n_heads * length
+    widest = length * (4 * config.d_model + max(3 * config.d_mlp, attention))
+    whole = length * (10 * config.d_model + 4 * config.d_mlp + attention) * config.n_layers
+    return (whole if kept else widest) * model.dtype.itemsize + 3 * 4 * config.vocab
