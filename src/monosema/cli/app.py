@@ -34,6 +34,7 @@ from monosema.cli.verbs import (
     heads,
     inspect,
     label,
+    lens,
     patch,
     plan,
     prune,
@@ -55,7 +56,7 @@ _HELP = """See inside a language model: text → tokens → activations → dict
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
-    "Cause": (patch.patch, circuit.circuit, graph.graph, experiments.experiments, heads.heads, prune.prune),
+    "Cause": (lens.lens, patch.patch, circuit.circuit, graph.graph, experiments.experiments, heads.heads, prune.prune),
     "Control": (steer.steer, complete.complete, chat.chat),
     "Look around": (serve.serve, inspect.inspect, plan.plan, doctor.doctor),
     "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),
