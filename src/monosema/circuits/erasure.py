@@ -18,6 +18,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import InputError, torch_generator
+from monosema.interventions import TEXT
+from monosema.models import Action, ForwardContext
 
 _RANK = 1e-10
 """Variance, as a share of the largest, below which a direction counts as one that the rows never leave."""
@@ -45,6 +47,16 @@ class Eraser:
     def rank(self) -> int:
         """Directions that are taken out."""
         return len(self.reads)
+
+
+def erasing(eraser: Eraser) -> Action:
+    """Return the action that takes the concept out at all positions of text."""
+
+    def act(x: Tensor, context: ForwardContext) -> Tensor:
+        where = torch.isin(context.roles, torch.tensor([*TEXT], device=x.device))
+        return torch.where(where.unsqueeze(-1), eraser(x.float()).to(x.dtype), x)
+
+    return act
 
 
 def along(direction: Float[Tensor, " d"], mean: Float[Tensor, " d"]) -> Eraser:

@@ -24,6 +24,7 @@ def experiments(
     layers: str | None = None,
     prompts: int = 50,
     thresholds: int = 7,
+    latents: str | None = None,
     text: str = "builtin",
     tokens: int = 500_000,
     skip_first: int = 0,
@@ -34,12 +35,13 @@ def experiments(
     update: Annotated[bool, Parameter(negative="")] = False,
     common: Common = DEFAULTS,
 ) -> int:
-    """Repeat the causal experiments of 2309.08600 on any model, and say whether its claims hold there.
+    """Repeat causal experiments of 2309.08600 and 2403.19647 on any model, and say whether their claims hold there.
 
     ioi: how few features, and how small an edit, carry an answer over: sparse dictionaries with several weights of the
     penalty, without one, PCA, ICA and random directions. erasure: a latent's direction against the mean difference,
     LEACE and random ones in taking gender out, with the damage on other text. perplexity: what the model predicts on
-    reconstructions, layer by layer, beside PCA.
+    reconstructions, layer by layer, beside PCA. shift: latents that answer to a cue that nobody wants are taken out of
+    a classifier that learnt it, beside deletion of tokens, neurons, LEACE and latents at random.
 
     Each experiment trains the dictionaries that it needs, goes on where it was interrupted, and writes a page with
     figures, as Markdown and JSON too.
@@ -53,15 +55,18 @@ def experiments(
     Parameters
     ----------
     name
-        The experiment: ioi, erasure or perplexity.
+        The experiment: ioi, erasure, perplexity or shift.
     model
         A model, as for `run`.
     layers
         Layers whose residual stream is looked at, with commas between.
     prompts
-        Of ioi: prompts to choose features with; as many others are measured on.
+        Of ioi: prompts to choose features with; as many others are measured on. Of shift: texts of each
+        group to measure.
     thresholds
         Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50.
+    latents
+        Of shift: latents to ablate besides those that the rule finds, with commas between; see the table that it gives.
     text
         What dictionaries are trained on: builtin, a file or folder, or hf:NAME.
     tokens
@@ -89,6 +94,7 @@ def experiments(
         layers=tuple(_numbers("--layers", layers or "", int)),
         prompts=prompts,
         thresholds=thresholds,
+        latents=tuple(_numbers("--latents", latents or "", int)),
         seed=common.seed or 0,
         training=TrainingChoice(**chosen),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monosema.runs.experiments import erasure, ioi, perplexity
+from monosema.runs.experiments import erasure, ioi, perplexity, shift
 from monosema.runs.experiments.experiment import (
     EXPERIMENTS,
     Experiment,
@@ -26,4 +26,5 @@ __all__ = [
     "perplexity",
     "register_experiment",
     "run_experiment",
+    "shift",
 ]

@@ -4,7 +4,9 @@ directions, with what each costs on text that has nothing to do with it (Cunning
 Each map of rank 1 is fitted on activations of training prompts, from the subject to the last token, and holds at all
 positions. Measured on held-out prompts: the model's choice between "he" and "she"; whether a linear probe, trained anew
 on erased activations of all these positions, still reads the gender; and on neutral held-out text the divergence from
-the untouched model. A latent is the one that tells the classes of the training prompts apart best, by its AUC.
+the untouched model. A latent is the one that tells the classes of the training prompts apart best, by its AUC; the
+dictionary of the verdict is the one whose latent lowers the log odds of these prompts most. Held-out prompts choose
+nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -20,12 +23,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.circuits.contrast import Contrasts, contrasts
-from monosema.circuits.erasure import Eraser, along, leace, mean_difference, random_direction
+from monosema.circuits.erasure import Eraser, along, erasing, leace, mean_difference, random_direction
 from monosema.circuits.metrics import last_logits, metric_of
 from monosema.core import Estimate, InputError, Site, bootstrap_mean, derive_seed, progress_bar, wilson
 from monosema.data.tasks import gender
-from monosema.interventions import TEXT
-from monosema.models import Action, ForwardContext
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.experiment import ExperimentPage, Figure, Table
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
@@ -119,29 +120,23 @@ def _auc(codes: Float[Tensor, "n latents"], labels: Float[Tensor, " n"]) -> Floa
 def _measured(
     work: Work, site: Site, eraser: Eraser | None, fitted_on: Contrasts, measured_on: Contrasts
 ) -> dict[str, Any]:
-    metric = metric_of(measured_on, work.model)
-    with torch.no_grad():
-        if eraser is None:
-            sure = torch.cat([metric(last_logits(work.model, group.clean), group) for group in measured_on])
-        else:
-            with work.model.attach(site, _action(eraser)):
-                sure = torch.cat([metric(last_logits(work.model, group.clean), group) for group in measured_on])
-    values = np.asarray(sure.double().cpu())
+    chosen, values = (_log_odds(work, site, eraser, prompts) for prompts in (fitted_on, measured_on))
     divergence = np.zeros(1) if eraser is None else _damage(work, site, eraser)
     return {
         "accuracy": wilson(int((values > 0).sum()), len(values)).to_dict(),
         "log odds": bootstrap_mean(values).to_dict(),
+        "log odds, training prompts": float(chosen.mean()),
         "probe": _probe(work, site, eraser, fitted_on, measured_on).to_dict(),
         "damage": bootstrap_mean(divergence).to_dict(),
     }
 
 
-def _action(eraser: Eraser) -> Action:
-    def act(x: Tensor, context: ForwardContext) -> Tensor:
-        where = torch.isin(context.roles, torch.tensor([*TEXT], device=x.device))
-        return torch.where(where.unsqueeze(-1), eraser(x.float()).to(x.dtype), x)
-
-    return act
+@torch.no_grad()
+def _log_odds(work: Work, site: Site, eraser: Eraser | None, prompts: Contrasts) -> Float[np.ndarray, " n"]:
+    metric = metric_of(prompts, work.model)
+    with nullcontext() if eraser is None else work.model.attach(site, erasing(eraser)):
+        sure = torch.cat([metric(last_logits(work.model, group.clean), group) for group in prompts])
+    return np.asarray(sure.double().cpu())
 
 
 @torch.no_grad()
@@ -151,7 +146,7 @@ def _damage(work: Work, site: Site, eraser: Eraser) -> Float[np.ndarray, " windo
     for batch in text_of(work.model, work.config.training, NEUTRAL, "heldout"):
         tokens, mask = batch.tokens.to(work.model.device), batch.attention_mask.to(work.model.device)
         plain = work.model(tokens, mask).float().log_softmax(-1)
-        with work.model.attach(site, _action(eraser)):
+        with work.model.attach(site, erasing(eraser)):
             erased = work.model(tokens, mask).float().log_softmax(-1)
         divergence = (plain.exp() * (plain - erased)).sum(-1)
         kept = batch.keep.to(divergence.device)
@@ -176,7 +171,7 @@ def _probe(work: Work, site: Site, eraser: Eraser | None, fitted_on: Contrasts, 
 
 def _page(work: Work, site: Site, found: Mapping[str, dict[str, Any]]) -> ExperimentPage:
     latents = [name for name in found if name.startswith("sparse") and "α = 0," not in name]
-    best = min(latents, key=lambda name: found[name]["log odds"]["value"])
+    best = min(latents, key=lambda name: found[name]["log odds, training prompts"])
     rows = [
         [name, *(_said(one[key]) for key in ("accuracy", "log odds", "probe", "damage"))] for name, one in found.items()
     ]
@@ -221,7 +216,10 @@ def _page(work: Work, site: Site, found: Mapping[str, dict[str, Any]]) -> Experi
                 rows,
             )
         ],
-        notes=[f"The latent in the sentence is that of {len(latents)} with the lowest log odds: this favours it."],
+        notes=[
+            f"The latent in the sentence is that of {len(latents)} with the lowest log odds on training prompts; the "
+            "others stand in the table."
+        ],
         values={"model": work.model.name, "site": str(site), "found": dict(found), "settings": work.config.to_dict()},
     )
 

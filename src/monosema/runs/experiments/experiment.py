@@ -31,6 +31,8 @@ class ExperimentConfig(Config):
     """Prompts that are chosen with; as many others are measured on."""
     thresholds: int = Field(7, gt=1)
     """Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50."""
+    latents: tuple[int, ...] = ()
+    """Of shift: latents of the first penalised dictionary to ablate, besides those that the rule finds."""
     seed: int = 0
     """Of prompts and orders."""
     training: TrainingChoice = TrainingChoice()
@@ -142,6 +144,8 @@ def run_experiment(
     experiment = experiment_named(name)
     lm = load_model(model, device=device, dtype="float32")
     asked = {"experiment": name, "model": lm.name, "digest": lm.digest, **config.to_dict()}
+    # They are chosen after a look at what the same dictionaries gave.
+    del asked["latents"]
     path = folder / "experiment.json"
     if path.exists() and digest(read_json(path)) != digest(asked):
         if not update:
