@@ -30,7 +30,7 @@ def quick_connections() -> Iterator[None]:
         patch.setattr("ssl.SSLContext.load_verify_locations", lambda *_, **__: None)
         for waits in ("openai._base_client", "anthropic._base_client"):
             patch.setattr(f"{waits}.INITIAL_RETRY_DELAY", 0.01)
-        patch.setattr("monosema.llm.batches.FIRST_WAIT", 0.01)
+        patch.setattr("monosema.llm.adapter.FIRST_WAIT", 0.01)
         yield
 
 

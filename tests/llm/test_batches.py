@@ -32,7 +32,7 @@ def test_three_steps_each_in_a_process_of_its_own(bench: Any, world: FakeProvide
     first = bench.batches(most=2)
     before = first.estimate(requests(*PROMPTS))
     sent = first.send(requests(*PROMPTS))
-    assert (sent.requests, sent.answered, sent.waiting) == (5, 0, 0)
+    assert (sent.sent, sent.answered, sent.waiting) == (5, 0, 0)
     assert [(entry.state, entry.size) for entry in sent.batches] == [("sent", 2), ("sent", 2), ("sent", 1)]
     assert bench.store.spending().reserved == pytest.approx(before.at_most)
     with Store(tmp_path) as bench.store:
@@ -45,7 +45,7 @@ def test_three_steps_each_in_a_process_of_its_own(bench: Any, world: FakeProvide
     with Store(tmp_path) as bench.store:
         third = bench.batches()
         got = third.retrieve()
-        assert (got.batches, got.results, got.missing, got.open) == (3, 5, 0, 0)
+        assert (got.retrieved, got.results, got.missing, got.open) == (3, 5, 0, 0)
         replies = dict(third.replies())
         assert list(replies) == [third.custom_id(request) for request in requests(*PROMPTS)]
         assert [reply.parsed["label"] for reply in replies.values()] == list(PROMPTS)
@@ -53,7 +53,7 @@ def test_three_steps_each_in_a_process_of_its_own(bench: Any, world: FakeProvide
         spent = bench.store.spending()
         assert (spent.requests, spent.unknown, spent.reserved) == (5, 0, 0)
         assert spent.answered == pytest.approx(5 * PRICE)
-        assert third.retrieve().batches == 0
+        assert third.retrieve().retrieved == 0
     assert once(world)
     assert world.calls["create"] == 3
 
@@ -63,7 +63,7 @@ def test_what_is_answered_or_under_way_is_not_sent(bench: Any, world: FakeProvid
     batches = bench.batches()
     batches.send(requests("b"))
     sent = batches.send(requests("a", "b", "c", "c"))
-    assert (sent.requests, sent.answered, sent.waiting) == (1, 1, 1)
+    assert (sent.sent, sent.answered, sent.waiting) == (1, 1, 1)
     assert once(world)
     assert len(world.batched) == 2
     # The other way round: nothing is asked live that waits in a batch, or came with one.
@@ -92,7 +92,7 @@ def test_errors_in_some_lines_leave_the_others_whole(bench: Any, world: FakeProv
     assert kinds(batches, *PROMPTS) == ["rejected", "rejected", "ok", "ok", "ok"]
     assert bench.store.spending().at_most == pytest.approx(3 * PRICE)
     # They cost nothing, so they go with the next batch.
-    assert batches.send(requests(*PROMPTS)).requests == 2
+    assert batches.send(requests(*PROMPTS)).sent == 2
     assert kinds(batches, *PROMPTS)[:2] == ["pending", "pending"]
     world.end()
     batches.retrieve()
@@ -110,7 +110,7 @@ def test_what_expired_is_sent_again_and_nothing_else(bench: Any, world: FakeProv
     ended = status if bench.protocol == "openai" else "expired"
     assert kinds(batches, *PROMPTS) == ["ok", "ok", "ok", ended, ended]
     assert bench.store.spending().at_most == pytest.approx(3 * PRICE)
-    assert batches.send(requests(*PROMPTS)).requests == 2
+    assert batches.send(requests(*PROMPTS)).sent == 2
     world.end()
     batches.retrieve()
     assert kinds(batches, *PROMPTS) == ["ok"] * 5
@@ -139,10 +139,10 @@ def test_malformed_answers_and_refusals_are_kept_with_their_text(bench: Any, wor
     assert kinds(batches, *PROMPTS) == ["malformed", "refusal", "truncated", "ok", "ok"]
     assert [reply.failure.text for _, reply in batches.replies(requests("a", "b", "c"))] == ['{"label": ', "no", "cut"]
     assert bench.store.spending().answered == pytest.approx(5 * PRICE)
-    assert batches.send(requests(*PROMPTS)).requests == 0
+    assert batches.send(requests(*PROMPTS)).sent == 0
     world.plan = echo
     again = bench.batches(retry_failed=True)
-    assert again.send(requests(*PROMPTS)).requests == 3
+    assert again.send(requests(*PROMPTS)).sent == 3
     world.end()
     again.retrieve()
     assert kinds(again, *PROMPTS) == ["ok"] * 5
@@ -239,7 +239,7 @@ def test_two_processes_that_send_the_same_send_it_once(bench: Any, world: FakePr
 
     def send(number: int) -> int:
         with Store(tmp_path) as store:
-            return make(bench.protocol, world.url, tmp_path, store).send(requests(*PROMPTS)).requests
+            return make(bench.protocol, world.url, tmp_path, store).send(requests(*PROMPTS)).sent
 
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(send, range(4))) == [0, 0, 0, 5]
@@ -281,7 +281,7 @@ def test_other_models_in_the_same_store_are_left_alone(bench: Any, world: FakePr
     other = make(bench.protocol, world.url, tmp_path, bench.store, effort="low")
     assert other.status() == []
     assert list(other.replies()) == []
-    assert other.send(requests("a")).requests == 1
+    assert other.send(requests("a")).sent == 1
     assert world.bodies == []
     assert len(world.batched) == 2
 

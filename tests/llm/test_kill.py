@@ -102,5 +102,5 @@ def test_what_was_killed_live_can_go_with_a_batch(
 ) -> None:
     victims.kill_at(world, "slow ask", phase="live", **{**job, "prompts": ["a", "slow c"]})
     with Store(bench.folder) as bench.store:
-        assert bench.batches().send(requests("a", "slow c")).requests == 1
+        assert bench.batches().send(requests("a", "slow c")).sent == 1
     assert len(world.batched) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +50,13 @@ def test_nothing_is_asked_twice(bench: Any, world: FakeProvider, tmp_path: Path)
 def test_two_processes_that_ask_the_same_pay_once(bench: Any, world: FakeProvider, tmp_path: Path) -> None:
     (request,) = requests("a")
     key = bench.live().key(request)
-    with Store(tmp_path) as other:
-        leave = other.reserve(key, 0.1, None)
-        assert bench.store.reserve(key, 0.1, None) == "busy"
-        world.plan = lambda prompt, times: pytest.fail("it is asked by the other")
-
-        async def both() -> Any:
-            asking = asyncio.create_task(asyncio.to_thread(bench.live().complete, [request]))
-            await asyncio.sleep(0.1)
-            reply = echoed("a")
-            other.settle(leave, "m", request, reply, reply.usage, 0.05)
-            return await asking
-
-        (reply,) = asyncio.run(both())
+    world.plan = lambda prompt, times: pytest.fail("it is asked by the other")
+    with Store(tmp_path) as other, ThreadPoolExecutor(1) as pool:
+        with other.asking():
+            asking = pool.submit(bench.live().complete, [request])
+            time.sleep(0.1)
+            other.keep(key, "m", request, echoed("a"))
+        (reply,) = asking.result()
     assert reply.text == echoed("a").text
     assert world.asked == {}
 

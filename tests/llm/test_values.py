@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,6 @@ from monosema.core import ConfigError, DamagedFileError, DiskFullError
 from monosema.llm import Message, Price, Reply, Request, Store, Usage, prices
 from monosema.llm.prices import estimate_cost, find_price, input_tokens_at_most, read_prices
 from monosema.llm.protocol import request_key
-from monosema.llm.store import Reservation
 from monosema.llm.structured import checked, is_strict
 
 
@@ -132,40 +133,40 @@ class TestPrices:
 
 
 class TestStore:
-    def test_a_claim_of_a_dead_process_is_taken_over_and_counts_as_spent(self, tmp_path: Path) -> None:
-        dead = Store(tmp_path)
-        assert isinstance(dead.reserve("k", 1.0, None), Reservation)
-        with Store(tmp_path) as alive:
-            assert alive.reserve("k", 1.0, None) == "busy"
-            dead.close()
-            assert isinstance(alive.reserve("k", 1.0, None), Reservation)
-            assert (alive.spending().unknown, alive.spending().reserved) == (1.0, 1.0)
+    def test_what_a_dead_process_set_aside_counts_as_spent(self, tmp_path: Path) -> None:
+        with Store(tmp_path) as dead, dead.asking():
+            assert dead.reserve("k", 1.0, None) is not None
+        with Store(tmp_path) as alive, alive.asking():
+            assert alive.reserve("k", 1.0, None) is not None
+            with alive.asking():
+                assert (alive.spending().unknown, alive.spending().reserved) == (1.0, 1.0)
 
-    def test_two_stores_together_keep_the_cap(self, tmp_path: Path) -> None:
-        with Store(tmp_path) as one, Store(tmp_path) as two:
-            given_ = [store.reserve(f"k{n}{i}", 1.0, 5.0) for n in range(5) for i, store in enumerate((one, two))]
-            assert sum(isinstance(leave, Reservation) for leave in given_) == 5
-            assert given_.count("cap") == 5
+    def test_one_asks_at_a_time_and_two_together_keep_the_cap(self, tmp_path: Path) -> None:
+        under_way: list[int] = []
 
-    def test_files_of_dead_processes_are_swept(self, tmp_path: Path) -> None:
-        import os
+        def reserve(number: int) -> list[str | None]:
+            with Store(tmp_path) as store, store.asking():
+                under_way.append(number)
+                time.sleep(0.05)
+                assert under_way == [number]
+                under_way.clear()
+                return [store.reserve(f"k{number}{each}", 1.0, 5.0) for each in range(4)]
 
-        left = tmp_path / ".asking-0123.lock"
-        left.touch()
-        os.utime(left, (0, 0))
-        with Store(tmp_path) as store, Store(tmp_path) as other:
-            other.claim_owner()
-            os.utime(tmp_path / f".asking-{other.owner}.lock", (0, 0))
-            store.claim_owner()
-            assert not left.exists()
-            assert store.is_alive(other.owner)
+        with ThreadPoolExecutor(2) as pool:
+            given_ = [one for some in pool.map(reserve, range(2)) for one in some]
+        assert given_.count(None) == 3
 
     def test_an_answer_and_its_cost_come_together_or_not_at_all(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with Store(tmp_path) as store:
-            leave = store.reserve("k", 1.0, None)
-            assert isinstance(leave, Reservation)
+            attempt = store.reserve("k", 1.0, None)
+            assert attempt is not None
+
+            def settle() -> None:
+                with store.transaction():
+                    store.charge(attempt, Usage(), 0.5)
+                    store.keep("k", "m", request(), Reply(text="x"))
 
             def broken(*_: Any) -> None:
                 raise RuntimeError
@@ -173,9 +174,9 @@ class TestStore:
             with monkeypatch.context() as patch:
                 patch.setattr(store, "keep", broken)
                 with pytest.raises(RuntimeError):
-                    store.settle(leave, "m", request(), Reply(), Usage(), 0.5)
+                    settle()
             assert store.spending().reserved == 1.0
-            store.settle(leave, "m", request(), Reply(text="x"), Usage(), 0.5)
+            settle()
             assert store.lookup("k") == Reply(text="x")
             assert store.spending().at_most == 0.5
 

@@ -38,12 +38,11 @@ from monosema.llm import (
     Failure,
     Reply,
     RequestStats,
+    Store,
     open_batches,
     open_client,
     price_line,
     require_an_answer,
-    sent_summary,
-    spent_dollars,
 )
 
 _BLOCK = 16
@@ -100,14 +99,14 @@ def explain_live(
     """
     tokenizer = subject.model.tokenizer
     requests = list(explanation_requests(samples, tokenizer, config).values())
-    with open_client(client, folder, device) as metered:
-        log(price_line(client, asdict(metered.estimate(requests))))
-        explainer = LanguageModelExplainer(metered.client, tokenizer, config)
+    with open_client(client, folder, device) as (answering, store):
+        log(price_line(client, answering.estimate(requests)))
+        explainer = LanguageModelExplainer(answering, tokenizer, config)
         with progress_bar("explain", len(requests), "latents") as bar:
             explanations = explainer.explain(samples, bar)
         require_an_answer(client, explainer.stats)
         record(subject.atlas.path, by_latent(explanations))
-        return _summary(explanations, explainer.stats, metered.spent(), folder)
+        return _summary(explanations, explainer.stats, store, folder)
 
 
 def explain_itself(subject: Subject, latents: Sequence[int], site: str | None, log: Log) -> dict[str, Any]:
@@ -164,7 +163,7 @@ def send_explanations(
     """
     requests = explanation_requests(samples, subject.model.tokenizer, config)
     with open_batches(client, folder) as batches:
-        log(price_line(client, asdict(batches.estimate(requests.values()))))
+        log(price_line(client, batches.estimate(requests.values())))
         job = {
             "dictionary": name,
             "provider": batches.identity,
@@ -174,7 +173,7 @@ def send_explanations(
             "latents": {str(latent): batches.custom_id(request) for latent, request in requests.items()},
         }
         write_json(folder / f"explain-{digest(job)[:16]}.json", job)
-        return sent_summary(batches.send(requests.values()))
+        return asdict(batches.send(requests.values()))
 
 
 def parse_explanations(atlas: Path, client: ClientConfig, folder: Path, name: str) -> dict[str, Any]:
@@ -206,16 +205,16 @@ def parse_explanations(atlas: Path, client: ClientConfig, folder: Path, name: st
                 record(atlas, by_latent(some))
             explanations |= some
             explained += len(some)
-        return {**_summary(explanations, stats, spent_dollars(batches.store), folder), "explained": explained}
+        return {**_summary(explanations, stats, batches.store, folder), "explained": explained}
 
 
 def _summary(
-    explanations: Mapping[int, Explanation], stats: RequestStats, spent: Mapping[str, float], folder: Path
+    explanations: Mapping[int, Explanation], stats: RequestStats, store: Store, folder: Path
 ) -> dict[str, Any]:
     return {
         "explained": len(explanations),
         **stats.to_dict(),
-        "spent_dollars": dict(spent),
+        "spent_dollars": store.spent(),
         **stats.keep_replies(folder / "replies-explain.jsonl"),
         **_texts(explanations),
     }

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -126,18 +126,21 @@ def score_with(
     spent: dict[str, Any] = {}
     with ExitStack() as stack:
         if client is not None:
-            metered = stack.enter_context(open_client(client, folder, device))
-            rehearsal = DryRunClient(metered.client.model)
+            answering, store = stack.enter_context(open_client(client, folder, device))
+            rehearsal = DryRunClient(answering.model)
             rehearse(session, explained, rehearsal, options)
             if rehearsal.requests:
-                log(price_line(client, asdict(metered.estimate(rehearsal.requests))))
+                log(price_line(client, answering.estimate(rehearsal.requests)))
             bar = stack.enter_context(progress_bar("score", len(rehearsal.requests), "requests"))
-            session = session.asking(CountingClient(metered.client, bar))
+            session = session.asking(CountingClient(answering, bar))
         tables = {identity: session.scores(some, options.made()) for identity, some in explained.items()}
         random = _random_scores(session, options, explained, home)
         if client is not None:
             require_an_answer(client, session.stats)
-            spent = {"spent_dollars": metered.spent(), **session.stats.keep_replies(folder / "replies-score.jsonl")}
+            spent = {
+                "spent_dollars": store.spent(),
+                **session.stats.keep_replies(folder / "replies-score.jsonl"),
+            }
     record_tables(subject.atlas, tables, explained, random)
     return {"scores": lines_of_scores(tables, random), **session.stats.to_dict(), **spent}
 

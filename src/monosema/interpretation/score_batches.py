@@ -44,8 +44,6 @@ from monosema.llm import (
     RequestStats,
     open_batches,
     price_line,
-    sent_summary,
-    spent_dollars,
 )
 
 
@@ -104,8 +102,8 @@ def send_scores(
         job = _write_job(subject.atlas, batches, options, folder, name, draw)
         replay = ReplayClient(batches)
         rehearse(job.session(subject), job.explained, replay, job.options)
-        log(price_line(client, asdict(batches.estimate(replay.requests))))
-        return sent_summary(batches.send(replay.requests))
+        log(price_line(client, batches.estimate(replay.requests)))
+        return asdict(batches.send(replay.requests))
 
 
 def parse_scores(subject: Subject, client: ClientConfig, folder: Path, name: str) -> dict[str, Any]:
@@ -144,7 +142,7 @@ def parse_scores(subject: Subject, client: ClientConfig, folder: Path, name: str
             lines += lines_of_scores(tables, {})
             unsent += batches.estimate(replay.requests).requests
             stats.include(session.stats)
-        more = {"to_send": unsent, "unread": unread, "spent_dollars": spent_dollars(batches.store)}
+        more = {"to_send": unsent, "unread": unread, "spent_dollars": batches.store.spent()}
         more |= stats.keep_replies(folder / "replies-score.jsonl")
     return {"scores": lines, **stats.to_dict(), **more}
 

@@ -14,16 +14,13 @@ from monosema.llm.batches import Batches
 from monosema.llm.ledger import Entry
 from monosema.llm.live import LiveClient
 from monosema.llm.metered import (
-    batch_status,
     check_client,
+    follow_batches,
     llm_dir,
     open_batches,
     open_client,
     price_line,
     require_an_answer,
-    retrieve_batches,
-    sent_summary,
-    spent_dollars,
 )
 from monosema.llm.openai import OpenAIAdapter
 from monosema.llm.prices import Price
@@ -64,18 +61,15 @@ __all__ = [
     "Store",
     "TokenLogProbability",
     "Usage",
-    "batch_status",
     "check_client",
     "count_failures",
+    "follow_batches",
     "llm_dir",
     "open_batches",
     "open_client",
     "price_line",
     "register_adapter",
     "require_an_answer",
-    "retrieve_batches",
-    "sent_summary",
-    "spent_dollars",
 ]
 
 register_adapter("openai", OpenAIAdapter)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,6 +15,10 @@ from pydantic import Field, field_validator
 
 from monosema.core import Config, ConfigError, MissingExtraError, MonosemaError, ProviderError
 from monosema.llm.protocol import Failure, Reply, Request
+
+FIRST_WAIT, LONGEST_WAIT, LONGEST_ASKED = 0.5, 60.0, 120.0
+"""Seconds between attempts that may be paid, which the vendor's library must not repeat: they double, up to the second;
+a provider that asks for more gets up to the third."""
 
 
 class ClientConfig(Config):
@@ -37,7 +41,7 @@ class ClientConfig(Config):
     retry_failed: bool = False
     """Ask and pay again for requests whose kept answer is a failure."""
     attempts: int = Field(6, gt=0)
-    """Most attempts at a failing call; the vendor's library makes them, with growing waits in between."""
+    """Most attempts at a failing call, with growing waits in between."""
     malformed_attempts: int = Field(3, gt=0)
     """Most attempts at a request whose answer does not fit its schema; each is paid."""
     timeout: float = Field(120.0, gt=0)
@@ -50,9 +54,8 @@ class ClientConfig(Config):
     @classmethod
     def _is_client(cls, client: str) -> str:
         vendor, _, model = client.partition(":")
-        vendors = [*_ADAPTERS, "local"]
-        if vendor not in vendors or not model:
-            raise ValueError(f"give {', '.join(f'{name}:MODEL' for name in vendors[:-1])} or local:PATH")
+        if vendor not in (*_ADAPTERS, "local") or not model:
+            raise ValueError(f"give {', '.join(f'{name}:MODEL' for name in _ADAPTERS)} or local:PATH")
         return client
 
     @field_validator("base_url")
@@ -86,13 +89,13 @@ class UnavailableError(Exception):
     """The provider gave no usable answer, for a reason that passes.
 
     Attributes:
-        unreadable: True if something came that is no answer; the vendor's library does not ask again then.
+        billed: True if the request may have been answered, and be paid for, though nobody heard it.
         wait: seconds that the provider asks to wait, if it says.
     """
 
-    def __init__(self, detail: str, *, unreadable: bool = False, wait: float = 0.0) -> None:
+    def __init__(self, detail: str, *, billed: bool = False, wait: float = 0.0) -> None:
         super().__init__(detail)
-        self.unreadable, self.wait = unreadable, wait
+        self.billed, self.wait = billed, wait
 
 
 class RejectedError(Exception):
@@ -103,6 +106,15 @@ class NotFoundError(ProviderError):
     """The provider has nothing of that name: no such model, no such batch, or no Batch service at all."""
 
 
+class UncertainError(Exception):
+    """Batches at the provider of which nobody can say yet whose they are; the text names them."""
+
+
+def pause(attempts: int, error: UnavailableError) -> None:
+    """Wait after so many attempts in vain: as long as the provider asks, and twice as long each time."""
+    time.sleep(max(min(error.wait, LONGEST_ASKED), min(FIRST_WAIT * 2.0 ** (attempts - 1), LONGEST_WAIT)))
+
+
 @dataclass(frozen=True)
 class PendingBatch:
     """A batch that the ledger says must be sent.
@@ -111,7 +123,6 @@ class PendingBatch:
         id: monosema's name of the batch.
         attempted: Unix time of the first attempt to send it; None before that.
         tried: Unix time of the last attempt.
-        file_id: the provider's id of the uploaded file, once known.
         taken: the provider's ids of batches that are known to be others.
         owned: custom_ids of its requests.
     """
@@ -119,17 +130,8 @@ class PendingBatch:
     id: str
     attempted: float | None
     tried: float | None
-    file_id: str | None
     taken: frozenset[str]
     owned: frozenset[str]
-
-
-@dataclass(frozen=True)
-class Found:
-    """Answer to whether the provider has a batch: its id there, or ids of batches of which nobody can say yet."""
-
-    provider_id: str | None = None
-    uncertain: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -166,27 +168,31 @@ class Adapter(Protocol):
         ...
 
     def ask(self, session: Any, request: Request) -> Reply:
-        """Ask at once. The reply is not yet checked against its schema."""
+        """Ask at once, in one attempt. The reply is not yet checked against its schema."""
         ...
 
     def line(self, custom_id: str, request: Request) -> dict[str, Any]:
         """Write a request as it goes into a batch."""
         ...
 
-    def find(self, session: Any, batch: PendingBatch) -> Found:
-        """Look whether a batch that was attempted has arrived."""
+    def find(self, session: Any, batch: PendingBatch) -> str | None:
+        """Return the provider's id of a batch that was attempted; None if it did not arrive.
+
+        Raises:
+            UncertainError: that can't be told yet.
+        """
         ...
 
-    def upload(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> str | None:
-        """Upload the requests where that is a step of its own; return the file's id."""
+    def prepare(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> Any:
+        """Do what precedes the batch and costs nothing, such as an upload; return what `submit` needs."""
         ...
 
-    def submit(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> str:
+    def submit(self, session: Any, batch: PendingBatch, prepared: Any) -> str:
         """Start the batch, in one attempt; return the provider's id."""
         ...
 
     def poll(self, session: Any, provider_id: str) -> BatchProgress:
-        """Return the state of a batch."""
+        """Return the state of a batch. Raises NotFoundError where the provider has none of that id."""
         ...
 
     def results(self, session: Any, provider_id: str) -> Iterator[tuple[str, Any]]:
@@ -196,37 +202,6 @@ class Adapter(Protocol):
     def read(self, result: Any, request: Request) -> Reply | Failure:
         """Read the reply in a result. It is not yet checked against its schema."""
         ...
-
-
-@runtime_checkable
-class Meter(Protocol):
-    """Counter of the HTTP attempts at one request: the vendor's library may repeat a call that was answered."""
-
-    billable: bool
-
-    def begin(self) -> None:
-        """Begin an attempt. What is raised must not be an `Exception`: the library would take it for a failure."""
-        ...
-
-
-METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
-
-
-def _before(request: Any) -> None:
-    if (meter := METER.get()) is not None:
-        meter.begin()
-
-        def trace(event: str, _: object) -> None:
-            # From here on the request may arrive, and be paid for, though nobody hears the answer.
-            if event.endswith("send_request_headers.started"):
-                meter.billable = True
-
-        request.extensions = {**request.extensions, "trace": trace}
-
-
-def _after(response: Any) -> None:
-    if (meter := METER.get()) is not None and response.status_code >= 400:
-        meter.billable = False
 
 
 class Credentials:
@@ -261,39 +236,44 @@ class Credentials:
 
     def connect(self, client: str) -> Any:
         """Open a client of the library, which repeats failed calls with back-off and honours Retry-After."""
-        hooks = {"request": [_before], "response": [_after]}
         return getattr(self.sdk, client)(
             api_key=self._key or "none",
             base_url=self._url,
             timeout=self._config.timeout,
             max_retries=self._config.attempts - 1,
-            http_client=self.sdk.DefaultHttpxClient(event_hooks=hooks, timeout=self._config.timeout),
         )
 
     def redact(self, text: str) -> str:
         """Take the key out of a text, should a server repeat it."""
         return text.replace(self._key, "[key]") if self._key else text
 
+    def no_message(self, answer: Any) -> UnavailableError:
+        """Make the error of an answer that is none."""
+        return UnavailableError(self.redact(f"the provider's answer has no message in it: {answer}"), billed=True)
+
     @contextlib.contextmanager
     def translate(self) -> Iterator[None]:
         """Turn the library's exceptions into UnavailableError, RejectedError or ProviderError."""
         try:
             yield
-        except (UnavailableError, RejectedError, MonosemaError):
+        except (UnavailableError, RejectedError, UncertainError, MonosemaError):
             raise
         except Exception as error:
             raise self._translated(error) from None
 
     def _translated(self, error: Exception) -> Exception:
-        detail = self.redact(_detail(error))
+        detail, cause = self.redact(_detail(error)), error.__cause__
         if isinstance(error, self.sdk.APIStatusError):
             return self._status(error, detail)
+        # What never left can't be paid for; what was answered though nobody heard it may be. The libraries name these
+        # exceptions alike, whichever HTTP library they come from.
+        billed = type(cause).__name__ not in ("ConnectError", "ConnectTimeout", "PoolTimeout")
         if isinstance(error, self.sdk.APITimeoutError | TimeoutError):
-            return UnavailableError(f"no answer in time ({detail})")
+            return UnavailableError(f"no answer in time ({detail})", billed=billed)
         if isinstance(error, self.sdk.APIConnectionError):
-            return UnavailableError(f"{detail} {self.redact(str(error.__cause__ or ''))}".strip())
+            return UnavailableError(f"{detail} {self.redact(str(cause or ''))}".strip(), billed=billed)
         said = f"the provider's answer can't be read ({type(error).__name__}: {detail})"
-        return UnavailableError(said, unreadable=True)
+        return UnavailableError(said, billed=True)
 
     def _status(self, error: Any, detail: str) -> Exception:
         status, said = error.status_code, f"{error.status_code}: {detail}"
@@ -318,11 +298,7 @@ def _detail(error: Exception) -> str:
 
 
 def key_from(variable: str) -> str:
-    """Return the key in an environment variable.
-
-    Raises:
-        ConfigError: the variable is empty.
-    """
+    """Return the key in an environment variable. Raises ConfigError where that is empty."""
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(

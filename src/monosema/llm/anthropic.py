@@ -10,10 +10,9 @@ from monosema.llm.adapter import (
     BatchProgress,
     ClientConfig,
     Credentials,
-    Found,
-    NotFoundError,
     PendingBatch,
     UnavailableError,
+    UncertainError,
 )
 from monosema.llm.protocol import Absent, Failure, Reply, Request, Usage
 
@@ -45,12 +44,13 @@ class AnthropicAdapter:
     def ask(self, session: Any, request: Request) -> Reply:
         """Ask at once."""
         body = self.body(request)
+        once = session.with_options(max_retries=0)
         with self.credentials.translate():
             if request.max_tokens > _STREAM_ABOVE:
-                with session.messages.stream(**body) as stream:
+                with once.messages.stream(**body) as stream:
                     message = stream.get_final_message()
             else:
-                message = session.messages.create(**body)
+                message = once.messages.create(**body)
             return self.reply(message.to_dict() if hasattr(message, "to_dict") else message, request)
 
     def body(self, request: Request) -> dict[str, Any]:
@@ -69,7 +69,6 @@ class AnthropicAdapter:
 
     def reply(self, answer: Any, request: Request) -> Reply:
         """Read the reply in a message. Raises UnavailableError where there is none."""
-        redact = self.credentials.redact
         try:
             text = "".join(block["text"] for block in answer["content"] if block.get("type") == "text")
             reason, usage = answer["stop_reason"], answer["usage"]
@@ -78,14 +77,12 @@ class AnthropicAdapter:
                 input_tokens=sum(usage.get(name) or 0 for name in read), output_tokens=usage.get("output_tokens") or 0
             )
         except (KeyError, TypeError, AttributeError):
-            raise UnavailableError(
-                redact(f"the provider's answer has no message in it: {answer}"), unreadable=True
-            ) from None
+            raise self.credentials.no_message(answer) from None
         if reason is None:
-            raise UnavailableError("the stream broke off", unreadable=True)
+            raise UnavailableError("the stream broke off", billed=True)
         absent = "Anthropic gives no log-probabilities" if request.log_probabilities else "not asked for"
         reply = Reply(
-            text=redact(text),
+            text=self.credentials.redact(text),
             usage=counted,
             finish="length" if reason in ("max_tokens", "model_context_window_exceeded") else "stop",
             model=answer.get("model") or self.credentials.model,
@@ -101,7 +98,7 @@ class AnthropicAdapter:
         """Write an entry of the list of requests."""
         return {"custom_id": custom_id, "params": self.body(request)}
 
-    def find(self, session: Any, batch: PendingBatch) -> Found:
+    def find(self, session: Any, batch: PendingBatch) -> str | None:
         """Look through the account's batches, back to the first attempt.
 
         One of equal size that still works can't be told from ours: it is uncertain until it ends.
@@ -119,26 +116,25 @@ class AnthropicAdapter:
                 elif other.results_url is not None:
                     first = next(iter(session.messages.batches.results(other.id)), None)
                     if first is not None and first.custom_id in batch.owned:
-                        return Found(other.id)
-        return Found(uncertain=tuple(uncertain))
-
-    def upload(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> str | None:
-        """Do nothing: requests go with the batch."""
+                        return str(other.id)
+        if uncertain:
+            raise UncertainError(", ".join(uncertain))
         return None
 
-    def submit(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> str:
+    def prepare(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Collect the requests, which go with the batch."""
+        return list(lines)
+
+    def submit(self, session: Any, batch: PendingBatch, prepared: list[dict[str, Any]]) -> str:
         """Send all requests as one batch."""
         once = session.with_options(max_retries=0)
         with self.credentials.translate():
-            return str(once.messages.batches.create(requests=list(lines)).id)
+            return str(once.messages.batches.create(requests=prepared).id)
 
     def poll(self, session: Any, provider_id: str) -> BatchProgress:
         """Return the state of a batch."""
-        try:
-            with self.credentials.translate():
-                batch = session.messages.batches.retrieve(provider_id)
-        except NotFoundError as error:
-            return BatchProgress("lost", {}, 0, str(error))
+        with self.credentials.translate():
+            batch = session.messages.batches.retrieve(provider_id)
         counts = _counts(batch)
         if batch.processing_status != "ended":
             return BatchProgress("working", counts, 0)
@@ -161,10 +157,9 @@ class AnthropicAdapter:
                 return self.reply(result.get("message"), request)
             except UnavailableError as error:
                 return Failure(kind="malformed", detail=str(error), text=json.dumps(result))
-        if kind == "expired":
-            return Failure(kind="expired", detail="the batch was expired before this request was answered")
-        if kind == "canceled":
-            return Failure(kind="cancelled", detail="the batch was cancelled before this request was answered")
+        if kind in ("expired", "canceled"):
+            ended = "expired" if kind == "expired" else "cancelled"
+            return Failure(kind=ended, detail=f"the batch was {ended} before this request was answered")
         problem = (result.get("error") or {}).get("error") or {}
         passing = problem.get("type") in ("api_error", "overloaded_error", "rate_limit_error", "timeout_error")
         detail = str(problem.get("message") or problem or result)

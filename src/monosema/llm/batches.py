@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from monosema.core import ProviderError, digest
@@ -17,6 +17,8 @@ from monosema.llm.adapter import (
     PendingBatch,
     RejectedError,
     UnavailableError,
+    UncertainError,
+    pause,
 )
 from monosema.llm.ledger import OPEN, Entry, Ledger
 from monosema.llm.prices import CostEstimate, estimate_cost, find_price
@@ -24,8 +26,6 @@ from monosema.llm.protocol import Failure, Reply, Request, request_key
 from monosema.llm.store import Store
 
 _CHUNK = 100
-FIRST_WAIT, LONGEST_WAIT = 0.5, 60.0
-"""Seconds between attempts to start a batch, which the vendor's library must not repeat; they double."""
 
 
 @dataclass(frozen=True)
@@ -33,13 +33,13 @@ class Sent:
     """Result of `Batches.send`.
 
     Attributes:
-        requests: number of requests that were newly written down to be sent.
+        sent: number of requests that were newly written down to be sent.
         answered: number of requests that had an answer.
-        waiting: number of requests that were in a batch already, or are asked live by another process.
+        waiting: number of requests that were in a batch already.
         batches: all batches that are under way now.
     """
 
-    requests: int
+    sent: int
     answered: int
     waiting: int
     batches: list[Entry]
@@ -50,13 +50,13 @@ class Retrieved:
     """Result of `Batches.retrieve`.
 
     Attributes:
-        batches: number of batches that were retrieved now.
+        retrieved: number of batches that were retrieved now.
         results: number of results that came with them.
         missing: number of requests without a result: expired, cancelled, or lost.
         open: number of batches that are still under way.
     """
 
-    batches: int
+    retrieved: int
     results: int
     missing: int
     open: int
@@ -80,18 +80,9 @@ class Batches:
 
     def __init__(self, adapter: Adapter, store: Store, config: ClientConfig) -> None:
         self.adapter, self.store, self.config = adapter, store, config
+        self.model, self.identity = adapter.credentials.model, adapter.credentials.identity
         self.price = find_price(self.model, config.prices, config.max_cost)
         self.ledger = Ledger(store, digest(self.identity), self.model, self.price)
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.adapter.credentials.model
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """All besides the request that an answer depends on."""
-        return self.adapter.credentials.identity
 
     def custom_id(self, request: Request) -> str:
         """Return the request's name in batches and in the store: a hash of its content."""
@@ -100,7 +91,7 @@ class Batches:
     def estimate(self, requests: Iterable[Request]) -> CostEstimate:
         """Estimate the cost of sending the requests; sends nothing."""
         unique = {self.custom_id(request): request for request in requests}
-        new = [request for id, request in unique.items() if not self._answered(id) and not self.ledger.is_waiting(id)]
+        new = [request for id, request in unique.items() if not self._answered(id) and not self.store.is_waiting(id)]
         return estimate_cost(new, self.price, answered=len(unique) - len(new), batch=True)
 
     def send(self, requests: Iterable[Request]) -> Sent:
@@ -111,9 +102,9 @@ class Batches:
             ProviderError: sending failed; what was sent is in the ledger, and the rest follows with the next call.
         """
         unique = {self.custom_id(request): request for request in requests}
-        answered = {id for id in unique if self._answered(id)}
-        new = {id: unique[id] for id in unique if id not in answered and not self.ledger.is_waiting(id)}
-        with self.adapter.connect() as session:
+        with self.store.asking(), self.adapter.connect() as session:
+            answered = {id for id in unique if self._answered(id)}
+            new = {id: unique[id] for id in unique if id not in answered and not self.store.is_waiting(id)}
             written = self.ledger.intend(self._groups(new), self.config.max_cost)
             for entry in self.ledger.entries("intended"):
                 self._deliver(session, entry)
@@ -121,10 +112,10 @@ class Batches:
 
     def status(self) -> list[Entry]:
         """Return the state of every batch; sends nothing."""
-        with self.adapter.connect() as session:
+        with self.store.asking(), self.adapter.connect() as session:
             for entry in self.ledger.entries("intended"):
-                pending = self.ledger.take(entry.id)
-                if pending is not None and pending.attempted is not None and self._must_be_sent(session, pending):
+                pending = self.ledger.pending(entry.id)
+                if pending.attempted is not None and self._must_be_sent(session, pending):
                     self.ledger.mark(entry.id, note="it did not arrive; send it again")
             for entry in self.ledger.entries("sent"):
                 progress = self._poll(session, entry)
@@ -140,30 +131,28 @@ class Batches:
         Raises:
             ProviderError: a download failed; what had come is kept, and the rest follows with the next call.
         """
-        batches = results = missing = 0
-        self.status()
-        with self.adapter.connect() as session:
+        retrieved = results = missing = 0
+        with self.store.asking(), self.adapter.connect() as session:
+            self.status()
             for entry in self.ledger.entries("ended"):
                 progress = self._poll(session, entry)
                 if progress.results:
                     self._fetch(session, entry, progress.results)
                 lacking = self.ledger.finish(entry.id, "retrieved", _without_result(progress))
-                batches, missing, results = batches + 1, missing + lacking, results + entry.size - lacking
-        return Retrieved(batches, results, missing, len(self.ledger.entries(*OPEN)))
+                retrieved, missing, results = retrieved + 1, missing + lacking, results + entry.size - lacking
+        return Retrieved(retrieved, results, missing, len(self.ledger.entries(*OPEN)))
 
     def replies(self, requests: Iterable[Request] | None = None) -> Iterator[tuple[str, Reply]]:
         """Yield (custom_id, reply) for each of the requests, or for all requests of all batches; asks nobody.
 
         A request without an answer has a reply with a failure: ``pending`` while it waits, or how it failed.
         """
-        ids = self.ledger.custom_ids() if requests is None else [self.custom_id(request) for request in requests]
-        unsent = Reply(failure=Failure(kind="pending", detail="it has not been sent"))
+        ids = self.ledger.custom_ids() if requests is None else map(self.custom_id, requests)
         for custom_id in ids:
-            yield custom_id, self.ledger.outcome(custom_id) or unsent
+            yield custom_id, self.ledger.outcome(custom_id) or Reply.failed("pending", "it has not been sent")
 
     def _answered(self, custom_id: str) -> bool:
-        reply = self.store.lookup(custom_id)
-        return reply is not None and (reply.ok or not self.config.retry_failed)
+        return self.store.lookup(custom_id, self.config.retry_failed) is not None
 
     def _groups(self, requests: dict[str, Request]) -> list[dict[str, Request]]:
         """Split requests into batches that keep to the provider's limits."""
@@ -179,11 +168,11 @@ class Batches:
         return groups
 
     def _deliver(self, session: Any, entry: Entry) -> None:
-        """Send one batch that is written down, unless the provider has it already or another process is at it."""
+        """Send one batch that is written down, unless the provider has it already."""
         for attempt in range(1, self.config.attempts + 1):
-            pending = self.ledger.take(entry.id)
+            pending = self.ledger.pending(entry.id)
             # After any failure the batch may be there all the same.
-            if pending is None or (pending.attempted is not None and not self._must_be_sent(session, pending)):
+            if pending.attempted is not None and not self._must_be_sent(session, pending):
                 return
             try:
                 self._submit(session, pending)
@@ -195,20 +184,18 @@ class Batches:
             except UnavailableError as error:
                 if attempt == self.config.attempts:
                     raise _in_vain(f"Sending a batch failed {attempt} times", error) from None
-                time.sleep(max(error.wait, min(FIRST_WAIT * 2.0 ** (attempt - 1), LONGEST_WAIT)))
+                pause(attempt, error)
 
     def _submit(self, session: Any, pending: PendingBatch) -> None:
         """Send a batch that the provider does not have. What is about to be done is written down first."""
-
-        def lines() -> Iterator[dict[str, Any]]:
-            return (self.adapter.line(custom_id, request) for custom_id, request in self.ledger.requests(pending.id))
-
         now = time.time()
         self.ledger.mark(pending.id, attempted=pending.attempted or now, tried=now)
-        if pending.file_id is None:
-            pending = replace(pending, file_id=self.adapter.upload(session, pending, lines()))
-            self.ledger.mark(pending.id, file_id=pending.file_id, tried=time.time())
-        provider_id = self.adapter.submit(session, pending, lines())
+        lines = (self.adapter.line(custom_id, request) for custom_id, request in self.ledger.requests(pending.id))
+        prepared = self.adapter.prepare(session, pending, lines)
+        self.ledger.mark(pending.id, tried=time.time())
+        self._arrived(pending, self.adapter.submit(session, pending, prepared))
+
+    def _arrived(self, pending: PendingBatch, provider_id: str) -> None:
         self.ledger.mark(pending.id, state="sent", provider_id=provider_id, note="")
 
     def _must_be_sent(self, session: Any, pending: PendingBatch) -> bool:
@@ -217,15 +204,14 @@ class Batches:
             looked = time.time()
             try:
                 found = self.adapter.find(session, pending)
-            except (UnavailableError, RejectedError) as error:
-                raise _in_vain("Looking for a batch at the provider failed", error) from None
-            if found.provider_id is not None:
-                self.ledger.mark(pending.id, state="sent", provider_id=found.provider_id, note="")
-                return False
-            if found.uncertain:
-                others = ", ".join(found.uncertain)
+            except UncertainError as others:
                 note = f"it may have arrived as {others}; that shows when those end, and it is not sent again before"
                 self.ledger.mark(pending.id, note=note)
+                return False
+            except (UnavailableError, RejectedError) as error:
+                raise _in_vain("Looking for a batch at the provider failed", error) from None
+            if found is not None:
+                self._arrived(pending, found)
                 return False
             remaining = (pending.tried or 0.0) + self.config.listing_delay - looked
             if remaining <= 0:
@@ -235,6 +221,8 @@ class Batches:
     def _poll(self, session: Any, entry: Entry) -> BatchProgress:
         try:
             return self.adapter.poll(session, entry.provider_id or "")
+        except NotFoundError as error:
+            return BatchProgress("lost", {}, 0, str(error))
         except (UnavailableError, RejectedError) as error:
             raise _in_vain(f"Asking for the state of batch {entry.provider_id} failed", error) from None
 
@@ -261,19 +249,18 @@ class Batches:
         raise _in_vain(f"Fetching the results of batch {entry.provider_id} failed", problem)
 
 
-def _in_vain(what: str, last: Exception | None) -> ProviderError:
+def _in_vain(step: str, last: Exception | None) -> ProviderError:
     return ProviderError(
-        f"{what}, last with: {last}. Nothing is lost: check that the server can be reached, then run the same command "
+        f"{step}, last with: {last}. Nothing is lost: check that the server can be reached, then run the same command "
         "again."
     )
 
 
 def _without_result(progress: BatchProgress) -> Failure:
     """Return the failure of requests for which an ended batch has no result."""
-    if progress.state == "expired":
-        return Failure(kind="expired", detail="the batch expired before this request was answered")
-    if progress.state == "cancelled":
-        return Failure(kind="cancelled", detail="the batch was cancelled before this request was answered")
+    if progress.state in ("expired", "cancelled"):
+        detail = f"the batch was {progress.state} before this request was answered"
+        return Failure(kind="expired" if progress.state == "expired" else "cancelled", detail=detail)
     if progress.state == "failed":
         return Failure(kind="rejected", detail=f"the provider refused the batch: {progress.note}", text=progress.note)
     return Failure(kind="unavailable", detail=f"the provider has no result for this request. {progress.note}".strip())

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 from monosema.core import MonosemaError, Progress, ProviderError, SilentProgress
-from monosema.llm.adapter import METER, Adapter, ClientConfig, RejectedError, UnavailableError
+from monosema.llm.adapter import Adapter, ClientConfig, RejectedError, UnavailableError, pause
 from monosema.llm.prices import CostEstimate, estimate_cost, find_price
-from monosema.llm.protocol import Failure, FailureKind, Reply, Request, Usage, request_key
-from monosema.llm.store import Reservation, Store
+from monosema.llm.protocol import Reply, Request, request_key
+from monosema.llm.store import Store
 from monosema.llm.structured import checked
-
-_LOOK_AGAIN = 0.2
 
 
 class LiveClient:
-    """See `Client`. A vendor's model, with a store of answers and costs; its library repeats calls that fail.
+    """See `Client`. A vendor's model, with a store of answers and costs.
 
     Args:
         adapter: the vendor's protocol.
@@ -34,12 +31,8 @@ class LiveClient:
 
     def __init__(self, adapter: Adapter, store: Store, config: ClientConfig) -> None:
         self.adapter, self.store, self.config = adapter, store, config
+        self.model = adapter.credentials.model
         self.price = find_price(self.model, config.prices, config.max_cost)
-
-    @property
-    def model(self) -> str:
-        """Name of the model."""
-        return self.adapter.credentials.model
 
     def key(self, request: Request) -> str:
         """Return the request's name in the store."""
@@ -48,7 +41,7 @@ class LiveClient:
     def estimate(self, requests: Sequence[Request]) -> CostEstimate:
         """Estimate the cost of requests that have no answer yet; sends nothing."""
         unique = {self.key(request): request for request in requests}
-        new = [request for key, request in unique.items() if self._kept(key) is None]
+        new = [request for key, request in unique.items() if self.store.lookup(key, self.config.retry_failed) is None]
         return estimate_cost(new, self.price, answered=len(unique) - len(new))
 
     def complete(self, requests: Sequence[Request], progress: Progress | None = None) -> list[Reply]:
@@ -59,44 +52,24 @@ class LiveClient:
                 first requests. What was answered before is kept.
         """
         keys = [self.key(request) for request in requests]
-        unique = dict(zip(keys, requests, strict=True))
-        answered = {key: reply for key in unique if (reply := self._kept(key)) is not None}
         progress, times = progress or SilentProgress(), Counter(keys)
-        progress.advance(sum(times[key] for key in answered))
-        missing = {key: request for key, request in unique.items() if key not in answered}
-        if missing:
-            with self.adapter.connect() as session:
-                answered |= _Work(self, session, missing).run(progress, times)
-        return [answered[key] for key in keys]
+        replies: dict[str, Reply] = {}
+        with self.store.asking():
+            for key in times:
+                if (reply := self.store.lookup(key, self.config.retry_failed)) is not None:
+                    replies[key] = reply
+                elif self.store.is_waiting(key):
+                    replies[key] = Reply.failed("pending", "it waits in a batch; retrieve that first")
+            progress.advance(sum(times[key] for key in replies))
+            missing = {key: one for key, one in zip(keys, requests, strict=True) if key not in replies}
+            if missing:
+                with self.adapter.connect() as session:
+                    replies |= _Work(self, session, missing).run(progress, times)
+        return [replies[key] for key in keys]
 
-    def _kept(self, key: str) -> Reply | None:
-        reply = self.store.lookup(key)
-        return None if reply is not None and not reply.ok and self.config.retry_failed else reply
 
-
-class _CapReachedError(BaseException):
-    """The cap leaves no room for another attempt. No `Exception`: see `Meter`."""
-
-
-class _Lease:
-    """Money set aside for the attempts at one request; see `Meter`."""
-
-    def __init__(self, store: Store, reservation: Reservation, cap: float | None) -> None:
-        self.store, self.reservation, self.cap = store, reservation, cap
-        self.attempts, self.billable = 0, False
-
-    def begin(self) -> None:
-        """Set as much aside once more where the attempt before may have been answered though nobody heard it."""
-        if self.billable:
-            renewed = self.store.renew(self.reservation, self.cap)
-            if renewed is None:
-                raise _CapReachedError
-            self.reservation, self.billable = renewed, False
-        self.attempts += 1
-
-    def end(self) -> None:
-        """Free what was set aside, or count it as spent where the last attempt may have been answered."""
-        (self.store.give_up if self.billable else self.store.release)(self.reservation)
+class _CapReachedError(Exception):
+    """The cap leaves no room for another attempt."""
 
 
 class _Work:
@@ -150,84 +123,73 @@ class _Work:
         )
 
     def _answer(self, key: str, request: Request) -> Reply:
-        """Ask until the answer fits the schema, or attempts are used up; keep the answer and what it cost."""
-        usage, cost, discarded = Usage(), 0.0, list[str]()
-        for attempt in range(1, self.config.malformed_attempts + 1):
-            with self._leased(key, request) as lease:
-                again = attempt < self.config.malformed_attempts
-                seed = None if request.seed is None else request.seed + attempt - 1
-                reply = lease if isinstance(lease, Reply) else self._ask(lease, request.replace(seed=seed), again)
-                if reply is None:
+        """Ask until the answer fits the schema, or attempts are used up."""
+        before, silent = Reply(cost=None if self.price is None else 0.0), 0
+        while True:
+            try:
+                reply = self._ask(key, request, before)
+                if not self._again(reply):
+                    return reply
+                before = reply.replace(discarded=(*reply.discarded, reply.text))
+                continue
+            except _CapReachedError as error:
+                reply = Reply.failed("cost cap", str(error))
+            except RejectedError as error:
+                reply = Reply.failed("rejected", str(error))
+            except UnavailableError as error:
+                silent += 1
+                if silent < self.config.attempts and self.fatal is None:
+                    pause(silent, error)
                     continue
-                if isinstance(lease, Reply) or (reply.failure is not None and not reply.failure.paid):
-                    return reply.replace(usage=usage, cost=cost, discarded=tuple(discarded)) if discarded else reply
-                last, spent = reply.usage, None if self.price is None else self.price.of(reply.usage)
-                usage, cost = usage + last, cost + (spent or 0.0)
-                reply = checked(reply, request)
-                if again and reply.failure is not None and reply.failure.kind == "malformed":
-                    discarded.append(reply.text)
-                    self.store.charge(lease.reservation, last, spent)
-                    continue
-                total = None if self.price is None else cost
-                reply = reply.replace(usage=usage, cost=total, discarded=tuple(discarded))
-                self.store.settle(lease.reservation, self.client.model, request, reply, last, spent)
-                return reply
-        raise AssertionError("the last attempt returns")
+                reply = Reply.failed("unavailable", f"tried {silent} times, last: {error}")
+            if before.discarded:
+                reply = reply.replace(usage=before.usage, cost=before.cost, discarded=before.discarded)
+            return reply
 
-    def _ask(self, lease: _Lease, request: Request, again: bool) -> Reply | None:
-        """Return an answer, or the reply that says why there is none; None where asking again may help."""
-        token = METER.set(lease)
-        try:
-            return self.client.adapter.ask(self.session, request)
-        except UnavailableError as error:
-            lease.end()
-            if error.unreadable and again:
-                return None
-            return _failed("unavailable", f"tried {lease.attempts} times, last: {error}")
-        except RejectedError as error:
-            lease.end()
-            return _failed("rejected", str(error))
-        except _CapReachedError:
-            return _failed("cost cap", f"asking again might exceed {self.config.max_cost} dollars")
-        except BaseException:
-            lease.end()
-            raise
-        finally:
-            METER.reset(token)
+    def _again(self, reply: Reply) -> bool:
+        malformed = reply.failure is not None and reply.failure.kind == "malformed"
+        return malformed and len(reply.discarded) + 1 < self.config.malformed_attempts
+
+    def _ask(self, key: str, request: Request, before: Reply) -> Reply:
+        """Make one attempt, and keep its cost, and the answer if it is the last. Usage and cost are those of all."""
+        with self._attempt(key, request) as attempt:
+            seed = None if request.seed is None else request.seed + len(before.discarded)
+            answer = self.client.adapter.ask(self.session, request.replace(seed=seed))
+            spent = None if self.price is None else self.price.of(answer.usage)
+            reply = checked(answer, request).replace(
+                usage=before.usage + answer.usage,
+                cost=None if spent is None else (before.cost or 0.0) + spent,
+                discarded=before.discarded,
+            )
+            with self.store.transaction():
+                self.store.charge(attempt, answer.usage, spent)
+                if not self._again(reply):
+                    self.store.keep(key, self.client.model, request, reply)
+        return reply
 
     @contextlib.contextmanager
-    def _leased(self, key: str, request: Request) -> Iterator[_Lease | Reply]:
-        """Leave to ask, or the reply that makes asking needless or impossible."""
-        lease = self._reserve(key, request)
+    def _attempt(self, key: str, request: Request) -> Iterator[str]:
+        """Set aside the cost of an attempt; one without an answer is free, or counts as spent if it may be billed."""
+        attempt = self._reserve(key, request)
         try:
-            yield lease
+            yield attempt
+        except BaseException as error:
+            free = isinstance(error, RejectedError | ProviderError)
+            free = free or (isinstance(error, UnavailableError) and not error.billed)
+            (self.store.release if free else self.store.count_unknown)(attempt)
+            raise
         finally:
-            if isinstance(lease, _Lease):
-                with self.changed:
-                    self.under_way -= 1
-                    self.changed.notify_all()
-
-    def _reserve(self, key: str, request: Request) -> _Lease | Reply:
-        cap = self.config.max_cost
-        at_most = None if self.price is None else self.price.at_most(request)
-        while True:
             with self.changed:
-                verdict = self.store.reserve(key, at_most, cap, again=self.config.retry_failed)
-                if isinstance(verdict, Reservation):
-                    self.under_way += 1
-                    return _Lease(self.store, verdict, cap)
-                if verdict == "answered" and (reply := self.store.lookup(key)) is not None:
-                    return reply
-                if verdict == "batch":
-                    return _failed("pending", "it waits in a batch; retrieve that first")
-                if verdict == "cap" and self.under_way == 0:
-                    return _failed("cost cap", f"it might cost {at_most:.2g} dollars, beyond {cap}")
-                if verdict == "cap":
-                    # What is under way counts at its most until it is answered: there may be room then.
-                    self.changed.wait()
-                    continue
-            time.sleep(_LOOK_AGAIN)
+                self.under_way -= 1
+                self.changed.notify_all()
 
-
-def _failed(kind: FailureKind, detail: str) -> Reply:
-    return Reply(failure=Failure(kind=kind, detail=detail, text=detail))
+    def _reserve(self, key: str, request: Request) -> str:
+        cap, at_most = self.config.max_cost, None if self.price is None else self.price.at_most(request)
+        with self.changed:
+            # What is under way counts at its most until it is answered: there may be room then.
+            while (attempt := self.store.reserve(key, at_most, cap)) is None and self.under_way:
+                self.changed.wait()
+            if attempt is None:
+                raise _CapReachedError(f"it might cost {at_most:.2g} dollars, beyond {cap}")
+            self.under_way += 1
+        return attempt

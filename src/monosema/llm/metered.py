@@ -3,38 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from monosema.core import ConfigError, ProviderError
 from monosema.llm.adapter import ClientConfig
-from monosema.llm.batches import Batches, Sent
+from monosema.llm.batches import Batches
 from monosema.llm.live import LiveClient
 from monosema.llm.prices import CostEstimate, find_price
-from monosema.llm.protocol import Client, Request
 from monosema.llm.stats import RequestStats
 from monosema.llm.store import Store
 
-
-@dataclass(frozen=True)
-class MeteredClient:
-    """A client with its store of answers and costs; `estimate` gives the cost of requests that have no answer yet."""
-
-    client: Client
-    store: Store
-    estimate: Callable[[Sequence[Request]], CostEstimate]
-
-    def spent(self) -> dict[str, float]:
-        """Return US dollars spent so far, earlier commands included: for answers, and at most."""
-        return spent_dollars(self.store)
-
-
-def spent_dollars(store: Store) -> dict[str, float]:
-    """Return US dollars that a store has seen spent: for answers, and at most."""
-    spending = store.spending()
-    return {"answered": spending.answered, "at_most": spending.at_most}
+if TYPE_CHECKING:
+    from monosema.llm.local import LocalClient
 
 
 def llm_dir(folder: Path) -> Path:
@@ -43,8 +26,10 @@ def llm_dir(folder: Path) -> Path:
 
 
 @contextlib.contextmanager
-def open_client(config: ClientConfig, folder: Path, device: str | None = None) -> Iterator[MeteredClient]:
-    """Open a client whose answers and costs are kept in a folder.
+def open_client(
+    config: ClientConfig, folder: Path, device: str | None = None
+) -> Iterator[tuple[LiveClient | LocalClient, Store]]:
+    """Open a client, and the store in a folder that keeps its answers and costs.
 
     Raises:
         ConfigError: no key in the environment, or no price for the model though there is a cap.
@@ -56,13 +41,11 @@ def open_client(config: ClientConfig, folder: Path, device: str | None = None) -
 
         model: Any = load_model(config.model, device=device)
         with Store(folder) as store:
-            local = LocalClient(model, store)
-            yield MeteredClient(local, store, local.estimate)
-        return
-    adapter = config.adapter()
-    with Store(folder) as store:
-        live = LiveClient(adapter, store, config)
-        yield MeteredClient(live, store, live.estimate)
+            yield LocalClient(model, store), store
+    else:
+        adapter = config.adapter()
+        with Store(folder) as store:
+            yield LiveClient(adapter, store, config), store
 
 
 @contextlib.contextmanager
@@ -79,6 +62,14 @@ def open_batches(config: ClientConfig, folder: Path) -> Iterator[Batches]:
     adapter = config.adapter()
     with Store(folder) as store:
         yield Batches(adapter, store, config)
+
+
+def follow_batches(step: Literal["status", "retrieve"], config: ClientConfig, folder: Path) -> dict[str, Any]:
+    """Return the state of every batch to this model that a folder's ledger holds; or fetch those that have ended."""
+    with open_batches(config, folder) as batches:
+        if step == "retrieve":
+            return asdict(batches.retrieve())
+        return {"batches": [asdict(entry) for entry in batches.status()]}
 
 
 def check_client(config: ClientConfig) -> None:
@@ -102,37 +93,16 @@ def require_an_answer(config: ClientConfig, stats: RequestStats) -> None:
         )
 
 
-def batch_status(config: ClientConfig, folder: Path) -> dict[str, Any]:
-    """Return the state of every batch to this model that a folder's ledger holds."""
-    with open_batches(config, folder) as batches:
-        return {"batches": [asdict(entry) for entry in batches.status()]}
-
-
-def retrieve_batches(config: ClientConfig, folder: Path) -> dict[str, Any]:
-    """Fetch the results of all batches to this model that have ended."""
-    with open_batches(config, folder) as batches:
-        got = batches.retrieve()
-    return {"retrieved": got.batches, "results": got.results, "missing": got.missing, "open": got.open}
-
-
-def sent_summary(sent: Sent) -> dict[str, Any]:
-    """Return the result of sending as plain values."""
-    return {
-        "sent": sent.requests,
-        "answered": sent.answered,
-        "waiting": sent.waiting,
-        "batches": [asdict(entry) for entry in sent.batches],
-    }
-
-
-def price_line(config: ClientConfig, estimate: Mapping[str, Any]) -> str:
+def price_line(config: ClientConfig, estimate: CostEstimate) -> str:
     """Say in one line what is about to be asked and what it costs."""
-    parts = [f"{config.client}: {estimate['requests']} requests, {estimate['answered']} more are answered already"]
+    parts = [f"{config.client}: {estimate.requests} requests, {estimate.answered} more are answered already"]
     if config.kind != "local":
-        known = estimate["dollars"] is not None
+        dollars = (
+            None if estimate.dollars is None else f"about ${estimate.dollars:.4f}, at most ${estimate.at_most:.4f}"
+        )
         parts += [
-            f"about {estimate['input_tokens']:,} tokens to read and at most {estimate['output_tokens']:,} to write",
-            f"about ${estimate['dollars']:.4f}, at most ${estimate['at_most']:.4f}" if known else "no price is known",
+            f"about {estimate.input_tokens:,} tokens to read and at most {estimate.output_tokens:,} to write",
+            dollars or "no price is known",
             "no cap" if config.max_cost is None else f"cap ${config.max_cost:g} for the whole run",
         ]
     return "; ".join(parts)

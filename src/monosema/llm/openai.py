@@ -11,8 +11,6 @@ from monosema.llm.adapter import (
     BatchProgress,
     ClientConfig,
     Credentials,
-    Found,
-    NotFoundError,
     PendingBatch,
     RejectedError,
     UnavailableError,
@@ -37,7 +35,7 @@ class OpenAIAdapter:
         # The key of one vendor must never reach another server just because it is in the environment.
         variable = config.key_variable or ("OPENAI_API_KEY" if config.base_url is None else None)
         self.credentials = Credentials("openai", config, "https://api.openai.com/v1", variable)
-        self._config = config
+        self._official, self._effort = config.base_url is None, config.effort
         self._no_log_probabilities: str | None = None
 
     def connect(self) -> Any:
@@ -60,18 +58,15 @@ class OpenAIAdapter:
         return reply
 
     def _ask(self, session: Any, request: Request) -> Reply:
+        once = session.with_options(max_retries=0)
         with self.credentials.translate():
-            answer = session.chat.completions.create(**self.body(request))
+            answer = once.chat.completions.create(**self.body(request))
             return self.reply(answer.to_dict() if hasattr(answer, "to_dict") else answer, request)
 
     def body(self, request: Request) -> dict[str, Any]:
         """Write a request in OpenAI's protocol."""
-        limit = "max_completion_tokens" if self._config.base_url is None else "max_tokens"
-        optional = {
-            "temperature": request.temperature,
-            "seed": request.seed,
-            "reasoning_effort": self._config.effort,
-        }
+        limit = "max_completion_tokens" if self._official else "max_tokens"
+        optional = {"temperature": request.temperature, "seed": request.seed, "reasoning_effort": self._effort}
         messages = [message.to_dict() for message in request.messages]
         body: dict[str, Any] = {"model": self.credentials.model, "messages": messages, limit: request.max_tokens}
         body |= {name: value for name, value in optional.items() if value is not None}
@@ -84,15 +79,14 @@ class OpenAIAdapter:
 
     def reply(self, completion: Any, request: Request) -> Reply:
         """Read the reply in a completion. Raises UnavailableError where there is none."""
-        redact = self.credentials.redact
         try:
             choice = completion["choices"][0]
             message, usage = choice["message"], completion.get("usage") or {}
             refusal, finish = message.get("refusal"), choice.get("finish_reason")
-            tokens = (usage.get("prompt_tokens") or 0, usage.get("completion_tokens") or 0)
+            read, written = (usage.get(name) or 0 for name in ("prompt_tokens", "completion_tokens"))
             reply = Reply(
-                text=redact(message.get("content") or ""),
-                usage=Usage(input_tokens=tokens[0], output_tokens=tokens[1]),
+                text=self.credentials.redact(message.get("content") or ""),
+                usage=Usage(input_tokens=read, output_tokens=written),
                 finish="length" if finish == "length" else "stop",
                 model=completion.get("model") or self.credentials.model,
                 log_probabilities=_log_probabilities(choice.get("logprobs"), request),
@@ -100,9 +94,7 @@ class OpenAIAdapter:
         except (KeyError, IndexError, TypeError, AttributeError):
             # OpenRouter reports failures of those behind it as answers without choices.
             said = completion.get("error") if isinstance(completion, dict) else completion
-            raise UnavailableError(
-                redact(f"the provider's answer has no message in it: {said}"), unreadable=True
-            ) from None
+            raise self.credentials.no_message(said) from None
         if refusal or finish == "content_filter":
             detail = "the model declined" if refusal else "the provider's filter stopped the answer"
             return reply.replace(failure=Failure(kind="refusal", detail=detail, text=refusal or reply.text))
@@ -112,17 +104,17 @@ class OpenAIAdapter:
         """Write a line of the file that is uploaded."""
         return {"custom_id": custom_id, "method": "POST", "url": _ENDPOINT, "body": self.body(request)}
 
-    def find(self, session: Any, batch: PendingBatch) -> Found:
+    def find(self, session: Any, batch: PendingBatch) -> str | None:
         """Look through the account's batches, back to a day before the first attempt."""
         with self.credentials.translate():
             for other in session.batches.list(limit=100):
                 if (other.metadata or {}).get(_LABEL) == batch.id:
-                    return Found(other.id)
+                    return str(other.id)
                 if batch.attempted is not None and other.created_at < batch.attempted - _DAY:
                     break
-            return Found()
+            return None
 
-    def upload(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> str | None:
+    def prepare(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> str:
         """Upload the file, unless an attempt that was cut off did; return its id."""
         name = f"{batch.id}.jsonl"
         with self.credentials.translate(), tempfile.TemporaryFile() as file:
@@ -137,25 +129,19 @@ class OpenAIAdapter:
             file.seek(0)
             return str(session.files.create(file=(name, file), purpose="batch").id)
 
-    def submit(self, session: Any, batch: PendingBatch, lines: Iterator[dict[str, Any]]) -> str:
+    def submit(self, session: Any, batch: PendingBatch, prepared: str) -> str:
         """Make a batch of the file."""
-        once = session.with_options(max_retries=0)
+        once, label = session.with_options(max_retries=0), {_LABEL: batch.id}
         with self.credentials.translate():
             made = once.batches.create(
-                input_file_id=batch.file_id,
-                endpoint=_ENDPOINT,
-                completion_window="24h",
-                metadata={_LABEL: batch.id},
+                input_file_id=prepared, endpoint=_ENDPOINT, completion_window="24h", metadata=label
             )
             return str(made.id)
 
     def poll(self, session: Any, provider_id: str) -> BatchProgress:
         """Return the state of a batch."""
-        try:
-            with self.credentials.translate():
-                batch = session.batches.retrieve(provider_id).to_dict()
-        except NotFoundError as error:
-            return BatchProgress("lost", {}, 0, str(error))
+        with self.credentials.translate():
+            batch = session.batches.retrieve(provider_id).to_dict()
         counts = batch.get("request_counts") or {}
         problems = [str(problem.get("message")) for problem in (batch.get("errors") or {}).get("data") or []]
         ended = batch["status"] in ("completed", "expired", "cancelled", "failed")

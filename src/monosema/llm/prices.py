@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -116,17 +117,17 @@ class CostEstimate:
 
 
 def estimate_cost(
-    requests: Iterable[Request], price: Price | None, *, answered: int = 0, batch: bool = False
+    requests: Sequence[Request], price: Price | None, *, answered: int = 0, batch: bool = False
 ) -> CostEstimate:
     """Estimate requests that have no answer yet."""
-    number = read = written = 0
-    dollars = at_most = 0.0
-    for request in requests:
-        texts = sum(len(message.content.encode()) for message in request.messages)
-        tokens = round(texts / _BYTES_A_TOKEN)
-        number, read, written = number + 1, read + tokens, written + request.max_tokens
-        if price is not None:
-            dollars += price.of(Usage(input_tokens=tokens, output_tokens=request.max_tokens), batch=batch)
-            at_most += price.at_most(request, batch=batch)
-    known = price is not None
-    return CostEstimate(number, answered, read, written, dollars if known else None, at_most if known else None)
+    texts = [sum(len(message.content.encode()) for message in request.messages) for request in requests]
+    usages = [
+        Usage(input_tokens=round(text / _BYTES_A_TOKEN), output_tokens=request.max_tokens)
+        for text, request in zip(texts, requests, strict=True)
+    ]
+    total = sum(usages, Usage())
+    dollars = at_most = None
+    if price is not None:
+        dollars = math.fsum(price.of(usage, batch=batch) for usage in usages)
+        at_most = math.fsum(price.at_most(request, batch=batch) for request in requests)
+    return CostEstimate(len(requests), answered, total.input_tokens, total.output_tokens, dollars, at_most)

@@ -16,7 +16,6 @@ from monosema.core import Config, Progress
 FailureKind = Literal[
     "refusal", "malformed", "truncated", "rejected", "unavailable", "cost cap", "pending", "expired", "cancelled"
 ]
-_PAID: frozenset[str] = frozenset({"refusal", "malformed", "truncated"})
 
 
 class Message(Config):
@@ -120,7 +119,7 @@ class Failure(Config):
     @property
     def paid(self) -> bool:
         """True if the model did answer: it was paid for, and asking again would be paid again."""
-        return self.kind in _PAID
+        return self.kind in ("refusal", "malformed", "truncated")
 
 
 class Reply(Config):
@@ -146,6 +145,11 @@ class Reply(Config):
     """Fields of the request that the provider does not take."""
     discarded: tuple[str, ...] = ()
     """Texts of earlier attempts that did not fit the schema."""
+
+    @classmethod
+    def failed(cls, kind: FailureKind, detail: str) -> Reply:
+        """Make the reply to a request that has none."""
+        return cls(failure=Failure(kind=kind, detail=detail, text=detail))
 
     @property
     def ok(self) -> bool:

@@ -83,7 +83,7 @@ def explain(
         parse_explanations,
         send_explanations,
     )
-    from monosema.llm import batch_status, check_client, llm_dir, retrieve_batches
+    from monosema.llm import check_client, follow_batches, llm_dir
     from monosema.runs.interpretation import heldout, subject_of
 
     if self_explanation:
@@ -114,7 +114,7 @@ def explain(
     elif step == "parse":
         result = parse_explanations(ctx.atlas_dir, client, folder, recipe.dictionary_name)
     else:
-        result = (batch_status if step == "status" else retrieve_batches)(client, folder)
+        result = follow_batches("status" if step == "status" else "retrieve", client, folder)
     return _delivered(result, common, run, show_replies)
 
 

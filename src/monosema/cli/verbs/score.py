@@ -152,7 +152,7 @@ def _list(common: Common) -> int:
 def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> int:
     """Say how far batches are, fetch them, or read the answers that came."""
     from monosema.interpretation import parse_scores
-    from monosema.llm import batch_status, llm_dir, retrieve_batches
+    from monosema.llm import follow_batches, llm_dir
     from monosema.runs.interpretation import subject_of
 
     client = options.config()
@@ -161,8 +161,7 @@ def _received(run: Path, step: Step, options: ClientOptions, common: Common) -> 
     if step == "parse":
         scores = parse_scores(subject_of(ctx), client, folder, ctx.recipe.dictionary_name)
         return deliver(scores, common, lambda console: _show(scores, console))
-    look = batch_status if step == "status" else retrieve_batches
-    result = look(client, folder)
+    result = follow_batches("status" if step == "status" else "retrieve", client, folder)
     return deliver(result, common, lambda console: show_values(result, console))
 
 

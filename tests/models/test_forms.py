@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monosema.interpretation import prompts
-from monosema.llm.forms import Form, form_of
+from monosema.models.forms import Form, form_of
 
 NAMES = st.text(string.ascii_letters + ' "\\é', max_size=5)
 VALUES = st.one_of(st.none(), st.booleans(), st.integers(), NAMES)

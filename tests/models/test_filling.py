@@ -12,9 +12,9 @@ from torch import Tensor
 from monosema.core import AnomalyError
 from monosema.interpretation import prompts
 from monosema.llm import LocalClient, Message, Request
-from monosema.llm.filling import fill, form_length
-from monosema.llm.forms import form_of
 from monosema.models import byte_tokenizer, random_model
+from monosema.models.filling import Value, fill, form_length
+from monosema.models.forms import form_of
 from monosema.models.generation import TextGeneration
 
 SCHEMAS = [prompts.EXPLANATION_SCHEMA, prompts.judgement_schema(3), prompts.choice_schema(12), {"enum": [1, 10, "1"]}]
@@ -36,6 +36,10 @@ class Says(TextGeneration):
             place = read - self.start
             logits[row, self.ids[place] if place < len(self.ids) else self.tokenizer.eos_id] = 9.0
         return logits
+
+
+def text_of(values: tuple[Value, ...]) -> str:
+    return "".join(value.text for value in values)
 
 
 def schema_of(value: dict[str, Any]) -> dict[str, Any]:
@@ -72,18 +76,19 @@ def test_choices_are_the_likeliest_and_their_probabilities_those_of_the_model(
     assert form is not None
     encode = model.tokenizer.encode
     asked = ["the same beginning, then this", "the same beginning, and that", "else"]
-    for text, one in zip(asked, fill(model, [encode(text) for text in asked], form, most=5), strict=True):
+    for text, values in zip(asked, fill(model, [encode(text) for text in asked], form, most=5), strict=True):
         read = text
-        for piece in one.pieces:
-            if piece.alternatives:
+        for value in values:
+            if value.chosen:
                 # A space before a value is the value's own first token, and no choice.
                 logs = model(torch.tensor([encode(read)]))[0, -1].log_softmax(-1)
                 expected = {word: float(logs[encode(word, bos=False)[0]]) for word in ("true", "false")}
-                assert {a.token: a.log_probability for a in piece.alternatives} == pytest.approx(expected, abs=1e-4)
-                assert piece.token == piece.alternatives[0].token == max(expected, key=expected.__getitem__)
-            read += piece.token
-        assert json.loads(one.text)["active"]
-        assert one.chosen == 4
+                said = {value.text: value.log_probability, **dict(value.others)}
+                assert said == pytest.approx(expected, abs=1e-4)
+                assert value.text == max(expected, key=expected.__getitem__)
+            read += value.text
+        assert json.loads(read.removeprefix(text))["active"]
+        assert sum(value.chosen for value in values) == 4
 
 
 @pytest.mark.parametrize(
@@ -102,18 +107,19 @@ def test_words_end_where_the_model_ends_them_or_at_the_limit(says: str, value: s
     form = form_of(schema_of({"type": "string"}))
     assert form is not None
     # It reads one token, and what stands before the words.
-    (one,) = fill(Says(says, 1 + len('{"a": "')), [[65]], form, most=30)
-    assert json.loads(one.text) == {"a": value}
-    assert one.cut == (len(says) == 40)
+    (values,) = fill(Says(says, 1 + len('{"a": "')), [[65]], form, most=30)
+    assert json.loads(text_of(values)) == {"a": value}
+    assert any(value.cut for value in values) == (len(says) == 40)
 
 
 def test_a_number_is_told_from_one_that_it_begins() -> None:
     form = form_of(schema_of({"enum": [1, 10, 100]}))
     assert form is not None
     for number in (1, 10, 100):
-        (one,) = fill(Says(f"{number}}}", 1 + len('{"a": ')), [[65]], form, most=3)
-        assert json.loads(one.text) == {"a": number}
-        assert len(one.text) <= form_length(form, Says.tokenizer, 3)
+        (values,) = fill(Says(f"{number}}}", 1 + len('{"a": ')), [[65]], form, most=3)
+        text = text_of(values)
+        assert json.loads(text) == {"a": number}
+        assert len(text) <= form_length(form, Says.tokenizer, 3)
 
 
 def test_logits_that_are_no_numbers_are_an_error() -> None:

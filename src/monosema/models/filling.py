@@ -1,7 +1,7 @@
 """A model fills in forms: it writes nothing but what goes into the slots, many forms at once.
 
 Where one of several values can stand, the texts that are possible are laid side by side token by token. As long as they
-agree the client writes them; where they part, the model chooses among their next tokens. What follows a value belongs
+agree they are written for the model; where they part, it chooses among their next tokens. What follows a value belongs
 to its text, so that 1 and 10 part at what comes after the 1. Words end at a closing quote, a line end, or the limit.
 
 The beginning that all prompts share is read once, and every token after it once: keys and values are kept.
@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import takewhile
 
 import torch
@@ -20,58 +20,40 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import torch_generator
-from monosema.llm.forms import Form, Slot
-from monosema.llm.protocol import Alternative, TokenLogProbability
-from monosema.models import KVCache, Role, TextGeneration, Tokenizer
 from monosema.models.batch import require_finite
+from monosema.models.context import KVCache, Role
+from monosema.models.forms import Form, Slot
+from monosema.models.generation import TextGeneration
+from monosema.models.tokenizer import Tokenizer
 
 _QUOTE = '"'
 _WITHIN = re.compile(r'(?:[^"\\\n]|\\[^\n]|\\\Z)*')
-_Pick = Callable[[Tensor], int]
-_Asking = Generator[list[int], Tensor, "_Value"]
-"""Yields tokens that are to be read, and receives the logits after them."""
 
 
 @dataclass(frozen=True)
-class Filled:
-    """A form that was filled in.
-
-    Attributes:
-        pieces: its texts and values in their order. What the model did not choose has the log-probability 0; a value
-            has that of its tokens where it was chosen, with the other values that were possible there.
-        chosen: how many tokens the model chose.
-        cut: whether words were ended by the limit.
-    """
-
-    pieces: tuple[TokenLogProbability, ...]
-    chosen: int
-    cut: bool
-
-    @property
-    def text(self) -> str:
-        """The whole."""
-        return "".join(piece.token for piece in self.pieces)
-
-
-@dataclass(frozen=True)
-class _Value:
-    """Content of a slot.
+class Value:
+    """A text that stands in a form, or the value of a slot.
 
     Attributes:
         text: as JSON.
-        unread: tokens that are yet to be read, those of the text that follows included.
-        chosen: how many tokens the model chose.
-        log_probability: of its tokens where they were chosen.
-        others: those of other values, where a single token told them from it.
-        cut: whether it was ended by the limit.
+        log_probability: of its tokens where they were chosen; 0 elsewhere.
+        others: texts of other values, where a single token told them from it, with their log-probabilities.
+        chosen: number of tokens that the model chose.
+        cut: True if the words were ended by the limit.
     """
 
     text: str
-    unread: list[int]
-    chosen: int = 0
     log_probability: float = 0.0
     others: tuple[tuple[str, float], ...] = ()
+    chosen: int = 0
     cut: bool = False
+
+
+_Form = tuple[Value, ...]
+_Pick = Callable[[Tensor], int]
+_Asking = Generator[list[int], Tensor, tuple[Value, list[int]]]
+"""Yields tokens that are to be read, and receives the logits after them. Returns a value, and the tokens of it and of
+the text after it that are yet to be read."""
 
 
 @torch.no_grad()
@@ -83,22 +65,26 @@ def fill(
     most: int,
     temperature: float = 0.0,
     seed: int = 0,
-) -> list[Filled]:
+) -> list[tuple[Value, ...]]:
     """Fill in a form after each prompt.
 
     Args:
-        model: whatever continues text.
+        model: continues text.
         prompts: token ids.
         form: what is filled in.
         most: most tokens of the words in a slot.
         temperature: of sampling; 0 takes the most likely token always.
         seed: of sampling.
 
-    Raises AnomalyError where the model's logits are not finite.
+    Returns:
+        For each prompt, the form's texts and values in their order.
+
+    Raises:
+        AnomalyError: the model's logits are not finite.
     """
     pages = _Pages(model, len(prompts))
     rows = [_writing(form, model.tokenizer, _pick(temperature, seed), most) for _ in prompts]
-    filled: list[Filled | None] = [None] * len(rows)
+    filled: list[_Form | None] = [None] * len(rows)
     unread = [list(prompt) for prompt in prompts]
     logits: Tensor | None = None
     while True:
@@ -107,17 +93,16 @@ def fill(
                 if filled[number] is None:
                     unread[number] += next(row) if logits is None else row.send(logits[number])
             except StopIteration as end:
-                filled[number] = end.value
+                filled[number], unread[number] = end.value, []
         if all(filled):
             return [one for one in filled if one is not None]
-        going_on = [tokens if done is None else [] for tokens, done in zip(unread, filled, strict=True)]
-        logits = pages.read(going_on)
+        logits = pages.read(unread)
         require_finite(logits, [done is None for done in filled])
         unread = [[] for _ in rows]
 
 
 def form_length(form: Form, tokenizer: Tokenizer, most: int) -> int:
-    """Most tokens that a form can have when it is filled in."""
+    """Return the most tokens that a form can have when it is filled in."""
     texts = [*form.texts, *(max(slot.values, key=len, default="") for slot in form.slots)]
     lengths = [len(tokenizer.encode(f" {text}", bos=False)) for text in texts]
     return sum(lengths) + (most + 2) * sum(slot.words for slot in form.slots)
@@ -132,7 +117,7 @@ class _Pages:
         self._read: list[list[int]] = [[] for _ in range(rows)]
 
     def read(self, new: list[list[int]]) -> Float[Tensor, "batch vocab"]:
-        """Logits after new tokens of each row; those of rows without new ones mean nothing."""
+        """Return the logits after new tokens of each row; those of rows without new ones mean nothing."""
         if self._cache is None:
             self._read = [old + more for old, more in zip(self._read, new, strict=True)]
             return self._step(self._read)
@@ -154,32 +139,23 @@ class _Pages:
 
 
 def _pick(temperature: float, seed: int) -> _Pick:
-    """Choose one of some logits."""
+    """Return a choice of one of some logits."""
     if not temperature:
         return lambda logits: int(logits.argmax())
     generator = torch_generator(seed, "fill")
     return lambda logits: int(torch.multinomial((logits.cpu() / temperature).softmax(-1), 1, generator=generator))
 
 
-def _writing(form: Form, tokenizer: Tokenizer, pick: _Pick, most: int) -> Generator[list[int], Tensor, Filled]:
+def _writing(form: Form, tokenizer: Tokenizer, pick: _Pick, most: int) -> Generator[list[int], Tensor, _Form]:
     """Fill in one form."""
-    pieces = [_stands(form.texts[0])]
+    pieces = [Value(form.texts[0])]
     unread = tokenizer.encode(form.texts[0].rstrip(), bos=False) if form.texts[0] else []
-    chosen, cut = 0, False
     for before, slot, after in zip(form.texts, form.slots, form.texts[1:], strict=False):
         # A tokenizer writes the space before a value with the value.
         lead = before[len(before.rstrip()) :]
-        value = yield from _value(slot, lead, after.rstrip(), unread, tokenizer, pick, most)
-        others = [Alternative(token=text, log_probability=log) for text, log in value.others]
-        own = Alternative(token=value.text, log_probability=value.log_probability)
-        ranked = sorted([own, *others], key=lambda one: -one.log_probability)
-        pieces += [TokenLogProbability(**own.to_dict(), alternatives=tuple(ranked)), _stands(after)]
-        unread, chosen, cut = value.unread, chosen + value.chosen, cut or value.cut
-    return Filled(tuple(pieces), chosen, cut)
-
-
-def _stands(text: str) -> TokenLogProbability:
-    return TokenLogProbability(token=text, log_probability=0.0)
+        value, unread = yield from _value(slot, lead, after.rstrip(), unread, tokenizer, pick, most)
+        pieces += [value, Value(after)]
+    return tuple(pieces)
 
 
 def _value(
@@ -191,15 +167,15 @@ def _value(
     if slot.words:
         texts[_QUOTE] = lead + _QUOTE
     options = [(value, tokenizer.encode(text, bos=False)) for value, text in texts.items()]
-    value = yield from _chosen(options, unread, pick)
+    value, unread = yield from _chosen(options, unread, pick)
     if not slot.words or value.text != _QUOTE:
-        return value
-    words = yield from _words(value.unread, after, tokenizer, pick, most)
-    return _Value(words.text, words.unread, value.chosen + words.chosen, cut=words.cut)
+        return value, unread
+    words, unread = yield from _words(unread, after, tokenizer, pick, most)
+    return replace(words, chosen=words.chosen + value.chosen), unread
 
 
 def _chosen(options: list[tuple[str, list[int]]], unread: list[int], pick: _Pick) -> _Asking:
-    """One of several texts."""
+    """Let the model choose one of several texts."""
     unread, depth, chosen, log = list(unread), 0, 0, 0.0
     others: list[tuple[str, float]] = []
     while len(options) > 1 and all(len(ids) > depth for _, ids in options):
@@ -217,11 +193,11 @@ def _chosen(options: list[tuple[str, list[int]]], unread: list[int], pick: _Pick
         unread.append(token)
         options, depth = [(text, ids) for text, ids in options if ids[depth] == token], depth + 1
     text, ids = min(options, key=lambda option: len(option[1]))
-    return _Value(text, unread + ids[depth:], chosen, log, tuple(others))
+    return Value(text, log, tuple(others), chosen), unread + ids[depth:]
 
 
 def _words(unread: list[int], after: str, tokenizer: Tokenizer, pick: _Pick, most: int) -> _Asking:
-    """A string, of which the opening quote stands already."""
+    """Let the model write a string, of which the opening quote stands already."""
     written: list[int] = []
     said, tail, cut = "", "", True
     ends = tokenizer.end_ids | tokenizer.special_ids
@@ -238,9 +214,8 @@ def _words(unread: list[int], after: str, tokenizer: Tokenizer, pick: _Pick, mos
         written.append(token)
         said = whole
     text = json.dumps(_plain(said.strip("\ufffd ") + (" …" if cut else "")), ensure_ascii=False)
-    return _Value(
-        text, unread + tokenizer.encode(f"{tail}{_QUOTE}{after}", bos=False), len(written) + (not cut), cut=cut
-    )
+    rest = tokenizer.encode(f"{tail}{_QUOTE}{after}", bos=False)
+    return Value(text, chosen=len(written) + (not cut), cut=cut), unread + rest
 
 
 def _plain(raw: str) -> str:
