@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from typing import Any
 
 from monosema.core import MonosemaError, Progress, ProviderError, SilentProgress
@@ -110,16 +111,17 @@ class _Work:
             self.replies[key] = reply
             if self.fatal is None and self._silent():
                 self.fatal = ProviderError(
-                    f"The first {len(self.replies)} of {len(self.requests)} requests were all in vain "
+                    f"The first {self.config.concurrency} of {len(self.requests)} requests were all in vain "
                     f"({reply.failure.detail if reply.failure else ''}), so the others are not sent. Check that the "
                     "server runs and can be reached, then run the same command again."
                 )
         return True
 
     def _silent(self) -> bool:
-        """Return True if as many requests as go out at once have failed for passing reasons, and none succeeded."""
-        return self.config.concurrency <= len(self.replies) < len(self.requests) and all(
-            reply.failure is not None and reply.failure.kind == "unavailable" for reply in self.replies.values()
+        """Return True if the first requests, as many as go out at once, have all failed for passing reasons."""
+        first = [self.replies.get(key) for key in islice(self.requests, self.config.concurrency)]
+        return len(first) < len(self.requests) and all(
+            reply and reply.failure is not None and reply.failure.kind == "unavailable" for reply in first
         )
 
     def _answer(self, key: str, request: Request) -> Reply:
