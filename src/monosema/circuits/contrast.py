@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from monosema.attribution.pairs import Pair, read_pair
 from monosema.core import InputError
 from monosema.data.tasks import Metric as MetricName
-from monosema.data.tasks import Prompt, Task, token_index
+from monosema.data.tasks import Prompt, Task
 from monosema.models import LanguageModel
 
 NO_ANSWER = -1
@@ -101,7 +102,7 @@ def contrasts(task: Task, model: LanguageModel) -> Contrasts:
     """
     device, rows, dropped, first = model.device, [], dict[str, int](), ""
     for prompt in task:
-        row = _read(prompt, model)
+        row = read_pair(prompt, model)
         if isinstance(row, str):
             reason, _, about = row.partition(": ")
             dropped[reason] = dropped.get(reason, 0) + 1
@@ -114,47 +115,14 @@ def contrasts(task: Task, model: LanguageModel) -> Contrasts:
             f"{model.name!r}; the first that can't: {first or 'there is none'}. Use words that are "
             "single tokens for this model, in clean and corrupted prompts alike."
         )
-    by_length: dict[int, list[_Row]] = {}
+    by_length: dict[int, list[Pair]] = {}
     for row in rows:
         by_length.setdefault(len(row.clean), []).append(row)
     groups = tuple(_group(by_length[length], device) for length in sorted(by_length))
     return Contrasts(task=task.name, metric=task.metric, groups=groups, dropped=dropped)
 
 
-@dataclass(frozen=True)
-class _Row:
-    clean: list[int]
-    corrupt: list[int]
-    correct: list[int]
-    wrong: list[int]
-    positions: dict[str, int]
-    prompt: Prompt
-
-
-def _read(prompt: Prompt, model: LanguageModel) -> _Row | str:
-    """Return the row of a prompt, or the reason why there is none."""
-    tokenizer = model.tokenizer
-    clean, corrupt = tokenizer.encode_batch([prompt.clean, prompt.corrupt])
-    if len(clean) != len(corrupt):
-        return (
-            f"clean and corrupted prompt differ in length: {prompt.clean!r} has {len(clean)} tokens, "
-            f"{prompt.corrupt!r} has {len(corrupt)}"
-        )
-    answers = tokenizer.encode_batch([*prompt.correct, *prompt.wrong], bos=False)
-    for text, ids in zip((*prompt.correct, *prompt.wrong), answers, strict=True):
-        if len(ids) != 1:
-            return f"an answer is not a single token: {text!r} is {tokenizer.tokens(ids)}"
-    ids = [ids[0] for ids in answers]
-    correct, wrong = ids[: len(prompt.correct)], ids[len(prompt.correct) :]
-    if set(correct) & set(wrong):
-        return f"an answer is both right and wrong: {prompt.clean!r}"
-    plain, offsets = tokenizer.encode_with_spans(prompt.clean)
-    before = len(clean) - len(plain)  # Tokens that begin a sequence, such as BOS.
-    positions = {span.role: before + token_index(span, offsets) for span in prompt.spans}
-    return _Row(clean, corrupt, correct, wrong, positions, prompt)
-
-
-def _group(rows: Sequence[_Row], device: torch.device) -> Contrast:
+def _group(rows: Sequence[Pair], device: torch.device) -> Contrast:
     shared = set.intersection(*({*row.positions} for row in rows))
     order = [role for role in rows[0].positions if role in shared]
     return Contrast(

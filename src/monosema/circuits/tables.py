@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import Field
 
+from monosema.attribution.tasks import named_task
 from monosema.circuits.ablations import ablation_named
 from monosema.circuits.contrast import Contrasts, contrasts
 from monosema.circuits.judging import require_skill
@@ -18,7 +17,6 @@ from monosema.circuits.paths import mediation, path_effects
 from monosema.circuits.places import PLACES, Naming, Positions
 from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 from monosema.core import Config, Estimate, InputError, Site, nearest
-from monosema.data.tasks import ALL_TASKS, Task, read_task
 from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel, Transformer, require_decoder
 
@@ -184,23 +182,11 @@ def patch_table(
     if config.what not in PLACES and config.what not in OTHERS:
         names = [*PLACES, *OTHERS]
         raise InputError(f"There is no --what {config.what!r}.{nearest(config.what, names)} Give {', '.join(names)}.")
-    prompts = contrasts(_task(task, config), decoder)
+    prompts = contrasts(named_task(task, config.prompts, config.seed), decoder)
     accuracy = require_skill(decoder, prompts)
     asked = _Asked(decoder, prompts, metric_of(prompts, decoder, config.metric), config, dictionary, said)
     result = OTHERS.get(config.what, _Asked.places)(asked)
     return PatchTable(config=config, contrasts=prompts, accuracy=accuracy, result=result)
-
-
-def _task(name: str, config: PatchConfig) -> Task:
-    if name in ALL_TASKS:
-        return ALL_TASKS[name].prompts(random.Random(config.seed), config.prompts, "test")
-    if Path(name).suffix in (".jsonl", ".json") or Path(name).exists():
-        whole = read_task(name)
-        return Task(name=whole.name, metric=whole.metric, split=whole.split, prompts=whole.prompts[: config.prompts])
-    raise InputError(
-        f"There is no task {name!r}.{nearest(name, ALL_TASKS)} Tasks: {', '.join(ALL_TASKS)}; or a .jsonl file of "
-        "your own pairs."
-    )
 
 
 def percents(share: Estimate) -> str:

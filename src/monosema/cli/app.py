@@ -21,6 +21,7 @@ from monosema.cli.help import TranslatedFormatter
 from monosema.cli.process import settle
 from monosema.cli.verbs import (
     atlas,
+    attribute,
     chat,
     circuit,
     compare,
@@ -56,7 +57,16 @@ _HELP = """See inside a language model: text → tokens → activations → dict
 _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
-    "Cause": (lens.lens, patch.patch, circuit.circuit, graph.graph, experiments.experiments, heads.heads, prune.prune),
+    "Cause": (
+        attribute.attribute,
+        lens.lens,
+        patch.patch,
+        circuit.circuit,
+        graph.graph,
+        experiments.experiments,
+        heads.heads,
+        prune.prune,
+    ),
     "Control": (steer.steer, complete.complete, chat.chat),
     "Look around": (serve.serve, inspect.inspect, plan.plan, doctor.doctor),
     "Dictionaries elsewhere": (convert.convert, convert.push, convert.pull),

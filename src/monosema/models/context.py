@@ -115,6 +115,11 @@ def _pad_to(x: Shaped[Tensor, "batch pos ..."], length: int) -> Shaped[Tensor, "
     return torch.cat((x.new_zeros(x.shape[0], missing, *x.shape[2:]), x), dim=1) if missing else x
 
 
+def _hides_text(mask: Bool[Tensor, "batch pos"], counted: Bool[Tensor, "batch pos"] | None) -> bool:
+    """True if the mask hides positions that are no padding."""
+    return counted is not None and bool((counted & ~mask).any())
+
+
 class ForwardContext:
     """One forward pass, as hooks see it.
 
@@ -205,7 +210,7 @@ class DecoderContext(ForwardContext):
             cache.read(torch.ones_like(tokens, dtype=torch.bool) if mask is None else mask, self.roles)
             mask, counted = cache.mask, None if cache.roles is None else cache.roles != Role.PADDING
             mask = None if mask is None or bool(mask.all()) else mask
-        elif mask is not None and not bool((mask[:, 1:] & ~mask[:, :-1]).any()):
+        elif mask is not None and not bool((mask[:, 1:] & ~mask[:, :-1]).any() or _hides_text(mask, counted)):
             mask = counted = None
         self._mask = mask
         if mask is None or counted is None:

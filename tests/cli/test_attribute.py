@@ -1,0 +1,78 @@
+"""attribute: scores are printed and handed over, and what can't be asked is said."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.helpers.names_prompt import PROMPT, TWIN
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+def asked(command: Command, *words: object) -> dict[str, Any]:
+    code, text, err = command("attribute", *words, "--json", "--debug")
+    assert code == 0, err
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_only_what_differs_from_the_twin_matters(command: Command) -> None:
+    words = (
+        PROMPT,
+        "--twin",
+        TWIN,
+        "--target",
+        "Kevin",
+        "--players",
+        "words",
+        "--methods",
+        "occlusion,shapley,gradient",
+    )
+    found = asked(command, *words)
+    assert found["removal"] == "twin"
+    assert [one["method"] for one in found["methods"]] == ["occlusion", "shapley", "gradient"]
+    scores = found["methods"][1]["scores"]
+    assert found["players"][scores.index(max(scores))] == " Kevin"
+    assert sum(scores) == pytest.approx(found["value"] - found["empty"], abs=1e-3)
+
+
+def test_methods_without_a_definition_are_left_out_with_the_reason(command: Command) -> None:
+    found = asked(command, "--task", "gender", "--players", "heads", "--methods", "occlusion,gradient")
+    assert "among tokens only" in found["left_out"]["gradient"]
+    assert len(found["players"]) == 48
+    code, text, _ = command("attribute", "--task", "gender", "--methods", "all", "--removal", "mask")
+    assert code == 0
+    assert "integrated_gradients  Nothing lies between" in text
+
+
+def test_the_prompt_is_printed_with_the_largest_scores(command: Command) -> None:
+    code, text, _ = command("attribute", PROMPT, "--twin", TWIN, "--target", "Kevin", "--foil", "Nicholas")
+    assert code == 0
+    assert "' Kevin' rather than ' Nicholas'" in text
+    assert text.count("lent a coin to") == 4
+    assert "Kevin +" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("a", "b"), "2 prompts were given"),
+        ((), "0 prompts were given"),
+        (("a", "--task", "ioi"), "leave them out"),
+        (("a", "--system", "b"), "give --chat too"),
+        (("a", "--players", "latents"), "with --run"),
+        (("a", "--players", "neurons", "--top", "0"), "--top 0"),
+        (("a", "--methods", "oclusion"), "Did you mean 'occlusion'"),
+        (("a", "--memory-mb", "0"), "above 0"),
+        (("a b", "--twin", "a b c"), "exchange words"),
+        (("--task", "iio"), "Did you mean 'ioi'"),
+        (("a", "--chat"), "chat template"),
+    ],
+)
+def test_what_cant_be_asked_is_said(words: tuple[str, ...], said: str, command: Command) -> None:
+    code, _, err = command("attribute", *words)
+    assert code == 2
+    assert said in err
