@@ -112,6 +112,18 @@ class Attention(nn.Module):
         hooks: LayerHooks | None = None,
     ) -> Float[Tensor, "batch out d_model"]:
         """Go on from queries, keys and values as they are projected; queries may be those of the last positions."""
+        return self._output(self.mixed(q, k, v, context, hooks), hooks)
+
+    def mixed(
+        self,
+        q: Float[Tensor, "batch out head d_head"],
+        k: Float[Tensor, "batch pos kv_head d_head"],
+        v: Float[Tensor, "batch pos kv_head d_head"],
+        context: DecoderContext,
+        hooks: LayerHooks | None = None,
+    ) -> Float[Tensor, "batch out head d_head"]:
+        """Return what each head takes from where it looks, before W_O: of all heads, or, where queries and keys aren't
+        normalised across heads, of some that come with the keys and values that they share."""
         if hooks is not None:
             q, k, v = hooks("q", q), hooks("k", k), hooks("v", v)
         if self.q_norm is not None and self.k_norm is not None:
@@ -128,7 +140,7 @@ class Attention(nn.Module):
             z = self._explicit(*by_head, context, hooks)
         else:
             z = self._fused(*by_head, context)
-        return self._output(z.transpose(1, 2), hooks)
+        return z.transpose(1, 2)
 
     def _normalise(self, norm: Norm, x: Float[Tensor, "batch pos head d_head"]) -> Tensor:
         return norm(x.flatten(-2)).unflatten(-1, (-1, self.d_head)) if self.across else norm(x)

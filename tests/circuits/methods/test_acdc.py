@@ -10,7 +10,7 @@ from monosema.circuits.methods import Acdc, Problem
 from monosema.circuits.planted import PLANTED
 
 
-@pytest.mark.parametrize("name", ["reverse", "induction"])
+@pytest.mark.parametrize("name", ["reverse", "proportion", "induction", "indirect-object"])
 def test_planted_circuits_are_found(name: str) -> None:
     subject = PLANTED[name](6)
     scores = Acdc()(Problem(subject.model, subject.contrasts, ablation_named(subject.ablation), LogitDifference()))

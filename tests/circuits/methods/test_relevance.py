@@ -9,6 +9,7 @@ from tests.helpers.letters import task_of_letters
 
 from monosema.circuits import LogitDifference, ablation_named, component_graph, contrasts, end_metrics
 from monosema.circuits.methods import METHODS, Problem, Relevance, relevance_rules
+from monosema.circuits.planted import PLANTED
 from monosema.models import random_model
 
 
@@ -35,3 +36,10 @@ def test_what_nothing_stands_in_for_is_carried_back_whole(pattern: str) -> None:
     assert torch.allclose(scores[:, :, -1].sum(1), clean, atol=1e-4)
     queries = [column for column, reader in enumerate(component_graph(model).readers) if reader.port == "q"]
     assert bool((scores[:, :, queries] == 0).all()) == (pattern == "constant")
+
+
+@pytest.mark.parametrize("name", ["reverse", "proportion", "induction", "indirect-object"])
+def test_planted_circuits_are_found(name: str) -> None:
+    subject = PLANTED[name](8)
+    problem = Problem(subject.model, subject.contrasts, ablation_named(subject.ablation), LogitDifference())
+    assert subject.auroc(METHODS["relp"](problem)) >= 0.95

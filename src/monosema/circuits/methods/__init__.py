@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from monosema.circuits.methods.acdc import Acdc
+from monosema.circuits.methods.atp_star import AtpStar
 from monosema.circuits.methods.attribution import Attribution
 from monosema.circuits.methods.chance import Chance
 from monosema.circuits.methods.exact import EXACT, Exact, exact_edges, exact_nodes
@@ -13,6 +14,7 @@ __all__ = [
     "EXACT",
     "METHODS",
     "Acdc",
+    "AtpStar",
     "Attribution",
     "Chance",
     "Exact",

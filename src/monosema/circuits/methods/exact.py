@@ -93,7 +93,7 @@ class CleanRun:
     def __init__(self, part: Part) -> None:
         self._part, model, gaps = part, part.model, Gaps(part.stand_ins)
         layers = range(model.n_layers)
-        names = ("resid_pre", "q", "k", "v", "mlp_in", "mlp_out", "attn_out", "resid_post")
+        names = ("resid_pre", "q", "k", "v", "z", "mlp_in", "mlp_out", "attn_out", "resid_post")
         with (
             each_contribution(model, gaps.add),
             model.capture(*(Site(layer, name) for layer in layers for name in names)) as seen,
@@ -126,7 +126,7 @@ class CleanRun:
             out = block.mlp((read if block.ln2 is None else block.ln2(read)).flatten(0, 1))
             out = (out if block.ln2_post is None else block.ln2_post(out)).unflatten(0, (len(moved), -1))
             return self._resumed(layer, "resid_post", out - self._clean(layer, "mlp_out"))
-        attended = self._attended(block, layer, site.component[0], reader, moved)
+        attended = self._attended(block, site, reader, moved)
         after = "resid_post" if block.parallel else "mlp_in"
         return self._resumed(layer, after, attended - self._clean(layer, "attn_out"))
 
@@ -138,26 +138,52 @@ class CleanRun:
         parallel = self._part.model.config.parallel
         return self._resumed(layer, "mlp_in" if kind == Kind.HEAD and not parallel else "resid_post", moved)
 
-    def _attended(self, block: Block, layer: int, port: str, head: int, moved: Tensor) -> Tensor:
+    def mixed(
+        self, site: Site, reader: int, moved: Float[Tensor, "v n pos d_model"]
+    ) -> tuple[slice, Float[Tensor, "v n needed head d_head"]]:
+        """Return the heads that read by a query, key or value input, and their z where that input is moved."""
+        layer = site.layer
+        assert layer is not None
+        attn, ln1 = cast(Block, self._part.model.blocks[layer]).attn, cast(Block, self._part.model.blocks[layer]).ln1
         stream = self._seen[Site(layer, "resid_pre")] + moved
-        normed = stream if block.ln1 is None else block.ln1(stream)
-        index, width, attn = "qkv".index(port), block.attn.d_head, block.attn
-        first = sum(attn.sizes[:index]) + head * width
+        index, width, versions = "qkv".index(site.component[0]), attn.d_head, len(moved)
+        first = sum(attn.sizes[:index]) + reader * width
         weight, bias = attn.qkv.weight[first : first + width], attn.qkv.bias
-        changed = torch.nn.functional.linear(normed, weight, None if bias is None else bias[first : first + width])
-        versions = len(moved)
-        values = [self._seen[Site(layer, name)].repeat(versions, 1, 1, 1) for name in "qkv"]
-        values[index][:, :, head] = changed.flatten(0, 1)
+        changed = torch.nn.functional.linear(
+            stream if ln1 is None else ln1(stream), weight, None if bias is None else bias[first : first + width]
+        )
+        shared = attn.n_heads // attn.n_kv_heads
+        group = reader if index else reader // shared
+        # Norms across heads need them all.
+        kv = slice(None) if attn.across else slice(group, group + 1)
+        heads = slice(None) if attn.across else slice(group * shared, (group + 1) * shared)
+        values = [
+            self._seen[Site(layer, name)][:, :, some].repeat(versions, 1, 1, 1)
+            for name, some in zip("qkv", (heads, kv, kv), strict=True)
+        ]
+        own = reader if attn.across else 0 if index else reader % shared
+        values[index][:, :, own] = changed.flatten(0, 1)
         q, k, v = values
-        q = q[:, self._needed(layer)]
-        out = attn.attend(q, k, v, DecoderContext(self._tokens(versions)))
-        return (out if block.ln1_post is None else block.ln1_post(out)).unflatten(0, (versions, -1))
+        z = attn.mixed(q[:, self._needed(layer)], k, v, DecoderContext(self._tokens(versions)))
+        return heads, z.unflatten(0, (versions, -1))
+
+    def clean_z(self, layer: int) -> Float[Tensor, "n needed head d_head"]:
+        """Return what all heads of a layer take on the clean prompt, at the positions that are read."""
+        return self._clean(layer, "z")
+
+    def _attended(self, block: Block, site: Site, reader: int, moved: Tensor) -> Tensor:
+        assert site.layer is not None
+        heads, changed = self.mixed(site, reader, moved)
+        z = self.clean_z(site.layer).repeat(len(moved), 1, 1, 1)
+        z[:, :, heads] = changed.flatten(0, 1)
+        out = block.attn.o(z.flatten(-2))
+        return (out if block.ln1_post is None else block.ln1_post(out)).unflatten(0, (len(moved), -1))
 
     def _needed(self, layer: int) -> slice:
         # Of what the last block adds, the last position alone is read.
         return slice(-1 if layer == self._part.model.n_layers - 1 else 0, None)
 
-    def _clean(self, layer: int, component: str) -> Float[Tensor, "n needed d_model"]:
+    def _clean(self, layer: int, component: str) -> Float[Tensor, "n needed *width"]:
         return self._seen[Site(layer, component)][:, self._needed(layer)]
 
     def _tokens(self, versions: int) -> Tensor:

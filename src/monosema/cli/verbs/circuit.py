@@ -76,7 +76,7 @@ def circuit(
     model
         A model in place of the run's own, or without a run. Without both: specimen.
     method
-        How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks, relp, acdc, exact,
+        How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks, atp-star, relp, acdc, exact,
         random.
     ablation
         What stands in for what is left out: resample (the corrupted prompt), mean or zero.
