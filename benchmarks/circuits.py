@@ -1,8 +1,9 @@
-"""Edge attribution patching beside TransformerLens: speed and agreement, on the same model and prompts.
+"""Edge attribution patching: speed, memory, and agreement with TransformerLens, on the same model and prompts.
 
-    python benchmarks/circuits.py own FOLDER [--model specimen] [--pairs 32]     writes the model and the prompts
-    python benchmarks/circuits.py peer FOLDER        in an environment that has transformer-lens 4.3.0
-    python benchmarks/circuits.py compare FOLDER
+    python benchmarks/circuits.py [--model specimen] [--pairs 32] [--peer-python .venv-transformer-lens/bin/python]
+
+`--model gemma3-270m` is of that size and kind (norms after attention, sliding windows) with random weights: its speed
+is a real one's, its scores mean nothing. The peer's environment is made by `make .venv-transformer-lens/.installed`.
 
 TransformerLens takes gradients at the corrupted prompt and goes towards the clean one, so both texts change places,
 and its sign is turned. It refuses heads that share keys and values, and norms after attention.
@@ -14,20 +15,25 @@ import argparse
 import dataclasses
 import random
 import resource
+import subprocess
+import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+if TYPE_CHECKING:
+    from monosema.models import Transformer
 
-def own(folder: Path, name: str, pairs: int) -> None:
-    """Score all edges, and write what the peer needs."""
+
+def own(folder: Path, name: str, pairs: int) -> bool:
+    """Score all edges, and write what the peer needs; return whether it can read the model."""
     from monosema.circuits import METHODS, Problem, ablation_named, contrasts, metric_of
     from monosema.data.tasks import ALL_TASKS
     from monosema.models import load_model, save_model
 
-    model = load_model(name, dtype=torch.float32)
+    model = _gemma() if name == "gemma3-270m" else load_model(name, dtype=torch.float32)
     prompts = contrasts(ALL_TASKS["ioi"].prompts(random.Random(0), pairs, "test"), model)
     turned = tuple(dataclasses.replace(one, clean=one.corrupt, corrupt=one.clean) for one in prompts.groups)
     subject = dataclasses.replace(prompts, groups=turned)
@@ -38,11 +44,12 @@ def own(folder: Path, name: str, pairs: int) -> None:
     seconds = min(run.about.seconds for run in runs)
     said = f"own: {len(subject)} pairs, {graph.n_edges:,} edges, {seconds:.2f} s, peak {_peak()} MB"
     print(said, flush=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / "model").exists() and model.config.n_heads == model.config.n_kv_heads:
+    readable = model.config.n_heads == model.config.n_kv_heads
+    if readable:
         save_model(model, folder / "model")
     groups = [(one.clean, one.corrupt, one.correct[:, 0], one.wrong[:, 0]) for one in prompts.groups]
     torch.save({"scores": names, "seconds": seconds, "groups": groups}, folder / "own.pt")
+    return readable
 
 
 def peer(folder: Path) -> None:
@@ -101,16 +108,36 @@ def _peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
-if __name__ == "__main__":
+def _gemma() -> Transformer:
+    """Return a model of Gemma 3's kind, of the size of its smallest, with the embedded model's tokenizer."""
+    from monosema.models import load_model, random_model
+    from monosema.models.gemma import config
+
+    sizes = {"hidden_size": 640, "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1}
+    widths = {"head_dim": 256, "intermediate_size": 2048, "vocab_size": 262_144, "sliding_window": 512}
+    model = random_model(config({"model_type": "gemma3_text", **sizes, **widths}))
+    model.tokenizer = load_model("specimen").tokenizer
+    return model
+
+
+def main() -> None:
+    """Print our figures and, where its Python is given, the peer's beside them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["own", "peer", "compare"])
-    parser.add_argument("folder", type=Path)
     parser.add_argument("--model", default="specimen")
     parser.add_argument("--pairs", type=int, default=32)
+    parser.add_argument("--peer-python", type=Path)
+    parser.add_argument("--peer-in", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    if asked.what == "own":
-        own(asked.folder, asked.model, asked.pairs)
-    elif asked.what == "peer":
-        peer(asked.folder)
-    else:
-        compare(asked.folder)
+    if asked.peer_in is not None:
+        peer(asked.peer_in)
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        readable = own(folder, asked.model, asked.pairs)
+        if asked.peer_python is not None and readable:
+            subprocess.run([asked.peer_python, __file__, "--peer-in", folder], check=True)
+            compare(folder)
+
+
+if __name__ == "__main__":
+    main()

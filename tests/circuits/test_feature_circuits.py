@@ -89,7 +89,7 @@ def test_estimates_agree_with_patching_one_node_at_a_time(transcoded: bool) -> N
     nodes = FeatureNodes(model, random_transcoders(model) if transcoded else autoencoders(model))
     scores = feature_scores(nodes, prompts, metric, steps=8)
     some = scores.order()[:20].tolist()
-    with pass_memory(0):
+    with pass_memory(1e-6):
         exact = exact_effects(nodes, prompts, metric, some)
     torch.testing.assert_close(exact, exact_effects(nodes, prompts, metric, some), rtol=1e-4, atol=1e-5)
     assert agreement(scores.values[some], exact.mean(0)).pearson > 0.9

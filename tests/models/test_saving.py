@@ -47,7 +47,7 @@ def test_transformers_computes_the_same_logits(tmp_path: Path) -> None:
 
 
 @pytest.mark.interop
-@pytest.mark.parametrize("kind", ["GPT2", "Qwen3", "Gemma2"])
+@pytest.mark.parametrize("kind", ["GPT2", "GPTNeoX", "Qwen3", "Gemma2"])
 def test_other_families_lose_neurons_and_layers(kind: str, tmp_path: Path) -> None:
     from foreign_models import foreign_model
     from transformers import AutoModelForCausalLM
@@ -55,7 +55,7 @@ def test_other_families_lose_neurons_and_layers(kind: str, tmp_path: Path) -> No
     from monosema.models import byte_tokenizer
 
     sizes = {"n_embd": 16, "n_layer": 3, "n_head": 4} if kind == "GPT2" else {
-        "hidden_size": 16, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+        "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
         "intermediate_size": 24,
     }  # fmt: skip
     foreign_model(kind, {"vocab_size": 259, **sizes}).save_pretrained(tmp_path / "whole")

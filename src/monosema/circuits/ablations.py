@@ -25,9 +25,15 @@ StandIns = Callable[[Contrast], Float[Tensor, "w n pos d_model"]]
 
 @runtime_checkable
 class Ablation(Protocol):
-    """A rule for what stands in for a value."""
+    """A rule for what stands in for a value.
+
+    Attributes:
+        name: key of `ABLATIONS`.
+        by_prompt: what stands in on a prompt depends on no other prompt.
+    """
 
     name: str
+    by_prompt: bool
 
     def values(
         self, clean: Float[Tensor, "n ..."], corrupt: Float[Tensor, "n ..."], contrast: Contrast
@@ -44,6 +50,7 @@ class Resample:
     """The values on the corrupted prompt, position by position."""
 
     name = "resample"
+    by_prompt = True
 
     def values(
         self, clean: Float[Tensor, "n ..."], corrupt: Float[Tensor, "n ..."], contrast: Contrast
@@ -63,6 +70,7 @@ class Mean:
     """
 
     name = "mean"
+    by_prompt = False
 
     def values(
         self, clean: Float[Tensor, "n ..."], corrupt: Float[Tensor, "n ..."], contrast: Contrast
@@ -95,6 +103,7 @@ class Zero:
     """Nothing."""
 
     name = "zero"
+    by_prompt = True
 
     def values(
         self, clean: Float[Tensor, "n ..."], corrupt: Float[Tensor, "n ..."], contrast: Contrast

@@ -8,7 +8,7 @@ is not a single token.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int
@@ -87,6 +87,10 @@ class Contrasts:
 
     def __iter__(self) -> Iterator[Contrast]:
         return iter(self.groups)
+
+    def within(self, rows: int) -> Contrasts:
+        """Return the same prompts, in groups of at most so many."""
+        return replace(self, groups=tuple(part for group in self.groups for part in group.chunks(rows)))
 
     @property
     def prompts(self) -> tuple[Prompt, ...]:

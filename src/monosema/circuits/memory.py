@@ -6,16 +6,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from monosema.core import InputError
 from monosema.models import Transformer
 
 MEMORY_MB = 512
 """Megabytes that a pass takes for what it computes, where nothing else is said."""
-_MEMORY = ContextVar("megabytes of a pass", default=MEMORY_MB)
+_MEMORY = ContextVar("megabytes of a pass", default=float(MEMORY_MB))
 
 
 @contextmanager
-def pass_memory(megabytes: int) -> Iterator[None]:
-    """Let a pass in the block take so many megabytes for what it computes, beside the weights."""
+def pass_memory(megabytes: float) -> Iterator[None]:
+    """Let a pass in the block take so many megabytes for what it computes, beside the weights.
+
+    Raises:
+        InputError: none, or less.
+    """
+    if megabytes <= 0:
+        raise InputError(f"{megabytes:g} megabytes of memory are not valid: give more than 0, as in {MEMORY_MB}.")
     token = _MEMORY.set(megabytes)
     try:
         yield
@@ -25,7 +32,7 @@ def pass_memory(megabytes: int) -> Iterator[None]:
 
 def rows_within(row_bytes: int) -> int:
     """Return the number of rows, of so many bytes each, that a pass may hold; one is always tried."""
-    return max((_MEMORY.get() << 20) // row_bytes, 1)
+    return max(int(_MEMORY.get() * 2**20 // row_bytes), 1)
 
 
 def contribution_bytes(model: Transformer, length: int) -> int:

@@ -102,13 +102,14 @@ class Positions:
         """
         first = contrasts.groups[0]
         if naming == "tokens":
-            if len(contrasts.groups) > 1:
-                lengths = ", ".join(str(group.clean.shape[1]) for group in contrasts)
+            lengths = dict.fromkeys(group.clean.shape[1] for group in contrasts)
+            if len(lengths) > 1:
+                said = ", ".join(map(str, lengths))
                 raise InputError(
-                    f"The prompts of {contrasts.task!r} are {lengths} tokens long, so a column for each token would "
-                    "mix them: take roles, or prompts of one length."
+                    f"The prompts of {contrasts.task!r} are {said} tokens long, so a column for each token would mix "
+                    "them: take roles, or prompts of one length."
                 )
-            words = [model.tokenizer.tokens(row.tolist()) for row in first.clean]
+            words = [model.tokenizer.tokens(row.tolist()) for group in contrasts for row in group.clean]
             names = tuple(
                 f"{place} {words[0][place] if len({row[place] for row in words}) == 1 else '·'}"
                 for place in range(first.clean.shape[1])

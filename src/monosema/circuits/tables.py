@@ -11,6 +11,7 @@ from monosema.attribution.tasks import named_task
 from monosema.circuits.ablations import ablation_named
 from monosema.circuits.contrast import Contrasts, contrasts
 from monosema.circuits.judging import require_skill
+from monosema.circuits.memory import forward_bytes, rows_within
 from monosema.circuits.metrics import Metric, metric_of
 from monosema.circuits.patching import Direction, Patching, Said, patching
 from monosema.circuits.paths import mediation, path_effects
@@ -184,7 +185,12 @@ def patch_table(
         raise InputError(f"There is no --what {config.what!r}.{nearest(config.what, names)} Give {', '.join(names)}.")
     prompts = contrasts(named_task(task, config.prompts, config.seed), decoder)
     accuracy = require_skill(decoder, prompts)
-    asked = _Asked(decoder, prompts, metric_of(prompts, decoder, config.metric), config, dictionary, said)
+    metric, parts = metric_of(prompts, decoder, config.metric), prompts
+    if ablation_named(config.ablation).by_prompt:
+        # Values of both prompts at all sites, and what is kept to go back.
+        longest = max(group.clean.shape[1] for group in prompts)
+        parts = prompts.within(rows_within(3 * forward_bytes(decoder, longest, kept=True)))
+    asked = _Asked(decoder, parts, metric, config, dictionary, said)
     result = OTHERS.get(config.what, _Asked.places)(asked)
     return PatchTable(config=config, contrasts=prompts, accuracy=accuracy, result=result)
 

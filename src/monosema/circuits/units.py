@@ -98,7 +98,8 @@ def rank_neurons(
         found = [(gradients[site] * (values.put[site] - values.own[site])).sum(1) for site in sites]
 
         def measure(chosen: Indices) -> Tensor:
-            figures = torch.empty(len(chosen), len(group))
+            # Read again: all groups' values are not to be held until the largest units are known.
+            values, figures = Exchanged.of(model, group, sites, ends), torch.empty(len(chosen), len(group))
             for layer, site in enumerate(sites):
                 rows = [row for row, unit in enumerate(chosen) if unit // width == layer]
                 if rows:

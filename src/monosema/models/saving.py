@@ -1,13 +1,14 @@
 """Saving a decoder in Hugging Face's layout: config.json, safetensors and tokenizer, as its own family writes them.
 
 The family's layout is read backwards: a parameter that is made of several tensors is cut into them, one that is stored
-as its transpose is turned. The precision is that of the original files where it holds the weights exactly.
+as its transpose is turned, one that is stored in another order is put back into it. The precision is that of the
+original files where it holds the weights exactly.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,16 +111,31 @@ def _sizes(model: Transformer, parameter: str) -> Sequence[int]:
 
 def _parts(parameter: str, source: Source, value: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
     """Return the stored tensors that make a parameter. Raises UnsupportedModelError where they are made otherwise."""
-    ways = (
-        [value.split(list(sizes))]
-        if len(source.names) > 1
-        else [(value,), *(((value.mT,),) if value.ndim == 2 else ())]
-    )
-    for parts in ways:
+    for parts in _ways(source, value, sizes):
         made = source.make(*parts) if len(parts) == len(source.names) else None
         if made is not None and made.shape == value.shape and torch.equal(made, value):
             return parts
     raise UnsupportedModelError(f"{parameter} is stored in an order that can be read, but not written yet.")
+
+
+def _ways(source: Source, value: Tensor, sizes: Sequence[int]) -> Iterator[Sequence[Tensor]]:
+    """Give the tensors that a parameter may be stored as, the likeliest first."""
+    if len(source.names) > 1:
+        yield value.split(list(sizes))
+        return
+    yield (value,)
+    yield (_reordered(source, value),)
+    if value.ndim == 2:
+        yield (value.mT,)
+
+
+def _reordered(source: Source, value: Tensor) -> Tensor:
+    """Return the tensor of the same shape that a source takes the value from, where it does no more than reorder."""
+    places = torch.arange(value.numel(), device=value.device)
+    order = source.make(places.view_as(value)).flatten()
+    if not torch.equal(order.sort().values, places):
+        return value
+    return torch.empty_like(value).flatten().index_copy(0, order, value.flatten()).view_as(value)
 
 
 def _write_tokenizer(model: Transformer, folder: Path, origin: Path) -> None:

@@ -6,9 +6,10 @@
     (GradDrop)           |score| is the mean of the absolute scores:  1/(L − 1) Σ_ℓ |score without layer ℓ|
 
 A direct effect and one through a later layer that cancel at the clean prompt no longer do. The reader's own layer gives
-0 to the sum, hence L − 1; the logits are in none, hence L. What goes through one layer by every way loses its term of
-the sum: in a model of two layers, edges into the first keep what goes around the second alone. Departures: edges in the place of nodes, so that a pattern
-is computed for each edge; and the score has the sign of the one with no layer held, where the published one has none.
+0 to the sum, hence L − 1; the logits are in none, hence L. An edge all of whose ways go through one layer loses that
+term of the sum: with two layers, edges into the first keep only what goes around the second. Departures: edges in the
+place of nodes, so that a pattern is computed for each edge; and the score has the sign of the one with no layer held,
+where the published one has none.
 """
 
 from __future__ import annotations

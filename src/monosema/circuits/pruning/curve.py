@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from monosema.circuits.memory import forward_bytes, rows_within
 from monosema.circuits.pruning.cutting import Kept, cut
 from monosema.circuits.pruning.importance import Tokens, Unit, importance_named, text_loss
 from monosema.core import Estimate, InputError, bootstrap_mean
@@ -21,13 +22,16 @@ SHARES = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
 """Shares that a curve removes."""
 SEEDS = 3
 """Draws of the random control."""
+MOST_WINDOWS = 16
+"""Windows of a batch, however much memory there is."""
 
 
-def text_rows(
-    model: LanguageModel, corpus: Corpus, tokens: int, split: Split, window: int = 128, batch: int = 16
-) -> list[Tokens]:
+def text_rows(model: LanguageModel, corpus: Corpus, tokens: int, split: Split, window: int = 128) -> list[Tokens]:
     """Return batches of whole windows of a corpus, beginning as the model expects texts to begin."""
-    config = TextConfig(window=min(window, model.context), batch=batch, tokens=tokens, split=split)
+    window = min(window, model.context)
+    # A window's logits are held three times: themselves, their log-probabilities, and the gradient.
+    row = forward_bytes(require_decoder(model), window, kept=True) + 3 * 4 * window * model.vocab
+    config = TextConfig(window=window, batch=min(rows_within(row), MOST_WINDOWS), tokens=tokens, split=split)
     whole = [
         one.tokens.to(model.device)
         for one in token_batches(corpus, model.tokenizer, config)

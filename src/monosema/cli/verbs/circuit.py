@@ -49,6 +49,7 @@ def circuit(
     threshold: float = 0.9,
     tests: str = "curve,completeness,minimality,stability",
     from_: Annotated[Path | None, Parameter(name="--from")] = None,
+    memory_mb: int = 512,
     out: Path | None = None,
     common: Common = DEFAULTS,
 ) -> int:
@@ -98,12 +99,14 @@ def circuit(
         Which tests to make beside faithfulness: curve, completeness, minimality, stability; or none.
     from_
         Judge the circuit of this file or folder: a JSON object with the names of its edges, or of its nodes.
+    memory_mb
+        Megabytes that a pass may take beside the model; with less, fewer prompts run as one batch.
     out
         Folder for circuit.json, circuit.dot, scores.safetensors and graph.json. With --run: its circuits/TASK.
     """
     import torch
 
-    from monosema.circuits import FindConfig, find, own_edges, specificity
+    from monosema.circuits import FindConfig, find, own_edges, pass_memory, specificity
     from monosema.models import load_model, require_decoder
     from monosema.runs import Run
 
@@ -135,21 +138,22 @@ def circuit(
     named = model or (Run.open(run).recipe.model.name if run is not None else "specimen")
     # Differences of passes are lost in fewer bits.
     opened = require_decoder(load_model(named, dtype=torch.float32, device=common.device))
-    found: dict[str, Found] = {}
-    for task in tasks:
-        one = find(opened, task, config, from_, said)
-        name = one.contrasts.task
-        found[name] = one
-        place = (out if len(tasks) == 1 else out / name) if out is not None else run and run / "circuits" / name
-        if place is not None:
-            one.write(place)
-    matrices: dict[str, Matrix] = {}
-    if len(found) > 1:
-        trials = {name: one.judgement.trial for name, one in found.items()}
-        whole = {name: one.judgement.circuit for name, one in found.items()}
-        for name, circuits in (("matrix", whole), ("own", own_edges(whole))):
-            said("each circuit ablated, all tasks measured")
-            matrices[name] = specificity(trials, circuits, config.seed)
+    with pass_memory(memory_mb):
+        found = dict[str, Found]()
+        for task in tasks:
+            one = find(opened, task, config, from_, said)
+            name = one.contrasts.task
+            found[name] = one
+            place = (out if len(tasks) == 1 else out / name) if out is not None else run and run / "circuits" / name
+            if place is not None:
+                one.write(place)
+        matrices = dict[str, Matrix]()
+        if len(found) > 1:
+            trials = {name: one.judgement.trial for name, one in found.items()}
+            whole = {name: one.judgement.circuit for name, one in found.items()}
+            for name, circuits in (("matrix", whole), ("own", own_edges(whole))):
+                said("each circuit ablated, all tasks measured")
+                matrices[name] = specificity(trials, circuits, config.seed)
     values = {
         "model": opened.name,
         "circuits": [one.to_dict() for one in found.values()],

@@ -25,6 +25,7 @@ def heads(
     *,
     study: Literal["roles", "distinct", "repair", "context"] = "roles",
     prompts: int = 32,
+    memory_mb: int = 512,
     common: Common = DEFAULTS,
 ) -> int:
     """Find the roles of a model's attention heads: where they look, and what they cause.
@@ -50,13 +51,16 @@ def heads(
         easier than early ones.
     prompts
         Texts of each kind. Intervals are over these.
+    memory_mb
+        Megabytes that a pass may take beside the model; with less, fewer prompts run as one batch.
     """
+    from monosema.circuits import pass_memory
     from monosema.models import load_model
 
     if prompts < 2:
         raise InputError(f"--prompts {prompts} is not valid: an interval needs 2 or more.")
     opened = load_model(model, device=common.device, dtype="float32")
-    with errors_console().status(translate("reading heads")):
+    with pass_memory(memory_mb), errors_console().status(translate("reading heads")):
         return _STUDIES[study](opened, prompts, common)
 
 

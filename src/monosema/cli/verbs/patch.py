@@ -36,6 +36,7 @@ def patch(
     positions: str = "roles",
     path: Annotated[tuple[str, ...], Parameter(negative="")] = (),
     top: int = 20,
+    memory_mb: int = 512,
     out: Path | None = None,
     common: Common = DEFAULTS,
 ) -> int:
@@ -78,12 +79,14 @@ def patch(
         The effect along one path alone, as in `a0.h1->a3.h5<q>->logits`. May be repeated.
     top
         Neurons or latents that are measured, with as many drawn at random beside them.
+    memory_mb
+        Megabytes that a pass may take beside the model; with less, fewer prompts run as one batch.
     out
         Folder for a page with the heat map, as Markdown and JSON too.
     """
     import torch
 
-    from monosema.circuits import PatchConfig, patch_table
+    from monosema.circuits import PatchConfig, pass_memory, patch_table
     from monosema.models import load_model
     from monosema.pages.patched import patch_page
     from monosema.runs.subject import open_subject
@@ -107,7 +110,7 @@ def patch(
     # Differences of passes are lost in fewer bits.
     opened = load_model(named, dtype=torch.float32, device=common.device)
     dictionary = None if subject is None or config.what != "latents" else (subject.dictionary, subject.site)
-    with errors_console().status("") as status:
+    with pass_memory(memory_mb), errors_console().status("") as status:
         found = patch_table(opened, task, config, dictionary, lambda line: status.update(Text(line, style="dim")))
     if out is not None:
         page = patch_page(found).write(out)

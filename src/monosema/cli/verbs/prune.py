@@ -27,6 +27,7 @@ def prune(
     by: str = "gradient",
     text: str = "builtin",
     tokens: int = 4000,
+    memory_mb: int = 512,
     out: Path | None = None,
     common: Common = DEFAULTS,
 ) -> int:
@@ -56,9 +57,12 @@ def prune(
         losses on the held-out ones.
     tokens
         Tokens of each.
+    memory_mb
+        Megabytes that a pass may take beside the model; with less, fewer prompts run as one batch.
     out
         Folder for the smaller model, in Hugging Face's layout.
     """
+    from monosema.circuits import pass_memory
     from monosema.circuits.pruning import importance_named
     from monosema.models import load_model, require_decoder
 
@@ -68,9 +72,10 @@ def prune(
     if out is not None and remove is None:
         raise InputError("--out saves a smaller model: say how much goes with --remove, as in 0.25.")
     opened = require_decoder(load_model(model, device=common.device, dtype="float32"))
-    if remove is None:
-        return _curve(opened, unit, by, text, tokens, common)
-    return _smaller(opened, unit, remove, by, text, tokens, out, common)
+    with pass_memory(memory_mb):
+        if remove is None:
+            return _curve(opened, unit, by, text, tokens, common)
+        return _smaller(opened, unit, remove, by, text, tokens, out, common)
 
 
 def _rows(model: Transformer, text: str, tokens: int) -> tuple[Any, Any]:
