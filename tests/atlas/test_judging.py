@@ -15,20 +15,18 @@ from monosema.atlas import (
     Explanation,
     Score,
     Vote,
-    agreement,
     build_atlas,
-    krippendorff,
     label,
     open_atlas,
     record,
     remove,
-    shared_words,
     unlabel,
     vote,
     withdraw,
 )
 from monosema.core import Estimate, InputError
 from monosema.dictionaries import RandomDirections
+from monosema.interpretation.agreement import agreement, krippendorff, shared_words
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from monosema.atlas import AtlasConfig, Explanation, build_atlas, record
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import RandomDirections
-from monosema.interpretation.agreement import passage_agreement
+from monosema.interpretation.agreement import Agreement, agreement
 from monosema.interpretation.rules import Pattern, Patterns, TokenLookup
 from monosema.models import random_model
 
@@ -37,6 +37,10 @@ def atlas(model, tmp_path_factory):
     dictionary = RandomDirections.fit(rows, 32, 4)
     config = AtlasConfig(passage=32, before=9, after=4, top=6, per_quantile=2)
     return build_atlas(model, dictionary, "0.resid_post", batches, tmp_path_factory.mktemp("atlas"), config)
+
+
+def passage_agreement(atlas) -> list[Agreement]:
+    return [one for one in agreement(atlas)["explainers"] if one.measure == "passages"]
 
 
 def programs(atlas, model, shift=0):

@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-from monosema.atlas.agreement import (
-    Agreement,
-    agreement,
-    krippendorff,
-    shared_words,
-)
 from monosema.atlas.build import build_atlas, dictionary_digest
 from monosema.atlas.config import AtlasConfig
 from monosema.atlas.feature import (
@@ -30,7 +24,6 @@ from monosema.atlas.tables import check_tables
 
 __all__ = [
     "PERSON",
-    "Agreement",
     "Atlas",
     "AtlasConfig",
     "Example",
@@ -44,17 +37,14 @@ __all__ = [
     "SiteShare",
     "TokenWeight",
     "Vote",
-    "agreement",
     "build_atlas",
     "check_tables",
     "dictionary_digest",
     "fires_on",
-    "krippendorff",
     "label",
     "open_atlas",
     "record",
     "remove",
-    "shared_words",
     "unlabel",
     "vote",
     "withdraw",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monosema.interpretation.agreement import passage_agreement
+from monosema.interpretation.agreement import Agreement, agreement
 from monosema.interpretation.comparison import Contender, compare_dictionaries
 from monosema.interpretation.controls import InterpretSettings, random_latents, rows_at
 from monosema.interpretation.explainers.language_model import LanguageModelExplainer, LanguageModelExplainerConfig
@@ -46,6 +46,7 @@ __all__ = [
     "BASELINE",
     "EXPLAINERS",
     "SCORERS",
+    "Agreement",
     "Blocks",
     "Contender",
     "ExplainConfig",
@@ -68,6 +69,7 @@ __all__ = [
     "Simulator",
     "SimulatorConfig",
     "Subject",
+    "agreement",
     "atlas_scores",
     "by_latent",
     "check_explainers",
@@ -84,7 +86,6 @@ __all__ = [
     "make_scorers",
     "parse_explanations",
     "parse_scores",
-    "passage_agreement",
     "random_latents",
     "register_explainer",
     "register_scorer",

@@ -145,21 +145,11 @@ def _list(atlas: Any, feature: int | None, common: Common) -> int:
     return deliver({"labels": labels, "votes": votes}, common, show)
 
 
-def _of_programs(atlas: Any) -> list[Any]:
-    """Agreement of explanations that run."""
-    if len(atlas.sql("select distinct method from explanations where program is not null")) < 2:
-        return []
-    from monosema.interpretation import passage_agreement
-
-    return passage_agreement(atlas)
-
-
 def _agreement(atlas: Any, common: Common) -> int:
-    from monosema.atlas import agreement
     from monosema.cli.printing import plain
+    from monosema.interpretation import agreement
 
     found = agreement(atlas)
-    found["explainers"][:0] = _of_programs(atlas)
 
     def show(console: Console) -> None:
         table = Table(box=None, padding=(0, 2, 0, 0))
