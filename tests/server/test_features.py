@@ -86,7 +86,7 @@ def test_a_passage_finds_what_fires_on_it(client: TestClient) -> None:
 
 
 def test_a_search_by_meaning_says_so_where_it_is_by_words(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from monosema.server.meaning import Encoder
+    from monosema.server.encoder import Encoder
 
     monkeypatch.setattr(Encoder, "installed", False)
     client.app.state.serving.library["small"].described.vectors.ready = False  # type: ignore[attr-defined]

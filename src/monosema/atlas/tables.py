@@ -83,7 +83,8 @@ _COLUMNS = {
     "sites": {"latent": "int32", "place": "int16", "site": "string", "share": "float32"},
 }
 NAMES = tuple(_COLUMNS)
-_ROWS_IN_GROUP = {"examples": 8192}
+_ROWS_IN_GROUP = {"examples": 2048}
+"""A page of one feature reads a whole group."""
 
 
 def schema(name: str) -> Any:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import pearsonr, spearmanr
 from torch import Tensor
 
 from monosema.circuits.ablations import Ablation
@@ -128,5 +127,7 @@ class Agreement:
 
 def agreement(scores: Float[Tensor, " things"], exact: Float[Tensor, " things"]) -> Agreement:
     """Return the correlations of estimated with exact scores."""
+    from scipy.stats import pearsonr, spearmanr
+
     x, y = (np.asarray(one.detach().double().cpu()) for one in (scores, exact))
     return Agreement(float(pearsonr(x, y)[0]), float(spearmanr(x, y)[0]), len(x))

@@ -39,7 +39,8 @@ _IDS = {"top_tokens": "top_token_ids", "promoted": "promoted_ids", "suppressed":
 _WEIGHTS = {"top_tokens": "top_token_shares", "promoted": "promoted_logits", "suppressed": "suppressed_logits"}
 _JUDGED = ("explanations", "scores", "votes")
 _NEAR = ("decoder", "coactivation")
-_OPEN_GROUPS = 12
+_OPEN_GROUPS = 24
+_OF_PASSAGES = ("latent", "kind", "rank", "document", "position", "peak", "token_ids", "activations", "maximum")
 
 
 @dataclass(frozen=True)
@@ -151,18 +152,28 @@ class PassageFile:
         self._group = lru_cache(_OPEN_GROUPS)(self._read)
 
     def _read(self, number: int) -> tuple[NDArray[np.int64], Any]:
-        table = self._file.read_row_group(number, use_threads=False)
+        table = self._file.read_row_group(number, columns=_OF_PASSAGES, use_threads=False)
         return column(table, "latent", np.int64), table.combine_chunks()
 
     def of(self, latent: int) -> list[dict[str, Any]]:
-        """Return a feature's passages as rows of the table, by kind as a page shows them, and rank."""
+        """Return a feature's passages, by kind as a page shows them, and rank: ids of tokens, rounded activations."""
         rows: list[dict[str, Any]] = []
         # Groups are sorted by latent, so those that may hold it are neighbours.
         for number in range(bisect.bisect_left(self._last, latent), bisect.bisect_right(self._first, latent)):
             latents, table = self._group(number)
             first, last = np.searchsorted(latents, [latent, latent + 1])
-            rows += table.slice(first, last - first).to_pylist()
+            rows += _passages(table.slice(first, last - first))
         return sorted(rows, key=lambda row: (KINDS.index(row["kind"]), row["rank"]))
+
+
+def _passages(table: Any) -> list[dict[str, Any]]:
+    """Return rows of the table of passages, with all activations rounded at once."""
+    lists = ragged(table, "activations")
+    maxima = np.repeat(column(table, "maximum", np.float32), np.diff(lists.first))
+    values = rounded(lists.values, maxima).tolist()
+    rows: list[dict[str, Any]] = table.drop_columns(["latent", "activations"]).to_pylist()
+    ends = lists.first.tolist()
+    return [{**row, "activations": values[ends[at] : ends[at + 1]]} for at, row in enumerate(rows)]
 
 
 class FeatureTables:
@@ -267,26 +278,19 @@ class FeatureTables:
             "position_profile": _cut(self.profile, row).tolist(),
             "neighbours": self._neighbours.of(latent),
             **{name: self.judgements.of(name, latent) for name in _JUDGED},
-            "passages": [self._passage(one) for one in self._passages.of(latent)],
+            "passages": [self._passage(**one) for one in self._passages.of(latent)],
         }
 
-    def _passage(self, row: dict[str, Any]) -> dict[str, Any]:
-        kept = ("kind", "rank", "document", "position", "peak")
-        return {
-            **{name: row[name] for name in kept},
-            "maximum": row["maximum"],
-            "tokens": [self.words[id] for id in row["token_ids"]],
-            "activations": rounded(row["activations"], row["maximum"]),
-        }
+    def _passage(self, token_ids: Sequence[int], **row: Any) -> dict[str, Any]:
+        return {**row, "tokens": [self.words[id] for id in token_ids]}
 
 
-def rounded(activations: Sequence[float], maximum: float) -> list[float]:
-    """Return activations in 255 steps of their passage's maximum, at least one where there is any: as a report has
+def rounded(activations: NDArray[np.float32], maxima: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return activations in 255 steps of their passages' maxima, at least one where there is any: as a report has
     them."""
-    scale = maximum if maximum > 0 else 1.0
-    levels = np.asarray(activations, np.float32) / np.float32(scale) * LEVELS
+    levels = activations / np.where(maxima > 0, maxima, np.float32(1)) * LEVELS
     steps = np.where(levels > 0, np.clip(np.round(levels), 1, LEVELS), 0)
-    return (steps / LEVELS * maximum).tolist()
+    return (steps / LEVELS * maxima).astype(np.float32)
 
 
 class Names:

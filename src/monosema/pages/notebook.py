@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import numpy as np
+
 from monosema.core.language import ENGLISH, language
 from monosema.pages.features import FeatureTables, rounded
 from monosema.pages.modules import join, static
@@ -149,8 +151,8 @@ def _score(score: Score) -> dict[str, Any]:
 
 def _passage(example: Example) -> dict[str, Any]:
     kept = {name: getattr(example, name) for name in ("kind", "rank", "document", "position", "peak", "maximum")}
-    activations = rounded(example.activations, example.maximum)
-    return {**kept, "tokens": list(example.tokens), "activations": activations}
+    activations = rounded(np.array(example.activations, np.float32), np.array(example.maximum, np.float32))
+    return {**kept, "tokens": list(example.tokens), "activations": activations.tolist()}
 
 
 def _pairs(weights: Sequence[TokenWeight]) -> list[tuple[str, float]]:

@@ -74,6 +74,6 @@ def create_app(
     for name in ROUTES:
         app.include_router(import_module(f"monosema.server.routes.{name}").router)
     app.include_router(shells.router)
-    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=4)
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=1)
     app.add_middleware(Guard, token=token, hosts=hosts)
     return app

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from monosema.core import MonosemaError
 from monosema.core.allocation import give_back_free_memory
+from monosema.server.encoder import Encoder
 from monosema.server.listing import Found, Listing
-from monosema.server.meaning import Encoder, LabelVectors
+from monosema.server.meaning import LabelVectors
 from monosema.server.searching import Searches
 
 if TYPE_CHECKING:

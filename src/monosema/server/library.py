@@ -168,6 +168,11 @@ class Library:
 
     def __getitem__(self, name: str) -> ServedRun:
         """Return the run of this name. Raises NotFoundError."""
+        for one in list(self._open.values()):
+            if (
+                one.name == name and (one.folder / RECIPE).is_file()
+            ):  # as it was when the folders were last looked through
+                return one
         runs = self.runs()
         for one in runs:
             if one.name == name:

@@ -33,7 +33,7 @@ class Found:
     """Features that a search found.
 
     Attributes:
-        rows: their rows, shape (found,).
+        rows: their rows, upwards, shape (found,).
         fit: how well each fits, the greater the better.
         mode: how was searched.
         why: says of a row why it was found; called for the rows of a page only.
@@ -98,7 +98,6 @@ class Listing:
         kept = np.ones(len(tables), np.bool_)
         for mask in masks.values():
             kept &= mask
-        fit: dict[int, float] = {}
         if found is not None:
             masks["search"] = np.zeros(len(tables), np.bool_)
             masks["search"][found.rows] = True
@@ -114,9 +113,9 @@ class Listing:
         shown = rows[offset : offset + limit].tolist()
         lines = [tables.line(row) for row in shown]
         if found is not None:
-            fit = dict(zip(found.rows.tolist(), found.fit.tolist(), strict=True))
-            for row, line in zip(shown, lines, strict=True):
-                line |= {"fit": fit[row], "why": found.why(row)}
+            fit = found.fit[np.searchsorted(found.rows, shown)].tolist()
+            for row, line, fits in zip(shown, lines, fit, strict=True):
+                line |= {"fit": fits, "why": found.why(row)}
         removed = {} if rows.size else {name: int((~mask).sum()) for name, mask in masks.items()}
         return {
             "total": int(rows.size),

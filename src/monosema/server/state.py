@@ -65,15 +65,16 @@ class Serving:
                 _ = run.described, run.report
 
 
-def _serving(request: Request) -> Serving:
+async def _serving(request: Request) -> Serving:
     served: Serving = request.app.state.serving
     return served
 
 
-def _run(run: str, serving: Annotated[Serving, Depends(_serving)]) -> ServedRun:
+async def _run(run: str, serving: Annotated[Serving, Depends(_serving)]) -> ServedRun:
     return serving.library[run]
 
 
+# They are coroutines so that no thread is woken for what takes microseconds.
 Served = Annotated[Serving, Depends(_serving)]
 """Parameter of a route: what the app serves."""
 OfRun = Annotated[ServedRun, Depends(_run)]

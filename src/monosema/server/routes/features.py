@@ -79,7 +79,7 @@ class Question:
         return self.run.described.find(self.text, self.mode)
 
 
-def _question(
+async def _question(
     run: OfRun,
     served: Served,
     q: Annotated[str, Query(max_length=2000)] = "",
