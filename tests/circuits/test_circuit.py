@@ -86,3 +86,8 @@ def test_prompts_of_unequal_length_are_refused_with_the_pair(model: Transformer)
         contrasts(task, model)
     mixed = Task(name="letters", metric="logit_difference", split="test", prompts=(bad, good, good))
     assert dict(contrasts(mixed, model).dropped) == {"clean and corrupted prompt differ in length": 1}
+
+
+def test_less_than_no_memory_is_refused() -> None:
+    with pytest.raises(InputError, match="more than 0"), pass_memory(0):
+        pass

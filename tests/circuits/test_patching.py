@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 import pytest
 import torch
@@ -19,6 +18,7 @@ from monosema.circuits import (
     end_metrics,
 )
 from monosema.circuits.ablations import Resample
+from monosema.circuits.memory import pass_memory
 from monosema.circuits.patching import patching, told_apart
 from monosema.circuits.paths import Path, mediation, path_effects
 from monosema.circuits.places import PLACES, Places, Positions, register_places
@@ -76,14 +76,12 @@ def test_shares_are_ratios_of_means_and_means_stand_in_by_form(model: Transforme
     assert table.to_dict()["shares"][0][0]["value"] == pytest.approx(1.0, abs=1e-4)
 
 
-def test_few_tokens_at_once_change_nothing(
-    model: Transformer, prompts: Contrasts, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_little_memory_changes_nothing(model: Transformer, prompts: Contrasts) -> None:
     whole = [patching(model, prompts, name, METRIC).moved for name in ("heads", "residual")]
-    # By its name in sys.modules: the package's face has a function of that name.
-    monkeypatch.setattr(import_module("monosema.circuits.patching"), "TOKENS_AT_ONCE", 1)
-    for name, expected in zip(("heads", "residual"), whole, strict=True):
-        torch.testing.assert_close(patching(model, prompts, name, METRIC).moved, expected, atol=1e-5, rtol=1e-4)
+    with pass_memory(1e-6):
+        parts = [patching(model, prompts.within(1), name, METRIC).moved for name in ("heads", "residual")]
+    for one, expected in zip(parts, whole, strict=True):
+        torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_total_direct_and_indirect_effects_are_those_of_edges(model: Transformer, prompts: Contrasts) -> None:

@@ -15,7 +15,7 @@ _MEMORY = ContextVar("megabytes of a pass", default=float(MEMORY_MB))
 
 
 @contextmanager
-def pass_memory(megabytes: float) -> Iterator[None]:
+def pass_memory(megabytes: int | float) -> Iterator[None]:
     """Let a pass in the block take so many megabytes for what it computes, beside the weights.
 
     Raises:
