@@ -19,9 +19,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("MONOSEMA_BF16", "0")
 os.environ.setdefault("MONOSEMA_INT8", "0")
 
-from jaxtyping import install_import_hook
+from shape_checks import check_shapes
 
-install_import_hook("monosema", "beartype.beartype")
+check_shapes("monosema")
 
 if TYPE_CHECKING:
     from monosema.runs import Run
