@@ -52,7 +52,7 @@ def test_the_prompt_is_printed_with_the_largest_scores(command: Command) -> None
     code, text, _ = command("attribute", PROMPT, "--twin", TWIN, "--target", "Kevin", "--foil", "Nicholas")
     assert code == 0
     assert "' Kevin' rather than ' Nicholas'" in text
-    assert text.count("lent a coin to") == 4
+    assert text.count("lent a coin to") == 6
     assert "Kevin +" in text
 
 
@@ -76,3 +76,13 @@ def test_what_cant_be_asked_is_said(words: tuple[str, ...], said: str, command: 
     code, _, err = command("attribute", *words)
     assert code == 2
     assert said in err
+
+
+def test_methods_are_judged(command: Command) -> None:
+    words = ("--task", "gender", "--judge", "--prompts", "2", "--methods", "occlusion,rollout")
+    found = asked(command, *words)
+    assert [one["method"] for one in found["methods"]] == ["occlusion", "rollout"]
+    assert found["methods"][0]["gains"]["mean"]["aopc"]["n"] == 2
+    code, _, err = command("attribute", "a", "--judge")
+    assert code == 2
+    assert "give --task" in err

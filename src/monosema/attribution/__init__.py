@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+from monosema.attribution.faithfulness import MEASURES, Faithfulness, faithfulness
 from monosema.attribution.game import MEMORY_MB, Game
+from monosema.attribution.judging import JudgeConfig, Judged, Judgement, judge
 from monosema.attribution.methods import METHODS, Method, Scores, attribute, methods_named, register_method
 from monosema.attribution.pairs import Pair, read_pair
 from monosema.attribution.players import Pass, Players, Tokens, tokens_of
@@ -17,6 +19,7 @@ from monosema.attribution.tasks import named_task, task_pairs
 from monosema.attribution.units import MOST, Latents, Units, heads_of, latents_of, neurons_of, strongest
 
 __all__ = [
+    "MEASURES",
     "MEMORY_MB",
     "METHODS",
     "MOST",
@@ -24,7 +27,11 @@ __all__ = [
     "Attribution",
     "Completion",
     "Contrast",
+    "Faithfulness",
     "Game",
+    "JudgeConfig",
+    "Judged",
+    "Judgement",
     "Latents",
     "Method",
     "Pair",
@@ -39,7 +46,9 @@ __all__ = [
     "Units",
     "ask",
     "attribute",
+    "faithfulness",
     "heads_of",
+    "judge",
     "latents_of",
     "methods_named",
     "named_task",

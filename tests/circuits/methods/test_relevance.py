@@ -7,8 +7,9 @@ import torch
 from tests.helpers.families import KINDS, family_model
 from tests.helpers.letters import task_of_letters
 
+from monosema.attribution.rules import relevance_rules
 from monosema.circuits import LogitDifference, ablation_named, component_graph, contrasts, end_metrics
-from monosema.circuits.methods import METHODS, Problem, Relevance, relevance_rules
+from monosema.circuits.methods import METHODS, Problem, Relevance
 from monosema.circuits.planted import PLANTED
 from monosema.models import random_model
 

@@ -8,7 +8,7 @@ from monosema.circuits.methods.attribution import Attribution
 from monosema.circuits.methods.chance import Chance
 from monosema.circuits.methods.exact import EXACT, Exact, exact_edges, exact_nodes
 from monosema.circuits.methods.method import METHODS, Method, Problem, method_named, register_method
-from monosema.circuits.methods.relevance import Relevance, relevance_rules
+from monosema.circuits.methods.relevance import Relevance
 
 __all__ = [
     "EXACT",
@@ -25,5 +25,4 @@ __all__ = [
     "exact_nodes",
     "method_named",
     "register_method",
-    "relevance_rules",
 ]

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from monosema.cli.asking import Asked, Played
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.judged import judge_methods
 from monosema.cli.printing import number
 from monosema.cli.verbs.steer import labels_of
 from monosema.core import InputError
@@ -32,6 +33,9 @@ def attribute(
     asked: Asked = LIKELIEST,
     played: Played = TOKENS,
     methods: str | None = None,
+    judge: bool = False,
+    prompts: int = 50,
+    tests: str = "twin,mean",
     model: str | None = None,
     run: Path | None = None,
     common: Common = DEFAULTS,
@@ -44,6 +48,7 @@ def attribute(
     ```
     monosema attribute "Mary and John went to the store. John gave a drink to" --target Mary --foil John
     monosema attribute --task ioi --players heads
+    monosema attribute --task ioi --judge --methods all
     monosema attribute "Lovely film, well played. The review is" --twin "Awful film, badly played. The review is"
     monosema attribute "The capital of France is" --run runs/demo --players latents --methods occlusion,shapley
     monosema attribute "Name the capital of France." --chat --model smollm2 --players words
@@ -55,6 +60,13 @@ def attribute(
         A text. With --chat: messages, yours and the model's in turn, beginning with yours.
     methods
         Names with commas between, or all. Without it: the default ones.
+    judge
+        Test the methods on the held-out prompts of --task: whether the answer changes with what they rank first, beside
+        random and reversed orders, and whether they look at the weights at all.
+    prompts
+        With --judge: prompts; intervals are over these.
+    tests
+        With --judge: what stands for absent tokens where scores are tested, with commas between.
     model
         `specimen`; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub. Without it: that of --run.
     run
@@ -66,6 +78,8 @@ def attribute(
     chosen = methods_named(None if methods is None else [name.strip() for name in methods.split(",")])
     subject = open_subject(run, model, device=common.device)
     opened = _precise(subject, common)
+    if judge:
+        return judge_methods(opened, asked, played, chosen, prompts, tests, common)
     game = played.game(opened, asked.question(opened, prompt, common.seed or 0), subject)
     found: list[Attribution | tuple[str, str]] = []
     with errors_console().status("") as status:
