@@ -231,12 +231,12 @@ def peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
 
 
-def planned_mb(recipe: Any, stage: str) -> float:
-    """What `monosema plan` says."""
+def planned_mb(recipe: Any, stage: str) -> float | None:
+    """What `monosema plan` says; None for a stage that it does not plan."""
     from monosema.runs.plan import Machine, plan
 
     found = plan(recipe, Machine.measured())
-    return next(one.memory_gb for one in found.stages if one.stage == stage) * 1e3
+    return next((one.memory_gb * 1e3 for one in found.stages if one.stage == stage), None)
 
 
 if __name__ == "__main__":

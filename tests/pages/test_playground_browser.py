@@ -156,3 +156,24 @@ def test_examples_of_completion_are_not_there_in_a_chat(page: Any, app: str) -> 
     visit(page, f"{app}/steer?run=first&tokens=4&mode=chat")
     assert not find(page, "#examples")[0].is_displayed()
     forget(page)
+
+
+def test_an_answer_is_taken_apart_in_tabs_whose_code_runs(page: Any, app: str) -> None:
+    shown = {"input": ".strip-line", "lens": ".lens td.first", "parts": ".shares li", "steps": ".steps li"}
+    for tab, wanted in shown.items():
+        visit(page, f"{app}/prompt?run=first&text=the+cat+sat&target=a&foil=b&tab={tab}")
+        wait(page, f"return document.querySelector('#answers {wanted}') !== null")
+        next(button for button in find(page, "#tools button") if button.text == "As Python").click()
+        code = wait(page, "return document.querySelector('dialog pre')?.textContent")
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, {})
+        assert len(printed.getvalue().splitlines()) > 1
+
+
+def test_rows_of_methods_come_for_words_and_for_all_methods(page: Any, app: str) -> None:
+    from monosema.attribution import METHODS
+
+    visit(page, f"{app}/prompt?run=first&text=the+cat+sat&target=a&foil=b&tab=input&players=words&every=1")
+    wait(page, f"return document.querySelectorAll('.answer.done').length === {len(METHODS)}", 60)
+    assert [text.split()[0] for text in texts(page, ".answer h3")] == list(METHODS)
+    assert "nats with everything" in texts(page, "#answers")[0]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from sent_events import sent_events
 from starlette.testclient import TestClient
 
 from monosema.runs import Run
@@ -15,12 +15,6 @@ from monosema.server import create_app
 @pytest.fixture(scope="module")
 def client(finished: Run) -> TestClient:
     return TestClient(create_app([finished.folder]), base_url="http://127.0.0.1")
-
-
-def events(text: str) -> list[tuple[str, dict[str, Any]]]:
-    """Events of a stream: name and data."""
-    blocks = [dict(line.split(": ", 1) for line in block.splitlines()) for block in text.split("\n\n") if block]
-    return [(block["event"], json.loads(block["data"])) for block in blocks]
 
 
 def test_a_prompt_is_read(client: TestClient) -> None:
@@ -43,7 +37,7 @@ def test_features_of_a_token_have_labels_and_effects(client: TestClient, finishe
 
 def test_why_answers_method_by_method(client: TestClient) -> None:
     asked = {"text": "the cat sat", "target": "a", "foil": "b", "methods": ["gradient", "ablation"]}
-    told = events(client.post("/api/prompt/why", json=asked).text)
+    told = sent_events(client.post("/api/prompt/why", json=asked).text)
     assert [name for name, _ in told] == ["question", "answer", "answer", "end"]
     assert (told[0][1]["target"], told[0][1]["foil"]) == ("a", "b")
     assert [data["method"] for _, data in told[1:3]] == ["gradient", "ablation"]
@@ -67,6 +61,6 @@ def test_what_cannot_be_answered_says_why(client: TestClient, asked: dict[str, A
 
 
 def test_a_question_that_fails_ends_its_stream_with_the_reason(client: TestClient) -> None:
-    told = events(client.post("/api/prompt/why", json={"text": "a", "methods": ["crystal ball"]}).text)
+    told = sent_events(client.post("/api/prompt/why", json={"text": "a", "methods": ["crystal ball"]}).text)
     assert told[-1][0] == "error"
     assert "no method 'crystal ball'" in told[-1][1]["message"]

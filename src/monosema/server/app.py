@@ -21,7 +21,20 @@ from monosema.server.security import Guard
 from monosema.server.state import Serving
 
 ROUTES = (
-    *("runs", "charts", "export", "features", "circuits", "prompts", "steer", "compare", "generate", "jobs", "sweeps"),
+    *(
+        "runs",
+        "charts",
+        "export",
+        "features",
+        "circuits",
+        "prompts",
+        "attribution",
+        "steer",
+        "compare",
+        "generate",
+        "jobs",
+        "sweeps",
+    ),
     "live",
 )
 """Modules of `server.routes`, each with its `router`; a line here serves another. The first that fits an address is

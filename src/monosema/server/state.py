@@ -50,6 +50,13 @@ class Serving:
             lambda: open_model(recipe),
         )
 
+    def precise(self, run: ServedRun) -> Source:
+        """Return the same model in float32: small differences of passes are lost in fewer bits."""
+        from monosema.models import load_model
+
+        name = self.model or run.run.recipe.model.name
+        return Source(f"{name} float32", lambda: load_model(name, dtype="float32"))
+
     def with_model(self, run: ServedRun, work: Callable[[LanguageModel], T]) -> T:
         """Call `work` with the run's model while nothing else computes with it, and return what it returns.
 

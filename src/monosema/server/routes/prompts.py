@@ -11,6 +11,7 @@ from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, model_validator
 
+from monosema.attribution import METHODS as ATTRIBUTIONS
 from monosema.core import InputError, MonosemaError
 from monosema.models import LanguageModel, Prompt
 from monosema.server.events import encode
@@ -19,6 +20,7 @@ from monosema.server.reading import DictionaryReading, PromptReading, Question
 from monosema.server.state import Served, Serving
 from monosema.server.text import Turn, Words
 from monosema.server.why import METHODS, Answer, answers
+from monosema.server.worker import Source
 
 router = APIRouter(prefix="/api/prompt", tags=["prompt"])
 SHOWN = 1024
@@ -85,22 +87,26 @@ def prompt(asked: AskedPrompt, served: Served) -> dict[str, Any]:
             "text": reading.text,
             "tokens": tokens,
             "methods": [{"name": one.name, "title": one.title, "about": one.about} for one in METHODS.values()],
+            "attribution": [
+                {"name": one.name, "about": one.about, "family": one.family, "default": one.default}
+                for one in ATTRIBUTIONS.values()
+            ],
             "seconds": time.perf_counter() - start,
         }
 
-    return served.with_model(_run(served, asked), read)
+    return served.with_model(run_of(served, asked), read)
 
 
 @router.post("/features")
 def features(asked: AskedFeatures, served: Served) -> dict[str, Any]:
     """Give the features that are active on a token, with what taking each out there does."""
-    run = _run(served, asked)
+    run = run_of(served, asked)
 
     def read(model: LanguageModel) -> dict[str, Any]:
         start = time.perf_counter()
         reading = PromptReading(model, asked.prompt, SHOWN)
         codes, at = DictionaryReading(reading, run.dictionary), reading.position(asked.position)
-        found = codes.with_effects(at, _question(asked, reading))
+        found = codes.with_effects(at, question_of(asked, reading))
         return {
             "position": at,
             "site": codes.site.short,
@@ -109,7 +115,7 @@ def features(asked: AskedFeatures, served: Served) -> dict[str, Any]:
             "seconds": time.perf_counter() - start,
         }
 
-    return served.with_model(_run(served, asked), read)
+    return served.with_model(run_of(served, asked), read)
 
 
 @router.post("/why", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
@@ -118,11 +124,11 @@ def why(asked: AskedWhy, served: Served) -> StreamingResponse:
 
     Events: `question` {position, target, foil, value}, `answer` of a method, `failed` {method, reason}, and `end`.
     """
-    run = _run(served, asked)
+    run = run_of(served, asked)
 
     def answered(model: LanguageModel) -> Iterator[tuple[str, dict[str, Any]]]:
         reading = PromptReading(model, asked.prompt, SHOWN)
-        codes, question = DictionaryReading(reading, run.dictionary), _question(asked, reading)
+        codes, question = DictionaryReading(reading, run.dictionary), question_of(asked, reading)
         names = model.tokenizer.tokens([question.target, *([] if question.foil is None else [question.foil])])
         value = float(question.value(reading.logits[question.position]))
         tokens = {"target": names[0], "foil": names[1] if question.foil is not None else None}
@@ -135,22 +141,23 @@ def why(asked: AskedWhy, served: Served) -> StreamingResponse:
                 yield "failed", {"method": answer[0], "reason": answer[1]}
         yield "end", {}
 
-    return _events(served, run, answered)
+    return events(served, served.source(run), answered)
 
 
-def _run(served: Serving, asked: Asked) -> ServedRun:
+def run_of(served: Serving, asked: Asked) -> ServedRun:
+    """Return the run that was asked about, the newest without a name."""
     return served.library.runs()[0] if asked.run is None else served.library[asked.run]
 
 
-def _events(
-    served: Serving, run: ServedRun, work: Callable[[LanguageModel], Iterator[tuple[str, dict[str, Any]]]]
+def events(
+    served: Serving, source: Source, work: Callable[[LanguageModel], Iterator[tuple[str, dict[str, Any]]]]
 ) -> StreamingResponse:
-    """Return what work on the run's model yields as server-sent events; others have the model between two of them."""
+    """Return what work on a model yields as server-sent events; others have the model between two of them."""
 
     def lines() -> Iterator[bytes]:
         number = 0
         try:
-            for number, (event, data) in enumerate(served.worker.iterate(served.source(run), work), start=1):
+            for number, (event, data) in enumerate(served.worker.iterate(source, work), start=1):
                 yield encode(number, event, data)
         except MonosemaError as error:
             yield encode(number + 1, "error", {"message": str(error)})
@@ -158,7 +165,7 @@ def _events(
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 
 
-def _question(asked: AskedFeatures, reading: PromptReading) -> Question:
+def question_of(asked: AskedFeatures, reading: PromptReading) -> Question:
     """Return the question that target and foil make."""
     foil = -1 if asked.foil is None else None if asked.foil == "" else _token(asked.foil, reading.model, "foil")
     target = None if asked.target is None else _token(asked.target, reading.model, "target")

@@ -2,10 +2,13 @@
 import { el, measured, say, share } from "../elements.js";
 import { labelled, visible } from "../tokens.js";
 import { post } from "./api.js";
+import { PLAYERS, REMOVALS, input } from "./input.js";
+import { lens, parts, steps } from "./inside.js";
 import { modes, promptBox } from "./promptbox.js";
 import { drawTokens, nextBars, pieces, signed } from "./reading.js";
 import { currentRun, facts, failure, folderOf, runAddress, shell, skeleton, status } from "./shell.js";
-import { View, choice, json, number, optional, text } from "./state.js";
+import { View, choice, flag, json, number, optional, text } from "./state.js";
+import { tabs } from "./tabs.js";
 import { answer } from "./why.js";
 
 /** @typedef {import("./reading.js").ReadToken} ReadToken */
@@ -28,12 +31,20 @@ export const FIELDS = {
   at: optional(number(0, { low: 0, high: 100000, whole: true })),
   target: text(),
   foil: text(),
+  tab: choice(["features", "input", "lens", "parts", "steps"]),
+  players: choice(Object.keys(PLAYERS)),
+  removal: choice(Object.keys(REMOVALS)),
+  twin: text(),
+  every: flag(),
+  by: choice(["layer", "head", "neuron", "latent"]),
+  temperature: number(1, { low: 0.1, high: 10 }),
 };
+const TABS = { features: "Features", input: "Input", lens: "Lens", parts: "Logit in parts", steps: "Step by step" };
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 /** @type {View<typeof FIELDS>} */
 let view;
-/** @type {{tokens: ReadToken[], chat: boolean, model: string, methods: import("./why.js").Method[]} | null} */
+/** @type {{tokens: ReadToken[], chat: boolean, model: string, methods: import("./why.js").Method[], attribution: import("./input.js").Method[]} | null} */
 let read = null;
 let turn = new AbortController();
 let question = new AbortController();
@@ -150,11 +161,31 @@ function why(body, target, foil) {
   const box = el("input", { type: "text", class: "foil-box", value: shown(foil, tokens), "aria-label": say("Rather than"), list: "foils", spellcheck: "false", autocomplete: "off" });
   const options = el("datalist", { id: "foils" }, tokens[at].next.map(({ token }) => el("option", { value: token })));
   box.addEventListener("change", () => ask({ foil: /** @type {HTMLInputElement} */ (box).value }));
+  const head = el("h2", {}, el("span", {}, say("Why")), el("span", { class: "chip target" }, visible(shown(target, tokens))), el("span", {}, say("after")), el("span", { class: "chip" }, visible(tokens[at].token)), el("span", {}, say("rather than")), box, options);
+  const panel = el("div", { id: "answers", role: "tabpanel" });
+  const { tab, by, temperature, players, removal, twin, every } = view.state;
+  $("why").replaceChildren(head, tabs(TABS, tab, (tab) => redraw({ tab }), "answers"), panel);
+  const about = { signal: question.signal, again: look, run: run() ?? "", position: at, by, temperature, change: redraw };
+  if (tab === "features") byFeatures(panel, body, at);
+  if (tab === "input") input(panel, body, { players, removal, twin, every }, { ...about, methods: read.attribution });
+  if (tab === "lens") lens(panel, body, about);
+  if (tab === "parts") parts(panel, body, about);
+  if (tab === "steps") steps(panel, body, about);
+}
+
+/** Shows the answer to the same question in another way. @param {Record<string, unknown>} change */
+async function redraw(change) {
+  await view.set(change, { push: true });
+  look();
+}
+
+/** @param {HTMLElement} host @param {Record<string, unknown>} body @param {number} at */
+function byFeatures(host, body, at) {
+  if (!read) return;
   const figure = el("p", { class: "soft small" });
   const rows = el("div", { class: "methods" });
-  const head = el("h2", {}, el("span", {}, say("Why")), el("span", { class: "chip target" }, visible(shown(target, tokens))), el("span", {}, say("after")), el("span", { class: "chip" }, visible(tokens[at].token)), el("span", {}, say("rather than")), box, options);
-  $("why").replaceChildren(head, figure, rows);
-  answer(rows, { ...body, most: 12 }, { run: run() ?? "", tokens: tokens.slice(0, at + 1), methods: read.methods, signal: question.signal, again: look, onPosition: choose }, (said) => {
+  host.replaceChildren(figure, rows);
+  answer(rows, { ...body, most: 12 }, { run: run() ?? "", tokens: read.tokens.slice(0, at + 1), methods: read.methods, signal: question.signal, again: look, onPosition: choose }, (said) => {
     figure.textContent = said.foil === null ? say("log p = {} nats", measured(said.value)) : say("log-odds {} nats: what is above 0 speaks for {}, what is below 0 for {}", signed(said.value), visible(said.target), visible(said.foil));
   });
 }
@@ -207,22 +238,39 @@ function step(by) {
 function code() {
   const { state } = view;
   const given = state.mode === "chat" ? JSON.stringify(state.messages) : JSON.stringify(state.text);
+  const where = state.at === null ? "" : `, position=${state.at}`;
+  const precise = state.tab !== "features";
   return [
-    "import monosema as ms",
-    "from monosema.runs import Run, open_model",
-    "from monosema.server.reading import DictionaryReading, PromptReading, Question",
-    "from monosema.server.why import answers",
+    ...(precise ? ["import monosema as ms"] : []),
+    ...(state.tab === "input" ? ["from monosema import attribution"] : precise ? ["from monosema.attribution import lenses"] : []),
+    `from monosema.runs import Run${precise ? "" : ", open_model"}`,
+    `from monosema.server.reading import ${precise ? "" : "DictionaryReading, "}PromptReading, Question`,
+    ...(precise ? [] : ["from monosema.server.why import answers"]),
     "",
     `run = Run.open(${JSON.stringify(folderOf(run()))})`,
-    `reading = PromptReading(open_model(run.recipe), ${given})`,
-    "features = DictionaryReading(reading, run.dictionary())",
-    `question = Question.about(reading${state.at === null ? "" : `, position=${state.at}`})`,
+    precise ? 'model = ms.load_model(run.recipe.model.name, dtype="float32")' : "model = open_model(run.recipe)",
+    `reading = PromptReading(model, ${given})`,
+    `question = Question.about(reading${where})`,
     "print(reading.tokens_read()[question.position].next)",
-    "print(features.with_effects(question.position, question))",
-    "for answer in answers(features, question):",
-    "    print(answer)",
+    ...(precise ? ["ids = reading.ids[: question.position + 1]"] : []),
+    ...CODE[state.tab](state),
   ].join("\n");
 }
+
+/** What follows the question, by tab. @type {Record<string, (state: import("./state.js").State<typeof FIELDS>) => string[]>} */
+const CODE = {
+  features: () => ["features = DictionaryReading(reading, run.dictionary())", "print(features.with_effects(question.position, question))", "for answer in answers(features, question):", "    print(answer)"],
+  input: ({ players, removal, twin, every }) => [
+    `asked = attribution.ask(model, ids, target=question.target, foil=question.foil${twin ? `, twin=${JSON.stringify(twin)}` : ""})`,
+    `players = attribution.tokens_of(model, asked, ${JSON.stringify(players)}${removal ? `, ${JSON.stringify(removal)}` : ""})`,
+    "game = attribution.Game(model, asked, players)",
+    `for method in attribution.methods_named(${every ? '["all"]' : ""}):`,
+    "    print(attribution.attribute(game, method))",
+  ],
+  lens: () => ["print(lenses.read_lens(model, lenses.Lens(), ids, range(len(ids)), question.target).to_dict())"],
+  parts: ({ by }) => [`print(lenses.logit_parts(model, ids, question.target, question.foil, by="${by}"${by === "latent" ? ", dictionary=run.dictionary()" : ""}).largest(40))`],
+  steps: ({ temperature }) => [`for step in lenses.prediction_steps(model, ids, temperature=${temperature.toFixed(2)}):`, "    print(step.name, step.formula, step.said)"],
+};
 
 async function start() {
   view = await View.open(FIELDS, () => (form(), reading()));

@@ -12,7 +12,7 @@ const FOLDED = 3;
 /** Entropy, in nats, of the fullest underline: a choice among about 150 equally likely tokens. */
 const OPEN = 5;
 
-/** The pieces in which tokens are read, each of one token or of those that make a character together. @param {ReadToken[]} tokens @returns {Piece[]} */
+/** The pieces in which tokens are read, each of one token or of those that make a character together. @param {{token: string}[]} tokens @returns {Piece[]} */
 export const pieces = (tokens) => joined(tokens.map(({ token }) => token));
 
 /**
@@ -82,7 +82,7 @@ export const percent = (p) => (p >= 0.995 && p < 1 ? "> 99 %" : p >= 0.1 ? (100 
 
 /**
  * Tokens shaded by a score: warm where it is above 0, cool below.
- * @param {ReadToken[]} tokens @param {number[]} scores
+ * @param {{token: string}[]} tokens @param {number[]} scores
  */
 export function strip(tokens, scores) {
   const most = Math.max(...scores.map(Math.abs), 1e-9);

@@ -17,7 +17,17 @@ const SHOWN = 6;
  * @param {{run: string, tokens: ReadToken[], methods: Method[], signal: AbortSignal, again: () => void, onPosition: (at: number) => void}} about
  * @param {(question: {position: number, target: string, foil: string | null, value: number}) => void} onQuestion
  */
-export async function answer(host, asked, about, onQuestion) {
+export const answer = (host, asked, about, onQuestion) => ask(host, "/api/prompt/why", asked, about, (data) => answered(data, about), onQuestion);
+
+/**
+ * Fills `host` with a row a method, as the answers of a stream of events come.
+ * @param {HTMLElement} host @param {string} path @param {Record<string, unknown>} asked
+ * @param {{methods: Method[], signal: AbortSignal, again: () => void}} about
+ * @param {(data: any) => (string | Node)[]} drawn - what an answer looks like
+ * @param {(question: any) => void} onQuestion
+ * @param {(event: string, data: any) => void} [onOther] - told of all other events
+ */
+export async function ask(host, path, asked, about, drawn, onQuestion, onOther = () => {}) {
   const stop = new AbortController();
   about.signal.addEventListener("abort", () => stop.abort());
   const rows = new Map(about.methods.map((method) => [method.name, row(method)]));
@@ -26,12 +36,14 @@ export async function answer(host, asked, about, onQuestion) {
   let waiting = [...rows.keys()];
   const working = () => waiting[0] && rows.get(waiting[0])?.classList.add("working");
   try {
-    for await (const { event, data } of stream("/api/prompt/why", asked, { signal: stop.signal })) {
+    for await (const { event, data } of stream(path, asked, { signal: stop.signal })) {
+      const mine = rows.get(data.method);
       if (event === "question") onQuestion(data);
-      if (event === "answer") rows.get(data.method)?.append(...answered(data, about));
-      if (event === "failed") rows.get(data.method)?.append(el("p", { class: "soft refused" }, data.reason));
+      else if (event === "answer") mine?.append(...drawn(data));
+      else if (event === "failed") mine?.append(el("p", { class: "soft refused" }, data.reason));
+      else onOther(event, data);
       if (event === "answer" || event === "failed") {
-        rows.get(data.method)?.classList.replace("working", "done");
+        mine?.classList.replace("working", "done");
         waiting = waiting.filter((name) => name !== data.method);
       }
       working();

@@ -1,0 +1,91 @@
+"""What the app says about a prediction over HTTP: words that it is owed to, layers, parts, steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from sent_events import sent_events
+from starlette.testclient import TestClient
+
+from monosema.attribution import METHODS, Game, ask, attribute, tokens_of
+from monosema.models import load_model
+from monosema.runs import Run
+from monosema.server import create_app
+
+ASKED: dict[str, Any] = {"text": "the cat sat", "target": "a", "foil": "b"}
+
+
+@pytest.fixture(scope="module")
+def client(finished: Run) -> TestClient:
+    return TestClient(create_app([finished.folder]), base_url="http://127.0.0.1")
+
+
+def test_the_app_divides_an_answer_as_python_does(client: TestClient, finished: Run) -> None:
+    asked = {**ASKED, "methods": ["occlusion", "shapley"], "players": "words", "removal": "mean"}
+    told = sent_events(client.post("/api/prompt/attribute", json=asked).text)
+    assert [name for name, _ in told] == ["question", "answer", "answer", "end"]
+    model = load_model(finished.recipe.model.name, dtype="float32")
+    question = ask(model, ASKED["text"], target=ASKED["target"], foil=ASKED["foil"])
+    game = Game(model, question, tokens_of(model, question, "words", "mean"))
+    for name, answer in told[1:3]:
+        expected = attribute(game, answer["method"])
+        assert name == "answer"
+        assert answer["scores"] == pytest.approx(expected.scores.tolist(), abs=1e-4)
+    pieces = told[0][1]["pieces"]
+    assert [piece["text"].strip() for piece in pieces if piece["player"] is not None] == ["the", "cat", "sat"]
+    assert told[0][1]["value"] == pytest.approx(game.full, abs=1e-4)
+
+
+def test_a_method_that_fails_leaves_the_others(client: TestClient) -> None:
+    asked = {**ASKED, "methods": ["integrated_gradients", "occlusion"], "removal": "mask"}
+    told = sent_events(client.post("/api/prompt/attribute", json=asked).text)
+    assert [name for name, _ in told] == ["question", "failed", "answer", "end"]
+    assert "no gradient" in told[1][1]["reason"]
+
+
+def test_the_question_ends_at_its_position(client: TestClient) -> None:
+    told = sent_events(client.post("/api/prompt/attribute", json={**ASKED, "at": 3, "methods": ["occlusion"]}).text)
+    assert len(told[0][1]["pieces"]) == 4
+
+
+def test_lens_parts_and_steps_agree_on_the_answer(client: TestClient) -> None:
+    lens = client.post("/api/prompt/lens", json=ASKED).json()
+    n = len(lens["tokens"])
+    steps = client.post("/api/prompt/steps", json=ASKED).json()
+    chosen = next(step for step in steps if step["name"] == "choice")["values"]["token"]
+    assert lens["reading"][-1]["top"][0]["token"] == chosen
+    assert len(lens["reading"]) % n == 0
+    for by in ("layer", "head", "neuron", "latent"):
+        parts = client.post("/api/prompt/parts", json={**ASKED, "by": by, "most": 3}).json()
+        whole = sum(part["score"] for part in parts["parts"]) + parts["rest"]
+        assert whole == pytest.approx(parts["value"], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("route", "asked", "status", "said"),
+    [
+        ("attribute", {**ASKED, "methods": ["nothing"]}, 400, "no method 'nothing'"),
+        ("attribute", {**ASKED, "players": "letters"}, 422, "players"),
+        ("parts", {**ASKED, "by": "thought"}, 422, "by"),
+        ("steps", {**ASKED, "temperature": 0}, 422, "temperature"),
+        ("lens", {**ASKED, "at": 99}, 400, "no position 99"),
+    ],
+)
+def test_bad_questions_are_refused(
+    client: TestClient, route: str, asked: dict[str, Any], status: int, said: str
+) -> None:
+    answer = client.post(f"/api/prompt/{route}", json=asked)
+    assert answer.status_code == status
+    assert said in answer.text
+
+
+def test_a_twin_of_another_length_is_an_error_event(client: TestClient) -> None:
+    told = sent_events(client.post("/api/prompt/attribute", json={**ASKED, "twin": "the cat sat down"}).text)
+    assert [name for name, _ in told] == ["error"]
+    assert "exchange words for others of as many tokens" in told[0][1]["message"]
+
+
+def test_all_methods_are_listed(client: TestClient) -> None:
+    listed = client.post("/api/prompt", json={"text": "the cat"}).json()["attribution"]
+    assert [one["name"] for one in listed] == list(METHODS)
