@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=DEFAULT_TOKENS, help="tokens of the whole run")
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="folder of exported weights to begin with")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to take; without it one is trained")
-    parser.add_argument("--short", action="store_true", help="the short schedule: names and repeats, little else")
+    parser.add_argument("--small", action="store_true", help="a small model that learns indirect objects alone")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of every batch")
     parser.add_argument("--device", help="where to compute: cpu, cuda; without it, the best there is")
     parser.add_argument("--eager", action="store_true", help="do not compile the training step")
@@ -80,10 +80,12 @@ def evaluate_weights(options: argparse.Namespace) -> None:
 
 
 def _settings(options: argparse.Namespace) -> Settings:
-    from specimen.phases import PHASES, SHORT
+    from specimen.phases import NAMES
     from specimen.training import Settings
 
-    return Settings(tokens=options.tokens, seed=options.seed, phases=SHORT if options.short else PHASES)
+    if options.small:
+        return Settings(tokens=options.tokens, seed=options.seed, phases=NAMES, width=128, layers=4)
+    return Settings(tokens=options.tokens, seed=options.seed)
 
 
 def train_and_export(options: argparse.Namespace) -> None:

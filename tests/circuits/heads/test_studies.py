@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from monosema.circuits.heads import context_learning, self_repair
+from monosema.circuits.heads import context_latents, context_learning, self_repair
 from monosema.circuits.heads.ablating import all_heads, component_outputs, layer_sets
 from monosema.circuits.heads.distinct import _distinct, first_order, spread
 from monosema.circuits.planted import PLANTED
-from monosema.core import InputError
+from monosema.core import InputError, Site
+from monosema.dictionaries import Neurons
+from monosema.interventions import splice
 from monosema.models import random_model
 
 
@@ -76,6 +78,28 @@ def test_context_learning_is_late_less_early_loss() -> None:
     losses = -model(tokens).log_softmax(-1)[:, :-1].gather(-1, tokens[:, 1:, None])[..., 0]
     expected = losses[3:, 69:].mean() - losses[3:, 10:30].mean()
     assert found.score.value == pytest.approx(float(expected), abs=1e-5)
-    assert (len(found.heads), len(found.others)) == (2, 2)
+    assert {name: len(one.parts) for name, one in found.groups.items()} == {
+        "by gradient": 2,
+        "by induction score": 2,
+        "at random": 2,
+    }
+    assert not {*found.groups["at random"].parts} & {*found.groups["by gradient"].parts}
     with pytest.raises(InputError, match="100 tokens"):
         context_learning(model, tokens[:, :50])
+
+
+def test_latents_of_context_learning_are_told_by_what_their_ablation_adds() -> None:
+    model, site = random_model(), Site(0, "resid_post")
+    tokens = torch.randint(0, 256, (8, 110), generator=torch.Generator().manual_seed(0))
+    found = context_latents(model, Neurons(model.d_model), site, tokens, top=3)
+    first, drawn = found.groups["by gradient"], found.groups["at random"]
+    assert found.score.value == pytest.approx(context_learning(model, tokens).score.value, abs=1e-5)
+    assert first.together.value > drawn.together.value
+    latent, added = next(iter(first.parts.items()))
+    with splice(
+        model,
+        {site: Neurons(model.d_model)},
+        latents={site: lambda c, _: c.index_fill(-1, torch.tensor([int(latent)]), 0)},
+    ):
+        changed = context_learning(model, tokens).score.value
+    assert changed - found.score.value == pytest.approx(added.value, abs=1e-4)

@@ -174,8 +174,8 @@ class HeadRoles:
         }
 
 
-def head_roles(model: LanguageModel, n: int = 32, seed: int = 0) -> HeadRoles:
-    """Find the roles of a model's heads.
+def head_looks(model: LanguageModel, n: int = 32, seed: int = 0) -> HeadRoles:
+    """Find the roles that a model's heads look like; nothing is ablated, so no head has a role of doing.
 
     Args:
         n: texts of each kind.
@@ -187,17 +187,23 @@ def head_roles(model: LanguageModel, n: int = 32, seed: int = 0) -> HeadRoles:
     texts = head_texts(decoder, n, seed)
     control = randomised(decoder, seed)
     assert isinstance(control, Transformer)
-    scores, drawn = score_heads(decoder, texts), score_heads(control, texts)
-    found = HeadRoles(
+    drawn = score_heads(control, texts)
+    return HeadRoles(
         model=model.name,
         heads=all_heads(decoder),
-        scores=scores,
+        scores=score_heads(decoder, texts),
         control={name: float(values.mean(1).max()) for name, values in drawn.items()},
         effects={},
         paths={},
         others=(),
         texts=texts,
     )
+
+
+def head_roles(model: LanguageModel, n: int = 32, seed: int = 0) -> HeadRoles:
+    """Find the roles of a model's heads; arguments and errors as for `head_looks`."""
+    decoder, found = require_decoder(model), head_looks(model, n, seed)
+    scores, texts = found.scores, found.texts
     most = {role: found.looking(role)[:PER_ROLE] for role in scores}
     named = sorted({head for heads in most.values() for head in heads})
     rest = [head for head in found.heads if not found.looks(head)]

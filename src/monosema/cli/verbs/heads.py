@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
@@ -17,14 +18,16 @@ if TYPE_CHECKING:
     from monosema.circuits.heads import Distinct, HeadRoles, SelfRepair
     from monosema.core import Estimate
     from monosema.models import LanguageModel
+    from monosema.runs.subject import Subject
 
 
 def heads(
-    model: str = "specimen",
+    model: str | None = None,
     /,
     *,
     study: Literal["roles", "distinct", "repair", "context"] = "roles",
     prompts: int = 32,
+    run: Path | None = None,
     memory_mb: int = 512,
     common: Common = DEFAULTS,
 ) -> int:
@@ -39,28 +42,39 @@ def heads(
     monosema heads specimen
     monosema heads specimen --study distinct --prompts 12
     monosema heads ./my-llama --study repair --prompts 64 --json
+    monosema heads --study context --run runs/demo
     ```
 
     Parameters
     ----------
     model
         `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
+        Without it the run's, or specimen.
     study
         roles; distinct, over how many skills the costs of ablating a head, or a layer, are spread; repair, what
-        ablating the heads that answer takes one by one and together; context, which heads make later tokens of a text
-        easier than early ones.
+        ablating the heads that answer takes one by one and together; context, which heads, and latents, make later
+        tokens of a text easier than early ones.
     prompts
         Texts of each kind. Intervals are over these.
+    run
+        Of context: a run folder, or a dictionary in any format, whose latents are ablated too.
     memory_mb
         Megabytes that a pass may take beside the model; with less, fewer prompts run as one batch.
     """
     from monosema.circuits import pass_memory
     from monosema.models import load_model
+    from monosema.runs.subject import open_subject
 
     if prompts < 2:
         raise InputError(f"--prompts {prompts} is not valid: an interval needs 2 or more.")
-    opened = load_model(model, device=common.device, dtype="float32")
+    if run is not None and study != "context":
+        raise InputError(f"--run is of --study context; {study} looks at heads alone.")
+    subject = None if run is None else open_subject(run, model, device=common.device)
+    named = model or (None if subject is None else subject.model.name) or "specimen"
+    opened = load_model(named, device=common.device, dtype="float32")
     with pass_memory(memory_mb), errors_console().status(translate("reading heads")):
+        if study == "context":
+            return _context(opened, prompts, common, subject)
         return _STUDIES[study](opened, prompts, common)
 
 
@@ -89,35 +103,42 @@ def _repair(model: LanguageModel, prompts: int, common: Common) -> int:
     return deliver(found.to_dict(), common, lambda console: _show_repair(found, console))
 
 
-def _context(model: LanguageModel, prompts: int, common: Common) -> int:
+def _context(model: LanguageModel, prompts: int, common: Common, subject: Subject | None) -> int:
     import torch
 
-    from monosema.circuits.heads import context_learning
+    from monosema.circuits.heads import context_latents, context_learning
     from monosema.circuits.pruning import text_rows
     from monosema.data import open_corpus
 
-    window = min(model.context, 512)
+    window, seed = min(model.context, 512), common.seed or 0
     rows = torch.cat(text_rows(model, open_corpus("builtin"), prompts * window, "heldout", window))[:prompts]
-    found = context_learning(model, rows, seed=common.seed or 0)
+    both = [context_learning(model, rows, seed=seed)]
+    if subject is not None:
+        both.append(context_latents(model, subject.dictionary, subject.site, rows, seed=seed))
 
     def show(console: Console) -> None:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column("head")
-        table.add_column("adds to the difference", justify="right")
-        for heads, about in ((found.heads, ""), (found.others, f" ({translate('at random')})")):
-            for head, effect in heads.items():
-                table.add_row(f"{head.name}{about}", f"{effect.value:.3f} [{effect.low:.3f}, {effect.high:.3f}]")
-        console.print(table)
-        console.print(Text(translate(found.sentence)))
+        for found in both:
+            table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+            table.add_column(translate(found.unit))
+            table.add_column(translate("adds to the difference"), justify="right")
+            for name, group in found.groups.items():
+                for part, effect in group.parts.items():
+                    table.add_row(f"{part} ({translate(name)})", _fine(effect))
+                table.add_row(translate(f"{group.size} together ({translate(name)})"), _fine(group.together))
+            console.print(table)
+            console.print(Text(translate(found.sentence)))
 
-    return deliver(found.to_dict(), common, show)
+    return deliver({found.unit: found.to_dict() for found in both}, common, show)
+
+
+def _fine(figure: Estimate) -> str:
+    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
 
 
 _STUDIES: Mapping[str, Callable[[LanguageModel, int, Common], int]] = {
     "roles": _roles,
     "distinct": _distinct,
     "repair": _repair,
-    "context": _context,
 }
 
 
