@@ -50,17 +50,17 @@ def test_twins_of_an_order_have_the_same_tokens_and_those_of_words_lose_them(mod
 def test_the_rule_finds_the_latents_of_the_cue_and_without_them_the_classifier_follows_it_less(
     model: LanguageModel,
 ) -> None:
-    case = _Case(model, BIASES[1], SITE, SITE, prompts=8, seed=0)
+    case = _Case(model, BIASES[1], [SITE], SITE, prompts=8, seed=0)
     pooled = {name: case.pooled(rows) for name, rows in case.twins.items()}
     sign = torch.tensor([1.0 if one.cue else -1.0 for one in case.train[: len(pooled["own"])]]).unsqueeze(1)
     planted = torch.cat([((pooled["own"] - pooled[twin]) * sign).mean(0, keepdim=True) for twin in ("cue", "label")])
     rows = planted / planted.norm(dim=1, keepdim=True)
     dictionary = RandomDirections(pooled["own"].mean(0), torch.cat([rows, -rows]), 1.0, 4)
-    judged = case.judge(dictionary, SITE)
-    assert set(judged.unwanted) == {0, 2}
+    unwanted = [latent for _, latent in case.judge({SITE: dictionary}).unwanted]
+    assert set(unwanted) == {0, 2}
     follows = []
-    for latents in ([], judged.unwanted):
-        measured = case.pooled(case.new, lambda latents=latents: _without(model, SITE, dictionary, latents))
+    for latents in ([], unwanted):
+        measured = case.pooled(case.new, lambda latents=latents: _without(model, {SITE: dictionary}, {SITE: latents}))
         said = case.classifier.decide(measured.double().numpy())
         follows.append(np.mean(said == [one.cue for one in case.test]))
     assert follows[0] > follows[1] + 0.1
@@ -75,11 +75,11 @@ def test_the_worst_group_is_the_smallest_share_and_lies_in_its_interval() -> Non
 
 
 def test_a_latent_that_there_is_not_is_refused(model: LanguageModel, tmp_path: Path) -> None:
-    case = _Case(model, BIASES[0], SITE, SITE, prompts=4, seed=0)
+    case = _Case(model, BIASES[0], [SITE], SITE, prompts=4, seed=0)
 
     class Held(Member):
         def open(self) -> RandomDirections:
             return RandomDirections.fit(case.plain, 8, 2)
 
-    with pytest.raises(InputError, match="latents 0 to 7"):
-        case.by_hand(Held(SITE, 0.01, 0, None, None, tmp_path), [8])
+    with pytest.raises(InputError, match=r"LAYER\.LATENT, of layers 4 and latents 0 to 7"):
+        case.by_hand([Held(SITE, 0.01, 0, None, None, tmp_path)], ["4.8"])

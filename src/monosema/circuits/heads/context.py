@@ -18,7 +18,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.circuits.graph import require_decoder
 from monosema.circuits.heads.ablating import Read, ablated, all_heads, component_outputs, means
 from monosema.circuits.heads.distinct import first_order
 from monosema.circuits.heads.roles import HeadTexts, score_heads
@@ -26,7 +25,7 @@ from monosema.circuits.heads.texts import repeated_tokens
 from monosema.core import Estimate, InputError, Site, bootstrap_mean, numpy_generator
 from monosema.dictionaries import Dictionary
 from monosema.interventions import splice
-from monosema.models import ForwardContext, LanguageModel, Transformer
+from monosema.models import ForwardContext, LanguageModel, Transformer, require_decoder
 
 GRADIENT, INDUCTION, RANDOM = "by gradient", "by induction score", "at random"
 SINGLY = 6

@@ -66,7 +66,7 @@ def experiments(
     thresholds
         Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50.
     latents
-        Of shift: latents to ablate besides those that the rule finds, with commas between; see the table that it gives.
+        Of shift: latents to ablate besides those that the rule finds, such as 2.17,3.40: see the table that it gives.
     text
         What dictionaries are trained on: builtin, a file or folder, or hf:NAME.
     tokens
@@ -94,7 +94,7 @@ def experiments(
         layers=tuple(_numbers("--layers", layers or "", int)),
         prompts=prompts,
         thresholds=thresholds,
-        latents=tuple(_numbers("--latents", latents or "", int)),
+        latents=tuple(filter(None, map(str.strip, (latents or "").split(",")))),
         seed=common.seed or 0,
         training=TrainingChoice(**chosen),
     )

@@ -31,8 +31,8 @@ class ExperimentConfig(Config):
     """Prompts that are chosen with; as many others are measured on."""
     thresholds: int = Field(7, gt=1)
     """Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50."""
-    latents: tuple[int, ...] = ()
-    """Of shift: latents of the first penalised dictionary to ablate, besides those that the rule finds."""
+    latents: tuple[str, ...] = ()
+    """Of shift: latents of the first penalised dictionaries to ablate, LAYER.LATENT, besides those of the rule."""
     seed: int = 0
     """Of prompts and orders."""
     training: TrainingChoice = TrainingChoice()

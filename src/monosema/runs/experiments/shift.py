@@ -2,17 +2,18 @@
 latents that answer to the cue are ablated (SHIFT; Marks et al. 2024, arXiv:2403.19647, § 4).
 
 The classifier is a logistic regression on the mean residual stream of a text, two thirds up the model. Latents are
-those of dictionaries in a lower layer with the largest effect on it. In place of a person a rule judges them: a latent
-is unwanted where its mean activation changes more when the cue alone is exchanged than when the label alone is; these
-twins have no labels. What else knows the twins stands beside: deletion of the tokens that are not in the twin, erasure
-of the cue by the difference of means and by LEACE, neurons under the same rule; and as many other latents at random.
+those of dictionaries at layers up to there with the largest effect on it. In place of a person a rule judges them: a
+latent is unwanted where its mean activation changes more when the cue alone is exchanged than when the label alone is;
+these twins have no labels. What else knows the twins stands beside: deletion of the tokens that are not in the twin,
+erasure of the cue where the classifier reads by the difference of means and by LEACE, and neurons under the same rule;
+and as many other latents at random.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -33,7 +34,7 @@ from monosema.core import (
 )
 from monosema.dictionaries import Dictionary, Neurons
 from monosema.interventions import splice
-from monosema.models import ForwardContext, LanguageModel
+from monosema.models import Action, LanguageModel
 from monosema.pages.experiment import ExperimentPage
 from monosema.runs.experiments.biased import BIASES, Bias, Biased, Rows, balanced, biased, rows_of
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
@@ -53,6 +54,8 @@ from monosema.runs.experiments.trained import Member, captured, sparse_name, tra
 
 TRAINING = 8
 """Texts to train a classifier on for each prompt of a group to measure on."""
+LAYERS = 5
+"""Layers with dictionaries, from the first to where the classifier reads, unless others are named."""
 CANDIDATES = 100
 """Latents of the largest effect on the classifier, which are judged."""
 JUDGED_ON = 100
@@ -64,35 +67,42 @@ READABLE = 0.75
 
 def run(work: Work) -> ExperimentPage:
     """Train dictionaries and classifiers, take the cue out in each way, and compare on balanced texts."""
-    (site, *more) = work.sites((work.model.n_layers // 3,))
-    if more:
-        raise InputError("The experiment shift has its dictionaries in one layer: give --layers one number.")
-    read = Site(max(site.layer or 0, 2 * work.model.n_layers // 3), "resid_post")
-    store = captured(work.reader, [site], work.config.training, work.folder / "activations")
+    read = 2 * work.model.n_layers // 3
+    sites = work.sites(tuple(dict.fromkeys(round(read * step / (LAYERS - 1)) for step in range(LAYERS))))
+    place = Site(max(read, *(site.layer or 0 for site in sites)), "resid_post")
+    store = captured(work.reader, sites, work.config.training, work.folder / "activations")
     members = trained(store, work.config.training, work.folder / "dictionaries", work.device)
+    together: dict[tuple[float, int], list[Member]] = {}
+    for member in members:
+        together.setdefault((member.alpha, member.seed), []).append(member)
     found: dict[str, dict[str, Any]] = {}
-    with progress_bar("shift", len(BIASES) * (len(members) + 1), "steps") as bar:
+    with progress_bar("shift", len(BIASES) * (len(together) + 1), "steps") as bar:
         for bias in BIASES:
-            case = _Case(work.model, bias, site, read, work.config.prompts, work.config.seed)
+            case = _Case(work.model, bias, sites, place, work.config.prompts, work.config.seed)
             own = work.part(bias.name, case.without_dictionaries)
             bar.advance(1)
-            for member in members:
-                by_rule = functools.partial(case.by_rule, member)
-                for how, one in work.part(f"{bias.name}-{member.alpha:g}-{member.seed}", by_rule).items():
-                    own[f"{sparse_name(member.alpha)}, {how} (seed {member.seed})"] = one
+            for (alpha, seed), some in together.items():
+                by_rule = functools.partial(case.by_rule, some, seed)
+                for how, one in work.part(f"{bias.name}-{alpha:g}-{seed}", by_rule).items():
+                    own[f"{sparse_name(alpha)}, {how} (seed {seed})"] = one
                 bar.advance(1)
             if latents := work.config.latents:
-                first = next((member for member in members if member.alpha > 0), members[0])
-                by_hand = functools.partial(case.by_hand, first, latents)
-                own[f"{sparse_name(first.alpha)}, {HAND} (seed {first.seed})"] = work.part(
-                    f"{bias.name}-by-hand-{digest(latents)[:8]}", by_hand
-                )
+                alpha, seed = next((key for key in together if key[0] > 0), next(iter(together)))
+                by_hand = functools.partial(case.by_hand, together[alpha, seed], latents)
+                key = f"{bias.name}-by-hand-{digest(latents)[:8]}"
+                own[f"{sparse_name(alpha)}, {HAND} (seed {seed})"] = work.part(key, by_hand)
             found[bias.name] = own
+    about = " ".join(__doc__.partition("The classifier is")[1:]).replace("\n", " ").strip()
     method = (
         f"{TRAINING * work.config.prompts} biased texts to train a classifier, {4 * work.config.prompts} balanced ones "
-        f"of other words to measure. {' '.join(__doc__.partition('classifier is')[1:]).replace(chr(10), ' ').strip()}"
+        f"of other words to measure. {about}"
     )
-    return shift_page(work, site, read, found, method)
+    return shift_page(work, sites, place, found, method)
+
+
+Latents = Mapping[Site, Sequence[int]]
+"""Latents of the dictionaries of some sites."""
+Dictionaries = Mapping[Site, Dictionary]
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,16 +128,18 @@ def _fitted(rows: Float[Tensor, "n d"], labels: Sequence[bool]) -> _Classifier:
 class _Judged:
     """Latents that the rule finds unwanted, all others with an effect, and what the rule saw of those it judged."""
 
-    unwanted: list[int]
-    others: list[int]
+    unwanted: list[tuple[Site, int]]
+    others: list[tuple[Site, int]]
     shown: list[dict[str, Any]]
 
 
 class _Case:
     """One bias on one model: its texts, its biased classifier, and what becomes of it."""
 
-    def __init__(self, model: LanguageModel, bias: Bias, site: Site, read: Site, prompts: int, seed: int) -> None:
-        self.model, self.bias, self.site, self.read = model, bias, site, read
+    def __init__(
+        self, model: LanguageModel, bias: Bias, sites: Sequence[Site], read: Site, prompts: int, seed: int
+    ) -> None:
+        self.model, self.bias, self.sites, self.read = model, bias, sites, read
         seeds = [derive_seed(seed, "shift", bias.name, part) for part in ("train", "test", "fair")]
         self.train = biased(bias, TRAINING * prompts, seeds[0])
         self.test = balanced(bias, 4 * prompts, seeds[1])
@@ -156,52 +168,74 @@ class _Case:
         found = {UNTOUCHED: self._measured(None), DELETED: self._measured(None, deleted, new)}
         rows, cues = self._cued()
         for name, eraser in {DIFFERENCE: mean_difference(rows, cues), LEACE: leace(rows, cues)}.items():
-            found[name] = self._measured(functools.partial(self.model.attach, self.site, erasing(eraser)), taken=1)
-        mlp = Site(self.site.layer, "mlp.post")
-        neurons = Neurons(self.model.site_width(mlp))
-        unwanted = self.judge(neurons, mlp).unwanted
-        found[NEURONS] = self._measured(lambda: _without(self.model, mlp, neurons, unwanted), taken=len(unwanted))
+            found[name] = self._measured(functools.partial(self.model.attach, self.read, erasing(eraser)), taken=1)
+        mlps = [Site(site.layer, "mlp.post") for site in self.sites]
+        neurons = {site: Neurons(self.model.site_width(site)) for site in mlps}
+        found[NEURONS] = self._ablated(neurons, self.judge(neurons).unwanted)
         plain = self.pooled(self.new)
         trained_fairly = _fitted(fair, [one.label for one in self.fair])
         found[FAIR] = {"as it is": self._right(trained_fairly, plain), "taken": 0}
         return found
 
-    def by_rule(self, member: Member) -> dict[str, Any]:
+    def by_rule(self, members: Sequence[Member], seed: int) -> dict[str, Any]:
         """Ablate the latents that the rule finds unwanted, and as many of the others at random."""
-        dictionary = member.open().to(self.model.device)
-        judged = self.judge(dictionary, self.site)
-        drawn = numpy_generator(member.seed, "shift", self.bias.name).permutation(judged.others)
-        chosen = {RULE: judged.unwanted, CHANCE: drawn[: len(judged.unwanted)].tolist()}
-        found = {how: self._ablated(dictionary, latents) for how, latents in chosen.items()}
+        dictionaries = self._opened(members)
+        judged = self.judge(dictionaries)
+        order = numpy_generator(seed, "shift", self.bias.name).permutation(len(judged.others))
+        drawn = [judged.others[index] for index in order[: len(judged.unwanted)]]
+        chosen = {RULE: judged.unwanted, CHANCE: drawn}
+        found = {how: self._ablated(dictionaries, latents) for how, latents in chosen.items()}
         found[RULE]["shown"] = judged.shown
         return found
 
-    def by_hand(self, member: Member, latents: Sequence[int]) -> dict[str, Any]:
-        """Ablate the latents that a person chose."""
-        dictionary = member.open().to(self.model.device)
-        if wrong := [latent for latent in latents if not 0 <= latent < dictionary.n_latents]:
-            raise InputError(
-                f"--latents {wrong[0]} is not valid: these dictionaries have latents 0 to {dictionary.n_latents - 1}."
-            )
-        return self._ablated(dictionary, latents)
+    def by_hand(self, members: Sequence[Member], names: Sequence[str]) -> dict[str, Any]:
+        """Ablate the latents that a person chose, each named LAYER.LATENT."""
+        dictionaries = self._opened(members)
+        known = {f"{site.layer}.": (site, one.n_latents) for site, one in dictionaries.items()}
+        chosen = []
+        for name in names:
+            layer, dot, latent = name.partition(".")
+            site, n = known.get(layer + dot, (None, 0))
+            if site is None or not latent.isdecimal() or int(latent) >= n:
+                raise InputError(
+                    f"--latents {name} is not valid: give LAYER.LATENT, of layers {', '.join(k[:-1] for k in known)} "
+                    f"and latents 0 to {max(n for _, n in known.values()) - 1}."
+                )
+            chosen.append((site, int(latent)))
+        return self._ablated(dictionaries, chosen)
 
-    def _ablated(self, dictionary: Dictionary, latents: Sequence[int]) -> dict[str, Any]:
-        return self._measured(lambda: _without(self.model, self.site, dictionary, latents), taken=len(latents))
+    def _opened(self, members: Sequence[Member]) -> Dictionaries:
+        return {member.site: member.open().to(self.model.device) for member in members}
 
-    def judge(self, dictionary: Dictionary, site: Site) -> _Judged:
+    def _ablated(self, dictionaries: Dictionaries, latents: Sequence[tuple[Site, int]]) -> dict[str, Any]:
+        by_site: dict[Site, list[int]] = {}
+        for site, latent in latents:
+            by_site.setdefault(site, []).append(latent)
+        return self._measured(lambda: _without(self.model, dictionaries, by_site), taken=len(latents))
+
+    def judge(self, dictionaries: Dictionaries) -> _Judged:
         """Judge the latents of the largest effect on the biased classifier by the twins."""
-        effects = self._effects(dictionary, site)
+        effects, shown = self._effects(dictionaries), list[dict[str, Any]]()
+        least = torch.cat([*effects.values()]).sort(descending=True).values[:CANDIDATES][-1]
+        for site, dictionary in dictionaries.items():
+            shown += self._shown(dictionary, site, effects[site], max(float(least), 1e-9))
+        shown.sort(key=lambda one: -one["effect"])
+        by_name = {site.short: site for site in dictionaries}
+        unwanted = [(by_name[one["site"]], one["latent"]) for one in shown if one["unwanted"]]
+        acting = [(site, latent) for site, one in effects.items() for latent in one.nonzero().flatten().tolist()]
+        return _Judged(unwanted, [one for one in acting if one not in {*unwanted}], shown)
+
+    def _shown(self, dictionary: Dictionary, site: Site, effects: Tensor, least: float) -> list[dict[str, Any]]:
+        """Return what the rule sees of a site's latents with an effect of at least this."""
         codes, rows = self._codes(dictionary, site, "own"), self.twins["own"]
-        own, cue, label = (
-            _mean(self._codes(dictionary, site, name), self.twins[name].text) for name in ("own", "cue", "label")
-        )
-        by_cue, by_label = (own - cue).abs().mean(0), (own - label).abs().mean(0)
-        order = effects.argsort(descending=True)[:CANDIDATES]
-        order = order[effects[order] > 0]
-        most = codes[rows.text][:, order].topk(4, dim=0).indices.T
+        cue, label = (_mean(self._codes(dictionary, site, name), self.twins[name].text) for name in ("cue", "label"))
+        by_cue, by_label = ((_mean(codes, rows.text) - one).abs().mean(0) for one in (cue, label))
+        chosen = (effects >= least).nonzero().flatten()
+        most = codes[rows.text][:, chosen].topk(4, dim=0).indices.T
         tokens = [self.model.tokenizer.tokens(rows.tokens[rows.text][places].tolist()) for places in most]
-        shown = [
+        return [
             {
+                "site": site.short,
                 "latent": latent,
                 "effect": float(effects[latent]),
                 "by cue": float(by_cue[latent]),
@@ -209,29 +243,28 @@ class _Case:
                 "tokens": list(dict.fromkeys(said)),
                 "unwanted": bool(by_cue[latent] > by_label[latent]),
             }
-            for latent, said in zip(order.tolist(), tokens, strict=True)
+            for latent, said in zip(chosen.tolist(), tokens, strict=True)
         ]
-        unwanted = [one["latent"] for one in shown if one["unwanted"]]
-        return _Judged(unwanted, sorted({*effects.nonzero().flatten().tolist()} - {*unwanted}), shown)
 
-    def _effects(self, dictionary: Dictionary, site: Site) -> Float[Tensor, " latents"]:
+    def _effects(self, dictionaries: Dictionaries) -> dict[Site, Float[Tensor, " latents"]]:
         """Return each latent's effect on the biased classifier: |activation × gradient|, the mean over texts."""
-        total = torch.zeros(dictionary.n_latents, device=self.model.device)
+        total = {site: torch.zeros(one.n_latents, device=self.model.device) for site, one in dictionaries.items()}
         rows, weight = self.twins["own"], self.classifier.weight.to(self.model.device)
         for some in torch.arange(len(rows.tokens)).split(BATCH):
             with (
                 torch.enable_grad(),
-                splice(self.model, {site: dictionary}, error="keep") as parts,
+                splice(self.model, dict[Site | str, Dictionary](dictionaries), error="keep") as parts,
                 self.model.capture(self.read, gradients=True) as got,
             ):
                 self.model(rows.tokens[some], rows.mask[some])
             _mean(got[self.read].float(), rows.text[some]).matmul(weight).sum().backward()
-            part, values = parts[site], parts[site].codes.values
-            assert values.grad is not None
-            codes = replace(part.codes, values=values.detach() * values.grad)
-            by_text = torch.zeros(len(some), dictionary.n_latents, device=self.model.device)
-            total += by_text.index_add_(0, part.where.nonzero()[:, 0], codes.dense().float()).abs().sum(0)
-        return total / len(rows.tokens)
+            for site, sums in total.items():
+                part, values = parts[site], parts[site].codes.values
+                assert values.grad is not None
+                codes = replace(part.codes, values=values.detach() * values.grad).dense().float()
+                by_text = codes.new_zeros(len(some), codes.shape[1]).index_add_(0, part.where.nonzero()[:, 0], codes)
+                sums += by_text.abs().sum(0) / len(rows.tokens)
+        return total
 
     @torch.no_grad()
     def _codes(self, dictionary: Dictionary, site: Site, twin: str) -> Float[Tensor, "n pos latents"]:
@@ -247,7 +280,7 @@ class _Case:
         found, cues = [], []
         for name in ("own", "cue"):
             rows = self.twins[name]
-            found.append(self.model.activations(rows.tokens, [self.site], rows.mask)[self.site][rows.text].float())
+            found.append(self.model.activations(rows.tokens, [self.read], rows.mask)[self.read][rows.text].float())
             cue = torch.tensor([one.cue == (name == "own") for one in self.train[:JUDGED_ON]])
             cues.append(cue.float().unsqueeze(1).expand(rows.text.shape)[rows.text.cpu()].to(found[-1].device))
         return torch.cat(found), torch.cat(cues)
@@ -302,16 +335,14 @@ def _mean(values: Float[Tensor, "n pos d"], where: Bool[Tensor, "n pos"]) -> Flo
 
 
 @contextlib.contextmanager
-def _without(model: LanguageModel, site: Site, dictionary: Dictionary, latents: Sequence[int]) -> Iterator[None]:
-    """Run the model with latents of a dictionary ablated at all positions, its error kept."""
-    if not latents:
-        yield
-        return
+def _without(model: LanguageModel, dictionaries: Dictionaries, latents: Latents) -> Iterator[None]:
+    """Run the model with latents of dictionaries ablated at all positions, errors kept."""
 
-    def ablate(codes: Tensor, _: ForwardContext) -> Tensor:
-        return codes.index_fill(-1, torch.tensor(latents, device=codes.device), 0)
+    def ablate(gone: Sequence[int]) -> Action:
+        return lambda codes, _: codes.index_fill(-1, torch.tensor(gone, dtype=torch.int64, device=codes.device), 0)
 
-    with splice(model, {site: dictionary}, error="keep", latents={site: ablate}):
+    some: dict[Site | str, Dictionary] = {site: dictionaries[site] for site in latents}
+    with splice(model, some, error="keep", latents={site: ablate(gone) for site, gone in latents.items()}):
         yield
 
 

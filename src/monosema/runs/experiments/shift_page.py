@@ -73,7 +73,7 @@ def worst_group(right: Float[np.ndarray, " n"], seed: int = 0) -> Estimate:
 
 
 def shift_page(
-    work: Work, site: Site, read: Site, found: Mapping[str, Mapping[str, Any]], method: str
+    work: Work, sites: Sequence[Site], read: Site, found: Mapping[str, Mapping[str, Any]], method: str
 ) -> ExperimentPage:
     """Return the page of what was found, by bias and by what was taken out."""
     tables, figures, says, values = [], [], [], {}
@@ -91,7 +91,7 @@ def shift_page(
         }
     tables += [_shown(bias, found[bias.name]) for bias in BIASES]
     return ExperimentPage(
-        title=f"Removal of a bias: {work.model.name}, latents of {site.short}, classifier at {read.short}",
+        title=f"Removal of a bias: {work.model.name}, classifier at {read.short}",
         question="Can the features that answer to an unwanted cue be taken out of a classifier that learnt the cue?",
         verdict=" ".join(says),
         method=method,
@@ -102,7 +102,7 @@ def shift_page(
             "The share of answers that follow the cue is 50 % where the cue is ignored.",
             "A token counts as the cue's where the twin has it not: of a cue that is an order there are none.",
         ],
-        values={"model": work.model.name, "site": str(site), "read": str(read), "biases": values,
+        values={"model": work.model.name, "sites": [str(site) for site in sites], "read": str(read), "biases": values,
                 "settings": work.config.to_dict()},
     )  # fmt: skip
 
@@ -135,10 +135,14 @@ def _table(bias: Bias, rows: Mapping[str, Row]) -> Table:
 def _shown(bias: Bias, found: Mapping[str, Any]) -> Table:
     name = next(name for name in found if name.endswith(f"{RULE} (seed 0)") and "α = 0," not in name)
     rows = [
-        [str(one["latent"]), f"{one['effect']:.3f}", f"{one['by cue']:.3f}", f"{one['by label']:.3f}",
-         "✓" if one["unwanted"] else "–", " ".join(token.strip() for token in one["tokens"])]
+        [
+            f"{Site.parse(one['site']).layer}.{one['latent']}",
+            *(f"{one[key]:.3f}" for key in ("effect", "by cue", "by label")),
+            "✓" if one["unwanted"] else "–",
+            " ".join(token.strip() for token in one["tokens"]),
+        ]
         for one in found[name]["shown"][:20]
-    ]  # fmt: skip
+    ]
     head = ["latent", "effect", "moved by the cue", "moved by the label", "unwanted", "most active on"]
     return Table(f"Label: {bias.label}. The latents that were judged, by effect: {name}.", head, rows)
 
