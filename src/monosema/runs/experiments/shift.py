@@ -248,12 +248,14 @@ class _Case:
 
     def _effects(self, dictionaries: Dictionaries) -> dict[Site, Float[Tensor, " latents"]]:
         """Return each latent's effect on the biased classifier: |activation × gradient|, the mean over texts."""
+        by_site: dict[Site | str, Dictionary] = {}
+        by_site.update(dictionaries.items())
         total = {site: torch.zeros(one.n_latents, device=self.model.device) for site, one in dictionaries.items()}
         rows, weight = self.twins["own"], self.classifier.weight.to(self.model.device)
         for some in torch.arange(len(rows.tokens)).split(BATCH):
             with (
                 torch.enable_grad(),
-                splice(self.model, dict[Site | str, Dictionary](dictionaries), error="keep") as parts,
+                splice(self.model, by_site, error="keep") as parts,
                 self.model.capture(self.read, gradients=True) as got,
             ):
                 self.model(rows.tokens[some], rows.mask[some])
