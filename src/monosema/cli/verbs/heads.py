@@ -49,7 +49,7 @@ def heads(
     ----------
     model
         `specimen`, the embedded model; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub.
-        Without it the run's, or specimen.
+        Without it: that of --run, or specimen.
     study
         roles; distinct, over how many skills the costs of ablating a head, or a layer, are spread; repair, what
         ablating the heads that answer takes one by one and together; context, which heads, and latents, make later
