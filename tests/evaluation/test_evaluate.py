@@ -129,7 +129,7 @@ def test_intervals_draw_documents_where_there_are_enough(model, text, site, zero
 
 
 def test_intervals_cover_the_figure_of_a_longer_text(model, text, site, controls) -> None:
-    truth = evaluate(model, controls["pca"], site, text(600)).dictionary.metrics
+    truth = evaluate(model, controls["pca"], site, text(240)).dictionary.metrics
     figures = evaluate(model, controls["pca"], site, text(60)).dictionary.metrics
     inside = [
         figures[name].low <= truth[name].value <= figures[name].high for name in ("fvu", "ce_spliced", "kl", "cosine")
