@@ -9,7 +9,7 @@ from monosema.circuits.circuit import Circuit
 from monosema.circuits.completeness import Completeness, NodeTest, completeness, minimality
 from monosema.circuits.contrast import Contrast, Contrasts, contrasts
 from monosema.circuits.contributions import contributions, exchanged
-from monosema.circuits.debugging import Culprit, Debugged, debug
+from monosema.circuits.debugging import Culprit, Debugged, debug, show_debugged
 from monosema.circuits.dot import to_dot
 from monosema.circuits.faithfulness import SHARES, Curve, Trial, curve, random_curve, sizes_of, smallest, trial_of
 from monosema.circuits.feature_circuits import (
@@ -52,6 +52,7 @@ from monosema.circuits.stability import Stability, jaccard, stability
 from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
 from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 from monosema.circuits.verification import Verification, VerifiedEdge, verify
+from monosema.circuits.wrong_answers import WrongAnswers, debug_task
 
 __all__ = [
     "ABLATIONS",
@@ -119,6 +120,7 @@ __all__ = [
     "Trial",
     "Verification",
     "VerifiedEdge",
+    "WrongAnswers",
     "Zero",
     "ablation_named",
     "agreement",
@@ -133,6 +135,7 @@ __all__ = [
     "contributions",
     "curve",
     "debug",
+    "debug_task",
     "end_metrics",
     "exact_effects",
     "exchanged",
@@ -167,6 +170,7 @@ __all__ = [
     "score_edges",
     "score_graph",
     "show_circuit",
+    "show_debugged",
     "show_graph",
     "sizes_of",
     "smallest",
