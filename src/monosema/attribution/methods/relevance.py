@@ -7,9 +7,9 @@
 
 Sources: Ali et al. 2022, arXiv:2202.07304; AttnLRP, Achtibat et al. 2024, arXiv:2402.05602; z⁺, Montavon et al. 2017,
 arXiv:1512.02479. For a contrast of two tokens F is the difference of their logits, and cp_lrp conserves it but for
-biases; the softmax of attn_lrp keeps a part, as published. A note says which share of F arrives at the embeddings. The
-z⁺ rule holds at the projections of attention and MLPs; the unembedding, which reads a difference of two logits, goes
-back as it is.
+biases; the softmax of attn_lrp keeps a part, as published. A note says which share of F arrives at the embeddings.
+Departure of cp_lrp: a gate goes back half to each factor, which other code holds constant. The z⁺ rule holds at the
+projections of attention and MLPs; the unembedding, which reads a difference of two logits, goes back as it is.
 
 LRP is patented; see docs/attribution.md before you use it in a product. None is run where no methods are named.
 """
