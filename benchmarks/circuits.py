@@ -110,14 +110,14 @@ def _peak() -> int:
 
 def _gemma() -> Transformer:
     """Return a model of Gemma 3's kind, of the size of its smallest, with the embedded model's tokenizer."""
-    from monosema.models import load_model, random_model
+    from monosema.models import Transformer, load_model
     from monosema.models.gemma import config
 
     sizes = {"hidden_size": 640, "num_hidden_layers": 18, "num_attention_heads": 4, "num_key_value_heads": 1}
     widths = {"head_dim": 256, "intermediate_size": 2048, "vocab_size": 262_144, "sliding_window": 512}
-    model = random_model(config({"model_type": "gemma3_text", **sizes, **widths}))
-    model.tokenizer = load_model("specimen").tokenizer
-    return model
+    torch.manual_seed(0)
+    made = config({"model_type": "gemma3_text", **sizes, **widths})
+    return Transformer(made, tokenizer=load_model("specimen").tokenizer, name="gemma3-270m").requires_grad_(False)
 
 
 def main() -> None:

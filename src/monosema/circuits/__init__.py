@@ -39,6 +39,7 @@ from monosema.circuits.metrics import (
     last_logits,
     metric_of,
 )
+from monosema.circuits.optimal import Optimal
 from monosema.circuits.parts import PartFigures, PartTrial
 from monosema.circuits.patching import Patching, patching
 from monosema.circuits.paths import mediation, path_effects
@@ -96,6 +97,7 @@ __all__ = [
     "Node",
     "NodeScores",
     "NodeTest",
+    "Optimal",
     "PartFigures",
     "PartTrial",
     "PatchConfig",

@@ -80,7 +80,7 @@ def circuit(
         How edges are scored: eap, eap-ig-inputs, eap-ig-activations, eap-ig-masks, atp-star, relp, acdc, exact,
         random.
     ablation
-        What stands in for what is left out: resample (the corrupted prompt), mean or zero.
+        What stands in for what is left out: resample (the corrupted prompt), mean, zero, or optimal (fitted constants).
     metric
         logit_difference, probability_difference or kl_divergence. Without it: the task's own.
     prompts
@@ -139,7 +139,7 @@ def circuit(
     # Differences of passes are lost in fewer bits.
     opened = require_decoder(load_model(named, dtype=torch.float32, device=common.device))
     with pass_memory(memory_mb):
-        found = dict[str, Found]()
+        found: dict[str, Found] = {}
         for task in tasks:
             one = find(opened, task, config, from_, said)
             name = one.contrasts.task
@@ -147,7 +147,7 @@ def circuit(
             place = (out if len(tasks) == 1 else out / name) if out is not None else run and run / "circuits" / name
             if place is not None:
                 one.write(place)
-        matrices = dict[str, Matrix]()
+        matrices: dict[str, Matrix] = {}
         if len(found) > 1:
             trials = {name: one.judgement.trial for name, one in found.items()}
             whole = {name: one.judgement.circuit for name, one in found.items()}
