@@ -8,7 +8,7 @@ import pytest
 from sent_events import sent_events
 from starlette.testclient import TestClient
 
-from monosema.attribution import METHODS, Game, ask, attribute, tokens_of
+from monosema.attribution import METHODS, Game, ask, attribute, faithfulness, tokens_of
 from monosema.models import load_model
 from monosema.runs import Run
 from monosema.server import create_app
@@ -24,7 +24,7 @@ def client(finished: Run) -> TestClient:
 def test_the_app_divides_an_answer_as_python_does(client: TestClient, finished: Run) -> None:
     asked = {**ASKED, "methods": ["occlusion", "shapley"], "players": "words", "removal": "mean"}
     told = sent_events(client.post("/api/prompt/attribute", json=asked).text)
-    assert [name for name, _ in told] == ["question", "answer", "answer", "end"]
+    assert [name for name, _ in told] == ["question", "answer", "answer", "judged", "end"]
     model = load_model(finished.recipe.model.name, dtype="float32")
     question = ask(model, ASKED["text"], target=ASKED["target"], foil=ASKED["foil"])
     game = Game(model, question, tokens_of(model, question, "words", "mean"))
@@ -34,13 +34,18 @@ def test_the_app_divides_an_answer_as_python_does(client: TestClient, finished: 
         assert answer["scores"] == pytest.approx(expected.scores.tolist(), abs=1e-4)
     pieces = told[0][1]["pieces"]
     assert [piece["text"].strip() for piece in pieces if piece["player"] is not None] == ["the", "cat", "sat"]
+    judged = told[3][1]
+    assert judged["methods"] == ["occlusion", "shapley"]
+    assert judged["agreement"][0][0] == judged["agreement"][1][1] == 1
+    expected_gains = faithfulness(game, [attribute(game, "occlusion").scores, attribute(game, "shapley").scores])
+    assert list(judged["gains"]["shapley"].values()) == pytest.approx(expected_gains.orders[1].tolist(), abs=1e-4)
     assert told[0][1]["value"] == pytest.approx(game.full, abs=1e-4)
 
 
 def test_a_method_that_fails_leaves_the_others(client: TestClient) -> None:
     asked = {**ASKED, "methods": ["integrated_gradients", "occlusion"], "removal": "mask"}
     told = sent_events(client.post("/api/prompt/attribute", json=asked).text)
-    assert [name for name, _ in told] == ["question", "failed", "answer", "end"]
+    assert [name for name, _ in told] == ["question", "failed", "answer", "judged", "end"]
     assert "no gradient" in told[1][1]["reason"]
 
 

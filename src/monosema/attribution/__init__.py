@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from monosema.attribution.faithfulness import MEASURES, Faithfulness, faithfulness
 from monosema.attribution.game import MEMORY_MB, Game
-from monosema.attribution.judging import JudgeConfig, Judged, Judgement, judge
+from monosema.attribution.judging import JudgeConfig, Judged, Judgement, agreement, judge
 from monosema.attribution.methods import METHODS, Method, Scores, attribute, methods_named, register_method
 from monosema.attribution.pairs import Pair, read_pair
 from monosema.attribution.players import Pass, Players, Tokens, tokens_of
@@ -44,6 +44,7 @@ __all__ = [
     "Token",
     "Tokens",
     "Units",
+    "agreement",
     "ask",
     "attribute",
     "faithfulness",

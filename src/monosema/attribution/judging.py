@@ -7,6 +7,7 @@ the differences to random orders on the same prompt, so they are paired.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -290,15 +291,21 @@ def _between(judged: Sequence[Judged], tests: Sequence[str]) -> dict[str, float]
     }
 
 
-def _agreement(names: Sequence[str], prompts: Sequence[_Prompt]) -> dict[str, float]:
-    """Mean over prompts of Kendall's τ between the scores of two methods."""
+def agreement(first: Float[Tensor, " n"], second: Float[Tensor, " n"]) -> float | None:
+    """Return Kendall's τ between two methods' scores of the same players; None where all scores of one are equal."""
     from scipy.stats import kendalltau
 
+    found = float(kendalltau(first, second)[0])
+    return found if math.isfinite(found) else None
+
+
+def _agreement(names: Sequence[str], prompts: Sequence[_Prompt]) -> dict[str, float]:
+    """Mean over prompts of the agreement of two methods."""
     found = {}
     for (i, first), (j, second) in itertools.combinations(enumerate(names), 2):
-        values = [float(kendalltau(prompt.scores[i], prompt.scores[j])[0]) for prompt in prompts]
-        if np.isfinite(values).any():
-            found[f"{first} and {second}"] = float(np.nanmean(values))
+        given = [agreement(prompt.scores[i], prompt.scores[j]) for prompt in prompts]
+        if values := [value for value in given if value is not None]:
+            found[f"{first} and {second}"] = float(np.mean(values))
     return found
 
 

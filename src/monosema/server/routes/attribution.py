@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
+from jaxtyping import Float
 from pydantic import Field
+from torch import Tensor
 
-from monosema.attribution import Contrast, Game, Question, Token, Tokens, attribute, methods_named, tokens_of
+from monosema.attribution import (
+    MEASURES,
+    Attribution,
+    Contrast,
+    Game,
+    Question,
+    Token,
+    Tokens,
+    agreement,
+    attribute,
+    faithfulness,
+    methods_named,
+    tokens_of,
+)
 from monosema.attribution.lenses import Lens, logit_parts, prediction_steps, read_lens
 from monosema.core import InputError, UnsupportedModelError
 from monosema.models import GenerationConfig, LanguageModel, Transformer, read_prompt, shown_text
@@ -51,7 +66,8 @@ class AskedSteps(AskedFeatures):
 def attributed(asked: AskedAttribution, served: Served) -> StreamingResponse:
     """Divide an answer among the words of the prompt, method by method, as server-sent events.
 
-    Events: `question` {pieces, value, total, removal}, `answer` of a method, `failed` {method, reason}, and `end`.
+    Events: `question` {pieces, value, total, removal}, `answer` of a method, `failed` {method, reason}, `judged` (each
+    order's figures of faithfulness less those of random orders; Kendall's τ between methods), and `end`.
     """
     methods = methods_named(asked.methods)
 
@@ -68,13 +84,16 @@ def attributed(asked: AskedAttribution, served: Served) -> StreamingResponse:
                 "removal": game.players.removal,
             },
         )
+        done: list[Attribution] = []
         for method in methods:
             try:
-                found = attribute(game, method)
+                done.append(attribute(game, method))
             except InputError as error:
                 yield "failed", {"method": method.name, "reason": str(error)}
                 continue
-            yield "answer", found.to_dict()
+            yield "answer", done[-1].to_dict()
+        if done and len(game) > 1:
+            yield "judged", _judged(game, done)
         yield "end", {}
 
     return events(served, served.precise(run_of(served, asked)), answered)
@@ -137,6 +156,23 @@ def _game(model: LanguageModel, asked: AskedAttribution, about: Asking) -> Game:
         ids=tuple(reading.ids[:end]), roles=tuple(reading.roles[:end].tolist()), target=target, twin=twin
     )
     return Game(model, question, tokens_of(model, question, asked.players, asked.removal), MEMORY_MB)
+
+
+def _judged(game: Game, done: Sequence[Attribution]) -> dict[str, Any]:
+    """Return how far each method's order is from chance, forward and backward, and how well the methods agree."""
+    found = faithfulness(game, [one.scores for one in done])
+
+    def named(figures: Float[Tensor, "orders measures"]) -> dict[str, dict[str, float]]:
+        return {
+            one.method: dict(zip(MEASURES, row.tolist(), strict=True)) for one, row in zip(done, figures, strict=True)
+        }
+
+    return {
+        "gains": named(found.orders),
+        "reversed": named(found.reverses),
+        "methods": [one.method for one in done],
+        "agreement": [[agreement(a.scores, b.scores) for b in done] for a in done],
+    }
 
 
 def _pieces(model: LanguageModel, ids: tuple[int, ...], groups: tuple[tuple[int, ...], ...]) -> list[dict[str, Any]]:

@@ -6,6 +6,8 @@ import { ask } from "./why.js";
 
 /** @typedef {{name: string, about: string, family: string, default: boolean}} Method */
 /** @typedef {{text: string, player: number | null}} Piece */
+/** @typedef {Record<string, number>} Figures */
+/** @typedef {{gains: Record<string, Figures>, reversed: Record<string, Figures>, methods: string[], agreement: (number | null)[][]}} Judged */
 /** @typedef {{players: string, removal: string, twin: string, every: boolean}} Choices */
 
 export const PLAYERS = { tokens: "tokens", words: "words", sentences: "sentences", messages: "messages" };
@@ -40,6 +42,21 @@ export function input(host, asked, chosen, about) {
     pieces = found.pieces;
     told.textContent = say("{} nats with everything, {} with nothing; an absent one is: {}", signed(found.value), signed(found.value - found.total), say(REMOVALS[found.removal]));
   };
+  const other = (/** @type {string} */ event, /** @type {Judged} */ data) => {
+    if (event !== "judged") return;
+    for (const [name, gain] of Object.entries(data.gains)) rows.querySelector(`[data-method="${name}"] .facts`)?.before(faithful(gain, data.reversed[name]));
+    if (data.methods.length > 1) rows.after(agreement(data));
+  };
   const body = { ...asked, players: chosen.players, removal: chosen.removal || null, twin: chosen.twin || null, methods: methods.map(({ name }) => name) };
-  return ask(rows, "/api/prompt/attribute", body, { ...about, methods }, drawn, question);
+  return ask(rows, "/api/prompt/attribute", body, { ...about, methods }, drawn, question, other);
 }
+
+/** @param {Figures} gain @param {Figures} back */
+const faithful = (gain, back) =>
+  el("p", { class: "small faithful" + (gain.aopc > 0 ? "" : " worse"), title: Object.entries(gain).map(([name, value]) => `${say(name)} ${signed(value)}`).join("\n") }, say("faithfulness {} nats above random orders; its order backwards {}", signed(gain.aopc), signed(back.aopc)));
+
+/** @param {Judged} judged */
+const agreement = ({ methods, agreement }) =>
+  el("section", { class: "agreement", tabindex: "0", "aria-label": say("Agreement of methods") }, el("h3", {}, say("Agreement of methods")), el("p", { class: "soft small" }, say("Kendall’s τ between the scores of two methods: 1 is the same order, 0 chance")), el("table", {},
+    el("thead", {}, el("tr", {}, el("td", {}), methods.map((name) => el("th", { scope: "col", translate: "no" }, el("span", {}, name))))),
+    el("tbody", {}, methods.map((name, i) => el("tr", {}, el("th", { scope: "row", translate: "no" }, name), agreement[i].map((tau) => el("td", { class: "num", style: { "--a": Math.max(0, tau ?? 0).toFixed(3) } }, tau === null ? "–" : tau.toFixed(2).replace("-", "−"))))))));
