@@ -87,3 +87,34 @@ def test_a_direction_says_which_of_its_fields_is_wrong(client: TestClient) -> No
     wrong = {"edits": [{"direction": {"name": "joy", "random": -1}, "add": 1.0}]}
     (cost,) = costs(client, wrong)
     assert "direction.random" in cost["problem"]
+
+
+def held(client: TestClient, steering: dict[str, Any], written: list[int]) -> Any:
+    return client.post("/api/steer/held", json={"prompt": "the cat sat", "steering": steering, "written": written})
+
+
+def along(site: str, amount: float = 4.0) -> dict[str, Any]:
+    return {"edits": [{"direction": {"random": 0, "site": site}, "add": amount, "unit": "raw"}]}
+
+
+def test_attention_held_leaves_less_or_other_than_attention_free(client: TestClient) -> None:
+    answer = held(client, along("0.resid_post"), [5, 6, 7])
+    assert answer.status_code == 200, answer.text
+    tokens = answer.json()["tokens"]
+    assert [one["token"] for one in tokens] == [5, 6, 7]
+    assert all(one["kl"] > 0 and one["free"] > 0 for one in tokens)
+    assert any(abs(one["kl"] - one["free"]) > 1e-6 for one in tokens)
+    for one in held(client, along("0.resid_post", 0.0), [5, 6]).json()["tokens"]:
+        assert one["kl"] == pytest.approx(0, abs=1e-5)
+        assert one["likely"][0][0] == one["untouched"][0][0]
+
+
+def test_behind_the_last_attention_holding_it_changes_nothing(client: TestClient) -> None:
+    for one in held(client, along("1.resid_post"), [5, 6, 7]).json()["tokens"]:
+        assert one["kl"] == pytest.approx(one["free"], rel=1e-4)
+        assert one["kl"] > 0
+
+
+def test_a_text_that_is_none_of_the_models_is_refused(client: TestClient) -> None:
+    assert held(client, pushed(1.0), [10**6]).status_code == 400
+    assert "longer than the model reads" in held(client, pushed(1.0), [5] * 2000).json()["error"]["message"]

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import InputError
+from monosema.interventions import frozen
 from monosema.models import GenerationConfig, LanguageModel, Prompt, Role, TextGeneration, read_prompt
 from monosema.steering import SteeredBatch, SteeredRow, Steering
 
@@ -41,16 +42,38 @@ class Cost:
     unmatched: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class HeldRead:
+    """A steered model that reads a text with each head's attention held at that of the untouched model.
+
+    Attributes:
+        held, free: log-probabilities of what was to be written at each place, with attention held, and without.
+        untouched: of the untouched model.
+    """
+
+    held: Float[Tensor, "pos vocab"]
+    free: Float[Tensor, "pos vocab"]
+    untouched: Float[Tensor, "pos vocab"]
+
+
 class Prices:
     """A prompt with what the untouched model writes after it, on which steerings are priced."""
 
-    def __init__(self, model: LanguageModel, prompt: Prompt) -> None:
-        """Raises InputError for a prompt without tokens, or one that fills the context."""
+    def __init__(self, model: LanguageModel, prompt: Prompt, written: Sequence[int] | None = None) -> None:
+        """`written`: ids of tokens that stand after the prompt; None for those that the model likes best.
+
+        Raises InputError for a prompt without tokens, one that fills the context, or tokens that the model has not.
+        """
         read = read_prompt(prompt, model.tokenizer, GenerationConfig())
         if not read.ids:
             raise InputError("The prompt has no tokens. Write a few words.")
         assert isinstance(model, TextGeneration)
-        written = model.generate(read.ids, max_new_tokens=AHEAD).tokens
+        if written is None:
+            written = model.generate(read.ids, max_new_tokens=AHEAD).tokens
+        if any(not 0 <= id < model.tokenizer.vocab_size for id in written):
+            raise InputError(f"There is no such token: the model knows 0 to {model.tokenizer.vocab_size - 1}.")
+        if len(read.ids) + len(written) > model.context:
+            raise InputError(f"The text is longer than the model reads at once: {model.context:,} tokens at most.")
         self._model = model
         self._tokens = torch.tensor([[*read.ids, *written]], device=model.device)
         self._roles = torch.tensor([[*read.roles, *[Role.GENERATED] * len(written)]], device=model.device)
@@ -77,6 +100,17 @@ class Prices:
                 names = tuple(edit.coordinate.name for edit in row.unmatched)
                 found.append(Cost(max(0.0, divergence), names))
         return found
+
+    @torch.inference_mode()
+    def held(self, steering: Steering) -> HeldRead:
+        """Read the text with attention held: what the steering does without moving where heads look.
+
+        Raises UnsupportedModelError where attention patterns are no sites of the model.
+        """
+        free = self._read([SteeredRow(steering)])[0]
+        with frozen(self._model, self._tokens, norms=False):
+            held = self._read([SteeredRow(steering)])[0]
+        return HeldRead(held[:-1], free[:-1], self._plain[:-1])
 
     def strength(self, steering: Steering, kl: float) -> float | None:
         """Find the factor at which a steering has this price; None where none of those tried has."""

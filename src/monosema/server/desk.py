@@ -13,7 +13,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import InputError, MonosemaError
-from monosema.models import Batch, GenerationConfig, Piece, Prompt, Row, TextGeneration, read_prompt, require_logits
+from monosema.models import (
+    Batch,
+    GenerationConfig,
+    Piece,
+    Prompt,
+    Row,
+    TextGeneration,
+    Tokenizer,
+    read_prompt,
+    require_logits,
+)
 from monosema.models.texts import TextModel
 from monosema.server.events import Stream
 from monosema.steering import SteeredBatch, SteeredRow, Steering
@@ -140,17 +150,20 @@ class Writing:
         if n == 1 and steered is not None:
             delta["prompt_edited"] = sorted(steered.prompt)
         if self.request.likely and row.logits is not None:
-            delta |= {"likely": self._likely(row.logits), "p": _probability(row.logits, piece.token)}
+            most = self.request.likely
+            likely = likeliest(row.logits, most, self._tokenizer)
+            delta |= {"likely": likely, "p": _probability(row.logits, piece.token)}
             if line.untouched is not None and line.untouched.logits is not None:
-                delta["untouched"] = self._likely(line.untouched.logits)
+                delta["untouched"] = likeliest(line.untouched.logits, most, self._tokenizer)
                 delta["untouched_p"] = _probability(line.untouched.logits, piece.token)
                 delta["kl"] = divergence(row.logits, line.untouched.logits)
         return delta
 
-    def _likely(self, logits: Float[Tensor, " vocab"]) -> list[tuple[str, float]]:
-        top = logits.float().softmax(-1).topk(min(self.request.likely, len(logits)))
-        texts = self._tokenizer.tokens(top.indices.tolist())
-        return list(zip(texts, top.values.tolist(), strict=True))
+
+def likeliest(logits: Float[Tensor, " vocab"], most: int, tokenizer: Tokenizer) -> list[tuple[str, float]]:
+    """Return the likeliest tokens and their probabilities."""
+    top = logits.float().softmax(-1).topk(min(most, len(logits)))
+    return list(zip(tokenizer.tokens(top.indices.tolist()), top.values.tolist(), strict=True))
 
 
 def _probability(logits: Float[Tensor, " vocab"], token: int) -> float:

@@ -47,6 +47,15 @@ export interface AskedFile {
   steering: Record<string, any>;
 }
 
+export interface AskedHeld {
+  prompt?: string | null;
+  messages?: Array<Turn> | null;
+  run?: string | null;
+  steering: Record<string, any>;
+  written: Array<number>;
+  likely: number;
+}
+
 export interface AskedPrompt {
   run?: string | null;
   text?: string | null;

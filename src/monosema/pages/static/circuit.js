@@ -177,7 +177,7 @@ export function circuitPage(graph, context) {
   }
   draw();
   const facts = ["task", "model", "method", "ablation", "metric", "n", "split"].filter((name) => known(graph.about[name]) || typeof graph.about[name] === "string").map((name) => `${say(name)} ${graph.about[name]}`);
-  return el("section", { class: "circuit" }, el("h2", {}, graph.title), el("p", { class: "soft" }, facts.join(" · ")), el("div", { class: "sizer" }, el("label", {}, slider, count), told, search, flip), el("div", { class: "circuit-body" }, stage, side), graph.curve.length > 1 ? curve(graph) : null, graph.notes.length ? el("ul", { class: "notes" }, graph.notes.map((note) => el("li", {}, say(note)))) : null);
+  return el("section", { class: "circuit" }, el("p", { class: "soft" }, facts.join(" · ")), el("div", { class: "sizer" }, el("label", {}, slider, count), told, search, flip), el("div", { class: "circuit-body" }, stage, side), graph.curve.length > 1 ? curve(graph) : null, graph.notes.length ? el("ul", { class: "notes" }, graph.notes.map((note) => el("li", {}, say(note)))) : null);
 }
 
 /** The edges that are shown, for reading. @param {Graph} graph @param {import("./graph.js").Part} shown */

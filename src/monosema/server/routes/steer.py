@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,6 +14,7 @@ from monosema.core import InputError, MonosemaError, numpy_generator
 from monosema.models import LanguageModel
 from monosema.server import sweeps  # noqa: F401 – registers its kind
 from monosema.server.costs import Prices
+from monosema.server.desk import divergence, likeliest
 from monosema.server.library import ServedRun
 from monosema.server.state import Served, Serving
 from monosema.server.steerings import steering_of
@@ -42,6 +43,14 @@ class AskedStrength(OnRun):
 
     steering: Spec
     kl: Annotated[float, Field(gt=0, le=20)]
+
+
+class AskedHeld(OnRun):
+    """A steering, and tokens that stand after the prompt."""
+
+    steering: Spec
+    written: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1, max_length=2000)
+    likely: int = Field(5, ge=1, le=20)
 
 
 class AskedFile(BaseModel):
@@ -114,6 +123,32 @@ def baselines(asked: AskedBaselines, served: Served) -> dict[str, Any]:
     return _on_prompt(asked, served, make)
 
 
+@router.post("/held")
+def held(asked: AskedHeld, served: Served) -> dict[str, Any]:
+    """Read a text steered, with attention held at the untouched model's: KL in nats for each written token, and beside
+    it that with attention free; the likeliest tokens with attention held, and of the untouched model."""
+
+    def read(run: ServedRun, model: LanguageModel, prices: Prices) -> dict[str, Any]:
+        found = prices.held(steering_of(run, model, asked.steering))
+        texts = model.tokenizer.tokens(asked.written)
+        tokens = [
+            {
+                "token": id,
+                "text": text,
+                "kl": divergence(kept, plain),
+                "free": divergence(free, plain),
+                "likely": likeliest(kept, asked.likely, model.tokenizer),
+                "untouched": likeliest(plain, asked.likely, model.tokenizer),
+            }
+            for id, text, kept, free, plain in zip(
+                asked.written, texts, found.held, found.free, found.untouched, strict=True
+            )
+        ]
+        return {"tokens": tokens}
+
+    return _on_prompt(asked, served, read, asked.written)
+
+
 @router.post("/save", response_class=Response)
 def save(asked: AskedFile, served: Served, format: Format = "toml") -> Response:
     """Give a steering as a file: TOML or JSON for monosema, safetensors, or a control vector in GGUF.
@@ -150,6 +185,11 @@ def _candidates(run: ServedRun, asked: AskedBaselines) -> list[tuple[str, Spec]]
 _PLACE = ("site", "prompt", "generated", "special", "template")
 
 
-def _on_prompt(asked: OnRun, served: Serving, work: Callable[[ServedRun, LanguageModel, Prices], T]) -> T:
+def _on_prompt(
+    asked: OnRun,
+    served: Serving,
+    work: Callable[[ServedRun, LanguageModel, Prices], T],
+    written: Sequence[int] | None = None,
+) -> T:
     run = served.library.runs()[0] if asked.run is None else served.library[asked.run]
-    return served.with_model(run, lambda model: work(run, model, Prices(model, asked.given)))
+    return served.with_model(run, lambda model: work(run, model, Prices(model, asked.given, written)))

@@ -32,7 +32,7 @@ async function one(name) {
     feature: (latent, other) => (other === null || facts.runs.some((/** @type {{name: string}} */ one) => one.name === other) ? runAddress(other ?? run, "features", latent) : null),
     test: graph.unit === "edges" ? (asked) => post(path("runs", run, "circuits", name, "test"), asked) : null,
   });
-  return el("div", { class: "column wide" }, shown);
+  return el("div", { class: "column wide" }, el("h1", {}, graph.title), shown);
 }
 
 const show = () => fill($("content"), () => (circuit === null ? listed() : one(circuit)));

@@ -2,7 +2,7 @@
 // distribution moved tinted, and below each what the steering did to it.
 import { el, measured, say, tips } from "../elements.js";
 import { visible } from "../tokens.js";
-import { remove, stream } from "./api.js";
+import { post, remove, stream } from "./api.js";
 import { percent } from "./reading.js";
 import { failure } from "./shell.js";
 
@@ -55,6 +55,18 @@ export class Line {
       distinct3: distinct(tokens, 3),
     };
   }
+}
+
+/**
+ * Reads a written text again, steered, with each head's attention held where the untouched model has it, and says how much
+ * of what the steering moves is left.
+ * @param {Job} job @param {string} run @param {number[]} written - tokens of the text
+ * @returns {Promise<HTMLElement>}
+ */
+export async function held({ prompt, spec, line }, run, written) {
+  const { tokens } = await post("/api/steer/held", { run, steering: spec, written, likely: LIKELY, ...(typeof prompt === "string" ? { prompt } : { messages: prompt }) });
+  for (const token of tokens) line.add({ row: 0, edited: false, finish: null, ...token });
+  return el("p", { class: "soft" }, say("KL {} nats a token on this text; {} with attention free.", measured(mean(tokens.map((/** @type {Delta} */ { kl }) => kl))), measured(mean(tokens.map((/** @type {{free: number}} */ { free }) => free)))));
 }
 
 /** @param {number[]} values */

@@ -5,7 +5,7 @@ import { get, post } from "./api.js";
 import { adder } from "./adding.js";
 import { beyond, cardsOf, startOf } from "./beyond.js";
 import { areCards, cardElement, check, editOf, nameOf, newCard, specOf } from "./cards.js";
-import { Line, figures, hovers, trouble, write } from "./columns.js";
+import { Line, figures, held, hovers, trouble, write } from "./columns.js";
 import { modes, promptBox } from "./promptbox.js";
 import { currentRun, empty, facts, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, flag, ignored, json, list, number, text } from "./state.js";
@@ -30,6 +30,7 @@ export const FIELDS = {
   tokens: number(40, { low: 1, high: 500, whole: true }),
   samples: number(1, { low: 1, high: 4, whole: true }),
   same: flag(true),
+  held: flag(),
   add: text(),
   sweep: text(),
 };
@@ -51,12 +52,13 @@ const steered = () => view.state.cards.filter((card) => card.kind === "latent" |
 
 // The columns that the cards ask for: unsteered, steered, and one for each prompt or baseline to compare with.
 function asked() {
-  const { cards } = view.state;
+  const { cards, held } = view.state;
   const spec = specOf(steered());
   const beside = cards.filter((card) => card.on && (card.kind === "prompt" || card.kind === "spec"));
   return [
     { key: "plain", title: "unsteered", spec: null, before: "", card: null },
     { key: "steered", title: "steered", spec: spec.edits.length ? spec : null, before: "", card: null },
+    ...(held && spec.edits.length ? [{ key: "held", title: "attention frozen", spec, before: "", card: null }] : []),
     ...beside.map((card, i) => ({ key: "beside" + i, title: nameOf(card), spec: card.kind === "spec" ? specOf([card]) : null, before: card.text ?? "", card })),
   ].map((column, i) => ({ ...column, own: view.state.same ? 0 : 1000 * i, lines: /** @type {Line[][]} */ ([]) }));
 }
@@ -78,13 +80,24 @@ async function go() {
   const turns = view.state.mode === "chat" ? view.state.said.length : 1;
   for (let turn = 0; turn < turns && !signal.aborted; turn++) {
     /** @type {Job[]} */
-    const jobs = columns.flatMap((column) => (column.lines[turn] ?? []).flatMap((line, sample) => (given(column, turn) === undefined ? [{ key: column.key, title: column.title, spec: column.spec, seed: seedOf(column, turn, sample), prompt: promptOf(column, turn), line }] : [])));
+    const jobs = columns.filter(({ key }) => key !== "held").flatMap((column) => (column.lines[turn] ?? []).flatMap((line, sample) => (given(column, turn) === undefined ? [{ key: column.key, title: column.title, spec: column.spec, seed: seedOf(column, turn, sample), prompt: promptOf(column, turn), line }] : [])));
     await write(jobs, { run: run(), temperature: view.state.temperature, max_new_tokens: view.state.tokens }, { signal, onPlace: told, onDelta: later, onTrouble: failed });
+    if (!signal.aborted) await holdAttention(turn);
   }
   if (signal.aborted) return;
   busy(false);
   strips();
   document.documentElement.dataset.written = "yes";
+}
+
+/** Reads the unsteered text of a turn again with attention frozen, where that is asked for. @param {number} turn */
+async function holdAttention(turn) {
+  const [plain, column] = [columns[0], columns.find(({ key }) => key === "held")];
+  for (const [sample, line] of (column?.lines[turn] ?? []).entries()) {
+    const job = { key: "held", title: "", spec: column?.spec ?? null, seed: 0, prompt: promptOf(plain, turn), line };
+    const written = plain.lines[turn][sample].deltas.map(({ token }) => token);
+    if (written.length) await held(job, run(), written).then((said) => line.body.after(said), (error) => failed(job, error.message));
+  }
 }
 
 /** What a reader has written in the place of an answer. @param {Column} column @param {number} turn */
@@ -174,7 +187,7 @@ function chatTurn(column, content, turn) {
 // The figures below each column.
 function strips() {
   const plain = columns[0]?.lines.flat() ?? [];
-  for (const column of columns) document.querySelector(`[data-column="${column.key}"] .column-foot`)?.replaceChildren(figures(column.key === "plain" ? plain : column.lines.flat(), plain));
+  for (const column of columns) document.querySelector(`[data-column="${column.key}"] .column-foot`)?.replaceChildren(column.key === "held" ? say("The unsteered text, read by the steered model with each head’s attention held where the untouched model has it: what is left does not go through where heads look.") : figures(column.key === "plain" ? plain : column.lines.flat(), plain));
 }
 
 // Cards.
@@ -298,7 +311,7 @@ function options() {
     return el("label", {}, say(title), el("input", { type: "number", id: "option-" + name, min: low, max: high, step, value, on: { change: (/** @type {any} */ event) => event.target.validity.valid && again({ [name]: Number(event.target.value) }) } }));
   };
   $("options").replaceChildren(field("seed", "seed", seed, 1), field("temperature", "temperature", temperature, 0.1), field("tokens", "tokens", tokens, 1), field("samples", "samples", samples, 1),
-    check("same noise", same, (on) => again({ same: on })));
+    check("same noise", same, (on) => again({ same: on })), check("attention frozen", view.state.held, (on) => again({ held: on })));
 }
 
 /** Changes the state, and writes anew. @param {Partial<import("./state.js").State<typeof FIELDS>>} change */
