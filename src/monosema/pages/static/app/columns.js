@@ -9,7 +9,7 @@ import { failure } from "./shell.js";
 /** @typedef {{edits: Record<string, unknown>[]}} Spec */
 /** @typedef {{role: string, content: string}} Message */
 /** @typedef {string | Message[]} Prompt */
-/** @typedef {{row: number, token: number, text: string, edited: boolean, finish: string | null, p?: number, untouched_p?: number, kl?: number, likely?: [string, number][], untouched?: [string, number][], prompt_edited?: number[]}} Delta */
+/** @typedef {{row: number, token: number, text: string, edited: boolean, finish: string | null, p?: number, untouched_p?: number, kl?: number, free?: number, likely?: [string, number][], untouched?: [string, number][], prompt_edited?: number[]}} Delta */
 /** @typedef {{key: string, title: string, spec: Spec | null, seed: number, prompt: Prompt, line: Line}} Job */
 
 /** Nats of KL at a token of the full tint. */
@@ -58,15 +58,12 @@ export class Line {
 }
 
 /**
- * Reads a written text again, steered, with each head's attention held where the untouched model has it, and says how much
- * of what the steering moves is left.
- * @param {Job} job @param {string} run @param {number[]} written - tokens of the text
- * @returns {Promise<HTMLElement>}
+ * Reads a written text again, steered, with each head's attention held where the untouched model has it.
+ * @param {Job} job @param {string} run @param {Delta[]} written - the text
  */
 export async function held({ prompt, spec, line }, run, written) {
-  const { tokens } = await post("/api/steer/held", { run, steering: spec, written, likely: LIKELY, ...(typeof prompt === "string" ? { prompt } : { messages: prompt }) });
-  for (const token of tokens) line.add({ row: 0, edited: false, finish: null, ...token });
-  return el("p", { class: "soft" }, say("KL {} nats a token on this text; {} with attention free.", measured(mean(tokens.map((/** @type {Delta} */ { kl }) => kl))), measured(mean(tokens.map((/** @type {{free: number}} */ { free }) => free)))));
+  const { tokens } = await post("/api/steer/held", { run, steering: spec, written: written.map(({ token }) => token), likely: LIKELY, ...(typeof prompt === "string" ? { prompt } : { messages: prompt }) });
+  for (const [i, token] of tokens.entries()) line.add({ row: 0, edited: false, finish: null, ...token, text: written[i].text });
 }
 
 /** @param {number[]} values */
@@ -140,6 +137,21 @@ export function figures(lines, plain) {
     ["distinct pairs", over("distinct2") === null ? "–" : percentOf(over("distinct2")), "Share of pairs of tokens that are not repeated: low where the text goes round in circles"],
     ["distinct triples", over("distinct3") === null ? "–" : percentOf(over("distinct3")), "Share of triples of tokens that are not repeated"],
   ];
+  return strip(shown);
+}
+
+/** The figures below the column of attention frozen. @param {Line[]} lines */
+export function heldFigures(lines) {
+  const about = "The unsteered text, read by the steered model with each head’s attention held where the untouched model has it: what is left does not go through where heads look.";
+  const over = (/** @type {"kl" | "free"} */ name) => {
+    const known = lines.flatMap(({ deltas }) => deltas.map((delta) => delta[name] ?? 0));
+    return known.length ? mean(known) : null;
+  };
+  return strip([["KL, attention frozen", measured(over("kl")), about], ["KL, attention free", measured(over("free")), "On the same text, in nats a token"]]);
+}
+
+/** Figures in a row: names, values, and what each is. @param {[string, string, string][]} shown */
+function strip(shown) {
   return el("dl", { class: "strip-figures" }, shown.map(([name, value, about]) => el("div", { title: say(about) }, el("dt", {}, say(name)), el("dd", { translate: "no" }, value))));
 }
 

@@ -5,7 +5,7 @@ import { get, post } from "./api.js";
 import { adder } from "./adding.js";
 import { beyond, cardsOf, startOf } from "./beyond.js";
 import { areCards, cardElement, check, editOf, nameOf, newCard, specOf } from "./cards.js";
-import { Line, figures, held, hovers, trouble, write } from "./columns.js";
+import { Line, figures, held, heldFigures, hovers, trouble, write } from "./columns.js";
 import { modes, promptBox } from "./promptbox.js";
 import { currentRun, empty, facts, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, flag, ignored, json, list, number, text } from "./state.js";
@@ -95,8 +95,8 @@ async function holdAttention(turn) {
   const [plain, column] = [columns[0], columns.find(({ key }) => key === "held")];
   for (const [sample, line] of (column?.lines[turn] ?? []).entries()) {
     const job = { key: "held", title: "", spec: column?.spec ?? null, seed: 0, prompt: promptOf(plain, turn), line };
-    const written = plain.lines[turn][sample].deltas.map(({ token }) => token);
-    if (written.length) await held(job, run(), written).then((said) => line.body.after(said), (error) => failed(job, error.message));
+    const written = plain.lines[turn][sample].deltas;
+    if (written.length) await held(job, run(), written).catch((error) => failed(job, error.message));
   }
 }
 
@@ -187,7 +187,7 @@ function chatTurn(column, content, turn) {
 // The figures below each column.
 function strips() {
   const plain = columns[0]?.lines.flat() ?? [];
-  for (const column of columns) document.querySelector(`[data-column="${column.key}"] .column-foot`)?.replaceChildren(column.key === "held" ? say("The unsteered text, read by the steered model with each head’s attention held where the untouched model has it: what is left does not go through where heads look.") : figures(column.key === "plain" ? plain : column.lines.flat(), plain));
+  for (const column of columns) document.querySelector(`[data-column="${column.key}"] .column-foot`)?.replaceChildren(column.key === "held" ? heldFigures(column.lines.flat()) : figures(column.key === "plain" ? plain : column.lines.flat(), plain));
 }
 
 // Cards.
