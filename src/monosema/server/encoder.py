@@ -7,7 +7,7 @@ costs less of the processor, and the app a third of its memory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -36,6 +36,8 @@ class Encoder:
         self._lock = Lock()
         self._waiting: list[tuple[Sequence[str], Future[NDArray[np.float32]]]] = []
         self._model: SentenceModel | None = None
+        # One thread for all: torch keeps what it has compiled for each shape once a thread.
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encoder")
 
     @property
     def installed(self) -> bool:
@@ -57,13 +59,16 @@ class Encoder:
 
     def _answer(self, asked: Sequence[tuple[Sequence[str], Future[NDArray[np.float32]]]]) -> None:
         """Read the texts of all who wait, the first of `_waiting`, in one batch."""
-        if self._model is None:
-            self._model = SentenceModel(Path(import_module(PACKAGE).get_model_path()))
-        vectors = self._model.vectors([text for texts, _ in asked for text in texts])
+        vectors = self._thread.submit(self._vectors, [text for texts, _ in asked for text in texts]).result()
         for texts, answer in asked:
             answer.set_result(vectors[: len(texts)])
             vectors = vectors[len(texts) :]
         del self._waiting[: len(asked)]
+
+    def _vectors(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        if self._model is None:
+            self._model = SentenceModel(Path(import_module(PACKAGE).get_model_path()))
+        return self._model.vectors(texts)
 
 
 class SentenceModel:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from monosema.core import MonosemaError
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from monosema.models import LanguageModel
 
 T = TypeVar("T")
+READERS = 4
+"""Threads that questions of features are answered in."""
 
 
 @dataclass
@@ -29,12 +32,14 @@ class Serving:
         jobs: long work.
         model: name or path of a model to use in place of the runs' own; None for these.
         worker: the thread that computes with models.
+        readers: how many threads answer questions of features at once.
     """
 
     library: Library
     jobs: Jobs
     model: str | None = None
     worker: Worker = field(default_factory=Worker)
+    readers: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(READERS))
 
     def source(self, run: ServedRun) -> Source:
         """Return the model that a run is shown with: that which the app was given, or the run's own."""
@@ -63,6 +68,11 @@ class Serving:
         The model is loaded when it is first needed. See `Worker.call`, and `Worker.iterate` for work in pieces.
         """
         return self.worker.call(self.source(run), work)
+
+    async def read(self, work: Callable[[], T]) -> T:
+        """Call `work`, which waits for no model, in one of a few threads: each more would take the processor from the
+        others, and keep memory of its own."""
+        return await to_thread.run_sync(work, limiter=self.readers)
 
     def preload(self) -> None:
         """Import what takes long, and open the newest run's features and model, so that nobody waits for them."""

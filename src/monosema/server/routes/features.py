@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from starlette.concurrency import run_in_threadpool
 
 from monosema.core import InputError, digest
 from monosema.core.language import translate
@@ -110,13 +111,18 @@ Asked = Annotated[Question, Depends(_question)]
 
 
 @router.get("/features", response_model=FeatureList)
-def features(asked: Asked, request: Request, offset: Offset = 0, limit: Limit = 50) -> Response:
+async def features(asked: Asked, request: Request, offset: Offset = 0, limit: Limit = 50) -> Response:
     """List features that fit a search and filters, a page of them at a time."""
-    described, language = asked.run.described, language_of(request)
-    headers = _headers(described.tables.state, *described.states.values(), language)
-    if _is_known(request, headers):
-        return Response(status_code=304, headers=headers)
-    return PlainJSON(asked.page(offset, limit, language), headers=headers)
+
+    def answer() -> Response:
+        described, language = asked.run.described, language_of(request)
+        headers = _headers(described.tables.state, *described.states.values(), language)
+        if _is_known(request, headers):
+            return Response(status_code=304, headers=headers)
+        return PlainJSON(asked.page(offset, limit, language), headers=headers)
+
+    waits = asked.mode in ("passage", "meaning")  # for a model
+    return await (run_in_threadpool(answer) if waits else asked.served.read(answer))
 
 
 def _headers(*state: str) -> dict[str, str]:
@@ -166,13 +172,17 @@ def _ends(text: str | None) -> tuple[float, float] | None:
 
 
 @router.get("/features/{latent}", response_model=FeatureDetail)
-def feature(run: OfRun, latent: Latent, request: Request) -> Response:
+async def feature(run: OfRun, latent: Latent, request: Request, served: Served) -> Response:
     """Show one feature with all that its page shows."""
-    tables = run.described.tables
-    headers = _headers(tables.state)
-    if _is_known(request, headers):
-        return Response(status_code=304, headers=headers)
-    return PlainJSON(tables.feature(known(run, latent)), headers=headers)
+
+    def answer() -> Response:
+        tables = run.described.tables
+        headers = _headers(tables.state)
+        if _is_known(request, headers):
+            return Response(status_code=304, headers=headers)
+        return PlainJSON(tables.feature(known(run, latent)), headers=headers)
+
+    return await served.read(answer)
 
 
 @router.post("/activations", response_model=Activations)
