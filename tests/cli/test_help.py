@@ -96,3 +96,13 @@ def test_results_for_programs_are_the_same_in_every_language(command: Any) -> No
     english = command("score", "anywhere", "--scorers", "list", "--json")
     with speaking("ko"):
         assert command("score", "anywhere", "--scorers", "list", "--json") == english
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_line_of_usage_names_words_by_what_they_are(verb: str) -> None:
+    shown = io.StringIO()
+    app.help_print([verb], console=Console(file=shown, width=120))
+    usage = shown.getvalue().splitlines()[0]
+    assert usage.startswith(f"Usage: monosema {verb} ")
+    assert "ARGS" not in usage
+    assert "KEYS..." in usage or verb != "run"

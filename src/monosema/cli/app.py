@@ -17,7 +17,7 @@ from unicodedata import east_asian_width
 
 from cyclopts import App, CycloptsError, Group
 
-from monosema.cli.help import TranslatedFormatter
+from monosema.cli.help import TranslatedFormatter, optional_words
 from monosema.cli.process import settle
 from monosema.cli.verbs import (
     atlas,
@@ -79,11 +79,12 @@ _FILLER = "\ue000"
 EXTENSIONS = "monosema.extensions"
 """Group of entry points whose modules are imported before the words are parsed; MONOSEMA_EXTENSIONS names others."""
 
+_FORMATTER = TranslatedFormatter()
 app = App(
     name="monosema",
     help=_HELP,
     help_format="markdown",
-    help_formatter=TranslatedFormatter(),
+    help_formatter=_FORMATTER,
     version=lambda: f"monosema {version('monosema')}",
     exit_on_error=False,
     print_error=False,
@@ -97,6 +98,7 @@ def register_verb(function: Callable[..., Any], group: str) -> None:
     """Add a verb behind those of its group; see `monosema.cli.register_verb`."""
     heading = _GROUPS.setdefault(group, Group(group, sort_key=len(_GROUPS)))
     app.command(function, group=heading, sort_key=len(list(app)))
+    _FORMATTER.optional[function.__name__] = optional_words(function)
 
 
 for _group, _functions in _VERBS.items():

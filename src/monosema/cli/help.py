@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 from attrs import evolve
@@ -16,6 +18,7 @@ from rich.text import Text
 from monosema.core.language import ENGLISH, language, translate
 
 _FENCE = re.compile(r"(```.*?```)", re.DOTALL)
+_USAGE = re.compile(r"(?P<before>.*monosema (?P<verb>[\w-]+) .*)(?P<args>\[ARGS(\.\.\.)?\])\n")
 _REMARK = re.compile(r"(?<=\S)(?P<gap> {3,}|  +# )(?P<text>.+)$", re.MULTILINE)
 
 
@@ -24,6 +27,8 @@ class TranslatedFormatter:
     """Cyclopts' own layout, with every text translated; English passes as it is."""
 
     layout: DefaultFormatter = field(default_factory=DefaultFormatter)
+    optional: dict[str, str] = field(default_factory=dict)
+    """By verb, the names of words that may be left out; cyclopts calls all of them ARGS."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Render a panel of commands or parameters."""
@@ -34,12 +39,24 @@ class TranslatedFormatter:
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
         """Render the line of usage."""
+        if isinstance(usage, Text) and (found := _USAGE.fullmatch(usage.plain)):
+            usage = Text(found["before"] + self.optional.get(found["verb"], found["args"]) + "\n", style=usage.style)
         self.layout.render_usage(console, options, usage)
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         """Render a verb's own help."""
         shown = description if language() == ENGLISH else _translated(description)
         self.layout.render_description(console, options, shown)
+
+
+def optional_words(function: Callable[..., Any]) -> str:
+    """Return the words of a command that may be left out, as its line of usage names them."""
+    given = signature(function).parameters.values()
+    some = [f"[{one.name.upper()}...]" for one in given if one.kind is one.VAR_POSITIONAL]
+    single = [
+        one.name.upper() for one in given if one.kind is one.POSITIONAL_OR_KEYWORD and one.default is not one.empty
+    ]
+    return " ".join([*(f"[{name}]" for name in single), *some])
 
 
 def paragraphs(markdown: str) -> list[str]:
