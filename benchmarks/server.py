@@ -5,7 +5,8 @@
 The run is make-believe in the real tables: every feature fires on a token of its own, in passages drawn like text;
 there are 4,096 different labels. The server is `monosema serve` in a process of its own; the clients are in another.
 Each client asks, waits for the answer, rests for a while (an exponential time of mean --pause), and asks for something
-else. Prints Markdown.
+else. Before that one client asks questions of one kind at a time: what they cost is the processor time of the server's
+process, which neighbours on the machine change less than they change waiting. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -205,10 +206,14 @@ def measure(run: Path, words: list[str], asked: argparse.Namespace) -> None:
         first_byte = wait(f"{address}/", began, server)
         ready = wait(f"{address}/api/runs/{run.name}/features?limit=1", began, server)
         deep = wait_for(f"{address}/api/runs/{run.name}", asked.meaning, began)
+        costs = processor(f"{address}/api/runs/{run.name}/features", words, asked, server.pid)
         calm, peak = load(address, run.name, words, asked, server.pid, asked.pause, asked.clients)
         stormy, _ = load(address, run.name, words, asked, server.pid, 0.0, asked.clients)
         print(f"First byte {first_byte:.1f} s after the start, the list {ready:.1f} s, all indices {deep:.1f} s.")
         print(f"Memory of the server (RSS), at most: {peak / 2**20:.0f} MiB.")
+        print("\n| one after the other | processor ms a question |\n|---|---|")
+        for kind, cost in {**costs, "mean": statistics.mean(costs.values())}.items():
+            print(f"| {kind} | {cost:.1f} |")
         for pause, times in ((asked.pause, calm), (0.0, stormy)):
             table(times, asked, pause)
     finally:
@@ -235,6 +240,35 @@ def wait_for(address: str, meaning: bool, began: float) -> float:
         if state["passages"] == "ready" and (not meaning or state["meaning"] == "ready"):
             return time.perf_counter() - began
         time.sleep(0.5)
+
+
+def processor(base: str, words: list[str], asked: argparse.Namespace, pid: int, many: int = 100) -> dict[str, float]:
+    """Return by kind the processor time that the server takes for a question, in milliseconds."""
+    draw, costs = random.Random(0), {}
+    with httpx.Client(timeout=60, headers={"accept-encoding": "gzip"}) as client:
+        for kind in questions(base, words, asked.features, asked.meaning, draw):
+            for number in range(many + 10):
+                if number == 10:  # the first ones open files and fill what is kept
+                    before = sum(psutil.Process(pid).cpu_times()[:2])
+                client.get(questions(base, words, asked.features, asked.meaning, draw)[kind]).raise_for_status()
+            costs[kind] = 1000 * (sum(psutil.Process(pid).cpu_times()[:2]) - before) / many
+    return costs
+
+
+def questions(base: str, words: list[str], features: int, meaning: bool, draw: random.Random) -> dict[str, str]:
+    """Draw a question of each kind, as an address."""
+    word = draw.choice(words)
+    kinds = {
+        "list": f"{base}?sort={draw.choice(['density', 'margin', 'max', 'label'])}&offset={draw.randrange(9000)}"
+        f"&density=0.0001,{draw.random():.4f}",
+        "feature": f"{base}/{draw.randrange(features)}",
+        "search by words": f"{base}?q={word}",
+        "search by token": f"{base}?q={word}&mode=token",
+        "search by effect": f"{base}?q={word}&mode=effect",
+    }
+    if meaning:
+        kinds["search by meaning"] = f"{base}?q={word} {draw.choice(words)}&mode=meaning"
+    return kinds
 
 
 def load(
@@ -272,25 +306,11 @@ async def _clients(
     base = f"{address}/api/runs/{run}/features"
     end = time.perf_counter() + seconds
 
-    def question(draw: random.Random) -> tuple[str, str]:
-        word = draw.choice(words)
-        kinds = {
-            "list": f"{base}?sort={draw.choice(['density', 'margin', 'max', 'label'])}&offset={draw.randrange(9000)}"
-            f"&density=0.0001,{draw.random():.4f}",
-            "feature": f"{base}/{draw.randrange(features)}",
-            "search by words": f"{base}?q={word}",
-            "search by token": f"{base}?q={word}&mode=token",
-            "search by effect": f"{base}?q={word}&mode=effect",
-        }
-        if meaning:
-            kinds["search by meaning"] = f"{base}?q={word} {draw.choice(words)}&mode=meaning"
-        return draw.choice(list(kinds.items()))
-
     async def one(number: int) -> None:
         draw = random.Random(number)
         async with httpx.AsyncClient(timeout=60, headers={"accept-encoding": "gzip"}) as client:
             while time.perf_counter() < end:
-                kind, url = question(draw)
+                kind, url = draw.choice(list(questions(base, words, features, meaning, draw).items()))
                 began = time.perf_counter()
                 (await client.get(url)).raise_for_status()
                 times.setdefault(kind, []).append(time.perf_counter() - began)
