@@ -108,15 +108,3 @@ PHASES = (
 FURTHER = 3
 """Phase in which a run begins that goes on from exported weights: they have been through the short rows before it, and
 going through those again made the model forget text."""
-NAMES = (
-    Phase(
-        name="names",
-        shapes=((64, 24),),
-        mix=Mix(repeats=0.1, uniform=0.0, periods=(5, 12), skills={"ioi": 0.9}),
-        steps=(0, 0),
-        until=(),
-        measure_every=250,
-        tasks=("ioi",),
-    ),
-)
-"""The phase of a small model that learns to find the indirect object and little else: for models of several seeds."""

@@ -27,7 +27,6 @@ from specimen.text import PAD, VOCABULARY, Corpus, batch
 
 CHECKPOINT = "checkpoint.pt"
 METRICS = "metrics.jsonl"
-D_HEAD = 32
 FIGURES = "skills.json"
 """Beside exported weights: the figures and how they were trained."""
 
@@ -40,8 +39,6 @@ class Settings:
         tokens: tokens of the whole run.
         seed: seed of the weights and of every batch.
         phases: gone through in turn.
-        width: of the residual stream; heads are 32 wide.
-        layers: blocks.
         learning_rate: constant until `decay_from`, then linear to `final_share` of itself.
         betas: of AdamW.
         weight_decay: of AdamW, on matrices only.
@@ -55,8 +52,6 @@ class Settings:
     tokens: int = 60_000_000
     seed: int = 0
     phases: tuple[Phase, ...] = PHASES
-    width: int = 256
-    layers: int = 6
     learning_rate: float = 2e-3
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = 0.1
@@ -97,15 +92,15 @@ class State:
     earlier: dict[str, Any] | None = None
 
 
-def model_config(corpus: Corpus, settings: Settings) -> LlamaConfig:
-    """The architecture: 6.2M parameters, unless the settings say less."""
+def model_config(corpus: Corpus) -> LlamaConfig:
+    """The architecture: 6.2M parameters."""
     return LlamaConfig(
         vocab_size=VOCABULARY,
-        hidden_size=settings.width,
-        intermediate_size=3 * settings.width,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.width // D_HEAD,
-        num_key_value_heads=settings.width // D_HEAD,
+        hidden_size=256,
+        intermediate_size=768,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        num_key_value_heads=8,
         max_position_embeddings=512,
         rope_theta=10_000.0,
         rms_norm_eps=1e-5,
@@ -120,7 +115,7 @@ def model_config(corpus: Corpus, settings: Settings) -> LlamaConfig:
 def build(corpus: Corpus, settings: Settings, device: torch.device) -> tuple[LlamaForCausalLM, torch.optim.AdamW]:
     """A freshly initialised model, the same for a seed on every device, and its optimiser."""
     torch.manual_seed(settings.seed)
-    model = LlamaForCausalLM(model_config(corpus, settings)).float().to(device)
+    model = LlamaForCausalLM(model_config(corpus)).float().to(device)
     matrices = [p for p in model.parameters() if p.ndim > 1]
     vectors = [p for p in model.parameters() if p.ndim <= 1]
     groups = [

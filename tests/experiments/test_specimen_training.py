@@ -83,9 +83,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_to_the_bit(corpus, tmp_path, 
         Phase(name="a", shapes=((2, 16),), mix=MIX, steps=(2, 2), until=(("loss", 0.0, "below"),), measure_every=2),
         Phase(name="b", shapes=((2, 16), (1, 24)), mix=MIX, steps=(0, 0), until=(), measure_every=2),
     )
-    small = model_config(corpus, Settings())
+    small = model_config(corpus)
     small.update({"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "head_dim": 4})
-    monkeypatch.setattr(training, "model_config", lambda *_: small)
+    monkeypatch.setattr(training, "model_config", lambda _: small)
     monkeypatch.setattr(training, "measure", lambda *_: {"loss": 1.0})
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     for folder in (whole, halves):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +13,8 @@ from monosema.core import InputError, Site
 from monosema.dictionaries import RandomDirections
 from monosema.models import LanguageModel, load_model
 from monosema.runs.experiments.biased import BIASES, Bias, balanced, biased, rows_of
-from monosema.runs.experiments.shift import _Case, _without
+from monosema.runs.experiments.shift import _Case, _without, latents_named
 from monosema.runs.experiments.shift_page import worst_group
-from monosema.runs.experiments.trained import Member
 
 SITE = Site(4, "resid_post")
 
@@ -74,12 +72,8 @@ def test_the_worst_group_is_the_smallest_share_and_lies_in_its_interval() -> Non
     assert found.low <= found.value <= found.high < 1
 
 
-def test_a_latent_that_there_is_not_is_refused(model: LanguageModel, tmp_path: Path) -> None:
-    case = _Case(model, BIASES[0], [SITE], SITE, prompts=4, seed=0)
-
-    class Held(Member):
-        def open(self) -> RandomDirections:
-            return RandomDirections.fit(case.plain, 8, 2)
-
-    with pytest.raises(InputError, match=r"LAYER\.LATENT, of layers 4 and latents 0 to 7"):
-        case.by_hand([Held(SITE, 0.01, 0, None, None, tmp_path)], ["4.8"])
+def test_latents_are_named_by_layer_and_others_are_refused() -> None:
+    assert latents_named(["4.7"], [SITE], 8) == [(SITE, 7)]
+    for wrong in ("4.8", "3.1", "4", "4.x"):
+        with pytest.raises(InputError, match=r"LAYER\.LATENT, of layers 4 and latents 0 to 7"):
+            latents_named([wrong], [SITE], 8)

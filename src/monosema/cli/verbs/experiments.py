@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.core import InputError
+from monosema.core import ConfigError, InputError
 
 if TYPE_CHECKING:
     from monosema.pages.experiment import ExperimentPage
@@ -24,6 +25,7 @@ def experiments(
     layers: str | None = None,
     prompts: int = 50,
     thresholds: int = 7,
+    finest: float = 1e-3,
     latents: str | None = None,
     text: str = "builtin",
     tokens: int = 500_000,
@@ -64,7 +66,9 @@ def experiments(
         Of ioi: prompts to choose features with; as many others are measured on. Of shift: texts of each
         group to measure.
     thresholds
-        Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50.
+        Of ioi: divergences that dropping a feature may add, up to 1; the paper has 50.
+    finest
+        Of ioi: the smallest of them, in nats; the paper has 1e-5.
     latents
         Of shift: latents to ablate besides those that the rule finds, such as 2.17,3.40: see the table that it gives.
     text
@@ -90,14 +94,18 @@ def experiments(
     chosen: dict[str, Any] = {"text": text, "tokens": tokens, "skip_first": skip_first, "ratio": ratio, "seeds": seeds}
     if alphas is not None:
         chosen["alphas"] = tuple(_numbers("--alphas", alphas, float))
-    config = ExperimentConfig(
-        layers=tuple(_numbers("--layers", layers or "", int)),
-        prompts=prompts,
-        thresholds=thresholds,
-        latents=tuple(filter(None, map(str.strip, (latents or "").split(",")))),
-        seed=common.seed or 0,
-        training=TrainingChoice(**chosen),
-    )
+    try:
+        config = ExperimentConfig(
+            layers=tuple(_numbers("--layers", layers or "", int)),
+            prompts=prompts,
+            thresholds=thresholds,
+            finest=finest,
+            latents=tuple(filter(None, map(str.strip, (latents or "").split(",")))),
+            seed=common.seed or 0,
+            training=TrainingChoice(**chosen),
+        )
+    except ConfigError as error:
+        raise InputError(re.sub(r"(ExperimentConfig|TrainingChoice)\.", "--", str(error))) from None
     folder = out or Path("runs") / f"{name}-{Path(model).name}"
     page = run_experiment(name, model, folder, config, common.device, update)
     values = {"folder": str(folder.resolve()), "verdict": page.verdict, **page.values}

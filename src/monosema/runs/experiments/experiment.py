@@ -30,7 +30,9 @@ class ExperimentConfig(Config):
     prompts: int = Field(50, gt=0)
     """Prompts that are chosen with; as many others are measured on."""
     thresholds: int = Field(7, gt=1)
-    """Of ioi: divergences, from 1e-5 to 1, that dropping a feature may add; the paper has 50."""
+    """Of ioi: divergences that dropping a feature may add, up to 1 (the paper: 50)."""
+    finest: float = Field(1e-3, gt=0, lt=1)
+    """Of ioi: the smallest of them (the paper: 1e-5)."""
     latents: tuple[str, ...] = ()
     """Of shift: latents of the first penalised dictionaries to ablate, LAYER.LATENT, besides those of the rule."""
     seed: int = 0

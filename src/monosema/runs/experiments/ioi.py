@@ -1,8 +1,9 @@
 """Feature identification on indirect object identification: does a sparse dictionary need fewer features, and smaller
 edits, than others to carry an answer over? (Cunningham et al. 2023, arXiv:2309.08600, § 4.)
 
-Departures: prompts and templates are our own; features are chosen with some prompts and measured on others; each
-divergence is measured against the corrupted run too, which is one and the same for all dictionaries.
+Departures: prompts and templates are our own; thresholds are fewer and coarser unless asked for; features are chosen
+with some prompts and measured on others; each divergence is measured against the corrupted run too, which is one and
+the same for all dictionaries.
 """
 
 from __future__ import annotations
@@ -34,8 +35,6 @@ from monosema.pages.experiment import ExperimentPage, Figure, Table
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
 from monosema.runs.experiments.trained import Member, captured, sample_of, sparse_name, trained
 
-FINEST = 1e-5
-"""The smallest threshold; the largest is 1, and they are equally far apart on a log scale, as in the paper."""
 ABLE = 0.6
 """Share of prompts that a model must answer rightly for its features to be looked for."""
 ICA_ROWS, ICA_ITERATIONS = 4_096, 100
@@ -55,7 +54,7 @@ def run(work: Work) -> ExperimentPage:
     store = captured(work.reader, [site], work.config.training, work.folder / "activations")
     members = trained(store, work.config.training, work.folder / "dictionaries", work.device)
     makers = _makers(store, site, members, work.config.training.seeds, work.folder)
-    thresholds = np.geomspace(FINEST, 1, work.config.thresholds).tolist()
+    thresholds = np.geomspace(work.config.finest, 1, work.config.thresholds).tolist()
     rows = []
     with progress_bar("identify", len(makers) * len(thresholds), "thresholds") as bar:
         for (name, seed), make in makers.items():
@@ -186,7 +185,7 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
             f"{accuracy.n} prompts to choose features and as many others to measure; the model answers "
             f"{accuracy.value:.0%} of these rightly. At all positions of {site.short} the codes of chosen features are "
             "taken from the corrupted prompt, the reconstruction's error stays. Features are dropped in random order "
-            f"at {work.config.thresholds} rising thresholds; "
+            f"at {work.config.thresholds} thresholds from {work.config.finest:g} to 1; "
             f"{work.config.training.seeds} seeds of dictionary and order. "
             f"Dictionaries have {work.config.training.ratio} latents for each dimension, trained on "
             f"{work.config.training.tokens:,} tokens."

@@ -70,6 +70,8 @@ def run(work: Work) -> ExperimentPage:
     read = 2 * work.model.n_layers // 3
     sites = work.sites(tuple(dict.fromkeys(round(read * step / (LAYERS - 1)) for step in range(LAYERS))))
     place = Site(max(read, *(site.layer or 0 for site in sites)), "resid_post")
+    n_latents = work.config.training.ratio * work.model.site_width(sites[0])
+    chosen = latents_named(work.config.latents, sites, n_latents)
     store = captured(work.reader, sites, work.config.training, work.folder / "activations")
     members = trained(store, work.config.training, work.folder / "dictionaries", work.device)
     together: dict[tuple[float, int], list[Member]] = {}
@@ -86,10 +88,10 @@ def run(work: Work) -> ExperimentPage:
                 for how, one in work.part(f"{bias.name}-{alpha:g}-{seed}", by_rule).items():
                     own[f"{sparse_name(alpha)}, {how} (seed {seed})"] = one
                 bar.advance(1)
-            if latents := work.config.latents:
+            if chosen:
                 alpha, seed = next((key for key in together if key[0] > 0), next(iter(together)))
-                by_hand = functools.partial(case.by_hand, together[alpha, seed], latents)
-                key = f"{bias.name}-by-hand-{digest(latents)[:8]}"
+                by_hand = functools.partial(case.by_hand, together[alpha, seed], chosen)
+                key = f"{bias.name}-by-hand-{digest(work.config.latents)[:8]}"
                 own[f"{sparse_name(alpha)}, {HAND} (seed {seed})"] = work.part(key, by_hand)
             found[bias.name] = own
     about = " ".join(__doc__.partition("The classifier is")[1:]).replace("\n", " ").strip()
@@ -98,6 +100,20 @@ def run(work: Work) -> ExperimentPage:
         f"of other words to measure. {about}"
     )
     return shift_page(work, sites, place, found, method)
+
+
+def latents_named(names: Sequence[str], sites: Sequence[Site], n_latents: int) -> list[tuple[Site, int]]:
+    """Return latents by their names, LAYER.LATENT. Raises InputError for one that there is not."""
+    known, found = {str(site.layer): site for site in sites}, []
+    for name in names:
+        layer, _, latent = name.partition(".")
+        if layer not in known or not latent.isdecimal() or int(latent) >= n_latents:
+            raise InputError(
+                f"--latents {name} is not valid: give LAYER.LATENT, of layers {', '.join(known)} and latents 0 to "
+                f"{n_latents - 1}."
+            )
+        found.append((known[layer], int(latent)))
+    return found
 
 
 Latents = Mapping[Site, Sequence[int]]
@@ -188,21 +204,9 @@ class _Case:
         found[RULE]["shown"] = judged.shown
         return found
 
-    def by_hand(self, members: Sequence[Member], names: Sequence[str]) -> dict[str, Any]:
-        """Ablate the latents that a person chose, each named LAYER.LATENT."""
-        dictionaries = self._opened(members)
-        known = {f"{site.layer}.": (site, one.n_latents) for site, one in dictionaries.items()}
-        chosen = []
-        for name in names:
-            layer, dot, latent = name.partition(".")
-            site, n = known.get(layer + dot, (None, 0))
-            if site is None or not latent.isdecimal() or int(latent) >= n:
-                raise InputError(
-                    f"--latents {name} is not valid: give LAYER.LATENT, of layers {', '.join(k[:-1] for k in known)} "
-                    f"and latents 0 to {max(n for _, n in known.values()) - 1}."
-                )
-            chosen.append((site, int(latent)))
-        return self._ablated(dictionaries, chosen)
+    def by_hand(self, members: Sequence[Member], latents: Sequence[tuple[Site, int]]) -> dict[str, Any]:
+        """Ablate the latents that a person chose."""
+        return self._ablated(self._opened(members), latents)
 
     def _opened(self, members: Sequence[Member]) -> Dictionaries:
         return {member.site: member.open().to(self.model.device) for member in members}
