@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from monosema.circuits.erasure import leace
+from monosema.probing.erasure import leace
 
 pytestmark = pytest.mark.interop
 

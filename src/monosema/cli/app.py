@@ -21,6 +21,7 @@ from monosema.cli.help import TranslatedFormatter, optional_words
 from monosema.cli.process import settle
 from monosema.cli.verbs import (
     atlas,
+    attention,
     attribute,
     chat,
     circuit,
@@ -39,6 +40,7 @@ from monosema.cli.verbs import (
     lens,
     patch,
     plan,
+    probe,
     prune,
     run,
     score,
@@ -61,6 +63,8 @@ _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "Cause": (
         attribute.attribute,
         lens.lens,
+        attention.attention,
+        probe.probe,
         patch.patch,
         circuit.circuit,
         graph.graph,

@@ -12,6 +12,7 @@ from monosema.models.directions import weight_directions
 from monosema.models.facts import ModelFacts, model_facts
 from monosema.models.forking import Fork, can_fork, unembed_of
 from monosema.models.generation import Prompt, TextGeneration, read_prompt
+from monosema.models.gpt_family import gpt_family
 from monosema.models.hooks import Action, BySite, Captured
 from monosema.models.loading import Family, load_model, model_folder, register_family
 from monosema.models.pair import ModelPair, resolve_site
@@ -55,6 +56,7 @@ __all__ = [
     "byte_tokenizer",
     "can_fork",
     "each_contribution",
+    "gpt_family",
     "load_model",
     "model_facts",
     "model_folder",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from monosema.attribution.lenses.fitting import LensConfig, fit_jacobian, fit_tuned, mean_jacobians
+from monosema.attribution.lenses.judging import LensFigures, judge_lenses
 from monosema.attribution.lenses.lens import (
     Lens,
     LensKind,
@@ -18,13 +20,19 @@ from monosema.attribution.lenses.steps import Step, prediction_steps
 __all__ = [
     "By",
     "Lens",
+    "LensConfig",
+    "LensFigures",
     "LensKind",
     "LensReading",
     "LogitParts",
     "Step",
+    "fit_jacobian",
+    "fit_tuned",
+    "judge_lenses",
     "layer_name",
     "load_lens",
     "logit_parts",
+    "mean_jacobians",
     "prediction_steps",
     "read_lens",
     "reads_logit",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -15,7 +16,7 @@ from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.attribution.lenses import Lens, LensReading, LogitParts, Step
+    from monosema.attribution.lenses import Lens, LensFigures, LensReading, LogitParts, Step
     from monosema.models import Transformer
 
 _GRID = 12
@@ -23,7 +24,7 @@ _GRID = 12
 
 
 def lens(
-    prompt: str,
+    prompt: str | None = None,
     /,
     *,
     model: str | None = None,
@@ -37,6 +38,9 @@ def lens(
     steps: Annotated[bool, Parameter(negative="")] = False,
     temperature: float = 1.0,
     top: int = 5,
+    fit: Path | None = None,
+    kind: Literal["tuned", "jacobian"] = "tuned",
+    text: str = "builtin",
     common: Common = DEFAULTS,
 ) -> int:
     """Show how a prediction comes about: what each layer would say next, what each part adds to the logit.
@@ -50,6 +54,7 @@ def lens(
     monosema lens "The day after Monday is" --grid
     monosema lens "When Mary and John went to the store, John gave a drink to" --by head --target " Mary" --foil " John"
     monosema lens "The day after Monday is" --steps
+    monosema lens --fit tuned.safetensors
     ```
 
     Parameters
@@ -79,6 +84,13 @@ def lens(
         That logits are divided by, for --steps.
     top
         Tokens listed for each layer; parts listed are four times as many.
+    fit
+        Fit a lens, write it to this .safetensors file, and judge it beside the logit lens on held-out text.
+    kind
+        tuned: affine maps that bring each layer nearest to the model's own output; jacobian: the mean Jacobian of the
+        final stream by each layer's.
+    text
+        A corpus to fit on: `builtin`, a file or folder of text, or `hf:NAME`.
     """
     from monosema.models import load_model, require_decoder
     from monosema.runs.subject import open_subject
@@ -87,9 +99,14 @@ def lens(
         raise InputError(f"--temperature {temperature} --top {top} is not valid: give numbers above 0.")
     if foil is not None and by is None:
         raise InputError("--foil goes with --by: a difference of logits is split into parts.")
+    if (prompt is None) == (fit is None):
+        raise InputError("Give a prompt to read, or --fit and a file to fit a lens: one of the two.")
     subject = None if run is None else open_subject(run, model, device=common.device)
     named = model or (None if subject is None else subject.model.name) or "specimen"
     opened = require_decoder(load_model(named, dtype="float32", device=common.device))
+    if prompt is None:
+        assert fit is not None
+        return _fit(opened, fit, kind, text, common)
     ids = opened.tokenizer.encode(prompt)
     if not -len(ids) <= at < len(ids):
         raise InputError(f"--at {at} is not valid: the prompt has {len(ids)} tokens, 0 to {len(ids) - 1}.")
@@ -114,6 +131,41 @@ def lens(
     reading = read_lens(opened, _lens_named(lens), ids, positions, wanted, top)
     show = _show_grid if grid else _show_layers
     return deliver(reading.to_dict(), common, lambda console: show(reading, console))
+
+
+def _fit(model: Transformer, path: Path, kind: str, text: str, common: Common) -> int:
+    """Fit a lens, write it and judge it."""
+    from monosema.attribution.lenses import Lens, LensConfig, fit_jacobian, fit_tuned, judge_lenses, save_lens
+    from monosema.data import open_corpus
+
+    if path.suffix != ".safetensors":
+        raise InputError(f"--fit {path} is not valid: name a .safetensors file.")
+    seed, corpus = common.seed or 0, open_corpus(text)
+    config = LensConfig(seed=seed)
+    made = (fit_tuned if kind == "tuned" else fit_jacobian)(model, corpus, config)
+    save_lens(path, made)
+    found = judge_lenses(model, corpus, [Lens(), made], seed=seed)
+    plain = {"path": str(path), "about": made.about, "layers": [one.to_dict() for one in found]}
+    return deliver(plain, common, lambda console: _show_judged(found, path, console))
+
+
+def _show_judged(found: Sequence[LensFigures], path: Path, console: Console) -> None:
+    from monosema.attribution.lenses import layer_name
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for heading in ("lens", "after", "KL", "token falls", "random direction"):
+        table.add_column(heading, justify="left" if heading in ("lens", "after") else "right", no_wrap=True)
+    for one in found:
+        cells = [f"{f.value:.2f} [{f.low:.2f}, {f.high:.2f}]" for f in (one.divergence, one.fall, one.control)]
+        table.add_row(Text(translate(one.lens)), Text(translate(layer_name(one.layer))), *cells)
+    console.print(table)
+    said = (
+        "KL of the model’s next token from the lens’, nats, on held-out text. Token falls: what the likeliest token "
+        "of the lens loses in the model, in nats, when its direction is taken out of the last position; beside it a "
+        "random direction of the same length."
+    )
+    console.print(Text(translate(said), style="dim"))
+    console.print(Text(translate(f"The lens is in {path}: read with it by --lens {path}."), style="dim"))
 
 
 def _lens_named(name: str) -> Lens:

@@ -23,12 +23,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from monosema.circuits.contrast import Contrasts, contrasts
-from monosema.circuits.erasure import Eraser, along, erasing, leace, mean_difference, random_direction
 from monosema.circuits.metrics import last_logits, metric_of
 from monosema.core import Estimate, InputError, Site, bootstrap_mean, derive_seed, progress_bar, wilson
 from monosema.data.tasks import gender
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.experiment import ExperimentPage, Figure, Table
+from monosema.probing.erasure import Eraser, along, erasing, leace, mean_difference, random_direction
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
 from monosema.runs.experiments.trained import Member, captured, sparse_name, text_of, trained
 

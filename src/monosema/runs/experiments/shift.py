@@ -23,7 +23,6 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from monosema.circuits.erasure import erasing, leace, mean_difference
 from monosema.core import (
     InputError,
     Site,
@@ -36,6 +35,7 @@ from monosema.dictionaries import Dictionary, Neurons
 from monosema.interventions import splice
 from monosema.models import Action, LanguageModel
 from monosema.pages.experiment import ExperimentPage
+from monosema.probing.erasure import erasing, leace, mean_difference
 from monosema.runs.experiments.biased import BIASES, Bias, Biased, Rows, balanced, biased, rows_of
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
 from monosema.runs.experiments.shift_page import (

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from monosema.circuits.erasure import along, leace, mean_difference, random_direction
 from monosema.core import InputError
+from monosema.probing.erasure import along, leace, mean_difference, random_direction
 
 
 @pytest.fixture(scope="module")
