@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from monosema.models import KVCache, load_model, model_facts
+from monosema.models.gpt_family import UNPUBLISHED, gpt_family
 
 
 @torch.no_grad()
@@ -79,3 +80,11 @@ def test_files_that_cannot_be_loaded_are_named(
     problem = model_facts(folder).problem
     assert problem is not None
     assert says in problem
+
+
+def test_the_gpt_family_has_a_source_each_and_says_what_is_unpublished() -> None:
+    family = gpt_family()
+    assert list(family) == ["gpt-2", "gpt-3", "gpt-3.5", "gpt-4"]
+    assert all(values["source"] for values in family.values())
+    assert family["gpt-3"]["parameters"]["total"] == 175_000_000_000
+    assert {family["gpt-4"][name] for name in ("layers", "d_model", "heads")} == {UNPUBLISHED}

@@ -110,7 +110,7 @@ _LINES: dict[str, Callable[[dict[str, Any]], str | None]] = {
     "data": lambda values: values.get("data"),
     "training": lambda values: values.get("training"),
     "released": lambda values: values.get("released"),
-    "weights": lambda values: values.get("weights"),
+    "weights": lambda values: {True: "published", False: "not published", None: None}[values.get("weights")],
     "positions": lambda values: values.get("positions"),
     "normalisation": lambda values: values.get("normalisation"),
     "activation": lambda values: values.get("activation"),
