@@ -12,7 +12,7 @@ are used on, as means are.
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from monosema.circuits.ablations import Mean, StandIns, register_ablation
@@ -34,9 +34,10 @@ class Optimal(Mean):
 
     name = "optimal"
 
-    def __init__(self, steps: int = 60, rate: float = 0.05, seed: int = 0) -> None:
+    def __init__(self, steps: int = 30, rate: float = 0.05, seed: int = 0) -> None:
         self.steps, self.rate, self.seed = steps, rate, seed
-        self._fitted: tuple[Transformer, Int[Tensor, "n pos"], Tensor] | None = None
+        self._model: Transformer | None = None
+        self._fitted = dict[tuple[int, ...], Tensor]()
 
     def values(
         self, clean: Float[Tensor, "n ..."], corrupt: Float[Tensor, "n ..."], contrast: Contrast
@@ -46,10 +47,12 @@ class Optimal(Mean):
 
     def stand_ins(self, model: Transformer, group: Contrast) -> StandIns:
         """Give the constants, which are fitted once for a group."""
-        known = self._fitted
-        if known is None or known[0] is not model or not torch.equal(known[1], group.clean):
-            known = self._fitted = (model, group.clean, self._fit(model, group))
-        constants = known[2]
+        if self._model is not model:
+            self._model, self._fitted = model, {}
+        key = (len(group), *group.clean.flatten().tolist())
+        if key not in self._fitted:
+            self._fitted[key] = self._fit(model, group)
+        constants = self._fitted[key]
         return lambda part: constants.expand(-1, len(part), -1, -1)
 
     def _fit(self, model: Transformer, group: Contrast) -> Float[Tensor, "w 1 pos d_model"]:
