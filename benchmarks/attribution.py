@@ -26,7 +26,7 @@ PROMPT = "Long ago Kevin and Nicholas shared a room near the office, and Nichola
 SETS = 256
 
 
-def least(work: Callable[[], object], times: int = 3) -> float:
+def least(work: Callable[[], object], times: int) -> float:
     """Return the least processor time of some runs, in seconds."""
     found = []
     for _ in range(times):
@@ -36,7 +36,7 @@ def least(work: Callable[[], object], times: int = 3) -> float:
     return min(found)
 
 
-def own(name: str, folder: Path) -> None:
+def own(name: str, folder: Path, times: int) -> None:
     """Measure our methods beside bare passes, and write what the peer needs."""
     from monosema.attribution import Game, ask, attribute, methods_named, tokens_of
     from monosema.attribution.methods import Shapley
@@ -68,14 +68,14 @@ def own(name: str, folder: Path) -> None:
         ("rollout", explicit, "1 row forward with explicit attention"),
     )
     for method, bare, said in pairs:
-        ours, bound = least(lambda method=method: attribute(game, method)), least(bare)
+        ours, bound = least(lambda method=method: attribute(game, method), times), least(bare, times)
         print(f"{method}: {ours:.3f} s, {said} {bound:.3f} s, ratio {ours / bound:.2f}", flush=True)
     shapley = Shapley(exact=0, sets=SETS)
     counted = attribute(game, shapley)
     found = {
         "shapley": least(lambda: attribute(game, shapley), 1),
         "shapley_sets": counted.rows,
-        "occlusion": least(lambda: attribute(game, "occlusion")),
+        "occlusion": least(lambda: attribute(game, "occlusion"), times),
         "prompt": PROMPT,
         "players": n,
     }
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--peer-python")
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--long", type=int, help="tokens of a prompt whose peak of memory is measured instead")
+    parser.add_argument("--times", type=int, default=3, help="runs of which the quickest counts")
     parser.add_argument("--memory-mb", type=float, default=1024.0)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -148,7 +149,7 @@ def main() -> None:
         long(given.model, given.long, given.memory_mb)
     else:
         with tempfile.TemporaryDirectory() as folder:
-            own(given.model, Path(folder))
+            own(given.model, Path(folder), given.times)
             if given.peer_python is not None:
                 subprocess.run([given.peer_python, "-W", "ignore", __file__, "--peer", folder], check=True)
 

@@ -21,6 +21,9 @@ from monosema.attribution.pairs import Pair
 from monosema.core import InputError
 from monosema.models import ForwardContext, GenerationConfig, LanguageModel, Prompt, read_prompt, require_logits
 
+_SHOWN = 80
+"""Characters of a completion that its name shows."""
+
 
 @runtime_checkable
 class Target(Protocol):
@@ -115,8 +118,9 @@ class Completion:
         return (value / len(self.ids)).exp()
 
     def name(self, model: LanguageModel) -> str:
-        """Return the text."""
-        return repr(model.tokenizer.decode(list(self.ids), skip_special=False))
+        """Return the text, cut where it is long."""
+        text = model.tokenizer.decode(list(self.ids), skip_special=False)
+        return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -174,18 +174,19 @@ def _largest(found: Attribution, labels: dict[int, str]) -> Table:
 
 def _coloured(model: LanguageModel, ids: Sequence[int], groups: Sequence[Sequence[int]], found: Attribution) -> Text:
     """Return the prompt, each token on a background as warm or cold as its player's score."""
-    from monosema.models import visible
+    from monosema.models import shown_tokens, visible
 
     largest = max(float(found.scores.abs().max()), 1e-9)
     scores = {at: float(score) for group, score in zip(groups, found.scores, strict=True) for at in group}
     text = Text(overflow="fold")
-    for at, token in enumerate(model.tokenizer.tokens(list(ids))):
-        if at not in scores:
-            text.append(visible(token), style="dim")
+    for one in shown_tokens(model.tokenizer.tokens(list(ids))):
+        own = [scores[at] for at in range(one.start, one.stop) if at in scores]
+        if not own:
+            text.append(visible(one.text), style="dim")
             continue
-        share = scores[at] / largest
+        share = max(own, key=abs) / largest
         near = _WARM if share > 0 else _COLD
         red, green, blue = (round(255 + (part - 255) * abs(share)) for part in near)
         style = "" if abs(share) < 0.05 else f"{'black' if abs(share) < 0.6 else 'white'} on rgb({red},{green},{blue})"
-        text.append(visible(token), style=style)
+        text.append(visible(one.text), style=style)
     return text
