@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from monosema.models import LanguageModel
 
 T = TypeVar("T")
-READERS = 4
+READERS = 6
 """Threads that questions of features are answered in."""
 
 
@@ -70,7 +70,7 @@ class Serving:
         return self.worker.call(self.source(run), work)
 
     async def read(self, work: Callable[[], T]) -> T:
-        """Call `work`, which waits for no model, in one of a few threads: each more would take the processor from the
+        """Call `work`, which does not wait long, in one of a few threads: each more would take the processor from the
         others, and keep memory of its own."""
         return await to_thread.run_sync(work, limiter=self.readers)
 

@@ -121,7 +121,7 @@ async def features(asked: Asked, request: Request, offset: Offset = 0, limit: Li
             return Response(status_code=304, headers=headers)
         return PlainJSON(asked.page(offset, limit, language), headers=headers)
 
-    waits = asked.mode in ("passage", "meaning")  # for a model
+    waits = asked.mode == "passage"  # for the model, maybe long
     return await (run_in_threadpool(answer) if waits else asked.served.read(answer))
 
 
