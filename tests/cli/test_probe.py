@@ -29,7 +29,12 @@ def test_a_probe_of_an_own_file_is_judged_and_its_direction_written(
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(("nothing",), "no task and no file"), (("truth", "--layers", "9"), "--layers 9"), (("ioi",), "right answers")],
+    [
+        (("nothing",), "no task and no file"),
+        (("truth", "--layers", "9"), "--layers 9"),
+        (("ioi",), "right answers"),
+        (("truth", "--out", "x.csv"), "--out x.csv"),
+    ],
 )
 def test_what_is_wrong_is_said(command: Command, words: tuple[str, ...], said: str) -> None:
     code, _, err = command("probe", *words)

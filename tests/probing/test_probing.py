@@ -25,7 +25,7 @@ from monosema.probing import (
 )
 from monosema.probing.judge import fold_masks
 from monosema.probing.tcav import answer_gradients
-from monosema.probing.truthful import intervened
+from monosema.probing.truthful import _nested, intervened
 from monosema.steering import Steering, steered
 
 SITE = Site(0, "resid_post")
@@ -161,3 +161,9 @@ def test_gradients_of_answers_are_differences(model: Transformer) -> None:
         return float(logits[98] - logits[99])
 
     assert (value(moved) - value(-moved)) / (2 * step) == pytest.approx(float(gradient[3]), rel=0.02, abs=1e-3)
+
+
+def test_each_text_is_answered_by_the_choice_that_does_best_on_the_other_folds() -> None:
+    folds = [np.arange(6) < 3, np.arange(6) >= 3]
+    first, second = np.array([1, 1, 1, 0, 0, 0], dtype=bool), np.array([0, 0, 1, 1, 1, 0], dtype=bool)
+    assert _nested({(4, 1.0): first, (4, -1.0): second}, folds).tolist() == [False, False, True, False, False, False]

@@ -4,15 +4,16 @@
     z_h ← z_h + α ⟨z_h − μ_h, θ_h⟩ θ_h             gain: what the head says, said louder
 
 θ is the unit difference of means of the classes in a head's part of z at the last token, σ the deviation of ⟨z, θ⟩, μ
-the mean. Heads are those whose probe does best in cross-validation. A shift moves every answer to one side; a gain
-moves each to its own. Heads, their number and α are chosen on the texts that are fitted on, with a bound on what the
-change costs on other text; the controls are as many random heads, and random directions in the chosen ones.
+the mean, all of the texts that are fitted on; heads are those whose probe does best there in cross-validation. A shift
+moves every answer to one side; a gain moves each to its own. Number and strength are chosen fold by fold on the other
+texts of the test, with a bound on what the change costs on other text, since a model may make no mistake on the texts
+that it was trained on. The controls are as many random heads, and random directions in the chosen ones.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,15 +27,14 @@ from monosema.models import Action, ForwardContext, Transformer
 from monosema.models.context import padded
 from monosema.probing.examples import Examples
 from monosema.probing.features import last_activations
-from monosema.probing.judge import mean_by_group, validation
+from monosema.probing.judge import fold_masks, mean_by_group, validation
 from monosema.probing.probes import MassMean
 from monosema.steering import Add, Edit, Head, Scale, Steering
 
 Kind = Literal["shift", "gain"]
 KINDS: tuple[Kind, ...] = ("shift", "gain")
-COUNTS, STRENGTHS = (2, 4, 8, 16), (-4.0, -2.0, -1.0, 1.0, 2.0, 4.0)
-CHOSEN_ON = 300
-"""Texts that number and strength are chosen on."""
+COUNTS, STRENGTHS = (4, 8, 16), (-1.0, -0.5, 0.5, 1.0)
+FOLDS = 5
 BOUND = 0.1
 """Nats a token that the intervention may cost on other text."""
 DRAWS = 3
@@ -86,8 +86,8 @@ class Intervention:
 
     Attributes:
         name: of the row.
-        heads: how many.
-        alpha: strength.
+        heads, alpha: number and strength; of chosen ones, those that do best on all texts of the test, which answers of
+            the row are not by: each text's is by the choice of the other folds.
         accuracy: share of right answers with it.
         gained: with it less without, paired over texts.
         cost: rise of the loss on other text, nats a token.
@@ -211,14 +211,17 @@ def intervene_at_inference(
     heads = truthful_heads(model, examples, seed)
     half = max(len(other) // 2, 1)
     chooser, trial = Trial(model, examples, other[:half]), Trial(model, examples, other[half:] or other)
-    before = trial.right(np.flatnonzero(examples.test))
+    held = np.flatnonzero(examples.test)
+    before = trial.right(held)
     rows, kept = [_row(trial, "untouched", [], "shift", 0.0, before)], dict[Kind, Steering]()
     for kind in KINDS:
         said(kind)
-        count, alpha = _choose(chooser, heads, kind)
-        chosen = heads[:count]
-        rows.append(_row(trial, kind, chosen, kind, alpha, before))
-        for draw in range(DRAWS):
+        tried = _tried(chooser, heads, kind, held)
+        count, alpha = max(tried, key=lambda key: tried[key].mean())
+        chosen, groups = heads[:count], np.asarray(examples.groups)[held]
+        nested = _nested(tried, fold_masks(groups, FOLDS, seed))
+        rows.append(_row(trial, kind, chosen, kind, alpha, before, nested))
+        for draw in range(DRAWS if chosen else 0):
             order = numpy_generator(derive_seed(seed, "random heads", draw)).permutation(len(heads))[:count]
             rows.append(_row(trial, f"{kind}, random heads", [heads[one] for one in order], kind, alpha, before))
             rows.append(_row(trial, f"{kind}, random directions", _turned(chosen, seed + draw), kind, alpha, before))
@@ -226,15 +229,30 @@ def intervene_at_inference(
     return heads, rows, kept
 
 
-def _choose(trial: Trial, heads: Sequence[HeadDirection], kind: Kind) -> tuple[int, float]:
-    """Return the number of heads and the strength that answer most texts to fit on, within the bound."""
-    found, fit = dict[tuple[int, float], float](), np.flatnonzero(~trial.examples.test)[:CHOSEN_ON]
+Choice = tuple[int, float]
+"""Number of heads, and strength."""
+
+
+def _tried(
+    trial: Trial, heads: Sequence[HeadDirection], kind: Kind, held: Int[np.ndarray, " n"]
+) -> dict[Choice, np.ndarray]:
+    """Return which texts get the right answer by each choice that stays within the bound; by none where none does."""
+    found = {(0, 0.0): trial.right(held)}
     for count in COUNTS:
         for alpha in STRENGTHS:
             with intervened(trial.model, heads[:count], kind, alpha):
                 if trial.cost().value <= BOUND:
-                    found[count, alpha] = float(trial.right(fit).mean())
-    return max(found, key=lambda key: found[key]) if found else (COUNTS[0], min(STRENGTHS, key=abs))
+                    found[count, alpha] = trial.right(held)
+    return found
+
+
+def _nested(tried: Mapping[Choice, np.ndarray], folds: Sequence[np.ndarray]) -> np.ndarray:
+    """Return which texts get the right answer, each by the choice that does best on the other folds."""
+    right = np.zeros(len(folds[0]), dtype=bool)
+    for aside in folds:
+        best = max(tried, key=lambda key: tried[key][~aside].mean())
+        right[aside] = tried[best][aside]
+    return right
 
 
 def _turned(heads: Sequence[HeadDirection], seed: int) -> list[HeadDirection]:
@@ -246,11 +264,19 @@ def _turned(heads: Sequence[HeadDirection], seed: int) -> list[HeadDirection]:
 
 
 def _row(
-    trial: Trial, name: str, heads: Sequence[HeadDirection], kind: Kind, alpha: float, before: np.ndarray
+    trial: Trial,
+    name: str,
+    heads: Sequence[HeadDirection],
+    kind: Kind,
+    alpha: float,
+    before: np.ndarray,
+    right: np.ndarray | None = None,
 ) -> Intervention:
+    """Measure an intervention; answers are those given, or those with it in place."""
+    held = np.flatnonzero(trial.examples.test)
     with intervened(trial.model, heads, kind, alpha):
-        right, cost = trial.right(np.flatnonzero(trial.examples.test)), trial.cost()
-    groups = np.asarray(trial.examples.groups)[trial.examples.test]
+        right, cost = trial.right(held) if right is None else right, trial.cost()
+    groups = np.asarray(trial.examples.groups)[held]
     return Intervention(
         name=name,
         heads=len(heads),

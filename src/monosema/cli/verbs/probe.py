@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from monosema.runs.subject import Subject
     from monosema.steering import Steering
 
+_FILES = (".toml", ".json", ".safetensors")
+"""Endings of steering files that hold directions of any site."""
+
 
 def probe(
     concept: str,
@@ -81,6 +84,8 @@ def probe(
 
     if texts < 1:
         raise InputError(f"--texts {texts} is not valid: give 1 or more.")
+    if out is not None and (out.suffix not in _FILES or study not in ("probes", "intervene")):
+        raise InputError(f"--out {out} is not valid: probes and intervene write a steering file, {', '.join(_FILES)}.")
     subject = None if run is None else open_subject(run, model, device=common.device)
     named = model or (None if subject is None else subject.model.name) or "specimen"
     opened = load_model(named, dtype="float32", device=common.device)
@@ -176,7 +181,7 @@ def _of_decoder(
         other, answer = (decoder.tokenizer.id(f" {name}") for name in examples.classes)
         found = tcav(decoder, examples, sites, answer, other, seed)
         return deliver({"tcav": [one.to_dict() for one in found]}, common, lambda c: _show_tcav(found, examples, c))
-    config = TextConfig(window=128, batch=8, tokens=8_000, split="heldout")
+    config = TextConfig(window=128, batch=8, tokens=6_000, split="heldout")
     windows = [one.tokens for one in token_batches(open_corpus("builtin"), model.tokenizer, config)]
     whole = [rows.to(model.device) for rows in windows if rows.shape == torch.Size((8, 128))]
     _, rows, kept = intervene_at_inference(decoder, examples, whole, seed)
