@@ -57,7 +57,8 @@ def test_the_prompt_is_printed_with_the_largest_scores(command: Command) -> None
 
 
 def test_characters_of_several_tokens_are_shown_whole(command: Command) -> None:
-    code, text, _ = command("attribute", "café 漢字 🎉 ok", "--methods", "gradient_input", "--completion", " and so" * 40)
+    words = ("--methods", "gradient_input", "--completion", " and so" * 40)
+    code, text, _ = command("attribute", "café 漢字 🎉 ok", *words)
     assert code == 0
     assert "café 漢字 🎉 ok" in text
     assert "…': -" in text
