@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from chromium import asked_elsewhere, complaints, forget
 
 from monosema.atlas.tables import FORMAT, NAMES, describe, schema
@@ -324,6 +325,22 @@ def facts() -> ReportData:
     return report_data()
 
 
+def write_graph(run: Run, folder: Path) -> None:
+    """Write the graph of an answer to the folder of a circuit in a copy of a run."""
+    from monosema.circuits import debug, show_debugged
+    from monosema.models import load_model, require_decoder
+
+    model, dictionary, text = load_model(run.recipe.model.name, dtype="float32"), run.dictionary(), "the end of a word"
+    site = dictionary.metadata.site
+    assert site is not None
+    logits = model(torch.tensor([model.tokenizer.encode(text)]))[0, -1]
+    wrong, right = sorted("xy", key=lambda one: -float(logits[model.tokenizer.encode(one, bos=False)[0]]))
+    case = debug(require_decoder(model), dictionary, text, right, wrong)
+    labels = {case.culprits[0].latent: "a label", case.culprits[1].latent: "a label"}
+    about = {"prompt": text, "dictionaries": "../.."}
+    show_debugged(case, model, site, labels, about).write(folder)
+
+
 @pytest.fixture(scope="session")
 def app(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of the app over two copies of a finished run, and one whose recipe is damaged."""
@@ -335,6 +352,7 @@ def app(finished: Run, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
     for name in ("first", "second", "broken"):
         shutil.copytree(finished.folder, home / name, ignore=shutil.ignore_patterns("shard-*", "report"))
     (home / "broken" / "recipe.toml").write_text("garbage [")
+    write_graph(finished, home / "first" / "circuits" / "answer")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

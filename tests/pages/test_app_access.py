@@ -29,11 +29,14 @@ PAGES = {
     "steps": "/prompt?run=first&tab=steps",
     "steer": "/steer?run=first&add=3:2",
     "compare": "/compare?a=first&b=second",
+    "circuits": f"{RUN}/circuits",
+    "circuit": f"{RUN}/circuits/answer?table=1",
     "jobs": "/jobs",
     "help": "/help",
 }
 STATES = {
     "run": "curves",
+    "circuit": "circuits",
     **{name: name for name in ("runs", "features", "feature", "prompt", "steer", "compare", "jobs")},
 }
 """Pages whose addresses hold a state, and the module that says which fields it has."""
@@ -225,7 +228,11 @@ def modules(name: str, found: set[str]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(PAGES.keys() - {"searched", "absent", "input", "lens", "parts", "steps"}))
+ALIASES = {"searched", "absent", "circuit", "input", "lens", "parts", "steps"}
+"""Pages that share a module with another."""
+
+
+@pytest.mark.parametrize("name", sorted(PAGES.keys() - ALIASES))
 def test_the_scripts_of_a_page_are_small(name: str) -> None:
     sizes = {one: len(gzip.compress(lean(static(one)).encode(), 4)) for one in modules(f"app/{name}.js", set())}
     assert sum(sizes.values()) <= 1000 * CORE_KB, sizes

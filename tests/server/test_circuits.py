@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,16 @@ def test_pages_of_circuits_are_served(client: TestClient) -> None:
         answer = client.get(address)
         assert answer.status_code == 200
         assert '"circuit"' in answer.text
+
+
+def test_a_graph_of_latents_says_what_it_lacks_to_be_tested(client: TestClient, tmp_path: Path) -> None:
+    nodes = (ShownNode(name="0_1_1", kind="latent", layer=0, column=1, latent=1),)
+    replace(SHOWN, unit="nodes", nodes=nodes, edges=()).write(tmp_path / "run" / "circuits" / "latents")
+    asked = {"size": 1, "nodes": ["0_1_1"]}
+    answer = client.post("/api/runs/run/circuits/latents/test", json=asked).json()
+    assert "which dictionaries" in answer["absent"]
+    about = {"prompt": "a", "right": 1, "dictionaries": "../.."}
+    replace(SHOWN, unit="nodes", nodes=nodes, edges=(), about=about, tokens=("b",)).write(
+        tmp_path / "run" / "circuits" / "latents"
+    )
+    assert "other tokens" in client.post("/api/runs/run/circuits/latents/test", json=asked).json()["absent"]

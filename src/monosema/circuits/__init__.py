@@ -29,6 +29,7 @@ from monosema.circuits.graph_checks import GraphChecks, check_graph
 from monosema.circuits.graph_files import show_graph, to_circuit_tracer
 from monosema.circuits.influence import GraphScores, Pruned, prune, score_graph
 from monosema.circuits.judging import TESTS, Judgement, judge, require_skill, say
+from monosema.circuits.latent_parts import LatentTrial
 from monosema.circuits.memory import MEMORY_MB, pass_memory
 from monosema.circuits.methods import METHODS, Method, Problem, method_named, register_method
 from monosema.circuits.metrics import (
@@ -88,6 +89,7 @@ __all__ = [
     "Judgement",
     "Kept",
     "Kind",
+    "LatentTrial",
     "LogitDifference",
     "Matrix",
     "Mean",

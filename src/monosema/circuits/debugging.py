@@ -89,11 +89,13 @@ class Debugged:
         n, mean = len(self.removed), sum(self.chance) / max(len(self.chance), 1)
         first = f"{n} features" if n > 1 else "1 feature"
         flips = sum(one > 0 for one in self.chance)
+        by = f"{abs(self.gained):.2f}"
+        turned = f"it loses by {by}." if self.together else f"it still wins by {by}."
         return (
-            f"{self.wrong!r} wins over {self.right!r} by {-self.difference:.2f} nats. Without {first} of "
-            f"{self.active:,} it {'loses' if self.together else 'still wins'} by {abs(self.gained):.2f}. Without "
-            f"{first} of equal size at random it wins by {-mean:.2f} on average, and {flips} of {len(self.chance)} "
-            "draws flip it."
+            f"{self.wrong!r} wins over {self.right!r} by {-self.difference:.2f} nats. "
+            f"Without {first} of {self.active:,} {turned} "
+            f"Without {first} of equal size at random it wins by {-mean:.2f} on average, and {flips} of "
+            f"{len(self.chance)} draws flip it."
         )
 
 

@@ -82,10 +82,18 @@ def show_graph(
     *,
     title: str,
     labels: Labels | None = None,
+    runs: Mapping[int | None, str] | None = None,
     about: Mapping[str, str | int | float | bool] | None = None,
     notes: tuple[str, ...] = (),
 ) -> ShownGraph:
-    """Return a pruned graph to look at: latents, errors and tokens by influence, then logits."""
+    """Return a pruned graph to look at: latents, errors and tokens by influence, then logits.
+
+    Args:
+        labels: what latents mean.
+        runs: names of the runs whose features latents are, by layer; "" where there is none.
+        about: further facts, such as where the transcoders are, by which the page tests latents.
+        notes: sentences for the reader.
+    """
     influence, labels = influence_of(graph.weights, graph.probabilities), labels or {}
     kept = sorted(pruned.sources.nonzero()[:, 0].tolist(), key=lambda source: -float(influence[source]))
     place = {source: number for number, source in enumerate(kept)}
@@ -96,7 +104,16 @@ def show_graph(
         effect = float(graph.total_effects[0, source]) if latent is not None else None
         name = _id(graph, source)
         nodes.append(
-            ShownNode(name=name, kind=kind, layer=layer, column=position, label=label, latent=latent, predicted=effect)
+            ShownNode(
+                name=name,
+                kind=kind,
+                layer=layer,
+                column=position,
+                label=label,
+                latent=latent,
+                run=(runs or {}).get(layer),
+                predicted=effect,
+            )
         )
     last = len(graph.tokens) - 1
     for number, text in enumerate(graph.logit_texts):

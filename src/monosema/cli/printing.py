@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,6 +49,11 @@ def show_keys(recipe: Config, console: Console) -> None:
 def meaning_of(owner: type[Config], leaf: str) -> str:
     """Return what a key of a recipe means, as its docstring says it."""
     return " ".join((owner.model_fields[leaf].description or "").replace("``", "").split())
+
+
+def slug(text: str) -> str:
+    """Return a text as the name of a folder: its first letters and digits, the rest as hyphens."""
+    return re.sub(r"\W+", "-", text).strip("-").lower()[:40].rstrip("-")
 
 
 def lead(name: str, width: int = 13) -> str:

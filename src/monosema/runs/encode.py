@@ -38,6 +38,32 @@ def open_dictionary(path: str | Path) -> Dictionary:
     return Run.open(path).dictionary() if (Path(path) / "recipe.toml").exists() else load_dictionary(path)
 
 
+def open_dictionaries(place: str | Path) -> tuple[dict[Site | str, Dictionary], dict[Site | str, Path]]:
+    """Load a dictionary or a run, or all that lie in a folder, such as transcoders of several layers.
+
+    Returns:
+        The dictionaries, and the runs that they are in, by the site that each reads.
+
+    Raises:
+        InputError: no such folder, or a dictionary that doesn't say its site.
+        RunError, FormatError, DamagedFileError: as `open_dictionary`.
+    """
+    folder = Path(place)
+    if not folder.exists():
+        raise InputError(f"{folder} is no folder. monosema.recipes.transcoders makes one.")
+    inside = sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    alone = not inside or any((folder / name).exists() for name in ("recipe.toml", "cfg.json"))
+    found, homes = dict[Site | str, Dictionary](), dict[Site | str, Path]()
+    for path in [folder] if alone else [path for path in inside if path.name != "activations"]:
+        dictionary = open_dictionary(path)
+        if dictionary.metadata.site is None:
+            raise InputError(f"The dictionary in {path} does not say which site it reads.")
+        found[dictionary.metadata.site] = dictionary
+        if (path / "recipe.toml").exists():
+            homes[dictionary.metadata.site] = path
+    return found, homes
+
+
 def encode_vectors(
     dictionary: Dictionary,
     vectors: str | Path,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.cli.printing import plain
+from monosema.cli.printing import plain, slug
 from monosema.cli.verbs.steer import labels_of
 from monosema.core import InputError
 from monosema.core.language import translate
@@ -98,7 +97,7 @@ def debug(
     labels = labels_of(subject, sorted({one.latent for case in answers for one in case.culprits}))
     place = out or (None if subject.run is None else run / "circuits")
     if place is not None:
-        name = "debug-" + (re.sub(r"\W+", "-", Path(what).stem if right is None else what).strip("-").lower()[:40])
+        name = f"debug-{slug(Path(what).stem if right is None else what)}"
         for number, case in enumerate(answers, 1):
             folder = place / (name if len(answers) == 1 else f"{name}-{number}")
             about = {"prompt": case.text, "dictionaries": os.path.relpath(run, folder)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from os.path import relpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.core import ConfigError, InputError, Site, atomic_path, write_json
+from monosema.cli.printing import slug
+from monosema.core import ConfigError, InputError, RunError, Site, atomic_path, write_json
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
     from monosema.circuits import PromptGraph, Pruned
-    from monosema.dictionaries import Dictionary
 
 _LISTED = 12
 
@@ -32,6 +33,7 @@ def graph(
     edges: float = 0.98,
     checks: int = 64,
     memory_mb: int = 1024,
+    run: Path | None = None,
     out: Path | None = None,
     common: Common = DEFAULTS,
 ) -> int:
@@ -63,8 +65,10 @@ def graph(
         Latents that are taken out, one at a time, to test the graph.
     memory_mb
         Megabytes that a backward pass may take.
+    run
+        A run folder of this model, whose report and app show the graph.
     out
-        Folder for graph.json, circuit-tracer.json and graph.dot.
+        Folder for graph.json, circuit-tracer.json and graph.dot. With --run: its circuits/PROMPT.
     """
     import torch
 
@@ -80,6 +84,8 @@ def graph(
     )
     from monosema.circuits.graph_files import to_dot
     from monosema.models import load_model, require_decoder
+    from monosema.runs import Run
+    from monosema.runs.encode import open_dictionaries
 
     if checks < 2:
         raise InputError(f"--checks {checks} is not valid: a correlation needs 2 or more.")
@@ -87,7 +93,9 @@ def graph(
         config = GraphConfig(max_latents=latents, memory_mb=memory_mb)
     except ConfigError as error:
         raise InputError(str(error).replace("GraphConfig.max_", "--").replace("GraphConfig.", "--")) from None
-    coders, homes = _opened(transcoders)
+    if run is not None:
+        Run.open(run)
+    coders, homes = open_dictionaries(transcoders)
     opened = require_decoder(load_model(model, dtype="float32", device=common.device))
     with errors_console().status(translate("tracing the prompt")):
         tokens = torch.tensor(opened.tokenizer.encode_batch([prompt]), device=opened.device)
@@ -96,12 +104,18 @@ def graph(
         pruned, scores = prune(traced, nodes, edges), score_graph(traced)
         tested = check_graph(replacement, traced, checks, common.seed or 0)
     labels = _labels(traced, pruned, homes)
+    names = {opened.find(site).layer: homes[site].name if site in homes else "" for site in coders}
     about = {"replacement": scores.replacement, "completeness": scores.completeness}
     tests = {"constrained": tested.constrained.spearman, "free": tested.free.spearman, "taken out": tested.latents}
-    if out is not None:
-        show_graph(traced, pruned, title=prompt, labels=labels, about={**about, **tests}).write(out)
-        write_json(out / "circuit-tracer.json", to_circuit_tracer(traced, pruned, labels, slug=out.name, nodes=nodes))
-        with atomic_path(out / "graph.dot") as temporary:
+    place = out or (run and run / "circuits" / slug(prompt))
+    if place is not None:
+        known: dict[str, str | int | float | bool] = {**about, **tests, "prompt": prompt}
+        known |= {"right": int(traced.logits[0]), "dictionaries": relpath(transcoders, place)}
+        show_graph(traced, pruned, title=prompt, labels=labels, runs=names, about=known).write(place)
+        write_json(
+            place / "circuit-tracer.json", to_circuit_tracer(traced, pruned, labels, slug=place.name, nodes=nodes)
+        )
+        with atomic_path(place / "graph.dot") as temporary:
             temporary.write_text(to_dot(traced, pruned, labels), encoding="utf-8")
     effects = traced.total_effects[0].tolist()
     kept = pruned.sources[: traced.n_latents].nonzero()[:, 0].tolist()
@@ -121,32 +135,17 @@ def graph(
     return deliver(values, common, lambda console: _show(values, listed, console))
 
 
-def _opened(folder: Path) -> tuple[dict[Site | str, Dictionary], dict[int, Path]]:
-    """Return the dictionaries of a folder by the site that each reads, and the runs among them by layer."""
-    from monosema.runs import open_dictionary
-
-    if not folder.is_dir():
-        raise InputError(f"--transcoders {folder} is no folder. monosema.recipes.transcoders makes one.")
-    found: dict[Site | str, Dictionary] = {}
-    homes = dict[int, Path]()
-    for path in sorted(path for path in folder.iterdir() if path.is_dir() and path.name != "activations"):
-        dictionary = open_dictionary(path)
-        site = dictionary.metadata.site
-        if site is None:
-            raise InputError(f"The dictionary in {path} does not say which site it reads.")
-        found[site] = dictionary
-        if site.layer is not None and (path / "recipe.toml").exists():
-            homes[site.layer] = path
-    return found, homes
-
-
-def _labels(traced: PromptGraph, pruned: Pruned, homes: Mapping[int, Path]) -> dict[tuple[int, int], str]:
+def _labels(traced: PromptGraph, pruned: Pruned, homes: Mapping[Site | str, Path]) -> dict[tuple[int, int], str]:
     """Return labels of the latents that are kept, of layers whose dictionary lies in a run with an atlas."""
     from monosema.runs import Run
 
     labels = dict[tuple[int, int], str]()
-    for layer, path in homes.items():
-        atlas = Run.open(path).atlas()
+    for site, path in homes.items():
+        try:
+            atlas = Run.open(path).atlas()
+        except RunError:  # its features are not described yet
+            continue
+        layer = Site.parse(site).layer
         for source in pruned.sources[: traced.n_latents].nonzero()[:, 0].tolist():
             _, at, _, latent = traced.place(source)
             if at == layer and latent is not None and (label := atlas.feature(latent).label):

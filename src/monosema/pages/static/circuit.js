@@ -2,9 +2,10 @@
 // that size, the connections of a node, and what was predicted against what was measured.
 import { el, interval, known, number, say, share, svg, two } from "./elements.js";
 import { along, called, drawing, most, part } from "./graph.js";
+import { grouped, read, subgraph, written } from "./groups.js";
 
 /** @import {Figure, Graph} from "./graph.js" */
-/** @typedef {{n: number, at: string, picked: string[], table: boolean, query: string}} Settings */
+/** @typedef {{n: number, at: string, picked: string[], groups: string[], table: boolean, query: string}} Settings */
 /** @typedef {{size: number, n: number, faithfulness: Figure | null, random: Figure | null, predicted: number | null, measured: Figure | null, control: Figure | null, absent: string}} Tested */
 /**
  * `feature` gives the address of a feature's page, null where there is none; `test` measures a part, null where nothing
@@ -24,7 +25,7 @@ const fromSlider = (at, all) => Math.round(Math.expm1((at / 1000) * Math.log1p(a
 const start = (graph) => Math.min(graph.curve.find(({ faithfulness }) => faithfulness.value >= 0.9)?.size ?? FIRST, 150, most(graph));
 
 /** @param {Figure | null} figure */
-const withEnds = (figure) => (figure ? [el("b", {}, two(figure.value)), " ", el("span", { class: "interval" }, interval(figure.low, figure.high))] : ["–"]);
+const withEnds = (figure) => (figure ? [el("b", {}, two(figure.value)), figure.n > 1 ? el("span", { class: "interval" }, " ", interval(figure.low, figure.high)) : ""] : ["–"]);
 
 /** @param {Graph} graph @param {Context} context */
 export function circuitPage(graph, context) {
@@ -35,13 +36,14 @@ export function circuitPage(graph, context) {
   let at = index.get(settings.at) ?? -1;
   const picked = new Set(settings.picked.flatMap((name) => index.get(name) ?? []));
   let query = settings.query;
-  const [stage, side, told, count] = [el("div", { class: "stage" }), el("aside", { class: "beside", "aria-label": say("The chosen node") }), el("p", { class: "kept", "aria-live": "polite" }), el("output", {})];
+  let groups = settings.groups.map(read);
+  const [stage, below, side, told, count] = [el("div", { class: "stage" }), el("div", { class: "below" }), el("aside", { class: "beside", "aria-label": say("The chosen node") }), el("p", { class: "kept", "aria-live": "polite" }), el("output", {})];
   const slider = el("input", { type: "range", min: 0, max: 1000, step: 1, value: toSlider(n, all), "aria-label": say("Size of the circuit") });
   const search = el("input", { type: "search", class: "finder-of-nodes", placeholder: say("find a node"), value: query, "aria-label": say("Find a node") });
   let [timer, turn] = [0, 0];
 
   const names = () => [...picked].map((i) => graph.nodes[i].name);
-  const remember = () => save({ n, at: at < 0 ? "" : graph.nodes[at].name, picked: names(), query });
+  const remember = () => save({ n, at: at < 0 ? "" : graph.nodes[at].name, picked: names(), groups: groups.map(written), query });
   const view = () => ({ at, picked, query, open: (/** @type {number} */ i) => choose(i === at ? -1 : i), pick });
 
   function draw() {
@@ -50,11 +52,12 @@ export function circuitPage(graph, context) {
     count.textContent = graph.unit === "edges" ? say("{n} of {n} edges", number(n), number(graph.total)) : say("{n} of {n} nodes", number(n), number(graph.total));
     const focused = document.activeElement?.closest?.("[data-node]")?.getAttribute("data-node");
     const left = stage.querySelector(".wires")?.scrollLeft ?? 0;
-    stage.replaceChildren(settings.table ? table(graph, shown) : drawing(graph, shown, view()));
+    stage.replaceChildren(settings.table ? table(graph, shown, picked, pick) : drawing(graph, shown, view()));
     const wires = stage.querySelector(".wires");
     if (wires) wires.scrollLeft = left;
     if (focused) /** @type {HTMLElement | null} */ (stage.querySelector(`[data-node="${focused}"]`))?.focus();
     side.replaceChildren(...beside());
+    below.replaceChildren(...together());
     guess();
   }
 
@@ -70,7 +73,7 @@ export function circuitPage(graph, context) {
   }
 
   /** @param {Figure | null} kept @param {Figure | null} random @param {number | null} [of] */
-  const kept_ = (kept, random, of = null) => [say("faithfulness") + " ", ...withEnds(kept), " · " + say("random circuit of that size") + " ", ...withEnds(random), of === null ? "" : " · " + say("measured on {n} prompts", number(of))];
+  const kept_ = (kept, random, of = null) => [say("faithfulness") + " ", ...withEnds(kept), " · " + say("random circuit of that size") + " ", ...withEnds(random), of === null ? "" : " · " + (of === 1 ? say("measured on this prompt") : say("measured on {n} prompts", number(of)))];
 
   async function measure() {
     const mine = ++turn;
@@ -95,6 +98,31 @@ export function circuitPage(graph, context) {
     if (!picked.delete(i)) picked.add(i);
     remember();
     draw();
+  }
+
+  /** Marks the nodes of a group, and no others. @param {string[]} members */
+  function mark(members) {
+    picked.clear();
+    for (const name of members) if (index.has(name)) picked.add(/** @type {number} */ (index.get(name)));
+    remember();
+    draw();
+  }
+
+  /** @param {import("./groups.js").Group[]} changed */
+  function group(changed) {
+    groups = changed;
+    remember();
+    draw();
+  }
+
+  // What is marked, and groups as one node each, with what flows between them.
+  function together() {
+    if (!picked.size && !groups.length) return [];
+    const sub = subgraph(graph, picked, groups);
+    const chosen = (/** @type {number} */ i) => (sub.nodes[i].kind === "group" ? mark(groups.find(({ name }) => name === sub.nodes[i].name)?.nodes ?? []) : choose(index.get(sub.nodes[i].name) ?? -1));
+    const shown = { edges: sub.edges, nodes: new Set(sub.nodes.keys()) };
+    const named = groups.map((one) => el("li", {}, el("button", { type: "button", class: "chip", on: { click: () => mark(one.nodes) } }, `${one.name} (${one.nodes.length})`), el("button", { type: "button", class: "quiet", "aria-label": say("Remove the group {}", one.name), on: { click: () => group(groups.filter((other) => other !== one)) } }, "×")));
+    return [el("h3", {}, sub.title), el("ul", { class: "marks", translate: "no" }, named), settings.table ? table(sub, shown, new Set(), chosen) : drawing(sub, shown, { at: -1, picked: new Set(), query: "", open: chosen, pick: chosen })];
   }
 
   /** @param {number} i @param {number} weight @param {number} strongest @param {string} port */
@@ -133,9 +161,24 @@ export function circuitPage(graph, context) {
       el("h4", {}, say("Marked ({n})", picked.size)),
       el("p", { class: "marks", translate: "no" }, [...picked].map((i) => el("button", { type: "button", class: "chip", title: called(graph.nodes[i]), on: { click: () => pick(i) } }, graph.nodes[i].name + " ×"))),
       el("p", { class: "soft" }, predicted.length ? say("predicted effect together {0}", number(predicted.reduce((sum, one) => sum + one, 0))) : null),
-      context.test ? ask : el("p", { class: "soft" }, say(graph.unit === "edges" ? "To test them, open the run with monosema serve." : "Only circuits of components are tested from here.")),
+      naming(),
+      context.test ? ask : el("p", { class: "soft" }, say(testable(graph) ? "To test them, open the run with monosema serve." : "This graph’s file doesn’t say which dictionaries it can be tested with.")),
       answer,
     ];
+  }
+
+  // The marked nodes as a group with a name.
+  function naming() {
+    const name = el("input", { type: "text", placeholder: say("name"), "aria-label": say("Name of the group"), maxlength: 60 });
+    const form = el("form", { class: "naming" }, name, el("button", { type: "submit" }, say("Group these")));
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const called_ = name.value.trim() || say("group {n}", groups.length + 1);
+      const members = names();
+      picked.clear();
+      group([...groups.filter((one) => one.name !== called_), { name: called_, nodes: members }]);
+    });
+    return form;
   }
 
   /** @param {HTMLElement} answer @param {HTMLButtonElement} ask */
@@ -145,7 +188,7 @@ export function circuitPage(graph, context) {
     try {
       const found = await context.test?.({ size: n, nodes: names() });
       if (found?.absent) answer.textContent = say(found.absent);
-      else if (found) answer.replaceChildren(el("table", { class: "lines" }, [[say("predicted"), [number(found.predicted)]], [say("measured"), withEnds(found.measured)], [say("random nodes of the same kinds"), withEnds(found.control)]].map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, /** @type {string} */ (name)), el("td", {}, value)))), el("p", { class: "soft" }, say("Loss of the metric when they are exchanged, on {n} prompts.", number(found.n))));
+      else if (found) answer.replaceChildren(el("table", { class: "lines" }, [[say("predicted"), [number(found.predicted)]], [say("measured"), withEnds(found.measured)], [say(graph.unit === "edges" ? "random nodes of the same kinds" : "as many active latents at random"), withEnds(found.control)]].map(([name, value]) => el("tr", {}, el("th", { scope: "row" }, /** @type {string} */ (name)), el("td", {}, value)))), el("p", { class: "soft" }, graph.unit === "edges" ? say("Loss of the metric when they are exchanged, on {n} prompts.", number(found.n)) : say("Loss of the metric when they are taken out of the whole model, on this prompt.")));
     } catch (error) {
       answer.replaceChildren(el("p", { class: "trouble" }, say(/** @type {Error} */ (error).message)));
     } finally {
@@ -168,6 +211,9 @@ export function circuitPage(graph, context) {
     remember();
     draw();
   });
+  const ways = [["", say("not grouped")], ...(graph.tokens.length ? [["token", say("by token")]] : []), ...(graph.nodes.some(({ kind, label }) => label && kind === "latent") ? [["label", say("by label")]] : [])];
+  const sorts = el("select", { "aria-label": say("Group nodes") }, ways.map(([value, text]) => el("option", { value }, text)));
+  sorts.addEventListener("change", () => group(sorts.value === "token" || sorts.value === "label" ? grouped(graph, part(graph, n), sorts.value) : []));
   const flip = el("button", { type: "button", class: "flip", "aria-pressed": String(settings.table), on: { click: () => toggle() } }, say("Table"));
   function toggle() {
     settings.table = !settings.table;
@@ -176,12 +222,30 @@ export function circuitPage(graph, context) {
     draw();
   }
   draw();
+  // Where the drawing is wider than the window, it begins where its nodes are.
+  requestAnimationFrame(() => {
+    const [wires, knot] = [stage.querySelector(".wires"), stage.querySelector(".knot.latent:not(.out)")];
+    if (wires && knot) wires.scrollLeft += knot.getBoundingClientRect().left - wires.getBoundingClientRect().left - wires.clientWidth / 2;
+  });
   const facts = ["task", "model", "method", "ablation", "metric", "n", "split"].filter((name) => known(graph.about[name]) || typeof graph.about[name] === "string").map((name) => `${say(name)} ${graph.about[name]}`);
-  return el("section", { class: "circuit" }, el("p", { class: "soft" }, facts.join(" · ")), el("div", { class: "sizer" }, el("label", {}, slider, count), told, search, flip), el("div", { class: "circuit-body" }, stage, side), graph.curve.length > 1 ? curve(graph) : null, graph.notes.length ? el("ul", { class: "notes" }, graph.notes.map((note) => el("li", {}, say(note)))) : null);
+  return el("section", { class: "circuit" }, el("p", { class: "soft" }, facts.join(" · ")), el("div", { class: "sizer" }, el("label", {}, slider, count), told, search, ways.length > 1 ? sorts : null, flip), el("div", { class: "circuit-body" }, el("div", {}, stage, below), side), graph.curve.length > 1 ? curve(graph) : null, graph.notes.length ? el("ul", { class: "notes" }, graph.notes.map((note) => el("li", {}, say(note)))) : null);
 }
 
-/** The edges that are shown, for reading. @param {Graph} graph @param {import("./graph.js").Part} shown */
-const table = (graph, { edges }) => el("div", { class: "scroll wires", tabindex: "0" }, el("table", { class: "evaluation edges" }, el("thead", {}, el("tr", {}, ["from", "to", "weight"].map((text) => el("th", { scope: "col" }, say(text))))), el("tbody", {}, edges.map(({ source, target, weight, name }) => el("tr", {}, el("td", { translate: "no" }, called(graph.nodes[source])), el("td", { translate: "no" }, name.split("->")[1] ?? called(graph.nodes[target])), el("td", {}, number(weight)))))));
+/** True for a graph whose parts can be measured. @param {Graph} graph */
+export const testable = (graph) => graph.unit === "edges" || typeof graph.about.dictionaries === "string";
+
+/** The nodes and edges that are shown, for reading; nodes are marked here too. @param {Graph} graph @param {import("./graph.js").Part} shown @param {Set<number>} picked @param {(node: number) => void} pick */
+function table(graph, { nodes, edges }, picked, pick) {
+  const heads = (/** @type {string[]} */ names) => el("thead", {}, el("tr", {}, names.map((text) => el("th", { scope: "col" }, text && say(text)))));
+  const lines = [...nodes].map((i) => {
+    const { layer, column, predicted, measured } = graph.nodes[i];
+    const mark = el("button", { type: "button", class: "chip", "aria-pressed": String(picked.has(i)), on: { click: () => pick(i) } }, say("mark"));
+    const at = column === null ? "" : graph.tokens.length ? `${graph.tokens[column]} @${column}` : String(column);
+    return el("tr", {}, el("th", { scope: "row", translate: "no" }, called(graph.nodes[i])), el("td", {}, String(layer)), el("td", { translate: "no" }, at), el("td", {}, known(predicted) ? number(predicted) : "–"), el("td", {}, measured ? withEnds(measured) : "–"), el("td", {}, mark));
+  });
+  const links = edges.map(({ source, target, weight, name }) => el("tr", {}, el("td", { translate: "no" }, called(graph.nodes[source])), el("td", { translate: "no" }, name.split("->")[1] ?? called(graph.nodes[target])), el("td", {}, number(weight))));
+  return el("div", { class: "scroll wires", tabindex: "0", role: "region", "aria-label": say("The graph as tables") }, el("table", { class: "evaluation nodes" }, heads(["node", "layer", "place", "predicted", "measured", ""]), el("tbody", {}, lines)), el("table", { class: "evaluation edges" }, heads(["from", "to", "weight"]), el("tbody", {}, links)));
+}
 
 /** Faithfulness by size on a logarithmic axis, with the random circuit. @param {Graph} graph */
 function curve(graph) {

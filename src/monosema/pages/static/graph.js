@@ -8,7 +8,7 @@ import { el, say, svg } from "./elements.js";
 /** @typedef {{title: string, unit: "edges" | "nodes", n_layers: number, nodes: GraphNode[], edges: GraphEdge[], total: number, tokens: string[], curve: Kept[], about: Record<string, any>, notes: string[]}} Graph */
 /** @typedef {{nodes: Set<number>, edges: GraphEdge[]}} Part */
 
-const ENDS = ["embed", "token", "logits"]; // always there, and not counted
+export const ENDS = ["embed", "token", "logits"]; // always there, and not counted
 const [LEFT, TOP, ROW, WIDE, ROOM] = [58, 26, 74, 46, 700];
 
 /** Places of nodes that are counted, by what matters most. @param {Graph} graph */
@@ -94,7 +94,7 @@ export function drawing(graph, { nodes, edges }, { at, picked, query, open, pick
     const node = graph.nodes[i];
     const lit = wanted && called(node).toLowerCase().includes(wanted);
     const state = `knot ${node.kind} ${nodes.has(i) ? "" : "out"} ${i === at ? "at" : ""} ${picked.has(i) ? "picked" : ""} ${lit ? "lit" : ""}`;
-    const shape = node.kind === "mlp" || node.kind === "error" ? svg("rect", { x: x - 5, y: y - 5, width: 10, height: 10 }) : svg("circle", { cx: x, cy: y, r: 5.5 });
+    const shape = ["mlp", "error", "group"].includes(node.kind) ? svg("rect", { x: x - 5, y: y - 5, width: 10, height: 10 }) : svg("circle", { cx: x, cy: y, r: 5.5 });
     const group = svg("g", { class: state, tabindex: nodes.has(i) ? 0 : -1, role: "button", "aria-label": called(node), "aria-pressed": String(picked.has(i)) }, svg("title", {}, called(node)), svg("circle", { cx: x, cy: y, r: 11, class: "grip" }), shape);
     group.addEventListener("click", (event) => (event.shiftKey ? pick(i) : open(i)));
     group.addEventListener("keydown", (event) => {
@@ -103,6 +103,7 @@ export function drawing(graph, { nodes, edges }, { at, picked, query, open, pick
       event.stopPropagation();
       event.key === "Enter" ? open(i) : pick(i);
     });
+    if (node.kind === "group") group.append(svg("text", { x, y: y - 10, class: "axis named", "text-anchor": "middle" }, node.name.length > 12 ? node.name.slice(0, 11) + "…" : node.name));
     group.dataset.node = String(i);
     return group;
   });

@@ -205,7 +205,7 @@ function circuits() {
     const box = el("details", {}, el("summary", {}, graph.title));
     const draw = () => {
       if (!box.open || box.childElementCount > 1) return;
-      const settings = { n: 0, at: "", picked: [], table: false, query: "" };
+      const settings = { n: 0, at: "", picked: [], groups: [], table: false, query: "" };
       const feature = (/** @type {number} */ latent, /** @type {string | null} */ run) => (run === null && index.rows.has(latent) ? "#feature-" + latent : null);
       box.append(circuitPage(graph, { settings, save: () => null, feature, test: null }));
     };

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from monosema.circuits.latent_parts import LatentTrial
 from monosema.circuits.parts import PartFigures, PartTrial
 from monosema.circuits.shown import FILE, ShownGraph, graph_files
 from monosema.core import InputError, MonosemaError, nearest
@@ -45,7 +46,7 @@ class CircuitList(BaseModel):
 
 
 class PartAsked(BaseModel):
-    """A size, whose first edges are tested by themselves; with nodes, the whole model without these."""
+    """A size, whose first edges or latents are tested by themselves; with nodes, the whole model without these."""
 
     size: int = Field(ge=0, le=MOST)
     nodes: list[Annotated[str, Field(min_length=1, max_length=200)]] = Field([], max_length=1000)
@@ -102,8 +103,16 @@ def _kept(folder: Path, changed: int) -> ShownGraph:
 
 
 @lru_cache(2)  # Models are hashed by identity.
-def _tester(model: Any, folder: Path, changed: int) -> PartTrial:
-    return PartTrial(model, _kept(folder, changed))
+def _tester(model: Any, folder: Path, changed: int) -> PartTrial | LatentTrial:
+    shown = _kept(folder, changed)
+    if shown.unit == "edges":
+        return PartTrial(model, shown)
+    if "dictionaries" not in shown.about:
+        raise InputError("This graph’s file doesn’t say which dictionaries it can be tested with.")
+    from monosema.runs.encode import open_dictionaries
+
+    dictionaries, _ = open_dictionaries(folder / str(shown.about["dictionaries"]))
+    return LatentTrial(model, shown, dictionaries)
 
 
 def _card(folder: Path) -> CircuitCard:

@@ -1,5 +1,5 @@
 // Circuits of a run: the list of them, or one, whose address holds size, chosen and marked nodes.
-import { circuitPage } from "../circuit.js";
+import { circuitPage, testable } from "../circuit.js";
 import { el, number, say } from "../elements.js";
 import { get, path, post } from "./api.js";
 import { empty, facts, fill, folderOf, runAddress, shell } from "./shell.js";
@@ -7,7 +7,7 @@ import { View, flag, list, number as figure, text } from "./state.js";
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const { run = "", circuit = null } = facts;
-export const FIELDS = { n: figure(0, { low: 0, whole: true }), at: text(), picked: list(text()), table: flag(), query: text() };
+export const FIELDS = { n: figure(0, { low: 0, whole: true }), at: text(), picked: list(text()), groups: list(text()), table: flag(), query: text() };
 /** @type {View<typeof FIELDS>} */
 let view;
 
@@ -30,7 +30,7 @@ async function one(name) {
     settings: { ...view.state },
     save: (settings) => view.set(settings),
     feature: (latent, other) => (other === null || facts.runs.some((/** @type {{name: string}} */ one) => one.name === other) ? runAddress(other ?? run, "features", latent) : null),
-    test: graph.unit === "edges" ? (asked) => post(path("runs", run, "circuits", name, "test"), asked) : null,
+    test: testable(graph) ? (asked) => post(path("runs", run, "circuits", name, "test"), asked) : null,
   });
   return el("div", { class: "column wide" }, el("h1", {}, graph.title), shown);
 }
