@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monosema.core import ConfigError, DamagedFileError, DiskFullError
+from monosema.core import ConfigError, DamagedFileError, DiskFullError, RunError
 from monosema.llm import Message, Price, Reply, Request, Store, Usage, prices
 from monosema.llm.prices import estimate_cost, find_price, input_tokens_at_most, read_prices
 from monosema.llm.protocol import request_key
@@ -155,6 +155,14 @@ class TestStore:
         with ThreadPoolExecutor(2) as pool:
             given_ = [one for some in pool.map(reserve, range(2)) for one in some]
         assert given_.count(None) == 3
+
+    def test_who_waits_too_long_is_told(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("monosema.llm.store.PATIENCE", 0.05)
+        with Store(tmp_path) as one, Store(tmp_path) as two, one.asking():
+            with pytest.raises(RunError, match="Another command asks"), two.asking():
+                pass
+            with one.asking():
+                assert one.spending().at_most == 0
 
     def test_an_answer_and_its_cost_come_together_or_not_at_all(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,11 +16,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
-from monosema.core import ConfigError, DamagedFileError, DiskFullError
+from monosema.core import ConfigError, DamagedFileError, DiskFullError, RunError
 from monosema.llm.protocol import Reply, Request, Usage
 
+PATIENCE = 60.0
+"""Seconds that a process waits for another one that asks."""
 _TABLES = """
 begin immediate;
 create table if not exists replies (
@@ -114,8 +116,19 @@ class Store:
         """Be the only one that asks; others wait. The system lets the next one in when a process ends, however it ends.
 
         What a killed process had under way may have been answered, though nobody heard it: it counts as spent.
+
+        Raises:
+            RunError: another process has asked for a minute and goes on.
         """
-        with self._turn, self._lock:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._turn)
+            try:
+                stack.enter_context(self._lock.acquire(timeout=PATIENCE))
+            except Timeout:
+                raise RunError(
+                    f"Another command asks a language model with the answers and the cap of {self.folder}. Let it end, "
+                    "then run the same command again."
+                ) from None
             if self._lock.lock_counter == 1:
                 self.write("update spending set state = 'unknown' where state = 'reserved' and owner <> 'batch'")
             yield
