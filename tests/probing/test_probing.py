@@ -24,7 +24,7 @@ from monosema.probing import (
     task_examples,
 )
 from monosema.probing.judge import fold_masks
-from monosema.probing.tcav import answer_gradients
+from monosema.probing.tcav import answer_gradients, tcav
 from monosema.probing.truthful import _nested, intervened
 from monosema.steering import Steering, steered
 
@@ -167,3 +167,18 @@ def test_each_text_is_answered_by_the_choice_that_does_best_on_the_other_folds()
     folds = [np.arange(6) < 3, np.arange(6) >= 3]
     first, second = np.array([1, 1, 1, 0, 0, 0], dtype=bool), np.array([0, 0, 1, 1, 1, 0], dtype=bool)
     assert _nested({(4, 1.0): first, (4, -1.0): second}, folds).tolist() == [False, False, True, False, False, False]
+
+
+def test_scores_of_concepts_stand_beside_those_of_random_labels(model: Transformer) -> None:
+    texts = tuple(f"{'ab' if n % 2 else 'xy'} {n}" for n in range(72))
+    examples = Examples(
+        name="drawn",
+        texts=texts,
+        labels=np.arange(72) % 2,
+        classes=("no", "yes"),
+        test=np.arange(72) % 3 == 0,
+        groups=texts,
+    )
+    (found,) = tcav(model, examples, [Site(1, "resid_post")], 98, 99)
+    assert len(found.scores) == len(found.random) == 20
+    assert 0 <= found.p <= 1

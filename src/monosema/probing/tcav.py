@@ -4,7 +4,7 @@
 
 x is the activation at the text's last token. v is fitted on half of the texts, drawn anew each time, and the score
 stands beside those of as many directions fitted to labels in random order: a concept counts where the two samples of
-scores differ (Welch's t-test).
+scores differ, by Mann and Whitney's test: the paper's t-test has no meaning where all scores are 1.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Tcav:
         site: where.
         scores: of the concept's directions.
         random: of directions fitted to labels in random order.
-        p: of Welch's test.
+        p: of Mann and Whitney's test.
     """
 
     site: Site
@@ -63,7 +63,7 @@ def tcav(
     Args:
         answer, other: tokens whose logits are compared.
     """
-    from scipy.stats import ttest_ind
+    from scipy.stats import mannwhitneyu
 
     fit, y = np.flatnonzero(~examples.test), examples.labels
     rows = last_activations(model, sites, examples.texts)
@@ -79,8 +79,8 @@ def tcav(
                 direction = Logistic().fit(x[half], labels, 0.01).direction
                 assert direction is not None
                 kept.append(float((gradients @ direction > 0).float().mean()))
-        p = float(ttest_ind(*scores, equal_var=False).pvalue) if scores[0] != scores[1] else 1.0
-        found.append(Tcav(site=site, scores=tuple(scores[0]), random=tuple(scores[1]), p=1.0 if np.isnan(p) else p))
+        p = float(mannwhitneyu(*scores).pvalue)
+        found.append(Tcav(site=site, scores=tuple(scores[0]), random=tuple(scores[1]), p=p))
     return found
 
 
