@@ -22,9 +22,9 @@ UNTOUCHED, DELETED, DIFFERENCE, LEACE, NEURONS, FAIR = (
     "mean difference",
     "LEACE",
     "neurons, by rule",
-    "trained on balanced texts",
+    "balanced training",
 )
-RULE, CHANCE, HAND = "by rule", "as many at random", "by hand"
+RULE, CHANCE, HAND = "by rule", "at random", "by hand"
 _DRAWS = 2000
 
 
@@ -148,14 +148,18 @@ def _shown(bias: Bias, found: Mapping[str, Any]) -> Table:
 
 
 def _figure(bias: Bias, rows: Mapping[str, Row]) -> Figure:
+    groups: dict[str, list[tuple[str, Row]]] = {}
+    for name, row in rows.items():
+        how = name.partition(", ")[2].partition(", ")[2] if name.startswith("sparse") else ""
+        groups.setdefault(f"latents, {how}" if how else name, []).append((name, row))
     series = [
         Series(
-            name,
-            [(row.cue.value, row.worst.value)],
-            [f"{name}: follows the cue {_share(row.cue)}, worst group {_share(row.worst)}"],
+            group,
+            [(row.cue.value, row.worst.value) for _, row in members],
+            [f"{name}: follows the cue {_share(row.cue)}, worst group {_share(row.worst)}" for name, row in members],
             line=False,
         )
-        for name, row in rows.items()
+        for group, members in groups.items()
     ]
     axes = Axis("Follows the cue"), Axis("Worst group right")
     spec = xy(f"Label: {bias.label}", *axes, series, size=(520, 340))
