@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from monosema.attribution.players import Pass, Players
+from monosema.attribution.players import Pass, Players, Tokens
 from monosema.attribution.question import Question
+from monosema.attribution.recomputing import recomputed_blocks
 from monosema.core import InputError
 from monosema.models import LanguageModel, Role, Transformer
 
@@ -72,7 +73,7 @@ class Game:
         values, slopes = [], []
         for chunk in at.to(self.model.device).split(self.rows_at_once(backward=True)):
             c = chunk.detach().clone().requires_grad_()
-            with torch.enable_grad():
+            with torch.enable_grad(), self.within_memory():
                 value = self.value(self.players.mixed(c))
                 (slope,) = torch.autograd.grad(value.sum(), c)
             self.rows += 2 * len(chunk)
@@ -131,11 +132,25 @@ class Game:
             return self.model(tokens, mask, roles=roles, last=True)
         return self.model.logits(self.model.final_residual(tokens, mask, roles=roles)[:, -outputs:])
 
+    def within_memory(self) -> contextlib.AbstractContextManager[None]:
+        """Return the block in which the backward pass of a row that is too long recomputes what it needs.
+
+        Players within blocks are edited there, and those edits end with the forward pass: their rows are kept whole.
+        """
+        too_long = self._row_bytes(backward=True) > self._memory_mb * 2**20
+        if too_long and isinstance(self.model, Transformer) and isinstance(self.players, Tokens):
+            return recomputed_blocks(self.model)
+        return contextlib.nullcontext()
+
     def rows_at_once(self, *, backward: bool = False) -> int:
         """Return the rows that are run together."""
+        length = len(self.question.ids) + len(self._given)
+        return max(min(int(self._memory_mb * 2**20 / self._row_bytes(backward)), _POSITIONS // length), 1)
+
+    def _row_bytes(self, backward: bool) -> int:
         model, length = self.model, len(self.question.ids) + len(self._given)
         wide = model.config.d_mlp if isinstance(model, Transformer) else 4 * model.d_model
         scores = model.n_heads * length if self.players.removal == "mask" or backward else 0
         a_block = length * (_KEPT * model.d_model // 2 + 4 * wide + 2 * scores)
         values = a_block * (model.n_layers if backward else 1) + 3 * self.question.outputs * model.vocab
-        return max(min(int(self._memory_mb * 2**20 / (4 * values)), _POSITIONS // length), 1)
+        return 4 * values

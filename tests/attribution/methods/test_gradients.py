@@ -8,7 +8,7 @@ import torch
 from monosema.attribution import Game, Question, attribute, heads_of, tokens_of
 from monosema.attribution.methods import IntegratedGradients, SmoothGrad
 from monosema.core import UnsupportedModelError
-from monosema.models import LanguageModel
+from monosema.models import LanguageModel, Transformer
 
 
 @pytest.mark.parametrize("units", ["words", "heads"])
@@ -48,3 +48,15 @@ def test_what_has_no_gradient_is_said(model: LanguageModel, question: Question) 
         attribute(Game(model, question, heads_of(model, question)), "gradient")
     with pytest.raises(UnsupportedModelError, match="a mask puts none there"):
         attribute(Game(model, question, tokens_of(model, question, removal="mask")), "smooth_grad")
+
+
+@pytest.mark.parametrize("name", ["gradient", "gradient_input", "deep_lift", "attn_lrp", "z_plus"])
+def test_blocks_that_are_computed_again_change_nothing(model: Transformer, question: Question, name: str) -> None:
+    players = tokens_of(model, question)
+    whole, little = Game(model, question, players), Game(model, question, players, memory_mb=0.01)
+    expected = attribute(whole, name)
+    with little.within_memory():
+        assert "forward" in vars(model.blocks[0])
+    found = attribute(little, name)
+    torch.testing.assert_close(found.scores, expected.scores, atol=1e-4, rtol=1e-3)
+    assert "forward" not in vars(model.blocks[0])

@@ -59,7 +59,7 @@ class DeepLift:
         def put(own: Tensor, _: object) -> Tensor:
             return torch.cat([e.to(own.dtype), own[:, len(x) :]], dim=1)
 
-        with torch.enable_grad(), multipliers(model):
+        with torch.enable_grad(), multipliers(model), game.within_memory():
             value = game.value(Pass(players.ids.expand(2, -1), None, [(Site(None, "embed"), put)]))
             (slopes,) = torch.autograd.grad(value[0], e)
         game.rows += 4

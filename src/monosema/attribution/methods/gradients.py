@@ -118,7 +118,7 @@ def embedding_gradients(
         def put(own: Tensor, _: object, x: Tensor = x) -> Tensor:
             return torch.cat([x.to(own.dtype), own[:, x.shape[1] :]], dim=1)
 
-        with torch.enable_grad():
+        with torch.enable_grad(), game.within_memory():
             value = game.value(Pass(players.ids.expand(len(x), -1), None, [(Site(None, "embed"), put)]))
             (slope,) = torch.autograd.grad(value.sum(), x)
         game.rows += 2 * len(chunk)
