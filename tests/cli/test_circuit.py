@@ -12,6 +12,8 @@ from tests.helpers.planted_pairs import planted_pairs
 
 from monosema.circuits import ShownGraph
 from monosema.circuits.planted import PLANTED, Planted
+from monosema.core import Site
+from monosema.dictionaries import Metadata, SparseCoder, TopK, save_dictionary
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -111,3 +113,17 @@ def test_a_task_that_the_model_cannot_do_ends_with_its_accuracy(pairs: Path, com
     pairs.write_text("\n".join(json.dumps(one | {"correct": one["wrong"], "wrong": one["correct"]}) for one in turned))
     code, _, err = command("circuit", pairs)
     assert (code, "answers 0% of 20 prompts" in err) == (2, True)
+
+
+def test_a_circuit_of_latents_is_found(subject: Planted, pairs: Path, command: Command, tmp_path: Path) -> None:
+    model = subject.model
+    about = Metadata(model.name, site=Site(model.n_layers - 1, "resid_post"))
+    save_dictionary(SparseCoder(model.d_model, 2 * model.d_model, TopK(k=8), metadata=about), tmp_path / "coder")
+    words = ("--latents", tmp_path / "coder", "--prompts", "8", "--out", tmp_path / "out")
+    code, text, err = command("circuit", pairs, *words, "--json", "--debug")
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["curve"][-1]["faithfulness"]["value"] > 0.5
+    assert ShownGraph.read(tmp_path / "out").nodes[0].name == found["first"][0]["node"]
+    assert "random" in command("circuit", pairs, *words)[1]
+    assert "one task" in command("circuit", pairs, pairs, *words)[2]

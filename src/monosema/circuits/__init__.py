@@ -22,6 +22,7 @@ from monosema.circuits.feature_circuits import (
     feature_metrics,
     feature_scores,
 )
+from monosema.circuits.feature_finding import FeatureFound, find_features
 from monosema.circuits.finding import FindConfig, Found, find, prompts_of, score_edges
 from monosema.circuits.folder import read_circuit, write_circuit
 from monosema.circuits.graph import Graph, Kind, Node, Reader, component_graph
@@ -75,6 +76,7 @@ __all__ = [
     "Curve",
     "Debugged",
     "EdgeScores",
+    "FeatureFound",
     "FeatureNode",
     "FeatureNodes",
     "FeatureScores",
@@ -147,6 +149,7 @@ __all__ = [
     "feature_metrics",
     "feature_scores",
     "find",
+    "find_features",
     "graph_of",
     "jaccard",
     "judge",

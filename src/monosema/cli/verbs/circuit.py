@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
+from monosema.cli.feature_circuit import feature_circuit
 from monosema.cli.printing import plain
 from monosema.core import ConfigError, InputError
 from monosema.core.language import translate
@@ -36,6 +37,7 @@ _LISTED = 12
 
 def circuit(
     *tasks: str,
+    latents: Path | None = None,
     run: Path | None = None,
     model: str | None = None,
     method: str = "eap-ig-masks",
@@ -65,6 +67,7 @@ def circuit(
     monosema circuit ioi gender brackets
     monosema circuit pairs.jsonl --model smollm2 --prompts 16 --tests curve
     monosema circuit ioi --from circuits/ioi/circuit.json
+    monosema circuit gender --latents transcoders
     ```
 
     Parameters
@@ -72,6 +75,9 @@ def circuit(
     tasks
         ioi, greater_than, gender, truth, sentiment, weekdays, brackets; or a file of your own pairs: a JSON object a
         line, with clean, corrupt, correct and wrong.
+    latents
+        Nodes are the latents of these dictionaries and what they leave out, in place of edges between components: a
+        run, a dictionary, or a folder of them. --prompts, --metric, --threshold and --seed count here.
     run
         A run folder, whose model is taken and whose report shows the circuit.
     model
@@ -114,6 +120,8 @@ def circuit(
         raise InputError("Say which task: monosema circuit ioi.")
     if from_ is not None and len(tasks) > 1:
         raise InputError("--from judges one circuit: give one task.")
+    if latents is not None and (len(tasks) > 1 or from_ is not None):
+        raise InputError("--latents finds one task's circuit of features: give one task, without --from.")
     try:
         config = FindConfig(
             method=method,
@@ -138,6 +146,10 @@ def circuit(
     named = model or (Run.open(run).recipe.model.name if run is not None else "specimen")
     # Differences of passes are lost in fewer bits.
     opened = require_decoder(load_model(named, dtype=torch.float32, device=common.device))
+    if latents is not None:
+        place = out or (run and run / "circuits" / f"{Path(tasks[0]).stem}-features")
+        with pass_memory(memory_mb):
+            return feature_circuit(opened, tasks[0], latents, config, said, place, common)
     with pass_memory(memory_mb):
         found: dict[str, Found] = {}
         for task in tasks:
