@@ -26,6 +26,7 @@ PAGES = {
     "input": "/prompt?run=first&tab=input",
     "lens": "/prompt?run=first&tab=lens",
     "parts": "/prompt?run=first&tab=parts",
+    "attention": "/prompt?run=first&tab=attention",
     "steps": "/prompt?run=first&tab=steps",
     "steer": "/steer?run=first&add=3:2",
     "compare": "/compare?a=first&b=second",
@@ -228,7 +229,7 @@ def modules(name: str, found: set[str]) -> set[str]:
     return found
 
 
-ALIASES = {"searched", "absent", "circuit", "input", "lens", "parts", "steps"}
+ALIASES = {"searched", "absent", "circuit", "input", "lens", "parts", "attention", "steps"}
 """Pages that share a module with another."""
 
 

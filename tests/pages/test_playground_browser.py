@@ -159,7 +159,13 @@ def test_examples_of_completion_are_not_there_in_a_chat(page: Any, app: str) -> 
 
 
 def test_an_answer_is_taken_apart_in_tabs_whose_code_runs(page: Any, app: str) -> None:
-    shown = {"input": ".strip-line", "lens": ".lens td.first", "parts": ".shares li", "steps": ".steps li"}
+    shown = {
+        "input": ".strip-line",
+        "lens": ".lens td.first",
+        "parts": ".shares li",
+        "attention": ".pattern td",
+        "steps": ".steps li",
+    }
     for tab, wanted in shown.items():
         visit(page, f"{app}/prompt?run=first&text=the+cat+sat&target=a&foil=b&tab={tab}")
         wait(page, f"return document.querySelector('#answers {wanted}') !== null")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from sent_events import sent_events
 from starlette.testclient import TestClient
 
@@ -67,12 +68,26 @@ def test_lens_parts_and_steps_agree_on_the_answer(client: TestClient) -> None:
         assert whole == pytest.approx(parts["value"], abs=1e-3)
 
 
+def test_attention_is_that_of_the_model(client: TestClient, finished: Run) -> None:
+    asked = {**ASKED, "head": [1, 2]}
+    found = client.post("/api/prompt/attention", json=asked).json()
+    model = load_model(finished.recipe.model.name, dtype="float32")
+    tokens = torch.tensor([model.tokenizer.encode(ASKED["text"])])
+    pattern = model.activations(tokens, ["1.pattern"])["1.pattern"][0, 2]
+    assert found["looks"] == pytest.approx(pattern[-1].tolist(), abs=1e-4)
+    assert found["figures"]["sink"][1][2] == pytest.approx(float(pattern[1:, 0].mean()), abs=1e-4)
+    layer, head = client.post("/api/prompt/attention", json=ASKED).json()["head"]
+    assert 0 <= layer < model.n_layers
+    assert 0 <= head < model.n_heads
+
+
 @pytest.mark.parametrize(
     ("route", "asked", "status", "said"),
     [
         ("attribute", {**ASKED, "methods": ["nothing"]}, 400, "no method 'nothing'"),
         ("attribute", {**ASKED, "players": "letters"}, 422, "players"),
         ("parts", {**ASKED, "by": "thought"}, 422, "by"),
+        ("attention", {**ASKED, "head": [9, 0]}, 400, "no head 0 in layer 9"),
         ("steps", {**ASKED, "temperature": 0}, 422, "temperature"),
         ("lens", {**ASKED, "at": 99}, 400, "no position 99"),
     ],

@@ -25,6 +25,7 @@ from monosema.attribution import (
     methods_named,
     tokens_of,
 )
+from monosema.attribution.attention import read_attention
 from monosema.attribution.lenses import Lens, logit_parts, prediction_steps, read_lens
 from monosema.core import InputError, UnsupportedModelError
 from monosema.models import GenerationConfig, LanguageModel, Transformer, read_prompt, shown_text
@@ -38,6 +39,8 @@ router = APIRouter(prefix="/api/prompt", tags=["prompt"])
 T = TypeVar("T")
 MEMORY_MB = 256.0
 """Memory that the rows of one pass may take."""
+MAPPED = 40
+"""Tokens of a heat map, the last of a prompt."""
 
 
 class AskedAttribution(AskedFeatures):
@@ -54,6 +57,13 @@ class AskedParts(AskedFeatures):
 
     by: Literal["layer", "head", "neuron", "latent"] = "layer"
     most: Annotated[int, Field(ge=1, le=1000)] = 40
+
+
+class AskedAttention(AskedFeatures):
+    """A question, and a head as [layer, head]; without one, that which looks hardest at a token but the first."""
+
+    head: tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=0)]] | None = None
+    weighted: bool = False
 
 
 class AskedSteps(AskedFeatures):
@@ -124,6 +134,33 @@ def parts(asked: AskedParts, served: Served) -> dict[str, Any]:
         rest = float(found.scores.sum()) - sum(score for _, score in shown)
         values = {**found.to_dict(), "parts": [{"part": name, "score": score} for name, score in shown]}
         return {**values, "n": len(found.names), "rest": rest}
+
+    return _with_decoder(served, asked, read)
+
+
+@router.post("/attention")
+def attention(asked: AskedAttention, served: Served) -> dict[str, Any]:
+    """Give four figures of every head, and where one looks: from the question's position, and among the last tokens."""
+
+    def read(model: Transformer, question: Asking) -> dict[str, Any]:
+        found = read_attention(model, question.reading.ids[: question.position + 1])
+        given = found.weighted if asked.weighted else found.pattern
+        hardest = int(found.weighted[:, :, -1, 1:].amax(-1).argmax())
+        layer, head = divmod(hardest, model.n_heads) if asked.head is None else asked.head
+        if layer >= model.n_layers or head >= model.n_heads:
+            raise InputError(
+                f"There is no head {head} in layer {layer}: {model.name} has layers 0 to {model.n_layers - 1} of "
+                f"{model.n_heads} heads."
+            )
+        first = max(len(found.tokens) - MAPPED, 0)
+        return {
+            "tokens": list(found.tokens),
+            "figures": {name: values.tolist() for name, values in found.figures().items()},
+            "head": [layer, head],
+            "looks": given[layer, head, -1].tolist(),
+            "first": first,
+            "map": given[layer, head, first:, first:].tolist(),
+        }
 
     return _with_decoder(served, asked, read)
 

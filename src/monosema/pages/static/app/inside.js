@@ -3,7 +3,7 @@ import { el, measured, number, say } from "../elements.js";
 import { visible } from "../tokens.js";
 import { post } from "./api.js";
 import { choose } from "./fields.js";
-import { percent, signed } from "./reading.js";
+import { percent, signed, strip } from "./reading.js";
 import { failure, runAddress, skeleton } from "./shell.js";
 
 /** @typedef {{token: string, probability: number}} Guess */
@@ -40,6 +40,35 @@ export const parts = (host, asked, about) => filled(host, "/api/prompt/parts", {
     el("p", { class: "soft small" }, parts.length < n ? say("the other {n}: {}", number(n - parts.length), signed(rest)) + " · " : "", say("sum {} · gap {}", signed(value), measured(gap))),
   ];
 });
+
+/** Figures of a head, by what they are said as. */
+export const FIGURES = { sink: "sink", moved: "moved by the sink", entropy: "entropy", distance: "distance" };
+
+/**
+ * Where heads look; a cell of the grid is a head. @param {HTMLElement} host @param {Record<string, unknown>} asked @param {About & {head: string, figure: string, weighted: boolean}} about
+ */
+export const attention = (host, asked, about) => {
+  const head = /^a(\d+)\.h(\d+)$/.exec(about.head)?.slice(1).map(Number) ?? null;
+  return filled(host, "/api/prompt/attention", { ...asked, head, weighted: about.weighted }, about, (/** @type {{tokens: string[], figures: Record<string, number[][]>, head: [number, number], looks: number[], first: number, map: number[][]}} */ { tokens, figures, head: [layer, at], looks, first, map }) => {
+    const values = figures[about.figure];
+    const most = Math.max(...values.flat(), 1e-9);
+    const name = (/** @type {number} */ l, /** @type {number} */ h) => `a${l}.h${h}`;
+    const cell = (/** @type {number} */ value, /** @type {number} */ l, /** @type {number} */ h) => el("td", {}, el("button", { type: "button", class: "head-cell", "aria-pressed": String(l === layer && h === at), style: { "--a": (value / most).toFixed(3) }, title: Object.entries(FIGURES).map(([key, said]) => `${say(said)} ${measured(figures[key][l][h])}`).join("\n"), on: { click: () => about.change({ head: name(l, h) }) } }, value.toFixed(2)));
+    const shown = tokens.slice(first);
+    return [
+      el("div", { class: "options input-options" }, choose(say("Colour"), FIGURES, about.figure, (figure) => about.change({ figure })), el("label", {}, el("input", { type: "checkbox", checked: about.weighted, on: { change: (/** @type {Event} */ event) => about.change({ weighted: /** @type {HTMLInputElement} */ (event.target).checked }) } }), say("Weighed by what is taken"))),
+      el("div", { class: "lens", tabindex: "0", role: "region", "aria-label": say("Heads") }, el("table", { translate: "no" },
+        el("thead", {}, el("tr", {}, el("td", {}), values[0].map((_, h) => el("th", { scope: "col" }, "h" + h)))),
+        el("tbody", {}, values.map((row, l) => el("tr", {}, el("th", { scope: "row" }, "a" + l), row.map((value, h) => cell(value, l, h))))))),
+      el("h3", {}, say("Where {} looks from here", name(layer, at))),
+      strip(tokens.map((token) => ({ token })), looks),
+      el("div", { class: "lens pattern", tabindex: "0", role: "region", "aria-label": say("Attention pattern") }, el("table", { translate: "no" },
+        el("thead", {}, el("tr", {}, el("td", {}), shown.map((token) => el("th", { scope: "col" }, el("span", {}, visible(token)))))),
+        el("tbody", {}, map.map((row, q) => el("tr", {}, el("th", { scope: "row" }, visible(shown[q])), row.slice(0, q + 1).map((share, k) => el("td", { style: { "--a": share.toFixed(3) }, title: `${visible(shown[q])} → ${visible(shown[k])}: ${percent(share)}` }))))))),
+      el("p", { class: "soft small" }, say("Rows look at columns. Where a head looks is no proof that it matters.")),
+    ];
+  });
+};
 
 /** @param {HTMLElement} host @param {Record<string, unknown>} asked @param {About} about */
 export const steps = (host, asked, about) => filled(host, "/api/prompt/steps", { ...asked, temperature: about.temperature }, about, (/** @type {{name: string, formula: string, said: string}[]} */ found) => {

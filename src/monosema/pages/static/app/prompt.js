@@ -3,7 +3,7 @@ import { el, measured, say, share } from "../elements.js";
 import { labelled, visible } from "../tokens.js";
 import { post } from "./api.js";
 import { PLAYERS, REMOVALS, input } from "./input.js";
-import { lens, parts, steps } from "./inside.js";
+import { FIGURES, attention, lens, parts, steps } from "./inside.js";
 import { modes, promptBox } from "./promptbox.js";
 import { drawTokens, nextBars, pieces, signed } from "./reading.js";
 import { currentRun, facts, failure, folderOf, runAddress, shell, skeleton, status } from "./shell.js";
@@ -31,15 +31,18 @@ export const FIELDS = {
   at: optional(number(0, { low: 0, high: 100000, whole: true })),
   target: text(),
   foil: text(),
-  tab: choice(["features", "input", "lens", "parts", "steps"]),
+  tab: choice(["features", "input", "lens", "parts", "attention", "steps"]),
   players: choice(Object.keys(PLAYERS)),
   removal: choice(Object.keys(REMOVALS)),
   twin: text(),
   every: flag(),
   by: choice(["layer", "head", "neuron", "latent"]),
+  head: text(),
+  figure: choice(Object.keys(FIGURES)),
+  weighted: flag(),
   temperature: number(1, { low: 0.1, high: 10 }),
 };
-const TABS = { features: "Features", input: "Input", lens: "Lens", parts: "Logit in parts", steps: "Step by step" };
+const TABS = { features: "Features", input: "Input", lens: "Lens", parts: "Logit in parts", attention: "Attention", steps: "Step by step" };
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 /** @type {View<typeof FIELDS>} */
@@ -163,13 +166,14 @@ function why(body, target, foil) {
   box.addEventListener("change", () => ask({ foil: /** @type {HTMLInputElement} */ (box).value }));
   const head = el("h2", {}, el("span", {}, say("Why")), el("span", { class: "chip target" }, visible(shown(target, tokens))), el("span", {}, say("after")), el("span", { class: "chip" }, visible(tokens[at].token)), el("span", {}, say("rather than")), box, options);
   const panel = el("div", { id: "answers", role: "tabpanel" });
-  const { tab, by, temperature, players, removal, twin, every } = view.state;
+  const { tab, by, temperature, players, removal, twin, every, head: looked, figure, weighted } = view.state;
   $("why").replaceChildren(head, tabs(TABS, tab, (tab) => redraw({ tab }), "answers"), panel);
   const about = { signal: question.signal, again: look, run: run() ?? "", position: at, by, temperature, change: redraw };
   if (tab === "features") byFeatures(panel, body, at);
   if (tab === "input") input(panel, body, { players, removal, twin, every }, { ...about, methods: read.attribution });
   if (tab === "lens") lens(panel, body, about);
   if (tab === "parts") parts(panel, body, about);
+  if (tab === "attention") attention(panel, body, { ...about, head: looked, figure, weighted });
   if (tab === "steps") steps(panel, body, about);
 }
 
@@ -269,6 +273,7 @@ const CODE = {
   ],
   lens: () => ["print(lenses.read_lens(model, lenses.Lens(), ids, range(len(ids)), question.target).to_dict())"],
   parts: ({ by }) => [`print(lenses.logit_parts(model, ids, question.target, question.foil, by="${by}"${by === "latent" ? ", dictionary=run.dictionary()" : ""}).largest(40))`],
+  attention: ({ head }) => ["from monosema.attribution.attention import read_attention", "", "found = read_attention(model, ids)", "for name, values in found.figures().items():", "    print(name, values)", ...(head ? [`print(found.pattern[${(/\d+/g.exec(head) ?? [0])[0]}, ${(/h(\d+)/.exec(head) ?? [0, 0])[1]}])`] : [])],
   steps: ({ temperature }) => [`for step in lenses.prediction_steps(model, ids, temperature=${temperature.toFixed(2)}):`, "    print(step.name, step.formula, step.said)"],
 };
 
