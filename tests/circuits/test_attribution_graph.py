@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from importlib import import_module
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from tests.helpers.families import KINDS, family_model
 from tests.helpers.transcoding import random_transcoders
+from typing_extensions import TypedDict
 
 from monosema.circuits.attribution_graph import GraphConfig, PromptGraph, attribution_graph, graph_of
 from monosema.circuits.graph_checks import check_graph
@@ -138,6 +141,39 @@ _FIELDS = (
     *("node_id", "feature", "layer", "ctx_idx", "feature_type", "token_prob", "is_target_logit", "run_idx"),
     *("reverse_ctx_idx", "jsNodeId", "clerp", "influence", "activation"),
 )
+
+
+class PublishedNode(TypedDict):
+    """Types of a node in the schema that Neuronpedia checks uploaded graphs with (draft 07, version 1.0.0)."""
+
+    node_id: str
+    feature: int | None
+    layer: str | int
+    ctx_idx: int
+    feature_type: str
+    jsNodeId: str
+    clerp: str
+    influence: float | None
+    activation: float | None
+
+
+class PublishedLink(TypedDict):
+    """Types of a link there."""
+
+    source: str
+    target: str
+    weight: float
+
+
+def test_the_exported_graph_is_of_the_published_types() -> None:
+    graph, _ = graph_and_replacement(family_model("llama"))
+    value = json.loads(json.dumps(to_circuit_tracer(graph, prune(graph), slug="cats"), allow_nan=False))
+    for key, kind in (("nodes", list[PublishedNode]), ("links", list[PublishedLink])):
+        assert TypeAdapter(kind).validate_python(value[key], strict=True)
+    metadata, asked = value["metadata"], value["qParams"]
+    assert [type(metadata[key]) for key in ("slug", "scan", "prompt", "prompt_tokens")] == [str, str, str, list]
+    assert isinstance(metadata["node_threshold"], float)
+    assert [type(asked[key]) for key in ("pinnedIds", "supernodes", "linkType", "clickedId")] == [list, list, str, str]
 
 
 def test_a_layer_without_transcoder_is_named() -> None:

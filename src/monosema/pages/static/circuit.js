@@ -122,7 +122,7 @@ export function circuitPage(graph, context) {
     const chosen = (/** @type {number} */ i) => (sub.nodes[i].kind === "group" ? mark(groups.find(({ name }) => name === sub.nodes[i].name)?.nodes ?? []) : choose(index.get(sub.nodes[i].name) ?? -1));
     const shown = { edges: sub.edges, nodes: new Set(sub.nodes.keys()) };
     const named = groups.map((one) => el("li", {}, el("button", { type: "button", class: "chip", on: { click: () => mark(one.nodes) } }, `${one.name} (${one.nodes.length})`), el("button", { type: "button", class: "quiet", "aria-label": say("Remove the group {}", one.name), on: { click: () => group(groups.filter((other) => other !== one)) } }, "×")));
-    return [el("h3", {}, sub.title), el("ul", { class: "marks", translate: "no" }, named), settings.table ? table(sub, shown, new Set(), chosen) : drawing(sub, shown, { at: -1, picked: new Set(), query: "", open: chosen, pick: chosen })];
+    return [el("h2", {}, sub.title), el("ul", { class: "marks", translate: "no" }, named), settings.table ? table(sub, shown, new Set(), chosen) : drawing(sub, shown, { at: -1, picked: new Set(), query: "", open: chosen, pick: chosen })];
   }
 
   /** @param {number} i @param {number} weight @param {number} strongest @param {string} port */
@@ -138,14 +138,14 @@ export function circuitPage(graph, context) {
     const [into, out] = [edges.filter(({ target }) => target === at).sort(bySize), edges.filter(({ source }) => source === at).sort(bySize)];
     const address = node.latent === null ? null : context.feature(node.latent, node.run);
     return [
-      el("h3", { translate: "no" }, node.name),
+      el("h2", { translate: "no" }, node.name),
       node.label ? el("p", { dir: "auto" }, node.label) : null,
       address ? el("p", {}, el("a", { href: address }, say("Its feature"))) : null,
       el("p", { class: "soft" }, node.predicted === null ? null : say("predicted effect {0}", number(node.predicted)), node.measured ? [" · " + say("measured") + " ", ...withEnds(node.measured)] : null),
       el("p", {}, el("button", { type: "button", on: { click: () => pick(at) } }, picked.has(at) ? say("Unmark") : say("Mark for a test (p)"))),
-      into.length ? el("h4", {}, say("Reads from")) : null,
+      into.length ? el("h3", {}, say("Reads from")) : null,
       el("ol", { class: "connections" }, into.slice(0, 40).map((edge) => connection(edge.source, edge.weight, strongest, port(edge.name)))),
-      out.length ? el("h4", {}, say("Read by")) : null,
+      out.length ? el("h3", {}, say("Read by")) : null,
       el("ol", { class: "connections" }, out.slice(0, 40).map((edge) => connection(edge.target, edge.weight, strongest, port(edge.name)))),
       ...marked(),
     ].filter((one) => one !== null);
@@ -158,7 +158,7 @@ export function circuitPage(graph, context) {
     ask.addEventListener("click", () => run(answer, ask));
     const predicted = [...picked].map((i) => graph.nodes[i].predicted).filter(known);
     return [
-      el("h4", {}, say("Marked ({n})", picked.size)),
+      el("h2", { class: "small" }, say("Marked ({n})", picked.size)),
       el("p", { class: "marks", translate: "no" }, [...picked].map((i) => el("button", { type: "button", class: "chip", title: called(graph.nodes[i]), on: { click: () => pick(i) } }, graph.nodes[i].name + " ×"))),
       el("p", { class: "soft" }, predicted.length ? say("predicted effect together {0}", number(predicted.reduce((sum, one) => sum + one, 0))) : null),
       naming(),
@@ -198,7 +198,7 @@ export function circuitPage(graph, context) {
 
   function scatter() {
     const points = graph.nodes.flatMap(({ predicted, measured }, i) => (known(predicted) && measured ? [{ i, x: predicted, y: measured.value }] : []));
-    return points.length < 3 ? [] : [el("h4", {}, say("Predicted against measured effect of each node")), plot(points, graph, choose)];
+    return points.length < 3 ? [] : [el("h2", { class: "small" }, say("Predicted against measured effect of each node")), plot(points, graph, choose)];
   }
 
   slider.addEventListener("input", () => {
@@ -227,8 +227,8 @@ export function circuitPage(graph, context) {
     const [wires, knot] = [stage.querySelector(".wires"), stage.querySelector(".knot.latent:not(.out)")];
     if (wires && knot) wires.scrollLeft += knot.getBoundingClientRect().left - wires.getBoundingClientRect().left - wires.clientWidth / 2;
   });
-  const facts = ["task", "model", "method", "ablation", "metric", "n", "split"].filter((name) => known(graph.about[name]) || typeof graph.about[name] === "string").map((name) => `${say(name)} ${graph.about[name]}`);
-  return el("section", { class: "circuit" }, el("p", { class: "soft" }, facts.join(" · ")), el("div", { class: "sizer" }, el("label", {}, slider, count), told, search, ways.length > 1 ? sorts : null, flip), el("div", { class: "circuit-body" }, el("div", {}, stage, below), side), graph.curve.length > 1 ? curve(graph) : null, graph.notes.length ? el("ul", { class: "notes" }, graph.notes.map((note) => el("li", {}, say(note)))) : null);
+  const facts = ["task", "model", "method", "ablation", "metric", "n", "split"].filter((name) => known(graph.about[name]) || typeof graph.about[name] === "string").map((name, i) => [i ? " · " : "", say(name), " ", el("span", { translate: "no" }, String(graph.about[name]))]);
+  return el("section", { class: "circuit" }, el("p", { class: "soft" }, facts.flat()), el("div", { class: "sizer" }, el("label", {}, slider, count), told, search, ways.length > 1 ? sorts : null, flip), el("div", { class: "circuit-body" }, el("div", {}, stage, below), side), graph.curve.length > 1 ? curve(graph) : null, graph.notes.length ? el("ul", { class: "notes" }, graph.notes.map((note) => el("li", {}, say(note)))) : null);
 }
 
 /** True for a graph whose parts can be measured. @param {Graph} graph */
@@ -236,7 +236,7 @@ export const testable = (graph) => graph.unit === "edges" || typeof graph.about.
 
 /** The nodes and edges that are shown, for reading; nodes are marked here too. @param {Graph} graph @param {import("./graph.js").Part} shown @param {Set<number>} picked @param {(node: number) => void} pick */
 function table(graph, { nodes, edges }, picked, pick) {
-  const heads = (/** @type {string[]} */ names) => el("thead", {}, el("tr", {}, names.map((text) => el("th", { scope: "col" }, text && say(text)))));
+  const heads = (/** @type {string[]} */ names) => el("thead", {}, el("tr", {}, names.map((text) => el("th", { scope: "col" }, say(text)))));
   const lines = [...nodes].map((i) => {
     const { layer, column, predicted, measured } = graph.nodes[i];
     const mark = el("button", { type: "button", class: "chip", "aria-pressed": String(picked.has(i)), on: { click: () => pick(i) } }, say("mark"));
@@ -244,7 +244,7 @@ function table(graph, { nodes, edges }, picked, pick) {
     return el("tr", {}, el("th", { scope: "row", translate: "no" }, called(graph.nodes[i])), el("td", {}, String(layer)), el("td", { translate: "no" }, at), el("td", {}, known(predicted) ? number(predicted) : "–"), el("td", {}, measured ? withEnds(measured) : "–"), el("td", {}, mark));
   });
   const links = edges.map(({ source, target, weight, name }) => el("tr", {}, el("td", { translate: "no" }, called(graph.nodes[source])), el("td", { translate: "no" }, name.split("->")[1] ?? called(graph.nodes[target])), el("td", {}, number(weight))));
-  return el("div", { class: "scroll wires", tabindex: "0", role: "region", "aria-label": say("The graph as tables") }, el("table", { class: "evaluation nodes" }, heads(["node", "layer", "place", "predicted", "measured", ""]), el("tbody", {}, lines)), el("table", { class: "evaluation edges" }, heads(["from", "to", "weight"]), el("tbody", {}, links)));
+  return el("div", { class: "scroll wires", tabindex: "0", role: "region", "aria-label": say("The graph as tables") }, el("table", { class: "evaluation nodes" }, heads(["node", "layer", "place", "predicted", "measured", "mark"]), el("tbody", {}, lines)), el("table", { class: "evaluation edges" }, heads(["from", "to", "weight"]), el("tbody", {}, links)));
 }
 
 /** Faithfulness by size on a logarithmic axis, with the random circuit. @param {Graph} graph */

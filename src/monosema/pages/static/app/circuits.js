@@ -14,7 +14,7 @@ let view;
 /** @param {import("../api.js").CircuitCard} card */
 function entry({ name, title, edges, nodes, about, problem }) {
   const told = problem ?? [about.method, about.task && say("{n} prompts of {}", number(about.n), about.task), say("{n} edges", number(edges)), say("{n} nodes", number(nodes))].filter(Boolean).join(" · ");
-  return el("li", { class: "run-card" }, el("h2", {}, problem ? name : el("a", { href: runAddress(run, "circuits", encodeURIComponent(name)) }, title || name)), el("p", { class: problem ? "trouble" : "what" }, told));
+  return el("li", { class: "run-card" }, el("h2", {}, problem ? name : el("a", { translate: "no", href: runAddress(run, "circuits", encodeURIComponent(name)) }, title || name)), el("p", { class: problem ? "trouble" : "what" }, told));
 }
 
 async function listed() {
@@ -32,7 +32,7 @@ async function one(name) {
     feature: (latent, other) => (other === null || facts.runs.some((/** @type {{name: string}} */ one) => one.name === other) ? runAddress(other ?? run, "features", latent) : null),
     test: testable(graph) ? (asked) => post(path("runs", run, "circuits", name, "test"), asked) : null,
   });
-  return el("div", { class: "column wide" }, el("h1", {}, graph.title), shown);
+  return el("div", { class: "column wide" }, el("h1", { translate: "no" }, graph.title), shown);
 }
 
 const show = () => fill($("content"), () => (circuit === null ? listed() : one(circuit)));
