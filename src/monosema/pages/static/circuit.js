@@ -169,7 +169,7 @@ export function circuitPage(graph, context) {
 
   // The marked nodes as a group with a name.
   function naming() {
-    const name = el("input", { type: "text", placeholder: say("name"), "aria-label": say("Name of the group"), maxlength: 60 });
+    const name = el("input", { type: "text", placeholder: say("Name of the group"), "aria-label": say("Name of the group"), maxlength: 60 });
     const form = el("form", { class: "naming" }, name, el("button", { type: "submit" }, say("Group these")));
     form.addEventListener("submit", (event) => {
       event.preventDefault();

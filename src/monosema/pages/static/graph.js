@@ -103,7 +103,7 @@ export function drawing(graph, { nodes, edges }, { at, picked, query, open, pick
       event.stopPropagation();
       event.key === "Enter" ? open(i) : pick(i);
     });
-    if (node.kind === "group") group.append(svg("text", { x, y: y - 10, class: "axis named", "text-anchor": "middle" }, node.name.length > 12 ? node.name.slice(0, 11) + "…" : node.name));
+    if (node.kind === "group") group.append(svg("text", { x, y: y - 10, class: "axis named", "text-anchor": "middle", translate: "no" }, node.name.length > 12 ? node.name.slice(0, 11) + "…" : node.name));
     group.dataset.node = String(i);
     return group;
   });
@@ -114,6 +114,6 @@ export function drawing(graph, { nodes, edges }, { at, picked, query, open, pick
   });
   const inner = width - LEFT - 10;
   const heads = graph.tokens.length ? graph.tokens : [...Array.from({ length: columns - 1 }, (_, i) => `h${i}`), "mlp"];
-  const foot = heads.map((text, i) => svg("text", { x: LEFT + ((i + 0.5) * inner) / columns, y: graph.tokens.length ? height - 12 : 14, class: "axis token", "text-anchor": "middle" }, text.trim() || "·"));
+  const foot = heads.map((text, i) => svg("text", { x: LEFT + ((i + 0.5) * inner) / columns, y: graph.tokens.length ? height - 12 : 14, class: "axis token", "text-anchor": "middle", translate: "no" }, text.trim() || "·"));
   return el("div", { class: "scroll wires", tabindex: "0", role: "region", "aria-label": say("The graph: layers upwards") }, svg("svg", { viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": graph.title }, ...named, ...foot, ...lines, ...dots));
 }
