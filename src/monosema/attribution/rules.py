@@ -73,13 +73,14 @@ class _MlpRule:
         return x
 
     def give(self, post: Tensor) -> Tensor:
-        pre = self._pre
+        pre, linear = self._pre, self._linear
+        self._pre = self._linear = torch.empty(0)  # else the graph of what a block computes again would stay
         with torch.no_grad():
             # At 0 the limit of act(x) / x; of relu, whose two sides differ, their mean.
             slope = torch.where(pre.abs() < 1e-6, 0.5, self._act(pre) / pre)
         carried = pre * slope
         if self._gated:
-            carried = (carried * self._linear.detach() + carried.detach() * self._linear) / 2
+            carried = (carried * linear.detach() + carried.detach() * linear) / 2
         return passed_back(post, carried)
 
 
