@@ -30,6 +30,7 @@ VERBS = (
     "patch",
     "circuit",
     "graph",
+    "debug",
     "experiments",
     "heads",
     "prune",

@@ -17,6 +17,32 @@ export interface ActivationsOf {
   without?: number | null;
 }
 
+export interface AskedAttention {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+  head?: [number, number] | null;
+  weighted: boolean;
+}
+
+export interface AskedAttribution {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+  methods?: Array<string> | null;
+  players: "tokens" | "words" | "sentences" | "messages";
+  removal?: "twin" | "mean" | "zero" | "unknown" | "mask" | null;
+  twin?: string | null;
+}
+
 export interface AskedBaselines {
   prompt?: string | null;
   messages?: Array<Turn> | null;
@@ -56,11 +82,34 @@ export interface AskedHeld {
   likely: number;
 }
 
+export interface AskedParts {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+  by: "layer" | "head" | "neuron" | "latent";
+  most: number;
+}
+
 export interface AskedPrompt {
   run?: string | null;
   text?: string | null;
   messages?: Array<Turn> | null;
   top: number;
+}
+
+export interface AskedSteps {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+  position: number;
+  at: number;
+  target?: number | string | null;
+  foil?: number | string | null;
+  temperature: number;
 }
 
 export interface AskedStrength {
