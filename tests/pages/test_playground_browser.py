@@ -181,5 +181,5 @@ def test_rows_of_methods_come_for_words_and_for_all_methods(page: Any, app: str)
 
     visit(page, f"{app}/prompt?run=first&text=the+cat+sat&target=a&foil=b&tab=input&players=words&every=1")
     wait(page, f"return document.querySelectorAll('.answer.done').length === {len(METHODS)}", 60)
-    assert [text.split()[0] for text in texts(page, ".answer h3")] == list(METHODS)
+    assert texts(page, ".answer h3 > span") == list(METHODS)
     assert "nats with everything" in texts(page, "#answers")[0]
