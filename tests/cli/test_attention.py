@@ -27,6 +27,8 @@ def test_figures_a_head_and_its_page(command: Command, tmp_path: Path) -> None:
         (("--head", "a9.h9"), "a0.h0 to a5.h7"),
         (("--head", "x"), "--head x"),
         (("--circuits",), "--head"),
+        (("--head", "a0.h0", "--out", "/dev/null/x"), "/dev/null"),
+        (("--head", "a0.h0", "--out", "/proc/x"), "Choose another path"),
         (("--top", "0"), "--top 0"),
         (("--head", "a0.h0", "--circuits", "--distance", "9999"), "9999"),
     ],

@@ -56,6 +56,12 @@ def test_the_prompt_is_printed_with_the_largest_scores(command: Command) -> None
     assert "Kevin +" in text
 
 
+def test_bytes_that_are_no_character_are_told_apart(command: Command) -> None:
+    found = asked(command, "🎉", "--methods", "occlusion,occlusion")
+    assert found["players"] == ["<0xF0>", "<0x9F>", "<0x8E>", "<0x89>"]
+    assert len(found["methods"]) == 1
+
+
 def test_characters_of_several_tokens_are_shown_whole(command: Command) -> None:
     words = ("--methods", "gradient_input", "--completion", " and so" * 40)
     code, text, _ = command("attribute", "café 漢字 🎉 ok", *words)
@@ -72,6 +78,8 @@ def test_characters_of_several_tokens_are_shown_whole(command: Command) -> None:
         (("a", "--task", "ioi"), "leave them out"),
         (("a", "--system", "b"), "give --chat too"),
         (("a", "--players", "latents"), "with --run"),
+        (("a", "--players", "letters"), "messages, heads, neurons, latents"),
+        (("a", "--judge", "--task", "ioi"), "and nothing else"),
         (("a", "--players", "neurons", "--top", "0"), "--top 0"),
         (("a", "--methods", "oclusion"), "Did you mean 'occlusion'"),
         (("a", "--memory-mb", "0"), "above 0"),

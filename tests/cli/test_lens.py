@@ -36,6 +36,10 @@ def test_tables_are_shown(command: Command) -> None:
         (("--target", "xyzzy"), "xyzzy"),
         (("--lens", "none"), "There is no lens at none"),
         (("--temperature", "0", "--steps"), "--temperature 0"),
+        (("--temperature", "nan", "--steps"), "--temperature nan"),
+        (("--grid", "--by", "head"), "three views"),
+        (("--by", "head", "--target", "Mary"), "take ' Mary', with the space before it"),
+        (("--by", "head", "--target", " Mary", "--foil", " Mary"), "are the same"),
     ],
 )
 def test_what_is_wrong_is_said(command: Command, words: tuple[str, ...], said: str) -> None:

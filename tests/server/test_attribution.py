@@ -88,6 +88,7 @@ def test_attention_is_that_of_the_model(client: TestClient, finished: Run) -> No
         ("attribute", {**ASKED, "players": "letters"}, 422, "players"),
         ("parts", {**ASKED, "by": "thought"}, 422, "by"),
         ("attention", {**ASKED, "head": [9, 0]}, 400, "no head 0 in layer 9"),
+        ("attention", {"text": ""}, 400, "two tokens or more"),
         ("steps", {**ASKED, "temperature": 0}, 422, "temperature"),
         ("lens", {**ASKED, "at": 99}, 400, "no position 99"),
     ],

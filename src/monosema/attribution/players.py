@@ -148,7 +148,7 @@ def tokens_of(model: LanguageModel, question: Question, segments: str = "tokens"
         groups = [tuple(run) for run in runs]
     else:
         groups = [group for run in runs for group in _cut(run, texts, segments)]
-    names = tuple(shown_text([texts[at] for at in group]) for group in groups)
+    names = tuple(_name([texts[at] for at in group]) for group in groups)
     chosen = removal_of(question, removal)
     ids = torch.tensor(question.ids, device=model.device)
     return Tokens(ids, names, tuple(groups), chosen, stand_ins(model, question, chosen))
@@ -159,6 +159,12 @@ def need_tokens(players: Players, method: str) -> Tokens:
     if not isinstance(players, Tokens):
         raise UnsupportedModelError(f"{method} divides an answer among tokens only: take tokens, words or sentences.")
     return players
+
+
+def _name(tokens: Sequence[str]) -> str:
+    """Join tokens, with ``<0xF0>`` for bytes that are no whole character: players are told apart by their names."""
+    text = shown_text(tokens)
+    return "".join(tokens) if "\N{REPLACEMENT CHARACTER}" in text else text
 
 
 def _runs(positions: Sequence[int]) -> list[list[int]]:

@@ -160,7 +160,7 @@ def _run(words: list[str]) -> int:
         return _say(f"{error} See `monosema {_verb(words)}--help`.{_example(words)}", _BAD_INPUT, error, words)
     except MonosemaError as error:
         return _say(str(error), error.exit_code, error, words)
-    except (NotADirectoryError, IsADirectoryError, FileExistsError, PermissionError) as error:
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, FileExistsError, PermissionError) as error:
         path = Path(str(error.filename or error))
         named = path.parent if path.name.startswith(".") else path
         why = (error.strerror or "no permission").lower()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from cyclopts import Group, Parameter
 
@@ -85,6 +85,7 @@ class Played:
     def game(self, model: LanguageModel, question: Question, subject: Subject) -> Game:
         """Return the game. Raises InputError for players or a removal that there are not, or that don't fit."""
         from monosema.attribution import Game, heads_of, latents_of, neurons_of, strongest, tokens_of
+        from monosema.attribution.players import Segments
 
         if self.top < 1:
             raise InputError(f"--top {self.top} is not valid: give 1 or more.")
@@ -99,6 +100,9 @@ class Played:
             return strongest(Game(model, question, neurons_of(model, question, self.removal), self.memory_mb), self.top)
         if self.players == "heads":
             return Game(model, question, heads_of(model, question, self.removal), self.memory_mb)
+        if self.players not in get_args(Segments):
+            there = ", ".join((*get_args(Segments), "heads", "neurons", "latents"))
+            raise InputError(f"There are no players {self.players!r}: take {there}.")
         return Game(model, question, tokens_of(model, question, self.players, self.removal), self.memory_mb)
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 def judge_methods(
     model: LanguageModel,
+    prompt: Sequence[str],
     asked: Asked,
     played: Played,
     methods: Sequence[Method],
@@ -32,7 +33,7 @@ def judge_methods(
     """Judge methods on a task's prompts and print the figures. Raises InputError without a task, and as `judge`."""
     from monosema.attribution import JudgeConfig, judge, task_pairs
 
-    if asked.task is None or asked != Asked(task=asked.task):
+    if prompt or asked.task is None or asked != Asked(task=asked.task):
         raise InputError("--judge asks the prompts of a task with the task's answers: give --task, and nothing else.")
     if prompts < 2:
         raise InputError(f"--prompts {prompts} is not valid: an interval needs 2 or more.")

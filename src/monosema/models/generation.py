@@ -138,7 +138,7 @@ def read_prompt(prompt: Prompt, tokenizer: Tokenizer, config: GenerationConfig) 
     if len(prompt) and isinstance(prompt[0], Mapping):
         template = tokenizer.chat_template
         if template is None:
-            raise InputError("This model has no chat template: it continues texts only. Use generate with a text.")
+            raise InputError("This model has no chat template: it continues texts only. Give it a text, not a chat.")
         text, contents = template.render_with_contents(prompt)  # type: ignore[arg-type]
         ids, spans = tokenizer.encode_with_spans(text)
         within = [any(start < last and first < end for first, last in contents) for start, end in spans]

@@ -143,6 +143,9 @@ class Tokenizer:
         """The id of the token that a text (``" the"``) is. Raises InputError if it isn't one token."""
         ids = self.encode(piece, bos=False)
         if len(ids) != 1:
+            spaced = f" {piece}"
+            if piece[:1].strip() and len(self.encode(spaced, bos=False)) == 1:
+                raise InputError(f"{piece!r} is {len(ids)} tokens, not one: take {spaced!r}, with the space before it.")
             raise InputError(f"{piece!r} is {len(ids)} tokens, not one: {self.tokens(ids)}.")
         return ids[0]
 

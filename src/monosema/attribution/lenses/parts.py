@@ -86,8 +86,11 @@ def logit_parts(
         site: that it reads; None is that of its metadata.
 
     Raises:
-        InputError: latents without a dictionary, or of one that doesn't write into the residual stream.
+        InputError: a foil that is the target; latents without a dictionary, or of one that doesn't write into the
+            residual stream.
     """
+    if foil == target:
+        raise InputError("Token and foil are the same: ask why one rather than another.")
     tokens, at = torch.tensor([list(ids)], device=model.device), position % len(ids)
     pass_ = _Pass(model, tokens, at)
     if by == "latent":

@@ -90,7 +90,7 @@ def methods_named(names: Sequence[str] | None = None) -> list[Method]:
     for name in names:
         if name not in METHODS:
             raise InputError(f"There is no method {name!r}.{nearest(name, METHODS)} Methods: {', '.join(METHODS)}.")
-    return [METHODS[name] for name in names]
+    return [METHODS[name] for name in dict.fromkeys(names)]
 
 
 def attribute(game: Game, method: Method | str, seed: int = 0) -> Attribution:

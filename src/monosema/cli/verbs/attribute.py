@@ -79,7 +79,7 @@ def attribute(
     subject = open_subject(run, model, device=common.device)
     opened = _precise(subject, common)
     if judge:
-        return judge_methods(opened, asked, played, chosen, prompts, tests, common)
+        return judge_methods(opened, prompt, asked, played, chosen, prompts, tests, common)
     game = played.game(opened, asked.question(opened, prompt, common.seed or 0), subject)
     found: list[Attribution | tuple[str, str]] = []
     with errors_console().status("") as status:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -95,10 +96,12 @@ def lens(
     from monosema.models import load_model, require_decoder
     from monosema.runs.subject import open_subject
 
-    if temperature <= 0 or top < 1:
+    if not 0 < temperature < math.inf or top < 1:
         raise InputError(f"--temperature {temperature} --top {top} is not valid: give numbers above 0.")
     if foil is not None and by is None:
         raise InputError("--foil goes with --by: a difference of logits is split into parts.")
+    if sum((grid, by is not None, steps)) > 1:
+        raise InputError("--grid, --by and --steps are three views: take one of them.")
     if (prompt is None) == (fit is None):
         raise InputError("Give a prompt to read, or --fit and a file to fit a lens: one of the two.")
     subject = None if run is None else open_subject(run, model, device=common.device)

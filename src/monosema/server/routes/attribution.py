@@ -28,7 +28,7 @@ from monosema.attribution import (
 from monosema.attribution.attention import read_attention
 from monosema.attribution.lenses import Lens, logit_parts, prediction_steps, read_lens
 from monosema.core import InputError, UnsupportedModelError
-from monosema.models import GenerationConfig, LanguageModel, Transformer, read_prompt, shown_text
+from monosema.models import GenerationConfig, LanguageModel, Transformer, read_prompt
 from monosema.server.reading import PromptReading
 from monosema.server.reading import Question as Asking
 from monosema.server.routes.prompts import SHOWN, AskedFeatures, events, question_of, run_of
@@ -88,7 +88,7 @@ def attributed(asked: AskedAttribution, served: Served) -> StreamingResponse:
         yield (
             "question",
             {
-                "pieces": _pieces(model, game.question.ids, game.players.groups),
+                "pieces": _pieces(model, game.question.ids, game.players),
                 "value": game.full,
                 "total": game.full - game.empty,
                 "removal": game.players.removal,
@@ -144,6 +144,7 @@ def attention(asked: AskedAttention, served: Served) -> dict[str, Any]:
 
     def read(model: Transformer, question: Asking) -> dict[str, Any]:
         found = read_attention(model, question.reading.ids[: question.position + 1])
+        figures = {name: values.tolist() for name, values in found.figures().items()}
         given = found.weighted if asked.weighted else found.pattern
         hardest = int(found.weighted[:, :, -1, 1:].amax(-1).argmax())
         layer, head = divmod(hardest, model.n_heads) if asked.head is None else asked.head
@@ -155,7 +156,7 @@ def attention(asked: AskedAttention, served: Served) -> dict[str, Any]:
         first = max(len(found.tokens) - MAPPED, 0)
         return {
             "tokens": list(found.tokens),
-            "figures": {name: values.tolist() for name, values in found.figures().items()},
+            "figures": figures,
             "head": [layer, head],
             "looks": given[layer, head, -1].tolist(),
             "first": first,
@@ -212,14 +213,13 @@ def _judged(game: Game, done: Sequence[Attribution]) -> dict[str, Any]:
     }
 
 
-def _pieces(model: LanguageModel, ids: tuple[int, ...], groups: tuple[tuple[int, ...], ...]) -> list[dict[str, Any]]:
+def _pieces(model: LanguageModel, ids: tuple[int, ...], players: Tokens) -> list[dict[str, Any]]:
     """Return the prompt in pieces: players by their number, and tokens that always stay without one."""
     texts = model.tokenizer.tokens(list(ids))
-    first = {group[0]: number for number, group in enumerate(groups)}
-    whole = {group[0]: group for group in groups}
-    inner = {at for group in groups for at in group[1:]}
+    first = {group[0]: number for number, group in enumerate(players.groups)}
+    inner = {at for group in players.groups for at in group[1:]}
     return [
-        {"text": shown_text([texts[place] for place in whole.get(at, (at,))]), "player": first.get(at)}
+        {"text": players.names[first[at]] if at in first else texts[at], "player": first.get(at)}
         for at in range(len(ids))
         if at not in inner
     ]
