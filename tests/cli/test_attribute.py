@@ -56,6 +56,12 @@ def test_the_prompt_is_printed_with_the_largest_scores(command: Command) -> None
     assert "Kevin +" in text
 
 
+def test_words_that_stand_twice_are_told_apart_by_position(command: Command) -> None:
+    _, text, _ = command("attribute", "so so", "--methods", "occlusion", "--players", "words")
+    assert "so (1) " in text
+    assert "so (2) " in text
+
+
 def test_bytes_that_are_no_character_are_told_apart(command: Command) -> None:
     found = asked(command, "🎉", "--methods", "occlusion,occlusion")
     assert found["players"] == ["<0xF0>", "<0x9F>", "<0x8E>", "<0x89>"]

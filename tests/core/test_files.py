@@ -14,6 +14,7 @@ from monosema.core import (
     DiskFullError,
     FormatError,
     atomic_path,
+    check_writable,
     checksum_file,
     digest,
     read_json,
@@ -96,3 +97,14 @@ def test_checksum_is_sha256(tmp_path: Path) -> None:
 def test_digest_does_not_depend_on_order(values: dict[str, int | str]) -> None:
     assert digest(values) == digest(dict(reversed(values.items())))
     assert digest(values) != digest({**values, "one more": 1})
+
+
+def test_a_place_is_checked_without_leaving_a_trace(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.write_text("old", encoding="utf-8")
+    check_writable(kept)
+    assert [one.read_text(encoding="utf-8") for one in tmp_path.iterdir()] == ["old"]
+    with pytest.raises(NotADirectoryError):
+        check_writable("/dev/null/x/file")
+    with pytest.raises(FileNotFoundError):
+        check_writable("/proc/file")

@@ -28,7 +28,7 @@ from monosema.core.errors import (
     nearest,
 )
 from monosema.core.estimate import Estimate, bootstrap_correlation, bootstrap_mean, bootstrap_ratio, wilson, wilson_ends
-from monosema.core.files import atomic_path, checksum_file, digest, read_json, sha256_file, write_json
+from monosema.core.files import atomic_path, check_writable, checksum_file, digest, read_json, sha256_file, write_json
 from monosema.core.progress import Log, Progress, SilentProgress, progress_bar
 from monosema.core.seeds import derive_seed, numpy_generator, torch_generator
 from monosema.core.site import Site
@@ -74,6 +74,7 @@ __all__ = [
     "bootstrap_correlation",
     "bootstrap_mean",
     "bootstrap_ratio",
+    "check_writable",
     "checksum_file",
     "choose_device",
     "choose_dtype",

@@ -42,6 +42,13 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: str | Path) -> None:
+    """Check that a file can be made at `path`, before long work for it; make its folder. Raises OSError."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _new_file_mode(path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"))
+
+
 def _new_file_mode(unused: Path) -> int:
     """Return the mode of an ordinary new file, by a trial: asking for the umask would change it for other threads."""
     unused.touch()

@@ -19,7 +19,7 @@ from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.attribution import Attribution, Game
+    from monosema.attribution import Attribution, Game, Tokens
     from monosema.models import LanguageModel
     from monosema.runs.subject import Subject
 
@@ -147,7 +147,7 @@ def _show(
             console.print(_largest(one, labels))
         else:
             console.print(_coloured(model, game.question.ids, game.players.groups, one))
-            console.print(Text("  ".join(f"{name.strip()} {score:+.2f}" for name, score in _ranked(one)), style="dim"))
+            console.print(Text("  ".join(_ranked(one, game.players)), style="dim"))
 
 
 def _facts(found: Attribution) -> str:
@@ -157,9 +157,13 @@ def _facts(found: Attribution) -> str:
     return f"{total}, {found.rows:,} {translate('passes')}, {found.seconds:.2f} s"
 
 
-def _ranked(found: Attribution) -> list[tuple[str, float]]:
-    order = found.scores.abs().argsort(descending=True).tolist()[:_LARGEST]
-    return [(found.names[index], float(found.scores[index])) for index in order]
+def _ranked(found: Attribution, players: Tokens) -> list[str]:
+    """Return the players of the largest scores, with these; one whose name another has too, with its position."""
+    names, said = [name.strip() for name in found.names], []
+    for index in found.scores.abs().argsort(descending=True).tolist()[:_LARGEST]:
+        place = f" ({players.groups[index][0]})" if names.count(names[index]) > 1 else ""
+        said.append(f"{names[index]}{place} {round(float(found.scores[index]), 2) + 0.0:+.2f}")
+    return said
 
 
 def _largest(found: Attribution, labels: dict[int, str]) -> Table:

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver
-from monosema.core import InputError
+from monosema.core import InputError, check_writable
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def _fit(model: Transformer, path: Path, kind: str, text: str, common: Common) -
 
     if path.suffix != ".safetensors":
         raise InputError(f"--fit {path} is not valid: name a .safetensors file.")
+    check_writable(path)
     seed, corpus = common.seed or 0, open_corpus(text)
     config = LensConfig(seed=seed)
     made = (fit_tuned if kind == "tuned" else fit_jacobian)(model, corpus, config)

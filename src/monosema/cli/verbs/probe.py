@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from monosema.cli.common import DEFAULTS, Common, deliver, errors_console
-from monosema.core import InputError
+from monosema.core import InputError, check_writable
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def probe(
         raise InputError(f"--texts {texts} is not valid: give 1 or more.")
     if out is not None and (out.suffix not in _FILES or study not in ("probes", "intervene")):
         raise InputError(f"--out {out} is not valid: probes and intervene write a steering file, {', '.join(_FILES)}.")
+    if out is not None:
+        check_writable(out)
     subject = None if run is None else open_subject(run, model, device=common.device)
     named = model or (None if subject is None else subject.model.name) or "specimen"
     opened = load_model(named, dtype="float32", device=common.device)
