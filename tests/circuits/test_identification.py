@@ -105,3 +105,12 @@ def test_half_way_lies_on_the_line_between_points_and_ratios_are_of_what_is_need
     never = Curve(np.array([[5.0], [0.0]]), np.array([[3.0, 3.0], [4.0, 4.0]]))
     assert needed([never]) == float("inf")
     assert needed_against([own], [never]) is None
+
+
+def test_an_interval_is_open_where_many_draws_never_come_half_way() -> None:
+    far = Curve(np.array([[8.0], [4.0], [0.0]]), np.array([[0.0, 2.5], [0.5, 3.0], [4.0, 4.0]]))
+    all_the_way = Curve(np.array([[8.0], [0.0]]), np.array([[0.0, 0.0], [4.0, 4.0]]))
+    found = needed_against([far], [all_the_way])
+    assert found is not None
+    assert np.isfinite([found.value, found.low]).all()
+    assert found.high == float("inf")

@@ -104,7 +104,11 @@ def test_words_that_cannot_be_parsed_exit_with_2(
         (ZeroDivisionError("by zero"), 1, "did not foresee: ZeroDivisionError: by zero. Add --debug"),
         (NotADirectoryError(20, "Not a directory", "a/b"), 2, "error: a/b can't be made or opened (not a directory)"),
         (PermissionError(13, "Permission denied", "a/.x.tmp"), 2, "error: a can't be made or opened (permission"),
-        (KeyboardInterrupt(), 130, "interrupted; the same command goes on from here"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; the same command goes on from what is kept on disk, or begins anew where nothing is",
+        ),
         (BrokenPipeError(), 0, ""),
     ],
 )

@@ -58,7 +58,7 @@ def needed(curves: Sequence[Curve]) -> float:
 def needed_against(own: Sequence[Curve], other: Sequence[Curve], seed: int = 0) -> Estimate | None:
     """Return what `own` needs as a share of what `other` needs, with a bootstrap interval over prompts and seeds.
 
-    None where either never comes half-way.
+    None where either never comes half-way; an end is infinite where too many draws of `own` never do.
     """
     value = needed(own) / needed(other) if np.isfinite([needed(own), needed(other)]).all() else np.inf
     if not np.isfinite(value):
@@ -72,7 +72,8 @@ def needed_against(own: Sequence[Curve], other: Sequence[Curve], seed: int = 0) 
             for curves in (own, other)
         ]
         drawn.append(pair[0] / pair[1] if np.isfinite(pair[1]) else 0.0)
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    # Between two infinite draws there is nothing to interpolate.
+    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
     return Estimate(value, float(low), float(high), n, "bootstrap over prompts and seeds")
 
 

@@ -152,7 +152,10 @@ def _run(words: list[str]) -> int:
         load_extensions()
         code = app(words)
     except KeyboardInterrupt:
-        return _say("interrupted; the same command goes on from here", _INTERRUPTED)
+        return _say(
+            "interrupted; the same command goes on from what is kept on disk, or begins anew where nothing is",
+            _INTERRUPTED,
+        )
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

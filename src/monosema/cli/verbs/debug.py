@@ -46,7 +46,7 @@ def debug(
 
     ```
     monosema debug truth --run runs/demo
-    monosema debug "The capital of Egypt is Rome. This is" --right " false" --run runs/demo
+    monosema debug "If it is not loud, it is quiet. This is" --right " true" --run runs/demo
     ```
 
     Parameters

@@ -198,10 +198,7 @@ def _page(work: Work, site: Site, accuracy: Estimate, members: list[Member], row
             "site": str(site),
             "accuracy": accuracy.to_dict(),
             "best": best,
-            "ratios": {
-                name: {of: one.to_dict() if one else None for of, one in found.items()}
-                for name, found in ratios.items()
-            },
+            "ratios": {name: {of: _values(one) for of, one in found.items()} for name, found in ratios.items()},
             "half_way": table,
             "settings": work.config.to_dict(),
         },
@@ -228,6 +225,14 @@ def _verdict(best: str, ratios: dict[str, dict[str, Estimate | None]], corrupted
         f"come half-way to the corrupted run itself, which is one for all, it takes so many features: {ways}; by that "
         f"measure {by_that}."
     )
+
+
+def _values(ratio: Estimate | None) -> dict[str, Any] | None:
+    """Return plain values; JSON has no infinite ends, so these are null."""
+    if ratio is None:
+        return None
+    ends = {name: end if np.isfinite(end) else None for name, end in (("low", ratio.low), ("high", ratio.high))}
+    return ratio.to_dict() | ends
 
 
 def _amount(value: float) -> str:
