@@ -109,6 +109,7 @@ def test_each_wrong_answer_of_a_task_is_debugged_once_beside_what_the_repair_cos
     kept = next(one for one in prompts.prompts if one.clean == "some words")
     ends = [model.tokenizer.encode(one[0], bos=False)[0] for one in (kept.correct, kept.wrong)]
     assert found.harmed.value == float(logits[ends[0]] < logits[ends[1]])
+    assert found.harmed.low < found.harmed.high
 
 
 def _task(model: Transformer, rows: list[tuple[str, int]]) -> Contrasts:

@@ -14,7 +14,8 @@ from torch import Tensor
 from monosema.circuits.contrast import NO_ANSWER, Contrast, Contrasts
 from monosema.circuits.debugging import Debugged, debugged, place_of, special_at
 from monosema.circuits.metrics import last_logits
-from monosema.core import Estimate, InputError, Site, bootstrap_mean, wilson
+from monosema.core import Estimate, InputError, Site, wilson
+from monosema.core.estimate import wilson_ends
 from monosema.dictionaries import Dictionary
 from monosema.models import Fork, LanguageModel, Transformer, require_decoder
 
@@ -105,7 +106,7 @@ def debug_task(
         alone=wilson(sum(any(one.flips for one in case.culprits) for case in found), len(found)),
         together=wilson(sum(case.together is not None for case in found), len(found)),
         chance=wilson(sum(one > 0 for one in draws), len(draws)),
-        harmed=None if harmed is None else bootstrap_mean(np.array(harmed)),
+        harmed=harmed,
     )
 
 
@@ -143,8 +144,11 @@ def _compared(logits: Float[Tensor, "n vocab"], group: Contrast) -> tuple[Tensor
 @torch.no_grad()
 def _harmed(
     model: Transformer, dictionary: Dictionary, site: Site, prompts: Contrasts, cases: Sequence[Debugged]
-) -> list[float] | None:
-    """Return the share of right answers that turn wrong without the latents of each case, wherever they are active."""
+) -> Estimate | None:
+    """Return the share of right answers that turn wrong without a case's latents, wherever these are active.
+
+    The mean over cases, with Wilson's interval for as many trials as there are right answers: 0 of few is no certain 0.
+    """
     sets = [sorted({one.latent for one in case.removed}) for case in cases]
     lost, right = [0] * len(sets), 0
     for group in (one[:BESIDE] for one in prompts):
@@ -163,4 +167,8 @@ def _harmed(
         for row, latents in enumerate(sets):
             removed = there[..., latents] @ dictionary.directions[latents].to(there)
             lost[row] += int((was & ~wins(x - removed.to(x.dtype))).sum())
-    return [one / right for one in lost] if right else None
+    if not right:
+        return None
+    share = sum(lost) / (right * len(lost))
+    (low,), (high,) = wilson_ends(np.array([share]), np.array([float(right)]))
+    return Estimate(share, float(low), float(high), right, "wilson")
