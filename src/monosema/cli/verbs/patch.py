@@ -143,6 +143,9 @@ def _show(found: PatchTable, subject: Subject | None, console: Console) -> None:
     else:
         console.print(_heat(table))
     console.print(Text(translate(found.verdict)))
+    if len(table.gap) < 6:
+        few = "Signs of fewer than 6 prompts can't tell any effect from chance: give more prompts."
+        console.print(Text(translate(few)))
 
 
 def _heat(table: Patching) -> Table:
