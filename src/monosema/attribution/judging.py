@@ -38,9 +38,9 @@ class JudgeConfig(Config):
     segments: str = "tokens"
     """Players: tokens, words or sentences."""
     removal: str | None = None
-    """What stands for absent players where methods explain; None for the twin."""
+    """Stand-in for absent players where methods explain; None for the twin."""
     tests: tuple[str, ...] = ("twin", "mean")
-    """What stands for them where the scores are tested."""
+    """Stand-ins for them where the scores are tested."""
     random: int = RANDOM
     """Random orders that each figure is held against."""
     sanity: int = 32
@@ -156,7 +156,7 @@ def judge(
 
 @dataclass(frozen=True, eq=False)
 class _Prompt:
-    """What was measured on one prompt: scores by method, and gains by removal."""
+    """Measurements on one prompt: scores by method, and gains by removal."""
 
     removal: str
     scores: list[Float[Tensor, " n"]]

@@ -28,7 +28,7 @@ _READ = (Role.PROMPT, Role.GENERATED)
 
 @dataclass(frozen=True, eq=False)
 class Pass:
-    """How a forward pass is made in which some players are absent.
+    """A forward pass in which some players are absent.
 
     Attributes:
         tokens: ids of the prompt, one row for each set of players.
@@ -52,7 +52,7 @@ class Players(Protocol):
 
     @property
     def removal(self) -> str:
-        """What stands for an absent one."""
+        """Name of the stand-in for an absent one."""
         ...
 
     def absent(self, present: Bool[Tensor, "m n"]) -> Pass:

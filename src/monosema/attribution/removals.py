@@ -29,7 +29,7 @@ REMOVALS: tuple[Removal, ...] = get_args(Removal)
 
 @dataclass(frozen=True, eq=False)
 class StandIns:
-    """What stands for each token of a prompt.
+    """Stand-ins for each token of a prompt.
 
     Attributes:
         ids: token ids; None where no tokens stand for absent ones.

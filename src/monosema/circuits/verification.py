@@ -69,7 +69,7 @@ class Verification:
 
     @property
     def sentences(self) -> list[str]:
-        """What was found."""
+        """The findings."""
         said = list[str]()
         if self.drawn:
             edges = "all edges" if self.drawn == self.total else f"{self.drawn:,} edges drawn at random"

@@ -21,7 +21,7 @@ _ANSWER_TOKENS = 32
 @Parameter(name="*", group=Group("The question", sort_key=0))
 @dataclass(frozen=True)
 class Asked:
-    """What is asked about a prompt."""
+    """The question about a prompt."""
 
     target: str | None = None
     """The token that is asked about; without it the likeliest."""

@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 UNPUBLISHED = "unpublished"
-"""What stands for a fact that the maker did not publish."""
+"""Mark of a fact that the maker did not publish."""
 _FACTS = ("layers", "d_model", "heads", "context", "vocab", "architecture", "tokenizer", "data", "training")
 
 

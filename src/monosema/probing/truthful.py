@@ -82,7 +82,7 @@ class HeadDirection:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Intervention:
-    """What an intervention does to answers that were not seen, and to other text.
+    """Effects of an intervention on answers that were not seen, and on other text.
 
     Attributes:
         name: of the row.

@@ -1,4 +1,4 @@
-"""What positions encode: the phases of rotary pairs, or the geometry of learned vectors.
+"""Geometry of positions: the phases of rotary pairs, or the geometry of learned vectors.
 
 Rotary (Su et al. 2021, arXiv:2104.09864): the pair i of a head's dimensions turns by θ_i a position. One that turns
 once in fewer positions than a text has tells near from far; one that hardly turns within the context tells content. The

@@ -35,7 +35,7 @@ Pair = tuple[int, int, float]
 
 @dataclass(frozen=True, kw_only=True)
 class HeadCircuits:
-    """What a head's weights say.
+    """Circuits of a head, read off its weights.
 
     Attributes:
         looks: query, key and score of the strongest pairs of tokens.

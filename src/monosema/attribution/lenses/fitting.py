@@ -34,7 +34,7 @@ SKIPPED = 16
 
 
 class LensConfig(Config):
-    """How a lens is fitted."""
+    """Settings of a lens' fit."""
 
     tokens: int = Field(60_000, ge=1_000)
     """Tokens of text for the least-squares start of a tuned lens."""

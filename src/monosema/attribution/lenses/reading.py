@@ -1,4 +1,4 @@
-"""What a lens reads on a text: likely next tokens at each layer and position, and how far from the model's own."""
+"""A lens read on a text: likely next tokens at each layer and position, and how far from the model's own."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from monosema.attribution.methods.gradients import Gradient, GradientInput, Smoo
 from monosema.attribution.methods.integrated import IntegratedGradients
 from monosema.attribution.methods.deep_lift import DeepLift
 from monosema.attribution.methods.grad_cam import GradCam
-from monosema.attribution.methods.relevance import AttnLrp, CpLrp, ZPlus
+from monosema.attribution.methods.relevance import Relevance
 from monosema.attribution.methods.attention import Flow, RawAttention, Rollout
 from monosema.attribution.methods.value_zeroing import ValueZeroing
 
@@ -23,8 +23,6 @@ from monosema.attribution.methods.value_zeroing import ValueZeroing
 
 __all__ = [
     "METHODS",
-    "AttnLrp",
-    "CpLrp",
     "DeepLift",
     "Flips",
     "Flow",
@@ -37,12 +35,12 @@ __all__ = [
     "Method",
     "Occlusion",
     "RawAttention",
+    "Relevance",
     "Rollout",
     "Scores",
     "Shapley",
     "SmoothGrad",
     "ValueZeroing",
-    "ZPlus",
     "attribute",
     "methods_named",
     "register_method",

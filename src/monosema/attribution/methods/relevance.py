@@ -34,55 +34,31 @@ from monosema.models import Transformer
 
 
 @dataclass(frozen=True)
-class CpLrp:
-    """Relevance with constant patterns and scales."""
+class Relevance:
+    """Relevance of embeddings, by one set of rules.
 
-    name: str = "cp_lrp"
-    about: str = "relevance handed down along constant attention"
+    Attributes:
+        name, about, family, default: see `Method`.
+        pattern: the rule for attention.
+        positive: the z⁺ rule at linear layers.
+    """
+
+    name: str
+    about: str
+    pattern: Pattern
+    positive: bool = False
     family: str = PROPAGATION
     default: bool = False
 
     def __call__(self, game: Game, seed: int = 0) -> Scores:
         """Score players that are tokens; nothing is drawn."""
-        return _relevance(game, self.name, "constant")
-
-
-@dataclass(frozen=True)
-class AttnLrp:
-    """Relevance by the rules of AttnLRP."""
-
-    name: str = "attn_lrp"
-    about: str = "relevance handed down by the rules of AttnLRP"
-    family: str = PROPAGATION
-    default: bool = False
-
-    def __call__(self, game: Game, seed: int = 0) -> Scores:
-        """Score players that are tokens; nothing is drawn."""
-        return _relevance(game, self.name, "half")
-
-
-@dataclass(frozen=True)
-class ZPlus:
-    """Relevance by the same rules, with the z⁺ rule at linear layers."""
-
-    name: str = "z_plus"
-    about: str = "relevance handed to what adds above 0: deep Taylor"
-    family: str = PROPAGATION
-    default: bool = False
-
-    def __call__(self, game: Game, seed: int = 0) -> Scores:
-        """Score players that are tokens; nothing is drawn."""
-        return _relevance(game, self.name, "constant", positive=True)
-
-
-def _relevance(game: Game, name: str, pattern: Pattern, *, positive: bool = False) -> Scores:
-    players, x = need_tokens(game.players, name), embeddings(game)
-    assert isinstance(game.model, Transformer)
-    linear = positive_parts(game.model) if positive else contextlib.nullcontext()
-    with relevance_rules(game.model, pattern, halve_queries=pattern == "half"), linear:
-        slopes = embedding_gradients(game, players, x[None])[0]
-    relevance = (x * slopes).sum(-1)
-    return Scores(players.by_player(relevance), notes={"share that arrives": float(relevance.sum()) / game.full})
+        players, x = need_tokens(game.players, self.name), embeddings(game)
+        assert isinstance(game.model, Transformer)
+        linear = positive_parts(game.model) if self.positive else contextlib.nullcontext()
+        with relevance_rules(game.model, self.pattern, halve_queries=self.pattern == "half"), linear:
+            slopes = embedding_gradients(game, players, x[None])[0]
+        relevance = (x * slopes).sum(-1)
+        return Scores(players.by_player(relevance), notes={"share that arrives": float(relevance.sum()) / game.full})
 
 
 @contextlib.contextmanager
@@ -119,6 +95,6 @@ class _ZPlus(torch.autograd.Function):
         return torch.where(x > 0, shares @ above, shares @ below), None, None
 
 
-register_method(CpLrp())
-register_method(AttnLrp())
-register_method(ZPlus())
+register_method(Relevance("cp_lrp", "relevance handed down along constant attention", "constant"))
+register_method(Relevance("attn_lrp", "relevance handed down by the rules of AttnLRP", "half"))
+register_method(Relevance("z_plus", "relevance handed to what adds above 0: deep Taylor", "constant", positive=True))

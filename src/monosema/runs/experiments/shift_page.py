@@ -30,7 +30,7 @@ _DRAWS = 2000
 
 @dataclass(frozen=True)
 class Row:
-    """What became of the classifier, over seeds."""
+    """Results of the classifier, over seeds."""
 
     taken: float
     accuracy: Estimate
