@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
-from scipy.stats import rankdata
 from torch import Tensor
 
 from monosema.circuits.circuit import Circuit, Ranking
@@ -152,6 +151,8 @@ def _both(
 def _correlations(x: Float[Tensor, " edges"], y: Float[Tensor, " edges"]) -> Sequence[Estimate | None]:
     if len(x) < 3 or x.unique().numel() == 1 or y.unique().numel() == 1:
         return None, None
+    from scipy.stats import rankdata
+
     return bootstrap_correlation(x, y), bootstrap_correlation(rankdata(x), rankdata(y))
 
 

@@ -180,13 +180,9 @@ def auroc(p: Float[np.ndarray, " n"], y: Labels, groups: Groups, seed: int = 0) 
 
 def _area(p: np.ndarray, y: Labels) -> float:
     """Return the area, ties counted half; NaN where a draw holds one class only."""
-    from scipy.stats import rankdata
+    from sklearn.metrics import roc_auc_score
 
-    ones = int(y.sum())
-    zeros = len(y) - ones
-    if not ones or not zeros:
-        return float("nan")
-    return float((rankdata(p)[y == 1].sum() - ones * (ones + 1) / 2) / (ones * zeros))
+    return float(roc_auc_score(y, p)) if 0 < y.sum() < len(y) else float("nan")
 
 
 def calibration_error(p: Float[np.ndarray, " n"], y: Labels) -> float:
