@@ -25,6 +25,7 @@ from monosema.core import InputError, MonosemaError, bf16_is_fast, choose_device
 if TYPE_CHECKING:
     from specimen.evaluation import Figure
     from specimen.text import Corpus
+    from specimen.training import Settings
 
 DEFAULT_TOKENS = 60_000_000
 """Tokens of a whole run."""
@@ -44,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--start", type=Path, metavar="WEIGHTS", help="folder of exported weights to begin with")
     parser.add_argument("--tokenizer", type=Path, help="tokenizer.json to take; without it one is trained")
     parser.add_argument("--seed", type=int, default=0, help="seed of the weights and of every batch")
+    parser.add_argument("--phases", nargs="+", metavar="NAME", help="names of the phases to go through (default: all)")
     parser.add_argument("--device", help="where to compute: cpu, cuda; without it, the best there is")
     parser.add_argument("--eager", action="store_true", help="do not compile the training step")
     parser.add_argument("--no-train", action="store_true", help="only measure and export the checkpoint in --out")
@@ -77,14 +79,21 @@ def evaluate_weights(options: argparse.Namespace) -> None:
         _print(evaluate(model, corpus, options.corpus, prompts=options.prompts, windows=options.windows))
 
 
+def _settings(options: argparse.Namespace) -> Settings:
+    from specimen.phases import phases_named
+    from specimen.training import Settings
+
+    return Settings(tokens=options.tokens, seed=options.seed, phases=phases_named(options.phases))
+
+
 def train_and_export(options: argparse.Namespace) -> None:
     """Train, unless told not to, then measure the bfloat16 weights and write them with their card."""
     from specimen.text import prepare
-    from specimen.training import Settings, train
+    from specimen.training import train
 
     tokenizer = options.start / "tokenizer.json" if options.start else options.tokenizer
     corpus = prepare(options.corpus, options.out, seed=options.seed, tokenizer=tokenizer)
-    settings = Settings(tokens=options.tokens, seed=options.seed)
+    settings = _settings(options)
     finished = options.no_train
     if not finished:
         device = choose_device(options.device)
@@ -102,9 +111,9 @@ def _export(options: argparse.Namespace, corpus: Corpus) -> None:
 
     from specimen.evaluation import evaluate
     from specimen.export import export, training_record, write_card
-    from specimen.training import Run, Settings
+    from specimen.training import Run
 
-    settings = Settings(tokens=options.tokens, seed=options.seed)
+    settings = _settings(options)
     run = Run(corpus, options.out, settings)
     if run.state.step == 0:
         raise InputError(f"There is no checkpoint in {options.out}; train first, without --no-train.")

@@ -8,9 +8,11 @@ the rows each over 10M tokens left calendar sums and truth at chance; a third of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from monosema.core.errors import ConfigError
 from specimen.text import Mix
 
 
@@ -105,6 +107,16 @@ PHASES = (
         measure_every=250,
     ),
 )
-FURTHER = 3
-"""Phase in which a run begins that goes on from exported weights: they have been through the short rows before it, and
-going through those again made the model forget text."""
+
+
+def phases_named(names: Sequence[str] | None) -> tuple[Phase, ...]:
+    """Return the phases of these names, in the recipe's order; all of them for None.
+
+    Raises:
+        ConfigError: a name that is none of theirs.
+    """
+    known = [phase.name for phase in PHASES]
+    unknown = sorted(set(names or ()) - set(known))
+    if unknown:
+        raise ConfigError(f"There is no phase {', '.join(unknown)}; there are: {', '.join(known)}.")
+    return tuple(phase for phase in PHASES if names is None or phase.name in names)

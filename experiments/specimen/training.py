@@ -22,7 +22,7 @@ from monosema.core.errors import ConfigError, InputError
 from monosema.core.files import atomic_path
 from monosema.data.tasks import ioi
 from specimen.measures import loss_on_tokens, repeat_losses, score, task_scores
-from specimen.phases import FURTHER, PHASES, Phase
+from specimen.phases import PHASES, Phase
 from specimen.text import PAD, VOCABULARY, Corpus, batch
 
 CHECKPOINT = "checkpoint.pt"
@@ -213,7 +213,11 @@ class Run:
         self.computing = computing_copy(self.model, self.device)
 
     def _begin_with(self, weights: Path) -> None:
-        """Take exported weights and their record; the optimiser and its warm-up begin anew."""
+        """Take exported weights and their record; the optimiser and its warm-up begin anew, in the last phase.
+
+        The weights have been through the short rows of the phases before it, and going through those again made the
+        model forget text.
+        """
         path = weights / FIGURES
         if not path.is_file():
             raise InputError(f"There are no exported weights in {weights}: {FIGURES} is missing.")
@@ -221,7 +225,7 @@ class Run:
         self.model.load_state_dict(exported.state_dict())
         self.state.earlier = json.loads(path.read_text(encoding="utf-8"))["training"]
         self.state.tokens = self.state.earlier["tokens"]
-        self.state.phase = FURTHER
+        self.state.phase = len(self.settings.phases) - 1
 
     @property
     def phase(self) -> Phase:

@@ -14,7 +14,7 @@ import monosema
 from monosema.core.errors import ConfigError, InputError
 from specimen import training
 from specimen.main import main
-from specimen.phases import PHASES, Phase
+from specimen.phases import PHASES, Phase, phases_named
 from specimen.text import SOURCES, SPECIAL, VOCABULARY, Corpus, Mix, batch, required_words
 from specimen.training import Settings, model_config, train
 
@@ -62,6 +62,13 @@ def test_a_phase_ends_by_its_measure_or_its_greatest_steps():
     assert not phase.done(15, {"loss": 2.0})
     assert phase.done(20, {"loss": 2.0})
     assert not PHASES[-1].done(10**9, {})
+
+
+def test_a_run_can_leave_phases_out():
+    assert phases_named(None) == PHASES
+    assert [phase.name for phase in phases_named(["text and skills", "induction"])] == ["induction", "text and skills"]
+    with pytest.raises(ConfigError, match=r"no phase facts2; there are: induction, skills"):
+        phases_named(["facts2"])
 
 
 def test_learning_rate_warms_up_stays_and_falls():
