@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.helpers.names_prompt import PROMPT, TWIN
+
+from monosema.runs import Run
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -108,3 +112,17 @@ def test_methods_are_judged(command: Command) -> None:
     code, _, err = command("attribute", "a", "--judge")
     assert code == 2
     assert "give --task" in err
+
+
+def test_an_answer_is_kept_in_a_run_and_its_report_shows_it(command: Command, finished: Run, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(finished.folder, tmp_path / "run"))
+    asked = ("attribute", "the cat sat", "--run", run, "--methods", "occlusion,rollout", "--keep")
+    code, text, err = command(*asked, "cats")
+    assert code == 0, err
+    assert "monosema report" in text
+    assert json.loads((run / "answers" / "cats.json").read_text())["methods"][1]["name"] == "rollout"
+    assert command("report", run)[0] == 0
+    page = next((run / "report").glob("*.html")).read_text(encoding="utf-8")
+    assert '"name":"cats"' in page.replace(" ", "")
+    for words in ((*asked, "../cats"), ("attribute", "a", "--keep", "b"), (*asked, "b", "--players", "heads")):
+        assert command(*words)[0] == 2

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from monosema.core import ConfigError, FormatError, RunError, SiteError, read_json
+from monosema.pages import ReportData
 from monosema.recipes import demo, read_recipe
 from monosema.runs import SHORT_KEYS, Recipe, Run, Stage, apply_overrides, register_stage, run
 from monosema.runs.context import RunContext
+from monosema.runs.report_data import with_answer
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,20 @@ def test_the_results_are_at_hand(finished: Run) -> None:
     assert finished.evaluation().dictionary.metrics["l0"].value <= 4
     assert len(finished.atlas()) == 64
     assert finished.report is not None
+
+
+def test_the_report_answers_the_recipes_question(finished: Run, recipe: Recipe) -> None:
+    assert finished.report is not None
+    page = finished.report.read_text(encoding="utf-8")
+    assert recipe.report.question == "ioi"
+    assert "The question" in page  # no name is one token of the tiny model, and the page says so
+    asked = with_answer(
+        ReportData(title="t"), RunContext(apply_overrides(recipe, {"question": "the cat"}), finished.folder)
+    )
+    assert [one.values["model"] for one in asked.answers] == [finished.recipe.model.name]
+    assert set(asked.answers[0].values["parts"]) == {"layer", "head", "neuron", "latent"}
+    unasked = RunContext(apply_overrides(recipe, {"question": "none"}), finished.folder)
+    assert with_answer(ReportData(title="t"), unasked) == ReportData(title="t")
 
 
 def test_a_finished_run_is_skipped_whole(finished: Run, recipe: Recipe) -> None:

@@ -15,7 +15,7 @@ from monosema.attribution.players import Pass, Players, Tokens, tokens_of
 from monosema.attribution.question import Completion, Contrast, Question, Target, Token, ask, question_of
 from monosema.attribution.removals import REMOVALS, Removal
 from monosema.attribution.result import Attribution
-from monosema.attribution.tasks import named_task, task_pairs
+from monosema.attribution.tasks import first_question, named_task, task_pairs
 from monosema.attribution.units import MOST, Latents, Units, heads_of, latents_of, neurons_of, strongest
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "ask",
     "attribute",
     "faithfulness",
+    "first_question",
     "heads_of",
     "judge",
     "latents_of",

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from monosema.attribution.pairs import Pair, read_pair
+from monosema.attribution.question import Question, question_of
 from monosema.core import InputError, nearest
 from monosema.data.tasks import ALL_TASKS, Task, read_task
 from monosema.models import LanguageModel
@@ -29,6 +30,15 @@ def task_pairs(model: LanguageModel, name: str, n: int, seed: int = 0) -> tuple[
     if not pairs:
         raise InputError(f"No prompt of {name!r} can be used with the tokenizer of {model.name!r}: {first}")
     return pairs, dropped
+
+
+def first_question(model: LanguageModel, task: str, seed: int = 0) -> Question:
+    """Return the first held-out prompt of a task that a model can read, with its answers and its twin.
+
+    Raises InputError as `task_pairs`.
+    """
+    pairs, _ = task_pairs(model, task, 8, seed)
+    return question_of(pairs[0], model)
 
 
 def named_task(name: str, n: int, seed: int = 0) -> Task:

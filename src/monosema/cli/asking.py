@@ -43,12 +43,12 @@ class Asked:
 
     def question(self, model: LanguageModel, prompt: Sequence[str], seed: int) -> Question:
         """Return the question. Raises InputError for options that exclude each other, and as `ask`."""
-        from monosema.attribution import ask
+        from monosema.attribution import ask, first_question
 
         if self.task is not None:
             if prompt or self != Asked(task=self.task):
                 raise InputError("A task has prompts and answers of its own: leave them out, or --task.")
-            return _first_of(model, self.task, seed)
+            return first_question(model, self.task, seed)
         if self.system is not None and not self.chat:
             raise InputError("--system is a message of a chat: give --chat too.")
         if not prompt or (len(prompt) > 1 and not self.chat):
@@ -104,10 +104,3 @@ class Played:
             there = ", ".join((*get_args(Segments), "heads", "neurons", "latents"))
             raise InputError(f"There are no players {self.players!r}: take {there}.")
         return Game(model, question, tokens_of(model, question, self.players, self.removal), self.memory_mb)
-
-
-def _first_of(model: LanguageModel, task: str, seed: int) -> Question:
-    from monosema.attribution import question_of, task_pairs
-
-    pairs, _ = task_pairs(model, task, 8, seed)
-    return question_of(pairs[0], model)

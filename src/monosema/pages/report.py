@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from monosema.atlas import Atlas
+from monosema.attribution.answers import KeptAnswer
 from monosema.circuits import ShownGraph
 from monosema.core import atomic_path
 from monosema.core.language import translate
@@ -60,6 +61,7 @@ class ReportData:
         created: when the run was made, as shown.
         items: what the tokens are, of a run over items; None where they are tokens.
         circuits: graphs of circuits that were found in the model.
+        answers: questions about a next token, answered by many methods.
     """
 
     title: str
@@ -81,6 +83,7 @@ class ReportData:
     created: str = ""
     items: Items | None = None
     circuits: Sequence[ShownGraph] = ()
+    answers: Sequence[KeptAnswer] = ()
 
 
 def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, limit_mb: float | int = 14.0) -> Path:
@@ -169,6 +172,7 @@ def _drawn(data: ReportData, packed: ReportBundle) -> dict[str, Any]:
             "map": drawn.to_dict() if drawn else None,
             "view": "passages" if data.items is None else "items",
             "circuits": [asdict(one.first(EDGES)) for one in data.circuits],
+            "answers": [{"name": one.name, **one.values} for one in data.answers],
         },
     }
 
@@ -183,7 +187,7 @@ def _terms(data: ReportData) -> list[tuple[str, str]]:
 
 def style() -> str:
     """Return the style sheet of all pages, with the charts' palette."""
-    return variables(":root") + static("pages.css")
+    return variables(":root") + static("pages.css") + static("why.css")
 
 
 @cache

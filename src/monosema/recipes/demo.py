@@ -7,7 +7,7 @@ from monosema.atlas import AtlasConfig
 from monosema.data import TextConfig
 from monosema.dictionaries import dictionary_config
 from monosema.evaluation import EvaluationConfig
-from monosema.runs import CorpusChoice, ModelChoice, Recipe, StreamChoice
+from monosema.runs import CorpusChoice, ModelChoice, Recipe, ReportChoice, StreamChoice
 from monosema.training import TrainConfig
 
 
@@ -27,4 +27,5 @@ def demo() -> Recipe:
         evaluation_tokens=40_000,
         atlas=AtlasConfig(),
         atlas_tokens=500_000,
+        report=ReportChoice(question="ioi"),
     )

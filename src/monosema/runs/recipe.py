@@ -90,6 +90,9 @@ class ReportChoice(Config):
     """Headline; None says the model and the site."""
     limit_mb: float = Field(14.0, gt=0)
     """Size to aim for; fewer passages a feature are kept where all don't fit."""
+    question: str | None = None
+    """A prompt whose next token the report explains by many methods, or a task, such as ioi, whose first prompt it is;
+    None for none. Answers that `monosema attribute --keep` left in the run are shown besides."""
 
 
 class Recipe(Config):

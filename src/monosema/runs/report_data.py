@@ -7,11 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from monosema.attribution import Game, ask, first_question, methods_named, tokens_of
+from monosema.attribution.answers import KeptAnswer, answer_in_full, compact, kept_answers
 from monosema.circuits.shown import shown_in
 from monosema.core import MonosemaError, read_json
+from monosema.data.tasks import ALL_TASKS
 from monosema.evaluation import Evaluation
 from monosema.items import ItemModel, Items
-from monosema.models import model_facts
+from monosema.models import LanguageModel, load_model, model_facts
 from monosema.pages import ReportData, StageRow
 from monosema.runs.context import RunContext
 from monosema.runs.interpretation import home_of, opened_dictionary
@@ -85,7 +90,36 @@ def _report_data(ctx: RunContext) -> ReportData:
         run=str(ctx.folder),
         pictures=pictures(ctx),
         circuits=shown_in(ctx.folder),
+        answers=kept_answers(ctx.folder),
     )
+
+
+def with_answer(data: ReportData, ctx: RunContext) -> ReportData:
+    """Return the data with the answer to the recipe's question before those that the run keeps; with a note why there
+    is none where the model can't be asked it."""
+    question = ctx.recipe.report.question
+    if question is None or ctx.recipe.of_items:
+        return data
+    try:
+        values = _answer(ctx, question)
+    except MonosemaError as error:
+        return replace(data, notes=(*data.notes, f"The question {question!r} was not answered: {error}"))
+    return replace(data, answers=(KeptAnswer("question", values), *data.answers))
+
+
+def _answer(ctx: RunContext, text: str) -> dict[str, Any]:
+    model = _precise(ctx)
+    asked = first_question(model, text) if text in ALL_TASKS else ask(model, text)
+    game = Game(model, asked, tokens_of(model, asked), memory_mb=ctx.recipe.evaluation.memory_mb)
+    dictionary = opened_dictionary(ctx) if ctx.recipe.other_model is None else None
+    return compact(answer_in_full(game, methods_named(), dictionary=dictionary))
+
+
+def _precise(ctx: RunContext) -> LanguageModel:
+    """Return the model in float32, since differences of passes are lost in fewer bits; of two models the first."""
+    if ctx.recipe.other_model is None and ctx.model.dtype == torch.float32:
+        return ctx.model
+    return load_model(ctx.recipe.model.name, device=ctx.device, dtype="float32")
 
 
 def _origin(ctx: RunContext) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from monosema.activations import ActivationStream, JoinedStream, Store, capture_to_store
 from monosema.atlas import build_atlas, check_tables, open_atlas
+from monosema.attribution.answers import answer_files
 from monosema.circuits.shown import graph_files
 from monosema.core import MonosemaError, Site, choose_device, digest, progress_bar, write_json
 from monosema.dictionaries import (
@@ -48,7 +49,7 @@ from monosema.runs.interpretation import (
     score,
 )
 from monosema.runs.pipeline import Stage, register_stage
-from monosema.runs.report_data import pictures, report_data
+from monosema.runs.report_data import pictures, report_data, with_answer
 from monosema.training import Objective, Reconstruction, TrainingRows, train
 
 
@@ -257,16 +258,19 @@ def _damage_of_atlas(ctx: RunContext) -> list[str]:
 
 
 def _report(ctx: RunContext) -> Mapping[str, Any]:
-    path = write_report(report_data(ctx), open_atlas(ctx.atlas_dir), ctx.report_path, ctx.recipe.report.limit_mb)
+    data = with_answer(report_data(ctx), ctx)
+    path = write_report(data, open_atlas(ctx.atlas_dir), ctx.report_path, ctx.recipe.report.limit_mb)
     return {"bytes": path.stat().st_size}
 
 
 def _facts_of_report(ctx: RunContext) -> Mapping[str, str]:
-    """Digests of what is added to a run after its stages: labels, votes, scores, comparisons and circuits."""
+    """Digests of what is added to a run after its stages: labels, votes, scores, comparisons, circuits and answers."""
     atlas = open_atlas(ctx.atlas_dir, checksums=False)
     facts = {"the atlas's labels, votes or scores": atlas.state, "the comparison": digest(pictures(ctx))}
     circuits = [path.read_text(encoding="utf-8") for path in graph_files(ctx.folder)]
-    return facts | ({"the circuits": digest(circuits)} if circuits else {})
+    answers = [path.read_text(encoding="utf-8") for path in answer_files(ctx.folder)]
+    added = {"the circuits": circuits, "the answers": answers}
+    return facts | {name: digest(texts) for name, texts in added.items() if texts}
 
 
 for _stage in (

@@ -19,7 +19,7 @@ from monosema.core import InputError
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.attribution import Attribution, Game, Tokens
+    from monosema.attribution import Attribution, Game, Method, Tokens
     from monosema.models import LanguageModel
     from monosema.runs.subject import Subject
 
@@ -38,6 +38,7 @@ def attribute(
     tests: str = "twin,mean",
     model: str | None = None,
     run: Path | None = None,
+    keep: str | None = None,
     common: Common = DEFAULTS,
 ) -> int:
     """Say why a model answers one thing rather than another: which parts of the prompt, or of the model, it is owed to.
@@ -51,6 +52,7 @@ def attribute(
     monosema attribute --task ioi --judge --methods all
     monosema attribute "Lovely film, well played. The review is" --twin "Awful film, badly played. The review is"
     monosema attribute "The capital of France is" --run runs/demo --players latents --methods occlusion,shapley
+    monosema attribute --task ioi --run runs/demo --keep names
     monosema attribute "Name the capital of France." --chat --model smollm2 --players words
     ```
 
@@ -71,16 +73,23 @@ def attribute(
         `specimen`; `smollm2`; a Hugging Face directory; a GGUF file; or a name on the hub. Without it: that of --run.
     run
         A run folder, or a dictionary in any format.
+    keep
+        Keep the answer in the folder of --run under this name, with lens, parts of the logit and attention: the run's
+        report shows it once it is made anew, by monosema report RUN.
     """
     from monosema.attribution import methods_named
     from monosema.runs.subject import open_subject
 
+    if keep is not None and (judge or run is None or not (run / "recipe.toml").exists()):
+        raise InputError(f"--keep {keep} is not valid: an answer is kept in a run, --run RUN, and without --judge.")
     chosen = methods_named(None if methods is None else [name.strip() for name in methods.split(",")])
     subject = open_subject(run, model, device=common.device)
     opened = _precise(subject, common)
     if judge:
         return judge_methods(opened, prompt, asked, played, chosen, prompts, tests, common)
     game = played.game(opened, asked.question(opened, prompt, common.seed or 0), subject)
+    if keep is not None:
+        return _keep(game, chosen, subject, keep, common)
     found: list[Attribution | tuple[str, str]] = []
     with errors_console().status("") as status:
         for method in chosen:
@@ -99,6 +108,17 @@ def attribute(
         "left_out": {one[0]: one[1] for one in found if isinstance(one, tuple)},
     }
     return deliver(values, common, lambda console: _show(opened, subject, game, found, console))
+
+
+def _keep(game: Game, methods: Sequence[Method], subject: Subject, name: str, common: Common) -> int:
+    from monosema.attribution.answers import answer_in_full, keep_answer
+
+    assert subject.place is not None
+    with errors_console().status(""):
+        values = answer_in_full(game, methods, common.seed or 0, subject.dictionary)
+    path = keep_answer(subject.place, name, values)
+    said = Text(translate(f"Kept in {path}. To see it in the report: monosema report {subject.place}"))
+    return deliver({"path": str(path), **values}, common, lambda console: console.print(said, soft_wrap=True))
 
 
 def _precise(subject: Subject, common: Common) -> LanguageModel:

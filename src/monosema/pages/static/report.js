@@ -1,4 +1,5 @@
 // The report: opens the blocks, draws the plots, and ties list, map, keyboard and address together.
+import { answerPage, asked } from "./answer.js";
 import { circuitPage } from "./circuit.js";
 import { Embedded } from "./data.js";
 import { byId as $, el, reword, save, say, tips } from "./elements.js";
@@ -199,6 +200,19 @@ function inviting() {
   return list.rows.slice(0, 500).find(wordy) ?? list.rows[0];
 }
 
+// Each answer is drawn when it is first opened.
+function answers() {
+  const pages = facts.answers.map((/** @type {import("./answer.js").Kept} */ kept, /** @type {number} */ i) => {
+    const box = el("details", {}, el("summary", {}, asked(kept)));
+    const address = (/** @type {string} */ latent) => (index.rows.has(Number(latent)) ? "#feature-" + latent : null);
+    const draw = () => box.open && box.childElementCount < 2 && box.append(answerPage(kept, { address }));
+    box.addEventListener("toggle", draw);
+    box.open = i === 0;
+    return box;
+  });
+  if (pages.length) $("answers")?.append(el("h2", {}, say("Why this token?")), ...pages);
+}
+
 // Each circuit is drawn when it is first opened.
 function circuits() {
   const pages = facts.circuits.map((/** @type {import("./graph.js").Graph} */ graph, /** @type {number} */ i) => {
@@ -236,6 +250,7 @@ async function start() {
   if (facts.map) map = maps(/** @type {NodeListOf<HTMLCanvasElement>} */ (document.querySelectorAll(".map canvas")), index, facts.map, (row) => open(row, { jump: true }));
   list.update({});
   tips($("detail"), ".t", tokenTip);
+  answers();
   circuits();
   document.addEventListener("keydown", keys);
   addEventListener("hashchange", () => fromAddress({ jump: true }));

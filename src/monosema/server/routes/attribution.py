@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor
 
-from monosema.attribution import (
-    MEASURES,
-    Attribution,
-    Contrast,
-    Game,
-    Question,
-    Token,
-    Tokens,
-    agreement,
-    attribute,
-    faithfulness,
-    methods_named,
-    tokens_of,
+from monosema.attribution import Attribution, Contrast, Game, Question, Token, attribute, methods_named, tokens_of
+from monosema.attribution.answers import (
+    PARTS,
+    attention_values,
+    hardest_heads,
+    head_values,
+    judged_values,
+    parts_values,
+    question_values,
 )
 from monosema.attribution.attention import read_attention
 from monosema.attribution.lenses import Lens, logit_parts, prediction_steps, read_lens
@@ -39,8 +33,6 @@ router = APIRouter(prefix="/api/prompt", tags=["prompt"])
 T = TypeVar("T")
 MEMORY_MB = 256.0
 """Memory that the rows of one pass may take."""
-MAPPED = 40
-"""Tokens of a heat map, the last of a prompt."""
 
 
 class AskedAttribution(AskedFeatures):
@@ -56,7 +48,7 @@ class AskedParts(AskedFeatures):
     """A question, and the parts that its logit is split into."""
 
     by: Literal["layer", "head", "neuron", "latent"] = "layer"
-    most: Annotated[int, Field(ge=1, le=1000)] = 40
+    most: Annotated[int, Field(ge=1, le=1000)] = PARTS
 
 
 class AskedAttention(AskedFeatures):
@@ -84,16 +76,7 @@ def attributed(asked: AskedAttribution, served: Served) -> StreamingResponse:
     def answered(model: LanguageModel) -> Iterator[tuple[str, dict[str, Any]]]:
         reading = PromptReading(model, asked.prompt, SHOWN)
         game = _game(model, asked, question_of(asked, reading))
-        assert isinstance(game.players, Tokens)
-        yield (
-            "question",
-            {
-                "pieces": _pieces(model, game.question.ids, game.players),
-                "value": game.full,
-                "total": game.full - game.empty,
-                "removal": game.players.removal,
-            },
-        )
+        yield "question", question_values(game)
         done: list[Attribution] = []
         for method in methods:
             try:
@@ -103,7 +86,7 @@ def attributed(asked: AskedAttribution, served: Served) -> StreamingResponse:
                 continue
             yield "answer", done[-1].to_dict()
         if done and len(game) > 1:
-            yield "judged", _judged(game, done)
+            yield "judged", judged_values(game, done)
         yield "end", {}
 
     return events(served, served.precise(run_of(served, asked)), answered)
@@ -130,10 +113,7 @@ def parts(asked: AskedParts, served: Served) -> dict[str, Any]:
         if asked.by == "latent":
             dictionary = run.dictionary
         found = logit_parts(model, ids, question.target, question.foil, by=asked.by, dictionary=dictionary)
-        shown = found.largest(asked.most)
-        rest = float(found.scores.sum()) - sum(score for _, score in shown)
-        values = {**found.to_dict(), "parts": [{"part": name, "score": score} for name, score in shown]}
-        return {**values, "n": len(found.names), "rest": rest}
+        return parts_values(found, asked.most)
 
     return _with_decoder(served, asked, read)
 
@@ -144,24 +124,14 @@ def attention(asked: AskedAttention, served: Served) -> dict[str, Any]:
 
     def read(model: Transformer, question: Asking) -> dict[str, Any]:
         found = read_attention(model, question.reading.ids[: question.position + 1])
-        figures = {name: values.tolist() for name, values in found.figures().items()}
-        given = found.weighted if asked.weighted else found.pattern
-        hardest = int(found.weighted[:, :, -1, 1:].amax(-1).argmax())
-        layer, head = divmod(hardest, model.n_heads) if asked.head is None else asked.head
+        shared = attention_values(found)
+        ((layer, head),) = hardest_heads(found) if asked.head is None else [asked.head]
         if layer >= model.n_layers or head >= model.n_heads:
             raise InputError(
                 f"There is no head {head} in layer {layer}: {model.name} has layers 0 to {model.n_layers - 1} of "
                 f"{model.n_heads} heads."
             )
-        first = max(len(found.tokens) - MAPPED, 0)
-        return {
-            "tokens": list(found.tokens),
-            "figures": figures,
-            "head": [layer, head],
-            "looks": given[layer, head, -1].tolist(),
-            "first": first,
-            "map": given[layer, head, first:, first:].tolist(),
-        }
+        return {**shared, **head_values(found, layer, head, asked.weighted)}
 
     return _with_decoder(served, asked, read)
 
@@ -194,32 +164,3 @@ def _game(model: LanguageModel, asked: AskedAttribution, about: Asking) -> Game:
         ids=tuple(reading.ids[:end]), roles=tuple(reading.roles[:end].tolist()), target=target, twin=twin
     )
     return Game(model, question, tokens_of(model, question, asked.players, asked.removal), MEMORY_MB)
-
-
-def _judged(game: Game, done: Sequence[Attribution]) -> dict[str, Any]:
-    """Return how far each method's order is from chance, forward and backward, and how well the methods agree."""
-    found = faithfulness(game, [one.scores for one in done])
-
-    def named(figures: Float[Tensor, "orders measures"]) -> dict[str, dict[str, float]]:
-        return {
-            one.method: dict(zip(MEASURES, row.tolist(), strict=True)) for one, row in zip(done, figures, strict=True)
-        }
-
-    return {
-        "gains": named(found.orders),
-        "reversed": named(found.reverses),
-        "methods": [one.method for one in done],
-        "agreement": [[agreement(a.scores, b.scores) for b in done] for a in done],
-    }
-
-
-def _pieces(model: LanguageModel, ids: tuple[int, ...], players: Tokens) -> list[dict[str, Any]]:
-    """Return the prompt in pieces: players by their number, and tokens that always stay without one."""
-    texts = model.tokenizer.tokens(list(ids))
-    first = {group[0]: number for number, group in enumerate(players.groups)}
-    inner = {at for group in players.groups for at in group[1:]}
-    return [
-        {"text": players.names[first[at]] if at in first else texts[at], "player": first.get(at)}
-        for at in range(len(ids))
-        if at not in inner
-    ]

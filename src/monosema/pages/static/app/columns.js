@@ -1,9 +1,9 @@
 // Columns of text that are written side by side: tokens as they come, those that were edited underlined, those whose
 // distribution moved tinted, and below each what the steering did to it.
 import { el, measured, say, tips } from "../elements.js";
+import { percent } from "../strips.js";
 import { visible } from "../tokens.js";
 import { post, remove, stream } from "./api.js";
-import { percent } from "./reading.js";
 import { failure } from "./shell.js";
 
 /** @typedef {{edits: Record<string, unknown>[]}} Spec */

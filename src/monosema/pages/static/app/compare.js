@@ -1,13 +1,13 @@
 // Two runs side by side: figures with their difference, training curves, what of the recipe differs, a text in both.
 import { el, known, number, say, two } from "../elements.js";
 import { strip } from "../plots.js";
+import { tabs } from "../tabs.js";
 import { chip, labelled } from "../tokens.js";
 import { get, path, post } from "./api.js";
 import { chart } from "./charts.js";
 import { about } from "./one.js";
 import { button, empty, facts, failure, fill, folderOf, runAddress, shell } from "./shell.js";
 import { View, choice, text } from "./state.js";
-import { tabs } from "./tabs.js";
 
 const $ = (/** @type {string} */ id) => /** @type {HTMLElement} */ (document.getElementById(id));
 /** @import {Measured} from "../api.js" */

@@ -1,14 +1,17 @@
 // The prompt page: what the model reads, what it expects after each token, which features are active there, and why a token came.
+import { REMOVALS } from "../answered.js";
 import { el, measured, say, share } from "../elements.js";
+import { FIGURES } from "../inside.js";
+import { pieces, signed } from "../strips.js";
+import { tabs } from "../tabs.js";
 import { labelled, visible } from "../tokens.js";
 import { post } from "./api.js";
-import { PLAYERS, REMOVALS, input } from "./input.js";
-import { FIGURES, attention, lens, parts, steps } from "./inside.js";
+import { PLAYERS, input } from "./input.js";
+import { attention, lens, parts, steps } from "./inside.js";
 import { modes, promptBox } from "./promptbox.js";
-import { drawTokens, nextBars, pieces, signed } from "./reading.js";
+import { drawTokens, nextBars } from "./reading.js";
 import { currentRun, facts, failure, folderOf, runAddress, shell, skeleton, status } from "./shell.js";
 import { View, choice, flag, json, number, optional, text } from "./state.js";
-import { tabs } from "./tabs.js";
 import { answer } from "./why.js";
 
 /** @typedef {import("./reading.js").ReadToken} ReadToken */

@@ -1,19 +1,17 @@
 // A prompt's tokens as chips: an underline for how open the next token is, template and special tokens folded away.
 import { el, measured, say } from "../elements.js";
-import { joined, visible } from "../tokens.js";
+import { percent, pieces } from "../strips.js";
+import { visible } from "../tokens.js";
 
 /** @typedef {{id: number, token: string, probability: number}} NextToken */
 /** @typedef {{id: number, token: string, role: string, surprise: number | null, entropy: number, next: NextToken[]}} ReadToken */
-/** @typedef {{from: number, to: number, text: string}} Piece */
+/** @typedef {import("../tokens.js").Piece} Piece */
 
 /** Roles of tokens that nobody wrote; runs of more than a few are folded into one chip. */
 const GIVEN = ["special", "template", "padding"];
 const FOLDED = 3;
 /** Entropy, in nats, of the fullest underline: a choice among about 150 equally likely tokens. */
 const OPEN = 5;
-
-/** The pieces in which tokens are read, each of one token or of those that make a character together. @param {{token: string}[]} tokens @returns {Piece[]} */
-export const pieces = (tokens) => joined(tokens.map(({ token }) => token));
 
 /**
  * Draws the tokens; the one at `at` is chosen. `onChoose` is told the position of a token that is clicked.
@@ -76,23 +74,3 @@ export function nextBars(next, asked, onTarget, onFoil) {
       el("button", { type: "button", class: "quiet foil-it", title: say("Ask rather than this one"), "aria-label": say("Rather than “{}”", visible(one.token)), "aria-pressed": String(role === "foil"), disabled: role === "target", on: { click: () => onFoil(one) } }, "≠"));
   }));
 }
-
-/** @param {number} p */
-export const percent = (p) => (p >= 0.995 && p < 1 ? "> 99 %" : p >= 0.1 ? (100 * p).toFixed(0) + " %" : p >= 0.001 ? (100 * p).toFixed(1) + " %" : "< 0.1 %");
-
-/**
- * Tokens shaded by a score: warm where it is above 0, cool below.
- * @param {{token: string}[]} tokens @param {number[]} scores
- */
-export function strip(tokens, scores) {
-  const most = Math.max(...scores.map(Math.abs), 1e-9);
-  return el("div", { class: "strip-line", dir: "auto", translate: "no" }, pieces(tokens).map(({ from, to, text }) => {
-    const score = scores.slice(from, to).reduce((sum, value) => sum + value, 0);
-    if (!text.trim() && !text.includes("\n") && score === 0) return el("span", { class: "s" }, text);
-    const part = Math.abs(score) / most;
-    return el("span", { class: "s" + (part < 0.02 ? "" : score > 0 ? " for" : " against") + (part > 0.6 ? " strong" : ""), style: { "--a": part.toFixed(3) }, title: `${signed(score)} nats` }, visible(text));
-  }));
-}
-
-/** @param {number} value */
-export const signed = (value) => (value > 0 ? "+" : "") + measured(value);

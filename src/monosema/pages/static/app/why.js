@@ -1,8 +1,9 @@
 // "Why this token?": one row a method on the same tokens, each with the features that count most; rows come as they are done.
+import { row } from "../answered.js";
 import { el, measured, number, say } from "../elements.js";
+import { signed, strip } from "../strips.js";
 import { labelled, visible } from "../tokens.js";
 import { stream } from "./api.js";
-import { signed, strip } from "./reading.js";
 import { button, failure, runAddress } from "./shell.js";
 
 /** @typedef {import("./reading.js").ReadToken} ReadToken */
@@ -56,9 +57,6 @@ export async function ask(host, path, asked, about, drawn, onQuestion, onOther =
   for (const one of rows.values()) one.classList.remove("working");
   cancel.remove();
 }
-
-/** @param {Method} method */
-const row = ({ name, title, about }) => el("section", { class: "answer", "data-method": name }, el("h3", {}, el("span", {}, say(title)), el("small", {}, say(about))));
 
 /** @param {{tokens: number[], features: FeatureShare[], value: number, n: number, whole: number | null, rest: Record<string, number>, control: number | null, seconds: number}} data @param {{run: string, tokens: ReadToken[], onPosition: (at: number) => void}} about */
 function answered({ tokens: scores, features, n, whole, rest, control, seconds }, { run, tokens, onPosition }) {

@@ -1,5 +1,5 @@
 // Fields of a form that several pages have.
-import { el, say } from "../elements.js";
+import { el, say } from "./elements.js";
 
 /**
  * A choice by a list, with its name.
