@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.helpers.names_prompt import PROMPT, TWIN
 
 from monosema.attribution import Game, Question, ask, heads_of, latents_of, neurons_of, strongest, tokens_of
+from monosema.attribution.prefixes import parting, stretches
 from monosema.core import InputError, Site
 from monosema.dictionaries import SparseCoder, TopK
 from monosema.interventions import Part, intervene, zero
@@ -64,7 +68,34 @@ def test_chunks_change_nothing_and_equal_sets_run_once(model: LanguageModel, que
     assert alone.rows_at_once() == 1 < whole.rows_at_once()
     chosen = sets(whole)
     torch.testing.assert_close(whole(chosen.repeat(3, 1)), alone(chosen).repeat(3), atol=1e-4, rtol=0)
-    assert whole.rows == len(chosen)
+    # Sets that read alike are one row: prompt and twin differ in few words.
+    assert whole.rows == len(chosen) if removal != "twin" else 1 < whole.rows < len(chosen)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("removal", ["twin", "mean", "zero", "unknown"])
+@pytest.mark.parametrize("completion", [None, " Kevin, and so did"])
+def test_rows_that_share_what_they_begin_with_answer_as_each_does_alone(
+    model: LanguageModel, removal: str, completion: str | None
+) -> None:
+    asked = ask(model, PROMPT, completion=completion, twin=TWIN)
+    game = Game(model, asked, tokens_of(model, asked, removal=removal))
+    chosen = sets(game, 150)
+    alone = torch.cat([game.value(game.players.absent(row)) for row in chosen.split(1)])
+    torch.testing.assert_close(game(chosen), alone, atol=2e-4, rtol=0)
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=9, max_size=9), min_size=1, max_size=300), st.integers(1, 4))
+def test_a_text_is_cut_into_stretches_that_make_it_up_and_run_no_more_positions(
+    rows: list[list[int]], outputs: int
+) -> None:
+    parts = parting(torch.unique(torch.tensor(rows), dim=0))
+    cut = stretches(parts, 9, outputs)
+    assert [at for start, end in cut for at in range(start, end)] == [*range(9)]
+    assert cut[-1][0] <= 9 - outputs
+    beginnings = [len({tuple(row[:end]) for row in rows}) for _, end in cut]
+    assert [int((parts < end).sum()) for _, end in cut] == beginnings
+    assert sum(n * (end - start) for n, (start, end) in zip(beginnings, cut, strict=True)) <= 9 * len(parts)
 
 
 @pytest.mark.parametrize("removal", ["twin", "mean", "zero", "unknown"])

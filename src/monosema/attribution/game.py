@@ -1,8 +1,8 @@
 """The game: F of a question with some players present and the others absent, for many sets of players at once.
 
 Every method that asks only what the model answers needs nothing else: occlusion, LIME, Shapley values, flips, and the
-test of faithfulness. Methods that look inside are given the same passes with gradients. Equal sets are run once, and
-rows are run together as far as memory allows.
+test of faithfulness. Methods that look inside are given the same passes with gradients. Equal sets are run once, what
+rows begin with is run once (`prefixes`), and rows are run together as far as memory allows.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from monosema.attribution.players import Pass, Players, Tokens
+from monosema.attribution.prefixes import shared_logits
 from monosema.attribution.question import Question
 from monosema.attribution.recomputing import recomputed_blocks
 from monosema.core import InputError
@@ -25,6 +26,8 @@ MEMORY_MB = 1024.0
 """Memory that the rows of one pass may take, where nothing else is said."""
 _POSITIONS = 2048
 """Positions in one pass, beyond which more at once are no faster on a processor."""
+_SHARED = 8192
+"""Likewise, of rows that share what they begin with."""
 _KEPT = 24
 """Values of the width of the stream, and as many of the MLP's, a position and block, that a backward pass needs."""
 
@@ -61,9 +64,38 @@ class Game:
     @torch.no_grad()
     def __call__(self, present: Bool[Tensor, "m n"]) -> Float[Tensor, " m"]:
         """Return F with just these players present, for each row."""
-        sets, of = torch.unique(present.to(self.model.device), dim=0, return_inverse=True)
+        present = present.to(self.model.device)
+        if isinstance(self.players, Tokens) and isinstance(self.model, Transformer) and self.players.removal != "mask":
+            return self._shared(present)
+        sets, of = torch.unique(present, dim=0, return_inverse=True)
         parts = [self.value(self.players.absent(chunk)) for chunk in sets.split(self.rows_at_once())]
         return torch.cat(parts)[of].cpu()
+
+    def _shared(self, present: Bool[Tensor, "m n"]) -> Float[Tensor, " m"]:
+        """Return the same, where rows that begin alike share that, and those that read alike are one."""
+        model, players = self.model, self.players
+        assert isinstance(model, Transformer)
+        assert isinstance(players, Tokens)
+        at, stand_ins = players.at_positions(present.float()) > 0, players.stand_ins
+        read = at if stand_ins.ids is None else torch.where(at, players.ids, stand_ins.ids)
+        rows, of = torch.unique(read, dim=0, return_inverse=True)
+        parts = []
+        for chunk in rows.split(self._rows_shared()):
+            self.rows += len(chunk)
+            there = chunk if stand_ins.ids is None else None
+            tokens = chunk if there is None else players.ids.expand(len(chunk), -1)
+            whole = torch.cat([tokens, self._given.expand(len(chunk), -1)], dim=1)
+            logits = shared_logits(model, whole, there, stand_ins.vectors, self.question.outputs)
+            parts.append(self.question.target.value(logits))
+        return torch.cat(parts)[of].cpu()
+
+    def _rows_shared(self) -> int:
+        """Return the rows that are run together where they share their beginnings, whose keys and values are kept."""
+        assert isinstance(self.model, Transformer)
+        config, length = self.model.config, len(self.question.ids) + len(self._given)
+        kept = 4 * 4 * config.n_layers * config.n_kv_heads * config.d_head * length
+        rows = int(self._memory_mb * 2**20 / (self._row_bytes(backward=False) + kept))
+        return max(min(rows, _SHARED // length), 1)
 
     def gradient(self, at: Float[Tensor, "m n"]) -> tuple[Float[Tensor, " m"], Float[Tensor, "m n"]]:
         """Return F and ∂F/∂c, where each player is present to the degree c of `at`.
