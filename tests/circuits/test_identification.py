@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,11 +13,13 @@ from tests.helpers.letters import task_of_letters
 
 from monosema.circuits.contrast import contrasts
 from monosema.circuits.halfway import Curve, needed, needed_against
-from monosema.circuits.identification import Patching, identify, measure
-from monosema.core import Site
-from monosema.dictionaries import Codes, Neurons, Pca
+from monosema.circuits.identification import Patching, Selection, identify, measure
+from monosema.circuits.memory import pass_memory
+from monosema.core import Site, torch_generator
+from monosema.data.tasks import ioi
+from monosema.dictionaries import Codes, Neurons, Pca, RandomDirections
 from monosema.dictionaries.signs_apart import SignsApart
-from monosema.models import Transformer, random_model
+from monosema.models import Transformer, load_model, random_model
 
 SITE = Site(0, "resid_post")
 THRESHOLDS = (1e-6, 1e-4, 1e-2)
@@ -49,25 +53,69 @@ def test_selections_shrink_and_what_goes_first_costs_less_than_what_stays(patchi
     some = next(selection for selection in reversed(found) if selection)
     chosen, chance = patching.mask(some), patching.every
     chance[torch.randperm(len(chance), generator=torch.Generator().manual_seed(0))[len(some) :]] = False
-    costs = [patching.patched(mask).mean for mask in (chosen, chance)]
+    costs = measure(patching, [patching.selection(mask) for mask in (chosen, chance)]).divergence.mean(1)
     assert costs[0] < costs[1]
 
 
-def test_running_only_the_prompts_that_a_latent_changes_is_running_all(model: Transformer) -> None:
-    class Sparse(Neurons):
-        """Each neuron, where it is large."""
+class Sparse(Neurons):
+    """Each neuron, where it is large."""
 
-        def encode(self, x: torch.Tensor) -> Codes:
-            codes = super().encode(x).dense()
-            return Codes.of(torch.where(codes > codes.std(), codes, 0.0), self.n_latents, x)
+    def encode(self, x: torch.Tensor) -> Codes:
+        codes = super().encode(x).dense()
+        return Codes.of(torch.where(codes > codes.std(), codes, 0.0), self.n_latents, x)
 
-    patching = Patching(model, SITE, contrasts(task_of_letters(), model), Sparse(model.d_model))
-    for place in range(len(patching.latents)):
-        kept = patching.every
-        kept[place] = False
-        some, every = patching.without(patching.patched(patching.every), place), patching.patched(kept)
-        assert torch.allclose(some.x, every.x, atol=1e-5)
-        assert torch.allclose(some.divergence, every.divergence, atol=1e-6)
+
+def one_by_one(patching: Patching, thresholds: Sequence[float], seed: int) -> list[Selection]:
+    """The slow twin, as the paper has it: every latent tried by a run of all prompts, at all positions, alone."""
+
+    def cost(kept: torch.Tensor) -> float:
+        logs, _ = patching.run(kept)
+        return float((patching.all_patched.exp() * (patching.all_patched - logs)).sum(-1).double().mean())
+
+    kept, found = patching.every, [patching.selection(patching.every)]
+    for number, threshold in enumerate(thresholds):
+        generator = torch_generator(seed, "feature identification", number)
+        places = kept.nonzero().flatten()
+        for place in places[torch.randperm(len(places), generator=generator)].tolist():
+            fewer = kept.clone()
+            fewer[place] = False
+            if cost(fewer) - cost(kept) < threshold:
+                kept = fewer
+        found.append(patching.selection(kept))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("kind", [Neurons, Sparse])
+def test_latents_tried_in_batches_are_dropped_as_one_by_one(
+    model: Transformer, kind: type[Neurons], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monosema.circuits.dropping.POSITIONS", 9 + 40 * seed)
+    monkeypatch.setattr("monosema.circuits.continuation._POSITIONS", 4)
+    patching = Patching(model, SITE, contrasts(task_of_letters(8, 2), model), kind(model.d_model))
+    thresholds = np.geomspace(1e-6, 1e-1, 9).tolist()
+    found = list(identify(patching, thresholds, seed))
+    assert len(set(found)) > 4
+    assert found == one_by_one(patching, thresholds, seed)
+
+
+@torch.no_grad()
+def test_latents_of_the_embedded_model_are_dropped_as_one_by_one() -> None:
+    specimen, site = load_model("specimen", dtype=torch.float32), Site(3, "resid_post")
+    assert isinstance(specimen, Transformer)
+    prompts = contrasts(ioi.prompts(random.Random(0), 4, "test", corruption="io"), specimen)
+    rows = torch.cat([specimen.activations(group.clean, [site])[site].flatten(0, 1) for group in prompts])
+    patching = Patching(specimen, site, prompts, RandomDirections.fit(rows, 128, 6, 0))
+    thresholds = (1e-5, 1e-3, 1e-1)
+    found = list(identify(patching, thresholds, 1))
+    assert len(set(found)) == 4
+    assert found == one_by_one(patching, thresholds, 1)
+
+
+def test_nothing_changes_with_little_memory(patching: Patching) -> None:
+    whole = list(identify(patching, THRESHOLDS))
+    with pass_memory(0.01):
+        assert list(identify(patching, THRESHOLDS)) == whole
 
 
 def test_an_interrupted_search_goes_on_to_the_same_selections(patching: Patching) -> None:

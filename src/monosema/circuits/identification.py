@@ -20,31 +20,15 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from monosema.circuits.continuation import Continuation
 from monosema.circuits.contrast import Contrasts
+from monosema.circuits.dropping import Dropping
 from monosema.core import InputError, Site, torch_generator
 from monosema.dictionaries import Dictionary
-from monosema.models import Fork, LanguageModel, unembed_of
+from monosema.models import LanguageModel
 
 Selection = tuple[int, ...]
 """Latents that are patched."""
-
-
-@dataclass(frozen=True, eq=False)
-class Patched:
-    """A run with some latents patched.
-
-    Attributes:
-        x: activations at the site, x′.
-        divergence: KL(all patched ‖ run) of each prompt, in nats.
-    """
-
-    x: Float[Tensor, "n pos d"]
-    divergence: Float[Tensor, " n"]
-
-    @property
-    def mean(self) -> float:
-        """The divergence, the mean over prompts."""
-        return float(self.divergence.mean())
 
 
 class Patching:
@@ -66,9 +50,8 @@ class Patching:
         )
         lengths = torch.cat([torch.full((len(group),), group.clean.shape[1]) for group in contrasts]).to(model.device)
         self._within = torch.arange(most, device=model.device) >= most - lengths.unsqueeze(1)
-        self._fork, other = (Fork(model, site, tokens, self._within) for tokens in (clean, corrupt))
-        self._unembed = unembed_of(model, site)
-        before, after = (dictionary.encode(fork.activation.float()).dense() for fork in (self._fork, other))
+        self._going, other = (Continuation(model, site, tokens, self._within) for tokens in (clean, corrupt))
+        before, after = (dictionary.encode(one.activation.float()).dense() for one in (self._going, other))
         change = torch.where(self._within.unsqueeze(-1), after - before, 0)
         self.latents: Int[Tensor, " m"] = change.flatten(0, 1).abs().amax(0).nonzero().flatten()
         if not len(self.latents):
@@ -77,8 +60,8 @@ class Patching:
             )
         self._change = change[..., self.latents]
         self._directions = dictionary.directions.detach()[self.latents].float()
-        self.corrupt = self._logs(None, fork=other)
-        self.clean, self.all_patched = self._logs(None), self._logs(self._x(self.every))
+        self.corrupt, self.clean = other.settle(other.activation), self._going.settle(self._going.activation)
+        self.all_patched = self._going.settle(self._x(self.every))
 
     @property
     def every(self) -> Bool[Tensor, " m"]:
@@ -93,40 +76,23 @@ class Patching:
         """Return the latents of a mask."""
         return tuple(self.latents[mask].tolist())
 
-    @torch.no_grad()
-    def patched(self, kept: Bool[Tensor, " m"]) -> Patched:
-        """Return the run with these latents patched."""
-        x = self._x(kept)
-        return Patched(x, _divergence(self.all_patched, self._logs(x)))
+    def dropping(self, kept: Bool[Tensor, " m"]) -> Dropping:
+        """Begin with these latents patched, to drop some of them."""
+        return Dropping(self._going, self._change, self._directions, self.divergence, kept)
 
-    @torch.no_grad()
-    def without(self, patched: Patched, place: int) -> Patched:
-        """Return the run with the latent at this place of `latents` no longer patched.
-
-        Prompts on which its codes don't differ stay as they are, so a sparse latent costs few of them.
-        """
-        change = self._change[..., place]
-        rows = change.any(1).nonzero().flatten()
-        fewer = patched.x[rows] - change[rows].unsqueeze(-1) * self._directions[place]
-        left = _divergence(self.all_patched[rows], self._logs(fewer, rows))
-        return Patched(patched.x.index_copy(0, rows, fewer), patched.divergence.index_copy(0, rows, left))
+    def divergence(self, rows: Int[Tensor, " some"], logs: Float[Tensor, "some vocab"]) -> Float[Tensor, " some"]:
+        """Return KL(all patched ‖ run) of some prompts, from the run's log-probabilities, in nats."""
+        return _divergence(self.all_patched[rows], logs)
 
     @torch.no_grad()
     def run(self, kept: Bool[Tensor, " m"]) -> tuple[Float[Tensor, "n vocab"], Float[Tensor, " n"]]:
         """Return log-probabilities with these latents patched, and ‖x′ − x‖, the mean over a prompt's positions."""
         x = self._x(kept)
-        sizes = torch.where(self._within, (x - self._fork.activation.float()).norm(dim=-1), 0)
-        return self._logs(x), sizes.sum(1) / self._within.sum(1)
+        sizes = torch.where(self._within, (x - self._going.activation.float()).norm(dim=-1), 0)
+        return self._going.settle(x), sizes.sum(1) / self._within.sum(1)
 
     def _x(self, kept: Bool[Tensor, " m"]) -> Float[Tensor, "n pos d"]:
-        return self._fork.activation.float() + self._change[..., kept] @ self._directions[kept]
-
-    def _logs(
-        self, version: Tensor | None, rows: Tensor | None = None, fork: Fork | None = None
-    ) -> Float[Tensor, "some vocab"]:
-        (out,) = (fork or self._fork).run([version], rows, last=True)
-        logits = out[:, -1] if self._unembed is None else self._unembed(out[:, -1])
-        return logits.float().log_softmax(-1)
+        return self._going.activation.float() + self._change[..., kept] @ self._directions[kept]
 
 
 def identify(
@@ -134,27 +100,20 @@ def identify(
 ) -> Iterator[Selection]:
     """Give what is left at each of rising thresholds, after the selection of all.
 
-    What was kept is not tried again before something has been dropped, since the outcome is known.
-
     Args:
         seed: of the orders in which latents are tried.
         found: selections that were given before, from the first on; goes on behind them.
     """
-    kept, known = patching.every, dict[int, float]()
+    kept = patching.every if len(found) < 2 else patching.mask(found[-1])
     if not found:
         yield patching.selection(kept)
-    elif len(found) > 1:
-        kept = patching.mask(found[-1])
+    dropping = patching.dropping(kept)
     for number, threshold in list(enumerate(sorted(thresholds)))[max(0, len(found) - 1) :]:
         generator = torch_generator(seed, "feature identification", number)
-        now, places = patching.patched(kept), kept.nonzero().flatten()
-        for place in places[torch.randperm(len(places), generator=generator).to(places.device)].tolist():
-            if place not in known or known[place] - now.mean < threshold:
-                fewer = patching.without(now, place)
-                known[place] = fewer.mean
-                if fewer.mean - now.mean < threshold:
-                    kept[place], now, known = False, fewer, {}
-        yield patching.selection(kept)
+        places = dropping.kept.nonzero().flatten()
+        order = torch.randperm(len(places), generator=generator).to(places.device)
+        dropping.below(threshold, places[order].tolist())
+        yield patching.selection(dropping.kept)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -96,6 +96,20 @@ class KVCache:
             )
             self._layers[layer] = (k, v)
 
+    def beginning(self, rows: Int[Tensor, " some"], length: int) -> KVCache:
+        """Return a cache of the first positions of some of the rows; each row may come several times."""
+        part = KVCache()
+        if length and self.mask is not None and self.roles is not None:
+            part._layers, part.mask, part.roles = self._layers, self.mask, self.roles
+            part._change(lambda x: x[:, :length][rows])
+        return part
+
+    def overwrite(self, rows: Int[Tensor, " some"], other: KVCache, of: Int[Tensor, " some"], first: int) -> None:
+        """Replace keys and values of `rows`, from a position on, by those of rows `of` of a cache of equal length."""
+        for layer, own in self._layers.items():
+            for mine, theirs in zip(own, other._layers[layer], strict=True):
+                mine[rows, first:] = theirs[of, first:]
+
     def _change(self, change: Callable[[Tensor], Tensor]) -> None:
         self._layers = {layer: (change(k), change(v)) for layer, (k, v) in self._layers.items()}
         self.mask = None if self.mask is None else change(self.mask)

@@ -160,11 +160,15 @@ class Transformer(nn.Module, TextModel):
         x: Float[Tensor, "batch pos d_model"],
         tokens: Int[Tensor, "batch pos"],
         attention_mask: Bool[Tensor, "_ _"] | None = None,
+        cache: KVCache | None = None,
         *,
         last: bool = False,
     ) -> Float[Tensor, "batch out d_model"]:
-        """Go on from the value `x` at a site of the residual stream, as `final_residual` does from the tokens."""
-        context = DecoderContext(tokens, attention_mask, special_ids=self._special_ids)
+        """Go on from the value `x` at a site of the residual stream, as `final_residual` does from the tokens.
+
+        A cache holds the keys and values, of the layers after the site alone, of the positions before these.
+        """
+        context = DecoderContext(tokens, attention_mask, cache, special_ids=self._special_ids)
         if site.layer is None:
             return self._finish(self._add_positions(x, context), context, 0, last=last)
         block, hooks = cast(Block, self.blocks[site.layer]), self.hooks.at(site.layer, context)
