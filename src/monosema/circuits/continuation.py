@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from monosema.circuits.memory import forward_bytes, rows_within
+from monosema.circuits.memory import rows_within, text_bytes
 from monosema.core import Site
 from monosema.models import Fork, KVCache, LanguageModel, Transformer, can_fork, resolve_site, unembed_of
 
@@ -111,7 +111,7 @@ class Continuation:
             start, n = sorted_first[begun], end - begun
             rest = self.length - start
             enough = end < len(order) and sorted_first[end] > start and n * rest >= _POSITIONS
-            if end == len(order) or enough or n >= rows_within(self._row_bytes(rest)):
+            if end == len(order) or enough or n >= rows_within(text_bytes(self._model, rest)):
                 yield self._one(versions, order[begun:end], start)
                 begun = end
 
@@ -129,8 +129,3 @@ class Continuation:
             out = self._model.resume(self._site, *rest, cache, last=True)
         logits = out[:, -1] if self._unembed is None else self._unembed(out[:, -1])
         return _Batch(which, first, cache), logits.float().log_softmax(-1)
-
-    def _row_bytes(self, length: int) -> int:
-        if isinstance(self._model, Transformer):
-            return forward_bytes(self._model, length)
-        return 4 * length * (8 * self._model.d_model + self._model.vocab)

@@ -11,8 +11,9 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from monosema.circuits import pass_memory
 from monosema.core import ConfigError, Estimate, InputError, RunError, wilson
-from monosema.models import random_model
+from monosema.models import load_model, random_model
 from monosema.pages.experiment import ExperimentPage
 from monosema.runs.experiments import (
     EXPERIMENTS,
@@ -80,6 +81,27 @@ def test_perplexity_has_controls_at_each_layer_and_keeps_what_is_finished(tmp_pa
     }
     assert perplexity.run(work).verdict == page.verdict
     assert times == {path: path.stat().st_mtime_ns for path in times}
+
+
+def test_erasure_measures_the_same_in_little_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "NEUTRAL", 1_000)
+    work = Work(load_model("specimen", dtype="float32"), tmp_path, ExperimentConfig())
+    (site,) = work.sites((1,))
+    prompts = erasure._prompts(work, "train", 6)
+
+    def measured() -> list[torch.Tensor]:
+        rows, labels, _ = erasure._rows(work, site, prompts)
+        eraser = erasure.mean_difference(rows, labels)
+        odds = erasure._log_odds(work, site, eraser, prompts)
+        return [rows, torch.tensor(odds), torch.tensor(erasure._damage(work, site, eraser))]
+
+    passes = list[int]()
+    with work.model.attach(site, lambda x, _: (passes.append(len(x)), x)[1]):
+        whole, n = measured(), len(passes)
+        with pass_memory(1):
+            parts = measured()
+    assert len(passes) > 3 * n
+    assert all(torch.allclose(one, other, atol=1e-4) for one, other in zip(whole, parts, strict=True))
 
 
 def test_layers_and_names_that_there_are_not_are_refused(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ def experiments(
     ratio: int = 4,
     alphas: str | None = None,
     seeds: int = 3,
+    memory_mb: int = 512,
     out: Path | None = None,
     update: Annotated[bool, Parameter(negative="")] = False,
     common: Common = DEFAULTS,
@@ -83,11 +84,14 @@ def experiments(
         Weights of the sparsity penalty, with commas between.
     seeds
         Dictionaries of each weight, and orders in which features are tried.
+    memory_mb
+        Megabytes that a pass may take beside the model; with less, fewer texts run as one batch.
     out
         Folder of the result; without it runs/NAME-MODEL.
     update
         Begin anew where the folder holds the experiment with other settings.
     """
+    from monosema.circuits import pass_memory
     from monosema.runs.experiments import ExperimentConfig, TrainingChoice, experiment_named, run_experiment
 
     experiment_named(name)
@@ -107,7 +111,8 @@ def experiments(
     except ConfigError as error:
         raise InputError(re.sub(r"(ExperimentConfig|TrainingChoice)\.", "--", str(error))) from None
     folder = out or Path("runs") / f"{name}-{Path(model).name}"
-    page = run_experiment(name, model, folder, config, common.device, update)
+    with pass_memory(memory_mb):
+        page = run_experiment(name, model, folder, config, common.device, update)
     values = {"folder": str(folder.resolve()), "verdict": page.verdict, **page.values}
     errors_console().print(str((folder / "index.html").resolve()), style="dim")
     return deliver(values, common, lambda console: _show(page, console))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -22,7 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from monosema.circuits.contrast import Contrasts, contrasts
+from monosema.circuits.contrast import Contrast, Contrasts, contrasts
+from monosema.circuits.memory import rows_within, text_bytes
 from monosema.circuits.metrics import last_logits, metric_of
 from monosema.core import Estimate, InputError, Site, bootstrap_mean, derive_seed, progress_bar, wilson
 from monosema.data.tasks import gender
@@ -71,13 +72,19 @@ def _prompts(work: Work, split: Any, n: int) -> Contrasts:
     return contrasts(gender.prompts(rng, n, split), work.model)
 
 
+def _parts(work: Work, prompts: Contrasts) -> Iterator[Contrast]:
+    """Return prompts in parts that fit in a pass."""
+    for group in prompts:
+        yield from group.chunks(rows_within(text_bytes(work.model, group.clean.shape[1])))
+
+
 @torch.no_grad()
 def _rows(
     work: Work, site: Site, prompts: Contrasts
 ) -> tuple[Float[Tensor, "rows d"], Float[Tensor, " rows"], Int[Tensor, " rows"]]:
     """Return activations from the subject to the last token, 1 where she is right, and the prompt of each row."""
     rows, labels, owners, before = [], [], [], 0
-    for group in prompts:
+    for group in _parts(work, prompts):
         there = work.model.activations(group.clean, [site])[site].float()
         place = torch.arange(group.clean.shape[1], device=there.device)
         within = place >= group.positions["SUBJECT"].unsqueeze(1)
@@ -135,22 +142,25 @@ def _measured(
 def _log_odds(work: Work, site: Site, eraser: Eraser | None, prompts: Contrasts) -> Float[np.ndarray, " n"]:
     metric = metric_of(prompts, work.model)
     with nullcontext() if eraser is None else work.model.attach(site, erasing(eraser)):
-        sure = torch.cat([metric(last_logits(work.model, group.clean), group) for group in prompts])
+        sure = torch.cat([metric(last_logits(work.model, one.clean), one) for one in _parts(work, prompts)])
     return np.asarray(sure.double().cpu())
 
 
 @torch.no_grad()
 def _damage(work: Work, site: Site, eraser: Eraser) -> Float[np.ndarray, " windows"]:
     """Return KL(untouched ‖ erased) of each window of neutral text, the mean over its tokens."""
-    found = []
+    found = list[float]()
     for batch in text_of(work.model, work.config.training, NEUTRAL, "heldout"):
-        tokens, mask = batch.tokens.to(work.model.device), batch.attention_mask.to(work.model.device)
-        plain = work.model(tokens, mask).float().log_softmax(-1)
-        with work.model.attach(site, erasing(eraser)):
-            erased = work.model(tokens, mask).float().log_softmax(-1)
-        divergence = (plain.exp() * (plain - erased)).sum(-1)
-        kept = batch.keep.to(divergence.device)
-        found += (torch.where(kept, divergence, 0).sum(1) / kept.sum(1).clamp_min(1)).tolist()
+        length = batch.tokens.shape[1]
+        # Both runs' logits at all positions are held at once.
+        rows = rows_within(2 * text_bytes(work.model, length, logits=length))
+        parts = (part.to(work.model.device).split(rows) for part in (batch.tokens, batch.attention_mask, batch.keep))
+        for tokens, mask, kept in zip(*parts, strict=True):
+            plain = work.model(tokens, mask).float().log_softmax(-1)
+            with work.model.attach(site, erasing(eraser)):
+                erased = work.model(tokens, mask).float().log_softmax(-1)
+            divergence = (plain.exp() * (plain - erased)).sum(-1)
+            found += (torch.where(kept, divergence, 0).sum(1) / kept.sum(1).clamp_min(1)).tolist()
     return np.asarray(found)
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from monosema.circuits.memory import megabytes
 from monosema.core import Site
-from monosema.evaluation import evaluate, fit_controls
+from monosema.evaluation import EvaluationConfig, evaluate, fit_controls
 from monosema.pages.charts import Axis, Series, xy
 from monosema.pages.experiment import ExperimentPage, Figure, Table
 from monosema.runs.experiments.experiment import Experiment, Work, register_experiment
@@ -41,7 +42,8 @@ def run(work: Work) -> ExperimentPage:
                 sample_of(store, member.site), dictionary.n_latents, min(k, store.width(member.site))
             )
             batches = text_of(work.model, choice, TOKENS, "heldout")
-            found = evaluate(work.model, dictionary, member.site, batches, controls=controls)
+            allowed = EvaluationConfig(memory_mb=max(16, int(megabytes())))
+            found = evaluate(work.model, dictionary, member.site, batches, allowed, controls)
             figures = {row.name: {key: one.to_dict() for key, one in row.metrics.items()} for row in found.rows}
             return {"rows": figures, "documents": found.units, "unit": found.unit, "tokens": found.tokens}
 

@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from monosema.circuits.memory import rows_within, text_bytes
 from monosema.core import (
     InputError,
     Site,
@@ -256,7 +257,7 @@ class _Case:
         by_site.update(dictionaries.items())
         total = {site: torch.zeros(one.n_latents, device=self.model.device) for site, one in dictionaries.items()}
         rows, weight = self.twins["own"], self.classifier.weight.to(self.model.device)
-        for some in torch.arange(len(rows.tokens)).split(BATCH):
+        for some in torch.arange(len(rows.tokens)).split(self._rows_at_once(rows, kept=True)):
             with (
                 torch.enable_grad(),
                 splice(self.model, by_site, error="keep") as parts,
@@ -271,6 +272,9 @@ class _Case:
                 by_text = codes.new_zeros(len(some), codes.shape[1]).index_add_(0, part.where.nonzero()[:, 0], codes)
                 sums += by_text.abs().sum(0) / len(rows.tokens)
         return total
+
+    def _rows_at_once(self, rows: Rows, *, kept: bool = False) -> int:
+        return min(BATCH, rows_within(text_bytes(self.model, rows.tokens.shape[1], kept=kept)))
 
     @torch.no_grad()
     def _codes(self, dictionary: Dictionary, site: Site, twin: str) -> Float[Tensor, "n pos latents"]:
@@ -297,7 +301,7 @@ class _Case:
     ) -> Float[Tensor, "n d"]:
         """Return the mean activation of each text where the classifier reads."""
         found = []
-        for some in torch.arange(len(rows.tokens)).split(BATCH):
+        for some in torch.arange(len(rows.tokens)).split(self._rows_at_once(rows)):
             with (around or nullcontext)():
                 got = self.model.activations(rows.tokens[some], [self.read], rows.mask[some])[self.read]
             found.append(_mean(got.float(), rows.text[some]))
