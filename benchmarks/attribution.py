@@ -1,15 +1,16 @@
-"""What attribution costs, beside bare passes and beside Captum, on the same model, prompt and sets of tokens.
+"""What attribution costs, beside bare passes, Captum and interpreto, on the same model, prompt and sets of tokens.
 
-    python benchmarks/attribution.py [--model smollm2] [--peer-python .venv-peers/bin/python]
+    python benchmarks/attribution.py [--model smollm2] [--peer-python .venv-attribution/bin/python]
 
 Times are the process's own processor time on one thread, so that other work on the machine weighs little; each is the
 least of three. F of all tokens and of none, which all methods share, is computed before. Captum runs
-`LLMAttribution`, whose forward passes hold one set each.
+`LLMAttribution`, whose forward passes hold one set each; interpreto's KernelSHAP runs in the quickest of some batches.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import resource
 import subprocess
@@ -39,7 +40,7 @@ def least(work: Callable[[], object], times: int) -> float:
 def own(name: str, folder: Path, times: int) -> None:
     """Measure our methods beside bare passes, and write what the peer needs."""
     from monosema.attribution import Game, ask, attribute, methods_named, tokens_of
-    from monosema.attribution.methods import Shapley
+    from monosema.attribution.methods import KernelShap, Shapley
     from monosema.models import Transformer, load_model, save_model
 
     model = load_model(name, dtype=torch.float32)
@@ -76,6 +77,8 @@ def own(name: str, folder: Path, times: int) -> None:
         "shapley": least(lambda: attribute(game, shapley), 1),
         "shapley_sets": counted.rows,
         "occlusion": least(lambda: attribute(game, "occlusion"), times),
+        "kernel_shap": least(lambda: attribute(game, KernelShap(sets=SETS)), times),
+        "kernel_shap_sets": attribute(game, KernelShap(sets=SETS)).rows,
         "prompt": PROMPT,
         "players": n,
     }
@@ -106,8 +109,10 @@ def long(name: str, tokens: int, memory_mb: float) -> None:
 
 
 def peer(folder: Path) -> None:
-    """Measure Captum on the same model and prompt."""
+    """Measure Captum and interpreto on the same model and prompt."""
     from captum.attr import FeatureAblation, LLMAttribution, ShapleyValueSampling, TextTokenInput
+    from interpreto import Granularity
+    from interpreto import KernelShap as Theirs
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     asked: dict[str, Any] = json.loads((folder / "own.json").read_text())
@@ -124,13 +129,25 @@ def peer(folder: Path) -> None:
         ),
     }
     for name, (seconds, sets) in times.items():
-        ours, own_sets = asked[name], asked["shapley_sets"] if name == "shapley" else asked["players"]
-        ratio = (seconds / sets) / (ours / own_sets)
-        print(
-            f"{name}: ours {ours:.3f} s for {own_sets} sets, Captum {seconds:.3f} s for {sets} sets: "
-            f"{ratio:.1f} times the processor time a set",
-            flush=True,
-        )
+        said(asked, name, asked["shapley_sets"] if name == "shapley" else asked["players"], "Captum", seconds, sets)
+    tokenizer.mask_token = tokenizer.unk_token or tokenizer.eos_token
+    tried = []
+    for rows in (4, 32, 128):
+        shap = Theirs(model, tokenizer, batch_size=rows, granularity=Granularity.TOKEN, n_perturbations=SETS)
+        tried.append(least(functools.partial(shap, asked["prompt"], " Kevin"), 1))
+    seconds = min(tried)
+    said(asked, "kernel_shap", asked["kernel_shap_sets"], "interpreto", seconds, SETS)
+
+
+def said(asked: dict[str, Any], name: str, own_sets: int, other: str, seconds: float, sets: int) -> None:
+    """Print both times, and their ratio for a set."""
+    ours = asked[name]
+    ratio = (seconds / sets) / (ours / own_sets)
+    print(
+        f"{name}: ours {ours:.3f} s for {own_sets} sets, {other} {seconds:.3f} s for {sets} sets: "
+        f"{ratio:.1f} times the processor time a set",
+        flush=True,
+    )
 
 
 def main() -> None:

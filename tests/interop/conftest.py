@@ -1,6 +1,7 @@
 """Each peer's library runs once, in its own environment; what it computed is compared here.
 
-MONOSEMA_PEERS_PYTHON names that environment's Python (`make interop` makes one).
+MONOSEMA_PEERS_PYTHON names that environment's Python, MONOSEMA_ATTRIBUTION_PYTHON that of the libraries of attribution,
+which ask for other versions (`make interop` makes both).
 """
 
 from __future__ import annotations
@@ -21,10 +22,19 @@ D, M, K = 16, 64, 5
 
 @pytest.fixture(scope="session")
 def peers_python() -> str:
+    return _python("MONOSEMA_PEERS_PYTHON", ".venv-peers")
+
+
+@pytest.fixture(scope="session")
+def attribution_python() -> str:
+    return _python("MONOSEMA_ATTRIBUTION_PYTHON", ".venv-attribution")
+
+
+def _python(variable: str, folder: str) -> str:
     root = Path(__file__).parents[2]
-    python = os.environ.get("MONOSEMA_PEERS_PYTHON", str(root / ".venv-peers" / "bin" / "python"))
+    python = os.environ.get(variable, str(root / folder / "bin" / "python"))
     if not Path(python).exists():
-        pytest.fail(f"there is no Python with the peers at {python}: run `make interop`, or set MONOSEMA_PEERS_PYTHON")
+        pytest.fail(f"there is no Python with the peers at {python}: run `make interop`, or set {variable}")
     return python
 
 
