@@ -23,6 +23,7 @@ VERBS = (
     "search",
     "label",
     "compare",
+    "causes",
     "attribute",
     "lens",
     "attention",

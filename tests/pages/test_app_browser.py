@@ -117,6 +117,23 @@ def test_a_persons_label_leaves_the_best_score_in_the_heading_and_changes_the_ro
     assert find(page, ".byline .scored")
 
 
+def test_causes_are_measured_beside_others_and_there_at_once_the_next_time(page: Any, app: str) -> None:
+    visit(page, f"{app}/runs/first/features")
+    latent = page.execute_script(ROWS)[0]
+    visit(page, f"{app}/runs/first/features/{latent}")
+    wait(page, "return document.querySelector('.causes button')")
+    page.execute_script("document.querySelector('.causes button').click()")
+    wait(page, "return document.querySelectorAll('.causes .scores tr').length >= 10", 60)
+    assert [text.split(" ")[0] for text in texts(page, ".causes th")] == ["Input", "Output", "Δ", "Loss", "KL"]
+    assert all("of 8 smaller" in text for text in texts(page, ".causes .beside"))
+    said = texts(page, ".causes")[0]
+    visit(page, page.current_url)
+    wait(page, f"return document.querySelector('.causes')?.textContent === {json.dumps(said)}")
+    find(page, "#language")[0].click()
+    wait(page, "return document.querySelector('.causes h3').textContent === '인과'")
+    assert not re.search(r"[a-z]{5}", " ".join(texts(page, ".causes .beside, .causes th, .causes h4, .causes > p")))
+
+
 def test_keys_walk_keep_and_mark_and_what_is_marked_steers(page: Any, app: str) -> None:
     visit(page, f"{app}/runs/first/features")
     rows = page.execute_script(ROWS)

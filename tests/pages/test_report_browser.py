@@ -3,12 +3,15 @@
 import json
 import math
 import re
+from dataclasses import replace
 
 import pytest
 from chromium import asked_elsewhere, complaints, find, forget, texts, visit, wait
 
 from monosema.atlas import PERSON, Explanation, Score, Vote, open_atlas, record
+from monosema.circuits import ShownEdge, ShownGraph, ShownNode
 from monosema.core import Estimate
+from monosema.interpretation.causes import Causes, JudgedCauses
 from monosema.pages import write_report
 from monosema.pages.modules import join
 
@@ -448,3 +451,34 @@ def test_a_click_says_every_word_of_the_page_in_korean_and_another_in_english_ag
     assert report.execute_script("return document.documentElement.lang") == "ko"
     find(report, "#language")[0].click()
     assert texts(report, "#run *") == english
+
+
+def test_causes_and_circuits_that_the_run_has_kept_are_on_the_features_page(
+    browser, atlas, facts, tmp_path, monkeypatch
+):
+    kl, absent = Estimate(0.25, 0.1, 0.4, 12), {"loss": "it fires on none of its passages when they are read alone"}
+    own = Causes(latent=3, figures={"kl": kl, "random_kl": kl}, raised=((" cat", 0.125),), absent=absent, tokens=5)
+    others = tuple(Causes(latent=n, figures={"kl": Estimate(n / 10, 0, 1, 12)}, absent={}) for n in (1, 2, 5))
+    kept = [JudgedCauses(own=own, others=others)]
+    monkeypatch.setattr("monosema.pages.bundle.all_kept_causes", lambda _: kept)
+    nodes = (
+        ShownNode(name="x#3", kind="latent", layer=1, latent=3, predicted=0.5),
+        ShownNode(name="m1", kind="mlp", layer=0),
+    )
+    edges = (ShownEdge(source=1, target=0, weight=0.75),)
+    graph = ShownGraph(title="a task", unit="nodes", n_layers=2, nodes=nodes, edges=edges, total=2)
+    page = write_report(replace(facts, circuits=(graph,)), atlas, tmp_path / "report.html")
+    forget(browser)
+    visit(browser, page.as_uri() + "#feature-3")
+    wait(browser, "return document.querySelector('.causes')")
+    assert "0.250 [0.100, 0.400]" in texts(browser, ".causes")[0]
+    assert texts(browser, ".causes .beside") == [
+        "others 0.200 (0.100 to 0.500), 2 of 3 smaller · a random direction 0.250"
+    ]
+    assert absent["loss"] in texts(browser, ".causes")[0]
+    assert texts(browser, ".change")[0].replace(" ", "") == "cat+12.50%"
+    assert "← m1" in texts(browser, ".circuits-of li")[0]
+    visit(browser, page.as_uri() + "#feature-4")
+    wait(browser, "return document.querySelector('#feature-title')?.closest('article')")
+    assert not find(browser, ".causes, .circuits-of")
+    assert complaints(browser) == []

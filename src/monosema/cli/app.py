@@ -23,6 +23,7 @@ from monosema.cli.verbs import (
     atlas,
     attention,
     attribute,
+    causes,
     chat,
     circuit,
     compare,
@@ -61,6 +62,7 @@ _VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "The walk": (run.run, run.capture, train.train, encode.encode, run.evaluate, atlas.atlas, run.report),
     "Meaning": (explain.explain, score.score, search.search, label.label, compare.compare),
     "Cause": (
+        causes.causes,
         attribute.attribute,
         lens.lens,
         attention.attention,

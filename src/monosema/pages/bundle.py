@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from monosema.atlas import Atlas, open_atlas
+from monosema.circuits.of_latent import places_of
+from monosema.circuits.shown import ShownGraph
 from monosema.core import FormatError
+from monosema.interpretation.causes import all_kept_causes
 from monosema.items import Items
 from monosema.pages.features import LEVELS, MEASURED, Histograms
 from monosema.pages.items import items_block
@@ -124,13 +127,19 @@ def _overview(atlas: Atlas, features: Any) -> ReportBundle:
     )
 
 
-def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0, items: Items | None = None) -> ReportBundle:
+def bundle(
+    atlas: Atlas | str | Path,
+    limit_mb: float | int = 14.0,
+    items: Items | None = None,
+    circuits: Sequence[ShownGraph] = (),
+) -> ReportBundle:
     """Bundle an atlas into blocks of about `limit_mb` MB at most, with fewer passages a feature where all don't fit.
 
     Args:
         atlas: an open atlas, or the path of its folder.
         limit_mb: aim for the size of all blocks; the smallest amount of passages is used whatever its size.
         items: what the tokens of the atlas are, where they are items.
+        circuits: graphs in which features may have places.
     """
     atlas = atlas if isinstance(atlas, Atlas) else open_atlas(atlas)
     limit = limit_mb * 1e6
@@ -139,14 +148,16 @@ def bundle(atlas: Atlas | str | Path, limit_mb: float | int = 14.0, items: Items
     most = limit / _LEAST_BYTES / max(1, atlas.meta["tables"]["examples"]["rows"]) * amounts[0]
     rung = next((i for i, amount in enumerate(amounts) if amount <= most), last)
     while True:
-        found = _bundle(atlas, *_AMOUNTS[rung], rung == 0, items)
+        found = _bundle(atlas, *_AMOUNTS[rung], rung == 0, items, circuits)
         if found.size <= limit or rung == last:
             return found
         wanted = amounts[rung] * limit / found.size
         rung = next((i for i in range(rung + 1, last) if amounts[i] <= wanted), last)
 
 
-def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items | None) -> ReportBundle:
+def _bundle(
+    atlas: Atlas, top: int, quantile: int, complete: bool, items: Items | None, circuits: Sequence[ShownGraph]
+) -> ReportBundle:
     features = read_table(atlas, "features")
     latent = column(features, "latent", np.int64)
     if latent.size == 0:
@@ -171,7 +182,7 @@ def _bundle(atlas: Atlas, top: int, quantile: int, complete: bool, items: Items 
     }
     groups = np.split(np.arange(latent.size), range(GROUP, latent.size, GROUP))
     tables: dict[str, Any] = {"lists": lists, "histograms": histograms, "passages": passages, "offsets": shared.offsets}
-    make = functools.partial(_group, latent=latent, sections=_Sections(atlas, latent), **tables)
+    make = functools.partial(_group, latent=latent, sections=_Sections(atlas, latent, circuits), **tables)
     # Compressing releases the interpreter, so a second thread prepares the next group meanwhile.
     with ThreadPoolExecutor(2) as pool:
         for number, block in enumerate(pool.map(make, groups)):
@@ -294,9 +305,11 @@ _WORDS = ("explanations", "scores", "votes")
 
 
 class _Sections:
-    """Small tables of an atlas, cut by feature: neighbours, explanations, scores, votes."""
+    """Small tables of an atlas, cut by feature: neighbours, explanations, scores, votes, causes, places in circuits."""
 
-    def __init__(self, atlas: Atlas, latent: NDArray[np.int64]) -> None:
+    def __init__(self, atlas: Atlas, latent: NDArray[np.int64], circuits: Sequence[ShownGraph]) -> None:
+        self._causes = {judged.own.latent: judged.to_dict() for judged in all_kept_causes(atlas)}
+        self._circuits = {graph.title: graph for graph in circuits}
         self._rows: dict[str, list[dict[str, Any]]] = {}
         self._at: dict[str, NDArray[np.int64]] = {}
         for name in _WORDS:
@@ -323,8 +336,11 @@ class _Sections:
             yield self._rows[name][first:last]
 
     def words(self, latents: NDArray[np.int64]) -> dict[str, Any]:
-        """Return explanations, scores and votes, as lists of plain rows for each latent."""
-        return {name: list(self._of(name, latents)) for name in _WORDS}
+        """Return explanations, scores and votes, as lists of plain rows for each latent; causes, null where they were
+        not measured, and places in circuits."""
+        causes = [self._causes.get(latent) for latent in latents.tolist()]
+        places = [[asdict(one) for one in places_of(latent, self._circuits)] for latent in latents.tolist()]
+        return {**{name: list(self._of(name, latents)) for name in _WORDS}, "causes": causes, "circuits": places}
 
 
 def _neighbours(

@@ -102,7 +102,7 @@ def write_report(data: ReportData, atlas: Atlas | str | Path, path: str | Path, 
     Raises:
         FormatError: the folder holds no atlas, or one that contradicts itself.
     """
-    packed = bundle(atlas, limit_mb, data.items)
+    packed = bundle(atlas, limit_mb, data.items, data.circuits)
     if data.items is not None:
         for part, why in packed.absent.items():
             said = translate(f"Left out of the page: {part}, because {why}.")

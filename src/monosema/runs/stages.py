@@ -31,6 +31,7 @@ from monosema.dictionaries import (
     save_dictionary,
 )
 from monosema.evaluation import Evaluation, evaluate, evaluate_crosscoder, fit_controls, model_difference
+from monosema.interpretation.causes import all_kept_causes
 from monosema.models import vector_width, weight_directions
 from monosema.pages import write_report
 from monosema.runs.budget import CONTROL_ROWS, MOST
@@ -264,13 +265,15 @@ def _report(ctx: RunContext) -> Mapping[str, Any]:
 
 
 def _facts_of_report(ctx: RunContext) -> Mapping[str, str]:
-    """Digests of what is added to a run after its stages: labels, votes, scores, comparisons, circuits and answers."""
+    """Digests of what is added to a run after its stages: labels, votes, scores, comparisons, circuits, answers and
+    causes."""
     atlas = open_atlas(ctx.atlas_dir, checksums=False)
     facts = {"the atlas's labels, votes or scores": atlas.state, "the comparison": digest(pictures(ctx))}
     circuits = [path.read_text(encoding="utf-8") for path in graph_files(ctx.folder)]
     answers = [path.read_text(encoding="utf-8") for path in answer_files(ctx.folder)]
-    added = {"the circuits": circuits, "the answers": answers}
-    return facts | {name: digest(texts) for name, texts in added.items() if texts}
+    causes = [one.to_dict() for one in all_kept_causes(atlas)]
+    added: dict[str, list[Any]] = {"the circuits": circuits, "the answers": answers, "the causes": causes}
+    return facts | {name: digest(values) for name, values in added.items() if values}
 
 
 for _stage in (

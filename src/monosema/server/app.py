@@ -26,6 +26,7 @@ ROUTES = (
         "charts",
         "export",
         "features",
+        "causes",
         "circuits",
         "prompts",
         "attribution",

@@ -11,9 +11,8 @@ An open list of scores, each of which orders all latents of a dictionary by a co
     confidence   |C(p′) − C(p)|, C(p) = −log max p, of the latents with the best input scores, where p′ is amplified
                  (Δ token confidence with k = 1; Wang et al. 2025, arXiv 2510.03659). Departure: both directions count.
 
-To amplify is to add, at the last token of "From my experience,", the latent's direction times 10 × the largest
-activation that any latent has there, as the first paper does. `choice_by_effect` tries latents out; `register_choice`
-adds a score of your own.
+Latents are amplified as the first paper does it (see `amplifying`). `choice_by_effect` tries latents out;
+`register_choice` adds a score of your own.
 """
 
 from __future__ import annotations
@@ -28,17 +27,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import ConfigError, InputError, Site, SiteError, nearest
-from monosema.dictionaries import Dictionary, written_at
+from monosema.dictionaries import Dictionary
 from monosema.models import GenerationConfig, LanguageModel, Prompt
 from monosema.models.context import padded
+from monosema.steering.amplifying import Amplified
 from monosema.steering.concepts import Concept
 from monosema.steering.coordinates import Latent
 from monosema.steering.unsteered import UnsteeredTexts
 
-NEUTRAL = "From my experience,"
-"""The beginning at which latents are amplified."""
-AMPLIFICATION = 10.0
-"""Multiple of the largest activation there."""
 UNSTEERED_TOKENS = 24
 """Tokens of each text on which strengths are solved for."""
 _UNSTEERED_TEXTS = 8
@@ -46,7 +42,7 @@ _FIRES_ON = 2
 """Texts for the concept on which a latent must fire to be chosen by its input."""
 _SHORTLIST = 20
 """Latents, of those with the best input scores, among which confidence chooses."""
-_ROWS, _TEXTS = 128, 16
+_TEXTS = 16
 
 
 @dataclass(eq=False)
@@ -121,40 +117,16 @@ class Evidence:
     @cached_property
     def amplified(self) -> Float[Tensor, "n_latents vocab"]:
         """Logarithms of the next token's distribution after the neutral beginning, each latent amplified."""
-        _, site = written_at(self.dictionary, self.site)
-        directions = self.dictionary.directions.detach()
-        found = []
-        with torch.inference_mode():
-            for start in range(0, len(directions), _ROWS):
-                chunk = directions[start : start + _ROWS].to(self.model.device)
-                found.append(self._after(site, self._amount * chunk))
-        return torch.cat(found)
-
-    @cached_property
-    def plain(self) -> Float[Tensor, " vocab"]:
-        """The same with nothing amplified."""
-        with torch.inference_mode():
-            return self.model(self._beginning).float()[0, -1].log_softmax(-1).cpu()
+        return self._neutral.after()
 
     @property
-    def _beginning(self) -> Tensor:
-        return torch.tensor([self.model.tokenizer.encode(NEUTRAL)], device=self.model.device)
+    def plain(self) -> Float[Tensor, " vocab"]:
+        """The same with nothing amplified."""
+        return self._neutral.plain
 
     @cached_property
-    def _amount(self) -> float:
-        with torch.inference_mode():
-            rows = self.model.activations(self._beginning, [self.site])[self.site].flatten(2)[0, -1:].float()
-            return AMPLIFICATION * float(self.dictionary.encode(rows).dense().max())
-
-    def _after(self, site: Site, pushes: Float[Tensor, "n d"]) -> Float[Tensor, "n vocab"]:
-        def push(x: Tensor) -> Tensor:
-            moved = x.clone()
-            moved[:, -1] += pushes.view(moved[:, -1].shape).to(moved)
-            return moved
-
-        with self.model.edit(site, push):
-            logits = self.model(self._beginning.expand(len(pushes), -1))
-        return logits[:, -1].float().log_softmax(-1).cpu()
+    def _neutral(self) -> Amplified:
+        return Amplified(self.model, self.dictionary, self.site)
 
     def latent(self, index: int) -> Latent:
         """Return a latent with the largest activation that the concept's texts have."""

@@ -132,6 +132,18 @@ export interface AskedWhy {
   most: number;
 }
 
+export interface CausesOf {
+  latent: number;
+  figures: Record<string, Measured>;
+  raised: Array<[string, number]>;
+  lowered: Array<[string, number]>;
+  absent: Record<string, string>;
+  tokens: number;
+  passages: number;
+  others: Record<string, Array<number>>;
+  drawn: Array<number>;
+}
+
 export interface ChatMessage {
   role: "system" | "user" | "assistant";
   content: string;
@@ -184,6 +196,11 @@ export interface Estimate {
   high: number;
   n: number;
   method: string;
+}
+
+export interface FeatureCauses {
+  causes: CausesOf | null;
+  circuits: Array<Place>;
 }
 
 export interface FeatureDetail {
@@ -384,6 +401,24 @@ export interface Passage {
   maximum: number;
   tokens: Array<string>;
   activations: Array<number>;
+}
+
+export interface Place {
+  circuit: string;
+  title: string;
+  node: string;
+  predicted: number | null;
+  measured: Estimate | null;
+  edges: Array<PlaceEdge>;
+}
+
+export interface PlaceEdge {
+  other: string;
+  label: string;
+  latent: number | null;
+  run: string | null;
+  weight: number;
+  into: boolean;
 }
 
 export interface Problem {

@@ -223,6 +223,8 @@ function feature(index, text, group, row, at) {
     explanations: group.extra.explanations[at],
     scores: group.extra.scores[at],
     votes: group.extra.votes[at],
+    ...(group.extra.causes[at] ? { causes: group.extra.causes[at] } : {}),
+    ...(group.extra.circuits[at].length ? { circuits: group.extra.circuits[at] } : {}),
     passages,
   });
 }

@@ -61,14 +61,14 @@ def circuits(run: OfRun) -> Any:
 @router.get("/{circuit}", response_model=ShownGraph)
 def circuit(run: OfRun, circuit: str) -> Any:
     """Give a circuit's graph: nodes in rows and columns, edges by importance, faithfulness by size."""
-    return _read(_folder(run, circuit))
+    return read_graph(_folder(run, circuit))
 
 
 @router.post("/{circuit}/test", response_model=PartFigures)
 def tested(run: OfRun, circuit: str, asked: PartAsked, served: Served) -> Any:
     """Test a part of a circuit on its prompts: what it keeps by itself, or what is lost without some nodes."""
     folder = _folder(run, circuit)
-    _read(folder)
+    read_graph(folder)
     changed = (folder / FILE).stat().st_mtime_ns
 
     def work(model: LanguageModel) -> PartFigures:
@@ -93,7 +93,8 @@ def _folder(run: ServedRun, name: str) -> Path:
     return found[name]
 
 
-def _read(folder: Path) -> ShownGraph:
+def read_graph(folder: Path) -> ShownGraph:
+    """Return the graph of a circuit's folder, read again where it has changed; MonosemaError for a damaged one."""
     return _kept(folder, (folder / FILE).stat().st_mtime_ns)
 
 
@@ -117,7 +118,7 @@ def _tester(model: Any, folder: Path, changed: int) -> PartTrial | LatentTrial:
 
 def _card(folder: Path) -> CircuitCard:
     try:
-        shown = _read(folder)
+        shown = read_graph(folder)
     except MonosemaError as error:
         return CircuitCard(name=folder.name, problem=str(error))
     return CircuitCard(

@@ -4,6 +4,7 @@ import { featurePage } from "../feature.js";
 import "../items.js";
 import { tokenTip } from "../tokens.js";
 import { get } from "./api.js";
+import { causesOf } from "./causes.js";
 import { exportMenu } from "./exports.js";
 import { labelling, voting } from "./labelling.js";
 import { MOST, nudge } from "./nudge.js";
@@ -77,6 +78,7 @@ async function page(run, latent, options) {
     ],
     panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found, settings, save))] : [],
     evidence: found.alive ? [labelling(run, found, options.again)] : [],
+    causes: found.alive && !told.of_items ? causesOf(run, found) : null,
     vote: (explanation) => voting(run, found, explanation),
   };
   const article = featurePage(found, context);
