@@ -67,3 +67,37 @@ def test_features_are_found_by_their_effect(atlas, model) -> None:
         effects = [abs(row["effect"]) for row in atlas.search_effect(weight.token, limit=None)]
         assert effects == sorted(effects, reverse=True)
     assert atlas.search_effect("nothing like this") == []
+
+
+def test_the_table_has_every_token_and_every_activation(atlas, model, dictionary, site, tmp_path) -> None:
+    import pyarrow.csv
+    import pyarrow.parquet as pq
+
+    from monosema.atlas.fired_table import write_fired
+
+    fired = fires_on(atlas, model, dictionary, "the old cat sees the red dog.", limit=None)
+    table = fired.table()
+    rows = table.to_pylist()
+    assert [rows[i]["token"] for i in range(len(rows)) if not i or rows[i]["position"] != rows[i - 1]["position"]] == [
+        *fired.tokens
+    ]
+    known = {(row["position"], row["latent"]): row for row in rows if row["latent"] is not None}
+    assert len(known) == sum(len(one.positions) for one in fired.firings)
+    for one in fired.firings:
+        for position, value in zip(one.positions, one.activations, strict=True):
+            row = known[position, one.latent]
+            assert row["activation"] == pytest.approx(value)
+            assert row["share"] == pytest.approx(value / atlas.feature(one.latent).max, rel=1e-5)
+            assert row["label"] == one.label
+    assert pq.read_table(write_fired(table, tmp_path / "fired.parquet")).equals(table)
+    assert pyarrow.csv.read_csv(write_fired(table, tmp_path / "fired.csv")).num_rows == table.num_rows
+    with pytest.raises(InputError, match=r"\.parquet or \.csv"):
+        write_fired(table, tmp_path / "fired.xls")
+
+
+def test_a_text_on_which_nothing_fires_is_a_table_of_its_tokens() -> None:
+    from monosema.atlas import FiredText
+
+    table = FiredText(("a", "b"), (True, True), (), 0).table()
+    assert table.column("token").to_pylist() == ["a", "b"]
+    assert table.column("latent").null_count == 2

@@ -92,3 +92,17 @@ def test_a_feature_shows_every_explanation_with_its_scores_and_votes(copied: Pat
     assert code == 0
     for said in ("person, Ada: a word of mine", "Neuron2Graph; Bob: wrong", "token lookup", "simulation"):
         assert said in " ".join(out.split())
+
+
+def test_features_on_a_passages_tokens_are_written_as_a_file(finished: Run, command: Command, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "fired.parquet"
+    listed = found(command("search", finished.folder, "--passage", "the cat", "--out", file, "--limit", 1, "--json"))
+    assert len(listed["firings"]) == 1
+    table = pq.read_table(file)
+    assert len({latent for latent in table.column("latent").to_pylist() if latent is not None}) == listed["active"]
+    code, _, err = command("search", finished.folder, "cat", "--out", file)
+    assert (code, "--passage" in err) == (2, True)
+    code, _, err = command("search", finished.folder, "--passage", "cat", "--out", tmp_path / "fired.xls")
+    assert (code, ".parquet or .csv" in err) == (2, True)

@@ -64,3 +64,27 @@ def test_a_question_that_fails_ends_its_stream_with_the_reason(client: TestClien
     told = sent_events(client.post("/api/prompt/why", json={"text": "a", "methods": ["crystal ball"]}).text)
     assert told[-1][0] == "error"
     assert "no method 'crystal ball'" in told[-1][1]["message"]
+
+
+def test_a_prompt_is_saved_as_parquet_and_json_with_the_librarys_table(client: TestClient, finished: Run) -> None:
+    import io
+
+    import pyarrow.parquet as pq
+
+    from monosema.atlas import fires_on
+    from monosema.runs import open_model
+
+    asked = {"text": "the cat sat"}
+    answer = client.post("/api/prompt/export?format=parquet", json=asked)
+    assert answer.headers["content-disposition"] == 'attachment; filename="prompt.parquet"'
+    rows = pq.read_table(io.BytesIO(answer.content)).to_pylist()
+    mine = fires_on(finished.atlas(), open_model(finished.recipe), finished.dictionary(), "the cat sat", None).table()
+    wanted = {(row["token"], row["latent"]): row for row in mine.to_pylist() if row["latent"] is not None}
+    got = {(row["token"], row["latent"]): row for row in rows if row["latent"] is not None}
+    assert got.keys() == wanted.keys()
+    for key, row in got.items():
+        assert row["activation"] == pytest.approx(wanted[key]["activation"], rel=1e-4)
+        assert row["share"] == pytest.approx(wanted[key]["share"], rel=1e-4)
+        assert row["label"] == wanted[key]["label"]
+    assert client.post("/api/prompt/export", json=asked).json()["rows"] == rows
+    assert client.post("/api/prompt/export?format=xls", json=asked).status_code == 422

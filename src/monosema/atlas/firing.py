@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from monosema.atlas.build import dictionary_digest
 from monosema.atlas.encode import encode_batch
+from monosema.atlas.fired_table import FiredRow, fired_table
 from monosema.atlas.query import Atlas
 from monosema.core import InputError
 from monosema.data import Document, TextConfig, token_batches
 from monosema.dictionaries import Dictionary
 from monosema.models import LanguageModel
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,15 @@ class FiredText:
     looked_at: tuple[bool, ...]
     firings: tuple[Firing, ...]
     active: int
+
+    def table(self) -> pa.Table:
+        """Return an Arrow table with a row for each listed feature on each token (see `fired_table`)."""
+        rows = [
+            FiredRow(position, one.latent, value, one.share and one.share * value / one.maximum, one.label)
+            for one in self.firings
+            for position, value in zip(one.positions, one.activations, strict=True)
+        ]
+        return fired_table(self.tokens, rows)
 
 
 class _OneText:

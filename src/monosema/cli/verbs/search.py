@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ def search(
     passage: str | None = None,
     effect: str | None = None,
     limit: Annotated[int, Parameter(help="Features listed at most; 0 for all.")] = 20,
+    out: Path | None = None,
     common: Common = DEFAULTS,
 ) -> int:
     """Find features: by words of their labels, by a token they fire on or promote, or by a passage.
@@ -34,6 +36,7 @@ def search(
     monosema search runs/demo --token " Monday"       features that fire on a token
     monosema search runs/demo --effect " Monday"      features that promote a token, or suppress it
     monosema search runs/demo --passage "She left on Monday."
+    monosema search runs/demo --passage "She left on Monday." --out monday.parquet
     ```
 
     A passage is run through the model and the run's dictionary; features come in the order of their activation as a
@@ -51,6 +54,8 @@ def search(
         A text to run the model on; in a run of items, the name of one.
     effect
         A token's text, with or without the space before it.
+    out
+        With a passage: a .parquet or .csv file of all features on all its tokens, a row for each.
     """
     from monosema.core import InputError
 
@@ -59,7 +64,9 @@ def search(
     if len(given) != 1:
         raise InputError('Search for one thing: monosema search RUN "words", or --token, --effect or --passage.')
     if passage is not None:
-        return _passage(run, passage, limit, common)
+        return _passage(run, passage, limit, out, common)
+    if out is not None:
+        raise InputError("--out writes the features on a passage's tokens: give one with --passage.")
     from monosema.atlas import open_atlas
 
     atlas = open_atlas(run)
@@ -101,8 +108,9 @@ def _show(rows: Sequence[Mapping[str, Any]], metric: str, console: Console) -> N
         console.print(Text(f"{translate(_MEANS[metric])}. {translate(ABOVE)}", style="dim"))
 
 
-def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
+def _passage(folder: Path, text: str, limit: int, out: Path | None, common: Common) -> int:
     from monosema.atlas import fires_on
+    from monosema.atlas.fired_table import write_fired
     from monosema.cli.printing import plain
     from monosema.runs import Run, open_model
 
@@ -110,7 +118,10 @@ def _passage(folder: Path, text: str, limit: int, common: Common) -> int:
     model = open_model(opened.recipe, common.device)
     dictionary: Any = opened.dictionary()
     dictionary = dictionary.to(model.device)
-    fired = fires_on(opened.atlas(), model, dictionary, text, limit or None)
+    everything = fires_on(opened.atlas(), model, dictionary, text, None)
+    if out is not None:
+        write_fired(everything.table(), out)
+    fired = replace(everything, firings=everything.firings[: limit or None])
     return deliver(
         {"by": "passage", "query": text, **plain(fired)},
         common,

@@ -17,6 +17,12 @@ export interface ActivationsOf {
   without?: number | null;
 }
 
+export interface Asked {
+  run?: string | null;
+  text?: string | null;
+  messages?: Array<Turn> | null;
+}
+
 export interface AskedAttention {
   run?: string | null;
   text?: string | null;

@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field, model_validator
 
+from monosema.atlas.fired_table import FiredRow, fired_table
 from monosema.attribution import METHODS as ATTRIBUTIONS
 from monosema.core import InputError, MonosemaError
 from monosema.models import LanguageModel, Prompt
 from monosema.server.events import encode
 from monosema.server.library import ServedRun
 from monosema.server.reading import DictionaryReading, PromptReading, Question
+from monosema.server.replies import PlainJSON
 from monosema.server.state import Served, Serving
 from monosema.server.text import Turn, Words
 from monosema.server.why import METHODS, Answer, answers
 from monosema.server.worker import Source
 
+if TYPE_CHECKING:
+    from pyarrow import Table
+
 router = APIRouter(prefix="/api/prompt", tags=["prompt"])
 SHOWN = 1024
 """Tokens of a prompt that a page shows."""
+
+
+def _parquet(table: Table) -> bytes:
+    import pyarrow.parquet as pq
+
+    file = io.BytesIO()
+    pq.write_table(table, file, compression="zstd")
+    return file.getvalue()
+
+
+def _json(table: Table) -> bytes:
+    return bytes(PlainJSON({"rows": table.to_pylist()}).body)
+
+
+Format = Literal["json", "parquet"]
+FORMATS: Mapping[str, tuple[Callable[[Table], bytes], str]] = {
+    "json": (_json, "application/json"),
+    "parquet": (_parquet, "application/vnd.apache.parquet"),
+}
+"""Writers of a prompt's features by name, each with the type of its files."""
+_FILES: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A file.", "content": {kind: {} for _, kind in FORMATS.values()}}
+}
 
 
 class Asked(BaseModel):
@@ -116,6 +145,27 @@ def features(asked: AskedFeatures, served: Served) -> dict[str, Any]:
         }
 
     return served.with_model(run_of(served, asked), read)
+
+
+@router.post("/export", response_class=Response, responses=_FILES)
+def export(asked: Asked, served: Served, format: Format = "json") -> Response:
+    """Give all features on all tokens of a prompt as a file, a row for each (see `atlas.fired_table`)."""
+    run = run_of(served, asked)
+
+    def read(model: LanguageModel) -> Table:
+        reading = PromptReading(model, asked.prompt, SHOWN)
+        codes = DictionaryReading(reading, run.dictionary)
+        rows = []
+        for at in range(len(reading.ids)):
+            for one in codes.active(at):
+                named = _named(run, one.latent, one.value)
+                rows.append(FiredRow(at, one.latent, one.value, named["share"], named["label"] or None))
+        return fired_table(model.tokenizer.tokens(reading.ids), rows)
+
+    write, kind = FORMATS[format]
+    content = write(served.with_model(run, read))
+    headers = {"content-disposition": f'attachment; filename="prompt.{format}"', "cache-control": "no-cache"}
+    return Response(content, media_type=kind, headers=headers)
 
 
 @router.post("/why", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})

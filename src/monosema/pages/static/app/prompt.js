@@ -8,6 +8,7 @@ import { labelled, visible } from "../tokens.js";
 import { post } from "./api.js";
 import { PLAYERS, input } from "./input.js";
 import { attention, lens, parts, steps } from "./inside.js";
+import { promptMenu } from "./exports.js";
 import { modes, promptBox } from "./promptbox.js";
 import { drawTokens, nextBars } from "./reading.js";
 import { currentRun, facts, failure, folderOf, runAddress, shell, skeleton, status } from "./shell.js";
@@ -290,6 +291,7 @@ async function start() {
   });
   if (!facts.runs.length) return;
   $("examples").replaceChildren(...EXAMPLES.map(([name, value]) => el("button", { type: "button", class: "quiet", on: { click: () => again({ text: value, mode: "text" }) } }, say(name))));
+  $("told").after(promptMenu(() => ({ run: run(), ...prompt() })));
   $("ask").addEventListener("submit", (event) => {
     event.preventDefault();
     const area = $("prompt-text").querySelector("textarea");
