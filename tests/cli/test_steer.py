@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,3 +159,40 @@ def test_nothing_is_printed_before_an_error_of_a_stream(finished: Run, command: 
 def test_another_model_is_named_beside_the_run_s(finished: Run, command: Command) -> None:
     code, _, err = command("complete", "a", "--run", finished.folder, "--model", "specimen", "--steer", "0=+1raw")
     assert (code, "of the model" in err, "specimen" in err) == (2, True, True), err
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_from_the_file_of_its_texts(finished: Run, tmp_path: Path) -> None:
+    """kill -9 of the command; run again, it prints what one that was never killed prints."""
+    import signal
+    import subprocess
+    import sys
+    import time
+
+    file, latent = tmp_path / "sweep.jsonl", next(iter(finished.atlas().features(limit=1)))["latent"]
+    words = [
+        "steer",
+        str(finished.folder),
+        "the cat",
+        "--steer",
+        f"{latent}=+1",
+        "--sweep",
+        "0.5,1,2,3",
+        "--seeds",
+        "24",
+    ]
+    words += ["--seeds", "24", "--temperature", "1", "--tokens", "60", "--json"]
+    command = [sys.executable, "-m", "monosema", *words]
+    process = subprocess.Popen([*command, "--keep", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    end = time.monotonic() + 300
+    while not (file.exists() and len(file.read_bytes().splitlines()) > 20):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = file.read_bytes()[: file.read_bytes().rfind(b"\n") + 1]
+    resumed = json.loads(subprocess.run([*command, "--keep", str(file)], capture_output=True, check=True).stdout)
+    assert file.read_bytes().startswith(before)
+    assert len(file.read_bytes().splitlines()) == 2 * 5 * 24
+    whole = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    assert [point["samples"] for point in resumed["points"]] == [point["samples"] for point in whole["points"]]

@@ -240,3 +240,39 @@ def _wait(true: Callable[[], bool]) -> None:
     while not true():
         assert time.monotonic() < until
         time.sleep(0.02)
+
+
+@pytest.mark.slow
+def test_a_sweep_of_a_killed_server_goes_on_from_its_finished_texts(finished: Run, tmp_path: Path) -> None:
+    """kill -9 while texts are written; the texts that were finished are not written again."""
+    folder = tmp_path / "small"
+    shutil.copytree(finished.folder, folder)
+    port, latent = _free_port(), next(iter(finished.atlas().features(limit=1)))["latent"]
+    spec = {"edits": [{"latent": latent, "add": 1.0, "unit": "max"}]}
+    asked = {"run": "small", "steering": spec, "prompt": "the cat", "strengths": [0.5, 1, 2, 3], "seeds": 32}
+    asked |= {"max_new_tokens": 60}
+    first, address = _serve(folder, port), f"http://127.0.0.1:{port}"
+    with httpx.Client(base_url=address, timeout=60) as client:
+        id = client.post("/api/sweeps", json=asked).json()["id"]
+        kept = folder / ".jobs" / id / "texts.jsonl"
+        _wait(lambda: kept.exists() and len(kept.read_bytes().splitlines()) > 40)
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    before = kept.read_bytes()[: kept.read_bytes().rfind(b"\n") + 1]
+    assert len(before.splitlines()) < 5 * 32 * 2
+    second = _serve(folder, port)
+    try:
+        with httpx.Client(base_url=address, timeout=60) as client:
+            assert client.get(f"/api/jobs/{id}").json()["state"] == "interrupted"
+            assert client.post(f"/api/jobs/{id}/resume").status_code in (200, 202)
+            followed = client.get(f"/api/jobs/{id}/events", timeout=120).text
+            assert '"state": "done"' in followed
+            points = client.get(f"/api/jobs/{id}/result").json()["points"]
+        assert [len(point["samples"]) for point in points] == [32] * 4
+        assert kept.read_bytes().startswith(before)
+        lines = [json.loads(line) for line in kept.read_text().splitlines()]
+        keys = [line["text"] for line in lines if "tokens" in line]
+        assert len(keys) == len({*keys}) == 5 * 32
+    finally:
+        second.send_signal(signal.SIGINT)
+        second.wait(60)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from monosema.steering import Add, Direction, Edit, Steering, Where, steered
 from monosema.steering.candidates import Candidate, Prefix, at_strengths
 from monosema.steering.metrics.effect import Lexicon
 from monosema.steering.metrics.measures import MEASURES, Measure, register_measure
-from monosema.steering.sweep import SweepConfig, SweepResult, sweep, sweep_steps
+from monosema.steering.sweep import SweepConfig, SweepResult, result_of, sweep, sweep_steps
 
 PROMPTS = ["hello", "a longer one"]
 CONFIG = SweepConfig(max_new_tokens=6, seeds=(0, 3))
@@ -114,3 +115,57 @@ def test_what_can_not_be_swept_is_an_error(model: Transformer) -> None:
         sweep(model, PROMPTS, {"a": push(where=Where(prompt=(90, 91), generated=None))}, CONFIG)
     with pytest.raises(InputError, match="token ids"):
         sweep(model, [[1, 2]], {"a": Prefix("x")}, CONFIG)
+
+
+def test_a_sweep_that_was_cut_goes_on_from_its_finished_texts(
+    model: Transformer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidates = {**at_strengths(push(), [1.0, 3.0]), "words": Prefix("Oh ")}
+    config, file = CONFIG.replace(memory_mb=1), tmp_path / "new" / "sweep.jsonl"
+    whole = sweep(model, PROMPTS, candidates, CONFIG)
+    monkeypatch.setattr("monosema.steering.writing._rows_within", lambda *_: 3)
+    steps = sweep_steps(model, PROMPTS, candidates, config, keep=file)
+    while not file.exists() or len(file.read_text().splitlines()) < 7:
+        next(steps)
+    steps.close()
+    with open(file, "a") as cut:
+        cut.write('{"text": "torn')
+    first = next(iter(again := sweep_steps(model, PROMPTS, candidates, config, keep=file)))
+    assert first.done > 7 * config.max_new_tokens - 1
+    result = result_of(again)
+    assert [one.samples for one in (result.base, *result.points)] == [
+        one.samples for one in (whole.base, *whole.points)
+    ]
+    for point in result.points:
+        for name, figure in point.figures.items():
+            assert figure.value == pytest.approx(whole[point.name].figures[name].value, rel=1e-4, abs=1e-6)
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert sum("tokens" in line for line in lines) == sum("read" in line for line in lines) == 16
+    monkeypatch.setattr(Transformer, "forward", lambda *_, **__: pytest.fail("computed again"))
+    assert sweep(model, PROMPTS, candidates, config, keep=file) == result
+
+
+def test_what_is_kept_is_of_the_same_steering_prompt_and_seed(model: Transformer, tmp_path: Path) -> None:
+    file = tmp_path / "sweep.jsonl"
+    sweep(model, PROMPTS, at_strengths(push(), [1.0]), CONFIG, keep=file)
+    n = len(file.read_text().splitlines())
+    assert n == 2 * 2 * 2 * 2
+    sweep(model, PROMPTS, at_strengths(push(), [1.0, 2.0]), CONFIG, keep=file)
+    assert len(file.read_text().splitlines()) == n + 2 * 2 * 2
+    other = sweep(model, PROMPTS, at_strengths(push(1), [1.0]), CONFIG, keep=file)
+    assert len(file.read_text().splitlines()) == n + 4 * 2 * 2
+    assert other["1"].samples == sweep(model, PROMPTS, at_strengths(push(1), [1.0]), CONFIG)["1"].samples
+
+
+def test_an_edit_that_selects_nothing_is_an_error_after_a_cut_too(model: Transformer, tmp_path: Path) -> None:
+    nothing = Steering(*push(where=Where(prompt=(500, 600), generated=None)).edits)
+    for _ in range(2):
+        with pytest.raises(InputError, match="selects no token"):
+            sweep(model, PROMPTS, {"x": nothing}, CONFIG, keep=tmp_path / "sweep.jsonl")
+
+
+def test_another_kind_of_file_is_refused(model: Transformer, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("my notes\n")
+    with pytest.raises(InputError, match="holds no texts of a sweep"):
+        sweep(model, PROMPTS, at_strengths(push(), [1.0]), CONFIG, keep=tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "my notes\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import BaseModel, Field
 
 from monosema.server.jobs import Kind, Task, register_kind
-from monosema.server.sweeps import follow
+from monosema.server.sweeps import KEPT, follow
 from monosema.steering import ComparisonConfig, SweepConfig, comparison_steps, concept_named
 
 if TYPE_CHECKING:
@@ -48,7 +48,10 @@ def _work(task: Task, served: Serving) -> Mapping[str, object]:
     )
     config = ComparisonConfig(kl=tuple(asked.kl), chat=asked.chat, sweep=sweep, seed=asked.seed)
     concept = concept_named(asked.concept)
-    return follow(task, served, run, lambda model: comparison_steps(model, run.dictionary, concept, config)).to_dict()
+    keep = task.folder / KEPT
+    return follow(
+        task, served, run, lambda model: comparison_steps(model, run.dictionary, concept, config, keep=keep)
+    ).to_dict()
 
 
 register_kind("baselines", Kind(ComparisonAsked, lambda asked: f"Baselines for {asked.concept}", _work, _check))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from monosema.server.state import Serving
 
 R = TypeVar("R")
+KEPT = "texts.jsonl"
+"""File of a job's finished texts, from which it goes on after a kill."""
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 
 
@@ -61,7 +63,7 @@ def _work(task: Task, served: Serving) -> Mapping[str, Any]:
 
     def steps(model: LanguageModel) -> Generator[SweepStep, None, SweepResult]:
         candidates = at_strengths(steering_of(run, model, asked.steering), asked.strengths)
-        return (yield from sweep_steps(model, [asked.given], candidates, config, effect))
+        return (yield from sweep_steps(model, [asked.given], candidates, config, effect, task.folder / KEPT))
 
     return follow(task, served, run, steps).to_dict()
 

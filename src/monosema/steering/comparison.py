@@ -11,6 +11,7 @@ import itertools
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
@@ -165,6 +166,7 @@ def comparison_steps(
     config: ComparisonConfig | None = None,
     *,
     at: Site | str | None = None,
+    keep: Path | None = None,
 ) -> Generator[SweepStep, None, Comparison]:
     """Compare step by step; the return value is the comparison, and to close it is to cancel it.
 
@@ -172,6 +174,7 @@ def comparison_steps(
         model, dictionary: of the latents.
         concept: what texts are steered towards.
         at: the site that the dictionary reads; None is that of its metadata.
+        keep: a file of finished texts, as `sweep_steps` has it.
 
     Raises:
         InputError: a choice or a baseline that does not exist, or a concept with too few beginnings.
@@ -189,7 +192,7 @@ def comparison_steps(
     settings = config.sweep
     if settings.skills is None:
         settings = settings.replace(skills=tuple(name for name in ALL_TASKS if name not in concept.tasks))
-    result = yield from sweep_steps(model, judging, candidates, settings, concept.effect)
+    result = yield from sweep_steps(model, judging, candidates, settings, concept.effect, keep)
     entries = tuple(Entry(line.method, line.kind, line.about, line.kl, result[key]) for key, line in lines.items())
     return Comparison(
         concept.name,

@@ -126,6 +126,10 @@ class SteeredBatch:
                 f"Nothing was steered at {missed[0].short}: no forward pass came to it before its block ended. Run the "
                 "model within the block."
             )
+        self.require_match()
+
+    def require_match(self) -> None:
+        """Raise InputError for an edit whose where-clause selected no token in any row that has the edit."""
         rows = [row for row in self._rows if row is not None]
         edits = dict.fromkeys(edit for row in rows for edit in row.steering.edits)
         for edit in edits:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field
@@ -22,6 +23,7 @@ from monosema.models.row import Finish
 from monosema.steering.candidates import Candidate, Prefix
 from monosema.steering.edits import Steering
 from monosema.steering.figures import Figures
+from monosema.steering.kept import KeptTexts
 from monosema.steering.metrics.effect import Effect
 from monosema.steering.metrics.skills import Skills
 from monosema.steering.writing import SteeredText, measured_texts, write_texts
@@ -165,9 +167,10 @@ def sweep(
     candidates: Mapping[str, Candidate | Sequence[Candidate]],
     config: SweepConfig | None = None,
     effect: Effect | None = None,
+    keep: Path | None = None,
 ) -> SweepResult:
     """Write on from all prompts under all candidates, and measure the texts; see `sweep_steps`."""
-    return result_of(sweep_steps(model, prompts, candidates, config, effect))
+    return result_of(sweep_steps(model, prompts, candidates, config, effect, keep))
 
 
 def result_of(
@@ -188,6 +191,7 @@ def sweep_steps(
     candidates: Mapping[str, Candidate | Sequence[Candidate]],
     config: SweepConfig | None = None,
     effect: Effect | None = None,
+    keep: Path | None = None,
 ) -> Generator[SweepStep, None, SweepResult]:
     """Do a sweep token by token; its return value is the result, and to close it is to cancel it.
 
@@ -196,9 +200,11 @@ def sweep_steps(
         candidates: by name. Several for one name are draws of one kind, such as random latents, which the prompts take
             in turn. The unsteered texts are written besides.
         effect: how much of a concept a text shows.
+        keep: a file of finished texts, which are taken from it and added to it; None keeps none. Skills are measured
+            anew.
 
     Raises:
-        InputError: no prompts or no candidates, an edit that matches no token, or no such task.
+        InputError: no prompts or no candidates, an edit that matches no token, no such task, or another kind of file.
         UnsupportedModelError: the model continues no text.
     """
     if not prompts or not candidates:
@@ -216,13 +222,17 @@ def sweep_steps(
     skills = Skills(model, config.skills, config.skill_prompts) if config.skill_prompts else None
     # Reading a text again costs less than writing it; both count as one, so that progress needs no clock.
     total = len(texts) * config.max_new_tokens * 2 + (len(named) * len(skills.questions) if skills else 0)
-    done = 0
-    for finished in write_texts(model, texts, config.memory_mb):
+    kept = KeptTexts(keep, model)
+    done = (len(texts) - len(kept.restore(texts))) * config.max_new_tokens
+    for finished in write_texts(model, texts, config.memory_mb, kept.wrote):
         done += finished
         yield SweepStep(done, total)
-    read = {}
-    for number, measured in measured_texts(model, texts, config.memory_mb):
-        read[number] = measured
+    read = {number: one for number, text in enumerate(texts) if (one := kept.likelihood(text)) is not None}
+    done += len(read) * config.max_new_tokens
+    unread = [number for number in range(len(texts)) if number not in read]
+    for place, measured in measured_texts(model, [texts[number] for number in unread], config.memory_mb):
+        kept.read(texts[unread[place]], measured)
+        read[unread[place]] = measured
         done += config.max_new_tokens
         yield SweepStep(done, total)
     figures = Figures(effect)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import cast
 
 from monosema.models import Batch, GenerationConfig, LanguageModel, Prompt, Row, TextGeneration, read_prompt
@@ -48,8 +48,14 @@ class SteeredText:
         return Written(self._plain, self._given, tuple(self.row.written), self._steering)
 
 
-def write_texts(model: LanguageModel, texts: Sequence[SteeredText], memory_mb: int) -> Iterator[int]:
-    """Write texts token by token, as many at once as the memory holds.
+def write_texts(
+    model: LanguageModel,
+    texts: Sequence[SteeredText],
+    memory_mb: int,
+    wrote: Callable[[SteeredText], object] = lambda text: None,
+) -> Iterator[int]:
+    """Write texts token by token, as many at once as the memory holds; those that have ended before are left as they
+    are, and each that ends is told to `wrote`.
 
     Nothing is attached to the model between two steps.
 
@@ -60,6 +66,7 @@ def write_texts(model: LanguageModel, texts: Sequence[SteeredText], memory_mb: i
     """
     steered, most = SteeredBatch(model), _rows_within(model, texts, memory_mb)
     held = {id(text.row): text.steered for text in texts}
+    by_row = {id(text.row): text for text in texts}
 
     def around(rows: Sequence[Row]) -> SteeredBatch:
         wanted = [held[id(row)] for row in rows]
@@ -67,7 +74,14 @@ def write_texts(model: LanguageModel, texts: Sequence[SteeredText], memory_mb: i
             steered.rows = wanted
         return steered
 
-    batch, waiting = Batch(cast(TextGeneration, model), around=around), [text.row for text in texts]
+    batch, waiting = (
+        Batch(cast(TextGeneration, model), around=around),
+        [text.row for text in texts if not text.row.ended],
+    )
+    if not waiting:
+        steered.rows = list(held.values())
+        steered.require_match()
+        return
     while waiting or batch.rows:
         room = most - len(batch.rows)
         batch.join(waiting[:room])
@@ -77,6 +91,7 @@ def write_texts(model: LanguageModel, texts: Sequence[SteeredText], memory_mb: i
         for row in ended:
             if row.failure is not None:
                 raise row.failure
+            wrote(by_row[id(row)])
         batch.leave(ended)
         yield len(given) + sum(row.config.max_new_tokens - len(row.written) for row in ended)
     steered.rows = list(held.values())

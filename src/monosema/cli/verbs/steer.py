@@ -44,6 +44,7 @@ def steer(
     choose: str | None = None,
     skills: int = 0,
     out: Path | None = None,
+    keep: Path | None = None,
     drawing: Drawing = AS_USUAL,
     common: Common = DEFAULTS,
 ) -> int:
@@ -56,6 +57,7 @@ def steer(
     ```
     monosema steer runs/demo "The weather today" --steer 17=+2
     monosema steer runs/demo "The weather today" --steer 17=+1 --sweep 0.5,1,2,4 --seeds 4 --temperature 0.8
+    monosema steer runs/demo --steer 17=+1 --concept sentiment --sweep 1,2,4 --temperature 1 --keep sweep.jsonl
     monosema steer runs/demo "The weather today" --steer 17=+1 --kl 0.5 --out happy.toml
     monosema steer runs/demo --concept sentiment --choose output
     monosema steer runs/demo --concept sentiment
@@ -86,6 +88,8 @@ def steer(
     out
         Write the steering, at the strength that --kl found: .toml, .json or .safetensors; .gguf for llama.cpp and
         repeng; .pt for lm-evaluation-harness.
+    keep
+        A file of finished texts: the same command, or one with more strengths or seeds, goes on from it.
     """
     from monosema.runs.subject import open_subject
     from monosema.steering import CHOICES, concept_named
@@ -108,7 +112,7 @@ def steer(
         if choose is None:
             if chat:
                 require_template(subject.model)
-            return _compared(subject, about, kl, chat, seeds, skills, drawing, common)
+            return _compared(subject, about, kl, chat, seeds, skills, drawing, keep, common)
         return _chosen(subject, about, choose, out, common)
     if chat:
         require_template(subject.model)
@@ -118,7 +122,7 @@ def steer(
         steering = _solved(subject, steering, given, kl, drawing, common)
     if out is not None:
         _save(out, steering, subject)
-    result = _swept(subject, steering, strengths, given, about, seeds, skills, drawing, common)
+    result = _swept(subject, steering, strengths, given, about, seeds, skills, drawing, keep, common)
     values = {"model": subject.model.name, "steering": steering.to_dict(), **result.to_dict()}
     return deliver(values, common, lambda console: _show(result, steering, bool(strengths), out, console))
 
@@ -179,6 +183,7 @@ def _swept(
     seeds: int,
     skills: int,
     drawing: Drawing,
+    keep: Path | None,
     common: Common,
 ) -> SweepResult:
     from monosema.steering import at_strengths, sweep
@@ -187,7 +192,7 @@ def _swept(
         raise InputError(f"--seeds {seeds} draws texts that differ by their noise: give --temperature too, as in 0.8.")
     config = _config(drawing, drawing.temperature, seeds, skills, common)
     candidates = at_strengths(steering, [steering.strength * one for one in strengths or [1.0]])
-    return sweep(subject.model, prompts, candidates, config, None if concept is None else concept.effect)
+    return sweep(subject.model, prompts, candidates, config, None if concept is None else concept.effect, keep)
 
 
 def _config(drawing: Drawing, temperature: float, seeds: int, skills: int, common: Common) -> SweepConfig:
@@ -326,6 +331,7 @@ def _compared(
     seeds: int,
     skills: int,
     drawing: Drawing,
+    keep: Path | None,
     common: Common,
 ) -> int:
     """Compare latents with other ways to steer, at equal divergence."""
@@ -336,7 +342,7 @@ def _compared(
 
     sweep = _config(drawing, drawing.temperature or 1.0, seeds, skills, common)
     config = ComparisonConfig(kl=_KL if kl is None else (kl,), chat=chat, sweep=sweep, seed=common.seed or 0)
-    steps = comparison_steps(subject.model, subject.dictionary, concept, config, at=subject.site)
+    steps = comparison_steps(subject.model, subject.dictionary, concept, config, at=subject.site, keep=keep)
     with Progress(console=errors_console(), transient=True) as progress:
         task = progress.add_task(translate("comparing"))
         result = result_of(steps, lambda step: progress.update(task, completed=step.done, total=step.total))
