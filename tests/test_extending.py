@@ -134,3 +134,24 @@ def test_an_extension_that_is_not_there_is_named(extended: Path) -> None:
 def test_a_kind_of_place_is_patched(extended: Path) -> None:
     found = json.loads(monosema(extended, "patch", "ioi", "--what", "gates", "--prompts", "8", "--json"))
     assert (found["what"], len(found["rows"])) == ("gates", 6)
+
+
+def test_a_circuit_method_an_ablation_and_a_planted_model_take_part(extended: Path) -> None:
+    words = ("--method", "size", "--ablation", "neighbour", "--prompts", "8", "--tests", "curve", "--json")
+    found = json.loads(monosema(extended, "circuit", "gender", *words))
+    scores = found["circuits"][0]["scores"]
+    assert (scores["method"], scores["ablation"]) == ("size", "neighbour")
+    code = """if True:
+        import my_features
+        from monosema.circuits import METHODS, Problem, ablation_named, metric_of
+        from monosema.circuits.planted import PLANTED
+
+        first = PLANTED["first"](8)
+        metric = metric_of(first.contrasts, first.model)
+        problem = Problem(first.model, first.contrasts, ablation_named(first.ablation), metric)
+        print(*(first.auroc(METHODS[name](problem)) for name in ("exact", "size")))
+    """
+    done = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True)
+    exact, size = map(float, done.stdout.split())
+    assert exact == pytest.approx(1.0), done.stderr
+    assert size < exact

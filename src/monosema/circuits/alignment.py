@@ -112,7 +112,8 @@ class Interchanged:
 
     Attributes:
         name: what was put in place.
-        accuracy: share of prompts on which it answered as the source does (interchange intervention accuracy).
+        accuracy: share of prompts on which it answered as the source does (interchange intervention accuracy), of those
+            on which it did not untouched: a model of random weights does on half of them by chance.
         recovered: (m(interchanged) − m(prompt)) / (m(source) − m(prompt)), the ratio of means of the logit difference;
             None where sources don't move it one way, as in a model that has learnt nothing.
         share: share of Σ ‖h_source − h‖² that was put in place.
@@ -306,12 +307,13 @@ def _interchanged(name: str, states: list[_State], featurizers: Sequence[Featuri
     source = torch.cat([_source_figures(state) for state in states])
     gaps = torch.cat([state.source - state.base for state in states])
     put = sum(float(state.gap(one).square().sum()) for one in featurizers for state in states) / len(featurizers)
-    hits = (moved > 0).float().mean(0)
+    open_to = base <= 0
+    hits = (moved > 0).float().mean(0)[open_to] if bool(open_to.any()) else torch.zeros_like(base)
     gained, whole = (moved.mean(0) - base).double().cpu(), (source - base).double().cpu()
     moves = bootstrap_mean(whole.numpy())
     return Interchanged(
         name=name,
-        accuracy=wilson(round(float(hits.sum())), len(base)),
+        accuracy=wilson(round(float(hits.sum())), len(hits)),
         recovered=bootstrap_ratio(gained.numpy(), whole.numpy()) if moves.low * moves.high > 0 else None,
         share=put / max(float(gaps.square().sum()), 1e-30),
     )

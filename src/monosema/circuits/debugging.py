@@ -91,11 +91,13 @@ class Debugged:
         flips = sum(one > 0 for one in self.chance)
         by = f"{abs(self.gained):.2f}"
         turned = f"it loses by {by}." if self.together else f"it still wins by {by}."
+        ending = f" on average, and {flips} of {len(self.chance)} draws flip it."
+        drawn = f"Without {first} of equal size at random it wins by {-mean:.2f}{ending}"
+        if mean > 0:
+            drawn = f"Without {first} of equal size at random it loses by {mean:.2f}{ending}"
         return (
             f"{self.wrong!r} wins over {self.right!r} by {-self.difference:.2f} nats. "
-            f"Without {first} of {self.active:,} {turned} "
-            f"Without {first} of equal size at random it wins by {-mean:.2f} on average, and {flips} of "
-            f"{len(self.chance)} draws flip it."
+            f"Without {first} of {self.active:,} {turned} {drawn}"
         )
 
 
@@ -281,7 +283,7 @@ def _active(
 ) -> tuple[Int[Tensor, "n 2"], Float[Tensor, " n"], Float[Tensor, "n d"]]:
     """Return position and latent of what is active, its activation, and the vector that it adds."""
     codes = dictionary.to(model.device).encode(game.x[0].float())
-    dense = codes.dense().masked_fill(special_at(model, tokens[0])[:, None], 0)
+    dense = codes.dense().masked_fill(sinks_at(model, tokens)[0][:, None], 0)
     index = dense.nonzero()
     if len(index) == 0:
         raise InputError("No feature of the dictionary is active on this text, so there is nothing to take out.")
@@ -332,3 +334,10 @@ class _Game:
     def _difference(self, out: Float[Tensor, "1 pos d"]) -> Float[Tensor, "1"]:
         logits = self.model.logits(out[:, -1])
         return logits[:, self.right] - logits[:, self.wrong]
+
+
+def sinks_at(model: Transformer, tokens: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+    """Return true where no dictionary was trained: special tokens, and the first, where attention comes to rest."""
+    sinks = special_at(model, tokens)
+    sinks[:, 0] = True
+    return sinks

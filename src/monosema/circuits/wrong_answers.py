@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from monosema.circuits.contrast import NO_ANSWER, Contrast, Contrasts
-from monosema.circuits.debugging import Debugged, debugged, place_of, special_at
+from monosema.circuits.debugging import Debugged, debugged, place_of, sinks_at
 from monosema.circuits.metrics import last_logits
 from monosema.core import Estimate, InputError, Site, wilson
 from monosema.core.estimate import wilson_ends
@@ -155,7 +155,7 @@ def _harmed(
         fork = Fork(model, site, group.clean)
         x = fork.activation
         codes = dictionary.to(model.device).encode(x.float())
-        there = codes.dense() * ~special_at(model, group.clean)[..., None]
+        there = codes.dense() * ~sinks_at(model, group.clean)[..., None]
         there = there if codes.scale is None else there * codes.scale
 
         def wins(version: Tensor | None, fork: Fork = fork, group: Contrast = group) -> Bool[Tensor, " n"]:

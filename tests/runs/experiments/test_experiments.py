@@ -20,6 +20,7 @@ from monosema.runs.experiments import (
     ExperimentConfig,
     TrainingChoice,
     Work,
+    align,
     erasure,
     experiment_named,
     ioi,
@@ -123,3 +124,28 @@ def test_a_folder_of_other_settings_is_not_mixed_with_new_ones(tmp_path: Path, m
     with pytest.raises(RunError, match="--update"):
         run_experiment("made up", "x", tmp_path, ExperimentConfig(seed=1))
     run_experiment("made up", "x", tmp_path, ExperimentConfig(seed=1), update=True)
+
+
+def test_the_planted_name_is_found_and_the_sentence_follows_from_the_figures(tmp_path: Path) -> None:
+    work = work_in(tmp_path)
+    known = align._planted(work)
+    rows = known["rows"]
+    assert rows["search"]["accuracy"]["value"] >= 0.99
+    assert rows["random"]["accuracy"]["high"] < rows["search"]["accuracy"]["low"]
+    lost = {**rows, "search": rows["random"]}
+    here = {**known, "model": "ours", "row space": 0.25, "rows": lost, "verdict": "No."}
+    page = align._page(work, [known, here])
+    assert "search finds the subspace (IIA 1.00 [" in page.verdict
+    assert page.verdict.endswith("No.")
+    assert "does not find" in align._page(work, [{**known, "rows": lost}, here]).verdict
+    assert "0.25 of the search's lies in the row space" in page.tables[1].caption
+    assert [row[0] for row in page.tables[0].rows][:2] == ["search", "whole vector"]
+    assert page.write(tmp_path).exists()
+
+
+def test_letters_have_sources_that_turn_the_answer_round(tmp_path: Path) -> None:
+    for prompt in align._letters(work_in(tmp_path), "train"):
+        (answer,), (twice,) = prompt.correct, prompt.wrong
+        assert prompt.clean.count(twice) == 2
+        assert prompt.corrupt.count(answer) == 2
+        assert prompt.clean[:2] == prompt.corrupt[:2]

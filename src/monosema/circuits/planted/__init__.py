@@ -20,4 +20,19 @@ PLANTED: dict[str, Callable[..., Planted]] = {
 }
 """Makers of planted models by name: an open list."""
 
-__all__ = ["PLANTED", "Planted", "backup", "indirect_object", "induction", "proportion", "reverse"]
+
+def register_planted(name: str, make: Callable[..., Planted]) -> None:
+    """Add a maker of a planted model, from a number of prompts and a seed, to the open list."""
+    PLANTED[name] = make
+
+
+__all__ = [
+    "PLANTED",
+    "Planted",
+    "backup",
+    "indirect_object",
+    "induction",
+    "proportion",
+    "register_planted",
+    "reverse",
+]

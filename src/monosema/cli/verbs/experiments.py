@@ -27,6 +27,7 @@ def experiments(
     thresholds: int = 7,
     finest: float = 1e-3,
     latents: str | None = None,
+    dims: int = 1,
     text: str = "builtin",
     tokens: int = 500_000,
     skip_first: int = 0,
@@ -44,7 +45,9 @@ def experiments(
     penalty, without one, PCA, ICA and random directions. erasure: a latent's direction against the mean difference,
     LEACE and random ones in taking gender out, with the damage on other text. perplexity: what the model predicts on
     reconstructions, layer by layer, beside PCA. shift: latents that answer to a cue that nobody wants are taken out of
-    a classifier that learnt it, beside deletion of tokens, neurons, LEACE and latents at random.
+    a classifier that learnt it, beside deletion of tokens, neurons, LEACE and latents at random. align: the subspace
+    whose exchange turns an answer round, in a model where it is known and in this one, beside what would expose an
+    illusion.
 
     Each experiment trains the dictionaries that it needs, goes on where it was interrupted, and writes a page with
     figures, as Markdown and JSON too.
@@ -58,13 +61,13 @@ def experiments(
     Parameters
     ----------
     name
-        The experiment: ioi, erasure, perplexity or shift.
+        The experiment: ioi, erasure, perplexity, shift or align.
     model
         A model, as for `run`.
     layers
         Layers whose residual stream is looked at, with commas between.
     prompts
-        Of ioi: prompts to choose features with; as many others are measured on. Of shift: texts of each
+        Of ioi and align: prompts to choose with; as many others are measured on. Of shift: texts of each
         group to measure.
     thresholds
         Of ioi: divergences that dropping a feature may add, up to 1; the paper has 50.
@@ -72,6 +75,8 @@ def experiments(
         Of ioi: the smallest of them, in nats; the paper has 1e-5.
     latents
         Of shift: latents to ablate besides those that the rule finds, such as 2.17,3.40: see the table that it gives.
+    dims
+        Of align: dimensions of the subspace.
     text
         What dictionaries are trained on: builtin, a file or folder, or hf:NAME.
     tokens
@@ -105,6 +110,7 @@ def experiments(
             thresholds=thresholds,
             finest=finest,
             latents=tuple(filter(None, map(str.strip, (latents or "").split(",")))),
+            dims=dims,
             seed=common.seed or 0,
             training=TrainingChoice(**chosen),
         )

@@ -132,7 +132,8 @@ def _context(model: LanguageModel, prompts: int, common: Common, subject: Subjec
 
 
 def _fine(figure: Estimate) -> str:
-    return f"{figure.value:.3f} [{figure.low:.3f}, {figure.high:.3f}]"
+    value, low, high = (f"{round(one, 3) + 0.0:.3f}" for one in (figure.value, figure.low, figure.high))
+    return f"{value} [{low}, {high}]"
 
 
 _STUDIES: Mapping[str, Callable[[LanguageModel, int, Common], int]] = {
@@ -146,7 +147,7 @@ ABOUT = (
     "Costs of ablating a head: nats a token of the second of two equal blocks (others' mean in its place), and nats of "
     "logit difference between indirect object and subject (its output on other names in its place). acts: what it does "
     "along its role's path alone, in nats of logit difference; straight is to the logits, queries is through all later "
-    "queries. A head that looks so has the role where it does so."
+    "queries. A head that looks so has the role where it does so (✓), and not where it only looks (–)."
 )
 
 
@@ -160,6 +161,8 @@ def _show(found: HeadRoles, console: Console) -> None:
             f"{len(looking)} of {len(found.heads)} heads look so; weights drawn anew: at most {found.control[name]:.2f}"
         )
         console.print(Text(translate(said), style="dim"))
+        if len(looking) > PER_ROLE:
+            console.print(Text(translate(f"the {PER_ROLE} with the highest scores:"), style="dim"))
         if looking:
             # The other kind of text has no place beside an effect along a path.
             costs = [kind for kind in found.effects if score.acts is None or kind == score.text]
@@ -204,7 +207,10 @@ def _spoken(name: str) -> str:
 
 
 def _figure(figure: Estimate | None) -> str:
-    return "–" if figure is None else f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
+    if figure is None:
+        return "–"
+    value, low, high = (f"{round(one, 2) + 0.0:.2f}" for one in (figure.value, figure.low, figure.high))
+    return f"{value} [{low}, {high}]"
 
 
 _SHOWN = 12

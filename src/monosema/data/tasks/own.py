@@ -69,7 +69,9 @@ def _prompt(line: str) -> Prompt:
 
 
 def _why(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"it is no JSON from character {error.pos + 1} on."
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}."
+        return f"its {'.'.join(map(str, first['loc'])) or 'object'!r} is not valid ({first['msg']})."
     return str(error) if str(error).endswith(".") else f"{error}."

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from monosema.runs.experiments import erasure, ioi, perplexity, shift
+from monosema.runs.experiments import align, erasure, ioi, perplexity, shift
 from monosema.runs.experiments.experiment import (
     EXPERIMENTS,
     Experiment,
@@ -20,6 +20,7 @@ __all__ = [
     "ExperimentConfig",
     "TrainingChoice",
     "Work",
+    "align",
     "erasure",
     "experiment_named",
     "ioi",

@@ -35,6 +35,8 @@ class ExperimentConfig(Config):
     """Of ioi: the smallest of them (the paper: 1e-5)."""
     latents: tuple[str, ...] = ()
     """Of shift: latents of the first penalised dictionaries to ablate, LAYER.LATENT, besides those of the rule."""
+    dims: int = Field(1, gt=0)
+    """Of align: dimensions of the subspace."""
     seed: int = 0
     """Of prompts and orders."""
     training: TrainingChoice = TrainingChoice()
@@ -148,6 +150,8 @@ def run_experiment(
     asked = {"experiment": name, "model": lm.name, "digest": lm.digest, **config.to_dict()}
     # They are chosen after a look at what the same dictionaries gave.
     del asked["latents"]
+    if name != "align":
+        del asked["dims"]
     path = folder / "experiment.json"
     if path.exists() and digest(read_json(path)) != digest(asked):
         if not update:
