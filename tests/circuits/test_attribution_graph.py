@@ -85,6 +85,13 @@ def test_little_memory_gives_the_same_graph() -> None:
         torch.testing.assert_close(graph_of(replacement, GraphConfig(max_logits=3)).weights, graph.weights)
 
 
+def test_layers_without_a_latent_in_the_graph_are_no_obstacle() -> None:
+    whole, _ = graph_and_replacement(family_model("llama"))
+    graph, _ = graph_and_replacement(family_model("llama"), max_latents=1)
+    assert graph.n_latents == 1 < whole.n_layers
+    assert graph.weights.shape[0] == 1 + len(graph.logits)
+
+
 def test_scores_of_a_graph_worked_out_by_hand() -> None:
     # One latent, one error, one token; the logit reads 2 of the latent and 2 of the error, the latent 3 of the token
     # and −1 of the error: influence is latent 1/2, error 1/2 + 1/8, token 3/8.

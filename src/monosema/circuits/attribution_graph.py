@@ -137,7 +137,8 @@ def graph_of(replacement: Replacement, config: GraphConfig | None = None) -> Pro
         size = _rows_at_once(replacement, config.memory_mb)
         readings = _Readings(replacement, linear, index, activations)
         for layer, coder in enumerate(replacement.coders):
-            for part in (index[:, 0] == layer).nonzero()[:, 0].split(size):
+            some = (index[:, 0] == layer).nonzero()[:, 0]
+            for part in some.split(size) if len(some) else ():
                 cotangents = activations.new_zeros(len(part), *linear.reads[layer].shape)
                 cotangents[torch.arange(len(part)), 0, index[part, 1]] = coder.W_enc.detach()[index[part, 2]]
                 readings.add(linear.reads[layer], cotangents, rows, outside)
