@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from monosema.atlas import Atlas
 from monosema.core import InputError
-from monosema.pages.tables import KINDS, Ragged, column, crosscoder_sides, ragged, read_table
+from monosema.pages.tables import KINDS, Ragged, column, crosscoder_sides, ragged, read_table, stored_table
 
 LEVELS = 255
 """Steps of a passage's maximum that its activations are rounded to."""
@@ -198,11 +198,10 @@ class FeatureTables:
     """
 
     def __init__(self, atlas: Atlas) -> None:
-        import pyarrow.parquet as pq
 
         self.state = atlas.state
         named = atlas.table("features", ["latent", *_OF_LABELS])
-        table = pq.read_table(atlas.file("features")).sort_by("latent")
+        table = stored_table(atlas, "features").sort_by("latent")
         self.latent = column(table, "latent", np.int64)
         self.alive = column(table, "alive", np.bool_)
         self.n_active = column(table, "n_active", np.int64)

@@ -19,9 +19,21 @@ KINDS = ("top", *(f"q{i}" for i in range(9, -1, -1)), "inactive")
 
 def read_table(atlas: Atlas, name: str, filters: Any = None) -> Any:
     """Read one table as Arrow: features with their labels, scores with their margins, or any other as it is stored."""
+    if name in ("features", "scores"):
+        return atlas.table(name)
+    if filters is None:
+        return stored_table(atlas, name)
     import pyarrow.parquet as pq
 
-    return atlas.table(name) if name in ("features", "scores") else pq.read_table(atlas.file(name), filters=filters)
+    return pq.read_table(atlas.file(name), filters=filters)
+
+
+def stored_table(atlas: Atlas, name: str, columns: Sequence[str] | None = None) -> Any:
+    """Read a table as it is stored, by one thread: through datasets, Arrow would keep as much again for its threads."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(atlas.file(name)) as file:
+        return file.read(columns=columns, use_threads=False)
 
 
 def known_rows(table: Any, latents: NDArray[np.int64]) -> Any:

@@ -16,6 +16,7 @@ from http.cookies import SimpleCookie
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -60,7 +61,7 @@ class Guard:
             return
         headers = Headers(scope=scope)
 
-        body = _Body(receive, headers)
+        body = _Body(receive, headers, scope)
 
         async def guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -87,12 +88,13 @@ class Guard:
     def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
         if not self._is_ours(host):
-            return reply(f"This server is not called {host[:80]!r}. Open the address that it printed.", 403)
+            said = f"This server is not called {host[:80]!r}. Open the address that it printed."
+            return reply(said, 403, Request(scope))
         origin = headers.get("origin")
         if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
-            return reply("A page of another site may not use this server.", 403)
+            return reply("A page of another site may not use this server.", 403, Request(scope))
         if headers.get("sec-fetch-site") == "cross-site" and headers.get("sec-fetch-mode") != "navigate":
-            return reply("A page of another site may not use this server.", 403)
+            return reply("A page of another site may not use this server.", 403, Request(scope))
         return None if self.token is None else self._unknown(scope, headers, self.token)
 
     def _is_ours(self, host: str) -> bool:
@@ -121,15 +123,18 @@ class Guard:
             answer = RedirectResponse(scope["path"] + (f"?{rest}" if rest else ""), 303)
             answer.set_cookie(COOKIE, token, httponly=True, samesite="strict")
             return answer
-        return reply("This server wants its token. Open the address that it printed, with ?token=.", 401)
+        return reply(
+            "This server wants its token. Open the address that it printed, with ?token=.", 401, Request(scope)
+        )
 
 
 def _equal(one: str, other: str) -> bool:
     return hmac.compare_digest(one.encode("utf-8", "replace"), other.encode("utf-8", "replace"))
 
 
-def _too_large() -> Response:
-    return reply(f"The request is too large: its body may have {LARGEST_BODY:,} bytes at most.", 413)
+def _too_large(scope: Scope) -> Response:
+    said = f"The request is too large: its body may have {LARGEST_BODY:,} bytes at most."
+    return reply(said, 413, Request(scope))
 
 
 class _RefusedBodyError(Exception):
@@ -143,13 +148,13 @@ class _Body:
         refused: the answer to a body that has too many bytes, or comes too slowly; None for another.
     """
 
-    def __init__(self, receive: Receive, headers: Headers) -> None:
-        self._receive = receive
+    def __init__(self, receive: Receive, headers: Headers, scope: Scope) -> None:
+        self._receive, self._scope = receive, scope
         self._bytes = 0
         self._whole = False
         length = headers.get("content-length", "0")
         too_large = not length.isdigit() or int(length[:20]) > LARGEST_BODY
-        self.refused: Response | None = _too_large() if too_large else None
+        self.refused: Response | None = _too_large(scope) if too_large else None
 
     async def receive(self) -> Message:
         """Return the next part; raises within the app where the body is refused."""
@@ -158,11 +163,11 @@ class _Body:
         try:
             message = await asyncio.wait_for(self._receive(), LONGEST_WAIT)
         except TimeoutError:
-            self.refused = reply("The request’s body did not come in time.", 408)
+            self.refused = reply("The request’s body did not come in time.", 408, Request(self._scope))
             raise _RefusedBodyError from None
         self._bytes += len(message.get("body", b""))
         self._whole = not message.get("more_body", False)
         if self._bytes > LARGEST_BODY:
-            self.refused = _too_large()
+            self.refused = _too_large(self._scope)
             raise _RefusedBodyError
         return message
