@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import gc
 import json
 import resource
 import subprocess
@@ -108,6 +109,35 @@ def long(name: str, tokens: int, memory_mb: float) -> None:
         print(f"{found.method}: {found.seconds:.1f} s, peak so far {peak} MB", flush=True)
 
 
+def leaks(name: str, calls: int) -> None:
+    """Measure what many calls leave behind: resident memory after each quarter of them, less that after ten."""
+    import psutil
+
+    from monosema.attribution import Game, ask, attribute, methods_named, tokens_of
+    from monosema.models import load_model
+
+    model = load_model(name, dtype=torch.float32)
+    question, process = ask(model, PROMPT, target="Kevin", foil="Nicholas"), psutil.Process()
+    methods = [method for method in methods_named() if method.name != "shapley"]
+
+    def call() -> None:
+        for method in methods:
+            attribute(Game(model, question, tokens_of(model, question)), method)
+
+    def resident() -> float:
+        gc.collect()
+        return process.memory_info().rss / 2**20
+
+    for _ in range(10):
+        call()
+    before = resident()
+    print(f"{name}: {before:.0f} MB after 10 calls of {', '.join(method.name for method in methods)}", flush=True)
+    for done in range(1, calls + 1):
+        call()
+        if done % (calls // 4) == 0:
+            print(f"after {done} more: {resident() - before:+.1f} MB", flush=True)
+
+
 def peer(folder: Path) -> None:
     """Measure Captum and interpreto on the same model and prompt."""
     from captum.attr import FeatureAblation, LLMAttribution, ShapleyValueSampling, TextTokenInput
@@ -156,6 +186,7 @@ def main() -> None:
     parser.add_argument("--peer-python")
     parser.add_argument("--peer", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--long", type=int, help="tokens of a prompt whose peak of memory is measured instead")
+    parser.add_argument("--leaks", type=int, help="calls whose trace in memory is measured instead")
     parser.add_argument("--times", type=int, default=3, help="runs of which the quickest counts")
     parser.add_argument("--memory-mb", type=float, default=1024.0)
     given = parser.parse_args()
@@ -164,6 +195,8 @@ def main() -> None:
         peer(given.peer)
     elif given.long is not None:
         long(given.model, given.long, given.memory_mb)
+    elif given.leaks is not None:
+        leaks(given.model, given.leaks)
     else:
         with tempfile.TemporaryDirectory() as folder:
             own(given.model, Path(folder), given.times)

@@ -109,6 +109,10 @@ def test_methods_are_judged(command: Command) -> None:
     found = asked(command, *words)
     assert [one["method"] for one in found["methods"]] == ["occlusion", "rollout"]
     assert found["methods"][0]["gains"]["mean"]["aopc"]["n"] == 2
+    _, text, _ = command("attribute", *words)
+    assert "word in top 2" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
     code, _, err = command("attribute", "a", "--judge")
     assert code == 2
     assert "give --task" in err

@@ -91,6 +91,8 @@ def test_attention_is_that_of_the_model(client: TestClient, finished: Run) -> No
         ("attention", {"text": ""}, 400, "two tokens or more"),
         ("steps", {**ASKED, "temperature": 0}, 422, "temperature"),
         ("lens", {**ASKED, "at": 99}, 400, "no position 99"),
+        ("lens", {**ASKED, "targt": "a"}, 422, "Did you mean 'target' or 'at'? Fields: run, text"),
+        ("attribute", {**ASKED, "method": ["lime"]}, 422, "Did you mean 'methods'?"),
     ],
 )
 def test_bad_questions_are_refused(

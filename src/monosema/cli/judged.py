@@ -60,7 +60,7 @@ def _show(found: Judgement, console: Console) -> None:
     for removal in found.methods[0].gains:
         console.print()
         console.print(Text(translate(f"better than random orders, tested with the removal {removal}:"), style="dim"))
-        table = _table("method", *MEASURES, "[95 %]", "reversed")
+        table = _table("method", *(_SHORT.get(name, name) for name in MEASURES), "[95 %]", "reversed")
         for one in found.methods:
             gains, back = one.gains[removal], one.reversed[removal]["aopc"]
             cells = [_value(gains[name]) for name in MEASURES]
@@ -68,19 +68,27 @@ def _show(found: Judgement, console: Console) -> None:
         console.print(table)
     console.print(Text(translate("Figures that are dim are not told from random orders."), style="dim"))
     console.print()
-    table = _table("method", "decisive word in top 2", "ρ, random weights", "gap ≤ 1 %", "seconds")
+    table = _table("method", "word in top 2", "[95 %]", "ρ, random", "gap ≤ 1 %", "seconds")
     for one in found.methods:
-        right = "–" if one.found is None else f"{one.found.value:.2f} {_interval(one.found)}"
-        mark = f"{translate('ignores weights')} " if one.ignores_weights else ""
+        right, ends = ("–", "") if one.found is None else (f"{one.found.value:.2f}", _interval(one.found))
         sanity, gap = (f"{figure.value:.2f}" if figure else "–" for figure in (one.sanity, one.gap))
-        table.add_row(one.method, right, f"{mark}{sanity}", gap, f"{one.seconds:.2f}")
-    table.add_row(Text(translate("at random"), style="dim"), Text(f"{found.chance:.2f}", style="dim"), "", "", "")
+        table.add_row(one.method, right, ends, sanity + ("*" if one.ignores_weights else ""), gap, f"{one.seconds:.2f}")
+    table.add_row(Text(translate("at random"), style="dim"), Text(f"{found.chance:.2f}", style="dim"), "", "", "", "")
     console.print(table)
+    console.print(Text(translate("Word: the one where clean and corrupted prompt differ."), style="dim"))
+    if any(one.ignores_weights for one in found.methods):
+        console.print(
+            Text(translate("* ignores weights: its maps of a model with random weights are alike."), style="dim")
+        )
     console.print()
     for name, value in found.between_removals.items():
         console.print(Text(translate(f"Ranking of methods by {name}: Kendall's τ {value:.2f}.")))
     for name, reason in found.left_out.items():
         console.print(Text.assemble((name, "bold"), "  ", (translate(reason), "dim")))
+
+
+_SHORT = {"deletion": "del", "insertion": "ins", "comprehensiveness": "compr", "sufficiency": "suff"}
+"""Measures as their columns are headed, so that a table fits 80 characters."""
 
 
 def _table(*names: str) -> Table:

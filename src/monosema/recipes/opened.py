@@ -40,7 +40,8 @@ def opened(
     `base`.
 
     Args:
-        dictionary: in any format that is read: a folder, a file in it, or a name on the hub.
+        dictionary: in any format that is read: a folder, a file in it, or a name on the hub; or a steering file, whose
+            directions get the pages of features (`monosema.runs.directions`).
         base: recipe with the text and all other settings; None is the built-in one for the model.
         site: where the dictionary reads; of a crosscoder several, with commas between.
         output_site: where a transcoder writes.
@@ -50,7 +51,7 @@ def opened(
         FormatError, DamagedFileError: no dictionary there, or one that can't be read.
         ConfigError: neither the files nor anybody else says the model or a site; the message names what to give.
     """
-    coder = load_coder(dictionary)
+    coder = load_coder(dictionary, Site.parse(site) if site and "," not in site else None)
     about, transcodes = coder.metadata, coder.has_separate_target
     model = model or _on_hub(about.model) or (base.model.name if base else None)
     read = site or _sites_in(coder) or (site_text(base.site) if base else None)

@@ -7,15 +7,25 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from monosema.core import ConfigError, FormatError
+from monosema.core import ConfigError, FormatError, Site
 from monosema.dictionaries import SparseCoder, at_sites, config_of, load_dictionary
+from monosema.runs.directions import coder_of, is_directions
 from monosema.runs.overrides import flatten
 from monosema.runs.recipe import Recipe
 
 
-def load_coder(path: str | Path) -> SparseCoder:
-    """Load a dictionary of any format. Raises FormatError where it is none, or no encoder, activation and decoder."""
-    dictionary = load_dictionary(path)
+def load_coder(path: str | Path, site: Site | None = None) -> SparseCoder:
+    """Load a dictionary of any format, or the directions of a steering file: those at a site, where it is named.
+
+    Raises FormatError where it is neither, or no encoder, activation and decoder; ConfigError for directions at several
+    sites.
+    """
+    try:
+        dictionary = load_dictionary(path)
+    except FormatError:
+        if not (is_directions(path) and Path(path).is_file()):
+            raise
+        return coder_of(path, site)
     if not isinstance(dictionary, SparseCoder):
         raise FormatError(f"{path} holds {type(dictionary).__name__}, and a run takes sparse coders only.")
     return dictionary
@@ -33,7 +43,7 @@ def read_given(recipe: Recipe, copy: Path) -> SparseCoder:
     """
     assert recipe.given is not None
     gone = Path(recipe.given).is_absolute() and not Path(recipe.given).exists()
-    coder = load_coder(copy if gone and copy.exists() else recipe.given)
+    coder = load_coder(copy if gone and copy.exists() else recipe.given, recipe.sites[-1])
     here, there = flatten(config_of(coder).to_dict()), flatten(recipe.dictionary.to_dict())
     keys = [key for key in {**here, **there} if here.get(key) != there.get(key)]
     if keys or config_of(coder).title != recipe.dictionary.title:

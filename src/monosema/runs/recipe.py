@@ -25,6 +25,7 @@ from monosema.dictionaries import DictionaryChoice
 from monosema.evaluation import EvaluationConfig
 from monosema.interpretation import ExplainConfig, SampleConfig, ScoringConfig
 from monosema.items import is_vectors
+from monosema.runs.directions import is_directions
 from monosema.runs.sites import OneSite, SiteList, in_both_models, site_text, sites_of
 from monosema.training import TrainConfig
 
@@ -184,9 +185,15 @@ class Recipe(Config):
         return (" → " if self.output_site else ", ").join(site.short for site in self.sites)
 
     @property
+    def of_directions(self) -> bool:
+        """True where the dictionary that is given is a steering file's directions; see `monosema.runs.directions`."""
+        unpenalised = getattr(self.dictionary, "l1_coefficient", None) == 0
+        return self.given is not None and unpenalised and is_directions(self.given)
+
+    @property
     def row_names(self) -> dict[str, str]:
         """Names of the dictionary and its controls, by kind."""
-        title, k = self.dictionary.title, self.dictionary.active_latents
+        title, k = "directions" if self.of_directions else self.dictionary.title, self.dictionary.active_latents
         if k is None:
             return {"dictionary": title, "random": "random directions"}
         return {

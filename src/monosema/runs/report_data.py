@@ -73,7 +73,7 @@ def _report_data(ctx: RunContext) -> ReportData:
         title=recipe.report.title or title,
         model_name=models,
         site=recipe.place,
-        architecture=recipe.dictionary.title,
+        architecture="" if recipe.of_directions else recipe.dictionary.title,
         corpus=ctx.corpus.name,
         tokens=captured.get("rows"),
         heldout_tokens=evaluation.tokens,
@@ -127,6 +127,11 @@ def _origin(ctx: RunContext) -> list[str]:
     if ctx.recipe.given is None:
         return []
     about = opened_dictionary(ctx).metadata
+    if ctx.recipe.of_directions:
+        return [
+            f"The features are directions, read from {ctx.recipe.given}: of each the two sides of the text’s mean, so "
+            "that one of the two is active on any token."
+        ]
     said = [f"The dictionary was not trained in this run: it is {ctx.recipe.given}."]
     said += [f"Its files say that it learnt from {about.tokens:,} tokens."] if about.tokens else []
     return said + ([f"Its files say that it learnt from the text {about.dataset}."] if about.dataset else [])

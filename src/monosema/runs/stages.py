@@ -36,6 +36,7 @@ from monosema.models import vector_width, weight_directions
 from monosema.pages import write_report
 from monosema.runs.budget import CONTROL_ROWS, MOST
 from monosema.runs.context import RunContext
+from monosema.runs.directions import centred, name_features, names_of
 from monosema.runs.display import training_display
 from monosema.runs.end_to_end import WindowsOfRun, windows_path
 from monosema.runs.interpretation import (
@@ -116,6 +117,8 @@ def _open(ctx: RunContext) -> Mapping[str, Any]:
     """Bring the given dictionary into the run, in monosema's own layout, with where it comes from beside it."""
     given = ctx.given
     assert given is not None
+    if names_of(given):
+        given = centred(given, rows_of_text(ctx, ctx.recipe.sites, FITTED_ROWS).cpu())
     folder, digest = save_dictionary(given, ctx.dictionary_dir), ctx.sources["the given dictionary"]
     l0 = given.activation.kept or _l0_of(ctx, given)
     write_json(folder / ORIGIN, {"given": ctx.recipe.given, "digest": digest, "l0": l0})
@@ -245,6 +248,7 @@ def _atlas(ctx: RunContext) -> Mapping[str, Any]:
         atlas = build_atlas(
             ctx.model, opened_dictionary(ctx), ctx.site, batches, ctx.atlas_dir, recipe.atlas, progress=bar
         )
+    name_features(ctx.atlas_dir, opened_dictionary(ctx))
     alive = atlas.sql("select count(*) as n from features where alive")[0]["n"]
     return {recipe.unit: batches.counts.kept, "features": recipe.dictionary.n_latents, "alive": alive}
 

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 from fastapi import Query
 from pydantic import BaseModel, Field
 
+from monosema.server.text import Asking
+
 
 class Problem(BaseModel):
     """The error in words."""
@@ -207,7 +209,7 @@ class FeatureDetail(FeatureBrief):
     passages: list[Passage]
 
 
-class ActivationsOf(BaseModel):
+class ActivationsOf(Asking):
     """A text to read, and the latents to look at; without these, so many of those that fire.
 
     Attributes:
@@ -242,14 +244,14 @@ class Activations(BaseModel):
 Author = Annotated[str, Field(min_length=1, max_length=100)]
 
 
-class LabelGiven(BaseModel):
+class LabelGiven(Asking):
     """A label in a person's name; an empty text takes it back."""
 
     text: str = Field(max_length=500)
     author: Author
 
 
-class VoteGiven(BaseModel):
+class VoteGiven(Asking):
     """A vote on an explanation: 1 for right, -1 for wrong, 0 takes it back; `of` is its method or author, without it
     the label that is shown."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
+from monosema.core import nearest
 from monosema.models import Prompt
 
 
@@ -17,6 +19,22 @@ def _encodable(text: str) -> str:
 
 Words = Annotated[str, AfterValidator(_encodable)]
 """Text that can be encoded."""
+
+
+class Asking(BaseModel):
+    """What a request asks for: a field that it does not have is refused, with the names of those that it has."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known(cls, values: Any) -> Any:
+        unknown = [name for name in values if name not in cls.model_fields] if isinstance(values, dict) else []
+        if unknown:
+            name, there = str(unknown[0])[:80], ", ".join(cls.model_fields)
+            said = f"there is no field {name!r}.{nearest(name, cls.model_fields)} Fields: {there}"
+            raise PydanticCustomError("unknown_field", "{said}", {"said": said})
+        return values
 
 
 class ChatMessage(BaseModel):

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _WARM, _COLD = (194, 65, 12), (27, 108, 168)
 _LARGEST = 4
+_WIDE = 0.01
+"""Gap, as a share of the difference that is divided, from which a method is said to miss it."""
+_MISSED = "The scores miss the difference by more than 1 %: divide by a twin, or by shapley or deep_lift, which do not."
 LIKELIEST, TOKENS = Asked(), Played()
 
 
@@ -163,6 +166,8 @@ def _show(
             console.print(Text.assemble((one[0], "bold"), "  ", (translate(one[1]), "dim")))
             continue
         console.print(Text.assemble((one.method, "bold"), (f"  {_facts(one)}", "dim")))
+        if one.gap is not None and abs(one.gap) > _WIDE * abs(one.total):
+            console.print(Text(translate(_MISSED), style="dim"))
         if not isinstance(game.players, Tokens):
             console.print(_largest(one, labels))
         else:
@@ -174,7 +179,8 @@ def _facts(found: Attribution) -> str:
     gap = "" if found.gap is None else f", {translate('gap')} {number(found.gap)}"
     notes = "".join(f", {translate(name)} {number(value)}" for name, value in found.notes.items())
     total = f"{translate('sum')} {float(found.scores.sum()):.2f}{gap}{notes}"
-    return f"{total}, {found.rows:,} {translate('passes')}, {found.seconds:.2f} s"
+    passes = translate("pass" if found.rows == 1 else "passes")
+    return f"{total}, {found.rows:,} {passes}, {found.seconds:.2f} s"
 
 
 def _ranked(found: Attribution, players: Tokens) -> list[str]:

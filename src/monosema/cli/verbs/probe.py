@@ -138,7 +138,7 @@ def _probes(
         "tested_on": int(examples.test.sum()),
         "probes": [one.to_dict() for one in judged],
     }
-    return deliver(values, common, lambda console: _show(judged, examples, out, console))
+    return deliver(values, common, lambda console: _show(judged, examples, out, model, console))
 
 
 def _write(best: Judged, examples: Examples, out: Path, model: LanguageModel) -> None:
@@ -205,7 +205,9 @@ def _said(figure: Estimate | None) -> str:
     return "–" if figure is None else f"{figure.value:.2f} [{figure.low:.2f}, {figure.high:.2f}]"
 
 
-def _show(judged: Sequence[Judged], examples: Examples, out: Path | None, console: Console) -> None:
+def _show(
+    judged: Sequence[Judged], examples: Examples, out: Path | None, model: LanguageModel, console: Console
+) -> None:
     fitted, tested = int((~examples.test).sum()), int(examples.test.sum())
     said = f"{examples.classes[1]} or {examples.classes[0]}; fitted on {fitted:,} texts, tested on {tested:,} others"
     console.print(Text.assemble((examples.name, "bold"), f": {translate(said)}"))
@@ -224,19 +226,19 @@ def _show(judged: Sequence[Judged], examples: Examples, out: Path | None, consol
         "after LEACE": lambda one: _said(one.erased),
     }
     for columns in (figures, controls):
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("probe", no_wrap=True)
         for name in columns:
-            table.add_column(name, justify="left" if name == "at" else "right")
+            table.add_column(name, justify="left" if name == "at" else "right", no_wrap=" " not in name)
         for one in judged:
             table.add_row(one.method, *(say(one) for say in columns.values()))
         console.print(table)
         console.print()
     if out is not None:
-        console.print(
-            Text(translate(f"The direction is in {out}: steer with it by --steering {out}."), style="dim"),
-            soft_wrap=True,
-        )
+        said = f"The direction is in {out}: steer with it by --steering {out}."
+        opens = f"To open it as a feature: monosema run --dictionary {out} --model {model.name} --out runs/{out.stem}"
+        for line in (said, opens):
+            console.print(Text(translate(line), style="dim"), soft_wrap=True)
 
 
 def _show_heads(model: Transformer, heads: Sequence[HeadDirection], console: Console) -> None:

@@ -19,7 +19,7 @@ export const divided = ({ value, total, removal }) => say("{} nats with everythi
 /** A method's scores on the words, and what it took. @param {Piece[]} pieces @param {Answer} answer */
 export function scored(pieces, { scores, gap, notes, rows, seconds }) {
   const line = strip(pieces.map(({ text }) => ({ token: text })), pieces.map(({ player }) => (player === null ? 0 : scores[player])));
-  const facts = [say("sum {} nats", signed(scores.reduce((sum, one) => sum + one, 0))), gap === null ? "" : say("gap {}", measured(gap)), ...Object.entries(notes).map(([name, value]) => `${say(name)} ${measured(value)}`), say("{n} passes", rows), say("{} s", measured(seconds))];
+  const facts = [say("sum {} nats", signed(scores.reduce((sum, one) => sum + one, 0))), gap === null ? "" : say("gap {}", measured(gap)), ...Object.entries(notes).map(([name, value]) => `${say(name)} ${measured(value)}`), rows === 1 ? say("1 pass") : say("{n} passes", rows), say("{} s", measured(seconds))];
   return [line, el("p", { class: "soft small facts" }, facts.filter(Boolean).flatMap((fact, i) => [i ? " · " : "", el("span", {}, fact)]))];
 }
 

@@ -18,6 +18,7 @@ from monosema.models import LanguageModel
 from monosema.server.errors import NotFoundError
 from monosema.server.library import ServedRun
 from monosema.server.state import OfRun, Served
+from monosema.server.text import Asking
 from monosema.server.worker import Source
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class CircuitList(BaseModel):
     circuits: list[CircuitCard]
 
 
-class PartAsked(BaseModel):
+class PartAsked(Asking):
     """A size, whose first edges or latents are tested by themselves; with nodes, the whole model without these."""
 
     size: int = Field(ge=0, le=MOST)

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Depends, Path
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 from sse_starlette import EventSourceResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -14,7 +14,7 @@ from monosema.core import InputError
 from monosema.server.errors import NotFoundError
 from monosema.server.events import seen_number, send
 from monosema.server.state import Served, Serving
-from monosema.server.text import ChatMessage, Words
+from monosema.server.text import Asking, ChatMessage, Words
 from monosema.server.worker import Source
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/api/generate", tags=["generate"])
 MOST_TEXTS = 8
 
 
-class GenerateRequest(BaseModel):
+class GenerateRequest(Asking):
     """Texts that are asked for.
 
     Attributes:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from monosema.atlas.fired_table import FiredRow, fired_table
 from monosema.attribution import METHODS as ATTRIBUTIONS
@@ -21,7 +21,7 @@ from monosema.server.library import ServedRun
 from monosema.server.reading import DictionaryReading, PromptReading, Question
 from monosema.server.replies import PlainJSON
 from monosema.server.state import Served, Serving
-from monosema.server.text import Turn, Words
+from monosema.server.text import Asking, Turn, Words
 from monosema.server.why import METHODS, Answer, answers
 from monosema.server.worker import Source
 
@@ -56,7 +56,7 @@ _FILES: dict[int | str, dict[str, Any]] = {
 }
 
 
-class Asked(BaseModel):
+class Asked(Asking):
     """A prompt: a text, or the messages of a chat; `run` names whose model reads it, the newest run's without."""
 
     run: str | None = Field(None, max_length=200)
