@@ -170,22 +170,15 @@ def test_a_killed_sweep_goes_on_from_the_file_of_its_texts(finished: Run, tmp_pa
     import time
 
     file, latent = tmp_path / "sweep.jsonl", next(iter(finished.atlas().features(limit=1)))["latent"]
-    words = [
-        "steer",
-        str(finished.folder),
-        "the cat",
-        "--steer",
-        f"{latent}=+1",
-        "--sweep",
-        "0.5,1,2,3",
-        "--seeds",
-        "24",
-    ]
+    words = ["steer", str(finished.folder), "the cat", "--steer", f"{latent}=+1", "--sweep", "0.5,1,2,3"]
     words += ["--seeds", "24", "--temperature", "1", "--tokens", "60", "--json"]
     command = [sys.executable, "-m", "monosema", *words]
-    process = subprocess.Popen([*command, "--keep", str(file)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    log = tmp_path / "log.txt"
+    with open(log, "wb") as said:
+        process = subprocess.Popen([*command, "--keep", str(file)], stdout=subprocess.DEVNULL, stderr=said)
     end = time.monotonic() + 300
     while not (file.exists() and len(file.read_bytes().splitlines()) > 20):
+        assert process.poll() is None, log.read_text()
         assert time.monotonic() < end
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
