@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -126,11 +127,13 @@ def test_another_models_figures_are_not_kept(finished: Run, model: LanguageModel
     assert not (atlas.path / "causes").exists()
 
 
-def test_a_dead_latent_says_why_it_has_no_figures(finished: Run, model: LanguageModel, atlas: Atlas) -> None:
-    dead = atlas.sql("select latent from features where not alive limit 1")
-    if not dead:
-        pytest.skip("all latents fire")
-    own = CauseFinder(atlas, model, finished.dictionary()).of(dead[0]["latent"])
+def test_a_latent_without_passages_says_why_it_has_no_figures(
+    finished: Run, model: LanguageModel, atlas: Atlas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    latent = most_active(atlas)
+    dead = replace(atlas.feature(latent), examples=())
+    monkeypatch.setattr(Atlas, "feature", lambda *_: dead)
+    own = CauseFinder(atlas, model, finished.dictionary()).of(latent)
     assert own.absent["loss"] == "the atlas has no passage on which it fires"
     assert own.tokens == 0
     assert json.loads(json.dumps(own.to_dict()))["figures"].keys() == {"output", "confidence"}

@@ -32,7 +32,10 @@ class Asking(BaseModel):
         unknown = [name for name in values if name not in cls.model_fields] if isinstance(values, dict) else []
         if unknown:
             name, there = str(unknown[0])[:80], ", ".join(cls.model_fields)
-            said = f"there is no field {name!r}.{nearest(name, cls.model_fields)} Fields: {there}"
+            near = nearest(name, cls.model_fields).removeprefix(" Did you mean ").removesuffix("?")
+            said = f"there is no field {name!r}. Did you mean {near}? Fields: {there}"
+            if not near:
+                said = f"there is no field {name!r}. Fields: {there}"
             raise PydanticCustomError("unknown_field", "{said}", {"said": said})
         return values
 

@@ -3,8 +3,7 @@
 import { el, number, say, signed } from "./elements.js";
 import { chip } from "./tokens.js";
 
-/** @import {CausesOf, Place} from "./api.js" */
-/** @import {Children} from "./elements.js" */
+/** @import {CausesOf, FeatureDetail, Place} from "./api.js" */
 
 /** Figures by name: how they are called, and what they mean. @returns {[string, string, string][]} */
 const figures = () => [
@@ -21,8 +20,8 @@ const middle = (sorted) => sorted[sorted.length >> 1];
 /** @param {{value: number, low?: number | null, high?: number | null, n?: number | null}} figure */
 const withEnds = ({ value, low, high, n }) => [el("b", {}, number(value)), n !== 1 ? el("span", { class: "soft" }, ` [${number(low)}, ${number(high)}]`) : null];
 
-/** The box of a feature's causes. @param {CausesOf} causes @param {Children} [tools] */
-export function causesBox(causes, tools) {
+/** The box of a feature's causes. @param {CausesOf} causes */
+export function causesBox(causes) {
   const { figures: found, others, absent } = causes;
   /** @param {[string, string, string]} row */
   const row = ([name, called, about]) => {
@@ -43,8 +42,7 @@ export function causesBox(causes, tools) {
     el("table", { class: "scores" }, el("tbody", {}, figures().flatMap(row))),
     causes.raised.length ? [el("h4", { title: say("Points of probability that tokens lose when the feature is taken out, mean over the tokens on which it fires") }, say("makes likelier where it fires")), changes(causes.raised)] : null,
     causes.lowered.length ? [el("h4", {}, say("makes less likely where it fires")), changes(causes.lowered)] : null,
-    causes.tokens ? el("p", { class: "soft" }, say("Taken out on {n} tokens of {n} passages.", causes.tokens, causes.passages)) : null,
-    tools
+    causes.tokens ? el("p", { class: "soft" }, say("Taken out on {n} tokens of {n} passages.", causes.tokens, causes.passages)) : null
   );
 }
 
@@ -65,3 +63,6 @@ export function circuitsBox(places, address, feature) {
   ];
   return el("section", { class: "box circuits-of" }, el("h3", { title: say("Circuits found in this model that name this feature: its effect there, and its strongest edges") }, say("In circuits")), places.flatMap(shown));
 }
+
+/** Causes and places in circuits that a report has kept. @param {FeatureDetail & {causes?: any, circuits?: any[]}} feature */
+export const keptCauses = (feature) => [feature.causes ? causesBox(feature.causes) : null, circuitsBox(feature.circuits ?? [], () => null, () => null)];

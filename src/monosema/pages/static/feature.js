@@ -1,5 +1,4 @@
 // A feature's page: what it is, where it fires, what it does, what is near it.
-import { causesBox, circuitsBox } from "./causes.js";
 import { el, known, measured, number, save, say, share } from "./elements.js";
 import { columns } from "./plots.js";
 import { headline, others, table } from "./scores.js";
@@ -31,7 +30,7 @@ import { bare, chip, heatmap, joined, labelled, legend } from "./tokens.js";
  * @property {Children} [tools]
  * @property {Children} [panels]
  * @property {(Node | string)[]} [evidence]
- * @property {Children} [causes] - in the place of what stands in the feature
+ * @property {Children} [causes] - what it does to predictions
  * @property {(explanation: Told) => Children} [vote]
  * @property {(latent: number) => string} [address]
  * @property {string} [suffix]
@@ -62,7 +61,7 @@ export function featurePage(feature, context) {
         "div",
         { class: "feature-side" },
         feature.alive ? activationPlot(feature) : null,
-        context.causes ?? causes(feature),
+        context.causes,
         evidence(feature, context),
         logits(feature),
         neighbours(feature, context),
@@ -71,9 +70,6 @@ export function featurePage(feature, context) {
     )
   );
 }
-
-/** Causes and places in circuits that a report has kept. @param {FeatureDetail & {causes?: any, circuits?: any[]}} feature */
-const causes = (feature) => [feature.causes ? causesBox(feature.causes) : null, circuitsBox(feature.circuits ?? [], () => null, () => null)];
 
 /** @param {FeatureDetail} feature @param {Context} context */
 function head(feature, context) {

@@ -1,5 +1,6 @@
 // The report: opens the blocks, draws the plots, and ties list, map, keyboard and address together.
 import { answerPage, asked } from "./answer.js";
+import { keptCauses } from "./causes.js";
 import { circuitPage } from "./circuit.js";
 import { Embedded } from "./data.js";
 import { byId as $, el, reword, save, say, tips } from "./elements.js";
@@ -63,6 +64,7 @@ async function open(row, { jump = false, quiet = false, focus = false } = {}) {
     close,
     starred: stars.has(feature.latent),
     onStar: () => star(feature.latent),
+    causes: keptCauses(feature),
   };
   $("detail").replaceChildren(featurePage(feature, context));
   $("detail").scrollTop = 0;

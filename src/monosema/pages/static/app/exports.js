@@ -1,6 +1,6 @@
-// Files of one feature, of several, of a list, or of a prompt: JSON, Parquet, Neuronpedia's JSON, a page of its own.
+// Files of one feature, of several, or of a list: JSON, Parquet, Neuronpedia's JSON, a page of its own.
 import { el, say } from "../elements.js";
-import { runAddress, toast } from "./shell.js";
+import { runAddress } from "./shell.js";
 
 /** @typedef {number | number[] | (() => URLSearchParams)} What - a latent, several, or the query of a list */
 
@@ -8,25 +8,12 @@ const OF_ONE = { json: "JSON", parquet: "Parquet", neuronpedia: "Neuronpedia’s
 const OF_MANY = { json: "JSON", parquet: "Parquet", tsv: "TSV", neuronpedia: "Neuronpedia’s JSON" };
 
 /** A menu that opens over the page, closed by what is chosen and by Escape. @param {string} name @param {HTMLElement[]} items */
-function menuOf(name, items) {
+export function menuOf(name, items) {
   const menu = el("details", { class: "menu" }, el("summary", { class: "quiet" }, say(name)), el("div", { class: "menu-list" }, items));
   for (const item of items) item.addEventListener("click", () => menu.removeAttribute("open"));
   menu.addEventListener("focusout", (event) => menu.contains(/** @type {Node | null} */ (event.relatedTarget)) || menu.removeAttribute("open"));
   menu.addEventListener("keydown", (event) => void (event.key === "Escape" && (menu.removeAttribute("open"), event.stopPropagation())));
   return menu;
-}
-
-/** Files of a prompt: all features on all its tokens. @param {() => Record<string, unknown>} now - the prompt, as the API takes it */
-export function promptMenu(now) {
-  /** @param {string} format */
-  const save = async (format) => {
-    const answer = await fetch(`/api/prompt/export?format=${format}`, { method: "POST", headers: { "Content-Type": "application/json", "Accept-Language": document.documentElement.lang }, body: JSON.stringify(now()) });
-    if (!answer.ok) return toast((await answer.json()).error.message);
-    const link = el("a", { href: URL.createObjectURL(await answer.blob()), download: `prompt.${format}` });
-    link.click();
-    URL.revokeObjectURL(link.getAttribute("href") ?? "");
-  };
-  return menuOf("Export", Object.entries({ json: "JSON", parquet: "Parquet" }).map(([format, text]) => el("button", { type: "button", class: "quiet", on: { click: () => save(format) } }, say(text))));
 }
 
 /** A menu that opens over the page. @param {string} run @param {What} what */

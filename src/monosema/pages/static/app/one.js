@@ -4,7 +4,6 @@ import { featurePage } from "../feature.js";
 import "../items.js";
 import { tokenTip } from "../tokens.js";
 import { get } from "./api.js";
-import { causesOf } from "./causes.js";
 import { exportMenu } from "./exports.js";
 import { labelling, voting } from "./labelling.js";
 import { MOST, nudge } from "./nudge.js";
@@ -49,6 +48,13 @@ export async function feature(host, run, latent, options) {
   host.dataset.tips = "yes";
 }
 
+/** Causes of a feature, whose module comes after the page. @param {string} run @param {FeatureDetail} found */
+function causes(run, found) {
+  const host = el("div", { class: "causes-of" });
+  import("./causes.js").then(({ causesOf }) => host.replaceChildren(...causesOf(run, found)));
+  return host;
+}
+
 /** @param {string} run @param {number} latent @param {Options & {second: boolean, again(): void}} options */
 async function page(run, latent, options) {
   /** @type {[FeatureDetail, RunDetail & {items?: any}]} */
@@ -78,7 +84,7 @@ async function page(run, latent, options) {
     ],
     panels: found.alive && !told.of_items && !options.second ? [el("div", { class: "bench" }, tryText(run, found, settings, save), nudge(run, found, settings, save))] : [],
     evidence: found.alive ? [labelling(run, found, options.again)] : [],
-    causes: found.alive && !told.of_items ? causesOf(run, found) : null,
+    causes: found.alive && !told.of_items ? causes(run, found) : null,
     vote: (explanation) => voting(run, found, explanation),
   };
   const article = featurePage(found, context);
