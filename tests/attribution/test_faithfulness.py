@@ -8,7 +8,7 @@ from tests.helpers.known_game import additive
 
 from monosema.attribution import MEASURES, Contrast, Game, faithfulness, judge, methods_named, task_pairs
 from monosema.attribution.faithfulness import counts_of
-from monosema.attribution.judging import JudgeConfig, _hit_by_chance
+from monosema.attribution.judging import JudgeConfig, _hit_by_chance, agreement
 from monosema.core import InputError
 from monosema.models import LanguageModel
 
@@ -94,3 +94,11 @@ def test_methods_are_judged_on_a_task(model: LanguageModel) -> None:
     assert rollout.ignores_weights
     assert set(found.between_removals) == {f"{name}, twin and mean" for name in MEASURES}
     assert found.to_dict()["methods"][0]["method"] == "occlusion"
+
+
+def test_rounding_is_no_order() -> None:
+    exact = torch.tensor([5.0, 0.0, 0.0, -2.0, 0.0, 3.0])
+    rounded = exact + 1e-6 * torch.tensor([0.0, 1.0, -2.0, 0.0, 3.0, 0.0])
+    assert agreement(exact, rounded) == pytest.approx(1)
+    assert agreement(exact, -exact) == pytest.approx(-1)
+    assert agreement(torch.zeros(4), torch.arange(4.0)) is None

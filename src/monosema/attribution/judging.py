@@ -292,10 +292,14 @@ def _between(judged: Sequence[Judged], tests: Sequence[str]) -> dict[str, float]
 
 
 def agreement(first: Float[Tensor, " n"], second: Float[Tensor, " n"]) -> float | None:
-    """Return Kendall's τ between two methods' scores of the same players; None where all scores of one are equal."""
+    """Return Kendall's τ between two methods' scores of the same players; None where all scores of one are equal.
+
+    Scores below 1e-5 of a method's largest are equal: words that the twin shares score 0, and rounding is no order.
+    """
     from scipy.stats import kendalltau
 
-    found = float(kendalltau(first, second)[0])
+    told = [scores.where(scores.abs() > 1e-5 * scores.abs().max(), 0.0) for scores in (first, second)]
+    found = float(kendalltau(*told)[0])
     return found if math.isfinite(found) else None
 
 

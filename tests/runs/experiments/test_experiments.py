@@ -149,3 +149,9 @@ def test_letters_have_sources_that_turn_the_answer_round(tmp_path: Path) -> None
         assert prompt.clean.count(twice) == 2
         assert prompt.corrupt.count(answer) == 2
         assert prompt.clean[:2] == prompt.corrupt[:2]
+
+
+def test_refused_layers_leave_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--layers 99 is not valid: specimen has layers 0 to 5"):
+        run_experiment("align", "specimen", tmp_path / "new", ExperimentConfig(layers=(99,)))
+    assert not (tmp_path / "new").exists()

@@ -64,7 +64,9 @@ def causes(run: Path, *features: int, first: int = 0, common: Common = DEFAULTS)
     recipe, atlas = opened.recipe, opened.atlas()
     if recipe.of_items:
         raise InputError("This run is of items: there is no model whose predictions a feature could change.")
-    if first < 0 or not (features or first):
+    if first < 0:
+        raise InputError(f"--first {first} is not valid: give a number of features, 1 or more.")
+    if not (features or first):
         raise InputError("Say which features: monosema causes RUN 17, or --first 20.")
     listed = atlas.features(sort="label_margin", limit=first) if first else []
     wanted = [*dict.fromkeys([*features, *(row["latent"] for row in listed)])]

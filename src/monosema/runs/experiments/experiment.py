@@ -147,6 +147,8 @@ def run_experiment(
     """
     experiment = experiment_named(name)
     lm = load_model(model, device=device, dtype="float32")
+    work = Work(lm, folder, config, device, model)
+    work.sites(())  # layers that there are not are refused before anything is written
     asked = {"experiment": name, "model": lm.name, "digest": lm.digest, **config.to_dict()}
     # They are chosen after a look at what the same dictionaries gave.
     del asked["latents"]
@@ -165,6 +167,6 @@ def run_experiment(
             shutil.rmtree(folder / part, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(path, asked)
-    page = experiment.run(Work(lm, folder, config, device, model))
+    page = experiment.run(work)
     page.write(folder)
     return page
