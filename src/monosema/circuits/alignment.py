@@ -149,7 +149,7 @@ class Alignment:
         found = by_name["search"]
         if found.low <= by_name["random"].high:
             if by_name["whole vector"].low <= by_name["random"].high:
-                return "It can’t be told: the whole vector, which holds all there is, does no better than a random subspace."
+                return "It can’t be told: the whole vector does no better than a random subspace."
             return "No: the subspace does no better than a random one."
         if found.low > by_name["whole vector"].high:
             return "An illusion: the subspace flips more answers than the whole vector does, which holds all there is."
