@@ -229,7 +229,7 @@ def _show(
         table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
         table.add_column("probe", no_wrap=True)
         for name in columns:
-            table.add_column(name, justify="left" if name == "at" else "right", no_wrap=" " not in name)
+            table.add_column(name, justify="left" if name == "at" else "right", overflow="fold")
         for one in judged:
             table.add_row(one.method, *(say(one) for say in columns.values()))
         console.print(table)
