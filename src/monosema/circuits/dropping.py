@@ -26,7 +26,7 @@ from monosema.circuits.continuation import Continuation, Versions
 POSITIONS = 256
 """Positions of all texts that one batch of trials may run, unless a single latent takes more."""
 _SURE = 1.25
-"""How many times what is enough to keep a latent its texts cost before, for no others to run with them."""
+"""Multiple of the cost that keeps a latent: where some of its texts cost so much before, no others run with them."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,8 +79,10 @@ def _place(circuit: str, graph: ShownGraph, index: int) -> Place:
     for edge in sorted(touching, key=lambda edge: -abs(edge.weight))[:EDGES]:
         into = edge.target == index
         other = graph.nodes[edge.source if into else edge.target]
-        about = {"label": other.label, "latent": other.latent, "run": other.run}
-        edges.append(PlaceEdge(other=other.name, **about, weight=edge.weight, into=into))  # type: ignore[arg-type]
+        about = PlaceEdge(
+            other=other.name, label=other.label, latent=other.latent, run=other.run, weight=edge.weight, into=into
+        )
+        edges.append(about)
     return Place(
         circuit=circuit,
         title=graph.title,

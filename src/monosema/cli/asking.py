@@ -75,7 +75,7 @@ class Played:
     players: str = "tokens"
     """tokens, words, sentences or messages of the prompt; latents of --run; heads; neurons."""
     removal: str | None = None
-    """What stands for an absent token: twin, mean (of all embeddings), zero, unknown (token) or mask (no other token
+    """The stand-in of an absent token: twin, mean (of all embeddings), zero, unknown (token) or mask (no other token
     sees it). Without it: the twin where there is one, or mean; of heads and neurons zero."""
     top: int = 32
     """Latents and neurons that are players: those of the largest estimates."""

@@ -22,7 +22,7 @@ Words = Annotated[str, AfterValidator(_encodable)]
 
 
 class Asking(BaseModel):
-    """What a request asks for: a field that it does not have is refused, with the names of those that it has."""
+    """A request: a field that it does not have is refused, with the names of those that it has."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -32,10 +32,7 @@ class Asking(BaseModel):
         unknown = [name for name in values if name not in cls.model_fields] if isinstance(values, dict) else []
         if unknown:
             name, there = str(unknown[0])[:80], ", ".join(cls.model_fields)
-            near = nearest(name, cls.model_fields).removeprefix(" Did you mean ").removesuffix("?")
-            said = f"there is no field {name!r}. Did you mean {near}? Fields: {there}"
-            if not near:
-                said = f"there is no field {name!r}. Fields: {there}"
+            said = f"there is no field {name!r}.{nearest(name, cls.model_fields)} Fields: {there}"
             raise PydanticCustomError("unknown_field", "{said}", {"said": said})
         return values
 

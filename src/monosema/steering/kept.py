@@ -33,7 +33,8 @@ class KeptTexts:
         self._path, self._texts = path, dict[str, list[int]]()
         self._matched, self._read = dict[str, list[int]](), dict[str, Likelihood]()
         self._of = [model.digest, str(model.dtype)] if path is not None else []
-        self._keys = dict[int, str]()
+        # With each key its text: the id of one that is gone may be given again.
+        self._keys: dict[int, tuple[SteeredText, str]] = {}
         if path is not None and path.exists():
             self._open(path)
 
@@ -93,13 +94,12 @@ class KeptTexts:
     def _key(self, text: SteeredText) -> str:
         if self._path is None:
             return ""
-        known = self._keys.get(id(text))
-        if known is None:
+        if id(text) not in self._keys:
             steering = None if text.steered is None else _facts(text.steered.steering)
             known = digest([*self._of, text.written.plain.ids, text.row.prompt.ids, text.row.prompt.roles,
                             text.row.config.to_dict(), steering])  # fmt: skip
-            self._keys[id(text)] = known
-        return known
+            self._keys[id(text)] = text, known
+        return self._keys[id(text)][1]
 
 
 def _facts(steering: Steering) -> list[Any]:
