@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -137,18 +138,29 @@ def test_the_planted_name_is_found_and_the_sentence_follows_from_the_figures(tmp
     page = align._page(work, [known, here])
     assert "search finds the subspace (IIA 1.00 [" in page.verdict
     assert page.verdict.endswith("No.")
+    assert "planted model indirect-object" in page.title
+    assert "50 training prompts, 50 held out" in page.tables[0].caption
     assert "does not find" in align._page(work, [{**known, "rows": lost}, here]).verdict
     assert "0.25 of the search's lies in the row space" in page.tables[1].caption
     assert [row[0] for row in page.tables[0].rows][:2] == ["search", "whole vector"]
     assert page.write(tmp_path).exists()
 
 
-def test_letters_have_sources_that_turn_the_answer_round(tmp_path: Path) -> None:
-    for prompt in align._letters(work_in(tmp_path), "train"):
-        (answer,), (twice,) = prompt.correct, prompt.wrong
-        assert prompt.clean.count(twice) == 2
-        assert prompt.corrupt.count(answer) == 2
-        assert prompt.clean[:2] == prompt.corrupt[:2]
+def test_letters_have_sources_that_turn_the_answer_round_and_are_as_many_as_asked_for(tmp_path: Path) -> None:
+    pairs = dict[str, set[frozenset[str]]]()
+    for part in ("train", "test"):
+        found = list(align._letters(replace(work_in(tmp_path), config=ExperimentConfig(prompts=40)), part))
+        assert len(found) == 40
+        pairs[part] = {frozenset(prompt.correct + prompt.wrong) for prompt in found}
+        orders = [prompt.clean.startswith(prompt.correct) for prompt in found]
+        assert 15 < sum(orders) < 25
+        for prompt in found:
+            (answer,), (twice,) = prompt.correct, prompt.wrong
+            assert prompt.clean.count(twice) == 2
+            assert prompt.corrupt.count(answer) == 2
+            assert prompt.clean[:2] == prompt.corrupt[:2]
+    assert len(pairs["train"]) > 20
+    assert not pairs["train"] & pairs["test"]
 
 
 def test_refused_layers_leave_no_folder(tmp_path: Path) -> None:

@@ -59,11 +59,18 @@ def _planted(work: Work) -> dict[str, Any]:
 
 
 def _letters(work: Work, part: str) -> Task:
-    """Return prompts `aba>` and `baa>` with sources in which the other letter is said again."""
-    rng, prompts = random.Random(derive_seed(work.config.seed, "letters", part)), []
-    for index in range(max(work.config.prompts, 2 * len(LETTERS))):
-        answer, twice = rng.sample(LETTERS, 2)
-        first = [answer, twice] if index % 2 == 0 else [twice, answer]
+    """Return prompts `aba>` and `baa>` with sources in which the other letter is said again.
+
+    No pair of letters is in both parts: on a circle of letters in random order, those of a training prompt are an odd
+    number of steps apart, and those of a test prompt an even one.
+    """
+    circle, n = random.Random(derive_seed(work.config.seed, "letters")).sample(LETTERS, len(LETTERS)), len(LETTERS)
+    steps, prompts = range(1 if part == "train" else 2, n // 2, 2), []
+    for index in range(work.config.prompts):
+        lap, at = divmod(index, n)
+        pair = circle[at], circle[(at + steps[lap % len(steps)]) % n]
+        answer, twice = pair if (at + lap) % 2 else pair[::-1]
+        first = [answer, twice] if (at // 2 + lap) % 2 else [twice, answer]
         clean, source = ("".join([*first, again, MARK]) for again in (twice, answer))
         prompts.append(prompt([clean, source], answer, twice))
     return Task(name="letters", metric="logit_difference", split="test", prompts=tuple(prompts))
@@ -78,7 +85,8 @@ def _searched(
     work: Work, model: LanguageModel, train: Contrasts, test: Contrasts, site: Site, dims: int
 ) -> dict[str, Any]:
     config = AlignmentConfig(dims=dims, steps=STEPS, seed=work.config.seed)
-    return {"model": model.name, **_plain(align(model, train, test, site, config=config), dims)}
+    found = align(model, train, test, site, config=config)
+    return {"model": model.name, "prompts": {"train": len(train), "test": len(test)}, **_plain(found, dims)}
 
 
 def _plain(found: Alignment, dims: int) -> dict[str, Any]:
@@ -105,10 +113,10 @@ def _page(work: Work, found: Sequence[dict[str, Any]]) -> ExperimentPage:
     known = planted["rows"]["search"]["accuracy"]
     holds = "finds" if known["value"] >= 0.99 else "does not find"
     return ExperimentPage(
-        title=f"Alignment: {work.model.name}",
+        title=f"Alignment: {work.model.name}, and the planted model {planted['model']} as control",
         question="Which subspace of the last word's activation carries the name that is the answer?",
         verdict=(
-            f"In the planted model the search {holds} the subspace (IIA {_said(known)} on held-out prompts, random "
+            f"In the planted model {planted['model']} the search {holds} the subspace (IIA {_said(known)} on held-out prompts, random "
             f"{_accuracy(planted, 'random')}). In {work.model.name} a subspace of size {best['dims']} at "
             f"{best['site']} has an IIA of {_accuracy(best, 'search')}, "
             f"random ones {_accuracy(best, 'random')}, the same search in a "
@@ -119,8 +127,11 @@ def _page(work: Work, found: Sequence[dict[str, Any]]) -> ExperimentPage:
         notes=[
             *(f"{one['model']}, {one['site']}: {one['verdict']}" for one in found),
             "Of the way is what the logit difference moves, as a share of what the whole source moves it.",
-            "The planted name has as many values as there are letters, so its subspace has as many dimensions.",
-            f"{STEPS} steps a search, on as many training prompts as are measured on; no name pair is in both.",
+            f"The planted name is one of {PLANTED_DIMS} letters, so its subspace has as many dimensions, and a search "
+            "needs as many prompts.",
+            f"{STEPS} steps a search; no pair of names, or of the planted model's letters, is both in training prompts "
+            "and in those that are measured on. The IIA is of those on which the untouched model does not answer as "
+            "the source does.",
         ],
         values={"model": work.model.name, "found": list(found), "settings": work.config.to_dict()},
     )
@@ -138,7 +149,8 @@ def _table(one: dict[str, Any]) -> Table:
         for name, row in one["rows"].items()
     ]
     head = ["exchanged", "IIA", "of the way", "share of the difference"]
-    return Table(f"{one['model']}, {one['site']}, dimensions: {one['dims']}{inside}.", head, rows)
+    prompts = f"{one['prompts']['train']} training prompts, {one['prompts']['test']} held out"
+    return Table(f"{one['model']}, {one['site']}, dimensions: {one['dims']}; {prompts}{inside}.", head, rows)
 
 
 def _accuracy(one: dict[str, Any], name: str) -> str:
