@@ -116,8 +116,8 @@ def _page(work: Work, found: Sequence[dict[str, Any]]) -> ExperimentPage:
         title=f"Alignment: {work.model.name}, and the planted model {planted['model']} as control",
         question="Which subspace of the last word's activation carries the name that is the answer?",
         verdict=(
-            f"In the planted model {planted['model']} the search {holds} the subspace (IIA {_said(known)} on held-out prompts, random "
-            f"{_accuracy(planted, 'random')}). In {work.model.name} a subspace of size {best['dims']} at "
+            f"In the planted model {planted['model']} the search {holds} the subspace (IIA {_said(known)} on held-out "
+            f"prompts, random {_accuracy(planted, 'random')}). In {work.model.name} a subspace of size {best['dims']} at "
             f"{best['site']} has an IIA of {_accuracy(best, 'search')}, "
             f"random ones {_accuracy(best, 'random')}, the same search in a "
             f"model of random weights {_accuracy(best, 'randomised model')}. {best['verdict']}"
