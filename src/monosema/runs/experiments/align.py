@@ -117,8 +117,8 @@ def _page(work: Work, found: Sequence[dict[str, Any]]) -> ExperimentPage:
         question="Which subspace of the last word's activation carries the name that is the answer?",
         verdict=(
             f"In the planted model {planted['model']} the search {holds} the subspace (IIA {_said(known)} on held-out "
-            f"prompts, random {_accuracy(planted, 'random')}). In {work.model.name} a subspace of size {best['dims']} at "
-            f"{best['site']} has an IIA of {_accuracy(best, 'search')}, "
+            f"prompts, random {_accuracy(planted, 'random')}). In {work.model.name} a subspace of size {best['dims']} "
+            f"at {best['site']} has an IIA of {_accuracy(best, 'search')}, "
             f"random ones {_accuracy(best, 'random')}, the same search in a "
             f"model of random weights {_accuracy(best, 'randomised model')}. {best['verdict']}"
         ),
