@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel
-
 from monosema.core import RunError
 from monosema.server.jobs import Cancelled, Kind, Task, register_kind
+from monosema.server.text import Asking
 
 if TYPE_CHECKING:
     from monosema.server.state import Serving
@@ -31,7 +30,7 @@ PATIENCE = 30.0
 """Seconds that a process has to write a checkpoint before it is killed."""
 
 
-class OfRun(BaseModel):
+class OfRun(Asking):
     """Work on a run.
 
     Attributes:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from monosema.server.jobs import Kind, Task, register_kind
 from monosema.server.sweeps import KEPT, follow
+from monosema.server.text import Asking
 from monosema.steering import ComparisonConfig, SweepConfig, comparison_steps, concept_named
 
 if TYPE_CHECKING:
     from monosema.server.state import Serving
 
 
-class ComparisonAsked(BaseModel):
+class ComparisonAsked(Asking):
     """Ways to choose a latent beside prompt, mean difference, probe, random latent and random direction.
 
     Attributes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -17,6 +17,25 @@ from monosema.server.replies import PlainJSON
 
 class NotFoundError(InputError):
     """No such run, feature or job."""
+
+
+class UnreadableError(InputError):
+    """A request that does not fit its shape.
+
+    Attributes:
+        wrong: what is wrong with its fields, as pydantic tells.
+        place: what they are fields of.
+    """
+
+    def __init__(self, wrong: Sequence[Mapping[str, Any]], place: str | None = None) -> None:
+        self.wrong, self.place = wrong, place
+        super().__init__(self.said("en"))
+
+    def said(self, code: str) -> str:
+        """Say in a language what is wrong with the first five."""
+        place = () if self.place is None else (self.place,)
+        fields = [(".".join(map(str, (*place, *one["loc"]))), translate(_shape(one), code)) for one in self.wrong[:5]]
+        return translate(f"The request can’t be read: {'; '.join(f'{field}: {said}' for field, said in fields)}.", code)
 
 
 class BusyError(MonosemaError):
@@ -47,7 +66,6 @@ SHAPES: Mapping[str, str] = {
     "string_too_short": "must have at least {min_length} characters",
     "string_too_long": "must have at most {max_length} characters",
     "literal_error": "must be {expected}",
-    "json_invalid": "is not valid JSON",
 }
 """Sentences by the name that pydantic has for what is wrong with a value; of others its own are shown."""
 
@@ -71,14 +89,15 @@ def install(app: FastAPI) -> None:
     async def of_ours(request: Request, error: MonosemaError) -> Response:
         return _answer(str(error), _status(error), request)
 
+    @app.exception_handler(UnreadableError)
+    async def of_shape(request: Request, error: UnreadableError) -> Response:
+        return _answer(error.said(language_of(request)), UNPROCESSABLE, request)
+
     @app.exception_handler(RequestValidationError)
-    async def of_shape(request: Request, error: RequestValidationError) -> Response:
-        code = language_of(request)
-        said = "; ".join(
-            f"{'.'.join(str(part) for part in one['loc'])}: {translate(_shape(one), code)}"
-            for one in error.errors()[:5]
-        )
-        return _answer(f"The request can’t be read: {said}.", UNPROCESSABLE, request)
+    async def of_request(request: Request, error: RequestValidationError) -> Response:
+        if said := _no_json(request, error):
+            return _answer(said, UNPROCESSABLE, request)
+        return await of_shape(request, UnreadableError(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: HTTPException) -> Response:
@@ -100,6 +119,28 @@ def _answer(message: str, status: int, request: Request) -> Response:
     if reads and not request.url.path.startswith(("/api/", "/static/")):
         return trouble(request, message, status)
     return reply(message, status, request)
+
+
+def _no_json(request: Request, error: RequestValidationError) -> str | None:
+    """Say where a body is no JSON, and what is expected; None for one that is."""
+    body, wrong = error.body, error.errors()[0]
+    if wrong["type"] == "json_invalid":
+        place = wrong["loc"][-1]
+        rest = body[place : place + 20]
+        where = f"it can’t be read from character {place + 1} on, {rest!r}" if rest else "it ends too early"
+    elif isinstance(body, bytes):
+        kind = request.headers.get("content-type")
+        where = "its content type is not 'application/json'"
+        if kind is not None:
+            where = f"its content type is {kind[:80]!r}, not 'application/json'"
+    else:
+        return None
+    return f"The request’s body is no JSON: {where}. An object with these fields is expected: {_fields(request)}."
+
+
+def _fields(request: Request) -> str:
+    """Return the names of the fields of the body that an address takes."""
+    return ", ".join(request.scope["route"].body_field.field_info.annotation.model_fields)
 
 
 def _shape(wrong: Mapping[str, Any]) -> str:

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from monosema.core import InputError, MonosemaError, RunError, read_json, write_json
-from monosema.server.errors import BusyError, NotFoundError
+from monosema.core import InputError, MonosemaError, RunError, nearest, read_json, write_json
+from monosema.server.errors import BusyError, NotFoundError, UnreadableError
 from monosema.server.events import Stream
 
 if TYPE_CHECKING:
@@ -245,7 +245,7 @@ class Jobs:
             BusyError: too many wait already.
         """
         if kind not in KINDS:
-            raise InputError(f"There is no kind of job {kind[:40]!r}. There is: {', '.join(KINDS)}.")
+            raise InputError(f"There is no kind of job {kind!r}.{nearest(kind, KINDS)} There is: {', '.join(KINDS)}.")
         request = _read(kind, asked)
         KINDS[kind].check(request, served)
         with self._lock:
@@ -321,8 +321,7 @@ def _read(kind: str, asked: Mapping[str, Any]) -> BaseModel:
     try:
         return KINDS[kind].request.model_validate(asked)
     except ValidationError as error:
-        said = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5])
-        raise InputError(f"The request can’t be read: {said}.") from None
+        raise UnreadableError(error.errors(), "body") from None
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

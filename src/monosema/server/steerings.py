@@ -14,22 +14,22 @@ from collections.abc import Callable, Mapping
 from threading import Lock
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from monosema.core import InputError, MonosemaError, Site
 from monosema.models import LanguageModel
+from monosema.server.errors import UnreadableError
 from monosema.server.library import ServedRun
-from monosema.server.text import Words
+from monosema.server.text import Asking, Words
 from monosema.steering import Direction, Resolver, Steering, mean_difference, random_direction, read_directions
 
 KEPT = 64
 """Directions that are kept once made."""
 
 
-class Made(BaseModel):
+class Made(Asking):
     """A direction to be made: the mean difference of examples, or a random one of this seed."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str = Field("direction", min_length=1, max_length=80)
     site: str | None = Field(None, max_length=80)
     positive: list[Words] = Field(default_factory=list, max_length=256)
@@ -61,9 +61,7 @@ def _with_name(run: ServedRun, model: LanguageModel, edit: Any, made: dict[str, 
     try:
         asked = Made.model_validate(edit["direction"])
     except ValidationError as error:
-        first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"])
-        raise InputError(f"direction.{field}: {first['msg']}.") from None
+        raise UnreadableError(error.errors(), "direction") from None
     direction = _direction(run, model, asked)
     name = f"{direction.name} ({len(made) + 1})" if made else direction.name
     made[name] = Direction(direction.site, direction.vector, name, direction.maximum)

@@ -50,7 +50,7 @@ class Turn(ChatMessage):
     content: Words = Field(max_length=100_000)
 
 
-class OnPrompt(BaseModel):
+class OnPrompt(Asking):
     """A prompt, or the messages of a chat: one of them."""
 
     prompt: Words | None = Field(None, min_length=1, max_length=20_000)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Response
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from monosema.core import InputError, MonosemaError, numpy_generator
 from monosema.models import LanguageModel
@@ -18,7 +18,7 @@ from monosema.server.desk import divergence, likeliest
 from monosema.server.library import ServedRun
 from monosema.server.state import Served, Serving
 from monosema.server.steerings import steering_of
-from monosema.server.text import OnPrompt
+from monosema.server.text import Asking, OnPrompt
 from monosema.steering import write_steering
 
 router = APIRouter(prefix="/api/steer", tags=["steer"])
@@ -53,7 +53,7 @@ class AskedHeld(OnRun):
     likely: int = Field(5, ge=1, le=20)
 
 
-class AskedFile(BaseModel):
+class AskedFile(Asking):
     """A steering to be saved, of a run's features."""
 
     run: str | None = Field(None, max_length=200)
