@@ -109,6 +109,16 @@ def test_a_twin_of_another_length_is_an_error_event(client: TestClient) -> None:
     assert "exchange words for others of as many tokens" in told[0][1]["message"]
 
 
+def test_what_fails_on_the_way_is_said_in_the_readers_language(client: TestClient) -> None:
+    asked = {**ASKED, "twin": "the cat sat down"}
+    told = sent_events(client.post("/api/prompt/attribute", json=asked, headers={"accept-language": "ko"}).text)
+    assert told[0][1]["message"].startswith("반사실 프롬프트의 토큰은")
+    spec = {"edits": [{"latent": 1, "add": 1, "unit": "percent"}]}
+    asked = {"prompt": "the cat", "steerings": [spec]}
+    (cost,) = client.post("/api/steer/cost", json=asked, headers={"accept-language": "ko"}).json()["costs"]
+    assert cost["problem"].startswith("edits[0]: unit = 'percent'는 맞지 않습니다: 다음 중에서 고르세요")
+
+
 def test_all_methods_are_listed(client: TestClient) -> None:
     listed = client.post("/api/prompt", json={"text": "the cat"}).json()["attribution"]
     assert [one["name"] for one in listed] == list(METHODS)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from monosema.core import ConfigError, InputError, Site
+from monosema.core.language import translate
 from monosema.dictionaries import Metadata, make_coder, save_dictionary
 from monosema.steering import (
     Add,
@@ -36,6 +37,14 @@ RESOLVE = Resolver({SITE: CODER}, {SITE: lambda latent: 2.5 * latent}, [HAPPY, D
 
 def latent(index: int) -> Latent:
     return Latent(CODER, index, SITE, 2.5 * index)
+
+
+ENGLISH = re.compile(r"\b(is|are|not|valid|give|no|here|of|the|must|say|at) ")
+
+
+def in_korean(error: Exception) -> bool:
+    """Whether a Korean reader is told an error without a word of English about it."""
+    return not ENGLISH.search(translate(str(error), "ko"))
 
 
 EDITS = {
@@ -92,8 +101,9 @@ def test_words_and_plain_values_are_the_edit_and_are_read_again(text: str) -> No
     ],
 )
 def test_words_that_are_no_edit_say_why(text: str, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+    with pytest.raises(InputError, match=says) as caught:
         read_edit(text, RESOLVE)
+    assert in_korean(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -124,6 +134,7 @@ def test_values_that_are_not_valid_name_their_field(edit: Any, says: str) -> Non
     with pytest.raises(ConfigError, match=says) as caught:
         Steering.from_dict({"edits": [EDITS_OK, edit]}, RESOLVE)
     assert str(caught.value).startswith("edits[1]: ")
+    assert in_korean(caught.value)
 
 
 EDITS_OK = {"latent": 1, "add": 1}

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from monosema.core import InputError, MonosemaError
+from monosema.core.language import translate
 from monosema.models import (
     Batch,
     GenerationConfig,
@@ -41,12 +42,14 @@ class Request:
         steerings: one text for each; None for one that nothing steers.
         likely: how many of the likeliest next tokens are told at each step. Then the untouched model reads each
             steered text along, and the divergence KL(steered ‖ untouched) is told too, in nats.
+        language: code of the language in which errors are told.
     """
 
     prompt: Prompt
     config: GenerationConfig
     steerings: Sequence[Steering | None] = (None,)
     likely: int = 0
+    language: str = "en"
 
 
 @dataclass(eq=False)
@@ -123,7 +126,7 @@ class Writing:
     def fail(self, message: str) -> None:
         """End it with an error."""
         if not self.stream.closed:
-            self.stream.add("error", {"message": message})
+            self.stream.add("error", {"message": translate(message, self.request.language)})
             self.end("failed")
 
     def end(self, state: str) -> None:

@@ -11,6 +11,7 @@ from anyio import CapacityLimiter, to_thread
 from fastapi import Depends, Request
 
 from monosema.core import MonosemaError
+from monosema.server.errors import language_of
 from monosema.server.jobs import Jobs
 from monosema.server.library import Library, ServedRun
 from monosema.server.worker import Source, Worker
@@ -94,5 +95,7 @@ async def _run(run: str, serving: Annotated[Serving, Depends(_serving)]) -> Serv
 # They are coroutines so that no thread is woken for what takes microseconds.
 Served = Annotated[Serving, Depends(_serving)]
 """Parameter of a route: what the app serves."""
+Spoken = Annotated[str, Depends(language_of)]
+"""Parameter of a route: the code of the reader's language, for texts that are no error of the whole request."""
 OfRun = Annotated[ServedRun, Depends(_run)]
 """Parameter of a route below ``/runs/{run}``: that run; an unknown name is answered with 404."""

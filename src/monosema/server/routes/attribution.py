@@ -26,7 +26,7 @@ from monosema.models import GenerationConfig, LanguageModel, Transformer, read_p
 from monosema.server.reading import PromptReading
 from monosema.server.reading import Question as Asking
 from monosema.server.routes.prompts import SHOWN, AskedFeatures, events, question_of, run_of
-from monosema.server.state import Served, Serving
+from monosema.server.state import Served, Serving, Spoken
 from monosema.server.text import Words
 
 router = APIRouter(prefix="/api/prompt", tags=["prompt"])
@@ -65,7 +65,7 @@ class AskedSteps(AskedFeatures):
 
 
 @router.post("/attribute", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-def attributed(asked: AskedAttribution, served: Served) -> StreamingResponse:
+def attributed(asked: AskedAttribution, served: Served, spoken: Spoken) -> StreamingResponse:
     """Divide an answer among the words of the prompt, method by method, as server-sent events.
 
     Events: `question` {pieces, value, total, removal}, `answer` of a method, `failed` {method, reason}, `judged` (each
@@ -89,7 +89,7 @@ def attributed(asked: AskedAttribution, served: Served) -> StreamingResponse:
             yield "judged", judged_values(game, done)
         yield "end", {}
 
-    return events(served, served.precise(run_of(served, asked)), answered)
+    return events(served, served.precise(run_of(served, asked)), answered, spoken)
 
 
 @router.post("/lens")

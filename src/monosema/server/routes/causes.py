@@ -17,7 +17,7 @@ from monosema.server.routes.circuits import folders, read_graph
 from monosema.server.routes.features import Latent, known
 from monosema.server.routes.prompts import events
 from monosema.server.schemas import Measured
-from monosema.server.state import OfRun, Served, Serving
+from monosema.server.state import OfRun, Served, Serving, Spoken
 from monosema.server.worker import Source
 
 router = APIRouter(prefix="/api/runs/{run}/features/{latent}/causes", tags=["features"])
@@ -63,7 +63,7 @@ def causes(run: OfRun, latent: Latent, served: Served) -> Any:
 
 
 @router.post("", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-def measured(run: OfRun, latent: Latent, served: Served) -> StreamingResponse:
+def measured(run: OfRun, latent: Latent, served: Served, spoken: Spoken) -> StreamingResponse:
     """Measure a feature with the run's model in float32, as server-sent events; what was measured is kept in the run.
 
     Events: `progress` {done, total}, then `causes`, or `error`.
@@ -81,7 +81,7 @@ def measured(run: OfRun, latent: Latent, served: Served) -> StreamingResponse:
             else:
                 yield "progress", {"done": step[0], "total": step[1]}
 
-    return events(served, _source(served, run), work)
+    return events(served, _source(served, run), work, spoken)
 
 
 def _source(served: Serving, run: ServedRun) -> Source:

@@ -14,10 +14,11 @@ from monosema.circuits.latent_parts import LatentTrial
 from monosema.circuits.parts import PartFigures, PartTrial
 from monosema.circuits.shown import FILE, ShownGraph, graph_files
 from monosema.core import InputError, MonosemaError, nearest
+from monosema.core.language import translate
 from monosema.models import LanguageModel
 from monosema.server.errors import NotFoundError
 from monosema.server.library import ServedRun
-from monosema.server.state import OfRun, Served
+from monosema.server.state import OfRun, Served, Spoken
 from monosema.server.text import Asking
 from monosema.server.worker import Source
 
@@ -66,7 +67,7 @@ def circuit(run: OfRun, circuit: str) -> Any:
 
 
 @router.post("/{circuit}/test", response_model=PartFigures)
-def tested(run: OfRun, circuit: str, asked: PartAsked, served: Served) -> Any:
+def tested(run: OfRun, circuit: str, asked: PartAsked, served: Served, spoken: Spoken) -> Any:
     """Test a part of a circuit on its prompts: what it keeps by itself, or what is lost without some nodes."""
     folder = _folder(run, circuit)
     read_graph(folder)
@@ -76,7 +77,7 @@ def tested(run: OfRun, circuit: str, asked: PartAsked, served: Served) -> Any:
         try:
             tester = _tester(cast(Hashable, model), folder, changed)
         except InputError as error:
-            return PartFigures(size=asked.size, absent=str(error))
+            return PartFigures(size=asked.size, absent=translate(str(error), spoken))
         return tester.test(asked.size, asked.nodes)
 
     return served.worker.call(_source(run.run.recipe), work)

@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from monosema.core import InputError
 from monosema.server.errors import NotFoundError
 from monosema.server.events import seen_number, send
-from monosema.server.state import Served, Serving
+from monosema.server.state import Served, Serving, Spoken
 from monosema.server.text import Asking, ChatMessage, Words
 from monosema.server.worker import Source
 
@@ -56,14 +56,14 @@ class GenerateRequest(Asking):
 
 
 @router.post("", response_class=EventSourceResponse)
-async def generate(asked: GenerateRequest, served: Served) -> EventSourceResponse:
+async def generate(asked: GenerateRequest, served: Served, spoken: Spoken) -> EventSourceResponse:
     """Write texts, a token of each at a time.
 
     Events: `start` {id, rows, prompt, tokens}; `place` {place} while it waits; `delta` {row, token, text, edited,
     finish}, of a row's first with prompt_edited, and with `likely` also {likely, untouched, kl}; `error` {message};
     `end` {state, rows: [{row, finish, edited, unmatched}]}. A delta is `edited` if the token before it was.
     """
-    source, request = await run_in_threadpool(_read, asked, served)
+    source, request = await run_in_threadpool(_read, asked, served, spoken)
     writing = await asyncio.wrap_future(served.worker.write(source, request))
     return send(writing.stream.read())
 
@@ -89,7 +89,7 @@ def _known(served: Serving, id: str) -> Any:
     return writing
 
 
-def _read(asked: GenerateRequest, served: Serving) -> tuple[Source, Any]:
+def _read(asked: GenerateRequest, served: Serving, spoken: str) -> tuple[Source, Any]:
     """Return the model and what it is to write."""
     from monosema.models import GenerationConfig
     from monosema.server.desk import Request
@@ -114,4 +114,4 @@ def _read(asked: GenerateRequest, served: Serving) -> tuple[Source, Any]:
         return [None if spec is None else steering_of(run, model, spec) for spec in wanted]
 
     steerings = served.with_model(run, made) if any(wanted) else [None for _ in wanted]
-    return served.source(run), Request(prompt, config, steerings, asked.likely)
+    return served.source(run), Request(prompt, config, steerings, asked.likely, spoken)

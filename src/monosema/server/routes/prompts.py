@@ -15,12 +15,13 @@ from pydantic import Field, model_validator
 from monosema.atlas.fired_table import FiredRow, fired_table
 from monosema.attribution import METHODS as ATTRIBUTIONS
 from monosema.core import InputError, MonosemaError
+from monosema.core.language import translate
 from monosema.models import LanguageModel, Prompt
 from monosema.server.events import encode
 from monosema.server.library import ServedRun
 from monosema.server.reading import DictionaryReading, PromptReading, Question
 from monosema.server.replies import PlainJSON
-from monosema.server.state import Served, Serving
+from monosema.server.state import Served, Serving, Spoken
 from monosema.server.text import Asking, Turn, Words
 from monosema.server.why import METHODS, Answer, answers
 from monosema.server.worker import Source
@@ -169,7 +170,7 @@ def export(asked: Asked, served: Served, format: Format = "json") -> Response:
 
 
 @router.post("/why", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}})
-def why(asked: AskedWhy, served: Served) -> StreamingResponse:
+def why(asked: AskedWhy, served: Served, spoken: Spoken) -> StreamingResponse:
     """Say why a token came rather than another, method by method, as server-sent events.
 
     Events: `question` {position, target, foil, value}, `answer` of a method, `failed` {method, reason}, and `end`.
@@ -191,7 +192,7 @@ def why(asked: AskedWhy, served: Served) -> StreamingResponse:
                 yield "failed", {"method": answer[0], "reason": answer[1]}
         yield "end", {}
 
-    return events(served, served.source(run), answered)
+    return events(served, served.source(run), answered, spoken)
 
 
 def run_of(served: Serving, asked: Asked) -> ServedRun:
@@ -200,17 +201,21 @@ def run_of(served: Serving, asked: Asked) -> ServedRun:
 
 
 def events(
-    served: Serving, source: Source, work: Callable[[LanguageModel], Iterator[tuple[str, dict[str, Any]]]]
+    served: Serving, source: Source, work: Callable[[LanguageModel], Iterator[tuple[str, dict[str, Any]]]], spoken: str
 ) -> StreamingResponse:
-    """Return what work on a model yields as server-sent events; others have the model between two of them."""
+    """Return what work on a model yields as server-sent events; others have the model between two of them.
+
+    Reasons of what failed are said in the reader's language.
+    """
 
     def lines() -> Iterator[bytes]:
         number = 0
         try:
             for number, (event, data) in enumerate(served.worker.iterate(source, work), start=1):
-                yield encode(number, event, data)
+                said = {**data, "reason": translate(data["reason"], spoken)} if event == "failed" else data
+                yield encode(number, event, said)
         except MonosemaError as error:
-            yield encode(number + 1, "error", {"message": str(error)})
+            yield encode(number + 1, "error", {"message": translate(str(error), spoken)})
 
     return StreamingResponse(lines(), media_type="text/event-stream", headers={"cache-control": "no-store"})
 

@@ -11,12 +11,13 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from monosema.core import InputError, MonosemaError, numpy_generator
+from monosema.core.language import translate
 from monosema.models import LanguageModel
 from monosema.server import sweeps  # noqa: F401 – registers its kind
 from monosema.server.costs import Prices
 from monosema.server.desk import divergence, likeliest
 from monosema.server.library import ServedRun
-from monosema.server.state import Served, Serving
+from monosema.server.state import Served, Serving, Spoken
 from monosema.server.steerings import steering_of
 from monosema.server.text import Asking, OnPrompt
 from monosema.steering import write_steering
@@ -71,7 +72,7 @@ class AskedBaselines(OnRun):
 
 
 @router.post("/cost")
-def cost(asked: AskedCosts, served: Served) -> dict[str, Any]:
+def cost(asked: AskedCosts, served: Served, spoken: Spoken) -> dict[str, Any]:
     """Price steerings on a prompt: KL in nats a token, and `problem` where one can't be applied."""
 
     def price(run: ServedRun, model: LanguageModel, prices: Prices) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def cost(asked: AskedCosts, served: Served) -> dict[str, Any]:
             try:
                 (one,) = prices.costs([steering_of(run, model, spec)])
             except InputError as error:
-                found.append({"kl": None, "problem": str(error)})
+                found.append({"kl": None, "problem": translate(str(error), spoken)})
                 continue
             said = "none of the tokens is one that its place names" if one.unmatched else None
             found.append({"kl": one.kl, "problem": said})
