@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -55,6 +58,42 @@ def test_a_foil_that_is_no_token_is_refused_with_what_to_choose(page: Any, app: 
     said = wait(page, "return document.querySelector('.why .trouble')?.textContent")
     assert "is not one token" in said
     forget(page)
+
+
+def saved(page: Any, format: str, folder: Path) -> Path:
+    """The file that Chromium writes when Export is opened and a format is clicked."""
+    before = set(folder.iterdir())
+    page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(folder)})
+    next(menu for menu in find(page, "details.menu > summary") if menu.text == "Export").click()
+    next(item for item in find(page, "details.menu[open] button") if item.text == format).click()
+    end = time.monotonic() + 20
+    while not (made := [file for file in set(folder.iterdir()) - before if file.suffix != ".crdownload"]):
+        assert time.monotonic() < end, f"Nothing was written for {format}."
+        time.sleep(0.05)
+    return made[0]
+
+
+def test_a_prompt_is_exported_to_files_that_say_the_same(page: Any, app: str, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    visit(page, f"{app}/prompt?run=first&text=the+cat+sat")
+    wait(page, "return document.querySelector('.active-features tbody tr')")
+    json_file, parquet, html = (saved(page, format, tmp_path) for format in ("JSON", "Parquet", "HTML page"))
+    assert [file.name for file in (json_file, parquet, html)] == ["prompt.json", "prompt.parquet", "prompt.html"]
+    rows = json.loads(json_file.read_text())["rows"]
+    assert "".join({row["position"]: row["token"] for row in rows}.values()).endswith("the cat sat")
+    assert sum(row["latent"] is not None for row in rows) > 10
+    assert pq.read_table(parquet).to_pylist() == rows
+    visit(page, html.as_uri(), "return document.querySelector('.monosema')?.shadowRoot?.querySelector('.fired')")
+    shown = page.execute_script(
+        "const root = document.querySelector('.monosema').shadowRoot;"
+        "return [[...root.querySelectorAll('.heat .t')].length, [...root.querySelectorAll('tbody')].map("
+        "body => [...body.querySelectorAll('tr')].map(row => row.cells[row.cells.length - 2].textContent))]"
+    )
+    tokens = {row["position"] for row in rows}
+    assert shown[0] == len(shown[1]) == len(tokens)
+    strongest = next(row for row in rows if row["position"] == max(tokens))
+    assert float(shown[1][-1][0]) == pytest.approx(strongest["activation"], rel=0.01)
 
 
 def test_without_cards_both_columns_are_the_same_and_a_link_brings_cards(page: Any, app: str) -> None:

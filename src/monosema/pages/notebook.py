@@ -30,10 +30,37 @@ SHOWN = 12
 """Features of an atlas that are shown."""
 
 
-def cell(view: str, data: Any, text: str) -> str:
-    """Return HTML that draws `data` by a view of `static/notebook.js`; `text` stands there until it is drawn."""
+_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
+_PAGE = """<!doctype html>
+<html lang="{spoken}">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="monosema">
+<title>{title}</title>
+</head>
+<body>
+{body}
+</body>
+</html>
+"""
+
+
+def page(view: str, data: Any, title: str, spoken: str) -> bytes:
+    """Return a page that opens without a server and fetches nothing: one cell, in the language of this code."""
+    body = cell(view, data, title, spoken)
+    shown = _PAGE.format(spoken=spoken, policy=_POLICY, title=html.escape(title), body=body)
+    return shown.encode("utf-8", "replace")
+
+
+def cell(view: str, data: Any, text: str, spoken: str | None = None) -> str:
+    """Return HTML that draws `data` by a view of `static/notebook.js`; `text` stands there until it is drawn.
+
+    Without the code of a language it speaks that of the environment.
+    """
     here = f"monosema-{uuid4().hex[:12]}"
-    spoken = language()
+    spoken = spoken or language()
     known = {
         "view": view,
         "data": data,

@@ -2,6 +2,7 @@
 import { card } from "./card.js";
 import { byId, el, tips } from "./elements.js";
 import { still } from "./feature.js";
+import { fired } from "./fired.js";
 import { Reader } from "./language.js";
 import { featureRow } from "./row.js";
 import { sweep, texts } from "./texts.js";
@@ -23,6 +24,7 @@ const VIEWS = {
   heat: ({ passages }) => el("div", {}, passages.map((passage) => heatmap(passage, { scale: passage.maximum, full: true }))),
   /** @param {{features: Brief[], said: string}} data */
   features: ({ features, said }) => el("section", {}, el("p", { class: "soft" }, said), el("div", { class: "list still", role: "list" }, features.map((brief, at) => featureRow(brief, { at, of: features.length })))),
+  fired,
   texts,
   sweep,
   /** @param {{title: string, lede: string, cards: {name: string, value: string, interval: string}[], stages: string}} data */

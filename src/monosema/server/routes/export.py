@@ -7,40 +7,24 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
-from monosema.server.errors import language_of
 from monosema.server.library import ServedRun
 from monosema.server.routes.features import Asked, Latent, known
-from monosema.server.state import OfRun
+from monosema.server.state import OfRun, Spoken
 
 router = APIRouter(prefix="/api/runs/{run}/features", tags=["export"])
 MOST_IN_FULL = 200
 """Features with all their passages in one file at most."""
 Rows = Sequence[dict[str, Any]]
-_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:"
-_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="monosema">
-<title>{title}</title>
-</head>
-<body>
-{body}
-</body>
-</html>
-"""
 
 
-def _json(run: ServedRun, rows: Rows, whole: bool) -> bytes:
+def _json(run: ServedRun, rows: Rows, whole: bool, spoken: str) -> bytes:
     content: Any = rows[0] if whole and len(rows) == 1 else {"run": run.name, "features": rows}
     return json.dumps(content, ensure_ascii=False, indent=1).encode("utf-8", "replace")
 
 
-def _parquet(run: ServedRun, rows: Rows, whole: bool) -> bytes:
+def _parquet(run: ServedRun, rows: Rows, whole: bool, spoken: str) -> bytes:
     """Write a row for each feature; tokens with their weights are structures."""
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -54,7 +38,7 @@ def _parquet(run: ServedRun, rows: Rows, whole: bool) -> bytes:
     return file.getvalue()
 
 
-def _tsv(run: ServedRun, rows: Rows, whole: bool) -> bytes:
+def _tsv(run: ServedRun, rows: Rows, whole: bool, spoken: str) -> bytes:
     """Write a line for each feature; lists are JSON, and tabs and line breaks are written as \\t and \\n."""
     heads = [name for name in (rows[0] if rows else {}) if name not in ("spark", "passages")]
 
@@ -68,7 +52,7 @@ def _tsv(run: ServedRun, rows: Rows, whole: bool) -> bytes:
     return ("\n".join(lines) + "\n").encode("utf-8", "replace")
 
 
-def _neuronpedia(run: ServedRun, rows: Rows, whole: bool) -> bytes:
+def _neuronpedia(run: ServedRun, rows: Rows, whole: bool, spoken: str) -> bytes:
     from monosema.pages import neuronpedia
 
     recipe, atlas = run.run.recipe, run.atlas
@@ -78,24 +62,21 @@ def _neuronpedia(run: ServedRun, rows: Rows, whole: bool) -> bytes:
     return json.dumps(batch, ensure_ascii=False).encode("utf-8", "replace")
 
 
-def _html(run: ServedRun, rows: Rows, whole: bool) -> bytes:
-    """Write a page that opens without a server and fetches nothing: the report's modules with these features in it."""
-    import html
+def _html(run: ServedRun, rows: Rows, whole: bool, spoken: str) -> bytes:
+    """Write a page that opens without a server: the report's modules with these features in it."""
+    from monosema.pages.notebook import page
 
-    from monosema.pages.notebook import cell
-
-    title = f"Feature {rows[0]['latent']} of {run.name}" if whole else f"Features of {run.name}"
-    if whole and run.run.recipe.of_items:
-        body = cell("feature", {"feature": rows[0]}, title)
-    elif whole:
-        tables = run.described.tables
-        body = cell("page", {"feature": rows[0], "sides": tables.sides, "buckets": tables.buckets}, title)
-    else:
-        body = cell("features", {"features": rows, "said": title}, title)
-    return _PAGE.format(policy=_POLICY, title=html.escape(title), body=body).encode("utf-8", "replace")
+    if not whole:
+        title = f"Features of {run.name}"
+        return page("features", {"features": rows, "said": title}, title, spoken)
+    title, shown = f"Feature {rows[0]['latent']} of {run.name}", {"feature": rows[0]}
+    if run.run.recipe.of_items:
+        return page("feature", shown, title, spoken)
+    tables = run.described.tables
+    return page("page", {**shown, "sides": tables.sides, "buckets": tables.buckets}, title, spoken)
 
 
-FORMATS: Mapping[str, tuple[Callable[[ServedRun, Rows, bool], bytes], str, str]] = {
+FORMATS: Mapping[str, tuple[Callable[[ServedRun, Rows, bool, str], bytes], str, str]] = {
     "json": (_json, "application/json", "json"),
     "parquet": (_parquet, "application/vnd.apache.parquet", "parquet"),
     "tsv": (_tsv, "text/tab-separated-values", "tsv"),
@@ -111,25 +92,25 @@ Format = Literal["json", "parquet", "tsv", "neuronpedia", "html"]
 
 @router.get("/export", response_class=Response, responses=_FILE)
 def export_list(
-    asked: Asked, request: Request, format: Format = "json", limit: Annotated[int, Query(ge=1, le=100_000)] = 1000
+    asked: Asked, spoken: Spoken, format: Format = "json", limit: Annotated[int, Query(ge=1, le=100_000)] = 1000
 ) -> Response:
     """Give the list, as it is searched and filtered, as a file: figures, labels and tokens of each feature.
 
     Neuronpedia's form has each feature in full, of at most 200.
     """
-    run, page = asked.run, asked.page(0, limit, language_of(request))
-    return _file(run, page["features"], format, f"{run.name}-features", whole=False)
+    run, page = asked.run, asked.page(0, limit, spoken)
+    return _file(run, page["features"], format, f"{run.name}-features", False, spoken)
 
 
 @router.get("/{latent}/export", response_class=Response, responses=_FILE)
-def export_feature(run: OfRun, latent: Latent, format: Format = "json") -> Response:
+def export_feature(run: OfRun, latent: Latent, spoken: Spoken, format: Format = "json") -> Response:
     """Give one feature in full as a file."""
     rows = [run.described.tables.feature(known(run, latent))]
-    return _file(run, rows, format, f"{run.name}-feature-{latent}", whole=True)
+    return _file(run, rows, format, f"{run.name}-feature-{latent}", True, spoken)
 
 
-def _file(run: ServedRun, rows: Rows, format: Format, name: str, whole: bool) -> Response:
+def _file(run: ServedRun, rows: Rows, format: Format, name: str, whole: bool, spoken: str) -> Response:
     write, kind, ending = FORMATS[format]
     plain = "".join(sign if sign.isascii() and (sign.isalnum() or sign in "-_.") else "-" for sign in name)
     headers = {"content-disposition": f'attachment; filename="{plain}.{ending}"', "cache-control": "no-cache"}
-    return Response(write(run, rows, whole), media_type=kind, headers=headers)
+    return Response(write(run, rows, whole, spoken), media_type=kind, headers=headers)

@@ -34,7 +34,7 @@ SHOWN = 1024
 """Tokens of a prompt that a page shows."""
 
 
-def _parquet(table: Table) -> bytes:
+def _parquet(table: Table, spoken: str) -> bytes:
     import pyarrow.parquet as pq
 
     file = io.BytesIO()
@@ -42,14 +42,22 @@ def _parquet(table: Table) -> bytes:
     return file.getvalue()
 
 
-def _json(table: Table) -> bytes:
+def _json(table: Table, spoken: str) -> bytes:
     return bytes(PlainJSON({"rows": table.to_pylist()}).body)
 
 
-Format = Literal["json", "parquet"]
-FORMATS: Mapping[str, tuple[Callable[[Table], bytes], str]] = {
+def _html(table: Table, spoken: str) -> bytes:
+    """Write a page that opens without a server: the tokens, and the strongest features on each."""
+    from monosema.pages.notebook import page
+
+    return page("fired", {"rows": table.to_pylist()}, translate("Features on a prompt", spoken), spoken)
+
+
+Format = Literal["json", "parquet", "html"]
+FORMATS: Mapping[str, tuple[Callable[[Table, str], bytes], str]] = {
     "json": (_json, "application/json"),
     "parquet": (_parquet, "application/vnd.apache.parquet"),
+    "html": (_html, "text/html"),
 }
 """Writers of a prompt's features by name, each with the type of its files."""
 _FILES: dict[int | str, dict[str, Any]] = {
@@ -149,8 +157,11 @@ def features(asked: AskedFeatures, served: Served) -> dict[str, Any]:
 
 
 @router.post("/export", response_class=Response, responses=_FILES)
-def export(asked: Asked, served: Served, format: Format = "json") -> Response:
-    """Give all features on all tokens of a prompt as a file, a row for each (see `atlas.fired_table`)."""
+def export(asked: Asked, served: Served, spoken: Spoken, format: Format = "json") -> Response:
+    """Give all features on all tokens of a prompt as a file, a row for each (see `atlas.fired_table`).
+
+    The page in HTML shows the strongest of each token.
+    """
     run = run_of(served, asked)
 
     def read(model: LanguageModel) -> Table:
@@ -164,7 +175,7 @@ def export(asked: Asked, served: Served, format: Format = "json") -> Response:
         return fired_table(model.tokenizer.tokens(reading.ids), rows)
 
     write, kind = FORMATS[format]
-    content = write(served.with_model(run, read))
+    content = write(served.with_model(run, read), spoken)
     headers = {"content-disposition": f'attachment; filename="prompt.{format}"', "cache-control": "no-cache"}
     return Response(content, media_type=kind, headers=headers)
 

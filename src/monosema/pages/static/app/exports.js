@@ -5,7 +5,7 @@ import { runAddress } from "./shell.js";
 /** @typedef {number | number[] | (() => URLSearchParams)} What - a latent, several, or the query of a list */
 
 const OF_ONE = { json: "JSON", parquet: "Parquet", neuronpedia: "Neuronpedia’s JSON", html: "HTML page" };
-const OF_MANY = { json: "JSON", parquet: "Parquet", tsv: "TSV", neuronpedia: "Neuronpedia’s JSON" };
+const OF_MANY = { json: "JSON", parquet: "Parquet", tsv: "TSV", neuronpedia: "Neuronpedia’s JSON", html: "HTML page" };
 
 /** A menu that opens over the page, closed by what is chosen and by Escape. @param {string} name @param {HTMLElement[]} items */
 export function menuOf(name, items) {

@@ -1,4 +1,4 @@
-// Files of a prompt: all features on all its tokens, as JSON or Parquet.
+// Files of a prompt: all features on all its tokens, as JSON or Parquet; the strongest as a page.
 import { el, say } from "../elements.js";
 import { menuOf } from "./exports.js";
 import { toast } from "./shell.js";
@@ -13,5 +13,5 @@ export function promptMenu(now) {
     link.click();
     URL.revokeObjectURL(link.getAttribute("href") ?? "");
   };
-  return menuOf("Export", Object.entries({ json: "JSON", parquet: "Parquet" }).map(([format, text]) => el("button", { type: "button", class: "quiet", on: { click: () => save(format) } }, say(text))));
+  return menuOf("Export", Object.entries({ json: "JSON", parquet: "Parquet", html: "HTML page" }).map(([format, text]) => el("button", { type: "button", class: "quiet", on: { click: () => save(format) } }, say(text))));
 }
