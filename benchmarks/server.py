@@ -4,9 +4,9 @@
 
 The run is make-believe in the real tables: every feature fires on a token of its own, in passages drawn like text;
 there are 4,096 different labels. The server is `monosema serve` in a process of its own; the clients are in another.
-Each client asks, waits for the answer, rests for a while (an exponential time of mean --pause), and asks for something
-else. Before that one client asks questions of one kind at a time: what they cost is the processor time of the server's
-process, which neighbours on the machine change less than they change waiting. Prints Markdown.
+Each client rests for a while (an exponential time of mean --pause), asks, waits for the answer, rests, and asks for
+something else. Before that one client asks questions of one kind at a time: what they cost is the processor time of the
+server's process, which neighbours on the machine change less than they change waiting. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -278,21 +278,17 @@ def load(
     """Let clients ask for some seconds in a process of their own; return times in seconds by kind, and peak memory."""
     plan = json.dumps([address, run, words[:2000], asked.features, asked.seconds, pause, clients, asked.meaning])
     code = "import sys, json; sys.path.insert(0, sys.argv[1]); import server; server.clients(json.load(sys.stdin))"
-    child = subprocess.Popen(
-        [sys.executable, "-c", code, str(Path(__file__).parent)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdin is not None
-    assert child.stdout is not None
-    child.stdin.write(plan)
-    child.stdin.close()
-    peak = 0
-    while child.poll() is None:
-        peak = max(peak, psutil.Process(pid).memory_info().rss)
-        time.sleep(0.2)
-    return json.loads(child.stdout.read()), peak
+    command, peak = [sys.executable, "-c", code, str(Path(__file__).parent)], 0
+    with tempfile.TemporaryFile("w+") as times:  # a pipe that nobody reads meanwhile would fill
+        child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=times, text=True)
+        assert child.stdin is not None
+        child.stdin.write(plan)
+        child.stdin.close()
+        while child.poll() is None:
+            peak = max(peak, psutil.Process(pid).memory_info().rss)
+            time.sleep(0.2)
+        times.seek(0)
+        return json.load(times), peak
 
 
 def clients(plan: list) -> None:  # type: ignore[type-arg]
@@ -311,6 +307,8 @@ async def _clients(
     async def one(number: int) -> None:
         draw = random.Random(number)
         async with httpx.AsyncClient(timeout=60, headers={"accept-encoding": "gzip"}, verify=plain) as client:
+            # All at the same moment would be a burst that no clients with pauses make, and of ten seconds a twentieth.
+            await asyncio.sleep(draw.expovariate(1 / pause) if pause else 0)
             while time.perf_counter() < end:
                 kind, url = draw.choice(list(questions(base, words, features, meaning, draw).items()))
                 began = time.perf_counter()

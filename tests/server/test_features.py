@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -188,3 +191,22 @@ def test_an_address_that_leads_nowhere_is_a_page_for_a_browser_and_json_else(add
 def test_errors_are_in_the_readers_language(client: TestClient) -> None:
     answer = client.get("/api/runs/none", headers={"accept-language": "ko-KR,ko;q=0.9,en;q=0.8"})
     assert "실행" in answer.json()["error"]["message"]
+
+
+def test_features_and_their_searches_do_not_import_pandas(served_run: Path) -> None:
+    """35 MiB of the server's memory, which Arrow takes for itself unless it is handed nothing of Python's."""
+    code = """
+import sys
+from pathlib import Path
+from monosema.server.library import ServedRun
+
+described = ServedRun("small", Path(sys.argv[1])).described
+described.tables.feature(0)
+for mode in ("words", "token", "effect"):
+    described.find("the", mode)
+described.close()
+assert "pyarrow" in sys.modules
+print("pandas" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code, str(served_run)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from monosema.atlas import Atlas
 from monosema.core import InputError
-from monosema.pages.tables import KINDS, Ragged, column, crosscoder_sides, ragged, read_table, stored_table
+from monosema.pages.tables import (
+    KINDS,
+    Ragged,
+    column,
+    crosscoder_sides,
+    plain,
+    ragged,
+    read_table,
+    rows_of,
+    stored_table,
+)
 
 LEVELS = 255
 """Steps of a passage's maximum that its activations are rounded to."""
@@ -40,7 +50,7 @@ _IDS = {"top_tokens": "top_token_ids", "promoted": "promoted_ids", "suppressed":
 _WEIGHTS = {"top_tokens": "top_token_shares", "promoted": "promoted_logits", "suppressed": "suppressed_logits"}
 _JUDGED = ("explanations", "scores", "votes")
 _NEAR = ("decoder", "coactivation")
-_OPEN_GROUPS = 24
+_OPEN_GROUPS = 8
 _OF_PASSAGES = ("latent", "kind", "rank", "document", "position", "peak", "token_ids", "activations", "maximum")
 
 
@@ -117,12 +127,10 @@ class Neighbours:
     """Near features, cut by feature, the nearest first."""
 
     def __init__(self, atlas: Atlas) -> None:
-        import pyarrow.compute as pc
-
         table = read_table(atlas, "neighbours")
         self._near = {}
         for kind in _NEAR:
-            part = table.filter(pc.equal(table["kind"], kind))
+            part = rows_of(table, "kind", kind)
             latent = column(part, "latent", np.int32)
             order = np.lexsort((column(part, "rank", np.int32), latent))
             other, value = column(part, "other", np.int32), column(part, "value", np.float32)
@@ -301,7 +309,7 @@ class Names:
     def __init__(self, found: Any) -> None:
         coded = found.combine_chunks().dictionary_encode()
         self.names = [*(name or "" for name in coded.dictionary.to_pylist()), ""]
-        self._numbers = np.asarray(coded.indices.fill_null(len(self.names) - 1), np.int16)
+        self._numbers = plain(coded.indices, len(self.names) - 1).astype(np.int16)
 
     def __getitem__(self, row: int) -> str:
         return self.names[self._numbers[row]]

@@ -46,12 +46,36 @@ def column(table: Any, name: str, dtype: Any, missing: float = 0) -> NDArray[Any
     """Return a column as NumPy; `missing` stands for null and for a column that the table does not have."""
     if name not in table.column_names:
         return np.full(table.num_rows, missing, dtype=dtype)
+    return plain(table[name], missing).astype(dtype, copy=False)
+
+
+def plain(values: Any, missing: float = 0) -> NDArray[Any]:
+    """Return an Arrow column of numbers as NumPy, `missing` in place of null, truth values as 0 and 1.
+
+    By its buffer: Arrow's own way imports pandas (35 MiB) where that is installed.
+    """
+    import pyarrow as pa
+
+    whole = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
+    if pa.types.is_boolean(whole.type):
+        whole = whole.cast(pa.uint8())
+    if not whole.null_count:
+        return np.from_dlpack(whole)
+    known = plain(whole.is_valid()).astype(np.bool_)
+    found = plain(whole.drop_null())
+    filled = np.full(len(whole), missing, np.result_type(found, np.min_scalar_type(missing)))
+    filled[known] = found
+    return filled
+
+
+def rows_of(table: Any, name: str, text: str) -> Any:
+    """Return the rows of a table whose column has this text."""
     import pyarrow.compute as pc
 
-    values = table[name]
-    if values.null_count:
-        values = pc.fill_null(values, missing)
-    return np.asarray(values.to_numpy(), dtype=dtype)
+    for one in table[name].unique():  # a scalar of Arrow's: to make one of a text it would import pandas
+        if one.as_py() == text:
+            return table.filter(pc.equal(table[name], one))
+    return table.slice(0, 0)
 
 
 @dataclass(frozen=True)
@@ -103,12 +127,12 @@ def ragged(table: Any, name: str, vocabulary: Vocabulary | None = None) -> Ragge
     import pyarrow.compute as pc
 
     lists = table[name]
-    lengths = np.asarray(pc.fill_null(pc.list_value_length(lists), 0).to_numpy(), dtype=np.int64)
+    lengths = plain(pc.list_value_length(lists)).astype(np.int64)
     first = np.concatenate([[0], np.cumsum(lengths)])
     flat = pc.list_flatten(lists)
     if vocabulary is not None:
-        return Ragged(first, vocabulary.numbers(np.asarray(flat.to_numpy())))
-    return Ragged(first, np.asarray(pc.fill_null(flat, 0).to_numpy()))
+        return Ragged(first, vocabulary.numbers(plain(flat)))
+    return Ragged(first, plain(flat))
 
 
 @dataclass(frozen=True)
@@ -138,7 +162,7 @@ def read_passages(
     )
     table = known_rows(read_table(atlas, "examples", keep), latents)
     known = pc.index_in(table["kind"], value_set=pa.array(KINDS))
-    kind = np.asarray(pc.fill_null(known, len(KINDS)).to_numpy(), dtype=np.int64)
+    kind = plain(known, len(KINDS)).astype(np.int64)
     latent = column(table, "latent", np.int64)
     order = np.lexsort((column(table, "rank", np.int64), kind, latent))
     return Passages(

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from monosema.pages.tables import column, plain, rows_of
+
 _OFTEN = 0.25
 _SHORTEST_PREFIX = 3
 _LONGEST_PART = 40
@@ -75,7 +77,6 @@ class PassageWords:
         Args:
             latents: the rows' numbers, sorted.
         """
-        import pyarrow.compute as pc
         import pyarrow.parquet as pq
 
         self.words = words
@@ -87,7 +88,7 @@ class PassageWords:
             if not wanted():
                 break
             table = file.read_row_group(number, columns=columns, use_threads=False)
-            table = table.filter(pc.equal(table["kind"], "top"))
+            table = rows_of(table, "kind", "top")
             if table.num_rows:
                 parts.append(self._count(table, latents))
         row, word, active, anywhere = _joined(parts)
@@ -98,13 +99,13 @@ class PassageWords:
     def _count(self, table: Any, latents: NDArray[np.int64]) -> tuple[NDArray[Any], ...]:
         """Return features' rows, words, and the numbers of passages with the word active, and with it anywhere."""
         n = len(self.words.texts)
-        row = np.searchsorted(latents, np.asarray(table["latent"].to_numpy(), np.int64))
+        row = np.searchsorted(latents, column(table, "latent", np.int64))
         ids = table["token_ids"].combine_chunks()
-        lengths = np.diff(np.asarray(ids.offsets))
+        lengths = np.diff(plain(ids.offsets))
         passage = np.repeat(np.arange(len(row)), lengths)
-        off = np.asarray(table["activations"].combine_chunks().flatten()) <= 0
+        off = plain(table["activations"].combine_chunks().flatten()) <= 0
         # One entry for each passage and word in it, an active one where there are both kinds.
-        entry = np.sort((passage * n + self.words.of_token[np.asarray(ids.flatten())]) * 2 + off)
+        entry = np.sort((passage * n + self.words.of_token[plain(ids.flatten())]) * 2 + off)
         entry = entry[_begins(entry // 2)]
         # (entries,): feature and word, and whether inactive; equal ones stand beside each other once sorted.
         pair = np.sort((row[entry // (2 * n)] * n + entry // 2 % n) * 2 + entry % 2)

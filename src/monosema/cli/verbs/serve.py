@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 from typing import Annotated, Any
@@ -61,6 +62,8 @@ def serve(
             "out --host."
         )
     listening = _listen(host, port)
+    # Arrow's own allocator keeps what it has freed: 80 MiB after the tables of 65,536 features.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import uvicorn
 
     from monosema.server import create_app
