@@ -123,6 +123,12 @@ class Game:
         """F with none."""
         return float(self(torch.zeros(1, len(self), dtype=torch.bool)))
 
+    @functools.cached_property
+    def moving(self) -> Int[Tensor, " moving"]:
+        """Players that may change F: all but tokens that the counterfactual twin shares."""
+        every = torch.arange(len(self))
+        return every[~self.players.idle] if isinstance(self.players, Tokens) else every
+
     def without_each(self) -> Bool[Tensor, "n n"]:
         """Return the sets that lack one player, in their order."""
         return ~torch.eye(len(self), dtype=torch.bool)

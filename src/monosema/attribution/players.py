@@ -85,6 +85,15 @@ class Tokens:
     removal: Removal
     stand_ins: StandIns
 
+    @property
+    def idle(self) -> Bool[Tensor, " n"]:
+        """True for each player that its own tokens stand in for, so that it is no other when it is absent."""
+        stand_ins = self.stand_ins.ids
+        if stand_ins is None:
+            return torch.zeros(len(self.groups), dtype=torch.bool)
+        same = (stand_ins == self.ids).tolist()
+        return torch.tensor([all(same[at] for at in group) for group in self.groups])
+
     def absent(self, present: Bool[Tensor, "m n"]) -> Pass:
         """Return the passes with just these tokens."""
         ids, there = self.ids, self.at_positions(present.float()) > 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -70,6 +71,40 @@ def test_one_player_has_it_all() -> None:
     game = additive(1)
     for name in ("occlusion", "shapley", "kernel_shap", "integrated_gradients"):
         assert attribute(game, name).scores.tolist() == pytest.approx([1.0], abs=1e-5)
+
+
+def test_words_that_the_twin_shares_cost_no_sets_and_the_others_are_exact(
+    model: LanguageModel, question: Question
+) -> None:
+    game = Game(model, question, tokens_of(model, question))
+    shares = [text == other for text, other in zip(question.ids, question.twin or (), strict=True)]
+    assert len(game) > 10 > len(game.moving) == shares.count(False)
+    found, n = attribute(game, "shapley"), len(game.moving)
+    assert found.errors is None
+    assert found.rows <= 2**n
+    # The slow twin: all sets of those that change, each by a pass of its own.
+    slow = by_hand(KnownGame(n, lambda c: game(_among(game, c > 0)).double()))
+    torch.testing.assert_close(found.scores[game.moving], slow, atol=1e-4, rtol=0)
+    idle = torch.ones(len(game), dtype=torch.bool)
+    idle[game.moving] = False
+    assert not found.scores[idle].any()
+    fitted, drawn = attribute(game, "kernel_shap"), attribute(game, Shapley(exact=1, sets=2000))
+    torch.testing.assert_close(fitted.scores, found.scores, atol=1e-3, rtol=0)
+    assert drawn.errors is not None
+    assert bool((drawn.scores - found.scores).abs().le(5 * drawn.errors + 1e-4).all())
+
+
+def _among(game: Game, present: torch.Tensor) -> torch.Tensor:
+    whole = torch.ones(len(present), len(game), dtype=torch.bool)
+    whole[:, game.moving] = present
+    return whole
+
+
+def test_a_prompt_that_is_its_own_twin_gives_nobody_anything(model: LanguageModel, question: Question) -> None:
+    same = replace(question, twin=question.ids)
+    game = Game(model, same, tokens_of(model, same))
+    for name in ("shapley", "kernel_shap"):
+        assert not attribute(game, name).scores.any()
 
 
 def test_on_a_prompt_shapley_values_sum_to_the_difference(model: LanguageModel, question: Question) -> None:

@@ -3,11 +3,12 @@
     φ_i = Σ_S |S|! (n − |S| − 1)! / n! · (F(S ∪ i) − F(S))
 
 They alone sum to F(all) − F(none), treat equal players equally, give nothing to one without effect, and are linear in
-F. `shapley` computes the sum, up to `exact` players, and draws orders beyond: each with its reverse, so that errors
-cancel where effects of joining early and late balance (Mitchell et al. 2022, arXiv:2104.12199). Every order's rises
-sum to F(all) − F(none), so their mean does as well. `kernel_shap` fits a linear model to F of drawn sets (Lundberg &
-Lee 2017, arXiv:1705.07874), with sets drawn in pairs of complements and the sum as a constraint (Covert & Lee 2021,
-arXiv:2012.01536).
+F. So players that are the same when they are absent, as are words that the counterfactual twin shares, get 0 and are
+always present. `shapley` computes the sum, up to `exact` of the others, and draws orders beyond: each with its reverse,
+so that errors cancel where effects of joining early and late balance (Mitchell et al. 2022, arXiv:2104.12199). Every
+order's rises sum to F(all) − F(none), so their mean does as well. `kernel_shap` fits a linear model to F of drawn sets
+(Lundberg & Lee 2017, arXiv:1705.07874), with sets drawn in pairs of complements and the sum as a constraint (Covert &
+Lee 2021, arXiv:2012.01536).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Shapley:
 
     Attributes:
         name, about, family, default: see `Method`.
-        exact: players up to which all 2ⁿ sets are tried.
+        exact: players that may change F, up to which all 2ⁿ sets of them are tried.
         sets: sets that are tried at most beyond; at least one order and its reverse.
     """
 
@@ -45,15 +46,15 @@ class Shapley:
     sets: int = SETS
 
     def __call__(self, game: Game, seed: int = 0) -> Scores:
-        """Score all players, exactly where they are few; else with standard errors over pairs of orders."""
-        n = len(game)
+        """Score all players, exactly where few may change F; else with standard errors over pairs of orders."""
+        n = len(game.moving)
         if n <= self.exact:
-            return Scores(exact_values(game(all_sets(n))), complete=True)
+            return Scores(_placed(game, exact_values(game(_with_idle(game, all_sets(n))))), complete=True)
         pairs = max(self.sets // (2 * (n - 1)), 1)
         orders = _orders(n, pairs, seed)
         rises = _rises(game, orders).unflatten(0, (pairs, 2)).mean(1)
-        errors = rises.std(0) / math.sqrt(pairs) if pairs > 1 else None
-        return Scores(rises.mean(0), complete=True, errors=errors)
+        errors = _placed(game, rises.std(0) / math.sqrt(pairs)) if pairs > 1 else None
+        return Scores(_placed(game, rises.mean(0)), complete=True, errors=errors)
 
 
 @dataclass(frozen=True)
@@ -72,17 +73,18 @@ class KernelShap:
     sets: int = SETS
 
     def __call__(self, game: Game, seed: int = 0) -> Scores:
-        """Score all players; exact where 2ⁿ sets are no more than those allowed."""
-        n = len(game)
+        """Score all players; exact where the 2ⁿ sets of those that may change F are no more than those allowed."""
+        n = len(game.moving)
         total = game.full - game.empty
-        if n == 1:
-            return Scores(torch.tensor([total]), complete=True)
+        if n <= 1:
+            return Scores(_placed(game, torch.full((n,), total)), complete=True)
         if 2**n <= self.sets:
             present, weights = _all_weighted(n)
         else:
             present, weights = _drawn_pairs(n, self.sets, seed)
-        values = game(present).double() - game.empty
-        return Scores(_constrained_fit(present.double(), values, weights, total).float(), complete=True)
+        values = game(_with_idle(game, present)).double() - game.empty
+        fitted = _constrained_fit(present.double(), values, weights, total).float()
+        return Scores(_placed(game, fitted), complete=True)
 
 
 def all_sets(n: int) -> Bool[Tensor, "sets n"]:
@@ -102,7 +104,19 @@ def exact_values(values: Float[Tensor, " sets"]) -> Float[Tensor, " n"]:
         without = index[(index >> player) & 1 == 0]
         rises = (values[without + (1 << player)] - values[without]).double()
         found.append((rises * weights[sizes[without]]).sum())
-    return torch.stack(found).float()
+    return torch.stack(found).float() if found else values.new_zeros(0)
+
+
+def _with_idle(game: Game, present: Bool[Tensor, "m moving"]) -> Bool[Tensor, "m n"]:
+    """Return sets of those that may change F as sets of all players, the others present."""
+    whole = present.new_ones(len(present), len(game))
+    whole[:, game.moving] = present
+    return whole
+
+
+def _placed(game: Game, values: Float[Tensor, " moving"]) -> Float[Tensor, " n"]:
+    """Return values of those that may change F as values of all players, 0 for the others."""
+    return values.new_zeros(len(game)).index_copy(0, game.moving, values)
 
 
 def _orders(n: int, pairs: int, seed: int) -> Int[Tensor, "orders n"]:
@@ -118,7 +132,7 @@ def _rises(game: Game, orders: Int[Tensor, "orders n"]) -> Float[Tensor, "orders
     ranks = orders.argsort(1)
     # Set t of an order holds those of rank below t; of none and of all F is known.
     present = ranks[:, None, :] < torch.arange(1, n)[None, :, None]
-    inner = game(present.flatten(0, 1)).unflatten(0, (len(orders), n - 1)).double()
+    inner = game(_with_idle(game, present.flatten(0, 1))).unflatten(0, (len(orders), n - 1)).double()
     ends = inner.new_ones(len(orders), 1)
     curve = torch.cat([game.empty * ends, inner, game.full * ends], dim=1)
     return curve.diff(dim=1).gather(1, ranks).float()
