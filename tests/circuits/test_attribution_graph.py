@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from importlib import import_module
 
@@ -11,14 +12,15 @@ import torch
 from pydantic import TypeAdapter
 from tests.helpers.families import KINDS, family_model
 from tests.helpers.transcoding import random_transcoders
+from torch import Tensor
 from typing_extensions import TypedDict
 
 from monosema.circuits.attribution_graph import GraphConfig, PromptGraph, attribution_graph, graph_of
 from monosema.circuits.graph_checks import check_graph
 from monosema.circuits.graph_files import show_graph, to_circuit_tracer, to_dot
 from monosema.circuits.influence import influence_of, prune, score_graph
-from monosema.circuits.replacement import Replacement
-from monosema.core import InputError
+from monosema.circuits.replacement import EVERY_PART, Part, Replacement, Source
+from monosema.core import InputError, Site
 from monosema.models import Transformer
 
 PROMPT = "a cat sat"
@@ -33,15 +35,64 @@ def graph_and_replacement(model: Transformer, **settings: int) -> tuple[PromptGr
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_edge_is_what_taking_its_source_out_does_with_all_else_held(kind: str) -> None:
     graph, replacement = graph_and_replacement(family_model(kind))
-    checks = check_graph(replacement, graph, latents=1000)
-    assert checks.latents == graph.n_latents
+    checks = check_graph(replacement, graph, prune(graph), latents=1000)
+    assert checks.drawn == graph.n_latents
     assert checks.constrained.pearson > 0.9999
 
 
 def test_a_wrong_edge_is_found_by_the_interventions() -> None:
     graph, replacement = graph_and_replacement(family_model("llama"))
     wrong = replace(graph, weights=graph.weights.flip(1))
-    assert check_graph(replacement, wrong, latents=1000).constrained.pearson < 0.9
+    assert check_graph(replacement, wrong, prune(graph), latents=1000).constrained.pearson < 0.9
+
+
+class _Held(Replacement):
+    """A replacement of which chosen parts are held although they are asked to be free."""
+
+    held: frozenset[Part] = frozenset()
+
+    def without(self, sources: Sequence[Source], free: Collection[Part] = ()) -> tuple[list[Tensor], Tensor]:
+        return super().without(sources, [part for part in free if part not in self.held])
+
+
+def test_the_part_that_the_graph_is_wrong_about_is_the_one_at_which_agreement_falls() -> None:
+    # All but the last norm is held, so what falls at the last step is that norm's doing.
+    model = family_model("llama")
+    tokens = torch.tensor(model.tokenizer.encode_batch([PROMPT]))
+    replacement = _Held(model, tokens, random_transcoders(model))
+    replacement.held = frozenset({"MLPs", "attention", "norms"})
+    graph = graph_of(replacement, GraphConfig(max_logits=3))
+    checks = check_graph(replacement, graph, prune(graph), latents=1000)
+    drawn = {row.name: row.drawn for row in checks.freed}
+    held, free = drawn["and norms, but the last"], drawn["and the last norm: all free"]
+    assert held is not None
+    assert free is not None
+    assert free.value < held.value
+    assert held.low <= held.value <= held.high
+    assert len(checks.sentences) == 2
+
+
+def test_with_a_part_free_the_intervention_is_that_of_a_model_with_the_rest_held() -> None:
+    model = family_model("llama")
+    graph, replacement = graph_and_replacement(model)
+    layer, position, latent = graph.latents[0].tolist()
+    source = Source(
+        layer=layer,
+        position=position,
+        vector=5 * graph.activations[0] * replacement.coders[layer].directions[latent],
+    )
+
+    def edit(x: Tensor, _: object) -> Tensor:
+        return x - torch.nn.functional.one_hot(torch.tensor(position), x.shape[1])[:, None] * source.vector
+
+    with model.attach(Site(layer, "mlp_out"), edit):
+        whole = model.final_residual(replacement.tokens, last=True)[0, -1]
+    _, free = replacement.without([source], EVERY_PART)
+    torch.testing.assert_close(free[0], whole)
+    _, held = replacement.without([source], EVERY_PART[:3])
+    # With the last scale held the stream is divided by the untouched length: the same direction, another length.
+    torch.testing.assert_close(held[0] / held[0].norm(), whole / whole.norm())
+    assert not torch.allclose(held[0], whole, rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", ["llama", "gemma2"])

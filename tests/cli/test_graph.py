@@ -44,6 +44,9 @@ def test_a_prompt_is_traced_tested_and_written(folder: Path, command: Command, t
     assert (out / "graph.dot").read_text().count("->") == found["edges"]
     code, text, _ = command(*words)
     assert "replacement score" in text
+    assert "all free, logits beside one another" in text
+    assert [len(row) for row in found["freed"]] == [3] * 5
+    assert ShownGraph.read(out).notes[0].startswith("Replacement score 0.")
     assert "40 are in the graph" in text
 
 

@@ -10,8 +10,9 @@ positions are special tokens, on which transcoders are not trained, ε is the ML
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -24,6 +25,9 @@ from monosema.models import Action, ForwardContext, Transformer
 
 READS = ("mlp_in", "ln2.normalized")
 """Components that a transcoder of an MLP may read."""
+Part = Literal["MLPs", "attention", "norms", "last norm"]
+"""What an intervention can leave free: MLPs' outputs, attention patterns, scales of norms in blocks and of the last."""
+EVERY_PART: tuple[Part, ...] = get_args(Part)
 TOLERANCE = 1e-3
 """Difference of an activation from its pre-activation, relative to the largest, that rounding may make."""
 
@@ -161,12 +165,14 @@ class Replacement:
         return torch.stack(rows) * torch.cat([codes[where] for codes, where in zip(self.codes, found, strict=True)])
 
     @torch.no_grad()
-    def without(self, sources: Sequence[Source], *, held: bool) -> tuple[list[Tensor], Float[Tensor, "n d_model"]]:
+    def without(
+        self, sources: Sequence[Source], free: Collection[Part] = ()
+    ) -> tuple[list[Tensor], Float[Tensor, "n d_model"]]:
         """Return what MLPs read, by layer, and the normalised stream at the last position, without sources.
 
         Args:
             sources: one a row.
-            held: hold attention, norms, and other outputs of MLPs; else the whole model runs free.
+            free: what the model computes anew; all else is held.
         """
         seen, n = dict[Site, Tensor](), len(sources)
 
@@ -174,22 +180,28 @@ class Replacement:
             rows = [row for row, source in enumerate(sources) if source.layer == layer]
 
             def act(x: Tensor, _: ForwardContext) -> Tensor:
-                x = (self.outputs[layer].expand_as(x) if held else x).clone()
+                x = (x if "MLPs" in free else self.outputs[layer].expand_as(x)).clone()
                 for row in rows:
                     x[row, sources[row].position] -= sources[row].vector
                 return x
 
             return act
 
-        with self._frozen() if held else contextlib.nullcontext(), contextlib.ExitStack() as stack:
+        with self._frozen(free), contextlib.ExitStack() as stack:
             for layer, (read, written) in enumerate(zip(self.reads, self.written, strict=True)):
                 stack.enter_context(self.model.attach(read, _keep(seen, read)))
                 stack.enter_context(self.model.attach(written, put(layer)))
             final = self.model.final_residual(self.tokens.expand(n, -1), last=True)[:, -1]
         return [seen[read] for read in self.reads], final
 
-    def _frozen(self) -> contextlib.AbstractContextManager[object]:
-        return frozen(self.model, self.tokens)
+    def _frozen(self, free: Collection[Part] = ()) -> contextlib.AbstractContextManager[object]:
+        return frozen(
+            self.model,
+            self.tokens,
+            patterns="attention" not in free,
+            norms="norms" not in free,
+            final_norm="last norm" not in free,
+        )
 
 
 @dataclass(frozen=True, eq=False)

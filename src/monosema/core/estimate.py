@@ -81,21 +81,21 @@ def bootstrap_correlation(x: ArrayLike, y: ArrayLike, seed: int = 0) -> Estimate
     """Pearson's correlation over independent units, with a percentile bootstrap interval; of ranks it is Spearman's.
 
     Args:
-        x, y: one figure a unit each, shape (n,).
+        x, y: one figure a unit each, shape (n,), or several, shape (n, figures), which are drawn together.
 
     Raises:
         ValueError: fewer than 3 units, or units that are all equal.
     """
     pairs = np.stack([np.asarray(one, dtype=np.float64) for one in (x, y)])
     n = pairs.shape[1]
-    if n < 3 or not np.ptp(pairs, axis=1).all():
+    if n < 3 or not np.ptp(pairs.reshape(2, -1), axis=1).all():
         raise ValueError(f"A correlation needs 3 or more units that differ, got {n}.")
     draws = numpy_generator(seed, "bootstrap").integers(0, n, size=(_RESAMPLES, n), dtype=np.int32)
     # A draw of equal units has no correlation.
     with np.errstate(divide="ignore", invalid="ignore"):
-        drawn = _pearson(pairs[:, draws])
+        drawn = _pearson(pairs[:, draws].reshape(2, _RESAMPLES, -1))
     low, high = np.nanquantile(drawn, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
-    return Estimate(float(_pearson(pairs)), float(low), float(high), n)
+    return Estimate(float(_pearson(pairs.reshape(2, -1))), float(low), float(high), n)
 
 
 def _pearson(pairs: Float[NDArray[np.float64], "2 *draws n"]) -> Float[NDArray[np.float64], "*draws"]:

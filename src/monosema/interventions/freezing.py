@@ -15,7 +15,12 @@ from monosema.models import Action, Captured, ForwardContext, LanguageModel
 
 @contextlib.contextmanager
 def frozen(
-    model: LanguageModel, tokens: Int[Tensor, "batch pos"], *, patterns: bool = True, norms: bool = True
+    model: LanguageModel,
+    tokens: Int[Tensor, "batch pos"],
+    *,
+    patterns: bool = True,
+    norms: bool = True,
+    final_norm: bool | None = None,
 ) -> Iterator[Captured]:
     """Hold attention patterns and norms' scales in every forward pass of the block; no gradient goes through them.
 
@@ -26,6 +31,7 @@ def frozen(
         tokens: the text whose values hold, as the model with what is attached to it now computes them.
         patterns: hold each head's attention.
         norms: hold the scales of all norms of the residual stream, those after attention and MLP included.
+        final_norm: hold that of the norm before the logits; None: as those of the blocks.
 
     Yields:
         The values that hold.
@@ -33,8 +39,9 @@ def frozen(
     Raises:
         UnsupportedModelError: a model of another library, whose patterns and scales are not sites.
     """
-    sites = [site for site in model.sites() if _is_frozen(site, patterns, norms)]
-    if not sites and (patterns or norms):
+    final_norm = norms if final_norm is None else final_norm
+    sites = [site for site in model.sites() if _is_frozen(site, patterns, norms, final_norm)]
+    if not sites and (patterns or norms or final_norm):
         raise UnsupportedModelError(
             f"{model.name!r} runs by another library, whose attention patterns and norms are not sites: only a model "
             "of a family that is read into our own decoder can be frozen (see docs/models.md)."
@@ -46,8 +53,9 @@ def frozen(
         yield values
 
 
-def _is_frozen(site: Site, patterns: bool, norms: bool) -> bool:
-    return (patterns and site.component == "pattern") or (norms and site.component.endswith(".scale"))
+def _is_frozen(site: Site, patterns: bool, norms: bool, final_norm: bool) -> bool:
+    scale = site.component.endswith(".scale") and (final_norm if site.layer is None else norms)
+    return scale or (patterns and site.component == "pattern")
 
 
 def _hold(held: Tensor) -> Action:

@@ -17,7 +17,7 @@ from monosema.core import ConfigError, InputError, RunError, Site, atomic_path, 
 from monosema.core.language import translate
 
 if TYPE_CHECKING:
-    from monosema.circuits import PromptGraph, Pruned
+    from monosema.circuits import GraphChecks, PromptGraph, Pruned
 
 _LISTED = 12
 
@@ -102,16 +102,29 @@ def graph(
         replacement = Replacement(opened, tokens, coders)
         traced = graph_of(replacement, config)
         pruned, scores = prune(traced, nodes, edges), score_graph(traced)
-        tested = check_graph(replacement, traced, checks, common.seed or 0)
+        tested = check_graph(replacement, traced, pruned, checks, common.seed or 0)
     labels = _labels(traced, pruned, homes)
     names = {opened.find(site).layer: homes[site].name if site in homes else "" for site in coders}
     about = {"replacement": scores.replacement, "completeness": scores.completeness}
-    tests = {"constrained": tested.constrained.spearman, "free": tested.free.spearman, "taken out": tested.latents}
+    tests = {
+        "constrained": tested.constrained.spearman,
+        "freed": [
+            {"free": row.name, "shown": row.shown and row.shown.to_dict(), "drawn": row.drawn and row.drawn.to_dict()}
+            for row in tested.freed
+        ],
+        "taken out": {"shown": tested.shown, "drawn": tested.drawn},
+    }
+    findings = [
+        f"Replacement score {scores.replacement:.2f}, completeness score {scores.completeness:.2f}.",
+        *tested.sentences,
+    ]
     place = out or (run and run / "circuits" / slug(prompt))
     if place is not None:
-        known: dict[str, str | int | float | bool] = {**about, **tests, "prompt": prompt}
+        known: dict[str, str | int | float | bool] = {**about, "prompt": prompt}
         known |= {"right": int(traced.logits[0]), "dictionaries": relpath(transcoders, place)}
-        show_graph(traced, pruned, title=prompt, labels=labels, runs=names, about=known).write(place)
+        show_graph(traced, pruned, title=prompt, labels=labels, runs=names, about=known, notes=tuple(findings)).write(
+            place
+        )
         write_json(
             place / "circuit-tracer.json", to_circuit_tracer(traced, pruned, labels, slug=place.name, nodes=nodes)
         )
@@ -132,7 +145,7 @@ def graph(
         **tests,
         "kept": listed,
     }
-    return deliver(values, common, lambda console: _show(values, listed, console))
+    return deliver(values, common, lambda console: _show(values, listed, tested, console))
 
 
 def _labels(traced: PromptGraph, pruned: Pruned, homes: Mapping[Site | str, Path]) -> dict[tuple[int, int], str]:
@@ -166,7 +179,9 @@ def _row(traced: PromptGraph, index: int, effect: float, labels: Mapping[tuple[i
     }
 
 
-def _show(values: Mapping[str, Any], listed: list[dict[str, Any]], console: Console) -> None:
+def _show(values: Mapping[str, Any], listed: list[dict[str, Any]], tested: GraphChecks, console: Console) -> None:
+    from monosema.circuits.graph_checks import say
+
     said = ", ".join(f"{text!r} {share:.0%}" for text, share in list(values["logits"].items())[:5])
     console.print(Text.assemble((translate("next token"), "bold"), f": {said}"))
     counts = f"{values['active']:,} latents are active; {values['latents']:,} are in the graph"
@@ -174,11 +189,14 @@ def _show(values: Mapping[str, Any], listed: list[dict[str, Any]], console: Cons
     console.print(Text(f"{translate(counts)}; {translate(left)}"))
     scores = f"replacement score {values['replacement']:.2f}, completeness score {values['completeness']:.2f}"
     console.print(Text(translate(scores)))
-    tests = (
-        f"{values['taken out']} latents taken out: Spearman's ρ of edges with what happens, all else held, "
-        f"{values['constrained']:.3f}; of whole effects on the logits, the model running free, {values['free']:.3f}"
-    )
-    console.print(Text(translate(tests)))
+    console.print(Text(translate(tested.sentences[0])))
+    steps = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    steps.add_column(translate("whole effects on logits beside what happens (ρ)"))
+    steps.add_column(translate(f"{tested.shown} latents shown"), justify="right", no_wrap=True)
+    steps.add_column(translate(f"{tested.drawn} at random"), justify="right", no_wrap=True)
+    for step in tested.freed:
+        steps.add_row(translate(step.name), say(step.shown), say(step.drawn))
+    console.print(steps)
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     for name in ("layer", "token", "latent", "strength", "effect"):
         table.add_column(name, justify="left" if name == "token" else "right", no_wrap=True)
