@@ -39,6 +39,7 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="generator" content="monosema">
 <title>{title}</title>
+<style>:root {{ color-scheme: light dark }} body {{ margin: 0 }}</style>
 </head>
 <body>
 {body}
