@@ -199,7 +199,7 @@ def _show(found: Found, console: Console) -> None:
     for reason, n in found.contrasts.dropped.items():
         console.print(Text(translate(f"left out: {n}, since {reason}"), style="dim"))
     for sentence in found.sentences:
-        console.print(Text(translate(sentence)))
+        console.print(Text(translate(sentence), style="red" if "UNSTABLE" in sentence else ""))
     if judged.chance is not None:
         console.print(_curve(found))
         console.print(_areas(found))
