@@ -88,6 +88,7 @@ def test_words_and_plain_values_are_the_edit_and_are_read_again(text: str) -> No
     ("text", "says"),
     [
         ("17", "is no edit"),
+        ("happy.toml", "A file of edits is given by --steering"),
         ("=+2", "names nothing|is no edit"),
         ("17=", "is no move"),
         ("17=..", "is no move"),

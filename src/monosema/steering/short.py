@@ -43,7 +43,7 @@ def spec_of_text(text: str) -> dict[str, Any]:
     what, equals, rest = text.strip().rpartition("=")
     move, at, places = rest.partition("@")
     if not equals or not what:
-        raise ConfigError(f"{text!r} is no edit. {_FORM}.")
+        raise ConfigError(f"{text!r} is no edit. {_FORM}. A file of edits is given by --steering.")
     return {**_coordinate(what, text), **_move(move.strip(), text), **(_places(places, text) if at else {})}
 
 
