@@ -57,7 +57,7 @@ serve: $(VENV)/.installed  ## the last demo in the app, at http://localhost:8000
 	$(BIN)/monosema serve $(RUN) --port $(PORT)
 
 fuzz: $(VENV)/.installed  ## ten thousand drawn requests to the app's API (minutes)
-	MONOSEMA_FUZZ_CASES=400 $(BIN)/python -m pytest -q -n 0 --timeout 0 tests/server/test_api_fuzz.py
+	MONOSEMA_FUZZ_CASES=400 $(BIN)/python -m pytest -q -rP -n 0 --timeout 0 tests/server/test_api_fuzz.py
 
 specimen: $(VENV)/.installed  ## train the embedded model again (hours); resumes where it was stopped
 	PYTHONPATH=experiments $(BIN)/python -m specimen --corpus $(CORPUS) --out build/specimen --export src/monosema/models/specimen

@@ -244,3 +244,9 @@ def test_wrong_settings_and_prompts(model: Transformer) -> None:
 def test_a_temperature_of_next_to_nothing_draws_the_largest(temperature: float) -> None:
     got = next_token_probabilities(torch.tensor([[3.0, -2.0, 3.5]]), GenerationConfig(temperature=temperature))
     assert got.tolist() == [[0.0, 0.0, 1.0]]
+
+
+@pytest.mark.parametrize("top_p", [1e-300, 1e-40, 1e-20])
+def test_a_top_p_of_next_to_nothing_keeps_the_largest(top_p: float) -> None:
+    config = GenerationConfig(temperature=1.0, top_p=top_p)
+    assert next_token_probabilities(torch.tensor([[3.0, -2.0, 3.5]]), config).tolist() == [[0.0, 0.0, 1.0]]

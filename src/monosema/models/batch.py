@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _COLDEST = 1e-30
 """Temperature below which float32 would divide by 0."""
+_NARROWEST = 1e-30
+"""Probability top_p below which float32 would keep no token."""
 Around = Callable[[Sequence[Row]], contextlib.AbstractContextManager[object]]
 """The block that holds around a forward pass over rows, one below another."""
 
@@ -154,7 +156,8 @@ def next_token_probabilities(
     if config.top_p is not None:
         ordered, order = probabilities.sort(dim=-1, descending=True)
         before = ordered.cumsum(-1) - ordered
-        kept = torch.zeros_like(probabilities).scatter(-1, order, ordered * (before < config.top_p))
+        within = before < max(config.top_p, _NARROWEST)
+        kept = torch.zeros_like(probabilities).scatter(-1, order, ordered * within)
         probabilities = kept / kept.sum(-1, keepdim=True)
     return probabilities
 
