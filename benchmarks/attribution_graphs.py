@@ -82,7 +82,7 @@ def main() -> None:
             shown, drawn = found.setdefault(row.name, ([], []))
             for figures, figure in ((shown, row.shown), (drawn, row.drawn)):
                 figures += [] if figure is None else [figure.value]
-    print("| left free | latents shown | prompts with 0.7 | at random |")
+    print("\n| left free | latents shown | prompts with 0.7 | at random |\n|---|---|---|---|")
     for name, (shown, drawn) in found.items():
         enough = f"{sum(value >= ENOUGH for value in shown)} of {len(shown)}"
         print(f"| {name} | {bootstrap_mean(shown)} | {enough} | {bootstrap_mean(drawn)} |")
