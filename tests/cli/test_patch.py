@@ -66,7 +66,7 @@ def test_heat_maps_are_printed_and_written_as_a_page(pairs: Path, command: Comma
     code, text, err = command("patch", pairs, "--positions", "tokens", "--out", out)
     assert code == 0, err
     words = " ".join(text.split())
-    for part in ("100% of 20 held-out prompts right", "block 1", "are told from chance; the largest, block"):
+    for part in ("100% of 20 held-out prompts right", "block 1", "chance, corrected for all", "the largest, block"):
         assert part in words
     page = (out / "index.html").read_text()
     assert "not told from chance" in page
@@ -74,7 +74,13 @@ def test_heat_maps_are_printed_and_written_as_a_page(pairs: Path, command: Comma
     assert json.loads((out / "result.json").read_text())["what"] == "residual"
     code, text, err = command("patch", pairs, "--what", "neurons", "--top", "3", "--out", out)
     assert code == 0, err
-    assert "0 of" in text  # The planted model has no MLP that does anything.
+    words = " ".join(text.split())
+    # The planted model has no MLP that does anything; estimates are no effects of their own.
+    assert "0 of 6 measured single units are told from chance, corrected for all 12 figures" in words
+    assert "At random: 3 of" not in words
+    code, text, err = command("patch", pairs, "--what", "neurons", "--top", "4")
+    assert code == 0, err
+    assert "At random: 3 of 4 shown" in " ".join(text.split())
     assert "by estimate" in (out / "result.md").read_text()
 
 

@@ -68,16 +68,25 @@ class PatchTable:
 
     @property
     def verdict(self) -> str:
-        """The result in a sentence."""
-        table = self.table
-        n = int(table.told_apart.sum())
-        (row, column), *_ = table.largest(1)
-        name = table.rows[row] if len(table.columns) == 1 else f"{table.rows[row]}, {table.columns[column]}"
-        total = len(table.rows) * len(table.columns)
+        """The result in a sentence; of ranked units it counts single ones, as they were measured."""
+        table, apart, kind = self.table, self.table.told_apart, "effects"
+        total = apart.numel()
+        places = table.largest(total)
+        if isinstance(self.result, Ranked):
+            singles, kind = self.result.largest + self.result.drawn, "measured single units"
+            apart = apart[:singles, :1]
+            places = [(row, column) for row, column in places if row < singles and column == 0]
+        row, column = places[0]
+        plain = isinstance(self.result, Ranked) or len(table.columns) == 1
+        name = table.rows[row] if plain else f"{table.rows[row]}, {table.columns[column]}"
         share = percents(table.share(row, column))
+        told = (
+            f"{int(apart.sum())} of {apart.numel()} {kind} are told from chance, corrected for all {total} figures of "
+            f"the table (intervals are not); the largest, {name}"
+        )
         if table.direction == "noising":
-            return f"{n} of {total} effects are told from chance; the largest, {name}, costs {share} of the difference."
-        return f"{n} of {total} effects are told from chance; the largest, {name}, restores {share} of the difference."
+            return f"{told}, costs {share} of the difference."
+        return f"{told}, restores {share} of the difference."
 
 
 @dataclass(frozen=True, eq=False)

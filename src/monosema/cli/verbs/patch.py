@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from monosema.runs.subject import Subject
 
 _WARM, _COLD = (194, 65, 12), (27, 108, 168)
+_DRAWN = 3
+"""Units drawn at random that are shown."""
 
 
 def patch(
@@ -60,7 +62,8 @@ def patch(
         line, with clean, corrupt, correct and wrong.
     what
         residual, attention or mlps by position; heads, heads-by-position, queries, keys, values or patterns; neurons or
-        latents, the largest by their gradient and measured; effects: total, direct and indirect, of each component.
+        latents, the largest by their gradient and measured; effects: total, direct and indirect, of each component;
+        paths, those of --path.
     run
         A run folder, or a dictionary in any format, whose latents are exchanged; the model is the one that it is of.
     model
@@ -135,6 +138,14 @@ def _show(found: PatchTable, subject: Subject | None, console: Console) -> None:
     console.print(Text(said, style="dim"))
     if isinstance(found.result, Ranked):
         console.print(_units(found.result, subject))
+        if found.result.drawn > _DRAWN:
+            sizes = table.shares[found.result.largest :][: found.result.drawn, 0].abs()
+            median, most = (100 * float(size) for size in (sizes.quantile(0.5), sizes.max()))
+            said = (
+                f"At random: {_DRAWN} of {found.result.drawn} shown; the median of all is {median:.1f} % in size, the "
+                f"largest {most:.1f} %; --json has all."
+            )
+            console.print(Text(translate(said), style="dim"))
         if (agrees := found.result.agreement) is not None:
             said = f"Estimates correlate with measurements by {agrees.pearson:.3f} over {agrees.n} units of "
             console.print(Text(translate(f"{said}{found.result.units:,}.")))
@@ -201,8 +212,7 @@ def _units(ranked: Ranked, subject: Subject | None) -> Table:
         shown.add_column(name, justify="right" if name.endswith("ed") else "left", no_wrap=True)
     if labels:
         shown.add_column("label", overflow="fold")
-    # Those drawn at random are summed up in the correlation; a few show their size.
-    rows = [*range(ranked.largest), *range(ranked.largest, ranked.largest + min(3, ranked.drawn))]
+    rows = range(ranked.largest + min(_DRAWN, ranked.drawn))
     for row in [*rows, *range(ranked.largest + ranked.drawn, len(table.rows))]:
         name = table.rows[row]
         cells = [percents(table.share(row, column)) for column in (0, 1)]
