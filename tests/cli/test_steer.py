@@ -56,7 +56,8 @@ def test_a_sweep_tries_strengths_and_seeds(finished: Run, latent: int, command: 
     assert (none["kl"]["value"], none["effect"]["n"]) == (0, 4)
     assert some["kl"]["value"] > 0
     assert len(found["points"][0]["samples"]) == 4 * 2
-    assert command(*words)[0] == 0
+    code, out, _ = command(*words)
+    assert (code, "Shown: 4 of 8 texts at each strength, with seed 0; --json has all." in out) == (0, True)
 
 
 def test_the_strength_of_a_divergence_is_solved_and_kept_in_a_file(

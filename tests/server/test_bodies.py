@@ -98,3 +98,8 @@ def test_json_of_another_type_is_told_so(client: TestClient) -> None:
     assert "its content type is not 'application/json'" in said(client, "/api/steer/solve", content='{"prompt": "a"}')
     assert "body: is missing" in said(client, "/api/steer/solve")
     assert "body: must be an object" in said(client, "/api/steer/solve", json=[1])
+
+
+def test_half_a_character_is_refused_in_our_own_words(client: TestClient) -> None:
+    text = said(client, "/api/generate", content='{"prompt": "\\ud800"}', headers={"content-type": "application/json"})
+    assert text == "The request can’t be read: body.prompt: half a character (a lone surrogate) is no text."

@@ -101,7 +101,25 @@ def test_a_search_by_meaning_says_so_where_it_is_by_words(client: TestClient, mo
 def test_an_order_by_fit_needs_a_search(client: TestClient) -> None:
     assert client.get(FEATURES, params={"sort": "fit"}).status_code == 400
     assert client.get(FEATURES, params={"sort": "share"}).status_code == 400
-    assert client.get(FEATURES, params={"density": "+,.."}).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("asked", "said", "korean"),
+    [
+        ({"density": "+,.."}, "'+,..' is no range. Give two numbers", "범위가 아닙니다. 0.001,0.01처럼"),
+        ({"score": "abc"}, "'abc' is no range. Give two numbers", "범위가 아닙니다. 0.001,0.01처럼"),
+        ({"margin": "0.1..0.001"}, "its lower end comes first, as in 0.001,0.1.", "0.001,0.1처럼 낮은 끝을 먼저"),
+        ({"latents": "1,x"}, "'1,x' is no list of numbers. Give whole numbers", "수의 목록이 아닙니다"),
+        ({"on": "²"}, "'²' is no list of numbers. Give whole numbers", "수의 목록이 아닙니다"),
+    ],
+)
+def test_a_filter_that_is_no_range_or_list_is_said(
+    asked: dict[str, str], said: str, korean: str, client: TestClient
+) -> None:
+    for language, sentence in (("en", said), ("ko", korean)):
+        answer = client.get(FEATURES, params=asked, headers={"accept-language": language})
+        assert answer.status_code == 400
+        assert sentence in answer.json()["error"]["message"]
 
 
 def test_a_feature_is_as_the_atlas_has_it(client: TestClient, served_run: Any) -> None:
@@ -170,6 +188,8 @@ def test_a_search_whose_passages_are_not_read_yet_says_so(client: TestClient, mo
     [
         ({"temperature": "nan"}, "body.temperature: NaN이나 무한대가 아닌 숫자여야 합니다"),
         ({"max_new_tokens": 0}, "body.max_new_tokens: 0보다 커야 합니다"),
+        ({"prompt": ""}, "body.prompt: 비어 있으면 안 됩니다"),
+        ({"stop": [""]}, "body.stop.0: 비어 있으면 안 됩니다"),
     ],
 )
 def test_what_is_wrong_with_a_value_is_said_in_the_readers_language(

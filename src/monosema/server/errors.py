@@ -144,8 +144,13 @@ def _fields(request: Request) -> str:
 
 
 def _shape(wrong: Mapping[str, Any]) -> str:
-    said = SHAPES.get(wrong["type"])
-    return str(wrong["msg"]) if said is None else said.format_map(wrong.get("ctx", {}))
+    kind, context = wrong["type"], wrong.get("ctx", {})
+    if kind in ("too_short", "too_long") and isinstance(wrong.get("input"), str):
+        kind = f"string_{kind}"
+    if context.get("min_length") == 1:
+        return "must not be empty"
+    said = SHAPES.get(kind)
+    return str(wrong["msg"]).removeprefix("Value error, ") if said is None else said.format_map(context)
 
 
 def _status(error: MonosemaError) -> int:

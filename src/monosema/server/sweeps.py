@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
@@ -41,7 +41,7 @@ class SweepAsked(OnPrompt):
     seed: int = Field(0, ge=0, lt=2**31)
     temperature: float = Field(1.0, ge=0, le=100, allow_inf_nan=False)
     max_new_tokens: int = Field(40, ge=1, le=512)
-    concept: str | None = Field(None, pattern=r"^[a-z_]{1,40}$")
+    concept: Literal["sentiment", "french", "code", "name"] | None = None
 
 
 def _check(asked: SweepAsked, served: Serving) -> None:

@@ -240,6 +240,12 @@ def _show(result: SweepResult, steering: Steering, swept: bool, out: Path | None
             texts.add_row(Text(_named(point), style="bold"), Text(visible(sample.text)))
         texts.add_row("", "")
     console.print(texts)
+    shown, written = min(len(result.prompts), _SHOWN), len(result.base.samples)
+    if shown < written:
+        seed = result.base.samples[0].seed
+        console.print(
+            Text(translate(f"Shown: {shown} of {written} texts at each strength, with seed {seed}; --json has all."))
+        )
     _table(points, console)
     console.print(Text(translate(FIGURES), style="dim"))
     if not swept and steering.strength != 1:

@@ -529,7 +529,7 @@ export interface SweepAsked {
   seed: number;
   temperature: number;
   max_new_tokens: number;
-  concept?: string | null;
+  concept?: "sentiment" | "french" | "code" | "name" | null;
 }
 
 export interface Turn {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite, nan
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
@@ -33,10 +35,8 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/api/runs/{run}", tags=["features"])
 Mode = Literal["words", "token", "effect", "passage", "meaning"]
-Ends = Annotated[
-    str | None, Query(pattern=r"^[0-9.eE+-]{1,24}(,|\.\.)[0-9.eE+-]{1,24}$", description="Ends, such as 0.001,0.01.")
-]
-_NUMBERS = r"^\d{1,9}(,\d{1,9})*$"
+Ends = Annotated[str | None, Query(max_length=50, description="Ends, the lower first, such as 0.001,0.01.")]
+_NUMBERS = re.compile(r"[0-9]{1,9}(,[0-9]{1,9})*")
 Latent = Annotated[int, Path(ge=0, le=2**31 - 1)]
 
 
@@ -91,10 +91,10 @@ async def _question(
     score: Ends = None,
     margin: Ends = None,
     labels: Labels = "any",
-    latents: Annotated[str | None, Query(pattern=_NUMBERS, max_length=20_000)] = None,
+    latents: Annotated[str | None, Query(max_length=20_000, description="Numbers of features, such as 3,17.")] = None,
     on: Annotated[
         str | None,
-        Query(pattern=_NUMBERS, max_length=2000, description="Tokens of a passage, from 0, that features fire on."),
+        Query(max_length=2000, description="Tokens of a passage, from 0, that features fire on, such as 3,17."),
     ] = None,
 ) -> Question:
     chosen = None if latents is None else _numbers(latents)
@@ -103,6 +103,8 @@ async def _question(
 
 
 def _numbers(text: str) -> list[int]:
+    if not _NUMBERS.fullmatch(text):
+        raise InputError(f"{text[:80]!r} is no list of numbers. Give whole numbers with commas between, such as 3,17.")
     return [int(one) for one in text.split(",")]
 
 
@@ -167,7 +169,11 @@ def _ends(text: str | None) -> tuple[float, float] | None:
     try:
         low, high = (float(part) for part in text.replace("..", ",").split(","))
     except ValueError:
-        raise InputError(f"{text!r} is no range. Give two numbers, such as 0.001,0.01.") from None
+        low = high = nan
+    if not (isfinite(low) and isfinite(high)):
+        raise InputError(f"{text!r} is no range. Give two numbers, such as 0.001,0.01.")
+    if low > high:
+        raise InputError(f"{text!r} is no range: its lower end comes first, as in {high:g},{low:g}.")
     return low, high
 
 
