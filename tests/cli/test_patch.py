@@ -84,6 +84,16 @@ def test_heat_maps_are_printed_and_written_as_a_page(pairs: Path, command: Comma
     assert "by estimate" in (out / "result.md").read_text()
 
 
+def test_too_few_usable_prompts_are_told_from_a_task_that_is_too_hard(pairs: Path, command: Command) -> None:
+    first, second, *_ = map(json.loads, pairs.read_text().splitlines())
+    pairs.write_text("\n".join(map(json.dumps, (first, {**second, "corrupt": second["corrupt"] * 2}))))
+    code, _, err = command("patch", pairs)
+    words = " ".join(err.split())
+    assert code == 2
+    assert "Left out: 1, since clean and corrupted prompt differ in length." in words
+    assert "Too few prompts can be used: give at least 4 held-out ones." in words
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from typing import Any, Literal
 
 from monosema.circuits.circuit import Circuit, Ranking
@@ -22,6 +23,8 @@ RANKINGS: tuple[Ranking, ...] = ("size", "sign")
 TESTS: tuple[Test, ...] = ("curve", "completeness", "minimality", "stability")
 """Tests of a circuit, the cheapest first; faithfulness beside a random circuit is always measured."""
 _COMPLETE = 0.1
+_MOST = 0.75
+"""Share of right answers from which too few prompts, and not the task, are why skill is not told from guessing."""
 _AXES: tuple[Axis, ...] = ("linear", "log")
 Said = Callable[[str], None]
 
@@ -110,15 +113,22 @@ def require_skill(model: Transformer, contrasts: Contrasts) -> Estimate:
     """Return the share of prompts that a model answers rightly: right answers are likelier than wrong ones.
 
     Raises:
-        InputError: no more than by guessing between right and wrong.
+        InputError: no more than by guessing between right and wrong; says which prompts were left out, and where most
+            answers are right, how many prompts it takes.
     """
     clean, _ = end_metrics(model, contrasts, LogitDifference())
-    accuracy = wilson(int((clean > 0).sum()), len(clean))
+    right, n = int((clean > 0).sum()), len(clean)
+    accuracy = wilson(right, n)
     if accuracy.low <= 0.5:
+        left = "".join(f"Left out: {number}, since {reason}. " for reason, number in contrasts.dropped.items())
+        advice = "Take a task that it can do, or more prompts."
+        if accuracy.value >= _MOST:
+            enough = next(more for more in count(n + 1) if wilson(right * more // n, more).low > 0.5)
+            advice = f"Too few prompts can be used: give at least {enough} held-out ones."
         raise InputError(
             f"{model.name!r} answers {accuracy.value:.0%} of {accuracy.n} prompts of {contrasts.task!r} rightly (95 % "
             f"interval {accuracy.low:.0%} to {accuracy.high:.0%}), which is not told apart from guessing: there is no "
-            "circuit to find. Take a task that it can do, or more prompts."
+            f"circuit to find. {left}{advice}"
         )
     return accuracy
 
