@@ -95,6 +95,8 @@ def test_each_wrong_answer_of_a_task_is_debugged_once_beside_what_the_repair_cos
     assert found.harmed is not None
 
     latents = sorted({one.latent for one in case.removed})
+    flipped = int(case.together is not None)
+    assert sorted((one.latent, one.cases, one.flipped) for one in found.latents) == [(k, 1, flipped) for k in latents]
     ids = torch.tensor([model.tokenizer.encode("some words")])
 
     def without(x: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,8 @@ def test_a_text_s_wrong_answer_is_debugged_and_written(copied: Path, command: Co
     assert len(shown.edges) == len(case["culprits"]) == 6
     code, text, _ = command(*words, "--most", "6")
     assert "over 'x' by" in text
+    assert "shown" not in text
+    assert "12 of 14 shown; --json has all." in command(*words, "--most", "14")[1]
 
 
 def test_what_is_no_task_or_no_mistake_is_an_error(copied: Path, command: Command) -> None:

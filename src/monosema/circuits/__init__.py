@@ -55,7 +55,7 @@ from monosema.circuits.stability import Stability, jaccard, stability
 from monosema.circuits.tables import PatchConfig, PatchTable, patch_table
 from monosema.circuits.units import Ranked, rank_latents, rank_neurons
 from monosema.circuits.verification import Verification, VerifiedEdge, verify
-from monosema.circuits.wrong_answers import WrongAnswers, debug_task
+from monosema.circuits.wrong_answers import TakenOut, WrongAnswers, debug_task
 
 __all__ = [
     "ABLATIONS",
@@ -123,6 +123,7 @@ __all__ = [
     "ShownNode",
     "Stability",
     "Subspace",
+    "TakenOut",
     "Trial",
     "Verification",
     "VerifiedEdge",

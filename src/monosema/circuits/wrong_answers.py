@@ -24,6 +24,15 @@ BESIDE = 32
 
 
 @dataclass(frozen=True, kw_only=True)
+class TakenOut:
+    """A latent, the number of wrong answers that it was taken out of, and how many of them that flipped."""
+
+    latent: int
+    cases: int
+    flipped: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class WrongAnswers:
     """The wrong answers of a task, each debugged.
 
@@ -59,9 +68,15 @@ class WrongAnswers:
         return f"{said} Of the right answers the same latents, taken out, turn {_share(self.harmed)} wrong."
 
     @property
-    def latents(self) -> list[tuple[int, int]]:
-        """Latents that were taken out, with the number of cases that they were in, the most frequent first."""
-        return Counter(latent for case in self.cases for latent in {one.latent for one in case.removed}).most_common()
+    def latents(self) -> list[TakenOut]:
+        """Latents that were taken out, the most frequent first; of equals, those of the most flipped answers."""
+        cases = [({one.latent for one in case.removed}, case.together is not None) for case in self.cases]
+        every, flipped = (
+            Counter(latent for latents, flips in cases if flips or not only for latent in latents)
+            for only in (False, True)
+        )
+        found = [TakenOut(latent=latent, cases=n, flipped=flipped[latent]) for latent, n in every.items()]
+        return sorted(found, key=lambda one: (-one.cases, -one.flipped))
 
 
 def debug_task(

@@ -31,6 +31,11 @@ _ABLATED = {
     "matrix": "Share of each task that is lost without each circuit",
     "own": "Share that is lost without the edges that are in one circuit alone",
 }
+_NOTES = (
+    "worst 10 %: prompts keep less than this one time in ten, in units of the whole model's mean over prompts, so that "
+    "all edges need not make it 1.",
+    "CMD: mean of |1 − f| over the share of edges, 0 is best; CPR: mean of f.",
+)
 _LISTED = 12
 """Nodes of a circuit's table."""
 
@@ -203,6 +208,8 @@ def _show(found: Found, console: Console) -> None:
     if judged.chance is not None:
         console.print(_curve(found))
         console.print(_areas(found))
+        for note in _NOTES:
+            console.print(Text(translate(note), style="dim"))
     if judged.minimality:
         console.print(_nodes(found))
     if found.verification is not None and found.verification.first:

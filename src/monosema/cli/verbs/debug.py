@@ -106,7 +106,7 @@ def debug(
     values = {
         "model": opened.name,
         "site": subject.site.short,
-        **({} if found is None else {"verdict": found.verdict, **plain(found)}),
+        **({} if found is None else {"verdict": found.verdict, **plain(found), "latents": plain(found.latents)}),
         "cases": [{**plain(case), "verdict": case.verdict} for case in answers],
         "labels": {str(latent): label for latent, label in labels.items()},
     }
@@ -139,8 +139,10 @@ def _show(found: WrongAnswers | None, answers: Sequence[Debugged], labels: dict[
         console.print(Text(translate(case.verdict)))
         if found is None:
             console.print(_culprits(case, labels))
+            _show_cut(len(case.culprits), console)
     if found is not None:
         console.print(_frequent(found, labels))
+        _show_cut(len(found.latents), console)
 
 
 def _culprits(case: Debugged, labels: dict[int, str]) -> Table:
@@ -162,7 +164,16 @@ def _frequent(found: WrongAnswers, labels: dict[int, str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column("latent", justify="right")
     table.add_column("wrong answers", justify="right")
+    table.add_column("flipped ones", justify="right")
     table.add_column("label", overflow="fold")
-    for latent, n in found.latents[:_LISTED]:
-        table.add_row(str(latent), f"{n} / {len(found.cases)}", Text(labels.get(latent, "–")))
+    flipped = sum(case.together is not None for case in found.cases)
+    for one in found.latents[:_LISTED]:
+        shares = (f"{one.cases} / {len(found.cases)}", f"{one.flipped} / {flipped}")
+        table.add_row(str(one.latent), *shares, Text(labels.get(one.latent, "–")))
     return table
+
+
+def _show_cut(n: int, console: Console) -> None:
+    """Say how many of a table's rows are shown, where not all are."""
+    if n > _LISTED:
+        console.print(Text(translate(f"{_LISTED} of {n} shown; --json has all."), style="dim"))
