@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import Field
 
@@ -12,6 +12,7 @@ from monosema.server.jobs import Kind, Task, register_kind
 from monosema.server.steerings import steering_of
 from monosema.server.text import OnPrompt
 from monosema.steering import SweepConfig, SweepResult, SweepStep, at_strengths, concept_named, sweep_steps
+from monosema.steering.concepts import BuiltinConcept
 
 if TYPE_CHECKING:
     from monosema.server.library import ServedRun
@@ -41,7 +42,7 @@ class SweepAsked(OnPrompt):
     seed: int = Field(0, ge=0, lt=2**31)
     temperature: float = Field(1.0, ge=0, le=100, allow_inf_nan=False)
     max_new_tokens: int = Field(40, ge=1, le=512)
-    concept: Literal["sentiment", "french", "code", "name"] | None = None
+    concept: BuiltinConcept | None = None
 
 
 def _check(asked: SweepAsked, served: Serving) -> None:

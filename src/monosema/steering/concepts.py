@@ -27,7 +27,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from monosema.core import ConfigError, Estimate, FormatError, InputError, nearest
 from monosema.models import LanguageModel, Prompt
@@ -36,7 +36,8 @@ from monosema.steering.metrics.bag_of_words import BagOfWords
 from monosema.steering.metrics.effect import Effect, Lexicon, accuracy
 
 _FOLDER = files("monosema.steering") / "concepts"
-CONCEPTS: tuple[str, ...] = ("sentiment", "french", "code", "name")
+BuiltinConcept = Literal["sentiment", "french", "code", "name"]
+CONCEPTS: tuple[str, ...] = get_args(BuiltinConcept)
 """Names of the concepts that come with the package."""
 _LEAST = _EXAMPLES = 4
 _OCCURS, _OFTENER = 2, 4.0
