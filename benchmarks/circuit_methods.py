@@ -1,10 +1,11 @@
 """Circuit methods beside the exact scores of all edges, by what reads; and of all nodes, by what writes.
 
     python benchmarks/circuit_methods.py [--model specimen] [--task ioi] [--pairs 32] [--methods eap,relp]
+        [--threads 1]
 
 First what exact scores of all edges take, beside one plain pass for each. Then Spearman over the edges into queries,
 keys, values, MLPs and the logits, of means over pairs; last Pearson over heads and over MLPs of each node's score, the
-sum of its edges', with the exact one. Processor time, one thread.
+sum of its edges', with the exact one. Seconds are the processor's, where it does not say by the clock.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ def main() -> None:
     parser.add_argument("--task", default="ioi")
     parser.add_argument("--pairs", type=int, default=32)
     parser.add_argument("--methods", default=",".join(FAST), help="those to compare, with commas between")
+    parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(asked.threads)
     model = load_model(asked.model, dtype=torch.float32)
     prompts = contrasts(ALL_TASKS[asked.task].prompts(random.Random(0), asked.pairs, "test"), model)
     problem = Problem(model, prompts, ablation_named("resample"), metric_of(prompts, model))
