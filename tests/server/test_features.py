@@ -214,7 +214,7 @@ def test_errors_are_in_the_readers_language(client: TestClient) -> None:
 
 
 def test_features_and_their_searches_do_not_import_pandas(served_run: Path) -> None:
-    """35 MiB of the server's memory, which Arrow takes for itself unless it is handed nothing of Python's."""
+    """Arrow imports it, for nothing, unless it is handed nothing of Python's."""
     code = """
 import sys
 from pathlib import Path

@@ -29,7 +29,7 @@ _DECODED = {
 _OPTIONS = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    "allocator_background_threads": True,  # gives freed memory back: 50 MiB after the labels of 65,536 features
+    "allocator_background_threads": True,  # gives back to the system what labels took while they were made
 }
 
 

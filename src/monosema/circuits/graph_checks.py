@@ -32,8 +32,9 @@ STEPS: Mapping[str, tuple[Part, ...]] = {
     "and norms, but the last": EVERY_PART[:3],
     "and the last norm: all free": EVERY_PART,
 }
-"""What is left free, one part more at a time."""
-ALL_FREE, BETWEEN = [*STEPS][-1], "all free, logits beside one another"
+"""Parts that are left free, one more at a time, by the names that a reader sees."""
+*_, NORM_HELD, ALL_FREE = STEPS
+BETWEEN = "all free, logits beside one another"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,7 @@ class GraphChecks:
         """The findings."""
         by_name = {row.name: row.shown for row in self.freed}
         free, between = by_name[ALL_FREE], by_name[BETWEEN]
-        held = by_name["and norms, but the last"]
+        held = by_name[NORM_HELD]
         said = [
             f"{self.drawn} latents taken out one at a time, all else held: Spearman's ρ of edges with what happens is "
             f"{self.constrained.spearman:.3f}."

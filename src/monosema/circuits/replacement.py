@@ -26,7 +26,7 @@ from monosema.models import Action, ForwardContext, Transformer
 READS = ("mlp_in", "ln2.normalized")
 """Components that a transcoder of an MLP may read."""
 Part = Literal["MLPs", "attention", "norms", "last norm"]
-"""What an intervention can leave free: MLPs' outputs, attention patterns, scales of norms in blocks and of the last."""
+"""Parts that an intervention can leave free: MLPs' outputs, attention patterns, and norms' scales."""
 EVERY_PART: tuple[Part, ...] = get_args(Part)
 TOLERANCE = 1e-3
 """Difference of an activation from its pre-activation, relative to the largest, that rounding may make."""

@@ -52,7 +52,7 @@ def column(table: Any, name: str, dtype: Any, missing: float = 0) -> NDArray[Any
 def plain(values: Any, missing: float = 0) -> NDArray[Any]:
     """Return an Arrow column of numbers as NumPy, `missing` in place of null, truth values as 0 and 1.
 
-    By its buffer: Arrow's own way imports pandas (35 MiB) where that is installed.
+    By its buffer: Arrow's own way imports pandas where that is installed.
     """
     import pyarrow as pa
 

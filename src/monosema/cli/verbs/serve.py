@@ -62,7 +62,7 @@ def serve(
             "out --host."
         )
     listening = _listen(host, port)
-    # Arrow's own allocator keeps what it has freed: 80 MiB after the tables of 65,536 features.
+    # Arrow's own allocator would keep what tables took while they were read.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     import uvicorn
 
