@@ -9,7 +9,8 @@ const MOST = 8; // features of a token that are shown
 /** @param {{rows: Fired[]}} data - by position, the strongest share of a feature's maximum first */
 export function fired({ rows }) {
   const tokens = [...Map.groupBy(rows, (row) => row.position).values()];
-  const values = tokens.map(([first]) => first.share ?? first.activation ?? 0);
+  // At most 1: at an attention sink, which dictionaries are not trained on, features are far above their maxima.
+  const values = tokens.map(([first]) => (first.share === null ? first.activation ?? 0 : Math.min(first.share, 1)));
   const most = Math.max(...values, 0);
   const passage = { tokens: tokens.map(([{ token }]) => token), activations: values, peak: values.indexOf(most), maximum: most };
   return el("section", { class: "fired" },
